@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A borrowed run of bytes: pointer and size, no terminator. Whoever made the bytes owns them.
+ */
+#ifndef FICUS_BASE_SLICE_H
+#define FICUS_BASE_SLICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+struct slice {
+    const char *p;  /* NULL only when absent (SLICE_NONE) */
+    size_t size;
+};
+
+#define SLICE_NONE ((struct slice){NULL, 0})
+#define SLICE(literal) ((struct slice){(literal), sizeof(literal) - 1})
+#define SLICE_FMT "%.*s"
+#define SLICE_ARG(s) (int)(s).size, (s).p
+
+static inline struct slice slice_str(const char *s)
+{
+    return s == NULL ? SLICE_NONE : (struct slice){s, strlen(s)};
+}
+
+static inline struct slice slice_make(const void *p, size_t size)
+{
+    return (struct slice){(const char *)p, size};
+}
+
+static inline bool slice_eq(struct slice a, struct slice b)
+{
+    return a.size == b.size && (a.size == 0 || memcmp(a.p, b.p, a.size) == 0);
+}
+
+static inline bool slice_eq_str(struct slice a, const char *s)
+{
+    return slice_eq(a, slice_str(s));
+}
+
+static inline struct slice slice_from(struct slice s, size_t offset)
+{
+    return offset >= s.size ? (struct slice){s.p + s.size, 0} : (struct slice){s.p + offset, s.size - offset};
+}
+
+bool slice_eq_nocase(struct slice a, struct slice b);           /* ASCII only */
+bool slice_starts(struct slice s, struct slice prefix);
+bool slice_ends(struct slice s, struct slice suffix);
+int slice_cmp(struct slice a, struct slice b);                  /* bytewise, shorter first */
+ptrdiff_t slice_find(struct slice s, char c);                   /* index, or -1 */
+struct slice slice_trim(struct slice s);                        /* SP and HTAB at both ends */
+
+/* Cut *rest at the first sep: returns the part before, *rest becomes the part after (size 0 and p NULL when none was left). */
+struct slice slice_cut(struct slice *rest, char sep);
+
+/* Whole-slice decimal numbers; no sign for u64, no blanks, no leading '+'. False on anything else and on overflow. */
+bool slice_to_u64(struct slice s, uint64_t *ret_value);
+bool slice_to_i64(struct slice s, int64_t *ret_value);
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Encodings and checks of text: hex, base64url (RFC 4648, 5, no padding), percent (RFC 3986), UTF-8, near words.
+ */
+#ifndef FICUS_BASE_TEXT_H
+#define FICUS_BASE_TEXT_H
+
+#include "arena.h"
+#include "buf.h"
+
+bool text_hex(struct buf *b, const void *p, size_t size);                       /* lower case */
+bool text_base64url(struct buf *b, const void *p, size_t size);
+/* Strict: no padding, no blanks, no leftover bits set. ret: in the arena. */
+bool text_base64url_decode(struct arena *a, struct slice s, struct slice *ret_bytes);
+
+bool text_percent_segment(struct buf *b, struct slice s);   /* all but RFC 3986 unreserved is encoded */
+/* Decode %XX; plus stays plus unless form is true. False on a broken escape. */
+bool text_percent_decode(struct arena *a, struct slice s, bool form, struct slice *ret_text);
+
+bool text_utf8_valid(struct slice s);       /* no overlong forms, no surrogates, at most U+10FFFF */
+bool text_printable_ascii(struct slice s);  /* 0x20..0x7e only */
+
+/* The candidate nearest to word (edit distance at most 2 and less than half its size), or NULL: for "did you mean". */
+const char *text_nearest(struct slice word, const char *const *candidates, size_t count);
+
+#endif

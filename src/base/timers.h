@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The timers of one loop: a binary heap ordered by due time, then by order of arming, so that runs repeat. Used by every
+ * implementation of env. Loop thread only.
+ */
+#ifndef FICUS_BASE_TIMERS_H
+#define FICUS_BASE_TIMERS_H
+
+#include "env.h"
+
+struct timers {
+    /* private */
+    struct timers_entry *heap;
+    size_t count, capacity;
+    uint64_t sequence;
+};
+
+void timers_init(struct timers *t);
+void timers_done(struct timers *t);                 /* disarms all */
+/* false: out of memory. Re-arms when armed. */
+bool timers_add(struct timers *t, struct env_timer *timer, int64_t due_ns);
+void timers_remove(struct timers *t, struct env_timer *timer);
+int64_t timers_next_due_ns(const struct timers *t); /* INT64_MAX when none */
+/* Fire those that are due at now_ns and were armed before this call began. Returns how many. */
+size_t timers_fire(struct timers *t, int64_t now_ns);
+
+#endif
