@@ -34,6 +34,11 @@ struct json_limits {
 enum ficus_err json_parse(struct arena *a, struct slice text, const struct json_limits *limits, struct json **ret_root,
                           struct ficus_error *reterr);
 
+/* Place of a byte in the text, both from 1; columns count code points. */
+void json_position(struct slice text, size_t offset, uint32_t *ret_line, uint32_t *ret_column);
+/* Offset of the opening quote of v's member name. v must be a member of an object parsed from text. */
+size_t json_key_offset(const struct json *v, struct slice text);
+
 struct json *json_get(const struct json *object, const char *key);          /* NULL: absent, or not an object, or object NULL */
 struct json *json_get_slice(const struct json *object, struct slice key);
 struct json *json_at(const struct json *array, size_t index);
@@ -49,7 +54,7 @@ struct json_writer {
     /* private below */
     uint64_t is_object, has_items;  /* one bit a level: depth at most 64 */
     unsigned depth;
-    bool after_key;
+    bool after_key, root_done;
 };
 
 void json_write_init(struct json_writer *w, struct buf *out);

@@ -18,6 +18,8 @@ bool text_percent_segment(struct buf *b, struct slice s);   /* all but RFC 3986 
 bool text_percent_decode(struct arena *a, struct slice s, bool form, struct slice *ret_text);
 
 bool text_utf8_valid(struct slice s);       /* no overlong forms, no surrogates, at most U+10FFFF */
+/* Size (1 to 4) of the valid UTF-8 sequence that p begins with, 0 when there is none. */
+size_t text_utf8_step(const char *p, size_t size);
 bool text_printable_ascii(struct slice s);  /* 0x20..0x7e only */
 
 /* The candidate nearest to word (edit distance at most 2 and less than half its size), or NULL: for "did you mean". */

@@ -13,6 +13,7 @@ struct timers {
     struct timers_entry *heap;
     size_t count, capacity;
     uint64_t sequence;
+    int64_t firing_ns;      /* now of the timers_fire that runs, else INT64_MIN */
 };
 
 void timers_init(struct timers *t);

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * UUIDv7: 48 bits of Unix milliseconds, version, 12 random bits, variant, 62 random bits (RFC 9562, 5.7).
+ */
+#include "uuid.h"
+
+void uuid_v7(int64_t wall_ms, const uint8_t random[10], char ret_text[UUID_TEXT_SIZE])
+{
+    uint8_t bytes[16];
+    for (int i = 0; i < 6; i++)
+        bytes[i] = (uint8_t)((uint64_t)wall_ms >> (40 - 8 * i));
+    memcpy(bytes + 6, random, 10);
+    bytes[6] = (uint8_t)(0x70 | (bytes[6] & 0x0f));
+    bytes[8] = (uint8_t)(0x80 | (bytes[8] & 0x3f));
+    char *out = ret_text;
+    for (int i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            *out++ = '-';
+        *out++ = "0123456789abcdef"[bytes[i] >> 4];
+        *out++ = "0123456789abcdef"[bytes[i] & 15];
+    }
+    *out = '\0';
+}
+
+bool uuid_valid(struct slice s)
+{
+    if (s.size != UUID_TEXT_SIZE - 1)
+        return false;
+    for (size_t i = 0; i < s.size; i++) {
+        char c = s.p[i];
+        bool hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+        if (i == 8 || i == 13 || i == 18 || i == 23 ? c != '-' : !hex)
+            return false;
+    }
+    return true;
+}
