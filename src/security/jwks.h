@@ -15,15 +15,16 @@ enum {
 
 struct jwks;
 
-/* Skipped, as RFC 7517 asks, are entries that this version cannot use: unknown kty, crv or alg, "use" other than sig,
- * "key_ops" without verify. Skipped too are secrets: kty oct, and any entry with a private part, since whoever read
- * the document could sign with it. Refused is the whole document when it is not a JWKS, has over JWKS_KEYS_MAX
- * entries, a malformed entry (a point off the curve, say), or the same kid twice. A document of which nothing is
- * usable is INVALID too, so that it never replaces a good one. Errors: PARSE, INVALID, TOO_LARGE, NOMEM, INTERNAL.
- * Nothing of text is kept. */
+/* Skipped, as RFC 7517 (section 5) asks, is every entry that this version cannot use: unknown kty, crv or alg, "use"
+ * other than sig, "key_ops" without verify, malformed ones (a point off the curve, say). Skipped too are secrets: kty
+ * oct, and any entry with a private part, since whoever read the document could sign with it. Refused is the whole
+ * document when it is not a JWKS, has over JWKS_KEYS_MAX entries, the same kid for two usable keys, or nothing usable
+ * at all, so that it never replaces a good one. Errors: PARSE, INVALID, TOO_LARGE, NOMEM, INTERNAL. Nothing of text
+ * is kept. */
 enum ficus_err jwks_parse(struct slice text, struct jwks **ret_set, struct ficus_error *reterr);
 void jwks_free(struct jwks *set);   /* NULL is fine; nobody may use its keys any more */
 size_t jwks_count(const struct jwks *set);
+size_t jwks_skipped(const struct jwks *set);    /* entries left out: worth a log line when it is not 0 */
 
 /* The key with this kid; with kid SLICE_NONE the only key, when there is exactly one. NULL otherwise. The set owns
  * the key. */
