@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Transactional outbox and the relay that empties it, inbox and consumer offsets: the two ends of "exactly once".
+ * Tables (in the service's own database, made by outbox_migrations): ficus_outbox(seq INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT),
+ * ficus_inbox(consumer TEXT PRIMARY KEY, next_offset INTEGER, attempts INTEGER).
+ */
+#ifndef FICUS_EVENTS_OUTBOX_H
+#define FICUS_EVENTS_OUTBOX_H
+
+#include "bus.h"
+#include "db.h"
+
+extern const struct db_migration events_migrations[];
+extern const size_t events_migration_count;
+
+/* [worker, inside the transaction whose effects the event tells of] */
+enum ficus_err outbox_add(struct db_conn *c, const struct event *ev, struct ficus_error *reterr);
+
+/* The relay: publishes rows in the order of commits and deletes what the log acknowledged. The delete rides on the next transaction that runs anyway
+ * (outbox_trim, called by the chassis at the start of a write transaction), or on its own after 5 s of quiet. A row published twice after a crash is dropped by the log.
+ * While the bus is away: back-off 100 ms doubling to 3 s with jitter, for ever. */
+struct outbox_relay;
+enum ficus_err outbox_relay_new(struct env *e, struct db *d, struct bus *b, struct outbox_relay **ret_relay);
+void outbox_relay_kick(struct outbox_relay *r);     /* [any] something was committed */
+enum ficus_err outbox_trim(struct outbox_relay *r, struct db_conn *c, struct ficus_error *reterr);     /* [worker, in a transaction] */
+void outbox_relay_close(struct outbox_relay *r, void (*closed)(void *arg), void *arg);
+int64_t outbox_relay_pending(const struct outbox_relay *r);  /* rows not acknowledged, approximately, for metrics */
+
+/* [worker, in the transaction] Is this event new to the consumer? true: process it; the offset is advanced in the same transaction. false: it was processed before, skip. */
+enum ficus_err inbox_accept(struct db_conn *c, const char *consumer, int64_t offset, bool *ret_is_new, struct ficus_error *reterr);
+/* Where to go on after a restart; 0 for a new consumer. [worker] */
+enum ficus_err inbox_position(struct db_conn *c, const char *consumer, int64_t *ret_offset, int64_t *ret_attempts, struct ficus_error *reterr);
+/* The handler refused the event: count it, durably. Returns the count so far. [worker, in a transaction] */
+enum ficus_err inbox_refused(struct db_conn *c, const char *consumer, int64_t *ret_attempts, struct ficus_error *reterr);
+
+/* The puller: reads batches from the bus and hands events one by one to deliver(), which must end with consumer_next(). */
+struct consumer;
+struct consumer_options {
+    const char *name;                   /* the consumer group: the service's name */
+    const char *topics;                 /* comma-separated */
+    int64_t offset;                     /* from inbox_position */
+    /* Deliver one event [loop]; it is borrowed until consumer_next. */
+    void (*deliver)(void *arg, struct consumer *c, const struct event *ev);
+    void *arg;
+};
+enum ficus_err consumer_new(struct env *e, struct bus *b, const struct consumer_options *o, struct consumer **ret_consumer);
+/* done: go on with the next event; else deliver the same again after delay_ms. */
+void consumer_next(struct consumer *c, bool done, int64_t delay_ms);
+void consumer_close(struct consumer *c, void (*closed)(void *arg), void *arg);
+
+#endif
