@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * struct env on libuv: loop, clock, tasks, timers, signals; streams are in stream_uv.c, files in file_os.c, workers in workers_os.c.
+ *
+ * Timers lie in the heap of base/timers.h; one uv_timer is set to the earliest. Stopping a timer leaves it set (one early wake-up at
+ * most, then it is set anew), so that the arm-and-disarm of each request's timeout costs no libuv call.
+ * Tasks and finished jobs wait in lists under one mutex. Another thread wakes the loop by the async handle (one write to an
+ * eventfd); the loop itself starts the idle handle instead, which costs no system call.
+ */
+#include <uv.h>
+
+#include "io_uv.h"
+
+#include "assert.h"
+#include "io_file.h"
+#include "mem.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <time.h>
+
+enum { LOG_SIZE_MAX = 32 * 1024 * 1024 };
+
+/* ---- clock and random ---- */
+
+static int64_t clock_ns(clockid_t id)
+{
+    struct timespec ts;
+    clock_gettime(id, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static int64_t uv_now_ns(struct env *e)
+{
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
+static int64_t uv_wall_ms(struct env *e)
+{
+    return clock_ns(CLOCK_REALTIME) / 1000000;
+}
+
+static void uv_random_fill(struct env *e, void *p, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t n = getrandom((char *)p + done, size - done, 0);
+        FICUS_ASSERT(n > 0 || errno == EINTR);  /* with these arguments there is no other failure (getrandom(2)) */
+        if (n > 0)
+            done += (size_t)n;
+    }
+}
+
+/* ---- timers ---- */
+
+static void on_alarm(uv_timer_t *handle);
+
+static void alarm_set(struct env_uv *e)
+{
+    int64_t due_ns = timers_next_due_ns(&e->timers);
+    if (due_ns == INT64_MAX || due_ns >= e->alarm_due_ns)
+        return;
+    /* libuv compares whole milliseconds of the same clock: round up, so that it never comes early and has to be set again */
+    uv_update_time(&e->loop);
+    int64_t due_ms = (due_ns + 999999) / 1000000, now_ms = (int64_t)uv_now(&e->loop);
+    uv_timer_start(&e->alarm, on_alarm, due_ms > now_ms ? (uint64_t)(due_ms - now_ms) : 0, 0);
+    e->alarm_due_ns = due_ns;
+}
+
+static void on_alarm(uv_timer_t *handle)
+{
+    struct env_uv *e = handle->data;
+    e->alarm_due_ns = INT64_MAX;
+    e->firing = true;
+    timers_fire(&e->timers, uv_now_ns(&e->base));
+    e->firing = false;
+    alarm_set(e);
+}
+
+static void uv_timer_arm(struct env *base, struct env_timer *t, int64_t delay_ms)
+{
+    struct env_uv *e = env_uv_of(base);
+    FICUS_ASSERT(pthread_equal(pthread_self(), e->loop_thread));
+    FICUS_ASSERT(t->fn != NULL);
+    int64_t now_ns = uv_now_ns(base), delay_ms_max = (INT64_MAX - 1 - now_ns) / 1000000;
+    if (delay_ms < 0)
+        delay_ms = 0;
+    int64_t due_ns = now_ns + (delay_ms > delay_ms_max ? delay_ms_max : delay_ms) * 1000000;
+    /* A lost timer would be a request that never ends; the heap grows by doubling, so this needs megabytes to be missing. */
+    bool added = timers_add(&e->timers, t, due_ns);
+    FICUS_ASSERT(added);
+    if (!e->firing)
+        alarm_set(e);
+}
+
+static void uv_timer_disarm(struct env *base, struct env_timer *t)
+{
+    struct env_uv *e = env_uv_of(base);
+    timers_remove(&e->timers, t);
+    if (timers_next_due_ns(&e->timers) == INT64_MAX && e->alarm_due_ns != INT64_MAX) {
+        uv_timer_stop(&e->alarm);       /* nothing left: do not wake an idle process */
+        e->alarm_due_ns = INT64_MAX;
+    }
+}
+
+/* ---- tasks and finished jobs ---- */
+
+/* Runs what was queued when it began, in order; what those queue waits for the next turn, so that I/O gets its share. */
+static void run_tasks(struct env_uv *e)
+{
+    struct list jobs;
+    list_init(&jobs);
+    struct env_task fence = {0};        /* tasks may be unposted meanwhile, so they stay in the list; this marks the end of the batch */
+    pthread_mutex_lock(&e->mutex);
+    list_add_tail(&e->tasks, &fence.link);
+    while (!list_empty(&e->jobs_done))
+        list_add_tail(&jobs, list_pop_head(&e->jobs_done));
+    for (;;) {
+        struct env_task *t = CONTAINER_OF(list_pop_head(&e->tasks), struct env_task, link);
+        if (t == &fence)
+            break;
+        t->queued = false;
+        pthread_mutex_unlock(&e->mutex);
+        t->fn(t->arg);
+        pthread_mutex_lock(&e->mutex);
+    }
+    bool more = !list_empty(&e->tasks);
+    pthread_mutex_unlock(&e->mutex);
+    if (!more)
+        uv_idle_stop(&e->turn);
+    while (!list_empty(&jobs)) {
+        struct env_job *job = CONTAINER_OF(list_pop_head(&jobs), struct env_job, link);
+        job->done(job->arg);
+    }
+}
+
+static void on_turn(uv_idle_t *handle)
+{
+    run_tasks(handle->data);
+}
+
+static void on_async(uv_async_t *handle)
+{
+    struct env_uv *e = handle->data;
+    run_tasks(e);
+    if (atomic_exchange(&e->stop_wanted, false))
+        uv_stop(&e->loop);
+}
+
+static void uv_post(struct env *base, struct env_task *t)
+{
+    struct env_uv *e = env_uv_of(base);
+    FICUS_ASSERT(t->fn != NULL);
+    bool on_loop = pthread_equal(pthread_self(), e->loop_thread);
+    pthread_mutex_lock(&e->mutex);
+    bool added = !t->queued;
+    if (added) {
+        t->queued = true;
+        list_add_tail(&e->tasks, &t->link);
+    }
+    pthread_mutex_unlock(&e->mutex);
+    if (added && on_loop)
+        uv_idle_start(&e->turn, on_turn);
+    else if (added)
+        uv_async_send(&e->async);
+}
+
+void env_uv_unpost(struct env_uv *e, struct env_task *t)
+{
+    pthread_mutex_lock(&e->mutex);
+    if (t->queued) {
+        t->queued = false;
+        list_remove(&t->link);
+    }
+    pthread_mutex_unlock(&e->mutex);
+}
+
+/* [worker] */
+static void on_job_finished(void *ctx, struct env_job *job)
+{
+    struct env_uv *e = ctx;
+    pthread_mutex_lock(&e->mutex);
+    list_add_tail(&e->jobs_done, &job->link);
+    pthread_mutex_unlock(&e->mutex);
+    uv_async_send(&e->async);
+}
+
+static enum ficus_err uv_run_job(struct env *e, struct env_job *job)
+{
+    return workers_run(env_uv_of(e)->workers, job);
+}
+
+static void uv_wait(struct env *e, struct env_waiter *w)
+{
+    FICUS_ASSERT_HOT(!pthread_equal(pthread_self(), env_uv_of(e)->loop_thread));
+    workers_wait(env_uv_of(e)->workers, w);
+}
+
+static void uv_wake(struct env *e, struct env_waiter *w)
+{
+    workers_wake(env_uv_of(e)->workers, w);
+}
+
+static void uv_log_write(struct env *e, const void *p, size_t size)
+{
+    log_os_write(&env_uv_of(e)->log, p, size);
+}
+
+static const struct env_ops ops_uv = {
+    .now_ns = uv_now_ns, .wall_ms = uv_wall_ms, .random = uv_random_fill,
+    .timer_start = uv_timer_arm, .timer_stop = uv_timer_disarm, .post = uv_post,
+    .listen = stream_uv_listen, .listener_pause = stream_uv_listener_pause, .listener_close = stream_uv_listener_close,
+    .connect = stream_uv_connect, .peer = stream_uv_peer, .read = stream_uv_read, .write = stream_uv_write,
+    .shutdown_write = stream_uv_shutdown_write, .close = stream_uv_close,
+    .file_open = file_os_open, .file_close = file_os_close, .file_read = file_os_read, .file_write = file_os_write,
+    .file_truncate = file_os_truncate, .file_sync = file_os_sync, .file_size = file_os_size, .file_lock = file_os_lock,
+    .file_unlink = file_os_unlink, .file_rename = file_os_rename, .file_exists = file_os_exists, .dir_sync = file_os_dir_sync,
+    .run = uv_run_job, .wait = uv_wait, .wake = uv_wake, .log_write = uv_log_write,
+};
+
+/* ---- life ---- */
+
+static enum ficus_err check_options(struct env_uv_options *o, struct ficus_error *reterr)
+{
+    if (o->workers_count == 0)
+        o->workers_count = 4;
+    if (o->jobs_max == 0)
+        o->jobs_max = 256;
+    if (o->stack_size == 0)
+        o->stack_size = 256 * 1024;
+    if (o->workers_count > 64)
+        return err_set(reterr, FICUS_ERR_INVALID, "env: %u workers, at most 64 are allowed", o->workers_count);
+    if (o->jobs_max > 65536)
+        return err_set(reterr, FICUS_ERR_INVALID, "env: a queue of %u jobs, at most 65536 are allowed", o->jobs_max);
+    if (o->stack_size < 64 * 1024 || o->stack_size > 64 * 1024 * 1024)
+        return err_set(reterr, FICUS_ERR_INVALID, "env: stacks of %zu bytes, 64 KiB to 64 MiB are allowed", o->stack_size);
+    return FICUS_ERR_OK;
+}
+
+struct env *env_uv_new(const struct env_uv_options *options, struct ficus_error *reterr)
+{
+    struct env_uv_options o = options == NULL ? (struct env_uv_options){0} : *options;
+    if (check_options(&o, reterr) != FICUS_ERR_OK)
+        return NULL;
+    mallopt(M_ARENA_MAX, 2);    /* each further arena costs an idle process memory and saves contention that workers do not have */
+    struct env_uv *e = mem_zalloc(sizeof *e);
+    if (e == NULL) {
+        err_set(reterr, FICUS_ERR_NOMEM, "env: out of memory");
+        return NULL;
+    }
+    int rc = uv_loop_init(&e->loop);
+    if (rc == 0) {
+        rc = uv_async_init(&e->loop, &e->async, on_async);
+        if (rc != 0)
+            uv_loop_close(&e->loop);
+    }
+    if (rc != 0) {
+        err_sys(reterr, -rc, "env: create the loop");
+        mem_free(e);
+        return NULL;
+    }
+    e->base.ops = &ops_uv;
+    e->loop_thread = pthread_self();
+    e->alarm_due_ns = INT64_MAX;
+    timers_init(&e->timers);
+    uv_timer_init(&e->loop, &e->alarm);     /* these two cannot fail */
+    uv_idle_init(&e->loop, &e->turn);
+    e->async.data = e->alarm.data = e->turn.data = e;
+    list_init(&e->streams);
+    list_init(&e->listeners);
+    list_init(&e->tasks);
+    list_init(&e->jobs_done);
+    pthread_mutex_init(&e->mutex, NULL);
+    e->workers = workers_new(o.workers_count, o.jobs_max, o.stack_size, on_job_finished, e);
+    if (!log_os_init(&e->log, getenv("FICUS_LOG"), LOG_SIZE_MAX) || e->workers == NULL) {
+        err_set(reterr, FICUS_ERR_NOMEM, "env: out of memory");
+        env_uv_free(&e->base);
+        return NULL;
+    }
+    signal(SIGPIPE, SIG_IGN);   /* sockets use MSG_NOSIGNAL; this is for write(2) to a closed pipe behind fd 2 */
+    return &e->base;
+}
+
+void env_uv_run(struct env *base)
+{
+    struct env_uv *e = env_uv_of(base);
+    if (!pthread_equal(e->loop_thread, pthread_self()))     /* workers read it */
+        e->loop_thread = pthread_self();
+    if (!atomic_exchange(&e->stop_wanted, false))
+        uv_run(&e->loop, UV_RUN_DEFAULT);       /* the async handle keeps it going */
+}
+
+void env_uv_stop(struct env *base)
+{
+    struct env_uv *e = env_uv_of(base);
+    atomic_store(&e->stop_wanted, true);
+    uv_async_send(&e->async);
+}
+
+void env_uv_free(struct env *base)
+{
+    if (base == NULL)
+        return;
+    struct env_uv *e = env_uv_of(base);
+    workers_free(e->workers);
+    stream_uv_close_all(e);
+    timers_done(&e->timers);
+    for (size_t i = 0; i < SIGNALS_MAX; i++)
+        if (e->signals[i].signum != 0)
+            uv_close((uv_handle_t *)&e->signals[i].handle, NULL);
+    uv_close((uv_handle_t *)&e->alarm, NULL);
+    uv_close((uv_handle_t *)&e->turn, NULL);
+    uv_close((uv_handle_t *)&e->async, NULL);
+    uv_run(&e->loop, UV_RUN_DEFAULT);
+    int rc = uv_loop_close(&e->loop);
+    FICUS_ASSERT(rc == 0);
+    log_os_done(&e->log);
+    pthread_mutex_destroy(&e->mutex);
+    mem_free(e);
+}
+
+/* ---- signals ---- */
+
+static void on_signal(uv_signal_t *handle, int signum)
+{
+    struct env_uv_signal *s = handle->data;
+    s->fn(s->arg, signum);
+}
+
+enum ficus_err env_uv_signal(struct env *base, int signum, void (*fn)(void *arg, int signum), void *arg, struct ficus_error *reterr)
+{
+    struct env_uv *e = env_uv_of(base);
+    struct env_uv_signal *s = NULL;
+    for (size_t i = 0; i < SIGNALS_MAX && s == NULL; i++)
+        if (e->signals[i].signum == signum)
+            s = &e->signals[i];
+    for (size_t i = 0; i < SIGNALS_MAX && s == NULL; i++)
+        if (e->signals[i].signum == 0)
+            s = &e->signals[i];
+    if (s == NULL)
+        return err_set(reterr, FICUS_ERR_TOO_LARGE, "signals: at most %d different ones", SIGNALS_MAX);
+    if (s->signum == 0) {
+        if (fn == NULL)
+            return FICUS_ERR_OK;
+        uv_signal_init(&e->loop, &s->handle);
+        s->handle.data = s;
+        s->signum = signum;     /* from here on the slot is this signal's, whatever comes: the handle is closed with the env */
+    }
+    s->fn = fn;
+    s->arg = arg;
+    int rc = fn == NULL ? uv_signal_stop(&s->handle) : uv_signal_start(&s->handle, on_signal, signum);
+    return rc == 0 ? FICUS_ERR_OK : err_sys(reterr, -rc, "handle signal %d", signum);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The product's struct env: the table of effects of base/env.h on libuv, pthreads and the Linux file calls. One env is one
+ * loop; a process normally has one.
+ *
+ * Beyond base/env.h: SIGPIPE is ignored from env_uv_new on (a child must reset it before exec). An idle env arms no timer and
+ * causes no wake-up. Worker threads start when they are first needed and block all signals.
+ */
+#ifndef FICUS_IO_ENV_H
+#define FICUS_IO_ENV_H
+
+#include "env.h"
+
+struct env_uv_options {
+    uint32_t workers_count;     /* most worker threads, 1..64; 0: 4 */
+    uint32_t jobs_max;          /* jobs queued and not begun, 1..65536; 0: 256 */
+    size_t stack_size;          /* of a worker, bytes, 64 KiB..64 MiB; 0: 256 KiB */
+};
+
+/* A new env, or NULL with *reterr set (INVALID, NOMEM, or the code of a failed system call). The calling thread becomes the
+ * loop thread. options may be NULL. When the variable FICUS_LOG names the file behind fd 2, env_log_write bounds that file: over
+ * 32 MiB it is renamed to NAME.old and a new one takes its place behind fd 2 (and 1). */
+struct env *env_uv_new(const struct env_uv_options *options, struct ficus_error *reterr);
+
+/* [loop] Serve events until env_uv_stop. May be called again. */
+void env_uv_run(struct env *e);
+
+/* [any] Make env_uv_run return soon; when it is not running, the next one returns at once. Not for signal handlers. */
+void env_uv_stop(struct env *e);
+
+/* [loop, not running] Joins the workers (a job that runs is finished, queued jobs, tasks and timers are dropped without their callbacks), closes
+ * the streams and listeners that are still open, frees all. A worker that waits must have been woken. NULL is fine. */
+void env_uv_free(struct env *e);
+
+/* [loop] Call fn on the loop for each signal signum from now on; one fn per signal, a second call replaces it. fn NULL: the
+ * signal's default action comes back. At most 16 different signals. */
+enum ficus_err env_uv_signal(struct env *e, int signum, void (*fn)(void *arg, int signum), void *arg, struct ficus_error *reterr);
+
+#endif

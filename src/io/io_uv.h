@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What env_uv.c and stream_uv.c share. Private to those two, which include uv.h before it.
+ */
+#ifndef FICUS_IO_UV_H
+#define FICUS_IO_UV_H
+
+#include "io_env.h"
+#include "io_log.h"
+#include "io_workers.h"
+#include "timers.h"
+
+enum { SIGNALS_MAX = 16 };
+
+struct env_uv_signal {
+    uv_signal_t handle;
+    int signum;                 /* 0: unused */
+    void (*fn)(void *arg, int signum);
+    void *arg;
+};
+
+struct env_uv {
+    struct env base;            /* first */
+    uv_loop_t loop;
+    pthread_t loop_thread;
+    atomic_bool stop_wanted;
+
+    /* loop thread only */
+    struct timers timers;
+    uv_timer_t alarm;           /* one for all of timers */
+    int64_t alarm_due_ns;       /* INT64_MAX: not started */
+    bool firing;                /* the alarm is set once, after all that are due have fired */
+    uv_idle_t turn;             /* makes the loop not sleep while tasks are queued that the loop itself posted */
+    struct list streams, listeners;
+    struct env_uv_signal signals[SIGNALS_MAX];
+
+    /* any thread */
+    uv_async_t async;
+    pthread_mutex_t mutex;      /* guards tasks and jobs_done */
+    struct list tasks, jobs_done;
+    struct workers *workers;
+    struct log_os log;
+};
+
+static inline struct env_uv *env_uv_of(struct env *e)
+{
+    return (struct env_uv *)(void *)e;
+}
+
+/* [loop] Take a task out of the queue; it will not run. */
+void env_uv_unpost(struct env_uv *e, struct env_task *t);
+
+enum ficus_err stream_uv_listen(struct env *e, const char *address, void (*on_accept)(void *arg, struct env_stream *s), void *arg,
+                                struct env_listener **ret_listener, struct ficus_error *reterr);
+void stream_uv_listener_pause(struct env_listener *l, bool paused);
+void stream_uv_listener_close(struct env_listener *l);
+enum ficus_err stream_uv_connect(struct env *e, const char *address, void (*on_connect)(void *arg, enum ficus_err err), void *arg,
+                                 struct env_stream **ret_stream);
+void stream_uv_peer(struct env_stream *s, struct env_peer *ret_peer);
+void stream_uv_read(struct env_stream *s, void *p, size_t size, void (*on_read)(void *arg, ssize_t n), void *arg);
+ssize_t stream_uv_write(struct env_stream *s, const struct iovec *iov, int iov_count, void (*on_write)(void *arg, ssize_t n), void *arg);
+void stream_uv_shutdown_write(struct env_stream *s);
+void stream_uv_close(struct env_stream *s, void (*on_closed)(void *arg), void *arg);
+/* Close what is still open, without callbacks; the loop must run once more to free it. */
+void stream_uv_close_all(struct env_uv *e);
+
+#endif

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Worker threads. One mutex guards the queue, the counters and every waiter; critical sections are a few instructions. A worker
+ * is started when a job finds more jobs queued than workers idle, up to workers_max; workers then stay.
+ */
+#include "io_workers.h"
+
+#include "assert.h"
+#include "mem.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+struct workers {
+    uint32_t workers_max, jobs_max;
+    size_t stack_size;
+    void (*finished)(void *ctx, struct env_job *job);
+    void *ctx;
+
+    pthread_mutex_t mutex;      /* guards all below */
+    pthread_cond_t work;
+    struct list queue;
+    uint32_t queued, idle, started;
+    bool stopping;
+    pthread_t threads[];
+};
+
+struct workers *workers_new(uint32_t workers_max, uint32_t jobs_max, size_t stack_size, void (*finished)(void *ctx, struct env_job *job),
+                      void *ctx)
+{
+    struct workers *p = mem_zalloc(sizeof *p + workers_max * sizeof p->threads[0]);
+    if (p == NULL)
+        return NULL;
+    p->workers_max = workers_max;
+    p->jobs_max = jobs_max;
+#ifdef __SANITIZE_ADDRESS__
+    stack_size *= 4;            /* red zones make frames several times larger */
+#endif
+    p->stack_size = stack_size;
+    p->finished = finished;
+    p->ctx = ctx;
+    pthread_mutex_init(&p->mutex, NULL);
+    pthread_cond_init(&p->work, NULL);
+    list_init(&p->queue);
+    return p;
+}
+
+static void *worker_main(void *arg)
+{
+    struct workers *p = arg;
+    pthread_setname_np(pthread_self(), "ficus-worker");
+    pthread_mutex_lock(&p->mutex);
+    for (;;) {
+        while (list_empty(&p->queue) && !p->stopping) {
+            p->idle++;
+            pthread_cond_wait(&p->work, &p->mutex);
+            p->idle--;
+        }
+        if (p->stopping)
+            break;
+        struct env_job *job = CONTAINER_OF(list_pop_head(&p->queue), struct env_job, link);
+        p->queued--;
+        pthread_mutex_unlock(&p->mutex);
+        bool has_done = job->done != NULL;  /* without done the job may be gone after work */
+        job->work(job->arg);
+        if (has_done)
+            p->finished(p->ctx, job);
+        pthread_mutex_lock(&p->mutex);
+    }
+    pthread_mutex_unlock(&p->mutex);
+    return NULL;
+}
+
+/* Signals belong to the loop thread: a new thread inherits the mask of its creator. */
+static bool worker_start(struct workers *p)
+{
+    pthread_attr_t attr;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, p->stack_size);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool ok = pthread_create(&p->threads[p->started], &attr, worker_main, p) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attr);
+    if (ok)
+        p->started++;
+    return ok;
+}
+
+enum ficus_err workers_run(struct workers *p, struct env_job *job)
+{
+    FICUS_ASSERT(job->work != NULL);
+    enum ficus_err err = FICUS_ERR_OK;
+    pthread_mutex_lock(&p->mutex);
+    if (p->queued >= p->jobs_max || p->stopping) {
+        err = FICUS_ERR_BUSY;
+    } else {
+        list_add_tail(&p->queue, &job->link);
+        p->queued++;
+        bool more = p->queued > p->idle && p->started < p->workers_max;
+        if (more && !worker_start(p) && p->started == 0) {
+            list_remove(&job->link);
+            p->queued--;
+            err = FICUS_ERR_NOMEM;
+        } else if (p->idle > 0) {
+            pthread_cond_signal(&p->work);
+        }
+    }
+    pthread_mutex_unlock(&p->mutex);
+    return err;
+}
+
+void workers_wait(struct workers *p, struct env_waiter *w)
+{
+    pthread_cond_t woken = PTHREAD_COND_INITIALIZER;
+    pthread_mutex_lock(&p->mutex);
+    while (!w->woken) {
+        w->worker = &woken;
+        pthread_cond_wait(&woken, &p->mutex);
+    }
+    w->woken = false;
+    w->worker = NULL;
+    pthread_mutex_unlock(&p->mutex);
+    pthread_cond_destroy(&woken);
+}
+
+/* Under the mutex to the end: the waiter and its condition may be gone as soon as it is released. */
+void workers_wake(struct workers *p, struct env_waiter *w)
+{
+    pthread_mutex_lock(&p->mutex);
+    w->woken = true;
+    if (w->worker != NULL)
+        pthread_cond_signal(w->worker);
+    pthread_mutex_unlock(&p->mutex);
+}
+
+void workers_free(struct workers *p)
+{
+    if (p == NULL)
+        return;
+    pthread_mutex_lock(&p->mutex);
+    p->stopping = true;
+    pthread_cond_broadcast(&p->work);
+    uint32_t started = p->started;
+    pthread_mutex_unlock(&p->mutex);
+    for (uint32_t i = 0; i < started; i++)
+        pthread_join(p->threads[i], NULL);
+    pthread_cond_destroy(&p->work);
+    pthread_mutex_destroy(&p->mutex);
+    mem_free(p);
+}
