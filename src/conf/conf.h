@@ -97,6 +97,7 @@ enum conf_type {            /* the C field at .offset            written as */
     CONF_ANY,               /* const char *: JSON text, or NULL  any tree (templates) */
     CONF_TABLE,             /* the struct itself; defaults when absent */
     CONF_TABLE_PTR,         /* pointer to the struct; NULL when absent */
+    CONF_INLINE,            /* the struct itself, its settings written beside those of the outer table */
     CONF_LIST,              /* pointer to items, size_t at .count_offset; each item by .item */
     CONF_MAP,               /* as list; the name goes to const char * at .key_offset of the item, the value by .item. Order is kept */
     CONF_CUSTOM,            /* .custom decodes and encodes, e.g. "50/s per user" */
@@ -143,7 +144,7 @@ struct conf_setting {
     const char *const *words;   /* enum: NULL-terminated */
     /* String (and map names): NULL when fine, else what is allowed: "lower case letters, digits and '-'". */
     const char *(*check)(struct slice text);
-    const struct conf_table *table;     /* table, table_ptr */
+    const struct conf_table *table;     /* table, table_ptr, inline */
     const struct conf_setting *item;    /* list, map: how one is written; .offset counts inside the item */
     size_t count_offset, item_size, key_offset;
     const struct conf_custom *custom;
