@@ -353,3 +353,49 @@ enum ficus_err env_uv_signal(struct env *base, int signum, void (*fn)(void *arg,
     int rc = fn == NULL ? uv_signal_stop(&s->handle) : uv_signal_start(&s->handle, on_signal, signum);
     return rc == 0 ? FICUS_ERR_OK : err_sys(reterr, -rc, "handle signal %d", signum);
 }
+
+/* ---- other descriptors ---- */
+
+struct env_uv_watch {
+    uv_poll_t poll;
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+static void on_watch_event(uv_poll_t *handle, int status, int events)
+{
+    struct env_uv_watch *w = handle->data;
+    /* libuv has stopped the handle; fn's own read will see the error, and its owner decides */
+    if (status < 0)
+        (void)uv_poll_start(&w->poll, UV_READABLE, on_watch_event);
+    w->fn(w->arg);
+}
+
+static void on_watch_closed(uv_handle_t *handle)
+{
+    mem_free(handle->data);
+}
+
+enum ficus_err env_uv_watch(struct env *base, int fd, void (*fn)(void *arg), void *arg, struct env_uv_watch **ret_watch, struct ficus_error *reterr)
+{
+    struct env_uv_watch *w = mem_zalloc(sizeof *w);
+    if (w == NULL)
+        return err_set(reterr, FICUS_ERR_NOMEM, "watch descriptor %d: out of memory", fd);
+    int rc = uv_poll_init(&env_uv_of(base)->loop, &w->poll, fd);
+    if (rc != 0) {
+        mem_free(w);
+        return err_sys(reterr, -rc, "watch descriptor %d", fd);
+    }
+    w->poll.data = w;
+    w->fn = fn;
+    w->arg = arg;
+    (void)uv_poll_start(&w->poll, UV_READABLE, on_watch_event);    /* cannot fail: just initialised */
+    *ret_watch = w;
+    return FICUS_ERR_OK;
+}
+
+void env_uv_unwatch(struct env_uv_watch *w)
+{
+    if (w != NULL)
+        uv_close((uv_handle_t *)&w->poll, on_watch_closed);
+}

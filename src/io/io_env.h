@@ -36,4 +36,11 @@ void env_uv_free(struct env *e);
  * signal's default action comes back. At most 16 different signals. */
 enum ficus_err env_uv_signal(struct env *e, int signum, void (*fn)(void *arg, int signum), void *arg, struct ficus_error *reterr);
 
+/* [loop] Call fn on the loop whenever fd has something to read (or an error, or its end), until env_uv_unwatch. fd stays the caller's and must
+ * stay open until then; it is made non-blocking. */
+struct env_uv_watch;
+enum ficus_err env_uv_watch(struct env *e, int fd, void (*fn)(void *arg), void *arg, struct env_uv_watch **ret_watch, struct ficus_error *reterr);
+/* [loop] fn comes no more; the descriptor may be closed at return. NULL is fine. Must precede env_uv_free. */
+void env_uv_unwatch(struct env_uv_watch *w);
+
 #endif

@@ -281,6 +281,38 @@ static void test_signal(void **state)
     assert_int_not_equal(error.text[0], 0);
 }
 
+struct watched {
+    struct env_contract *c;
+    int fd;
+    char text[8];
+};
+
+static void on_watched(void *arg)
+{
+    struct watched *w = arg;
+    assert_true(read(w->fd, w->text, sizeof w->text) > 0);
+    w->c->stop(w->c->e);
+}
+
+/* A foreign descriptor tells when it can be read, and no more after unwatch. */
+static void test_watch(void **state)
+{
+    struct env_contract *c = *state;
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair), 0);
+    struct watched w = {.c = c, .fd = pair[0]};
+    struct env_uv_watch *watch = NULL;
+    assert_int_equal(env_uv_watch(c->e, pair[0], on_watched, &w, &watch, NULL), FICUS_ERR_OK);
+    assert_int_equal(write(pair[1], "one", 3), 3);
+    c->run(c->e);
+    assert_memory_equal(w.text, "one", 3);
+    env_uv_unwatch(watch);
+    assert_int_equal(write(pair[1], "two", 3), 3);
+    contract_turn(c, 1);
+    assert_memory_equal(w.text, "one", 3);
+    close(pair[0]), close(pair[1]);
+}
+
 /* What is still open or queued when the env is freed is freed with it (the leak checker says so). */
 static void test_free_with_open_things(void **state)
 {
@@ -366,7 +398,7 @@ int main(void)
         ENV_CONTRACT_TESTS,
         cmocka_unit_test(test_tcp), cmocka_unit_test(test_listener_inherited_stays), cmocka_unit_test(test_reset),
         cmocka_unit_test(test_unix), cmocka_unit_test(test_accept_emfile), cmocka_unit_test(test_lock),
-        cmocka_unit_test(test_disk_full), cmocka_unit_test(test_jobs_bound), cmocka_unit_test(test_signal),
+        cmocka_unit_test(test_disk_full), cmocka_unit_test(test_jobs_bound), cmocka_unit_test(test_signal), cmocka_unit_test(test_watch),
         cmocka_unit_test(test_free_with_open_things), cmocka_unit_test(test_options), cmocka_unit_test(test_log_rotation),
         cmocka_unit_test(test_addresses),
     };
