@@ -23,8 +23,8 @@ enum ficus_err claims_parse(struct arena *a, struct slice payload, const struct 
     struct json *root = NULL;
     struct ficus_error detail = {0};
     enum ficus_err err = json_parse(a, payload, &limits, &root, &detail);
-    if (err == FICUS_ERR_NOMEM)
-        return err_set(reterr, err, "out of memory");
+    if (err != FICUS_ERR_OK && (err == FICUS_ERR_NOMEM || arena_overflowed(a)))
+        return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
     if (err != FICUS_ERR_OK)
         return err_set(reterr, FICUS_ERR_UNAUTHENTICATED, "token payload: %s", detail.text);
     if (root->type != JSON_OBJECT)

@@ -380,8 +380,8 @@ static enum ficus_err parse_header(struct arena *a, struct slice text, struct jw
     struct json *header = NULL;
     struct ficus_error detail = {0};
     enum ficus_err err = json_parse(a, text, &limits, &header, &detail);
-    if (err == FICUS_ERR_NOMEM)
-        return err_set(reterr, err, "out of memory");
+    if (err != FICUS_ERR_OK && (err == FICUS_ERR_NOMEM || arena_overflowed(a)))
+        return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
     if (err != FICUS_ERR_OK)
         return err_set(reterr, FICUS_ERR_UNAUTHENTICATED, "token header: %s", detail.text);
     if (header->type != JSON_OBJECT)
