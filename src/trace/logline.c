@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See logline.h. The line is built in a fixed array on the caller's stack, so that logging allocates nothing and
+ * cannot fail. Room for the closing bytes is kept back from the start; the fixed members together always fit (see the
+ * sum below), the call's own members are cut or left out when they do not.
+ */
+#include "logline.h"
+
+#include "assert.h"
+#include "text.h"
+#include "timefmt.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define TAIL ",\"cut\":true}\n"
+
+enum {
+    NAME_MAX_SIZE = 128,        /* service, instance, event, correlation, and each key */
+    TAIL_SIZE = sizeof TAIL - 1,
+    BODY_MAX = LOG_LINE_SIZE_MAX - TAIL_SIZE,
+    NUMBER_SIZE = 21,           /* "-9223372036854775808" and a NUL */
+};
+/* 5 names, msg, and 300 bytes for time, level, trace, span, suppressed and all keys and quotes. */
+_Static_assert(5 * NAME_MAX_SIZE + LOG_VALUE_SIZE_MAX + 300 < BODY_MAX, "the fixed members fit");
+
+static const char *const level_names[LOG_LEVEL_COUNT] = {"debug", "info", "warn", "error"};
+
+const char *log_level_name(enum log_level level)
+{
+    FICUS_ASSERT(level < LOG_LEVEL_COUNT);
+    return level_names[level];
+}
+
+bool log_level_parse(struct slice name, enum log_level *ret_level)
+{
+    for (unsigned i = 0; i < LOG_LEVEL_COUNT; i++) {
+        if (slice_eq_str(name, level_names[i])) {
+            *ret_level = (enum log_level)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+struct line {
+    char *p;
+    size_t size;
+    bool cut;
+};
+
+static size_t room(const struct line *l)
+{
+    return BODY_MAX - l->size;
+}
+
+static void put(struct line *l, const char *p, size_t size)
+{
+    FICUS_ASSERT(size <= room(l));
+    memcpy(l->p + l->size, p, size);
+    l->size += size;
+}
+
+/* How the character at p is written: its size in the text (1..4) and its escape, or "" when it stands for itself. */
+static size_t escape(const char *p, size_t size, char ret_escape[8])
+{
+    unsigned char c = (unsigned char)*p;
+    ret_escape[0] = '\0';
+    if (c >= 0x80) {
+        size_t step = text_utf8_step(p, size);
+        if (step == 0)
+            memcpy(ret_escape, "\xef\xbf\xbd", 4);  /* U+FFFD */
+        return step != 0 ? step : 1;
+    }
+    if (c == '"' || c == '\\')
+        snprintf(ret_escape, 8, "\\%c", c);
+    else if (c == '\n')
+        memcpy(ret_escape, "\\n", 3);
+    else if (c == '\t')
+        memcpy(ret_escape, "\\t", 3);
+    else if (c < 0x20 || c == 0x7f)
+        snprintf(ret_escape, 8, "\\u%04x", c);
+    return 1;
+}
+
+/* A JSON string of at most size_max bytes between its quotes; what does not fit is cut between two characters. */
+static void put_string(struct line *l, struct slice text, size_t size_max)
+{
+    put(l, "\"", 1);
+    size_t end = l->size + size_max, step;
+    for (size_t i = 0; i < text.size; i += step) {
+        char escaped[8];
+        step = escape(text.p + i, text.size - i, escaped);
+        size_t escaped_size = strlen(escaped);
+        if (l->size + (escaped_size > 0 ? escaped_size : step) > end) {
+            l->cut = true;
+            break;
+        }
+        if (escaped_size > 0)
+            put(l, escaped, escaped_size);
+        else
+            put(l, text.p + i, step);
+    }
+    put(l, "\"", 1);
+}
+
+static void put_key(struct line *l, const char *key)
+{
+    put(l, l->size == 0 ? "{" : ",", 1);
+    put_string(l, slice_str(key), NAME_MAX_SIZE);
+    put(l, ":", 1);
+}
+
+static void put_member(struct line *l, const char *key, struct slice text, size_t size_max)
+{
+    put_key(l, key);
+    put_string(l, text, size_max);
+}
+
+static void put_number(struct line *l, int64_t number)
+{
+    char text[NUMBER_SIZE];
+    int size = snprintf(text, sizeof text, "%" PRId64, number);
+    put(l, text, (size_t)size);
+}
+
+static void put_fixed(struct line *l, const struct log_record *r)
+{
+    char time[TIME_TEXT_SIZE], trace[TRACE_ID_TEXT_SIZE], span[TRACE_SPAN_TEXT_SIZE];
+    time_format(r->wall_ms, time);
+    put_member(l, "time", slice_str(time), sizeof time);
+    put_member(l, "level", slice_str(log_level_name(r->level)), NAME_MAX_SIZE);
+    put_member(l, "service", slice_str(r->service), NAME_MAX_SIZE);
+    put_member(l, "instance", slice_str(r->instance), NAME_MAX_SIZE);
+    put_member(l, "event", slice_str(r->event), NAME_MAX_SIZE);
+    put_member(l, "msg", slice_str(r->msg), LOG_VALUE_SIZE_MAX);
+    if (r->ctx != NULL && trace_present(&r->ctx->trace)) {
+        trace_id_text(&r->ctx->trace, trace);
+        trace_span_text(&r->ctx->trace, span);
+        put_member(l, "trace", slice_str(trace), sizeof trace);
+        put_member(l, "span", slice_str(span), sizeof span);
+    }
+    if (r->ctx != NULL && r->ctx->correlation.p != NULL)
+        put_member(l, "correlation", r->ctx->correlation, NAME_MAX_SIZE);
+    if (r->suppressed > 0) {
+        put_key(l, "suppressed");
+        put_number(l, r->suppressed);
+    }
+}
+
+static void put_field(struct line *l, const struct log_field *f)
+{
+    size_t before = l->size;
+    /* The key at its longest with its marks and a number or an empty string behind it: below that nothing is begun. */
+    if (room(l) < NAME_MAX_SIZE + 4 + NUMBER_SIZE) {
+        l->cut = true;
+        return;
+    }
+    put_key(l, f->key);
+    switch (f->kind) {
+    case LOG_FIELD_INT:
+        put_number(l, f->number);
+        break;
+    case LOG_FIELD_BOOL:
+        put(l, f->number != 0 ? "true" : "false", f->number != 0 ? 4 : 5);
+        break;
+    case LOG_FIELD_SLICE:
+        if (f->text.p == NULL)
+            put(l, "null", 4);
+        else
+            put_string(l, f->text, room(l) - 2 < LOG_VALUE_SIZE_MAX ? room(l) - 2 : LOG_VALUE_SIZE_MAX);
+        break;
+    default:
+        l->size = before;
+        FICUS_UNREACHABLE();
+    }
+}
+
+size_t log_format(const struct log_record *r, char line[LOG_LINE_SIZE_MAX])
+{
+    struct line l = {.p = line};
+    put_fixed(&l, r);
+    const struct log_field *f = r->fields;
+    for (size_t i = 0; f != NULL && f[i].kind != LOG_FIELD_END; i++) {
+        if (i == LOG_FIELDS_MAX) {
+            l.cut = true;
+            break;
+        }
+        put_field(&l, &f[i]);
+    }
+    const char *tail = l.cut ? TAIL : "}\n";
+    size_t tail_size = strlen(tail);
+    memcpy(line + l.size, tail, tail_size);     /* BODY_MAX kept this room */
+    return l.size + tail_size;
+}
+
+void logger_init(struct logger *l, struct env *env, const char *service, const char *instance, enum log_level level_min)
+{
+    *l = (struct logger){.env = env, .service = service, .instance = instance, .level_min = level_min};
+    int failed = pthread_mutex_init(&l->mutex, NULL);
+    FICUS_ASSERT(failed == 0);
+}
+
+void logger_done(struct logger *l)
+{
+    (void)pthread_mutex_destroy(&l->mutex);     /* fails only when it is held, and then nobody may end the logger */
+    l->env = NULL;
+}
+
+/* The row of an event, made when new; the last row is shared by all that found no place. Under the mutex. */
+static struct log_repeats *repeats_of(struct logger *l, const char *event)
+{
+    size_t size = strnlen(event, sizeof l->repeats[0].event - 1);
+    for (uint32_t i = 0; i < l->event_count; i++)
+        if (strncmp(l->repeats[i].event, event, size) == 0 && l->repeats[i].event[size] == '\0')
+            return &l->repeats[i];
+    if (l->event_count == LOG_EVENTS_MAX)
+        return &l->repeats[LOG_EVENTS_MAX];
+    struct log_repeats *row = &l->repeats[l->event_count++];
+    memcpy(row->event, event, size);
+    row->event[size] = '\0';
+    return row;
+}
+
+static bool pass(struct logger *l, const char *event, uint32_t *ret_suppressed)
+{
+    int64_t now_s = env_now_ms(l->env) / 1000;
+    bool passed = false;
+    pthread_mutex_lock(&l->mutex);
+    struct log_repeats *row = repeats_of(l, event);
+    if (row->window_s != now_s) {
+        row->window_s = now_s;
+        row->count = 0;
+    }
+    if (row->count < LOG_REPEATS_MAX) {
+        row->count++;
+        *ret_suppressed = row->suppressed;
+        row->suppressed = 0;
+        passed = true;
+    } else if (row->suppressed < UINT32_MAX) {
+        row->suppressed++;
+    }
+    pthread_mutex_unlock(&l->mutex);
+    return passed;
+}
+
+void log_write(struct logger *l, enum log_level level, const struct log_context *ctx, const char *event,
+               const struct log_field *fields, const char *format, ...)
+{
+    char msg[LOG_VALUE_SIZE_MAX + 8];   /* a little over the bound, so that log_format notices the cut */
+    char line[LOG_LINE_SIZE_MAX];
+    uint32_t suppressed = 0;
+    if (!log_enabled(l, level) || (level >= LOG_WARN && !pass(l, event, &suppressed)))
+        return;
+    va_list args;
+    va_start(args, format);
+    if (vsnprintf(msg, sizeof msg, format, args) < 0)
+        msg[0] = '\0';
+    va_end(args);
+    struct log_record record = {
+        .wall_ms = env_wall_ms(l->env), .level = level, .service = l->service, .instance = l->instance, .event = event,
+        .msg = msg, .ctx = ctx, .fields = fields, .suppressed = suppressed,
+    };
+    env_log_write(l->env, line, log_format(&record, line));
+}
