@@ -20,7 +20,8 @@ void *mem_zalloc(size_t size)
 
 void *mem_array(size_t count, size_t size)
 {
-    return count == 0 || size == 0 ? calloc(1, 1) : calloc(count, size);
+    size_t bytes;
+    return __builtin_mul_overflow(count, size, &bytes) ? NULL : mem_zalloc(bytes);
 }
 
 void *mem_realloc(void *p, size_t size)
