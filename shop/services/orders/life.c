@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The life of an order: pending -> confirmed -> cancelled, or pending -> cancelled. A cancel that comes while the order is pending is only noted; confirm (the
+ * pivot of the checkout) meets it there and refuses, and the checkout undoes itself. A cancel of a confirmed order starts the cancellation. So a cancel
+ * and a confirm that race meet in this database and nowhere else.
+ */
+#include "orders.h"
+#include "shop.h"
+
+int history_add(struct ficus_req *req, const char *id, const char *status, const char *reason)
+{
+    struct ficus_rows *rows = ficus_query(req, "SELECT count(*) FROM history WHERE order_id = ?", "s", id);
+    if (rows == NULL || ficus_row(rows) != 1)
+        return -1;
+    int64_t idx = ficus_col_int(rows, 0);
+    ficus_rows_done(rows);
+    const char *at = ficus_time(req, ficus_now_ms(req));
+    if (ficus_exec(req, "INSERT INTO history (order_id, idx, status, reason, at) VALUES (?, ?, ?, ?, ?)", "sisss", id, idx, status, reason, at) != 0)
+        return -1;
+    struct ficus_out *o = ficus_out_new(req);
+    if (o == NULL)
+        return -1;
+    ficus_out_object(o, NULL);
+    ficus_out_str(o, "status", status);
+    ficus_out_str(o, "at", at);
+    ficus_out_str(o, "reason", reason);
+    ficus_out_end(o);
+    return ficus_stream_send(req, id, idx, "status", ficus_out_text(o), strcmp(status, "pending") != 0);
+}
+
+/* Change the status, write history, tell the world. */
+static int order_move(struct ficus_req *req, const char *id, const struct order *before, const char *status, const char *reason)
+{
+    if (ficus_exec(req, "UPDATE orders SET status = ?, reason = ? WHERE id = ?", "sss", status, reason, id) != 0 ||
+        history_add(req, id, status, reason) != 0)
+        return -1;
+    struct ficus_out *o = ficus_out_new(req);
+    if (o == NULL)
+        return -1;
+    ficus_out_object(o, NULL);
+    ficus_out_str(o, "user", before->user);
+    shop_money(o, "total", before->total);
+    ficus_out_str(o, "reason", reason);
+    ficus_out_end(o);
+    return ficus_emit(req, strcmp(status, "confirmed") == 0 ? "order.confirmed" : "order.cancelled", id, ficus_out_text(o));
+}
+
+static int status_reply(struct ficus_req *req, int status, const char *id, const char *order_status)
+{
+    struct ficus_out *o = ficus_reply(req, status);
+    if (o == NULL)
+        return -1;
+    ficus_out_object(o, NULL);
+    ficus_out_str(o, "id", id);
+    ficus_out_str(o, "status", order_status);
+    ficus_out_end(o);
+    return 0;
+}
+
+/* For the steps of the sagas: the order must be there. */
+static int order_read_own(struct ficus_req *req, const char *id, struct order *ret_order)
+{
+    int found = order_read(req, id, ret_order);
+    if (found == 0)
+        return ficus_problem(req, 404, "unknown_order", "there is no order %s", id);
+    return found < 0 ? -1 : 0;
+}
+
+int order_cancel(struct ficus_req *req)
+{
+    const char *id = ficus_param(req, "id");
+    struct order order;
+    if (ficus_tx(req) != 0 || order_read_visible(req, id, &order) != 0)
+        return -1;
+    if (strcmp(order.status, "cancelled") == 0)
+        return ficus_problem(req, 409, "already_cancelled", "the order is cancelled already: %s", order.reason);
+    if (order.cancel_by == NULL) {
+        const char *by = strcmp(order.user, ficus_user(req)) == 0 ? "by_customer" : "by_admin";
+        if (ficus_exec(req, "UPDATE orders SET cancel_by = ? WHERE id = ?", "ss", by, id) != 0)
+            return -1;
+        if (strcmp(order.status, "confirmed") == 0 && ficus_emit(req, "order.cancel_requested", id, ficus_printf(req, "{\"by\":\"%s\"}", by)) != 0)
+            return -1;
+    }
+    return order_reply(req, 202, id);
+}
+
+int order_confirm(struct ficus_req *req)
+{
+    const char *id = ficus_param(req, "id");
+    struct order order;
+    if (ficus_tx(req) != 0 || order_read_own(req, id, &order) != 0)
+        return -1;
+    switch (ficus_step_do(req, "confirm", id)) {
+    case FICUS_STEP_FRESH:
+        break;
+    case FICUS_STEP_REPEATED:
+        return status_reply(req, 200, id, order.status);
+    case FICUS_STEP_REFUSED:
+        return ficus_step_refused(req, "confirm", id);
+    default:
+        return -1;
+    }
+    if (order.cancel_by != NULL)
+        return ficus_step_refuse(req, "confirm", id, order.cancel_by, "a cancel came first");
+    if (strcmp(order.status, "pending") != 0)
+        return ficus_step_refuse(req, "confirm", id, "not_pending", "the order is not pending any more");
+    if (order_move(req, id, &order, "confirmed", NULL) != 0)
+        return -1;
+    return status_reply(req, 200, id, "confirmed");
+}
+
+int order_reject(struct ficus_req *req)
+{
+    const char *id = ficus_param(req, "id");
+    const struct ficus_json *body = ficus_body(req);
+    struct order order;
+    if (body == NULL || ficus_tx(req) != 0 || order_read_own(req, id, &order) != 0)
+        return -1;
+    if (strcmp(order.status, "cancelled") == 0)
+        return status_reply(req, 200, id, order.status);
+    const char *reason = ficus_json_str(req, ficus_json_get(body, "reason"));
+    if (strcmp(order.status, "pending") != 0)
+        return ficus_problem(req, 409, "not_pending", "order %s is %s and cannot be rejected", id, order.status);
+    if (order_move(req, id, &order, "cancelled", reason) != 0)
+        return -1;
+    return status_reply(req, 200, id, "cancelled");
+}
+
+int order_close(struct ficus_req *req)
+{
+    const char *id = ficus_param(req, "id");
+    struct order order;
+    if (ficus_tx(req) != 0 || order_read_own(req, id, &order) != 0)
+        return -1;
+    if (strcmp(order.status, "cancelled") == 0)
+        return status_reply(req, 200, id, order.status);
+    if (order.cancel_by == NULL)
+        return ficus_problem(req, 409, "not_asked", "nobody asked to cancel order %s", id);
+    if (order_move(req, id, &order, "cancelled", order.cancel_by) != 0)
+        return -1;
+    return status_reply(req, 200, id, "cancelled");
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "orders.h"
+#include "shop.h"
+
+static int items_write(struct ficus_req *req, struct ficus_out *o, const char *id)
+{
+    struct ficus_rows *rows = ficus_query(req, "SELECT product_id, sku, name, quantity, price FROM item WHERE order_id = ? ORDER BY line", "s", id);
+    if (rows == NULL)
+        return -1;
+    ficus_out_array(o, "items");
+    int more;
+    while ((more = ficus_row(rows)) == 1) {
+        ficus_out_object(o, NULL);
+        ficus_out_str(o, "product_id", ficus_col_str(rows, 0));
+        ficus_out_str(o, "sku", ficus_col_str(rows, 1));
+        ficus_out_str(o, "name", ficus_col_str(rows, 2));
+        ficus_out_int(o, "quantity", ficus_col_int(rows, 3));
+        shop_money(o, "price", ficus_col_int(rows, 4));
+        ficus_out_end(o);
+    }
+    ficus_out_end(o);
+    return more;
+}
+
+static int history_write(struct ficus_req *req, struct ficus_out *o, const char *id)
+{
+    struct ficus_rows *rows = ficus_query(req, "SELECT status, at, reason FROM history WHERE order_id = ? ORDER BY idx", "s", id);
+    if (rows == NULL)
+        return -1;
+    ficus_out_array(o, "history");
+    int more;
+    while ((more = ficus_row(rows)) == 1) {
+        ficus_out_object(o, NULL);
+        ficus_out_str(o, "status", ficus_col_str(rows, 0));
+        ficus_out_str(o, "at", ficus_col_str(rows, 1));
+        ficus_out_str(o, "reason", ficus_col_str(rows, 2));
+        ficus_out_end(o);
+    }
+    ficus_out_end(o);
+    return more;
+}
+
+static int order_write(struct ficus_req *req, struct ficus_out *o, const char *id, const struct order *order)
+{
+    ficus_out_object(o, NULL);
+    ficus_out_str(o, "id", id);
+    ficus_out_str(o, "status", order->status);
+    if (items_write(req, o, id) != 0)
+        return -1;
+    shop_money(o, "total", order->total);
+    ficus_out_str(o, "reason", order->reason);
+    if (history_write(req, o, id) != 0)
+        return -1;
+    ficus_out_end(o);
+    return 0;
+}
+
+int order_reply(struct ficus_req *req, int status, const char *id)
+{
+    struct order order;
+    if (order_read_visible(req, id, &order) != 0)
+        return -1;
+    struct ficus_out *o = ficus_reply(req, status);
+    return o == NULL ? -1 : order_write(req, o, id, &order);
+}
+
+int order_get(struct ficus_req *req)
+{
+    return order_reply(req, 200, ficus_param(req, "id"));
+}
+
+int orders_list(struct ficus_req *req)
+{
+    struct shop_page page;
+    shop_page_read(req, &page);
+    const char *status = ficus_query_param(req, "status");
+    if (status != NULL && strcmp(status, "pending") != 0 && strcmp(status, "confirmed") != 0 && strcmp(status, "cancelled") != 0)
+        ficus_invalid(req, "/status", "must be pending, confirmed or cancelled");
+    if (ficus_is_invalid(req))
+        return ficus_problem_invalid(req);
+    int64_t before = page.after == 0 ? INT64_MAX : page.after;
+    struct ficus_rows *rows =
+        ficus_has_role(req, "admin")
+            ? ficus_query(req, "SELECT seq, id FROM orders WHERE seq < ?1 AND (?2 IS NULL OR status = ?2) ORDER BY seq DESC LIMIT ?3", "isi", before,
+                          status, page.limit + 1)
+            : ficus_query(req, "SELECT seq, id FROM orders WHERE seq < ?1 AND (?2 IS NULL OR status = ?2) AND user_id = ?4 ORDER BY seq DESC LIMIT ?3",
+                          "isis", before, status, page.limit + 1, ficus_user(req));
+    struct ficus_out *o = ficus_reply(req, 200);
+    if (rows == NULL || o == NULL)
+        return -1;
+    ficus_out_object(o, NULL);
+    ficus_out_array(o, "items");
+    int more;
+    while ((more = ficus_row(rows)) == 1 && shop_page_row(&page, ficus_col_int(rows, 0))) {
+        const char *id = ficus_col_str(rows, 1);
+        struct order order;
+        if (order_read(req, id, &order) != 1 || order_write(req, o, id, &order) != 0)
+            return -1;
+    }
+    if (more < 0)
+        return -1;
+    ficus_rows_done(rows);
+    ficus_out_end(o);
+    shop_page_next(req, o, &page);
+    ficus_out_end(o);
+    return 0;
+}
+
+/* Begins with the present status, or, when the client says what it saw last, with all that came since. */
+int order_events(struct ficus_req *req)
+{
+    const char *id = ficus_param(req, "id");
+    struct order order;
+    if (order_read_visible(req, id, &order) != 0)
+        return -1;
+    const char *seen = ficus_header(req, "Last-Event-ID");
+    int64_t after = seen == NULL ? -1 : strtoll(seen, NULL, 10);
+    if (ficus_stream(req, id) != 0)
+        return -1;
+    struct ficus_rows *rows =
+        ficus_query(req, seen == NULL ? "SELECT idx, status, reason, at FROM history WHERE order_id = ? AND idx > ? ORDER BY idx DESC LIMIT 1"
+                                      : "SELECT idx, status, reason, at FROM history WHERE order_id = ? AND idx > ? ORDER BY idx",
+                    "si", id, after);
+    if (rows == NULL)
+        return -1;
+    int more;
+    while ((more = ficus_row(rows)) == 1) {
+        const char *status = ficus_col_str(rows, 1);
+        struct ficus_out *o = ficus_out_new(req);
+        if (o == NULL)
+            return -1;
+        ficus_out_object(o, NULL);
+        ficus_out_str(o, "status", status);
+        ficus_out_str(o, "at", ficus_col_str(rows, 3));
+        ficus_out_str(o, "reason", ficus_col_str(rows, 2));
+        ficus_out_end(o);
+        if (ficus_stream_first(req, ficus_col_int(rows, 0), "status", ficus_out_text(o), strcmp(status, "pending") != 0) != 0)
+            return -1;
+    }
+    return more;
+}
