@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The manifest (ficus.yaml and what it includes): read, checked as a whole, and rendered to one resolved file per process. It is
+ * used by the ficus command and the supervisor only: it reads and writes files directly, and blocks.
+ */
+#ifndef FICUS_MANIFEST_MANIFEST_H
+#define FICUS_MANIFEST_MANIFEST_H
+
+#include "call_policy.h"
+#include "conf.h"
+#include "saga_def.h"
+#include "service_config.h"
+
+enum {
+    MANIFEST_VERSION = 1,
+    MANIFEST_FILES_MAX = 1000,          /* included files */
+    MANIFEST_MIGRATIONS_MAX = 9999,
+    MANIFEST_ARENA_SIZE_MAX = 256 << 20,    /* what the arena given to manifest_load should allow */
+};
+
+/* Strings are owned by the caller and must outlive the manifest. */
+struct manifest_options {
+    const char *state;              /* absolute state folder; NULL: check only, manifest_render is not allowed */
+    const char *sockets;            /* absolute folder of the unix sockets; NULL: STATE/run */
+    const char *build;              /* absolute build folder for ${build}; NULL: left as it is */
+    const char *const *sets;        /* "gateway.listen=127.0.0.1:18080": values put into the root file before it is checked */
+    size_t set_count;
+};
+
+/* "orders:/v1/orders/{id}", or "identity" alone (path NULL). */
+struct manifest_target {
+    const char *service, *path;
+};
+
+enum manifest_auth { MANIFEST_AUTH_NONE, MANIFEST_AUTH_OPTIONAL, MANIFEST_AUTH_REQUIRED };
+
+struct manifest_route {
+    const struct conf_node *node;
+    int method;                     /* index into manifest_methods; -1: any */
+    const char *path;
+    struct manifest_target to;
+    int auth;                       /* enum manifest_auth */
+    const char *const *roles;
+    size_t role_count;
+    int64_t timeout_ms;             /* 0: the gateway's */
+};
+extern const char *const manifest_methods[];    /* NULL-terminated */
+
+struct manifest_gateway {
+    const struct conf_node *node;
+    const char *listen;             /* "127.0.0.1:8080" or "[::1]:8080" */
+    const char *const *hosts;
+    size_t host_count;
+    int64_t timeout_ms;
+    struct manifest_jwt {
+        const struct conf_node *node;
+        struct manifest_target jwks;
+        const char *issuer;
+    } *auth;                        /* NULL: no route may ask for it */
+    struct manifest_route *routes;
+    size_t route_count;
+    int log_level;                  /* index into manifest_levels; -1: the system's */
+};
+extern const char *const manifest_levels[];     /* debug info warn error, NULL */
+
+struct manifest_edge {
+    const char *callee;
+    struct call_policy policy;
+};
+
+struct manifest_topic {
+    const char *name;
+    const char *key;                /* NULL: not said */
+};
+
+struct manifest_command {
+    const char *const *argv;        /* NULL-terminated; ${build} and a leading ./ are expanded */
+    size_t count;
+};
+
+struct manifest_service {
+    const struct conf_node *node;
+    const char *name, *team, *does;
+    const char *folder;             /* absolute: where its file lies */
+    struct manifest_command run;
+    const char *store;              /* "sqlite:orders.db"; NULL: none */
+    const char *migrations;         /* folder as written; NULL: none */
+    const char *const *migration_files;     /* absolute, in order; derived */
+    size_t migration_count;
+    int64_t workers;
+    bool keeps_keys;
+    int log_level;                  /* as the gateway's */
+    struct manifest_edge *calls;
+    size_t call_count;
+    struct manifest_topic *publishes;
+    size_t publish_count;
+    const char *const *consumes;
+    size_t consume_count;
+    const char *const *needs;
+    size_t need_count;
+    struct service_setting *settings;
+    size_t setting_count;
+    struct saga_def *sagas;         /* owner is filled in */
+    size_t saga_count;
+};
+
+enum manifest_kind { MANIFEST_HUB, MANIFEST_GATEWAY, MANIFEST_SERVICE };
+
+/* What the supervisor starts. */
+struct manifest_process {
+    enum manifest_kind kind;
+    const char *name, *team;        /* team: "" for hub and gateway */
+    const char *const *argv;        /* NULL-terminated; NULL for hub and gateway: the ficus command itself */
+    const char *folder;             /* absolute working folder */
+    const char *const *needs;       /* names of services that must be healthy first */
+    size_t need_count;
+    const char *config_path;        /* STATE/run/NAME.json; NULL without state */
+    const char *address;            /* "unix:SOCKETS/orders.1.sock", "unix:SOCKETS/hub.sock", "tcp:127.0.0.1:8080"; NULL without state */
+};
+
+struct manifest {
+    const struct conf_node *node;
+    const char *file;               /* as given */
+    const char *folder;             /* absolute: where the root file lies */
+    const char *system;
+    const char *const *include;
+    size_t include_count;
+    int log_level;
+    struct manifest_administrator {
+        const struct conf_node *node;
+        const char *email, *service;
+    } *administrator;               /* NULL: none */
+    struct manifest_gateway *gateway;   /* NULL: none */
+    struct manifest_events {
+        const char *log;            /* "embedded" */
+        int64_t retention_ms;
+    } events;
+    struct manifest_hub {
+        int log_level;
+    } hub;
+    /* derived */
+    struct manifest_service *services;  /* in order of their files */
+    size_t service_count;
+    struct manifest_process *processes; /* hub, gateway (if any), services */
+    size_t process_count;
+    const char *admin_file;         /* STATE/admin.json; NULL without administrator or state */
+    struct manifest_options options;
+};
+
+/* Read path and what it includes, decode, check across. Everything lives in a. On failure every error found is in errors (print with
+ * conf_errors_print) and the code of the first is returned; VERSION alone when the file was made for a newer Ficus. */
+enum ficus_err manifest_load(struct arena *a, const char *path, const struct manifest_options *options, struct manifest **ret_manifest,
+                             struct conf_errors *errors);
+
+/* The resolved file of one process as JSON text into out. */
+enum ficus_err manifest_render_process(const struct manifest *m, const struct manifest_process *p, struct arena *a, struct buf *out, struct ficus_error *reterr);
+/* Write every process's resolved file: NAME.json.tmp, mode 0600, synced, renamed. All are rendered before the first is written. STATE/run must exist. */
+enum ficus_err manifest_render(const struct manifest *m, struct arena *a, struct ficus_error *reterr);
+
+const struct manifest_service *manifest_find_service(const struct manifest *m, const char *name);
+const struct manifest_process *manifest_find_process(const struct manifest *m, const char *name);
+
+/* The tables, for JSON Schema, docs and the generated tests. */
+extern const struct conf_table manifest_table;
+extern const struct conf_table manifest_service_table;
+
+#endif
