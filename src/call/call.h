@@ -46,8 +46,9 @@ void call_engine_close(struct call_engine *g, void (*closed)(void *arg), void *a
 
 /* Declare an edge before its first use. p is copied. A call to an undeclared callee fails with INVALID. */
 enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const struct call_policy *p);
-/* The present addresses of a callee (copied). An empty list never replaces a filled one. Connections to addresses that left are closed when idle. */
-void call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses, size_t address_count);
+/* The present addresses of a callee (copied). An empty list never replaces a filled one. Connections to addresses that left are closed when idle.
+ * The edge may be declared later. NOMEM: the old ones stay. */
+enum ficus_err call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses, size_t address_count);
 
 struct call_request {
     const char *callee;
@@ -74,12 +75,14 @@ struct call_handler {
     void (*on_data)(void *arg, struct call *c, struct slice data, bool end);    /* one for each call_recv */
     void (*on_writable)(void *arg, struct call *c);                             /* may be NULL without a streamed body */
     void (*on_done)(void *arg, struct call *c);                                 /* last callback: all went well */
-    /* Last callback: TIMEOUT, REFUSED, RESET, UNAVAILABLE (no endpoint, breaker open), BUSY, PROTOCOL, CANCELLED (engine closing).
+    /* Last callback: TIMEOUT, REFUSED, RESET, UNAVAILABLE (no endpoint, breaker open), BUSY, PROTOCOL, CANCELLED (engine closing), INVALID (a head
+     * that cannot be written: fields, user, roles), NOMEM.
      * maybe_processed: the callee may have acted on it. May come after on_head (answer cut short). */
     void (*on_error)(void *arg, struct call *c, enum ficus_err err, bool maybe_processed, const char *detail);
 };
 
-/* Everything in r is borrowed until the last callback, strings too. */
+/* Everything that r points to is borrowed until the last callback, strings too; r itself and h may be on the stack (h's functions are copied).
+ * No callback comes before it returned. INVALID: undeclared callee, malformed method or path. CANCELLED: the engine is closing. NOMEM. */
 enum ficus_err call_start(struct call_engine *g, const struct call_request *r, const struct call_handler *h, void *arg, struct call **ret_call);
 size_t call_send(struct call *c, const void *p, size_t size, bool end);     /* as http_send */
 void call_recv(struct call *c);                                             /* as http_recv */

@@ -1,0 +1,643 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One call's life: attempts, each with a place at the breaker, a connection and a stream; repetition by the verdicts of call_core; the body
+ * both ways; one deadline over all of it. Failure modes are the point of it: whatever breaks, exactly one last callback comes, the breaker's
+ * admission is given back exactly once, and the connection is either returned clean or closed.
+ */
+#include "assert.h"
+#include "call_private.h"
+#include "mem.h"
+
+/* ---- states ---- */
+
+#define TO(state) (1U << CALL_##state)
+static const unsigned call_next[CALL_STATES] = {
+    [CALL_STARTING] = TO(WAITING) | TO(RUNNING) | TO(FAILING) | TO(ENDED),
+    [CALL_WAITING] = TO(STARTING) | TO(PAUSED) | TO(FAILING) | TO(ENDED),
+    [CALL_RUNNING] = TO(STARTING) | TO(PAUSED) | TO(FAILING) | TO(ENDED),
+    [CALL_PAUSED] = TO(STARTING) | TO(ENDED),
+    [CALL_FAILING] = TO(ENDED),
+    [CALL_ENDED] = 0,
+};
+#undef TO
+
+static void call_check(const struct call *c)
+{
+    FICUS_ASSERT(c->state == CALL_ENDED || (c->state == CALL_RUNNING) == (c->stream != NULL));
+    FICUS_ASSERT(c->state == CALL_WAITING || (c->waiter.conn == NULL && !c->waiter.queued));
+    FICUS_ASSERT(!c->admitted || c->state == CALL_WAITING || c->state == CALL_RUNNING || c->state == CALL_STARTING);
+    FICUS_ASSERT((c->state == CALL_PAUSED || c->state == CALL_FAILING) == env_timer_armed(&c->pause));
+}
+
+static void call_move(struct call *c, enum call_state next)
+{
+    FICUS_ASSERT((call_next[c->state] & (1U << next)) != 0);
+    c->state = next;
+}
+
+static int64_t call_now_ns(const struct call *c)
+{
+    return env_now_ns(c->engine->env);
+}
+
+static int64_t call_left_ms(const struct call *c)
+{
+    return (c->deadline_ns - call_now_ns(c)) / 1000000;
+}
+
+/* ---- the end ---- */
+
+static const char *outcome_name(enum ficus_err err, int status)
+{
+    switch (err) {
+    case FICUS_ERR_OK:
+        return status >= 500 ? "failed" : "ok";
+    case FICUS_ERR_TIMEOUT:
+        return "timeout";
+    case FICUS_ERR_REFUSED:
+        return "refused";
+    case FICUS_ERR_RESET:
+        return "reset";
+    case FICUS_ERR_UNAVAILABLE:
+        return "unavailable";
+    case FICUS_ERR_BUSY:
+        return "busy";
+    case FICUS_ERR_PROTOCOL:
+        return "protocol";
+    case FICUS_ERR_CANCELLED:
+        return "cancelled";
+    default:
+        return "other";
+    }
+}
+
+static void attempt_note(struct call *c, enum call_health health)
+{
+    if (!c->admitted)
+        return;
+    c->admitted = false;
+    call_edge_note(c->edge, c->probe, health);
+}
+
+/* Nothing fires for this call any more; the stream, if there is one, still has to be reset by the caller. */
+static void call_finish(struct call *c, enum ficus_err err)
+{
+    FICUS_ASSERT(c->state != CALL_ENDED);
+    env_timer_stop(c->engine->env, &c->deadline);
+    env_timer_stop(c->engine->env, &c->pause);
+    (void)pool_leave(&c->edge->pool, &c->waiter);
+    attempt_note(c, CALL_HEALTH_NONE);
+    list_remove(&c->link);
+    call_edge_count(c->edge, outcome_name(err, c->status), call_now_ns(c) - c->started_ns);
+    call_move(c, CALL_ENDED);
+}
+
+static void call_free_when_unused(struct call *c)
+{
+    if (c->state == CALL_ENDED && c->depth == 0)
+        mem_free(c);
+}
+
+/* Callbacks of the user run between these two. False: the user ended the call meanwhile; c may be gone. */
+static void call_enter(struct call *c)
+{
+    c->depth++;
+}
+
+static bool call_leave(struct call *c)
+{
+    bool alive = c->state != CALL_ENDED;
+    FICUS_ASSERT(c->depth > 0);
+    c->depth--;
+    call_free_when_unused(c);
+    return alive;
+}
+
+/* The stream outlives the last callback, because the answer's head lives in it. */
+static void stream_reset(struct call *c, enum ficus_err why)
+{
+    struct http_stream *s = c->stream;
+    c->stream = NULL;
+    c->conn = NULL;
+    if (s != NULL)
+        http_reset(s, why);
+}
+
+static void call_succeed(struct call *c)
+{
+    call_finish(c, FICUS_ERR_OK);
+    call_enter(c);
+    c->handler.on_done(c->arg, c);
+    /* The callee answered before it had the whole request: HTTP/1.1 cannot go on with this connection. */
+    stream_reset(c, FICUS_ERR_CANCELLED);
+    (void)call_leave(c);
+}
+
+static void call_fail(struct call *c, enum ficus_err err, const char *detail)
+{
+    bool maybe = c->maybe_processed;
+    call_finish(c, err);
+    call_enter(c);
+    c->handler.on_error(c->arg, c, err, maybe, detail);
+    stream_reset(c, err);
+    (void)call_leave(c);
+}
+
+/* For failures inside functions that the user called: never call back from there. */
+static void call_fail_later(struct call *c, enum ficus_err err, const char *detail)
+{
+    attempt_note(c, CALL_HEALTH_NONE);
+    c->fail_err = err;
+    c->fail_detail = detail;
+    call_move(c, CALL_FAILING);
+    env_timer_start(c->engine->env, &c->pause, 0);
+    call_check(c);
+}
+
+static void note_progress(struct call *c)
+{
+    struct http_progress progress;
+    if (c->stream == NULL)
+        return;
+    http_stream_progress(c->stream, &progress);
+    c->maybe_processed = c->maybe_processed || progress.request_sent;
+}
+
+void call_end_cancelled(struct call *c, const char *detail)
+{
+    note_progress(c);
+    call_fail(c, FICUS_ERR_CANCELLED, detail);
+}
+
+void call_cancel(struct call *c)
+{
+    if (c->state == CALL_ENDED)
+        return;
+    call_finish(c, FICUS_ERR_CANCELLED);
+    stream_reset(c, FICUS_ERR_CANCELLED);
+    call_free_when_unused(c);
+}
+
+/* ---- an attempt's request ---- */
+
+static bool own_field(const struct call *c, struct slice name)
+{
+    static const char *const names[] = {"ficus-identity", "ficus-timeout-ms", "ficus-attempt", "traceparent", "tracestate"};
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++)
+        if (slice_eq_nocase(name, slice_str(names[i])))
+            return true;
+    return c->r.correlation.p != NULL && slice_eq_nocase(name, SLICE("x-request-id"));
+}
+
+static struct slice decimal(struct arena *a, int64_t v)
+{
+    return slice_str(arena_printf(a, "%lld", (long long)v));
+}
+
+static bool add_trace(struct call *c, struct http_msg *m, struct arena *a)
+{
+    struct trace_context span;
+    uint8_t random[8];
+    env_random(c->engine->env, random, sizeof random);
+    trace_child(&c->trace, random, &span);
+    char *text = arena_alloc(a, TRACE_PARENT_TEXT_SIZE);
+    if (text == NULL)
+        return false;
+    trace_format(&span, text);
+    if (!http_msg_add(m, SLICE("traceparent"), slice_str(text)))
+        return false;
+    return c->r.tracestate.size == 0 || !trace_present(c->r.trace) || http_msg_add(m, SLICE("tracestate"), c->r.tracestate);
+}
+
+static enum ficus_err add_own_fields(struct call *c, struct http_msg *m, struct arena *a)
+{
+    struct call_engine *g = c->engine;
+    struct identity_claims claims = {
+        .issuer = slice_str(g->self),
+        .audience = slice_str(c->edge->name),
+        .subject = c->r.user,
+        .roles = c->r.roles,
+        .role_count = c->r.role_count,
+    };
+    struct slice token;
+    enum ficus_err err = identity_make(g->key, a, &claims, env_wall_ms(g->env), &token, NULL);
+    if (err != FICUS_ERR_OK)
+        return err;
+    int64_t left_ms = call_left_ms(c);
+    struct slice timeout = decimal(a, left_ms < 1 ? 1 : left_ms), attempt = decimal(a, c->attempt_number);
+    bool fine = http_msg_add(m, SLICE("ficus-identity"), token) && timeout.p != NULL && http_msg_add(m, SLICE("ficus-timeout-ms"), timeout) &&
+                attempt.p != NULL && http_msg_add(m, SLICE("ficus-attempt"), attempt) && add_trace(c, m, a) &&
+                (c->r.correlation.p == NULL || http_msg_add(m, SLICE("x-request-id"), c->r.correlation));
+    return fine ? FICUS_ERR_OK : arena_overflowed(a) ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
+}
+
+static enum ficus_err build_head(struct call *c, struct http_msg *m, struct arena *a)
+{
+    http_msg_init(m, a);
+    m->method = c->r.method;
+    m->authority = slice_str(c->edge->name);
+    ptrdiff_t mark = slice_find(c->r.path, '?');
+    m->path = mark < 0 ? c->r.path : slice_make(c->r.path.p, (size_t)mark);
+    m->query = mark < 0 ? SLICE_NONE : slice_from(c->r.path, (size_t)mark + 1);
+    m->content_length = call_streamed(c) ? c->r.body_stream_size : (int64_t)c->r.body.size;
+    for (size_t i = 0; i < c->r.field_count; i++) {
+        const struct http_field *f = &c->r.fields[i];
+        if (!own_field(c, f->name) && !http_msg_add(m, f->name, f->value))
+            return arena_overflowed(a) ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
+    }
+    return add_own_fields(c, m, a);
+}
+
+/* Give the codec as much of r.body as it takes; on_writable brings us back. */
+static void push_body(struct call *c)
+{
+    size_t left = c->r.body.size - c->body_sent;
+    size_t taken = http_send(c->stream, c->r.body.p + c->body_sent, left, true);
+    c->body_sent += taken;
+    c->request_done = taken == left;
+}
+
+static void stream_on_head(void *arg, struct http_stream *s, struct http_msg *m, bool end);
+static void stream_on_data(void *arg, struct http_stream *s, struct slice data, bool end);
+static void stream_on_writable(void *arg, struct http_stream *s);
+static void stream_on_done(void *arg, struct http_stream *s);
+static void stream_on_reset(void *arg, struct http_stream *s, enum ficus_err err, const char *detail);
+
+static const struct http_handler stream_handler = {
+    .on_head = stream_on_head,
+    .on_data = stream_on_data,
+    .on_writable = stream_on_writable,
+    .on_done = stream_on_done,
+    .on_reset = stream_on_reset,
+};
+
+/* On a connection: open a stream and send. RESET: the connection was dead already, nothing happened. Any other error is the call's. */
+static enum ficus_err attempt_send(struct call *c, struct pool_conn *conn)
+{
+    struct http_stream *s;
+    enum ficus_err err = http_client_open(conn->http, &stream_handler, c, &s);
+    if (err != FICUS_ERR_OK) {
+        pool_discard(conn);
+        return err == FICUS_ERR_NOMEM ? err : FICUS_ERR_RESET;
+    }
+    c->stream = s;
+    c->conn = conn;
+    c->body_sent = 0;
+    c->request_done = c->answer_done = false;
+    call_move(c, CALL_RUNNING);
+    struct http_msg m;
+    err = build_head(c, &m, s->arena);
+    if (err == FICUS_ERR_OK) {
+        bool none = !call_streamed(c) && c->r.body.size == 0;
+        err = http_send_head(s, &m, none);
+        c->request_done = none;
+    }
+    if (err != FICUS_ERR_OK) {
+        stream_reset(c, FICUS_ERR_CANCELLED);
+        FICUS_ASSERT(err != FICUS_ERR_RESET);       /* a stream that was just opened cannot be over */
+        return err == FICUS_ERR_TOO_LARGE ? FICUS_ERR_INVALID : err;
+    }
+    if (!call_streamed(c) && !c->request_done)
+        push_body(c);
+    else if (call_streamed(c) && c->end_wanted)
+        (void)call_send(c, NULL, 0, true);
+    call_check(c);
+    return FICUS_ERR_OK;
+}
+
+/* ---- attempts ---- */
+
+static void attempt_run(struct call *c, struct pool_conn *conn);
+
+static void attempt_take(struct call *c)
+{
+    struct pool_conn *conn;
+    enum ficus_err err = pool_take(&c->edge->pool, &c->waiter, &conn);
+    if (err != FICUS_ERR_OK) {
+        call_fail_later(c, err, err == FICUS_ERR_UNAVAILABLE ? "no address is known" : err == FICUS_ERR_BUSY ? "too many calls wait" : err_text(err));
+    } else if (conn == NULL) {
+        call_move(c, CALL_WAITING);
+        call_check(c);
+    } else {
+        attempt_run(c, conn);
+    }
+}
+
+/* From STARTING, with a connection. */
+static void attempt_run(struct call *c, struct pool_conn *conn)
+{
+    enum ficus_err err = attempt_send(c, conn);
+    if (err == FICUS_ERR_OK)
+        return;
+    if (err == FICUS_ERR_RESET)
+        attempt_take(c);        /* ends: each round closes a connection of the pool, then a new one is made */
+    else
+        call_fail_later(c, err, "the request cannot be written");
+}
+
+static void attempt_start(struct call *c)
+{
+    enum call_admission admission = call_edge_admit(c->edge);
+    if (admission == CALL_ADMIT_NO) {
+        call_fail_later(c, FICUS_ERR_UNAVAILABLE, "the circuit breaker is open");
+        return;
+    }
+    c->admitted = true;
+    c->probe = admission == CALL_ADMIT_PROBE;
+    c->attempt_number++;
+    c->attempts_counted++;
+    c->attempt_started_ns = call_now_ns(c);
+    metric_inc(c->edge->attempts);
+    attempt_take(c);
+}
+
+/* The user's send came too early; there is a stream now. */
+static void tell_writable(struct call *c)
+{
+    if (c->state != CALL_RUNNING || !c->send_blocked || c->handler.on_writable == NULL)
+        return;
+    c->send_blocked = false;
+    call_enter(c);
+    c->handler.on_writable(c->arg, c);
+    (void)call_leave(c);
+}
+
+static void pool_on_ready(struct pool_waiter *w, struct pool_conn *conn)
+{
+    struct call *c = CONTAINER_OF(w, struct call, waiter);
+    call_move(c, CALL_STARTING);
+    attempt_run(c, conn);
+    tell_writable(c);
+}
+
+static void on_pause(void *arg)
+{
+    struct call *c = arg;
+    if (c->state == CALL_FAILING) {
+        call_fail(c, c->fail_err, c->fail_detail);
+        return;
+    }
+    call_move(c, CALL_STARTING);
+    attempt_start(c);
+    tell_writable(c);
+}
+
+/* How long to wait before the repetition that the rules allow; -1: there is no time, no budget, or the breaker refuses. */
+static int64_t repeat_pause_ms(struct call *c, enum call_outcome outcome, int64_t retry_after_ms)
+{
+    int64_t now_ns = call_now_ns(c), pause_ms = retry_after_ms;
+    if (outcome != CALL_OUTCOME_REFUSED || !pool_has_another(&c->edge->pool, &c->waiter, now_ns)) {
+        int64_t backoff_ms = call_backoff_ms(CALL_BACKOFF_BASE_MS, CALL_BACKOFF_MAX_MS, c->failures, env_random_u64(c->engine->env));
+        pause_ms = backoff_ms > pause_ms ? backoff_ms : pause_ms;
+    }
+    if (pause_ms >= call_left_ms(c) || !call_breaker_lets(&c->edge->breaker, &c->edge->policy, now_ns + pause_ms * 1000000) ||
+        !call_budget_repeat(&c->edge->budget, now_ns))
+        return -1;
+    return pause_ms;
+}
+
+/* An attempt is over without an answer for the user: decide whether another follows. True: it does (PAUSED). The stream is detached or dead. */
+static bool attempt_over(struct call *c, enum call_outcome outcome, const struct http_progress *progress, int64_t retry_after_ms)
+{
+    struct call_try t = {
+        .outcome = outcome,
+        .progress = *progress,
+        .idempotent = http_method_idempotent(c->r.method),
+        .key_kept = c->r.keyed && c->edge->policy.keeps_keys,
+        .body_again = !call_streamed(c) || !c->body_taken,
+        .fresh_used = c->fresh_used,
+        .attempts = c->attempts_counted,
+        .attempts_max = c->edge->policy.retry.attempts,
+        .left_ms = call_left_ms(c),
+    };
+    enum call_verdict verdict = c->engine->closing ? CALL_GIVE_UP : call_verdict_of(&t);
+    int64_t ran_ms = (call_now_ns(c) - c->attempt_started_ns) / 1000000;
+    c->maybe_processed = c->maybe_processed || call_maybe_processed(outcome, progress);
+    /* A kept connection that had died says nothing about the callee. */
+    attempt_note(c, verdict == CALL_REPEAT_FRESH ? CALL_HEALTH_NONE : call_health_of(outcome, ran_ms, c->edge->policy.timeout_ms));
+    c->failures++;
+    c->waiter.fresh = verdict == CALL_REPEAT_FRESH;
+    c->waiter.avoid = verdict == CALL_REPEAT_FRESH ? NULL : c->waiter.address;
+    int64_t pause_ms = 0;
+    if (verdict == CALL_REPEAT_FRESH) {
+        c->fresh_used = true;
+        c->attempts_counted--;
+    } else if (verdict == CALL_GIVE_UP || (pause_ms = repeat_pause_ms(c, outcome, retry_after_ms)) < 0) {
+        return false;
+    }
+    c->stream = NULL;
+    c->conn = NULL;
+    call_move(c, CALL_PAUSED);
+    env_timer_start(c->engine->env, &c->pause, pause_ms);
+    call_check(c);
+    return true;
+}
+
+static void pool_on_failed(struct pool_waiter *w, enum ficus_err err)
+{
+    struct call *c = CONTAINER_OF(w, struct call, waiter);
+    static const struct http_progress none;
+    bool local = err == FICUS_ERR_NOMEM || err == FICUS_ERR_UNAVAILABLE || err == FICUS_ERR_BUSY;
+    if (!attempt_over(c, local ? CALL_OUTCOME_LOCAL : CALL_OUTCOME_REFUSED, &none, 0))
+        call_fail_later(c, local ? err : FICUS_ERR_REFUSED, local ? err_text(err) : "no connection could be made");
+}
+
+/* ---- the stream ---- */
+
+/* A failure answer that the rules allow to repeat. True: it was taken away and the next attempt follows. */
+static bool answer_dropped(struct call *c, enum call_outcome outcome, struct http_msg *m, bool end)
+{
+    struct http_progress progress;
+    struct http_stream *s = c->stream;
+    struct pool_conn *conn = c->conn;
+    bool request_done = c->request_done;
+    http_stream_progress(s, &progress);
+    if (!attempt_over(c, outcome, &progress, call_retry_after_ms(http_msg_get(m, "retry-after"))))
+        return false;
+    if (request_done)
+        pool_drain(conn, s, end);
+    else
+        http_reset(s, FICUS_ERR_CANCELLED);
+    return true;
+}
+
+static void answer_complete(struct call *c)
+{
+    c->answer_done = true;
+    if (!c->request_done)
+        call_succeed(c);
+}
+
+static void stream_on_head(void *arg, struct http_stream *s, struct http_msg *m, bool end)
+{
+    struct call *c = arg;
+    enum call_outcome outcome = call_outcome_of_status(m->status);
+    if (outcome != CALL_OUTCOME_ANSWER && answer_dropped(c, outcome, m, end))
+        return;
+    attempt_note(c, call_health_of(outcome, 0, c->edge->policy.timeout_ms));
+    c->head_given = true;
+    c->maybe_processed = true;
+    c->status = m->status;
+    call_enter(c);
+    c->handler.on_head(c->arg, c, m, end);
+    if (call_leave(c) && end)
+        answer_complete(c);
+}
+
+static void stream_on_data(void *arg, struct http_stream *s, struct slice data, bool end)
+{
+    struct call *c = arg;
+    call_enter(c);
+    c->handler.on_data(c->arg, c, data, end);
+    if (call_leave(c) && end)
+        answer_complete(c);
+}
+
+static void stream_on_writable(void *arg, struct http_stream *s)
+{
+    struct call *c = arg;
+    if (!call_streamed(c)) {
+        if (!c->request_done)
+            push_body(c);
+    } else if (c->handler.on_writable != NULL) {
+        call_enter(c);
+        c->handler.on_writable(c->arg, c);
+        (void)call_leave(c);
+    }
+}
+
+static void stream_on_done(void *arg, struct http_stream *s)
+{
+    struct call *c = arg;
+    FICUS_ASSERT(c->answer_done);
+    call_finish(c, FICUS_ERR_OK);
+    c->stream = NULL;
+    c->conn = NULL;
+    call_enter(c);
+    c->handler.on_done(c->arg, c);
+    (void)call_leave(c);
+}
+
+/* What the user hears of a broken stream. */
+static enum ficus_err reset_err(enum ficus_err err)
+{
+    switch (err) {
+    case FICUS_ERR_TIMEOUT:
+    case FICUS_ERR_NOMEM:
+    case FICUS_ERR_INVALID:
+    case FICUS_ERR_PROTOCOL:
+        return err;
+    case FICUS_ERR_PARSE:
+    case FICUS_ERR_TOO_LARGE:
+        return FICUS_ERR_PROTOCOL;
+    default:
+        return FICUS_ERR_RESET;
+    }
+}
+
+static void stream_on_reset(void *arg, struct http_stream *s, enum ficus_err err, const char *detail)
+{
+    struct call *c = arg;
+    struct http_progress progress;
+    http_stream_progress(s, &progress);
+    c->stream = NULL;
+    c->conn = NULL;
+    if (c->answer_done) {
+        /* Only the rest of our request was lost; the answer is whole. */
+        call_succeed(c);
+        return;
+    }
+    if (!c->head_given && attempt_over(c, call_outcome_of_reset(err), &progress, 0))
+        return;
+    call_fail(c, reset_err(err), detail);
+}
+
+/* ---- the deadline ---- */
+
+static void on_deadline(void *arg)
+{
+    struct call *c = arg;
+    if (c->state == CALL_FAILING) {
+        call_fail(c, c->fail_err, c->fail_detail);
+        return;
+    }
+    note_progress(c);
+    /* Waiting in the queue for a place says nothing; waiting for a connection or an answer does. */
+    bool queued = c->state == CALL_WAITING && c->waiter.queued;
+    int64_t ran_ms = (call_now_ns(c) - c->attempt_started_ns) / 1000000;
+    attempt_note(c, call_health_of(queued ? CALL_OUTCOME_LOCAL : CALL_OUTCOME_TIMEOUT, ran_ms, c->edge->policy.timeout_ms));
+    call_fail(c, FICUS_ERR_TIMEOUT, queued ? "the deadline passed while waiting for a connection" : "the deadline passed");
+}
+
+/* ---- the user's side ---- */
+
+static bool request_valid(const struct call_request *r)
+{
+    return http_token_valid(r->method) && r->path.size > 0 && (r->path.p[0] == '/' || slice_eq_str(r->path, "*"));
+}
+
+enum ficus_err call_start(struct call_engine *g, const struct call_request *r, const struct call_handler *h, void *arg, struct call **ret_call)
+{
+    struct call_edge *edge = map_get(&g->edges, slice_str(r->callee));
+    if (g->closing)
+        return FICUS_ERR_CANCELLED;
+    if (edge == NULL || !edge->declared || !request_valid(r))
+        return FICUS_ERR_INVALID;
+    struct call *c = mem_zalloc(sizeof *c);
+    if (c == NULL)
+        return FICUS_ERR_NOMEM;
+    c->engine = g;
+    c->edge = edge;
+    c->r = *r;
+    c->handler = *h;
+    c->arg = arg;
+    c->started_ns = env_now_ns(g->env);
+    c->attempt_started_ns = c->started_ns;
+    c->waiter = (struct pool_waiter){.on_ready = pool_on_ready, .on_failed = pool_on_failed};
+    c->pause = (struct env_timer){.fn = on_pause, .arg = c};
+    c->deadline = (struct env_timer){.fn = on_deadline, .arg = c};
+    if (trace_present(r->trace)) {
+        c->trace = *r->trace;
+    } else {
+        uint8_t random[24];
+        env_random(g->env, random, sizeof random);
+        trace_root(random, true, &c->trace);
+    }
+    list_add_tail(&g->calls, &c->link);
+    c->deadline_ns = c->started_ns + (r->timeout_ms > 0 ? r->timeout_ms : edge->policy.timeout_ms) * 1000000;
+    if (r->deadline_ns > 0 && r->deadline_ns < c->deadline_ns)
+        c->deadline_ns = r->deadline_ns;
+    int64_t left_ns = c->deadline_ns - c->started_ns;
+    *ret_call = c;
+    if (left_ns <= 0) {
+        call_fail_later(c, FICUS_ERR_TIMEOUT, "the deadline had passed before the call");
+        return FICUS_ERR_OK;
+    }
+    env_timer_start(g->env, &c->deadline, (left_ns + 999999) / 1000000);
+    call_budget_request(&edge->budget, c->started_ns);
+    attempt_start(c);
+    return FICUS_ERR_OK;
+}
+
+size_t call_send(struct call *c, const void *p, size_t size, bool end)
+{
+    FICUS_ASSERT(call_streamed(c));
+    if (c->state == CALL_ENDED || c->state == CALL_FAILING || c->request_done)
+        return size;    /* it is over; the callback that says so is on its way */
+    if (c->state != CALL_RUNNING) {
+        c->send_blocked = size > 0;
+        c->end_wanted = c->end_wanted || (size == 0 && end);
+        return 0;
+    }
+    size_t taken = http_send(c->stream, p, size, end);
+    c->body_taken = c->body_taken || taken > 0;
+    /* Behind http_send the stream may be gone; c is not: its last callback never comes from inside. */
+    c->request_done = end && taken == size;
+    return taken;
+}
+
+void call_recv(struct call *c)
+{
+    if (c->state == CALL_RUNNING && c->head_given)
+        http_recv(c->stream);
+}

@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Connections to one callee; see pool.h.
+ */
+#include "pool.h"
+
+#include "assert.h"
+#include "mem.h"
+
+struct pool_address {
+    struct list link;               /* pool->addresses */
+    struct list conns, idle;        /* struct pool_conn; idle: the last one used first */
+    size_t conn_count, idle_count;
+    bool departed;                  /* no longer among the targets: freed with its last connection */
+    char text[];
+};
+
+static void pool_pump(struct pool *p);
+
+void pool_init(struct pool *p, struct env *e, size_t idle_conns_max, size_t conns_max, size_t queue_max)
+{
+    *p = (struct pool){.env = e, .idle_conns_max = idle_conns_max, .conns_max = conns_max, .queue_max = queue_max};
+    list_init(&p->addresses);
+    list_init(&p->waiting);
+}
+
+void pool_done(struct pool *p)
+{
+    FICUS_ASSERT(p->conn_count == 0 && p->waiting_count == 0);
+    env_timer_stop(p->env, &p->sweep);
+    for (struct list *l; (l = list_pop_head(&p->addresses)) != NULL;)
+        mem_free(CONTAINER_OF(l, struct pool_address, link));
+    MEM_FREE(p->targets);
+    p->target_count = 0;
+}
+
+/* ---- connections ---- */
+
+static void conn_close(struct pool_conn *c)
+{
+    if (c->state == POOL_CONN_CLOSING)
+        return;
+    if (c->state == POOL_CONN_IDLE) {
+        list_remove(&c->link);
+        list_add_tail(&c->address->conns, &c->link);
+        c->address->idle_count--;
+        c->pool->idle_count--;
+    }
+    c->state = POOL_CONN_CLOSING;
+    http_client_close(c->http);
+}
+
+static void address_free_when_unused(struct pool_address *a)
+{
+    if (!a->departed || a->conn_count > 0)
+        return;
+    list_remove(&a->link);
+    mem_free(a);
+}
+
+static void on_sweep(void *arg)
+{
+    struct pool *p = arg;
+    int64_t now_ns = env_now_ns(p->env);
+    LIST_FOREACH(&p->addresses, al) {
+        struct pool_address *a = CONTAINER_OF(al, struct pool_address, link);
+        LIST_FOREACH_SAFE(&a->idle, l, tmp) {
+            struct pool_conn *c = CONTAINER_OF(l, struct pool_conn, link);
+            if (now_ns - c->since_ns >= POOL_IDLE_MS * INT64_C(1000000))
+                conn_close(c);
+        }
+        LIST_FOREACH_SAFE(&a->conns, l, tmp) {
+            struct pool_conn *c = CONTAINER_OF(l, struct pool_conn, link);
+            if (c->draining && now_ns - c->since_ns >= POOL_DRAIN_MS * INT64_C(1000000))
+                conn_close(c);
+        }
+    }
+    if (p->idle_count + p->drain_count > 0)
+        env_timer_start(p->env, &p->sweep, POOL_SWEEP_MS);
+}
+
+static void sweep_arm(struct pool *p)
+{
+    p->sweep.fn = on_sweep;
+    p->sweep.arg = p;
+    if (!env_timer_armed(&p->sweep))
+        env_timer_start(p->env, &p->sweep, POOL_SWEEP_MS);
+}
+
+static struct call_target *target_of(struct pool *p, const struct pool_address *a)
+{
+    for (size_t i = 0; i < p->target_count; i++)
+        if (p->targets[i].address == a)
+            return &p->targets[i];
+    return NULL;
+}
+
+static void address_eject(struct pool *p, const struct pool_address *a)
+{
+    struct call_target *t = target_of(p, a);
+    if (t != NULL)
+        t->ejected_until_ns = env_now_ns(p->env) + CALL_EJECT_MS * INT64_C(1000000);
+}
+
+static void conn_hand_out(struct pool_conn *c, struct pool_waiter *w)
+{
+    if (c->state == POOL_CONN_IDLE) {
+        list_remove(&c->link);
+        list_add_tail(&c->address->conns, &c->link);
+        c->address->idle_count--;
+        c->pool->idle_count--;
+    }
+    c->state = POOL_CONN_USED;
+    c->waiter = NULL;
+    w->conn = NULL;
+    w->address = c->address;
+}
+
+static void on_connected(void *arg, struct http_client_conn *http, enum ficus_err err)
+{
+    struct pool_conn *c = arg;
+    struct pool_waiter *w = c->waiter;
+    if (c->state != POOL_CONN_CONNECTING)
+        return;
+    FICUS_ASSERT(w != NULL);
+    if (err == FICUS_ERR_OK) {
+        conn_hand_out(c, w);
+        w->on_ready(w, c);
+        return;
+    }
+    c->state = POOL_CONN_CLOSING;       /* it closes itself */
+    c->waiter = NULL;
+    w->conn = NULL;
+    address_eject(c->pool, c->address);
+    w->on_failed(w, err);
+}
+
+static void on_idle(void *arg, struct http_client_conn *http)
+{
+    struct pool_conn *c = arg;
+    struct pool *p = c->pool;
+    if (c->state != POOL_CONN_USED)
+        return;
+    if (c->draining) {
+        c->draining = false;
+        p->drain_count--;
+    }
+    if (p->closing || c->address->departed || c->address->idle_count >= p->idle_conns_max) {
+        conn_close(c);
+        return;
+    }
+    c->state = POOL_CONN_IDLE;
+    c->since_ns = env_now_ns(p->env);
+    list_remove(&c->link);
+    list_add_head(&c->address->idle, &c->link);
+    c->address->idle_count++;
+    p->idle_count++;
+    sweep_arm(p);
+    pool_pump(p);
+}
+
+static void on_closed(void *arg, struct http_client_conn *http)
+{
+    struct pool_conn *c = arg;
+    struct pool *p = c->pool;
+    struct pool_waiter *w = c->waiter;
+    list_remove(&c->link);
+    if (c->state == POOL_CONN_IDLE) {
+        c->address->idle_count--;
+        p->idle_count--;
+    }
+    if (c->draining)
+        p->drain_count--;
+    p->conn_count--;
+    c->address->conn_count--;
+    address_free_when_unused(c->address);
+    mem_free(c);
+    if (w != NULL) {                /* closed without a word while connecting */
+        w->conn = NULL;
+        w->on_failed(w, FICUS_ERR_RESET);
+    }
+    if (p->closing) {
+        if (p->conn_count == 0)
+            p->on_empty(p->arg);
+        return;
+    }
+    pool_pump(p);
+}
+
+static const struct http_client_handler conn_handler = {on_connected, on_idle, on_closed};
+
+static enum ficus_err conn_new(struct pool *p, struct pool_address *a, struct pool_waiter *w)
+{
+    /* How long a body may stall is bounded by the call's deadline, not by the codec. */
+    static const struct http_limits limits = {.head_size_max = 32 * 1024, .body_timeout_ms = 24 * 3600 * 1000};
+    struct pool_conn *c = mem_zalloc(sizeof *c);
+    if (c == NULL)
+        return FICUS_ERR_NOMEM;
+    c->pool = p;
+    c->address = a;
+    c->waiter = w;
+    enum ficus_err err = http_client_connect(p->env, a->text, &limits, &conn_handler, c, &c->http);
+    if (err != FICUS_ERR_OK) {
+        mem_free(c);
+        address_eject(p, a);
+        return err == FICUS_ERR_NOMEM ? err : FICUS_ERR_REFUSED;
+    }
+    list_add_tail(&a->conns, &c->link);
+    a->conn_count++;
+    p->conn_count++;
+    w->conn = c;
+    return FICUS_ERR_OK;
+}
+
+/* ---- taking ---- */
+
+static struct pool_conn *idle_of(struct pool_address *a)
+{
+    return list_empty(&a->idle) ? NULL : CONTAINER_OF(a->idle.next, struct pool_conn, link);
+}
+
+/* An idle connection of any address, those of ejected ones last. */
+static struct pool_conn *idle_anywhere(struct pool *p)
+{
+    int64_t now_ns = env_now_ns(p->env);
+    struct pool_conn *second = NULL;
+    for (size_t i = 0; i < p->target_count; i++) {
+        struct pool_conn *c = idle_of(p->targets[i].address);
+        if (c != NULL && p->targets[i].ejected_until_ns <= now_ns)
+            return c;
+        second = c != NULL ? c : second;
+    }
+    return second;
+}
+
+static enum ficus_err pool_queue(struct pool *p, struct pool_waiter *w, bool first)
+{
+    if (!first && p->waiting_count >= p->queue_max)
+        return FICUS_ERR_BUSY;
+    if (first)
+        list_add_head(&p->waiting, &w->link);
+    else
+        list_add_tail(&p->waiting, &w->link);
+    w->queued = true;
+    p->waiting_count++;
+    return FICUS_ERR_OK;
+}
+
+/* first: it comes from the head of the queue and goes back there when there is no place. */
+static enum ficus_err pool_take_some(struct pool *p, struct pool_waiter *w, bool first, struct pool_conn **ret_conn)
+{
+    *ret_conn = NULL;
+    if (p->target_count == 0)
+        return FICUS_ERR_UNAVAILABLE;
+    size_t i = call_choose(p->targets, p->target_count, w->avoid, env_now_ns(p->env), &p->cursor);
+    struct pool_address *a = p->targets[i].address;
+    struct pool_conn *c = w->fresh ? NULL : idle_of(a);
+    w->address = a;
+    if (c == NULL && p->conn_count < p->conns_max)
+        return conn_new(p, a, w);
+    if (c == NULL && !w->fresh)
+        c = idle_anywhere(p);
+    if (c == NULL) {
+        /* One that wants a new connection makes place by closing an idle one. */
+        struct pool_conn *victim = w->fresh ? idle_anywhere(p) : NULL;
+        if (victim != NULL)
+            conn_close(victim);
+        return pool_queue(p, w, first);
+    }
+    conn_hand_out(c, w);
+    *ret_conn = c;
+    return FICUS_ERR_OK;
+}
+
+enum ficus_err pool_take(struct pool *p, struct pool_waiter *w, struct pool_conn **ret_conn)
+{
+    FICUS_ASSERT(w->conn == NULL && !w->queued && !p->closing);
+    return pool_take_some(p, w, false, ret_conn);
+}
+
+bool pool_leave(struct pool *p, struct pool_waiter *w)
+{
+    if (w->queued) {
+        list_remove(&w->link);
+        w->queued = false;
+        p->waiting_count--;
+        return false;
+    }
+    struct pool_conn *c = w->conn;
+    if (c == NULL)
+        return false;
+    w->conn = NULL;
+    c->waiter = NULL;
+    conn_close(c);
+    return true;
+}
+
+/* A place became free: serve the queue while it lasts. */
+static void pool_pump(struct pool *p)
+{
+    while (p->waiting_count > 0 && (p->idle_count > 0 || p->conn_count < p->conns_max)) {
+        struct pool_waiter *w = CONTAINER_OF(list_pop_head(&p->waiting), struct pool_waiter, link);
+        struct pool_conn *c;
+        w->queued = false;
+        p->waiting_count--;
+        enum ficus_err err = pool_take_some(p, w, true, &c);
+        if (err != FICUS_ERR_OK)
+            w->on_failed(w, err);
+        else if (c != NULL)
+            w->on_ready(w, c);
+        else if (w->queued)
+            return;
+    }
+}
+
+void pool_discard(struct pool_conn *c)
+{
+    conn_close(c);
+}
+
+bool pool_has_another(const struct pool *p, const struct pool_waiter *w, int64_t now_ns)
+{
+    return call_another(p->targets, p->target_count, w->address, now_ns);
+}
+
+/* ---- draining an unwanted answer ---- */
+
+static void drain_data(void *arg, struct http_stream *s, struct slice data, bool end)
+{
+    struct pool_conn *c = arg;
+    c->drain_size += data.size;
+    if (end)
+        return;
+    if (c->drain_size > POOL_DRAIN_SIZE_MAX)
+        http_reset(s, FICUS_ERR_CANCELLED);
+    else
+        http_recv(s);
+}
+
+static void drain_done(void *arg, struct http_stream *s)
+{
+}
+
+static void drain_reset(void *arg, struct http_stream *s, enum ficus_err err, const char *detail)
+{
+}
+
+static const struct http_handler drain_handler = {.on_data = drain_data, .on_done = drain_done, .on_reset = drain_reset};
+
+void pool_drain(struct pool_conn *c, struct http_stream *s, bool at_end)
+{
+    c->drain_size = 0;
+    c->draining = true;
+    c->since_ns = env_now_ns(c->pool->env);
+    c->pool->drain_count++;
+    sweep_arm(c->pool);
+    http_stream_handle(s, &drain_handler, c);
+    if (!at_end)
+        http_recv(s);
+}
+
+/* ---- addresses ---- */
+
+static struct pool_address *address_find(struct pool *p, const char *text)
+{
+    LIST_FOREACH(&p->addresses, l) {
+        struct pool_address *a = CONTAINER_OF(l, struct pool_address, link);
+        if (strcmp(a->text, text) == 0)
+            return a;
+    }
+    return NULL;
+}
+
+static struct pool_address *address_new(struct pool *p, const char *text)
+{
+    size_t size = strlen(text) + 1;
+    struct pool_address *a = mem_zalloc(sizeof *a + size);
+    if (a == NULL)
+        return NULL;
+    memcpy(a->text, text, size);
+    list_init(&a->conns);
+    list_init(&a->idle);
+    a->departed = true;             /* until it is among the targets */
+    list_add_tail(&p->addresses, &a->link);
+    return a;
+}
+
+/* Mark those that are no longer targets, close what they have idle, free what is unused. */
+static void addresses_leave(struct pool *p)
+{
+    LIST_FOREACH_SAFE(&p->addresses, l, tmp) {
+        struct pool_address *a = CONTAINER_OF(l, struct pool_address, link);
+        a->departed = target_of(p, a) == NULL;
+        if (!a->departed)
+            continue;
+        LIST_FOREACH_SAFE(&a->idle, il, itmp)
+            conn_close(CONTAINER_OF(il, struct pool_conn, link));
+        address_free_when_unused(a);
+    }
+}
+
+enum ficus_err pool_set_addresses(struct pool *p, const char *const *addresses, size_t count)
+{
+    if (count == 0)
+        return FICUS_ERR_OK;
+    struct call_target *targets = mem_array(count, sizeof *targets);
+    if (targets == NULL)
+        return FICUS_ERR_NOMEM;
+    size_t filled = 0;
+    enum ficus_err err = FICUS_ERR_OK;
+    for (size_t i = 0; i < count && err == FICUS_ERR_OK; i++) {
+        struct pool_address *a = address_find(p, addresses[i]);
+        if (a == NULL && (a = address_new(p, addresses[i])) == NULL) {
+            err = FICUS_ERR_NOMEM;
+            break;
+        }
+        bool twice = false;
+        for (size_t k = 0; k < filled; k++)
+            twice = twice || targets[k].address == a;
+        if (twice)
+            continue;
+        const struct call_target *before = target_of(p, a);
+        targets[filled++] = (struct call_target){a, before != NULL ? before->ejected_until_ns : 0};
+    }
+    if (err == FICUS_ERR_OK) {
+        mem_free(p->targets);
+        p->targets = targets;
+        p->target_count = filled;
+    } else {
+        mem_free(targets);
+    }
+    addresses_leave(p);
+    return err;
+}
+
+bool pool_close(struct pool *p)
+{
+    p->closing = true;
+    env_timer_stop(p->env, &p->sweep);
+    FICUS_ASSERT(p->waiting_count == 0);
+    LIST_FOREACH(&p->addresses, al) {
+        struct pool_address *a = CONTAINER_OF(al, struct pool_address, link);
+        LIST_FOREACH_SAFE(&a->idle, l, tmp)
+            conn_close(CONTAINER_OF(l, struct pool_conn, link));
+        LIST_FOREACH_SAFE(&a->conns, l, tmp)
+            conn_close(CONTAINER_OF(l, struct pool_conn, link));
+    }
+    return p->conn_count == 0;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The connections to one callee: its addresses, what is idle (last in, first out, so that the surplus grows old and is closed), what
+ * connects for whom, and the bounded queue of those that wait for a place. It knows nothing of calls.
+ *
+ * Happy path: pool_take hands out an idle connection at once. Otherwise the waiter hears on_ready (a connection that nobody else has) or
+ * on_failed (it could not connect; the address is ejected) exactly once, never from inside pool_take, unless it leaves before.
+ * Failure modes: a connection that closes while idle is dropped at once; one that dies while in use is the user's to notice, by its stream.
+ * Loop thread only.
+ */
+#ifndef FICUS_CALL_POOL_H
+#define FICUS_CALL_POOL_H
+
+#include "call_core.h"
+#include "env.h"
+#include "http_client.h"
+#include "list.h"
+
+enum {
+    POOL_IDLE_MS = 60 * 1000,       /* less than the server's idle limit (75 s), so that the client closes first */
+    POOL_DRAIN_MS = 5 * 1000,
+    POOL_DRAIN_SIZE_MAX = 64 * 1024,
+    POOL_SWEEP_MS = 5 * 1000,
+};
+
+struct pool_address;
+
+struct pool_conn {
+    struct http_client_conn *http;
+    /* private below */
+    struct pool *pool;
+    struct pool_address *address;
+    struct pool_waiter *waiter;     /* CONNECTING: for whom */
+    struct list link;               /* address->conns, or address->idle when IDLE */
+    enum pool_conn_state {
+        POOL_CONN_CONNECTING,
+        POOL_CONN_IDLE,
+        POOL_CONN_USED,             /* handed out, or draining; comes back by on_idle */
+        POOL_CONN_CLOSING,
+    } state;
+    int64_t since_ns;               /* IDLE: since when; draining: since when */
+    size_t drain_size;              /* draining: bytes thrown away */
+    bool draining;
+};
+
+struct pool_waiter {
+    void (*on_ready)(struct pool_waiter *w, struct pool_conn *c);
+    void (*on_failed)(struct pool_waiter *w, enum ficus_err err);
+    bool fresh;                     /* wants a new connection */
+    const void *avoid;              /* an address that failed just now; compared only */
+    /* private below */
+    const void *address;            /* the one chosen; compared only */
+    struct pool_conn *conn;         /* connecting for this waiter */
+    struct list link;               /* pool->waiting */
+    bool queued;
+};
+
+struct pool {
+    struct env *env;
+    size_t idle_conns_max, conns_max, queue_max;
+    void (*on_empty)(void *arg);    /* after pool_close: the last connection is gone */
+    void *arg;
+    /* private below */
+    struct call_target *targets;
+    size_t target_count, cursor;
+    struct list addresses;          /* struct pool_address, also those that left but have connections */
+    struct list waiting;
+    size_t waiting_count, conn_count, idle_count, drain_count;
+    struct env_timer sweep;
+    bool closing;
+};
+
+void pool_init(struct pool *p, struct env *e, size_t idle_conns_max, size_t conns_max, size_t queue_max);
+/* Frees addresses; there is no connection and no waiter any more. */
+void pool_done(struct pool *p);
+/* Close all connections; the waiters have left before. True: there was none, on_empty does not fire. */
+bool pool_close(struct pool *p);
+
+/* Replace the addresses; an empty list is ignored. NOMEM leaves the old ones. */
+enum ficus_err pool_set_addresses(struct pool *p, const char *const *addresses, size_t count);
+
+/* OK with *ret_conn: yours until its stream ended. OK with NULL: wait. UNAVAILABLE: no address. BUSY: the queue is full. NOMEM. REFUSED: the address
+ * cannot even be tried (malformed); it is ejected. w stays in memory until it was called or left. */
+enum ficus_err pool_take(struct pool *p, struct pool_waiter *w, struct pool_conn **ret_conn);
+/* Stop waiting; harmless when not waiting. True: a connection was being made for it (and is given up). */
+bool pool_leave(struct pool *p, struct pool_waiter *w);
+/* A connection that pool_take gave turned out to be dead: close it. */
+void pool_discard(struct pool_conn *c);
+/* Throw the rest of an unwanted answer away, so that the connection can be used again; s is no longer the caller's. */
+void pool_drain(struct pool_conn *c, struct http_stream *s, bool at_end);
+/* The other addresses than w's that could be tried at once. */
+bool pool_has_another(const struct pool *p, const struct pool_waiter *w, int64_t now_ns);
+
+#endif
