@@ -16,6 +16,8 @@
 #include "err.h"
 #include "slice.h"
 
+#include <stdarg.h>
+
 struct db;
 struct db_conn;
 struct db_stmt;
@@ -25,6 +27,7 @@ struct db_options {
     size_t readers_max;         /* 0: 4 */
     size_t cache_kib;           /* page cache per connection; 0: 1024 */
     size_t group_count_max;     /* transactions in one commit; 0: 64 */
+    size_t checkpoint_pages;    /* the commit after which the WAL has so many pages also checkpoints; 0: 1000 */
 };
 
 /* Opens the writer, sets WAL and synchronous=FULL, recovers. BUSY: another process has the file; CORRUPT, VERSION (not a database of ours), FULL, IO... */
@@ -36,6 +39,9 @@ void db_close(struct db *d);
 /* A reading connection of its own (opened lazily; waits when all are in use). Give it back on the same worker. */
 enum ficus_err db_reader_take(struct db *d, struct db_conn **ret_conn, struct ficus_error *reterr);
 void db_reader_give(struct db *d, struct db_conn *c);
+/* All that is read from here until db_reader_give is of one moment (else: of one moment per statement). Keep it short: a checkpoint cannot
+ * pass the oldest snapshot. */
+enum ficus_err db_reader_snapshot(struct db_conn *c, struct ficus_error *reterr);
 
 /* ---- writing ---- */
 /* One transaction; lives in its owner, zero-initialise. */
@@ -48,6 +54,7 @@ struct db_tx {
     struct list link;
     struct env_waiter waiter;
     enum ficus_err err;
+    struct ficus_error *error;  /* not NULL: somebody waits in db_tx_commit_wait */
 };
 
 /* Wait for the writer's turn and open a savepoint. deadline_ns 0: none; TIMEOUT when it passes (checked when the turn comes). On error the tx is not open. */

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of data/ share: connections (db_sqlite.c), statements (stmt_sqlite.c), the writer's queue (db_tx.c).
+ */
+#ifndef FICUS_DATA_DB_PRIVATE_H
+#define FICUS_DATA_DB_PRIVATE_H
+
+#include "db.h"
+#include "map.h"
+#include "vfs_sqlite.h"
+
+#include <pthread.h>
+
+enum { DB_STATEMENTS_MAX = 128 };
+
+/* What db_tx.c says to SQLite; prepared when the writer opens. */
+enum db_control {
+    DB_BEGIN,           /* IMMEDIATE */
+    DB_SAVEPOINT,
+    DB_RELEASE,
+    DB_ROLLBACK_TO,     /* keeps the savepoint */
+    DB_COMMIT,
+    DB_ROLLBACK,
+    DB_BEGIN_READ,
+    DB_CONTROL_COUNT,
+};
+
+struct db_conn {
+    struct db *db;
+    void *handle;                               /* sqlite3 * */
+    void *control[DB_CONTROL_COUNT];            /* sqlite3_stmt * */
+    bool is_writer, trusted;                    /* trusted: our own SQL is prepared; the authorizer lets it pass */
+    /* Between SAVEPOINT and its end. When SQLite meanwhile rolled the whole transaction back by itself, lost says why, and every further statement
+     * is refused: outside a transaction it would commit alone. */
+    bool tx_open;
+    struct ficus_error lost;
+    struct map statements;                      /* SQL -> struct db_stmt, those of the same text chained */
+    struct list recent;                         /* all statements, the most recently used first */
+    size_t statement_count;
+    struct list link;                           /* idle readers */
+};
+
+struct db_stmt {
+    struct db_conn *conn;
+    void *handle;                               /* sqlite3_stmt * */
+    struct db_stmt *next_same;
+    struct list link;
+    bool busy, has_row;
+};
+
+struct db {
+    struct env *env;
+    struct db_vfs *vfs;
+    struct db_options o;
+    char *path;
+    struct db_conn *writer;     /* belongs to whoever has the turn */
+    /* and so do these */
+    bool begun;                 /* a transaction is open */
+    struct list group;          /* finished ones that wait for the commit */
+    size_t group_count;
+
+    pthread_mutex_t mutex;      /* guards what follows; never held over a wait or a call of SQLite */
+    bool turn_taken;
+    struct list waiting;        /* transactions that wait for the turn, in order */
+    struct list readers_idle;
+    size_t reader_count;
+    struct list readers_waiting;
+};
+
+enum ficus_err db_conn_open(struct db *d, bool is_writer, struct db_conn **ret_conn, struct ficus_error *reterr);
+void db_conn_close(struct db_conn *c);          /* NULL is fine */
+enum ficus_err db_conn_control(struct db_conn *c, enum db_control what, struct ficus_error *reterr);
+bool db_conn_in_transaction(struct db_conn *c);
+bool db_conn_keys_open(struct db_conn *c);      /* a deferred foreign key is violated */
+void db_conn_reset(struct db_conn *c);          /* ends all statements that are still open */
+void db_conn_forget(struct db_conn *c);         /* finalizes all statements */
+/* SQLite's last error of this connection as ours, with the file's path; notices a lost transaction. */
+enum ficus_err db_conn_error(struct db_conn *c, int sqlite_code, struct ficus_error *reterr);
+
+#endif

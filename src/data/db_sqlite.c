@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "db_private.h"
+
+#include "assert.h"
+#include "mem.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+
+enum {
+    APPLICATION_ID = 0x46696375,                /* "Ficu" */
+    WAL_SIZE_KEPT_MAX = 16 * 1024 * 1024,       /* a longer WAL is cut at its next reset */
+};
+
+static sqlite3 *handle(const struct db_conn *c)
+{
+    return c->handle;
+}
+
+/* ---- errors ---- */
+
+static enum ficus_err error_code(struct db *d, int rc)
+{
+    enum ficus_err cause = db_vfs_error(d->vfs);
+    switch (rc & 0xff) {
+    case SQLITE_CONSTRAINT:
+        return rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY || rc == SQLITE_CONSTRAINT_ROWID
+            ? FICUS_ERR_EXISTS : FICUS_ERR_CONFLICT;
+    case SQLITE_NOMEM:
+        return FICUS_ERR_NOMEM;
+    case SQLITE_IOERR:
+        return rc == SQLITE_IOERR_NOMEM ? FICUS_ERR_NOMEM : cause != FICUS_ERR_OK ? cause : FICUS_ERR_IO;
+    case SQLITE_CANTOPEN:
+        return cause != FICUS_ERR_OK ? cause : FICUS_ERR_IO;
+    case SQLITE_FULL:
+        return FICUS_ERR_FULL;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return FICUS_ERR_CORRUPT;
+    case SQLITE_READONLY:
+        return FICUS_ERR_READ_ONLY;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL:
+        return FICUS_ERR_BUSY;
+    case SQLITE_TOOBIG:
+        return FICUS_ERR_TOO_LARGE;
+    case SQLITE_AUTH:
+        return FICUS_ERR_DENIED;
+    case SQLITE_INTERRUPT:
+        return FICUS_ERR_CANCELLED;
+    case SQLITE_ERROR:
+    case SQLITE_RANGE:
+    case SQLITE_MISMATCH:
+        return FICUS_ERR_INVALID;
+    default:
+        return FICUS_ERR_INTERNAL;
+    }
+}
+
+enum ficus_err db_conn_error(struct db_conn *c, int rc, struct ficus_error *reterr)
+{
+    enum ficus_err err = error_code(c->db, rc);
+    struct ficus_error e;
+    err_set(&e, err, "%s: %s", c->db->path, sqlite3_errmsg(handle(c)));
+    if (c->tx_open && c->lost.code == FICUS_ERR_OK && sqlite3_get_autocommit(handle(c)))
+        c->lost = e;
+    if (reterr != NULL)
+        *reterr = e;
+    return err;
+}
+
+/* ---- what SQL from outside may do ---- */
+
+static bool pragma_allowed(const char *name, const char *value)
+{
+    static const char *const any[] = {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo",
+        "foreign_key_list", "foreign_key_check", "integrity_check", "quick_check", "defer_foreign_keys"};
+    static const char *const reads[] = {"page_count", "freelist_count", "page_size", "user_version", "data_version", "schema_version"};
+    for (size_t i = 0; i < ARRAY_COUNT(any); i++)
+        if (sqlite3_stricmp(name, any[i]) == 0)
+            return true;
+    for (size_t i = 0; value == NULL && i < ARRAY_COUNT(reads); i++)
+        if (sqlite3_stricmp(name, reads[i]) == 0)
+            return true;
+    return false;
+}
+
+/* Transactions belong to db_tx.c: a COMMIT or a pragma of a handler would act on everybody in the group. */
+static int authorize(void *arg, int action, const char *a, const char *b, const char *database, const char *trigger)
+{
+    const struct db_conn *c = arg;
+    (void)database, (void)trigger;
+    if (c->trusted)
+        return SQLITE_OK;
+    switch (action) {
+    case SQLITE_TRANSACTION:
+    case SQLITE_SAVEPOINT:
+    case SQLITE_ATTACH:
+    case SQLITE_DETACH:
+        return SQLITE_DENY;
+    case SQLITE_PRAGMA:
+        return pragma_allowed(a, b) ? SQLITE_OK : SQLITE_DENY;
+    default:
+        return SQLITE_OK;
+    }
+}
+
+/* ---- connections ---- */
+
+static enum ficus_err conn_run(struct db_conn *c, const char *sql, struct ficus_error *reterr)
+{
+    c->trusted = true;
+    int rc = sqlite3_exec(handle(c), sql, NULL, NULL, NULL);
+    c->trusted = false;
+    return rc == SQLITE_OK ? FICUS_ERR_OK : db_conn_error(c, rc, reterr);
+}
+
+/* One value of one of our own statements. Text is cut to size. */
+static enum ficus_err conn_ask(struct db_conn *c, const char *sql, int64_t *ret_number, char *ret_text, size_t size,
+                               struct ficus_error *reterr)
+{
+    sqlite3_stmt *s = NULL;
+    c->trusted = true;
+    int rc = sqlite3_prepare_v2(handle(c), sql, -1, &s, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(s);
+    c->trusted = false;
+    enum ficus_err err = FICUS_ERR_OK;
+    if (rc != SQLITE_ROW) {
+        err = db_conn_error(c, rc, reterr);
+    } else {
+        if (ret_number != NULL)
+            *ret_number = sqlite3_column_int64(s, 0);
+        const char *text = ret_text == NULL ? NULL : (const char *)sqlite3_column_text(s, 0);
+        if (ret_text != NULL)
+            snprintf(ret_text, size, "%s", text == NULL ? "" : text);
+    }
+    sqlite3_finalize(s);
+    return err;
+}
+
+static enum ficus_err conn_prepare_control(struct db_conn *c, struct ficus_error *reterr)
+{
+    static const char *const sql[DB_CONTROL_COUNT] = {
+        [DB_BEGIN] = "BEGIN IMMEDIATE",
+        [DB_SAVEPOINT] = "SAVEPOINT tx",
+        [DB_RELEASE] = "RELEASE tx",
+        [DB_ROLLBACK_TO] = "ROLLBACK TO tx",
+        [DB_COMMIT] = "COMMIT",
+        [DB_ROLLBACK] = "ROLLBACK",
+        [DB_BEGIN_READ] = "BEGIN",
+    };
+    for (size_t i = 0; i < DB_CONTROL_COUNT; i++) {
+        sqlite3_stmt *s = NULL;
+        c->trusted = true;
+        int rc = sqlite3_prepare_v3(handle(c), sql[i], -1, SQLITE_PREPARE_PERSISTENT, &s, NULL);
+        c->trusted = false;
+        if (rc != SQLITE_OK)
+            return db_conn_error(c, rc, reterr);
+        c->control[i] = s;
+    }
+    return FICUS_ERR_OK;
+}
+
+static enum ficus_err writer_setup(struct db_conn *c, struct ficus_error *reterr)
+{
+    char text[64];
+    int64_t id = 0;
+    enum ficus_err err = conn_ask(c, "PRAGMA journal_mode=WAL", NULL, text, sizeof text, reterr);
+    if (err == FICUS_ERR_OK && strcmp(text, "wal") != 0)
+        err = err_set(reterr, FICUS_ERR_IO, "%s: write-ahead logging cannot be set, the journal mode stays %s", c->db->path, text);
+    if (err == FICUS_ERR_OK)
+        err = conn_ask(c, "PRAGMA application_id", &id, NULL, 0, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    if (id != 0 && id != APPLICATION_ID)
+        return err_set(reterr, FICUS_ERR_CORRUPT, "%s: belongs to another application (application_id 0x%llx)", c->db->path,
+            (unsigned long long)id);
+    char sql[256];
+    size_t pages = c->db->o.checkpoint_pages;
+    snprintf(sql, sizeof sql, "PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=%zu; PRAGMA journal_size_limit=%d; %s",
+        pages, WAL_SIZE_KEPT_MAX, id == 0 ? "PRAGMA application_id=0x46696375;" : "");
+    return conn_run(c, sql, reterr);
+}
+
+static enum ficus_err conn_setup(struct db_conn *c, struct ficus_error *reterr)
+{
+    sqlite3 *h = handle(c);
+    char sql[256];
+    sqlite3_extended_result_codes(h, 1);
+    sqlite3_set_authorizer(h, authorize, c);
+    sqlite3_db_config(h, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(h, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
+    sqlite3_db_config(h, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
+    sqlite3_db_config(h, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !c->is_writer, NULL);
+    snprintf(sql, sizeof sql, "PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; PRAGMA foreign_keys=ON;"
+        "PRAGMA cell_size_check=ON; PRAGMA cache_size=-%zu;", c->db->o.cache_kib);
+    enum ficus_err err = conn_run(c, sql, reterr);
+    if (err == FICUS_ERR_OK)
+        err = c->is_writer ? writer_setup(c, reterr) : conn_run(c, "PRAGMA query_only=ON; PRAGMA wal_autocheckpoint=0;", reterr);
+    /* the first look at the content: recovery happens here, and damage shows */
+    if (err == FICUS_ERR_OK)
+        err = conn_ask(c, "SELECT count(*) FROM sqlite_schema", NULL, NULL, 0, reterr);
+    return err == FICUS_ERR_OK ? conn_prepare_control(c, reterr) : err;
+}
+
+enum ficus_err db_conn_open(struct db *d, bool is_writer, struct db_conn **ret_conn, struct ficus_error *reterr)
+{
+    struct db_conn *c = mem_zalloc(sizeof *c);
+    const char *vfs = db_vfs_enter(d->vfs);
+    if (c == NULL || vfs == NULL) {
+        if (vfs != NULL)
+            db_vfs_leave(d->vfs);
+        mem_free(c);
+        return err_set(reterr, FICUS_ERR_NOMEM, "%s: out of memory", d->path);
+    }
+    uint64_t seed[2];
+    env_random(d->env, seed, sizeof seed);
+    map_init(&c->statements, seed);
+    list_init(&c->recent);
+    c->db = d;
+    c->is_writer = is_writer;
+    sqlite3 *h = NULL;
+    int rc = sqlite3_open_v2(d->path, &h, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE, vfs);
+    db_vfs_leave(d->vfs);
+    c->handle = h;
+    enum ficus_err err = rc == SQLITE_OK ? conn_setup(c, reterr)
+        : h == NULL ? err_set(reterr, FICUS_ERR_NOMEM, "%s: out of memory", d->path) : db_conn_error(c, rc, reterr);
+    if (err != FICUS_ERR_OK) {
+        db_conn_close(c);
+        return err;
+    }
+    *ret_conn = c;
+    return FICUS_ERR_OK;
+}
+
+void db_conn_close(struct db_conn *c)
+{
+    if (c == NULL)
+        return;
+    db_conn_forget(c);
+    for (size_t i = 0; i < DB_CONTROL_COUNT; i++)
+        sqlite3_finalize(c->control[i]);
+    int rc = sqlite3_close(handle(c));
+    FICUS_ASSERT(rc == SQLITE_OK);
+    map_done(&c->statements);
+    mem_free(c);
+}
+
+enum ficus_err db_conn_control(struct db_conn *c, enum db_control what, struct ficus_error *reterr)
+{
+    sqlite3_stmt *s = c->control[what];
+    c->trusted = true;
+    int rc = sqlite3_step(s);
+    c->trusted = false;
+    enum ficus_err err = rc == SQLITE_DONE ? FICUS_ERR_OK : db_conn_error(c, rc, reterr);
+    sqlite3_reset(s);
+    return err;
+}
+
+bool db_conn_in_transaction(struct db_conn *c)
+{
+    return !sqlite3_get_autocommit(handle(c));
+}
+
+bool db_conn_keys_open(struct db_conn *c)
+{
+    int now = 0, peak = 0;
+    sqlite3_db_status(handle(c), SQLITE_DBSTATUS_DEFERRED_FKS, &now, &peak, 0);
+    return now != 0;
+}
+
+/* ---- open and close ---- */
+
+enum ficus_err db_open(struct env *e, const struct db_options *o, struct db **ret_db, struct ficus_error *reterr)
+{
+    struct db *d = mem_zalloc(sizeof *d);
+    if (d == NULL || (d->path = mem_strdup(o->path)) == NULL) {
+        mem_free(d);
+        return err_set(reterr, FICUS_ERR_NOMEM, "%s: out of memory", o->path);
+    }
+    d->env = e;
+    d->o = *o;
+    d->o.path = d->path;
+    if (d->o.readers_max == 0)
+        d->o.readers_max = 4;
+    if (d->o.cache_kib == 0)
+        d->o.cache_kib = 1024;
+    if (d->o.group_count_max == 0)
+        d->o.group_count_max = 64;
+    if (d->o.checkpoint_pages == 0)
+        d->o.checkpoint_pages = 1000;
+    pthread_mutex_init(&d->mutex, NULL);
+    list_init(&d->waiting);
+    list_init(&d->group);
+    list_init(&d->readers_idle);
+    list_init(&d->readers_waiting);
+    enum ficus_err err = db_vfs_new(e, d->path, &d->vfs, reterr);
+    if (err == FICUS_ERR_OK)
+        err = db_conn_open(d, true, &d->writer, reterr);
+    if (err != FICUS_ERR_OK) {
+        db_close(d);
+        return err;
+    }
+    *ret_db = d;
+    return FICUS_ERR_OK;
+}
+
+void db_close(struct db *d)
+{
+    if (d == NULL)
+        return;
+    FICUS_ASSERT(!d->turn_taken);
+    FICUS_ASSERT(list_empty(&d->waiting));
+    size_t given = d->reader_count;
+    for (struct list *it; (it = list_pop_head(&d->readers_idle)) != NULL; given--)
+        db_conn_close(CONTAINER_OF(it, struct db_conn, link));
+    FICUS_ASSERT(given == 0);
+    db_conn_close(d->writer);       /* the last one checkpoints and removes the WAL */
+    db_vfs_free(d->vfs);
+    pthread_mutex_destroy(&d->mutex);
+    mem_free(d->path);
+    mem_free(d);
+}
+
+/* ---- readers ---- */
+
+struct reader_wait {
+    struct list link;
+    struct env_waiter waiter;
+    struct db_conn *conn;       /* handed over; NULL: a place became free, open one yourself */
+};
+
+/* A connection that is there, or else a place to open one (*ret_conn NULL), or wait for either. */
+static void reader_turn(struct db *d, struct db_conn **ret_conn)
+{
+    struct reader_wait w = {.conn = NULL};
+    pthread_mutex_lock(&d->mutex);
+    struct list *idle = list_pop_head(&d->readers_idle);
+    bool waits = idle == NULL && d->reader_count >= d->o.readers_max;
+    if (waits)
+        list_add_tail(&d->readers_waiting, &w.link);
+    else if (idle == NULL)
+        d->reader_count++;
+    pthread_mutex_unlock(&d->mutex);
+    if (waits)
+        env_wait(d->env, &w.waiter);
+    *ret_conn = idle != NULL ? CONTAINER_OF(idle, struct db_conn, link) : w.conn;
+}
+
+/* conn NULL: a place is given back that could not be filled. */
+static void reader_pass_on(struct db *d, struct db_conn *conn)
+{
+    pthread_mutex_lock(&d->mutex);
+    struct list *it = list_pop_head(&d->readers_waiting);
+    struct reader_wait *next = it == NULL ? NULL : CONTAINER_OF(it, struct reader_wait, link);
+    if (next != NULL)
+        next->conn = conn;
+    else if (conn != NULL)
+        list_add_head(&d->readers_idle, &conn->link);
+    else
+        d->reader_count--;
+    pthread_mutex_unlock(&d->mutex);
+    if (next != NULL)
+        env_wake(d->env, &next->waiter);
+}
+
+enum ficus_err db_reader_take(struct db *d, struct db_conn **ret_conn, struct ficus_error *reterr)
+{
+    struct db_conn *c = NULL;
+    reader_turn(d, &c);
+    enum ficus_err err = c != NULL ? FICUS_ERR_OK : db_conn_open(d, false, &c, reterr);
+    if (err == FICUS_ERR_OK)
+        *ret_conn = c;
+    else
+        reader_pass_on(d, NULL);
+    return err;
+}
+
+enum ficus_err db_reader_snapshot(struct db_conn *c, struct ficus_error *reterr)
+{
+    FICUS_ASSERT(!c->is_writer);
+    return db_conn_in_transaction(c) ? FICUS_ERR_OK : db_conn_control(c, DB_BEGIN_READ, reterr);
+}
+
+void db_reader_give(struct db *d, struct db_conn *c)
+{
+    FICUS_ASSERT(c->db == d && !c->is_writer);
+    db_conn_reset(c);
+    if (db_conn_in_transaction(c))
+        (void)db_conn_control(c, DB_ROLLBACK, NULL);    /* nothing was written; a failure leaves nothing either */
+    reader_pass_on(d, c);
+}
