@@ -24,6 +24,7 @@ struct saga_step {
     int64_t timeout_ms;         /* per attempt; default 5 s */
     int64_t give_up_ms;         /* 0: never */
     const char *code;           /* failure.code when given up; NULL: "given_up" */
+    const struct conf_node *node;   /* where it was written; NULL when it was not decoded */
 };
 
 struct saga_def {
@@ -32,9 +33,16 @@ struct saga_def {
     const char *start;          /* topic; the event's subject is the instance's id, its data the input */
     struct saga_step *steps;
     size_t step_count;
+    const struct conf_node *node;
 };
 
+/* Its check refuses what DESIGN's rules forbid (pivot, undo, retry, give_up, names, templates); what a definition alone cannot know (services, topics,
+ * owner) is checked by manifest/. */
 extern const struct conf_table saga_def_table;
+
+/* Takes "POST orders:/v1/orders/{id}/confirm" apart. NULL, or what is allowed instead. Strings go to a. */
+const char *saga_call_parse(struct arena *a, struct slice text, struct saga_call *ret_call);
+bool saga_call_present(const struct saga_call *c);
 
 /* Canonical JSON text of a definition (stored with each instance) and its SHA-256 in hex; and back. Strings in the arena. */
 enum ficus_err saga_def_write(const struct saga_def *d, struct arena *a, struct slice *ret_text, char ret_hash[65]);

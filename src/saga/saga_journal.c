@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See saga_journal.h.
+ */
+#include "saga_journal.h"
+
+#include "assert.h"
+#include "db.h"
+#include "mem.h"
+
+#include <stdio.h>
+
+struct saga_journal {
+    struct env *env;
+    struct db *db;
+};
+
+/* saga_record has no foreign key: both tables are written here alone, and a check for each record would cost a look-up. */
+static const struct db_migration migrations[] = {
+    {1, "journal", {
+#define SQL                                                                                                                                \
+    "CREATE TABLE saga_definition(hash TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT, WITHOUT ROWID;\n"                                     \
+    "CREATE TABLE saga_instance(saga TEXT NOT NULL, id TEXT NOT NULL, definition TEXT NOT NULL, state TEXT NOT NULL, step TEXT NOT NULL,\n" \
+    " failure TEXT NOT NULL, started_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, event TEXT, traceparent TEXT, tracestate TEXT,\n"    \
+    " correlation TEXT, input TEXT, PRIMARY KEY(saga, id)) STRICT, WITHOUT ROWID;\n"                                                       \
+    "CREATE INDEX saga_instance_open ON saga_instance(state, saga, id) WHERE state IN ('running', 'undoing', 'stuck');\n"                   \
+    "CREATE INDEX saga_instance_finished ON saga_instance(updated_at) WHERE state IN ('completed', 'compensated');\n"                       \
+    "CREATE TABLE saga_record(seq INTEGER PRIMARY KEY AUTOINCREMENT, saga TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL,\n"          \
+    " kind TEXT NOT NULL, step TEXT NOT NULL, status INTEGER NOT NULL, code TEXT NOT NULL, attempts INTEGER NOT NULL) STRICT;\n"            \
+    "CREATE INDEX saga_record_instance ON saga_record(saga, id, seq);\n"                                                                   \
+    "CREATE TABLE saga_position(reader TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT, WITHOUT ROWID;\n"
+        SQL, sizeof(SQL) - 1}},
+#undef SQL
+};
+
+enum ficus_err saga_journal_open(struct env *e, const char *path, struct saga_journal **ret_journal, struct ficus_error *reterr)
+{
+    struct saga_journal *j = mem_zalloc(sizeof *j);
+    if (j == NULL)
+        return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
+    j->env = e;
+    const struct db_options options = {.path = path};
+    enum ficus_err err = db_open(e, &options, &j->db, reterr);
+    if (err == FICUS_ERR_OK)
+        err = db_migrate(j->db, "saga", migrations, ARRAY_COUNT(migrations), reterr);
+    if (err != FICUS_ERR_OK) {
+        saga_journal_close(j);
+        return err_wrap(reterr, "saga journal");
+    }
+    *ret_journal = j;
+    return FICUS_ERR_OK;
+}
+
+void saga_journal_close(struct saga_journal *j)
+{
+    if (j == NULL)
+        return;
+    db_close(j->db);
+    mem_free(j);
+}
+
+/* ---- writing ---- */
+
+static const char *step_name(const struct saga_def *def, const struct saga_state *s)
+{
+    return s->step < def->step_count && !saga_state_is_final(s->name) ? def->steps[s->step].name : "";
+}
+
+static enum ficus_err insert_instance(struct db_conn *c, const struct saga_journal_entry *en, int64_t at_ms, bool *ret_existed, struct ficus_error *reterr)
+{
+    const struct saga_start *st = en->start;
+    enum ficus_err err = db_exec(c, reterr, "INSERT INTO saga_definition(hash, text) VALUES(?, ?) ON CONFLICT DO NOTHING", "SS", st->def_hash,
+                                 st->def_text);
+    if (err != FICUS_ERR_OK)
+        return err;
+    err = db_exec(c, reterr,
+                  "INSERT INTO saga_instance(saga, id, definition, state, step, failure, started_at, updated_at, event, traceparent, tracestate, "
+                  "correlation, input) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                  "SSSsssiiSSSSS", st->saga, st->id, st->def_hash, saga_state_text(en->state->name), step_name(en->def, en->state),
+                  en->state->failure, at_ms, at_ms, st->event_id, st->traceparent, st->tracestate, st->correlation, st->input);
+    if (err == FICUS_ERR_OK)
+        *ret_existed = db_changes(c) == 0;
+    return err;
+}
+
+static enum ficus_err update_instance(struct db_conn *c, const struct saga_journal_entry *en, int64_t at_ms, struct ficus_error *reterr)
+{
+    enum ficus_err err = db_exec(c, reterr, "UPDATE saga_instance SET state = ?, step = ?, failure = ?, updated_at = ? WHERE saga = ? AND id = ?",
+                                 "sssiSS", saga_state_text(en->state->name), step_name(en->def, en->state), en->state->failure, at_ms,
+                                 en->start->saga, en->start->id);
+    if (err == FICUS_ERR_OK && db_changes(c) != 1)
+        return err_set(reterr, FICUS_ERR_CORRUPT, "saga " SLICE_FMT "/" SLICE_FMT " has no row", SLICE_ARG(en->start->saga),
+                       SLICE_ARG(en->start->id));
+    return err;
+}
+
+static enum ficus_err append_entry(struct db_conn *c, struct saga_journal_entry *en, int64_t at_ms, struct ficus_error *reterr)
+{
+    en->existed = false;
+    enum ficus_err err = en->is_new ? insert_instance(c, en, at_ms, &en->existed, reterr) : update_instance(c, en, at_ms, reterr);
+    if (en->existed)
+        return err;
+    for (size_t i = 0; i < en->record_count && err == FICUS_ERR_OK; i++) {
+        const struct saga_record *r = &en->records[i];
+        bool has_step = r->kind != SAGA_RECORD_STARTED && r->kind != SAGA_RECORD_RETRIED;
+        FICUS_ASSERT(!has_step || r->step < en->def->step_count);
+        err = db_exec(c, reterr, "INSERT INTO saga_record(saga, id, at, kind, step, status, code, attempts) VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+                      "SSissisi", en->start->saga, en->start->id, r->at_ms, saga_record_text(r->kind),
+                      has_step ? en->def->steps[r->step].name : "", (int64_t)r->status, r->code, (int64_t)r->attempts);
+    }
+    return err;
+}
+
+enum ficus_err saga_journal_append(struct saga_journal *j, struct saga_journal_entry *const *entries, size_t count, int64_t position,
+                                   int64_t at_ms, struct ficus_error *reterr)
+{
+    struct db_tx tx = {0};
+    enum ficus_err err = db_tx_begin(j->db, &tx, 0, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    struct db_conn *c = db_tx_conn(&tx);
+    for (size_t i = 0; i < count && err == FICUS_ERR_OK; i++)
+        err = append_entry(c, entries[i], at_ms, reterr);
+    if (err == FICUS_ERR_OK && position >= 0)
+        err = db_exec(c, reterr, "INSERT INTO saga_position(reader, position) VALUES('start', ?) ON CONFLICT DO UPDATE SET position = excluded.position",
+                      "i", position);
+    if (err != FICUS_ERR_OK) {
+        db_tx_rollback(&tx);
+        return err;
+    }
+    return db_tx_commit_wait(&tx, reterr);
+}
+
+enum ficus_err saga_journal_trim(struct saga_journal *j, int64_t before_ms, size_t count_max, size_t *ret_count, struct ficus_error *reterr)
+{
+    struct db_tx tx = {0};
+    enum ficus_err err = db_tx_begin(j->db, &tx, 0, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    struct db_conn *c = db_tx_conn(&tx);
+    size_t count = 0;
+    struct db_stmt *s = NULL;
+    err = db_query(c, &s, reterr,
+                   "DELETE FROM saga_instance WHERE (saga, id) IN (SELECT saga, id FROM saga_instance INDEXED BY saga_instance_finished "
+                   "WHERE state IN ('completed', 'compensated') AND updated_at < max(?, ifnull((SELECT updated_at FROM saga_instance INDEXED BY "
+                   "saga_instance_finished WHERE state IN ('completed', 'compensated') ORDER BY updated_at DESC LIMIT 1 OFFSET ?), 0)) "
+                   "ORDER BY updated_at LIMIT ?) RETURNING saga, id",
+                   "iii", before_ms, (int64_t)SAGA_FINISHED_COUNT_MAX, (int64_t)count_max);
+    int row = 0;
+    while (err == FICUS_ERR_OK && (row = db_step(s, reterr)) > 0) {
+        err = db_exec(c, reterr, "DELETE FROM saga_record WHERE saga = ? AND id = ?", "SS", db_text(s, 0), db_text(s, 1));
+        count++;
+    }
+    db_finish(s);
+    if (err == FICUS_ERR_OK && row < 0)
+        err = (enum ficus_err)-row;
+    if (err != FICUS_ERR_OK) {
+        db_tx_rollback(&tx);
+        return err;
+    }
+    err = db_tx_commit_wait(&tx, reterr);
+    if (err == FICUS_ERR_OK)
+        *ret_count = count;
+    return err;
+}
+
+/* ---- reading ---- */
+
+static enum ficus_err read_i64(struct saga_journal *j, const char *sql, int64_t *ret_value, struct ficus_error *reterr)
+{
+    struct db_conn *c;
+    enum ficus_err err = db_reader_take(j->db, &c, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    struct db_stmt *s = NULL;
+    int64_t value = 0;
+    err = db_query(c, &s, reterr, sql, "");
+    if (err == FICUS_ERR_OK) {
+        int row = db_step(s, reterr);
+        if (row > 0)
+            value = db_i64(s, 0);
+        else if (row < 0)
+            err = (enum ficus_err)-row;
+    }
+    db_finish(s);
+    db_reader_give(j->db, c);
+    if (err == FICUS_ERR_OK)
+        *ret_value = value;
+    return err;
+}
+
+enum ficus_err saga_journal_position(struct saga_journal *j, int64_t *ret_position, struct ficus_error *reterr)
+{
+    return read_i64(j, "SELECT position FROM saga_position WHERE reader = 'start'", ret_position, reterr);
+}
+
+enum ficus_err saga_journal_count(struct saga_journal *j, enum saga_state_name state, int64_t *ret_count, struct ficus_error *reterr)
+{
+    char sql[128];      /* the state stands in the text, so that the partial index fits */
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM saga_instance WHERE state = '%s'", saga_state_text(state));
+    return read_i64(j, sql, ret_count, reterr);
+}
+
+static struct slice copy(struct arena *a, struct slice s, bool *failed)
+{
+    if (s.p == NULL)
+        return s;
+    struct slice c = arena_slice(a, s);
+    if (c.p == NULL)
+        *failed = true;
+    return c;
+}
+
+static const char *copy_str(struct arena *a, struct slice s, bool *failed)
+{
+    const char *c = arena_strdup(a, s.p == NULL ? SLICE("") : s);
+    if (c == NULL)
+        *failed = true;
+    return c;
+}
+
+#define ROW_COLUMNS "i.saga, i.id, i.definition, i.state, i.step, i.failure, i.started_at, i.updated_at, i.event, i.traceparent, i.tracestate, i.correlation"
+
+static enum ficus_err read_row(struct db_stmt *s, struct arena *a, struct saga_stored *st, struct ficus_error *reterr)
+{
+    bool failed = false;
+    st->start.saga = copy(a, db_text(s, 0), &failed);
+    st->start.id = copy(a, db_text(s, 1), &failed);
+    st->start.def_hash = copy(a, db_text(s, 2), &failed);
+    if (!saga_state_parse(db_text(s, 3), &st->state))
+        return err_set(reterr, FICUS_ERR_CORRUPT, "saga " SLICE_FMT "/" SLICE_FMT ": unknown state \"" SLICE_FMT "\"", SLICE_ARG(db_text(s, 0)),
+                       SLICE_ARG(db_text(s, 1)), SLICE_ARG(db_text(s, 3)));
+    st->step = copy_str(a, db_text(s, 4), &failed);
+    st->failure = copy_str(a, db_text(s, 5), &failed);
+    st->started_ms = db_i64(s, 6);
+    st->updated_ms = db_i64(s, 7);
+    st->start.event_id = copy(a, db_text(s, 8), &failed);
+    st->start.traceparent = copy(a, db_text(s, 9), &failed);
+    st->start.tracestate = copy(a, db_text(s, 10), &failed);
+    st->start.correlation = copy(a, db_text(s, 11), &failed);
+    return failed ? err_set(reterr, FICUS_ERR_NOMEM, "out of memory") : FICUS_ERR_OK;
+}
+
+static enum ficus_err load_instance(struct db_conn *c, struct arena *a, struct slice saga, struct slice id, struct saga_stored *st,
+                                    struct ficus_error *reterr)
+{
+    struct db_stmt *s = NULL;
+    enum ficus_err err = db_query(c, &s, reterr,
+                                  "SELECT " ROW_COLUMNS ", i.input, d.text FROM saga_instance i LEFT JOIN saga_definition d ON d.hash = i.definition "
+                                  "WHERE i.saga = ? AND i.id = ?", "SS", saga, id);
+    int row = err == FICUS_ERR_OK ? db_step(s, reterr) : 0;
+    if (err == FICUS_ERR_OK && row < 0)
+        err = (enum ficus_err)-row;
+    if (err == FICUS_ERR_OK && row == 0)
+        err = err_set(reterr, FICUS_ERR_NOT_FOUND, "there is no saga " SLICE_FMT "/" SLICE_FMT, SLICE_ARG(saga), SLICE_ARG(id));
+    if (err == FICUS_ERR_OK)
+        err = read_row(s, a, st, reterr);
+    if (err == FICUS_ERR_OK) {
+        bool failed = false;
+        st->start.input = copy(a, db_text(s, 12), &failed);
+        st->start.def_text = copy(a, db_text(s, 13), &failed);
+        if (failed)
+            err = err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
+    }
+    db_finish(s);
+    return err;
+}
+
+static enum ficus_err read_record(struct db_stmt *s, struct arena *a, struct saga_stored_record *r, struct ficus_error *reterr)
+{
+    bool failed = false;
+    r->seq = db_i64(s, 0);
+    r->at_ms = db_i64(s, 1);
+    if (!saga_record_parse(db_text(s, 2), &r->kind))
+        return err_set(reterr, FICUS_ERR_CORRUPT, "unknown record \"" SLICE_FMT "\"", SLICE_ARG(db_text(s, 2)));
+    r->step = copy_str(a, db_text(s, 3), &failed);
+    r->status = db_i64(s, 4);
+    r->code = copy_str(a, db_text(s, 5), &failed);
+    r->attempts = db_i64(s, 6);
+    return failed ? err_set(reterr, FICUS_ERR_NOMEM, "out of memory") : FICUS_ERR_OK;
+}
+
+static enum ficus_err load_records(struct db_conn *c, struct arena *a, struct saga_stored *st, struct ficus_error *reterr)
+{
+    struct db_stmt *s = NULL;
+    enum ficus_err err = db_query(c, &s, reterr,
+                                  "SELECT seq, at, kind, step, status, code, attempts FROM saga_record WHERE saga = ? AND id = ? ORDER BY seq", "SS",
+                                  st->start.saga, st->start.id);
+    size_t capacity = 0;
+    int row = 0;
+    while (err == FICUS_ERR_OK && (row = db_step(s, reterr)) > 0) {
+        if (st->record_count == capacity) {
+            capacity = capacity == 0 ? 16 : capacity * 2;
+            struct saga_stored_record *more = ARENA_ARRAY(a, struct saga_stored_record, capacity);
+            if (more == NULL) {
+                err = err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
+                break;
+            }
+            if (st->record_count > 0)
+                memcpy(more, st->records, st->record_count * sizeof *more);
+            st->records = more;
+        }
+        err = read_record(s, a, &st->records[st->record_count], reterr);
+        if (err == FICUS_ERR_OK)
+            st->record_count++;
+    }
+    if (err == FICUS_ERR_OK && row < 0)
+        err = (enum ficus_err)-row;
+    db_finish(s);
+    return err;
+}
+
+enum ficus_err saga_journal_load(struct saga_journal *j, struct arena *a, struct slice saga, struct slice id, struct saga_stored **ret_stored,
+                                 struct ficus_error *reterr)
+{
+    struct saga_stored *st = ARENA_NEW(a, struct saga_stored);
+    if (st == NULL)
+        return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
+    struct db_conn *c;
+    enum ficus_err err = db_reader_take(j->db, &c, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    err = load_instance(c, a, saga, id, st, reterr);
+    if (err == FICUS_ERR_OK)
+        err = load_records(c, a, st, reterr);
+    db_reader_give(j->db, c);
+    if (err == FICUS_ERR_OK)
+        *ret_stored = st;
+    return err;
+}
+
+enum ficus_err saga_journal_list(struct saga_journal *j, enum saga_state_name state, struct slice after_saga, struct slice after_id,
+                                 size_t count_max, void (*fn)(void *arg, const struct saga_stored *row), void *arg, struct ficus_error *reterr)
+{
+    char sql[512], where[64] = "";
+    if (state != SAGA_NONE)
+        snprintf(where, sizeof where, "i.state = '%s' AND ", saga_state_text(state));
+    snprintf(sql, sizeof sql, "SELECT " ROW_COLUMNS " FROM saga_instance i WHERE %s(i.saga, i.id) > (?, ?) ORDER BY i.saga, i.id LIMIT ?", where);
+    struct db_conn *c;
+    enum ficus_err err = db_reader_take(j->db, &c, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    struct db_stmt *s = NULL;
+    if (after_saga.p == NULL)
+        after_saga = after_id = SLICE("");
+    err = db_query(c, &s, reterr, sql, "SSi", after_saga, after_id, (int64_t)count_max);
+    struct arena a;
+    arena_init(&a, 64 * 1024);
+    int row = 0;
+    while (err == FICUS_ERR_OK && (row = db_step(s, reterr)) > 0) {
+        struct saga_stored st = {0};
+        err = read_row(s, &a, &st, reterr);
+        if (err == FICUS_ERR_OK)
+            fn(arg, &st);
+        arena_clear(&a);
+    }
+    if (err == FICUS_ERR_OK && row < 0)
+        err = (enum ficus_err)-row;
+    arena_done(&a);
+    db_finish(s);
+    db_reader_give(j->db, c);
+    return err;
+}
+
+enum ficus_err saga_stored_fold(const struct saga_stored *stored, const struct saga_def *def, struct saga_state *ret_state,
+                                struct ficus_error *reterr)
+{
+    struct saga_state state = {0};
+    for (size_t i = 0; i < stored->record_count; i++) {
+        const struct saga_stored_record *sr = &stored->records[i];
+        struct saga_record r = {.kind = sr->kind, .at_ms = sr->at_ms};
+        if (sr->step[0] != '\0') {
+            while (r.step < def->step_count && strcmp(def->steps[r.step].name, sr->step) != 0)
+                r.step++;
+            if (r.step == def->step_count)
+                return err_set(reterr, FICUS_ERR_CORRUPT, "saga %s has no step \"%s\"", def->name, sr->step);
+        }
+        snprintf(r.code, sizeof r.code, "%s", sr->code);
+        enum ficus_err err = saga_fold(def, &state, &r, reterr);
+        if (err != FICUS_ERR_OK)
+            return err;
+    }
+    *ret_state = state;
+    return FICUS_ERR_OK;
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Shared by the files of the engine: saga_engine.c (life, journal writer, instances' moves), saga_start.c (start events and taking up), saga_request.c (one
+ * call), saga_view.c (operators).
+ */
+#ifndef FICUS_SAGA_PRIVATE_H
+#define FICUS_SAGA_PRIVATE_H
+
+#include "map.h"
+#include "saga_engine.h"
+
+enum {
+    SAGA_ID_SIZE_MAX = 128,         /* of an instance's id: part of Idempotency-Key */
+    SAGA_START_BATCH = 64,          /* start events of one pull, all in one transaction */
+    SAGA_APPEND_BATCH = 256,        /* entries beside them in one transaction */
+    SAGA_INPUT_ARENA_MAX = EVENT_SIZE_MAX + 64 * 1024,
+    SAGA_CALL_ARENA_MAX = 16 * EVENT_SIZE_MAX,
+};
+
+/* Where an instance is. Moves with its list: saga_move is the only place that changes either. */
+enum saga_place {
+    SAGA_PLACE_NOWHERE,
+    SAGA_PLACE_STARTING,            /* g->starting: new, its first records wait for the writer */
+    SAGA_PLACE_WAITING,             /* g->waiting: records wait for the writer */
+    SAGA_PLACE_APPENDING,           /* g->appending: the writer's job owns out, state and start */
+    SAGA_PLACE_READY,               /* g->ready: synced, waits for a calling slot */
+    SAGA_PLACE_CALLING,             /* g->calling */
+    SAGA_PLACE_TIMER,               /* g->sleeping */
+    SAGA_PLACE_COUNT
+};
+
+struct saga_instance {
+    struct saga_engine *g;
+    struct list link;
+    enum saga_place place;
+    struct arena arena;             /* what start points to, and key */
+    struct saga_start start;
+    struct slice key;               /* "saga/id" in g->live */
+    const struct saga_def *def;     /* owned by g->defs */
+    struct saga_state state;
+    struct saga_output out;
+    struct saga_journal_entry entry;
+    struct env_timer timer;
+    struct log_context log;
+    /* one call */
+    struct arena call_arena;
+    struct buf path, body;
+    struct call_request request;
+    struct http_field fields[2];
+    char idempotency[SAGA_ID_SIZE_MAX + 160];
+    struct call_fetch *fetch;
+    /* a retry's asker waits for the sync; NULL: none */
+    struct saga_view *view;
+};
+
+/* A definition in use: of the configuration, or read back from the journal. Kept until the engine closes. */
+struct saga_known_def {
+    const struct saga_def *def;
+    struct slice text;
+    char hash[65];
+    struct arena arena;
+};
+
+struct saga_engine {
+    struct env *env;
+    struct saga_engine_options options;
+    struct saga_caller caller;
+    struct saga_journal *journal;
+    struct map live;                /* key -> struct saga_instance */
+    struct map defs;                /* hash -> struct saga_known_def */
+    const struct saga_known_def **start_defs;   /* by index in options.defs */
+    struct list lists[SAGA_PLACE_COUNT];
+    size_t counts[SAGA_PLACE_COUNT];
+    /* the writer: one job */
+    struct env_job writer;
+    bool writer_busy;
+    struct saga_journal_entry *entries[SAGA_START_BATCH + SAGA_APPEND_BATCH];
+    size_t entry_count;
+    bool starts_in_job;
+    int64_t job_position, job_wall_ms, job_trim_before_ms;
+    size_t job_trim_count;
+    enum ficus_err job_err, job_trim_err;
+    struct ficus_error job_error, job_trim_error;
+    struct env_timer writer_timer;
+    int writer_failures;
+    bool trim_due;
+    struct env_timer trim_timer;
+    /* start events */
+    char *topics;
+    int64_t position;               /* read and synced up to here */
+    int64_t batch_next;             /* the batch in g->starting brings position here */
+    bool pulling, batch_open;
+    bool held;                      /* instances come to life: nothing is appended or called until the batch is whole */
+    bool calling_ready;             /* start_ready runs; it never nests */
+    struct env_timer pull_timer;
+    int pull_failures;
+    /* views */
+    size_t view_count;
+    /* closing */
+    bool closing, journal_closing;
+    void (*closed)(void *arg);
+    void *closed_arg;
+    struct env_job close_job;
+    struct env_timer close_timer;
+    /* metrics; all may be NULL */
+    struct metric_family *started, *completed, *step_seconds;
+    struct metric *stuck, *running, *damaged;
+};
+
+/* saga_engine.c */
+void saga_move(struct saga_instance *i, enum saga_place to);
+struct saga_instance *saga_instance_new(struct saga_engine *g);
+void saga_instance_free(struct saga_instance *i);       /* leaves list and map too */
+/* Copy start's strings into the instance and enter it in g->live. NOMEM. */
+enum ficus_err saga_instance_fill(struct saga_instance *i, const struct saga_start *start, const struct saga_known_def *known);
+void saga_input(struct saga_instance *i, struct saga_input *in);    /* wall_ms and random are filled in here */
+void saga_writer_kick(struct saga_engine *g);
+void saga_ready_kick(struct saga_engine *g);             /* begin the calls that have a slot */
+/* The definition with this hash: known already, or parsed from text. */
+enum ficus_err saga_def_know(struct saga_engine *g, struct slice hash, struct slice text, const struct saga_known_def **ret_known,
+                             struct ficus_error *reterr);
+void saga_closing_step(struct saga_engine *g);
+
+/* saga_start.c */
+enum ficus_err saga_take_up(struct saga_engine *g, struct ficus_error *reterr);     /* blocks */
+/* Make a live instance of what the journal holds; its next input is RESUME or RETRY. */
+enum ficus_err saga_take_up_stored(struct saga_engine *g, const struct saga_stored *stored, struct saga_instance **ret_instance,
+                                   struct ficus_error *reterr);
+void saga_pull(struct saga_engine *g);
+
+/* saga_request.c */
+void saga_call_begin(struct saga_instance *i);
+void saga_call_cancel(struct saga_instance *i);
+void saga_call_done(struct saga_instance *i);           /* forget request and answer */
+
+/* saga_view.c */
+void saga_view_answer(struct saga_view *v, enum ficus_err err, struct slice json, const char *detail);     /* and free it */
+
+#endif

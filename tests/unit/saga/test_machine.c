@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The pure saga machine: every outcome of every step of checkout and cancellation against an oracle, and random walks with crashes.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "saga_machine.h"
+
+#include <stdio.h>
+
+#define CALL(m, s, p) {.method = (m), .service = (s), .path = (p)}
+
+enum { PLACED, RESERVE, CHARGE, CONFIRM, TAKE, CHECKOUT_STEPS };
+
+static struct saga_step checkout_steps[] = {
+    {.name = "placed", .undo = CALL("POST", "orders", "/o/{id}/reject")},
+    {.name = "reserve", .call = CALL("PUT", "inventory", "/r/{id}"), .undo = CALL("DELETE", "inventory", "/r/{id}"), .timeout_ms = 5000},
+    {.name = "charge", .call = CALL("PUT", "payments", "/c/{id}"), .undo = CALL("DELETE", "payments", "/c/{id}"), .timeout_ms = 8000,
+     .give_up_ms = 600000, .code = "payment_unavailable"},
+    {.name = "confirm", .call = CALL("POST", "orders", "/o/{id}/confirm"), .pivot = true, .timeout_ms = 5000},
+    {.name = "take", .call = CALL("POST", "inventory", "/r/{id}/take"), .retry_forever = true, .timeout_ms = 5000},
+};
+static const struct saga_def checkout = {"checkout", "orders", "order.placed", checkout_steps, CHECKOUT_STEPS, NULL};
+
+static struct saga_step cancellation_steps[] = {
+    {.name = "refund", .call = CALL("DELETE", "payments", "/c/{id}"), .retry_forever = true, .timeout_ms = 5000},
+    {.name = "give_back", .call = CALL("DELETE", "inventory", "/r/{id}"), .retry_forever = true, .timeout_ms = 5000},
+    {.name = "close", .call = CALL("POST", "orders", "/o/{id}/close"), .retry_forever = true, .timeout_ms = 5000},
+};
+static const struct saga_def cancellation = {"cancellation", "orders", "order.cancel_requested", cancellation_steps, 3, NULL};
+
+/* ---- a driver that keeps the journal and refolds it after every input ---- */
+
+struct run {
+    const struct saga_def *def;
+    struct saga_state state;
+    struct saga_record journal[256];
+    size_t journal_count;
+    struct saga_output out;
+    int64_t now_ms;
+    uint64_t random;
+    char trace[2048];       /* calls in order: "reserve charge ~charge ~reserve" */
+    size_t trace_size;
+};
+
+static struct saga_state refold(const struct run *r)
+{
+    struct saga_state s = {0};
+    for (size_t i = 0; i < r->journal_count; i++) {
+        struct ficus_error error = {0};
+        if (saga_fold(r->def, &s, &r->journal[i], &error) != FICUS_ERR_OK)
+            fail_msg("%s", error.text);
+    }
+    return s;
+}
+
+static void assert_same(const struct saga_state *a, const struct saga_state *b)
+{
+    assert_int_equal(a->name, b->name);
+    assert_int_equal(a->step, b->step);
+    assert_int_equal(a->undo, b->undo);
+    assert_int_equal(a->begun, b->begun);
+    assert_int_equal(a->begun_ms, b->begun_ms);
+    assert_string_equal(a->failure, b->failure);
+}
+
+static void input(struct run *r, struct saga_input in)
+{
+    in.wall_ms = r->now_ms;
+    in.random = r->random;
+    saga_machine_input(r->def, &r->state, &in, &r->out);
+    for (size_t i = 0; i < r->out.record_count; i++)
+        r->journal[r->journal_count++] = r->out.records[i];
+    struct saga_state folded = refold(r);
+    assert_same(&folded, &r->state);
+    if (r->out.action == SAGA_ACTION_CALL && (r->out.record_count > 0 || in.kind != SAGA_INPUT_TIMER))
+        r->trace_size += (size_t)snprintf(r->trace + r->trace_size, sizeof r->trace - r->trace_size, "%s%s%s", r->trace_size > 0 ? " " : "",
+                                          r->state.undo ? "~" : "", r->def->steps[r->state.step].name);
+}
+
+static struct run begin(const struct saga_def *def)
+{
+    struct run r = {.def = def, .now_ms = 1000};
+    input(&r, (struct saga_input){.kind = SAGA_INPUT_START});
+    return r;
+}
+
+static void answer(struct run *r, enum saga_answer a, int status, const char *code)
+{
+    input(r, (struct saga_input){.kind = SAGA_INPUT_ANSWER, .answer = a, .status = status, .code = slice_str(code)});
+}
+
+static void done(struct run *r) { answer(r, SAGA_ANSWER_DONE, 200, NULL); }
+static void refused(struct run *r, const char *code) { answer(r, SAGA_ANSWER_REFUSED, 409, code); }
+
+/* The next attempt after an unknown answer. */
+static void unknown(struct run *r)
+{
+    answer(r, SAGA_ANSWER_UNKNOWN, 503, NULL);
+    if (r->out.action == SAGA_ACTION_TIMER) {
+        r->now_ms += r->out.delay_ms;
+        input(r, (struct saga_input){.kind = SAGA_INPUT_TIMER});
+    }
+}
+
+/* ---- checkout and cancellation, exhaustively ---- */
+
+/* All steps done: completed, each called once and in order. */
+static void test_happy(void **state)
+{
+    (void)state;
+    struct run r = begin(&checkout);
+    for (int i = 0; i < 4; i++)
+        done(&r);
+    assert_int_equal(r.state.name, SAGA_COMPLETED);
+    assert_string_equal(r.trace, "reserve charge confirm take");
+    struct run c = begin(&cancellation);
+    for (int i = 0; i < 3; i++)
+        done(&c);
+    assert_int_equal(c.state.name, SAGA_COMPLETED);
+    assert_string_equal(c.trace, "refund give_back close");
+}
+
+/* A refusal at any step before or at the pivot undoes exactly the steps before it, in reverse, and its code is the failure. */
+static void test_refused_is_undone_in_reverse(void **state)
+{
+    (void)state;
+    static const char *const traces[] = {
+        [RESERVE] = "reserve ~placed",
+        [CHARGE] = "reserve charge ~reserve ~placed",
+        [CONFIRM] = "reserve charge confirm ~charge ~reserve ~placed",
+    };
+    for (size_t at = RESERVE; at <= CONFIRM; at++) {
+        struct run r = begin(&checkout);
+        for (size_t i = RESERVE; i < at; i++)
+            done(&r);
+        refused(&r, "by_customer");
+        assert_int_equal(r.state.name, SAGA_UNDOING);
+        while (r.state.name == SAGA_UNDOING)
+            done(&r);
+        assert_int_equal(r.state.name, SAGA_COMPENSATED);
+        assert_string_equal(r.state.failure, "by_customer");
+        assert_string_equal(r.trace, traces[at]);
+    }
+}
+
+/* A refusal without a usable code has the code "refused". */
+static void test_refused_without_code(void **state)
+{
+    (void)state;
+    struct run r = begin(&checkout);
+    refused(&r, NULL);
+    assert_string_equal(r.state.failure, "refused");
+}
+
+/* A refusal behind the pivot, or of a step that is repeated for ever, makes the instance stuck; a retry goes on with that very step. */
+static void test_refused_past_the_pivot_is_stuck(void **state)
+{
+    (void)state;
+    struct run r = begin(&checkout);
+    for (int i = 0; i < 3; i++)
+        done(&r);
+    refused(&r, "gone");
+    assert_int_equal(r.state.name, SAGA_STUCK);
+    assert_int_equal(r.out.action, SAGA_ACTION_NONE);
+    input(&r, (struct saga_input){.kind = SAGA_INPUT_RETRY});
+    assert_int_equal(r.state.name, SAGA_RUNNING);
+    assert_int_equal(r.out.action, SAGA_ACTION_CALL);
+    refused(&r, "gone");
+    assert_int_equal(r.state.name, SAGA_STUCK);
+    input(&r, (struct saga_input){.kind = SAGA_INPUT_RETRY});
+    done(&r);
+    assert_int_equal(r.state.name, SAGA_COMPLETED);
+    assert_string_equal(r.trace, "reserve charge confirm take take take");
+    for (size_t at = 0; at < 3; at++) {
+        struct run c = begin(&cancellation);
+        for (size_t i = 0; i < at; i++)
+            done(&c);
+        refused(&c, "x");
+        assert_int_equal(c.state.name, SAGA_STUCK);
+        assert_int_equal(c.state.step, at);
+        input(&c, (struct saga_input){.kind = SAGA_INPUT_RETRY});
+        while (c.state.name == SAGA_RUNNING)
+            done(&c);
+        assert_int_equal(c.state.name, SAGA_COMPLETED);
+    }
+}
+
+/* A refused undo makes the instance stuck; a retry repeats that undo and then all that are left. */
+static void test_refused_undo_is_stuck(void **state)
+{
+    (void)state;
+    for (size_t at = 0; at < 3; at++) {
+        struct run r = begin(&checkout);
+        done(&r);
+        done(&r);
+        refused(&r, "by_customer");
+        for (size_t i = 0; i < at; i++)
+            done(&r);
+        refused(&r, "cannot");
+        assert_int_equal(r.state.name, SAGA_STUCK);
+        assert_string_equal(r.state.failure, "by_customer");
+        input(&r, (struct saga_input){.kind = SAGA_INPUT_RETRY});
+        assert_int_equal(r.state.name, SAGA_UNDOING);
+        while (r.state.name == SAGA_UNDOING)
+            done(&r);
+        assert_int_equal(r.state.name, SAGA_COMPENSATED);
+    }
+}
+
+/* Teeth: an undo is repeated until it is answered, however often that takes; it is never given up. */
+static void test_undo_is_repeated(void **state)
+{
+    (void)state;
+    struct run r = begin(&checkout);
+    done(&r);
+    refused(&r, "declined");
+    for (int i = 0; i < 500; i++) {
+        r.now_ms += 86400000;
+        unknown(&r);
+        assert_int_equal(r.state.name, SAGA_UNDOING);
+        assert_int_equal(r.state.step, RESERVE);
+        assert_int_equal(r.out.action, SAGA_ACTION_CALL);
+    }
+    done(&r);
+    done(&r);
+    assert_int_equal(r.state.name, SAGA_COMPENSATED);
+    assert_string_equal(r.trace, "reserve charge ~reserve ~placed");
+}
+
+/* An unknown answer journals nothing, waits at most 5 s, and repeats the same step; every step but charge does so for ever. */
+static void test_unknown_repeats(void **state)
+{
+    (void)state;
+    for (size_t at = RESERVE; at <= TAKE; at++) {
+        struct run r = begin(&checkout);
+        for (size_t i = RESERVE; i < at; i++)
+            done(&r);
+        if (at == CHARGE)
+            continue;
+        size_t journal_count = r.journal_count;
+        for (int i = 0; i < 1000; i++) {
+            r.random = (uint64_t)i * 2654435761u;
+            answer(&r, SAGA_ANSWER_UNKNOWN, 0, NULL);
+            assert_int_equal(r.out.action, SAGA_ACTION_TIMER);
+            assert_true(r.out.delay_ms >= 1 && r.out.delay_ms <= SAGA_BACKOFF_MS_MAX);
+            if (i == 0)
+                assert_true(r.out.delay_ms <= SAGA_BACKOFF_MS_MIN);
+            r.now_ms += 100000000;
+            input(&r, (struct saga_input){.kind = SAGA_INPUT_TIMER});
+            assert_int_equal(r.out.action, SAGA_ACTION_CALL);
+            assert_int_equal(r.state.step, at);
+        }
+        assert_int_equal(r.journal_count, journal_count);
+    }
+}
+
+/* Given up: the step counts as perhaps done and is undone too; the failure is the step's code; the time is that of the first attempt. */
+static void test_give_up(void **state)
+{
+    (void)state;
+    struct run r = begin(&checkout);
+    done(&r);
+    int64_t begun_ms = r.now_ms;
+    r.random = 4999;
+    while (r.state.name == SAGA_RUNNING) {
+        assert_true(r.now_ms <= begun_ms + 600000);
+        unknown(&r);
+    }
+    assert_int_equal(r.now_ms, begun_ms + 600000);
+    assert_int_equal(r.state.name, SAGA_UNDOING);
+    assert_int_equal(r.state.step, CHARGE);
+    assert_string_equal(r.state.failure, "payment_unavailable");
+    while (r.state.name == SAGA_UNDOING)
+        done(&r);
+    assert_int_equal(r.state.name, SAGA_COMPENSATED);
+    assert_string_equal(r.trace, "reserve charge ~charge ~reserve ~placed");
+}
+
+/* An answer that comes after the give-up time and is a done one still counts: it is an answer. */
+static void test_late_done_counts(void **state)
+{
+    (void)state;
+    struct run r = begin(&checkout);
+    done(&r);
+    r.now_ms += 700000;
+    done(&r);
+    assert_int_equal(r.state.name, SAGA_RUNNING);
+    assert_int_equal(r.state.step, CONFIRM);
+}
+
+/* After a crash a begun step is called once more even when its give-up time passed meanwhile. */
+static void test_resume_calls_before_giving_up(void **state)
+{
+    (void)state;
+    struct run r = begin(&checkout);
+    done(&r);
+    r.now_ms += 10000000;
+    r.state = refold(&r);
+    input(&r, (struct saga_input){.kind = SAGA_INPUT_RESUME});
+    assert_int_equal(r.out.action, SAGA_ACTION_CALL);
+    assert_int_equal(r.out.record_count, 0);
+    assert_int_equal(r.state.step, CHARGE);
+    unknown(&r);
+    assert_int_equal(r.state.name, SAGA_UNDOING);
+}
+
+/* Inputs that do not fit the state change nothing: an answer when nothing was called, a second start, a retry of what is not stuck. */
+static void test_wrong_inputs(void **state)
+{
+    (void)state;
+    struct run r = begin(&checkout);
+    size_t journal_count = r.journal_count;
+    input(&r, (struct saga_input){.kind = SAGA_INPUT_START});
+    input(&r, (struct saga_input){.kind = SAGA_INPUT_RETRY});
+    assert_int_equal(r.journal_count, journal_count);
+    for (int i = 0; i < 4; i++)
+        done(&r);
+    journal_count = r.journal_count;
+    done(&r);
+    refused(&r, "x");
+    input(&r, (struct saga_input){.kind = SAGA_INPUT_TIMER});
+    input(&r, (struct saga_input){.kind = SAGA_INPUT_RESUME});
+    assert_int_equal(r.journal_count, journal_count);
+    assert_int_equal(r.state.name, SAGA_COMPLETED);
+}
+
+/* The class of every status and error is the design's. */
+static void test_classes(void **state)
+{
+    (void)state;
+    for (int status = 100; status < 600; status++) {
+        enum saga_answer expected = SAGA_ANSWER_UNKNOWN;
+        if (status / 100 == 2)
+            expected = SAGA_ANSWER_DONE;
+        if (status / 100 == 4 && status != 408 && status != 425 && status != 429)
+            expected = SAGA_ANSWER_REFUSED;
+        assert_int_equal(saga_classify(FICUS_ERR_OK, status), expected);
+    }
+    for (enum ficus_err err = FICUS_ERR_NOMEM; err < FICUS_ERR_COUNT; err++)
+        assert_int_equal(saga_classify(err, 200), SAGA_ANSWER_UNKNOWN);
+}
+
+/* A record that cannot follow is refused and leaves the state as it was. */
+static void test_fold_refuses(void **state)
+{
+    (void)state;
+    struct run r = begin(&checkout);
+    struct saga_state before = r.state;
+    for (enum saga_record_kind kind = 0; kind < SAGA_RECORD_COUNT; kind++) {
+        for (size_t step = 0; step < CHECKOUT_STEPS; step++) {
+            if (step == RESERVE && (kind == SAGA_RECORD_DO_DONE || kind == SAGA_RECORD_DO_REFUSED || kind == SAGA_RECORD_DO_GIVEN_UP))
+                continue;
+            struct saga_record record = {.kind = kind, .step = step, .at_ms = 5, .code = "x"};
+            assert_int_equal(saga_fold(&checkout, &r.state, &record, NULL), FICUS_ERR_CORRUPT);
+            assert_memory_equal(&before, &r.state, sizeof before);
+        }
+    }
+}
+
+/* ---- random walks ---- */
+
+static uint64_t rng(uint64_t *s)
+{
+    *s ^= *s << 13;
+    *s ^= *s >> 7;
+    *s ^= *s << 17;
+    return *s;
+}
+
+/* What participants would see: every done step that was called, minus what was undone, in order. */
+struct oracle {
+    int stack[CHECKOUT_STEPS];
+    size_t depth;
+};
+
+/* Random done, refused, unknown, crash and retry: the undos are exactly the reverse of what was (perhaps) done, nothing is called twice
+ * after its answer, nothing is skipped, and each walk ends completed or compensated. */
+static void test_random_walks(void **state)
+{
+    (void)state;
+    uint64_t seed = 88172645463325252ull;
+    for (int walk = 0; walk < 20000; walk++) {
+        const struct saga_def *def = rng(&seed) % 4 == 0 ? &cancellation : &checkout;
+        struct run r = begin(def);
+        struct oracle o = {0};
+        if (def == &checkout)
+            o.stack[o.depth++] = PLACED;
+        size_t next_do = def == &checkout ? RESERVE : 0;
+        for (int i = 0; !saga_state_is_final(r.state.name); i++) {
+            assert_true(r.journal_count < 240);
+            if (r.state.name == SAGA_STUCK) {
+                r.state = refold(&r);
+                input(&r, (struct saga_input){.kind = SAGA_INPUT_RETRY});
+                continue;
+            }
+            size_t step = r.state.step;
+            bool undo = r.state.undo;
+            if (undo)
+                assert_int_equal(o.stack[o.depth - 1], (int)step);
+            else
+                assert_int_equal(step, next_do);
+            switch (i > 60 ? 0 : rng(&seed) % 6) {
+            case 0:
+            case 1:
+                done(&r);
+                if (undo)
+                    o.depth--;
+                else if (saga_call_present(&def->steps[next_do++].undo))
+                    o.stack[o.depth++] = (int)step;
+                break;
+            case 2:
+                if (rng(&seed) % 3 == 0)
+                    refused(&r, "no");
+                break;
+            case 3:
+                unknown(&r);
+                break;
+            case 4:     /* time passes, then unknown: perhaps given up */
+                r.now_ms += 400000;
+                unknown(&r);
+                if (!undo && r.state.undo)
+                    o.stack[o.depth++] = (int)step;
+                break;
+            default:    /* crash */
+                r.state = refold(&r);
+                input(&r, (struct saga_input){.kind = SAGA_INPUT_RESUME});
+                assert_int_equal(r.out.action, SAGA_ACTION_CALL);
+                assert_int_equal(r.out.record_count, 0);
+                break;
+            }
+        }
+        if (r.state.name == SAGA_COMPENSATED)
+            assert_int_equal(o.depth, 0);
+        else
+            assert_int_equal(next_do, def->step_count);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_happy),
+        cmocka_unit_test(test_refused_is_undone_in_reverse),
+        cmocka_unit_test(test_refused_without_code),
+        cmocka_unit_test(test_refused_past_the_pivot_is_stuck),
+        cmocka_unit_test(test_refused_undo_is_stuck),
+        cmocka_unit_test(test_undo_is_repeated),
+        cmocka_unit_test(test_unknown_repeats),
+        cmocka_unit_test(test_give_up),
+        cmocka_unit_test(test_late_done_counts),
+        cmocka_unit_test(test_resume_calls_before_giving_up),
+        cmocka_unit_test(test_wrong_inputs),
+        cmocka_unit_test(test_classes),
+        cmocka_unit_test(test_fold_refuses),
+        cmocka_unit_test(test_random_walks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
