@@ -299,7 +299,10 @@ static bool decode_list(struct decoder *d, const struct conf_setting *s, const s
 
 static bool decode_entry(struct decoder *d, const struct conf_setting *s, const struct conf_node *entry, char *item)
 {
+    /* The check of names stands in the map's setting, or in its item's when that is no text with a check of its own. */
     struct conf_setting name = {.type = CONF_STRING, .min = 1, .max = s->max, .check = s->check};
+    if (name.check == NULL && s->item->type != CONF_STRING)
+        name.check = s->item->check;
     bool ok = check_text(d, &name, entry, entry->key, true);
     const char *key = arena_strdup(d->arena, entry->key);
     if (key == NULL)
