@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Checks across settings and files. A value that did not decode is absent here (NULL) and skipped: it was reported.
+ */
+#include "manifest_private.h"
+
+#include "map.h"
+#include "text.h"
+
+struct checker {
+    struct manifest *m;
+    struct arena *arena;
+    struct conf_errors *errors;
+    struct map services;        /* name -> struct manifest_service */
+    struct map topics;          /* name -> its publisher, struct manifest_service */
+    struct map stores, sagas;   /* name -> the node that named it first */
+    bool names_known;           /* every file told its service's name, so that "unknown" is true */
+    bool all_decoded;           /* nothing was wrong before, so that "nobody publishes" is true */
+};
+
+static const struct conf_node *item(const struct conf_node *map, const char *list, size_t index)
+{
+    const struct conf_node *n = conf_get(map, list);
+    n = n == NULL ? NULL : n->first;
+    while (n != NULL && n->index != index)
+        n = n->next;
+    return n;
+}
+
+static void put(struct checker *c, struct map *map, const char *name, void *value)
+{
+    if (!map_put(map, slice_str(name), value))
+        conf_error_place(c->errors, FICUS_ERR_NOMEM, c->m->file, 1, 1, "out of memory");
+}
+
+static struct manifest_service *service_named(struct checker *c, const char *name)
+{
+    return map_get(&c->services, slice_str(name));
+}
+
+/* ---- unknown names ---- */
+
+static const char *nearest_of(struct checker *c, const struct map *map, const char *name)
+{
+    const char **names = ARENA_ARRAY(c->arena, const char *, map_count(map) + 1);
+    size_t count = 0, pos = 0;
+    struct slice key;
+    if (names == NULL)
+        return NULL;
+    while (map_next(map, &pos, &key, NULL))
+        if ((names[count] = arena_strdup(c->arena, key)) != NULL)
+            count++;
+    return text_nearest(slice_str(name), names, count);
+}
+
+static const char *known_services(struct checker *c)
+{
+    struct buf b;
+    buf_init(&b, 400);
+    for (size_t i = 0; i < c->m->service_count; i++)
+        if (c->m->services[i].name != NULL)
+            (void)buf_printf(&b, "%s%s", b.size > 0 ? ", " : "", c->m->services[i].name);
+    const char *text = arena_strdup(c->arena, buf_slice(&b));
+    buf_done(&b);
+    return text == NULL ? "" : text;
+}
+
+/* at_key: the name is the key of node, else its value. */
+static bool check_service(struct checker *c, const struct conf_node *node, bool at_key, const char *name)
+{
+    if (name == NULL || node == NULL || !c->names_known || service_named(c, name) != NULL)
+        return true;
+    const char *near = nearest_of(c, &c->services, name);
+    const char *hint = near != NULL ? arena_printf(c->arena, "did you mean %s?", near) : arena_printf(c->arena, "known: %s", known_services(c));
+    if (at_key)
+        conf_error_key(c->errors, node, "\"%s\" is no service of this system (%s)", name, hint == NULL ? "" : hint);
+    else
+        conf_error_value(c->errors, node, "\"%s\" is no service of this system (%s)", name, hint == NULL ? "" : hint);
+    return false;
+}
+
+/* ---- what each service declares ---- */
+
+static void register_service(struct checker *c, struct manifest_service *s)
+{
+    const struct manifest_service *other = service_named(c, s->name);
+    const struct conf_node *node = conf_get(s->node, "service");
+    if (other != NULL) {
+        const struct conf_node *first = conf_get(other->node, "service");
+        conf_error_value(c->errors, node, "\"%s\" is a service already, in %s:%u", s->name, first->file, first->line);
+        return;
+    }
+    put(c, &c->services, s->name, s);
+}
+
+static void register_store(struct checker *c, struct manifest_service *s)
+{
+    const struct conf_node *node = conf_get(s->node, "store");
+    struct conf_node *first = s->store == NULL ? NULL : map_get(&c->stores, slice_str(s->store));
+    if (s->store == NULL && s->migrations != NULL && node == NULL)
+        conf_error_key(c->errors, conf_get(s->node, "migrations"), "needs a store");
+    if (s->store == NULL)
+        return;
+    if (first != NULL)
+        conf_error_value(c->errors, node, "\"%s\" is the store of another service, in %s:%u; a store has one owner", s->store, first->file, first->line);
+    else
+        put(c, &c->stores, s->store, (void *)(uintptr_t)node);
+}
+
+static void register_topics(struct checker *c, struct manifest_service *s)
+{
+    for (size_t i = 0; i < s->publish_count; i++) {
+        const char *topic = s->publishes[i].name;
+        const struct manifest_service *other = topic == NULL ? NULL : map_get(&c->topics, slice_str(topic));
+        if (other != NULL)
+            conf_error_key(c->errors, conf_get(conf_get(s->node, "publishes"), topic), "is published by \"%s\" already; a topic has one source", other->name == NULL ? "?" : other->name);
+        else if (topic != NULL)
+            put(c, &c->topics, topic, s);
+    }
+}
+
+/* ---- edges of the graph ---- */
+
+static void check_calls(struct checker *c, const struct manifest_service *s)
+{
+    const struct conf_node *calls = conf_get(s->node, "calls");
+    for (size_t i = 0; i < s->call_count; i++) {
+        const char *callee = s->calls[i].callee;
+        if (callee == NULL)
+            continue;
+        const struct conf_node *node = conf_get(calls, callee);
+        if (check_service(c, node, true, callee) && s->name != NULL && strcmp(callee, s->name) == 0)
+            conf_error_key(c->errors, node, "a service does not call itself");
+    }
+}
+
+static void check_topic(struct checker *c, const struct conf_node *node, const char *topic)
+{
+    const char *near = nearest_of(c, &c->topics, topic);
+    if (near != NULL)
+        conf_error_value(c->errors, node, "\"%s\" is published by no service (did you mean %s?)", topic, near);
+    else
+        conf_error_value(c->errors, node, "\"%s\" is published by no service", topic);
+}
+
+static void check_consumes(struct checker *c, const struct manifest_service *s)
+{
+    for (size_t i = 0; i < s->consume_count; i++) {
+        const char *topic = s->consumes[i];
+        const struct conf_node *node = item(s->node, "consumes", i);
+        if (topic == NULL)
+            continue;
+        for (size_t k = 0; k < i; k++)
+            if (s->consumes[k] != NULL && strcmp(s->consumes[k], topic) == 0)
+                conf_error_value(c->errors, node, "\"%s\" is in the list already", topic);
+        if (c->all_decoded && map_get(&c->topics, slice_str(topic)) == NULL)
+            check_topic(c, node, topic);
+    }
+}
+
+static void check_saga(struct checker *c, const struct manifest_service *s, struct saga_def *d)
+{
+    if (d->name == NULL || d->node == NULL)
+        return;
+    struct conf_node *first = map_get(&c->sagas, slice_str(d->name));
+    if (first != NULL)
+        conf_error_key(c->errors, d->node, "\"%s\" is the name of another saga, in %s:%u", d->name, first->file, first->key_line);
+    else
+        put(c, &c->sagas, d->name, (void *)(uintptr_t)d->node);
+    if (d->owner == NULL)
+        d->owner = s->name;
+    else if (!check_service(c, conf_get(d->node, "owner"), false, d->owner))
+        return;
+    const struct manifest_service *publisher = d->start == NULL ? NULL : map_get(&c->topics, slice_str(d->start));
+    const struct conf_node *start = conf_get(d->node, "start");
+    if (c->all_decoded && publisher == NULL && d->start != NULL)
+        check_topic(c, start, d->start);
+    else if (c->all_decoded && publisher != NULL && strcmp(publisher->name, d->owner) != 0)
+        conf_error_value(c->errors, start, "\"%s\" is published by \"%s\", not by the owner \"%s\"", d->start, publisher->name, d->owner);
+    for (size_t i = 0; i < d->step_count; i++) {
+        const struct saga_step *step = &d->steps[i];
+        if (step->node == NULL)
+            continue;
+        (void)check_service(c, conf_get(step->node, "call"), false, step->call.service);   /* reported, nothing else depends on it */
+        (void)check_service(c, conf_get(step->node, "undo"), false, step->undo.service);
+    }
+}
+
+/* ---- needs: no circles ---- */
+
+enum { NEW = 0, OPEN, DONE };
+
+struct needs_walk {
+    struct checker *c;
+    unsigned char *state;               /* per service */
+    const struct manifest_service **path;
+    size_t depth;
+};
+
+static void report_circle(struct needs_walk *w, const struct conf_node *node, const struct manifest_service *back_to)
+{
+    struct buf b;
+    buf_init(&b, 400);
+    size_t i = 0;
+    while (w->path[i] != back_to)
+        i++;
+    for (; i < w->depth; i++)
+        (void)buf_printf(&b, "%s -> ", w->path[i]->name);
+    conf_error_value(w->c->errors, node, "is a circle: %s%s", buf_str(&b), back_to->name);
+    buf_done(&b);
+}
+
+/* Recursion is bounded by the number of services, at most MANIFEST_FILES_MAX. */
+static void walk_needs(struct needs_walk *w, const struct manifest_service *s)
+{
+    size_t self = (size_t)(s - w->c->m->services);
+    w->state[self] = OPEN;
+    w->path[w->depth++] = s;
+    for (size_t i = 0; i < s->need_count; i++) {
+        const struct conf_node *node = item(s->node, "needs", i);
+        const struct manifest_service *next = s->needs[i] == NULL ? NULL : service_named(w->c, s->needs[i]);
+        if (!check_service(w->c, node, false, s->needs[i]) || next == NULL)
+            continue;
+        unsigned char state = w->state[next - w->c->m->services];
+        if (state == OPEN)
+            report_circle(w, node, next);
+        else if (state == NEW)
+            walk_needs(w, next);
+    }
+    w->depth--;
+    w->state[self] = DONE;
+}
+
+static void check_needs(struct checker *c)
+{
+    struct needs_walk w = {.c = c, .state = arena_zalloc(c->arena, c->m->service_count + 1),
+                           .path = ARENA_ARRAY(c->arena, const struct manifest_service *, c->m->service_count + 1)};
+    if (w.state == NULL || w.path == NULL) {
+        conf_error_place(c->errors, FICUS_ERR_NOMEM, c->m->file, 1, 1, "out of memory");
+        return;
+    }
+    for (size_t i = 0; i < c->m->service_count; i++)
+        if (c->m->services[i].name != NULL && w.state[i] == NEW && service_named(c, c->m->services[i].name) == &c->m->services[i])
+            walk_needs(&w, &c->m->services[i]);
+}
+
+/* ---- gateway ---- */
+
+static void check_parameters(struct checker *c, const struct manifest_route *r)
+{
+    const struct conf_node *node = conf_get(r->node, "to");
+    struct slice path = slice_str(r->path), to = slice_str(r->to.path), name;
+    size_t at = 0;
+    while (manifest_template_next(to, &at, &name))
+        if (!manifest_template_has(path, name))
+            conf_error_value(c->errors, node, "{" SLICE_FMT "} does not occur in the path %s", SLICE_ARG(name), r->path);
+    if (manifest_template_has_rest(to) != manifest_template_has_rest(path))
+        conf_error_value(c->errors, node, "/** must end both the path and the target, or none of them");
+}
+
+/* "GET /v1/{}/items": what makes two routes the same. */
+static const char *route_key(struct checker *c, const struct manifest_route *r)
+{
+    struct buf b;
+    struct slice rest = slice_str(r->path);
+    buf_init(&b, 1024);
+    (void)buf_printf(&b, "%s", r->method < 0 ? "*" : manifest_methods[r->method]);
+    while (rest.p != NULL) {
+        struct slice segment = slice_cut(&rest, '/');
+        (void)buf_add_char(&b, '/');
+        (void)buf_add_slice(&b, segment.size > 0 && segment.p[0] == '{' ? SLICE("{}") : segment);
+    }
+    const char *key = arena_strdup(c->arena, buf_slice(&b));
+    buf_done(&b);
+    return key == NULL ? "" : key;
+}
+
+static void check_route(struct checker *c, const struct manifest_route *r, struct map *routes)
+{
+    const struct manifest_gateway *g = c->m->gateway;
+    if (r->node == NULL || r->path == NULL)
+        return;
+    (void)check_service(c, conf_get(r->node, "to"), false, r->to.service);     /* reported, nothing else depends on it */
+    if (r->to.path != NULL)
+        check_parameters(c, r);
+    if (r->auth != MANIFEST_AUTH_NONE && g->auth == NULL && conf_get(g->node, "auth") == NULL)
+        conf_error_value(c->errors, conf_get(r->node, "auth"), "needs gateway.auth, which says how users are known");
+    if (r->role_count > 0 && r->auth != MANIFEST_AUTH_REQUIRED)
+        conf_error_key(c->errors, conf_get(r->node, "roles"), "needs \"auth: required\"");
+    const char *key = route_key(c, r);
+    struct conf_node *first = map_get(routes, slice_str(key));
+    if (first != NULL)
+        conf_error_value(c->errors, conf_get(r->node, "path"), "is the same route as in line %u", first->line);
+    else
+        put(c, routes, key, (void *)(uintptr_t)r->node);
+}
+
+static void check_gateway(struct checker *c)
+{
+    const struct manifest_gateway *g = c->m->gateway;
+    struct map routes;
+    if (g == NULL || g->node == NULL)
+        return;
+    if (g->auth != NULL && g->auth->node != NULL && g->auth->jwks.service != NULL) {
+        const struct conf_node *node = conf_get(g->auth->node, "jwks");
+        struct slice path = slice_str(g->auth->jwks.path), name;
+        size_t at = 0;
+        (void)check_service(c, node, false, g->auth->jwks.service);
+        if (path.p == NULL || manifest_template_next(path, &at, &name) || manifest_template_has_rest(path))
+            conf_error_value(c->errors, node, "found \"%s\", expected SERVICE:/PATH without parameters, such as identity:/.well-known/jwks.json", node->text.p);
+    }
+    map_init(&routes, (const uint64_t[2]){0, 0});
+    for (size_t i = 0; i < g->route_count; i++)
+        check_route(c, &g->routes[i], &routes);
+    map_done(&routes);
+}
+
+static void check_administrator(struct checker *c)
+{
+    const struct manifest_administrator *a = c->m->administrator;
+    if (a == NULL || a->node == NULL || a->service == NULL)
+        return;
+    (void)check_service(c, conf_get(a->node, "service"), false, a->service);
+    const struct manifest_service *s = service_named(c, a->service);
+    const struct conf_node *taken = s == NULL ? NULL : conf_get(conf_get(s->node, "settings"), "admin_file");
+    if (taken != NULL)
+        conf_error_key(c->errors, taken, "is set by administrator in %s:%u", a->node->file, a->node->key_line);
+}
+
+/* ---- all ---- */
+
+static void check_services(struct checker *c)
+{
+    struct manifest *m = c->m;
+    for (size_t i = 0; i < m->service_count; i++)
+        if (m->services[i].name != NULL)
+            register_service(c, &m->services[i]);
+    for (size_t i = 0; i < m->service_count; i++) {
+        if (m->services[i].node == NULL)
+            continue;
+        register_store(c, &m->services[i]);
+        register_topics(c, &m->services[i]);
+    }
+    for (size_t i = 0; i < m->service_count; i++) {
+        struct manifest_service *s = &m->services[i];
+        if (s->node == NULL || s->name == NULL)
+            continue;
+        check_calls(c, s);
+        check_consumes(c, s);
+        for (size_t k = 0; k < s->saga_count; k++)
+            check_saga(c, s, &s->sagas[k]);
+    }
+    check_needs(c);
+}
+
+void manifest_check(struct manifest *m, struct arena *a, struct conf_errors *errors)
+{
+    static const uint64_t trusted[2] = {0, 0};      /* the keys come from the user's own files */
+    struct checker c = {.m = m, .arena = a, .errors = errors, .names_known = true, .all_decoded = errors->count == 0};
+    map_init(&c.services, trusted);
+    map_init(&c.topics, trusted);
+    map_init(&c.stores, trusted);
+    map_init(&c.sagas, trusted);
+    for (size_t i = 0; i < m->service_count; i++)
+        c.names_known &= m->services[i].name != NULL;
+    const struct conf_node *include = conf_get(m->node, "include");
+    if (m->service_count == 0 && (errors->count > 0 || (include != NULL && include->kind != CONF_LIST_NODE)))
+        c.names_known = false;
+    check_services(&c);
+    check_gateway(&c);
+    check_administrator(&c);
+    map_done(&c.services);
+    map_done(&c.topics);
+    map_done(&c.stores);
+    map_done(&c.sagas);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of manifest/ share. Not for other floors.
+ */
+#ifndef FICUS_MANIFEST_MANIFEST_PRIVATE_H
+#define FICUS_MANIFEST_MANIFEST_PRIVATE_H
+
+#include "manifest.h"
+
+/* ---- manifest_words.c: settings with a syntax of their own ---- */
+
+extern const struct conf_custom manifest_target_custom;     /* struct manifest_target */
+extern const struct conf_custom manifest_command_custom;    /* struct manifest_command */
+const char *manifest_check_listen(struct slice text);
+const char *manifest_check_host(struct slice text);
+const char *manifest_check_store(struct slice text);
+const char *manifest_check_log(struct slice text);
+const char *manifest_check_template(struct slice text);     /* "/api/v1/orders/{id}/ **" without the blank */
+const char *manifest_check_email(struct slice text);
+const char *manifest_check_system(struct slice text);
+const char *manifest_check_topic(struct slice text);
+const char *manifest_check_service(struct slice text);      /* a name that is none of Ficus' own processes */
+const char *manifest_check_folder(struct slice text);       /* relative, inside the service's folder */
+const char *manifest_check_glob(struct slice text);
+
+/* Whether the template has {name}; whether it ends in "**". */
+bool manifest_template_has(struct slice path, struct slice name);
+bool manifest_template_has_rest(struct slice path);
+/* The next {name} at or after *at: true, *ret_name set and *at behind it. */
+bool manifest_template_next(struct slice path, size_t *at, struct slice *ret_name);
+
+/* ---- manifest_check.c ---- */
+
+/* Everything that needs more than one setting. Adds errors. Also fills in what is derived from checks: owners of sagas. */
+void manifest_check(struct manifest *m, struct arena *a, struct conf_errors *errors);
+
+/* ---- manifest_os.c: files, directly ---- */
+
+enum ficus_err manifest_read_file(struct arena *a, const char *path, size_t size_max, struct slice *ret_text, struct ficus_error *reterr);
+/* Absolute path without links, in the arena. */
+enum ficus_err manifest_real_path(struct arena *a, const char *path, const char **ret_path, struct ficus_error *reterr);
+/* Paths that match folder/pattern, sorted; folder is taken literally. At most count_max, else TOO_LARGE. */
+enum ficus_err manifest_glob(struct arena *a, const char *folder, const char *pattern, size_t count_max, const char *const **ret_paths,
+                             size_t *ret_count, struct ficus_error *reterr);
+/* Names of the entries of a folder, sorted. */
+enum ficus_err manifest_list(struct arena *a, const char *folder, size_t count_max, const char *const **ret_names, size_t *ret_count,
+                             struct ficus_error *reterr);
+/* PATH.tmp, 0600, synced, renamed, folder synced. */
+enum ficus_err manifest_write_file(const char *path, struct slice text, struct ficus_error *reterr);
+/* The folder part of a path, "." when it has none. In the arena. */
+const char *manifest_dirname(struct arena *a, const char *path);
+
+#endif

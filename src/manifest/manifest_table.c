@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The tables of the manifest's own words. Those of an edge, a saga and a service's settings belong to the floors that use them.
+ * Words that are known but not built yet are in the tables too, so that they are refused by name and not as typing errors.
+ */
+#include "manifest_private.h"
+
+enum { SECOND_MS = 1000, MINUTE_MS = 60 * SECOND_MS };
+#define DAY_MS (INT64_C(24) * 60 * MINUTE_MS)
+
+const char *const manifest_methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", NULL};
+const char *const manifest_levels[] = {"debug", "info", "warn", "error", NULL};
+static const char *const auth_words[] = {"none", "optional", "required", NULL};
+
+#define NOT_BUILT(word, what) {.name = (word), .type = CONF_ANY, .flags = CONF_NOT_BUILT, .doc = (what)}
+#define TABLE_WITH_NODE(title, prose, struct_type, array)                                                                   \
+    {.name = (title), .doc = (prose), .size = sizeof(struct_type), .settings = (array),                                     \
+     .count = sizeof(array) / sizeof((array)[0]), .has_node = true, .node_offset = offsetof(struct_type, node)}
+
+/* ---- gateway ---- */
+
+static const struct conf_setting role_item = {.name = "role", .type = CONF_STRING, .min = 1, .max = 63, .check = conf_check_name,
+                                              .example = "admin", .doc = "A role."};
+static const struct conf_setting host_item = {.name = "host", .type = CONF_STRING, .min = 1, .max = 260, .check = manifest_check_host,
+                                              .example = "shop.example", .doc = "A host name."};
+
+static const struct conf_setting route_settings[] = {
+    {.name = "method", .type = CONF_ENUM, CONF_AT(struct manifest_route, method), .words = manifest_methods, .fallback = -1,
+     .doc = "HTTP method; absent: any."},
+    {.name = "path", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct manifest_route, path), .min = 1, .max = 512,
+     .check = manifest_check_template, .example = "/api/v1/example", .doc = "Path as clients write it; {name} stands for one segment, /** at the end for the rest."},
+    {.name = "to", .type = CONF_CUSTOM, .flags = CONF_REQUIRED, CONF_AT(struct manifest_route, to), .custom = &manifest_target_custom,
+     .doc = "The service that answers, and the path there; without one the path stays as it is."},
+    {.name = "auth", .type = CONF_ENUM, CONF_AT(struct manifest_route, auth), .words = auth_words, .fallback = MANIFEST_AUTH_NONE,
+     .doc = "Whether a valid token is asked for."},
+    {.name = "roles", .type = CONF_LIST, CONF_LIST_AT(struct manifest_route, roles, role_count), .item = &role_item,
+     .doc = "The user must have one of these roles."},
+    {.name = "timeout", .type = CONF_DURATION, CONF_AT(struct manifest_route, timeout_ms), .min = 1, .max = 10 * MINUTE_MS, .fallback = 0,
+     .doc = "How long the whole request may take; absent: the gateway's."},
+    NOT_BUILT("limit", "Rate limit of the route."),
+    NOT_BUILT("compose", "One answer out of several."),
+    NOT_BUILT("canary", "Share of the requests that goes to a new version."),
+    NOT_BUILT("shadow", "Copy of the requests that goes to another service."),
+    NOT_BUILT("cache", "How long answers are kept."),
+    NOT_BUILT("rewrite", "Changes of headers."),
+};
+static const struct conf_table route_table = TABLE_WITH_NODE("route", "One route of the gateway.", struct manifest_route, route_settings);
+static const struct conf_setting route_item = {.name = "route", .type = CONF_TABLE, .table = &route_table, .doc = "A route."};
+
+static const struct conf_setting jwt_settings[] = {
+    {.name = "jwks", .type = CONF_CUSTOM, .flags = CONF_REQUIRED, CONF_AT(struct manifest_jwt, jwks), .custom = &manifest_target_custom,
+     .doc = "Where the public keys of the tokens are, such as identity:/.well-known/jwks.json."},
+    {.name = "issuer", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct manifest_jwt, issuer), .min = 1, .max = 256,
+     .doc = "Tokens must be issued (iss) by this name."},
+    NOT_BUILT("audience", "Whom tokens must be for."),
+};
+static const struct conf_table jwt_table = TABLE_WITH_NODE("auth", "How users are known.", struct manifest_jwt, jwt_settings);
+
+static const struct conf_setting gateway_settings[] = {
+    {.name = "listen", .type = CONF_STRING, CONF_AT(struct manifest_gateway, listen), .min = 1, .max = 64, .check = manifest_check_listen,
+     .fallback_text = "127.0.0.1:8080", .example = "127.0.0.1:8080", .doc = "Address and port of the gateway."},
+    {.name = "hosts", .type = CONF_LIST, CONF_LIST_AT(struct manifest_gateway, hosts, host_count), .item = &host_item,
+     .doc = "Host names that are accepted beside the listening address and localhost."},
+    {.name = "timeout", .type = CONF_DURATION, CONF_AT(struct manifest_gateway, timeout_ms), .min = 1, .max = 10 * MINUTE_MS,
+     .fallback = 10 * SECOND_MS, .doc = "How long a request may take; routes may say otherwise."},
+    {.name = "auth", .type = CONF_TABLE_PTR, CONF_AT(struct manifest_gateway, auth), .table = &jwt_table, .doc = "How users are known."},
+    {.name = "routes", .type = CONF_LIST, CONF_LIST_AT(struct manifest_gateway, routes, route_count), .item = &route_item,
+     .doc = "What clients may ask for, and who answers."},
+    {.name = "log_level", .type = CONF_ENUM, CONF_AT(struct manifest_gateway, log_level), .words = manifest_levels, .fallback = -1,
+     .doc = "Log level of the gateway; absent: the system's."},
+    NOT_BUILT("tls", "Certificates."),
+    NOT_BUILT("cors", "Cross-origin rules."),
+    NOT_BUILT("limit", "Rate limit of the whole gateway."),
+    NOT_BUILT("cache", "Cache of answers."),
+};
+static const struct conf_table gateway_table = TABLE_WITH_NODE("gateway", "The door for clients.", struct manifest_gateway, gateway_settings);
+
+/* ---- services ---- */
+
+static const struct conf_setting topic_settings[] = {
+    {.name = "key", .type = CONF_STRING, CONF_AT(struct manifest_topic, key), .min = 1, .max = 63, .doc = "Which part of the data names the event's subject."},
+    NOT_BUILT("schema", "JSON Schema of the event's data."),
+    NOT_BUILT("retention", "How long events of the topic are kept."),
+};
+static const struct conf_table topic_table = CONF_TABLE_OF("topic", struct manifest_topic, topic_settings);
+static const struct conf_setting topic_item = {.name = "topic", .type = CONF_TABLE, .table = &topic_table, .doc = "A topic."};
+
+static const struct conf_setting edge_item = {.name = "call", .type = CONF_TABLE, CONF_AT(struct manifest_edge, policy),
+                                              .table = &call_policy_table, .doc = "How another service is called."};
+static const struct conf_setting consumed_item = {.name = "topic", .type = CONF_STRING, .min = 1, .max = 63, .check = conf_check_dotted,
+                                                  .example = "order.placed", .doc = "A topic that some service publishes."};
+static const struct conf_setting need_item = {.name = "service", .type = CONF_STRING, .min = 1, .max = 63, .check = conf_check_name,
+                                              .example = "identity", .doc = "A service."};
+static const struct conf_setting setting_item = {.name = "setting", .type = CONF_STRING, CONF_AT(struct service_setting, value), .min = 0,
+                                                 .max = 4096, .doc = "The value, a text."};
+static const struct conf_setting saga_item = {.name = "saga", .type = CONF_TABLE, .table = &saga_def_table, .doc = "A saga."};
+
+static const struct conf_setting service_settings[] = {
+    {.name = "service", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct manifest_service, name), .min = 1, .max = 63,
+     .check = manifest_check_service, .example = "orders", .doc = "Name of the service."},
+    {.name = "team", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct manifest_service, team), .min = 1, .max = 63,
+     .doc = "The team that owns it."},
+    {.name = "does", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct manifest_service, does), .min = 1, .max = 512,
+     .doc = "The business capability that it is, in one sentence."},
+    {.name = "run", .type = CONF_CUSTOM, .flags = CONF_REQUIRED, CONF_AT(struct manifest_service, run), .custom = &manifest_command_custom,
+     .doc = "The command that starts it; ./ is the folder of this file, ${build} the build folder. Words are split at blanks; a list keeps them."},
+    {.name = "store", .type = CONF_STRING, CONF_AT(struct manifest_service, store), .min = 1, .max = 256, .check = manifest_check_store,
+     .example = "sqlite:example.db", .doc = "Its own database; no other service may name it."},
+    {.name = "migrations", .type = CONF_STRING, CONF_AT(struct manifest_service, migrations), .min = 1, .max = 256,
+     .check = manifest_check_folder, .example = "migrations", .doc = "Folder with the database's migrations, NNNN_name.sql, numbered from 0001."},
+    {.name = "workers", .type = CONF_INT, CONF_AT(struct manifest_service, workers), .min = 1, .max = 64, .fallback = 4,
+     .doc = "How many handlers run at a time."},
+    {.name = "keeps_keys", .type = CONF_BOOL, CONF_AT(struct manifest_service, keeps_keys), .fallback = true,
+     .doc = "The service remembers Idempotency-Keys, so that its callers may repeat requests that have one (libficus does)."},
+    {.name = "log_level", .type = CONF_ENUM, CONF_AT(struct manifest_service, log_level), .words = manifest_levels, .fallback = -1,
+     .doc = "Log level of the service; absent: the system's."},
+    {.name = "calls", .type = CONF_MAP, CONF_MAP_AT(struct manifest_service, calls, call_count, struct manifest_edge, callee),
+     .item = &edge_item, .check = conf_check_name, .example = "catalog", .doc = "Whom it calls, and how long it waits."},
+    {.name = "publishes", .type = CONF_MAP, CONF_MAP_AT(struct manifest_service, publishes, publish_count, struct manifest_topic, name),
+     .item = &topic_item, .check = manifest_check_topic, .example = "order.placed", .doc = "The topics of which it alone is the source."},
+    {.name = "consumes", .type = CONF_LIST, CONF_LIST_AT(struct manifest_service, consumes, consume_count), .item = &consumed_item,
+     .doc = "The topics that it handles."},
+    {.name = "needs", .type = CONF_LIST, CONF_LIST_AT(struct manifest_service, needs, need_count), .item = &need_item,
+     .doc = "Services that must be healthy before it starts: for true order only, never in a circle."},
+    {.name = "settings", .type = CONF_MAP, CONF_MAP_AT(struct manifest_service, settings, setting_count, struct service_setting, name),
+     .item = &setting_item, .check = conf_check_name, .example = "currency", .doc = "Its own settings, texts."},
+    {.name = "sagas", .type = CONF_MAP, CONF_MAP_AT(struct manifest_service, sagas, saga_count, struct saga_def, name), .item = &saga_item,
+     .check = conf_check_name, .example = "checkout", .doc = "The sagas that belong to it."},
+    NOT_BUILT("api", "OpenAPI file."),
+    NOT_BUILT("slo", "What it promises."),
+    NOT_BUILT("scale", "Replicas."),
+    NOT_BUILT("enforce", "Refuse what is not declared."),
+    NOT_BUILT("limits", "Memory and time."),
+    NOT_BUILT("stream", "Streaming answers."),
+    NOT_BUILT("replaces", "Part of the monolith that it takes over."),
+    NOT_BUILT("promises", "Contracts."),
+    NOT_BUILT("secrets", "References to secrets."),
+    NOT_BUILT("flags", "Feature flags."),
+};
+const struct conf_table manifest_service_table = TABLE_WITH_NODE("service", "One service's part of the manifest.", struct manifest_service, service_settings);
+
+/* ---- root ---- */
+
+static const struct conf_setting administrator_settings[] = {
+    {.name = "email", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct manifest_administrator, email), .min = 3, .max = 254,
+     .check = manifest_check_email, .example = "admin@shop.example", .doc = "The administrator's sign-in; the password is made at the first start."},
+    {.name = "service", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct manifest_administrator, service), .min = 1, .max = 63,
+     .check = conf_check_name, .example = "identity", .doc = "The service that knows users; it finds the file in its setting admin_file."},
+};
+static const struct conf_table administrator_table =
+    TABLE_WITH_NODE("administrator", "The first user.", struct manifest_administrator, administrator_settings);
+
+static const struct conf_setting events_settings[] = {
+    {.name = "log", .type = CONF_STRING, CONF_AT(struct manifest_events, log), .min = 1, .max = 256, .check = manifest_check_log,
+     .fallback_text = "embedded", .example = "embedded", .doc = "Where events are kept."},
+    {.name = "retention", .type = CONF_DURATION, CONF_AT(struct manifest_events, retention_ms), .min = MINUTE_MS, .max = 3650 * DAY_MS,
+     .fallback = 7 * DAY_MS, .doc = "How long events are kept."},
+};
+static const struct conf_table events_table = CONF_TABLE_OF("events", struct manifest_events, events_settings);
+
+static const struct conf_setting hub_settings[] = {
+    {.name = "log_level", .type = CONF_ENUM, CONF_AT(struct manifest_hub, log_level), .words = manifest_levels, .fallback = -1,
+     .doc = "Log level of the hub; absent: the system's."},
+};
+static const struct conf_table hub_table = CONF_TABLE_OF("hub", struct manifest_hub, hub_settings);
+
+static const struct conf_setting include_item = {.name = "file", .type = CONF_STRING, .min = 1, .max = 512, .check = manifest_check_glob,
+                                                 .example = "services/*/service.yaml", .doc = "A file or pattern, relative to this file."};
+
+/* The field of `ficus` is not kept: manifest_load has looked at it first. */
+static bool version_decode(const struct conf_setting *s, const struct conf_node *node, void *field, struct arena *a, struct conf_errors *errors)
+{
+    (void)s;
+    (void)field;
+    (void)a;
+    int64_t version;
+    if (node->kind == CONF_SCALAR && !node->quoted && slice_to_i64(node->text, &version) && version == MANIFEST_VERSION)
+        return true;
+    conf_error_value(errors, node, "found %s, expected %d, the version of the manifest's form", node->kind == CONF_SCALAR ? node->text.p : "no number", MANIFEST_VERSION);
+    return false;
+}
+
+static void version_encode(const struct conf_setting *s, const void *field, struct json_writer *w)
+{
+    (void)s;
+    (void)field;
+    json_write_i64(w, MANIFEST_VERSION);
+}
+
+static const struct conf_custom version_custom = {.decode = version_decode, .encode = version_encode, .schema = "{\"const\":1}",
+                                                  .allowed = "1", .wrong = "0", .example = "1"};
+
+static const struct conf_setting manifest_settings[] = {
+    {.name = "ficus", .type = CONF_CUSTOM, .flags = CONF_REQUIRED, .custom = &version_custom, .doc = "Version of the manifest's form: 1."},
+    {.name = "system", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct manifest, system), .min = 1, .max = 63,
+     .check = manifest_check_system, .example = "shop", .doc = "Name of the system."},
+    {.name = "include", .type = CONF_LIST, CONF_LIST_AT(struct manifest, include, include_count), .item = &include_item,
+     .doc = "The services' parts of the manifest."},
+    {.name = "log_level", .type = CONF_ENUM, CONF_AT(struct manifest, log_level), .words = manifest_levels, .fallback = 1,
+     .doc = "Log lines below this level are left out, in all processes that do not say otherwise."},
+    {.name = "administrator", .type = CONF_TABLE_PTR, CONF_AT(struct manifest, administrator), .table = &administrator_table, .doc = "The first user."},
+    {.name = "gateway", .type = CONF_TABLE_PTR, CONF_AT(struct manifest, gateway), .table = &gateway_table, .doc = "The door for clients."},
+    {.name = "events", .type = CONF_TABLE, CONF_AT(struct manifest, events), .table = &events_table, .doc = "The event log."},
+    {.name = "hub", .type = CONF_TABLE, CONF_AT(struct manifest, hub), .table = &hub_table, .doc = "The hub."},
+    NOT_BUILT("enforce", "Refuse what is not declared."),
+    NOT_BUILT("observe", "The telemetry store."),
+    NOT_BUILT("resolve", "Where addresses come from."),
+    NOT_BUILT("secrets", "Where secrets come from."),
+    NOT_BUILT("flags", "Feature flags."),
+    NOT_BUILT("audit", "Rules of the audit."),
+    NOT_BUILT("environments", "Differences between environments."),
+    NOT_BUILT("sidecars", "Services without libficus."),
+};
+const struct conf_table manifest_table = TABLE_WITH_NODE("manifest", "The root file of a system.", struct manifest, manifest_settings);
