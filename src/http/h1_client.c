@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One client connection of HTTP/1.1 (RFC 9112).
+ *
+ *     CONNECTING --> IDLE <--> EXCHANGE
+ *          `----------'----------'----> CLOSING --> on_closed, freed
+ *
+ * IDLE      connected, no exchange; a byte or an end from the server closes it (a server may close at any time, RFC 9112 9.5)
+ * EXCHANGE  c->stream exists; back to IDLE only when both messages are complete and both sides want to go on
+ *
+ * Failure modes: when writing the request fails, an answer may already be waiting (413 and close, say), so reading goes on for
+ * H1_LAST_WORD_MS before the exchange is called broken. All callbacks come from pump(), which is never re-entered.
+ */
+#include "http_client.h"
+
+#include "assert.h"
+#include "h1_stream.h"
+#include "h1_write.h"
+#include "mem.h"
+
+enum {
+    H1_CLIENT_SMALL_SIZE = 4096,
+    H1_INTERIM_COUNT_MAX = 16,
+    H1_LAST_WORD_MS = 1000,
+};
+
+enum state { CONNECTING, IDLE, EXCHANGE, CLOSING, STATE_COUNT };
+
+struct client_stream {
+    struct h1_stream st;        /* first */
+    struct http_client_conn *c;
+    bool head_asked;            /* the request is HEAD */
+    bool head_came;
+    bool answer_begun;
+    bool write_lost;
+    int64_t write_lost_ms;
+    unsigned interim_count;
+    struct h1_scan scan;
+};
+
+struct http_client_conn {
+    enum state state;
+    const struct http_client_handler *handler;
+    void *arg;
+    struct http_limits limits;
+    bool close_wanted;
+    bool reuse;                     /* of the present exchange: the server wants to go on */
+    uint64_t exchange_count;
+    struct client_stream *stream;   /* in arena; not NULL exactly in EXCHANGE */
+    struct arena arena;
+    struct h1_io io;
+    char small[H1_CLIENT_SMALL_SIZE];
+};
+
+static const struct {
+    const char *name;
+    unsigned next;
+} states[STATE_COUNT] = {
+    [CONNECTING] = {"connecting", 1u << IDLE | 1u << CLOSING},
+    [IDLE] = {"idle", 1u << EXCHANGE | 1u << CLOSING},
+    [EXCHANGE] = {"exchange", 1u << IDLE | 1u << CLOSING},
+    [CLOSING] = {"closing", 0},
+};
+
+static void pump(void *arg);
+
+static void move(struct http_client_conn *c, enum state next)
+{
+    FICUS_ASSERT((states[c->state].next & 1u << next) != 0);
+    c->state = next;
+    FICUS_ASSERT((c->stream != NULL) == (next == EXCHANGE));
+}
+
+/* ---- ends ---- */
+
+static void conn_closed(void *arg)
+{
+    struct http_client_conn *c = arg;
+    c->handler->on_closed(c->arg, c);
+    h1_io_done(&c->io);
+    arena_done(&c->arena);
+    mem_free(c);
+}
+
+static void conn_close(struct http_client_conn *c)
+{
+    c->stream = NULL;   /* its memory lives until conn_closed */
+    move(c, CLOSING);
+    h1_io_close(&c->io);
+}
+
+static void exchange_break(struct http_client_conn *c)
+{
+    struct h1_stream *st = &c->stream->st;
+    st->s.handler->on_reset(st->s.arg, &st->s, st->fail, st->fail_detail);
+    conn_close(c);
+}
+
+/* The answer is complete. What is left of the request nobody wants (RFC 9112 9.3): then the connection ends too. */
+static void exchange_finish(struct http_client_conn *c)
+{
+    struct h1_stream *st = &c->stream->st;
+    bool reuse = c->reuse && h1_stream_out_done(st) && h1_io_in_size(&c->io) == 0 && !c->io.in_eof && c->io.in_err == FICUS_ERR_OK;
+    st->out_discard = true;
+    if (!st->abandoned)
+        st->s.handler->on_done(st->s.arg, &st->s);
+    c->stream = NULL;
+    arena_done(&c->arena);
+    if (!reuse || c->close_wanted) {
+        conn_close(c);
+        return;
+    }
+    move(c, IDLE);
+    c->handler->on_idle(c->arg, c);
+}
+
+/* ---- the stream's operations ---- */
+
+static bool method_wants_length(struct slice method)
+{
+    return slice_eq_str(method, "POST") || slice_eq_str(method, "PUT") || slice_eq_str(method, "PATCH");
+}
+
+static enum ficus_err stream_send_head(struct http_stream *s, const struct http_msg *m, bool end)
+{
+    struct client_stream *cs = (struct client_stream *)(void *)s;
+    struct h1_stream *st = &cs->st;
+    struct h1_io *io = &cs->c->io;
+    if (st->fail != FICUS_ERR_OK || st->abandoned)
+        return FICUS_ERR_RESET;
+    FICUS_ASSERT(st->out == H1_OUT_HEAD);
+    if (slice_eq_str(m->method, "CONNECT") || (end && m->content_length > 0))
+        return FICUS_ERR_INVALID;
+
+    struct h1_write w = {.m = m, .framing = H1_BODY_NONE, .content_length = -1};
+    if (end) {
+        w.content_length = method_wants_length(m->method) ? 0 : -1;     /* RFC 9110 8.6 */
+    } else {
+        w.content_length = m->content_length;
+        w.framing = m->content_length > 0 ? H1_BODY_LENGTH : m->content_length == 0 ? H1_BODY_NONE : H1_BODY_CHUNKED;
+    }
+    size_t size = h1_request_size(&w);
+    size_t hint = w.content_length > 0 && w.content_length <= HTTP_BODY_BUFFER_SIZE ? (size_t)w.content_length : 0;
+    char *room = size == 0 ? NULL : h1_io_head_room(io, size, hint);
+    if (room == NULL)
+        return size == 0 ? FICUS_ERR_INVALID : io->out_err != FICUS_ERR_OK ? FICUS_ERR_NOMEM : FICUS_ERR_TOO_LARGE;
+    h1_request_write(&w, room);
+    cs->head_asked = slice_eq_str(m->method, "HEAD");
+    h1_stream_out_open(st, w.framing, w.content_length > 0 ? w.content_length : 0, false, end);
+    return FICUS_ERR_OK;
+}
+
+static void stream_reset(struct http_stream *s, enum ficus_err why)
+{
+    struct client_stream *cs = (struct client_stream *)(void *)s;
+    (void)why;      /* HTTP/1.1 has no way to tell the server */
+    cs->st.abandoned = true;
+    h1_io_kick(&cs->c->io);
+}
+
+static void stream_progress(const struct http_stream *s, struct http_progress *ret_progress)
+{
+    const struct client_stream *cs = (const struct client_stream *)(const void *)s;
+    *ret_progress = (struct http_progress){.conn_reused = cs->c->exchange_count > 1, .request_sent = cs->c->io.begun,
+                                           .response_begun = cs->answer_begun};
+}
+
+static const struct http_stream_ops stream_ops = {stream_send_head, h1_stream_send, h1_stream_recv, stream_reset, stream_progress};
+
+enum ficus_err http_client_open(struct http_client_conn *c, const struct http_handler *h, void *arg, struct http_stream **ret_stream)
+{
+    if (c->state == CONNECTING || c->state == EXCHANGE)
+        return FICUS_ERR_BUSY;
+    if (c->state != IDLE || c->close_wanted || c->io.in_eof || c->io.in_err != FICUS_ERR_OK || h1_io_in_size(&c->io) > 0)
+        return FICUS_ERR_RESET;
+    arena_init(&c->arena, c->limits.arena_size_max);
+    struct client_stream *cs = ARENA_NEW(&c->arena, struct client_stream);
+    if (cs == NULL) {
+        arena_done(&c->arena);
+        return FICUS_ERR_NOMEM;
+    }
+    cs->c = c;
+    cs->st.io = &c->io;
+    cs->st.s = (struct http_stream){.ops = &stream_ops, .handler = h, .arg = arg, .arena = &c->arena};
+    h1_io_out_begin(&c->io);
+    c->reuse = false;
+    c->exchange_count++;
+    c->stream = cs;
+    move(c, EXCHANGE);
+    *ret_stream = &cs->st.s;
+    return FICUS_ERR_OK;
+}
+
+/* ---- steps ---- */
+
+static bool step_connecting(struct http_client_conn *c)
+{
+    if (!c->close_wanted)
+        return false;
+    conn_close(c);
+    return true;
+}
+
+static bool step_idle(struct http_client_conn *c)
+{
+    if (!c->close_wanted && h1_io_in_size(&c->io) == 0 && !c->io.in_eof && c->io.in_err == FICUS_ERR_OK)
+        return false;
+    conn_close(c);
+    return true;
+}
+
+/* A complete head in memory of its own. NULL: the stream failed. */
+static struct http_msg *head_take(struct client_stream *cs, size_t size, struct h1_head *ret_head)
+{
+    struct http_client_conn *c = cs->c;
+    const struct h1_parse_limits limits = {c->limits.field_count_max, 0};
+    struct slice text = arena_slice(&c->arena, slice_make(h1_io_in(&c->io), size));
+    h1_io_consume(&c->io, size);
+    cs->scan = (struct h1_scan){0};
+    struct http_msg *m = &cs->st.head;
+    http_msg_init(m, &c->arena);
+    const char *detail = "answer takes too much memory";
+    enum ficus_err err = FICUS_ERR_TOO_LARGE;
+    if (text.p != NULL)
+        err = h1_parse_response(text, &limits, cs->head_asked, m, ret_head, &detail);
+    if (err == FICUS_ERR_OK && m->status == 101) {
+        err = FICUS_ERR_PROTOCOL;
+        detail = "server switched protocols unasked";
+    }
+    if (err == FICUS_ERR_OK && m->status < 200 && ++cs->interim_count > H1_INTERIM_COUNT_MAX) {
+        err = FICUS_ERR_PROTOCOL;
+        detail = "too many interim answers";
+    }
+    if (err == FICUS_ERR_OK)
+        return m;
+    h1_stream_fail(&cs->st, err, detail);
+    return NULL;
+}
+
+static bool step_head(struct client_stream *cs)
+{
+    struct http_client_conn *c = cs->c;
+    struct h1_stream *st = &cs->st;
+    struct h1_io *io = &c->io;
+    size_t size = h1_io_in_size(io);
+    if (size > 0 && st->out == H1_OUT_HEAD) {
+        h1_stream_fail(st, FICUS_ERR_PROTOCOL, "server answered before it was asked");
+        return true;
+    }
+    size_t head_size = h1_head_end(h1_io_in(io), size, &cs->scan);
+    if (head_size > c->limits.head_size_max || (head_size == 0 && size >= c->limits.head_size_max)) {
+        h1_stream_fail(st, FICUS_ERR_TOO_LARGE, "response head is too large");
+        return true;
+    }
+    if (head_size == 0) {
+        if (!io->in_eof && io->in_err == FICUS_ERR_OK)
+            return false;
+        h1_stream_fail(st, FICUS_ERR_RESET, cs->answer_begun ? "connection ended inside a head" : "connection ended before an answer");
+        return true;
+    }
+    struct h1_head parsed;
+    struct http_msg *m = head_take(cs, head_size, &parsed);
+    if (m == NULL)
+        return true;
+    if (m->status < 200) {
+        if (st->s.handler->on_interim != NULL)
+            st->s.handler->on_interim(st->s.arg, &st->s, m);
+        return true;
+    }
+    cs->head_came = true;
+    c->reuse = parsed.keep_alive;
+    st->s.head_in = m;
+    h1_body_init(&st->body, parsed.framing, m->content_length);
+    st->in_ended = st->body.done;
+    st->s.handler->on_head(st->s.arg, &st->s, m, st->body.done);
+    return true;
+}
+
+static bool step_exchange(struct http_client_conn *c)
+{
+    struct client_stream *cs = c->stream;
+    struct h1_stream *st = &cs->st;
+    struct h1_io *io = &c->io;
+    cs->answer_begun = cs->answer_begun || h1_io_in_size(io) > 0;
+    if (st->abandoned) {
+        if (cs->head_came && st->body.done && h1_stream_out_done(st))
+            exchange_finish(c);
+        else
+            conn_close(c);
+        return true;
+    }
+    if (c->close_wanted)
+        h1_stream_fail(st, FICUS_ERR_CANCELLED, "connection was closed");
+    if (io->out_err != FICUS_ERR_OK && !cs->write_lost) {
+        cs->write_lost = true;
+        cs->write_lost_ms = env_now_ms(io->env);
+        st->out_discard = true;
+    }
+    if (st->fail == FICUS_ERR_OK && !cs->head_came && step_head(cs))
+        return true;
+    if (st->fail != FICUS_ERR_OK) {
+        exchange_break(c);
+        return true;
+    }
+    if ((cs->head_came && h1_stream_deliver(st)) || h1_stream_writable(st))
+        return true;
+    if (!st->in_ended)
+        return false;
+    exchange_finish(c);
+    return true;
+}
+
+static bool (*const steps[STATE_COUNT])(struct http_client_conn *c) = {
+    [CONNECTING] = step_connecting, [IDLE] = step_idle, [EXCHANGE] = step_exchange,
+};
+
+/* ---- waiting ---- */
+
+static void read_more(struct http_client_conn *c)
+{
+    struct h1_io *io = &c->io;
+    size_t size = h1_io_in_size(io);
+    if (c->state == CONNECTING)
+        return;
+    if (c->state == IDLE) {
+        h1_io_read(io, false);
+        return;
+    }
+    const struct h1_body *body = &c->stream->st.body;
+    bool counted = body->framing == H1_BODY_LENGTH;
+    if (!c->stream->head_came)
+        h1_io_read(io, io->in != io->small || size >= io->small_size);
+    else if (!body->done && (counted ? size < body->left : size == 0))
+        h1_io_read(io, !counted || body->left > io->small_size);
+}
+
+enum { NEVER = -1 };
+
+static int64_t deadline_ms(const struct http_client_conn *c)
+{
+    if (c->state != EXCHANGE)
+        return NEVER;
+    const struct client_stream *cs = c->stream;
+    if (cs->write_lost && !cs->head_came)
+        return cs->write_lost_ms + H1_LAST_WORD_MS;
+    bool waits = c->io.writing || (cs->head_came && cs->st.recv_wanted);
+    return waits && c->limits.body_timeout_ms > 0 ? c->io.moved_ms + c->limits.body_timeout_ms : NEVER;
+}
+
+static void pump(void *arg)
+{
+    struct http_client_conn *c = arg;
+    if (c->io.pumping || c->state == CLOSING)
+        return;
+    c->io.pumping = true;
+    do {
+        while (c->state != CLOSING && steps[c->state](c)) {
+        }
+    } while (c->state != CLOSING && h1_io_flush(&c->io));
+    c->io.pumping = false;
+    if (c->state == CLOSING)
+        return;
+    read_more(c);
+    int64_t due_ms = deadline_ms(c);
+    if (due_ms != NEVER)
+        h1_io_wake_at(&c->io, due_ms);
+}
+
+static void timer_fired(void *arg)
+{
+    struct http_client_conn *c = arg;
+    if (c->state == CLOSING)
+        return;
+    int64_t due_ms = deadline_ms(c);
+    if (due_ms != NEVER && env_now_ms(c->io.env) >= due_ms) {
+        if (c->stream->write_lost)
+            h1_stream_fail(&c->stream->st, FICUS_ERR_RESET, "connection ended while the request was sent");
+        else
+            h1_stream_fail(&c->stream->st, FICUS_ERR_TIMEOUT, c->io.writing ? "server does not read" : "response body stalled");
+    }
+    pump(c);
+}
+
+/* ---- begin and end ---- */
+
+static void connected(void *arg, enum ficus_err err)
+{
+    struct http_client_conn *c = arg;
+    c->io.pumping = true;   /* the callback may open and send: all of it is looked at below */
+    if (err == FICUS_ERR_OK)
+        move(c, IDLE);
+    c->handler->on_connected(c->arg, c, err);
+    c->io.pumping = false;
+    if (err == FICUS_ERR_OK)
+        pump(c);
+    else
+        conn_close(c);
+}
+
+enum ficus_err http_client_connect(struct env *e, const char *address, const struct http_limits *limits,
+                                   const struct http_client_handler *h, void *arg, struct http_client_conn **ret_conn)
+{
+    struct http_client_conn *c = mem_zalloc(sizeof *c);
+    if (c == NULL)
+        return FICUS_ERR_NOMEM;
+    c->handler = h;
+    c->arg = arg;
+    c->limits = limits != NULL ? *limits : (struct http_limits){0};
+    struct http_limits *l = &c->limits;
+    l->head_size_max = l->head_size_max == 0 || l->head_size_max > H1_IN_SIZE ? H1_IN_SIZE : l->head_size_max;
+    l->field_count_max = l->field_count_max == 0 ? 100 : l->field_count_max;
+    l->arena_size_max = l->arena_size_max == 0 ? 256 * 1024 : l->arena_size_max;
+    l->body_timeout_ms = l->body_timeout_ms == 0 ? 30 * 1000 : l->body_timeout_ms;
+    h1_io_init(&c->io, e, c->small, sizeof c->small);
+    c->io.on_event = pump;
+    c->io.on_timer = timer_fired;
+    c->io.closed = conn_closed;
+    c->io.arg = c;
+    enum ficus_err err = env_connect(e, address, connected, c, &c->io.stream);
+    if (err != FICUS_ERR_OK) {
+        c->io.stream = NULL;
+        h1_io_done(&c->io);
+        mem_free(c);
+        return err;
+    }
+    *ret_conn = c;
+    return FICUS_ERR_OK;
+}
+
+void http_client_close(struct http_client_conn *c)
+{
+    if (c->state == CLOSING)
+        return;
+    c->close_wanted = true;
+    h1_io_kick(&c->io);
+}

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Buffers and transport of one HTTP/1.1 connection; see h1_io.h.
+ */
+#include "h1_io.h"
+
+#include "assert.h"
+#include "mem.h"
+
+#include <stdio.h>
+
+static void kick_fire(void *arg)
+{
+    struct h1_io *io = arg;
+    io->on_event(io->arg);
+}
+
+static void timer_fire(void *arg)
+{
+    struct h1_io *io = arg;
+    io->on_timer(io->arg);
+}
+
+void h1_io_init(struct h1_io *io, struct env *e, char *small, size_t small_size)
+{
+    *io = (struct h1_io){.env = e, .in = small, .small = small, .in_capacity = small_size, .small_size = small_size};
+    io->kick = (struct env_timer){.fn = kick_fire, .arg = io};
+    io->timer = (struct env_timer){.fn = timer_fire, .arg = io};
+    io->moved_ms = env_now_ms(e);
+}
+
+void h1_io_done(struct h1_io *io)
+{
+    FICUS_ASSERT(io->stream == NULL);
+    env_timer_stop(io->env, &io->kick);
+    env_timer_stop(io->env, &io->timer);
+    if (io->in != io->small)
+        mem_free(io->in);
+    io->in = io->small;
+    MEM_FREE(io->out);
+    MEM_FREE(io->out_retired);
+}
+
+static void stream_closed(void *arg)
+{
+    struct h1_io *io = arg;
+    io->stream = NULL;
+    io->closed(io->arg);
+}
+
+void h1_io_close(struct h1_io *io)
+{
+    env_timer_stop(io->env, &io->kick);
+    env_timer_stop(io->env, &io->timer);
+    env_close(io->env, io->stream, stream_closed, io);
+}
+
+void h1_io_kick(struct h1_io *io)
+{
+    if (!io->pumping && !env_timer_armed(&io->kick))
+        env_timer_start(io->env, &io->kick, 0);
+}
+
+void h1_io_wake_at(struct h1_io *io, int64_t due_ms)
+{
+    if (env_timer_armed(&io->timer) && io->timer_due_ms <= due_ms)
+        return;
+    int64_t now_ms = env_now_ms(io->env);
+    io->timer_due_ms = due_ms;
+    env_timer_start(io->env, &io->timer, due_ms > now_ms ? due_ms - now_ms : 0);
+}
+
+/* ---- input ---- */
+
+static void read_done(void *arg, ssize_t n)
+{
+    struct h1_io *io = arg;
+    io->reading = false;
+    if (n > 0) {
+        io->in_end += (size_t)n;
+        FICUS_ASSERT(io->in_end <= io->in_capacity);
+        io->moved_ms = env_now_ms(io->env);
+    } else if (n == 0) {
+        io->in_eof = true;
+    } else {
+        io->in_err = (enum ficus_err)-n;
+    }
+    io->on_event(io->arg);
+}
+
+/* Change to another buffer; only while the kernel holds no pointer into the present one. */
+static void in_move(struct h1_io *io, char *to, size_t capacity)
+{
+    size_t size = h1_io_in_size(io);
+    FICUS_ASSERT(!io->reading && size <= capacity);
+    memcpy(to, h1_io_in(io), size);
+    if (io->in != io->small)
+        mem_free(io->in);
+    io->in = to;
+    io->in_capacity = capacity;
+    io->in_start = 0;
+    io->in_end = size;
+}
+
+void h1_io_read(struct h1_io *io, bool much)
+{
+    if (io->reading || io->in_eof || io->in_err != FICUS_ERR_OK)
+        return;
+    size_t size = h1_io_in_size(io);
+    if (io->in != io->small && !much && size < io->small_size) {
+        in_move(io, io->small, io->small_size);
+    } else if (io->in == io->small && much) {
+        char *big = mem_alloc(H1_IN_SIZE);
+        if (big != NULL)    /* else go on in small steps */
+            in_move(io, big, H1_IN_SIZE);
+    }
+    if (io->in_start > 0 && (size == 0 || io->in_capacity - io->in_end < io->in_capacity / 4)) {
+        memmove(io->in, h1_io_in(io), size);
+        io->in_start = 0;
+        io->in_end = size;
+    }
+    if (io->in_end == io->in_capacity)
+        return;
+    io->reading = true;
+    env_read(io->env, io->stream, io->in + io->in_end, io->in_capacity - io->in_end, read_done, io);
+}
+
+void h1_io_consume(struct h1_io *io, size_t size)
+{
+    FICUS_ASSERT(size <= h1_io_in_size(io));
+    io->in_start += size;
+    if (io->in_start == io->in_end && !io->reading)
+        io->in_start = io->in_end = 0;
+}
+
+/* ---- output ---- */
+
+void h1_io_out_begin(struct h1_io *io)
+{
+    FICUS_ASSERT(!io->writing && io->out_size == 0);
+    io->chunked = io->ended = io->end_sent = io->begun = false;
+}
+
+/* At most two pieces of the ring. */
+static int ring_pieces(const struct h1_io *io, size_t offset, size_t size, struct iovec *iov)
+{
+    if (size == 0)
+        return 0;
+    size_t at = (io->out_at + offset) % io->out_capacity;
+    size_t first = io->out_capacity - at < size ? io->out_capacity - at : size;
+    iov[0] = (struct iovec){io->out + at, first};
+    if (first == size)
+        return 1;
+    iov[1] = (struct iovec){io->out, size - first};
+    return 2;
+}
+
+/* A new ring with the same content, from offset 0. */
+static bool out_rebuild(struct h1_io *io, size_t capacity)
+{
+    char *out = mem_alloc(capacity);
+    if (out == NULL) {
+        io->out_err = FICUS_ERR_NOMEM;
+        return false;
+    }
+    struct iovec iov[2];
+    size_t at = 0;
+    int count = ring_pieces(io, 0, io->out_size, iov);
+    for (int i = 0; i < count; at += iov[i++].iov_len)
+        memcpy(out + at, iov[i].iov_base, iov[i].iov_len);
+    /* The kernel may still read from the ring that it was given; one that was outgrown after that was never given. */
+    if (io->writing && io->out_retired == NULL)
+        io->out_retired = io->out;
+    else
+        mem_free(io->out);
+    io->out = out;
+    io->out_capacity = capacity;
+    io->out_at = 0;
+    return true;
+}
+
+static bool out_reserve(struct h1_io *io, size_t size)
+{
+    size_t need = io->out_size + size;
+    if (need > H1_OUT_SIZE_MAX)
+        return false;
+    if (need <= io->out_capacity) {
+        if (io->out_size == 0)
+            io->out_at = 0;
+        return true;
+    }
+    size_t capacity = 1024;
+    while (capacity < need)
+        capacity *= 2;
+    return out_rebuild(io, capacity < H1_OUT_SIZE_MAX ? capacity : H1_OUT_SIZE_MAX);
+}
+
+char *h1_io_head_room(struct h1_io *io, size_t size, size_t body_size_hint)
+{
+    FICUS_ASSERT(io->out_raw == io->out_size);
+    if (body_size_hint > HTTP_BODY_BUFFER_SIZE)
+        body_size_hint = HTTP_BODY_BUFFER_SIZE;
+    if (io->out_size + size + body_size_hint > H1_OUT_SIZE_MAX)
+        body_size_hint = 0;
+    if (!out_reserve(io, size + body_size_hint))
+        return NULL;
+    if (io->out_at + io->out_size + size > io->out_capacity && !out_rebuild(io, io->out_capacity))
+        return NULL;
+    char *room = io->out + io->out_at + io->out_size;
+    io->out_size += size;
+    io->out_raw += size;
+    return room;
+}
+
+size_t h1_io_out_room(const struct h1_io *io)
+{
+    size_t body = io->out_size - io->out_raw;
+    size_t by_body = HTTP_BODY_BUFFER_SIZE - body;
+    size_t by_ring = H1_OUT_SIZE_MAX - io->out_size;
+    return io->out_err != FICUS_ERR_OK ? 0 : by_body < by_ring ? by_body : by_ring;
+}
+
+size_t h1_io_put(struct h1_io *io, const void *p, size_t size)
+{
+    size_t room = h1_io_out_room(io);
+    if (size > room)
+        size = room;
+    if (size == 0 || !out_reserve(io, size))
+        return 0;
+    struct iovec iov[2];
+    size_t offset = io->out_size;
+    io->out_size += size;
+    int count = ring_pieces(io, offset, size, iov);
+    size_t at = 0;
+    for (int i = 0; i < count; at += iov[i++].iov_len)
+        memcpy(iov[i].iov_base, (const char *)p + at, iov[i].iov_len);
+    return size;
+}
+
+static void out_release(struct h1_io *io)
+{
+    MEM_FREE(io->out_retired);
+    if (io->out_size == 0) {
+        MEM_FREE(io->out);
+        io->out_capacity = io->out_at = 0;
+    }
+}
+
+static void write_complete(struct h1_io *io)
+{
+    FICUS_ASSERT(io->flight_size <= io->out_size);
+    io->out_raw -= io->flight_size < io->out_raw ? io->flight_size : io->out_raw;
+    io->out_size -= io->flight_size;
+    if (io->out_capacity > 0)
+        io->out_at = (io->out_at + io->flight_size) % io->out_capacity;
+    io->flight_size = 0;
+    io->end_sent = io->flight_end;
+    io->moved_ms = env_now_ms(io->env);
+    out_release(io);
+}
+
+static void write_done(void *arg, ssize_t n)
+{
+    struct h1_io *io = arg;
+    io->writing = false;
+    if (n < 0)
+        io->out_err = (enum ficus_err)-n;
+    else
+        write_complete(io);
+    io->on_event(io->arg);
+}
+
+/* The pieces of the next write: heads, then what there is of the body in one chunk, then the end. */
+static int flight_build(struct h1_io *io, bool end, struct iovec *iov)
+{
+    size_t body = io->out_size - io->out_raw;
+    int count = ring_pieces(io, 0, io->out_raw, iov);
+    if (!io->chunked)
+        return count + ring_pieces(io, io->out_raw, body, iov + count);
+    if (body > 0) {
+        int size = snprintf(io->chunk_line, sizeof io->chunk_line, "%zx\r\n", body);
+        iov[count++] = (struct iovec){io->chunk_line, (size_t)size};
+        count += ring_pieces(io, io->out_raw, body, iov + count);
+    }
+    static const char tail_text[] = "\r\n0\r\n\r\n";  /* one text, three uses */
+    char *tail = (char *)(uintptr_t)tail_text;          /* iovec has no const; env_write does not write to it */
+    if (body > 0 && end)
+        iov[count++] = (struct iovec){tail, 7};
+    else if (body > 0)
+        iov[count++] = (struct iovec){tail, 2};
+    else if (end)
+        iov[count++] = (struct iovec){tail + 2, 5};
+    return count;
+}
+
+bool h1_io_flush(struct h1_io *io)
+{
+    if (io->writing || io->stream == NULL || io->out_err != FICUS_ERR_OK)
+        return false;
+    bool end = io->ended && !io->end_sent;
+    if (io->out_size == 0 && !end)
+        return false;
+    if (io->out_size == 0 && !io->chunked) {
+        io->end_sent = true;
+        return true;
+    }
+    struct iovec iov[6];
+    int count = flight_build(io, end, iov);
+    io->flight_size = io->out_size;
+    io->flight_end = end;
+    io->moved_ms = env_now_ms(io->env);
+    ssize_t n = env_write(io->env, io->stream, iov, count, write_done, io);
+    if (n < 0) {
+        io->out_err = (enum ficus_err)-n;
+        return true;
+    }
+    io->begun = true;
+    if (n == 0) {
+        io->writing = true;
+        return false;
+    }
+    write_complete(io);
+    return true;
+}

@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * HTTP/1.1 heads by RFC 9112, strict: whatever two parsers could read in two ways is refused, never repaired. One pass over the bytes,
+ * driven by the table of character classes.
+ */
+#include "h1_parse.h"
+
+#include "assert.h"
+#include "h1_chars.h"
+
+enum { CONNECTION_OPTIONS_MAX = 16 };
+
+size_t h1_head_end(const char *p, size_t size, struct h1_scan *scan)
+{
+    FICUS_ASSERT_HOT(scan->at <= size);
+    while (scan->at < size) {
+        const char *lf = memchr(p + scan->at, '\n', size - scan->at);
+        if (lf == NULL) {
+            scan->at = size;
+            return 0;
+        }
+        size_t end = (size_t)(lf - p);
+        size_t line_size = end - scan->line;
+        scan->at = end + 1;
+        if (line_size == 0 || (line_size == 1 && p[scan->line] == '\r'))
+            return end + 1;
+        scan->line = end + 1;
+    }
+    return 0;
+}
+
+/* ---- fields ---- */
+
+enum known_field { FIELD_OTHER, FIELD_HOST, FIELD_CONTENT_LENGTH, FIELD_TRANSFER_ENCODING, FIELD_CONNECTION, FIELD_EXPECT, FIELD_HOP };
+
+static enum known_field field_known(struct slice name)
+{
+    static const struct {
+        struct slice name;
+        enum known_field known;
+    } table[] = {
+        {{"te", 2}, FIELD_HOP},
+        {{"host", 4}, FIELD_HOST},
+        {{"expect", 6}, FIELD_EXPECT},
+        {{"trailer", 7}, FIELD_HOP},    /* trailers are dropped, so their announcement is too */
+        {{"upgrade", 7}, FIELD_HOP},
+        {{"keep-alive", 10}, FIELD_HOP},
+        {{"connection", 10}, FIELD_CONNECTION},
+        {{"content-length", 14}, FIELD_CONTENT_LENGTH},
+        {{"http2-settings", 14}, FIELD_HOP},
+        {{"proxy-connection", 16}, FIELD_HOP},
+        {{"transfer-encoding", 17}, FIELD_TRANSFER_ENCODING},
+    };
+    /* Bit n: some known name has n letters. Most fields leave here. */
+    const uint32_t sizes = 1u << 2 | 1u << 4 | 1u << 6 | 1u << 7 | 1u << 10 | 1u << 14 | 1u << 16 | 1u << 17;
+    if (name.size > 17 || (sizes >> name.size & 1) == 0)
+        return FIELD_OTHER;
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        if (slice_eq_nocase(name, table[i].name))
+            return table[i].known;
+    return FIELD_OTHER;
+}
+
+bool h1_field_reserved(struct slice name)
+{
+    enum known_field known = field_known(name);
+    return known != FIELD_OTHER && known != FIELD_EXPECT;
+}
+
+/* What the fields said about the message as a whole. */
+struct field_facts {
+    struct slice host, content_length, transfer_encoding, expect;
+    unsigned host_count, content_length_count, transfer_encoding_count, expect_count;
+    bool close, keep_alive;
+    struct slice options[CONNECTION_OPTIONS_MAX];   /* other names that Connection listed */
+    size_t option_count;
+};
+
+/* RFC 9110 7.6.1. False: too many options, a broken one, or one that would take away what frames or addresses the message. */
+static bool connection_options(struct field_facts *facts, struct slice value)
+{
+    while (value.p != NULL) {
+        struct slice option = slice_trim(slice_cut(&value, ','));
+        if (option.size == 0)
+            continue;
+        if (!http_token_valid(option))
+            return false;
+        if (slice_eq_nocase(option, SLICE("close"))) {
+            facts->close = true;
+            continue;
+        }
+        if (slice_eq_nocase(option, SLICE("keep-alive"))) {
+            facts->keep_alive = true;
+            continue;
+        }
+        enum known_field known = field_known(option);
+        if (known == FIELD_HOST || known == FIELD_CONTENT_LENGTH || known == FIELD_TRANSFER_ENCODING)
+            return false;
+        if (known != FIELD_OTHER)
+            continue;
+        if (facts->option_count == CONNECTION_OPTIONS_MAX)
+            return false;
+        facts->options[facts->option_count++] = option;
+    }
+    return true;
+}
+
+struct cursor {
+    const char *at, *end;
+};
+
+/* True, and past it, when CR LF is next. */
+static bool take_crlf(struct cursor *c)
+{
+    if (c->end - c->at < 2 || c->at[0] != '\r' || c->at[1] != '\n')
+        return false;
+    c->at += 2;
+    return true;
+}
+
+static int refuse(int status, const char *detail, const char **reterr_detail)
+{
+    *reterr_detail = detail;
+    return status;
+}
+
+/* One "name: value" CR LF (RFC 9112 5). 0 or a status. */
+static int field_parse(struct cursor *c, struct slice *ret_name, struct slice *ret_value, const char **reterr_detail)
+{
+    const char *name = c->at;
+    while (c->at < c->end && h1_is(*c->at, H1_TOKEN))
+        c->at++;
+    if (c->at == name) {
+        bool folded = c->at < c->end && (*c->at == ' ' || *c->at == '\t');
+        return refuse(400, folded ? "folded field line" : "field name is not a token", reterr_detail);
+    }
+    *ret_name = slice_make(name, (size_t)(c->at - name));
+    if (c->at == c->end || *c->at != ':')
+        return refuse(400, "field name is not followed by a colon", reterr_detail);
+    c->at++;
+    const char *value = c->at;
+    while (c->at < c->end && h1_is(*c->at, H1_VALUE))
+        c->at++;
+    *ret_value = slice_trim(slice_make(value, (size_t)(c->at - value)));
+    if (!take_crlf(c))
+        return refuse(400, "control character in a field value", reterr_detail);
+    return 0;
+}
+
+static int arena_refusal(const struct http_msg *m, const char **reterr_detail)
+{
+    return arena_overflowed(m->arena) ? refuse(431, "fields take too much memory", reterr_detail)
+                                      : refuse(503, "out of memory", reterr_detail);
+}
+
+static bool field_keep(struct http_msg *m, struct slice name, struct slice value)
+{
+    if (m->field_count == m->field_capacity) {
+        size_t capacity = m->field_capacity == 0 ? 16 : m->field_capacity * 2;
+        struct http_field *fields = arena_alloc(m->arena, capacity * sizeof *fields);
+        if (fields == NULL)
+            return false;
+        if (m->field_count > 0)
+            memcpy(fields, m->fields, m->field_count * sizeof *fields);
+        m->fields = fields;
+        m->field_capacity = capacity;
+    }
+    m->fields[m->field_count++] = (struct http_field){name, value};
+    return true;
+}
+
+/* All field lines and the empty line. 0 or a status. */
+static int fields_parse(struct cursor *c, size_t field_count_max, struct http_msg *m, struct field_facts *facts, const char **reterr_detail)
+{
+    size_t count = 0;
+    while (!take_crlf(c)) {
+        struct slice name, value;
+        int status = field_parse(c, &name, &value, reterr_detail);
+        if (status != 0)
+            return status;
+        if (++count > field_count_max)
+            return refuse(431, "too many fields", reterr_detail);
+        switch (field_known(name)) {
+        case FIELD_HOST:
+            facts->host = value;
+            facts->host_count++;
+            break;
+        case FIELD_CONTENT_LENGTH:
+            facts->content_length = value;
+            facts->content_length_count++;
+            break;
+        case FIELD_TRANSFER_ENCODING:
+            facts->transfer_encoding = value;
+            facts->transfer_encoding_count++;
+            break;
+        case FIELD_CONNECTION:
+            if (!connection_options(facts, value))
+                return refuse(400, "unacceptable connection option", reterr_detail);
+            break;
+        case FIELD_EXPECT:
+            facts->expect = value;
+            facts->expect_count++;
+            break;
+        case FIELD_HOP:
+            break;
+        case FIELD_OTHER:
+            if (!field_keep(m, name, value))
+                return arena_refusal(m, reterr_detail);
+            break;
+        }
+    }
+    if (c->at != c->end)
+        return refuse(400, "bytes after the empty line", reterr_detail);
+    for (size_t i = 0; i < facts->option_count; i++)
+        http_msg_remove(m, facts->options[i]);
+    return 0;
+}
+
+/* RFC 9112 6.1, 6.3: exactly one way to tell where the body ends, or none. */
+static int framing_decide(const struct field_facts *facts, int minor, enum h1_framing *ret_framing, int64_t *ret_length, const char **reterr_detail)
+{
+    *ret_framing = H1_BODY_NONE;
+    *ret_length = 0;
+    if (facts->transfer_encoding_count > 0) {
+        if (minor == 0)
+            return refuse(400, "Transfer-Encoding in HTTP/1.0", reterr_detail);
+        if (facts->content_length_count > 0)
+            return refuse(400, "both Transfer-Encoding and Content-Length", reterr_detail);
+        if (facts->transfer_encoding_count > 1)
+            return refuse(400, "more than one Transfer-Encoding", reterr_detail);
+        if (!slice_eq_nocase(facts->transfer_encoding, SLICE("chunked"))) {
+            struct slice list = facts->transfer_encoding, first = slice_trim(slice_cut(&list, ','));
+            bool foreign = http_token_valid(first) && !slice_eq_nocase(first, SLICE("chunked"));
+            return foreign ? refuse(501, "transfer coding other than chunked", reterr_detail)
+                           : refuse(400, "malformed Transfer-Encoding", reterr_detail);
+        }
+        *ret_framing = H1_BODY_CHUNKED;
+        *ret_length = -1;
+        return 0;
+    }
+    if (facts->content_length_count == 0)
+        return 0;
+    if (facts->content_length_count > 1)
+        return refuse(400, "more than one Content-Length", reterr_detail);
+    uint64_t length;
+    if (!slice_to_u64(facts->content_length, &length) || length > INT64_MAX)
+        return refuse(400, "Content-Length is not a number", reterr_detail);
+    *ret_framing = length == 0 ? H1_BODY_NONE : H1_BODY_LENGTH;
+    *ret_length = (int64_t)length;
+    return 0;
+}
+
+/* ---- request line ---- */
+
+/* 0 or a status; on 0 *ret_minor is 0 or 1. */
+static int version_parse(struct cursor *c, int *ret_minor, const char **reterr_detail)
+{
+    const char *p = c->at;
+    if (c->end - p < 8 || memcmp(p, "HTTP/", 5) != 0 || !h1_is(p[5], H1_DIGIT) || p[6] != '.' || !h1_is(p[7], H1_DIGIT))
+        return refuse(400, "malformed HTTP version", reterr_detail);
+    if (p[5] != '1' || p[7] > '1')
+        return refuse(505, "HTTP version is neither 1.0 nor 1.1", reterr_detail);
+    *ret_minor = p[7] - '0';
+    c->at += 8;
+    return 0;
+}
+
+static bool port_valid(struct slice port)
+{
+    uint64_t number;
+    return port.size == 0 || (port.size <= 5 && slice_to_u64(port, &number) && number <= 65535);
+}
+
+bool h1_authority_valid(struct slice s)
+{
+    if (s.size == 0)
+        return false;
+    size_t host_size = 0;
+    if (s.p[0] == '[') {
+        ptrdiff_t close = slice_find(s, ']');
+        if (close < 3)
+            return false;
+        for (ptrdiff_t i = 1; i < close; i++)
+            if (!h1_is(s.p[i], H1_HEX) && s.p[i] != ':' && s.p[i] != '.')
+                return false;
+        host_size = (size_t)close + 1;
+    } else {
+        while (host_size < s.size && h1_is(s.p[host_size], H1_NAME)) {
+            if (s.p[host_size] == '%' &&
+                (s.size - host_size < 3 || !h1_is(s.p[host_size + 1], H1_HEX) || !h1_is(s.p[host_size + 2], H1_HEX)))
+                return false;
+            host_size++;
+        }
+        if (host_size == 0)
+            return false;
+    }
+    if (host_size == s.size)
+        return true;
+    return s.p[host_size] == ':' && port_valid(slice_from(s, host_size + 1));
+}
+
+/* Path and query in origin-form (RFC 9112 3.2.1): fills m->path and m->query. Consumes up to the first character that fits neither. */
+static bool origin_parse(struct cursor *c, struct http_msg *m)
+{
+    const char *begin = c->at;
+    unsigned class = H1_PATH;
+    const char *query = NULL;
+    for (; c->at < c->end; c->at++) {
+        char ch = *c->at;
+        if (ch == '?' && query == NULL) {
+            query = c->at + 1;
+            class = H1_QUERY;
+            continue;
+        }
+        if (!h1_is(ch, class))
+            break;
+        if (ch == '%' && (c->end - c->at < 3 || !h1_is(c->at[1], H1_HEX) || !h1_is(c->at[2], H1_HEX)))
+            return false;
+    }
+    if (query == NULL) {
+        m->path = slice_make(begin, (size_t)(c->at - begin));
+        m->query = SLICE_NONE;
+    } else {
+        m->path = slice_make(begin, (size_t)(query - 1 - begin));
+        m->query = slice_make(query, (size_t)(c->at - query));
+    }
+    return true;
+}
+
+/* "http://authority/path" (RFC 9112 3.2.2). */
+static bool absolute_parse(struct cursor *c, struct http_msg *m)
+{
+    static const struct slice schemes[] = {{"http", 4}, {"https", 5}};
+    struct slice rest = slice_make(c->at, (size_t)(c->end - c->at));
+    struct slice scheme = SLICE_NONE;
+    for (size_t i = 0; i < 2; i++) {
+        size_t size = schemes[i].size;
+        if (rest.size > size + 3 && slice_eq_nocase(slice_make(rest.p, size), schemes[i]) && memcmp(rest.p + size, "://", 3) == 0)
+            scheme = schemes[i];
+    }
+    if (scheme.p == NULL)
+        return false;
+    m->scheme = scheme;
+    c->at += scheme.size + 3;
+    const char *authority = c->at;
+    while (c->at < c->end && *c->at != '/' && *c->at != '?' && *c->at != ' ')
+        c->at++;
+    m->authority = slice_make(authority, (size_t)(c->at - authority));
+    if (!h1_authority_valid(m->authority) || !origin_parse(c, m))
+        return false;
+    if (m->path.size == 0)  /* RFC 9112 3.2.4: OPTIONS on the whole server; RFC 9110 4.2.3: else the same as "/" */
+        m->path = slice_eq_str(m->method, "OPTIONS") && m->query.p == NULL ? SLICE("*") : SLICE("/");
+    return true;
+}
+
+static bool target_parse(struct cursor *c, struct http_msg *m)
+{
+    if (c->at < c->end && *c->at == '/')
+        return origin_parse(c, m);
+    if (c->end - c->at >= 2 && c->at[0] == '*' && c->at[1] == ' ') {
+        m->path = slice_make(c->at, 1);
+        c->at++;
+        return slice_eq_str(m->method, "OPTIONS");
+    }
+    return absolute_parse(c, m);
+}
+
+static int request_line_parse(struct cursor *c, const struct h1_parse_limits *limits, struct http_msg *m, int *ret_minor,
+                              const char **reterr_detail)
+{
+    const char *method = c->at;
+    while (c->at < c->end && h1_is(*c->at, H1_TOKEN))
+        c->at++;
+    if (c->at == method || c->at == c->end || *c->at != ' ')
+        return refuse(400, "malformed method", reterr_detail);
+    m->method = slice_make(method, (size_t)(c->at - method));
+    c->at++;
+
+    const char *target_end = memchr(c->at, ' ', (size_t)(c->end - c->at));
+    if (target_end == NULL)
+        return refuse(400, "malformed request line", reterr_detail);
+    if ((size_t)(target_end - c->at) > limits->target_size_max)
+        return refuse(414, "request target is too long", reterr_detail);
+    if (slice_eq_str(m->method, "CONNECT"))
+        return refuse(501, "CONNECT is not supported", reterr_detail);
+    /* The version first: an HTTP/2 preface deserves its 505 whatever its target looks like. */
+    struct cursor rest = {target_end + 1, c->end};
+    int status = version_parse(&rest, ret_minor, reterr_detail);
+    if (status != 0)
+        return status;
+    if (!take_crlf(&rest))
+        return refuse(400, "malformed request line", reterr_detail);
+    if (!target_parse(c, m) || c->at != target_end)
+        return refuse(400, "malformed request target", reterr_detail);
+    *c = rest;
+    return 0;
+}
+
+/* RFC 9112 3.2: exactly one Host; it agrees with an absolute-form target. */
+static int authority_decide(struct http_msg *m, const struct field_facts *facts, int minor, const char **reterr_detail)
+{
+    if (facts->host_count > 1)
+        return refuse(400, "more than one Host", reterr_detail);
+    if (facts->host_count == 0)
+        return minor == 0 ? 0 : refuse(400, "no Host", reterr_detail);
+    if (!h1_authority_valid(facts->host))
+        return refuse(400, "malformed Host", reterr_detail);
+    if (m->authority.p != NULL && !slice_eq_nocase(m->authority, facts->host))
+        return refuse(400, "Host and request target disagree", reterr_detail);
+    m->authority = facts->host;
+    return 0;
+}
+
+int h1_parse_request(struct slice head, const struct h1_parse_limits *limits, struct http_msg *m, struct h1_head *ret_head,
+                     const char **reterr_detail)
+{
+    struct cursor c = {head.p, head.p + head.size};
+    struct field_facts facts = {0};
+    struct h1_head h = {0};
+
+    int status = request_line_parse(&c, limits, m, &h.minor, reterr_detail);
+    if (status == 0)
+        status = fields_parse(&c, limits->field_count_max, m, &facts, reterr_detail);
+    if (status == 0)
+        status = authority_decide(m, &facts, h.minor, reterr_detail);
+    if (status == 0)
+        status = framing_decide(&facts, h.minor, &h.framing, &m->content_length, reterr_detail);
+    if (status != 0)
+        return status;
+
+    if (facts.expect_count > 0 && h.minor == 1) {
+        if (facts.expect_count > 1 || !slice_eq_nocase(facts.expect, SLICE("100-continue")))
+            return refuse(417, "unknown expectation", reterr_detail);
+        h.expect_continue = h.framing != H1_BODY_NONE;
+    }
+    h.keep_alive = h.minor == 1 && !facts.close;
+    *ret_head = h;
+    return 0;
+}
+
+/* ---- responses ---- */
+
+static int status_line_parse(struct cursor *c, struct http_msg *m, int *ret_minor, const char **reterr_detail)
+{
+    int status = version_parse(c, ret_minor, reterr_detail);
+    if (status != 0)
+        return status;
+    const char *p = c->at;
+    if (c->end - p < 5 || p[0] != ' ' || !h1_is(p[1], H1_DIGIT) || !h1_is(p[2], H1_DIGIT) || !h1_is(p[3], H1_DIGIT) || p[4] != ' ')
+        return refuse(400, "malformed status line", reterr_detail);
+    m->status = (p[1] - '0') * 100 + (p[2] - '0') * 10 + (p[3] - '0');
+    if (m->status < 100 || m->status > 599)
+        return refuse(400, "status out of range", reterr_detail);
+    c->at += 5;
+    while (c->at < c->end && h1_is(*c->at, H1_VALUE))
+        c->at++;
+    return take_crlf(c) ? 0 : refuse(400, "malformed status line", reterr_detail);
+}
+
+/* RFC 9112 6.3, in its order. */
+static int response_framing(const struct field_facts *facts, bool answers_head, struct http_msg *m, struct h1_head *h, const char **reterr_detail)
+{
+    int status = framing_decide(facts, h->minor, &h->framing, &m->content_length, reterr_detail);
+    if (status != 0)
+        return status;
+    bool framed = facts->transfer_encoding_count + facts->content_length_count > 0;
+    if (m->status < 200 || m->status == 204) {
+        /* RFC 9112 6.1, RFC 9110 8.6: a server must send neither here; a length of 0 cannot be misread and is let pass. */
+        if (h->framing != H1_BODY_NONE)
+            return refuse(400, "body framing in an answer that has no body", reterr_detail);
+        m->content_length = 0;
+        return 0;
+    }
+    if (answers_head || m->status == 304) {
+        h->framing = H1_BODY_NONE;
+        if (!framed)
+            m->content_length = -1;
+        return 0;
+    }
+    if (!framed) {
+        h->framing = H1_BODY_UNTIL_CLOSE;
+        h->keep_alive = false;
+        m->content_length = -1;
+    }
+    return 0;
+}
+
+enum ficus_err h1_parse_response(struct slice head, const struct h1_parse_limits *limits, bool answers_head, struct http_msg *m,
+                                 struct h1_head *ret_head, const char **reterr_detail)
+{
+    struct cursor c = {head.p, head.p + head.size};
+    struct field_facts facts = {0};
+    struct h1_head h = {0};
+
+    int status = status_line_parse(&c, m, &h.minor, reterr_detail);
+    if (status == 0)
+        status = fields_parse(&c, limits->field_count_max, m, &facts, reterr_detail);
+    h.keep_alive = h.minor == 1 && !facts.close;
+    if (status == 0)
+        status = response_framing(&facts, answers_head, m, &h, reterr_detail);
+    if (status == 503)
+        return FICUS_ERR_NOMEM;
+    if (status == 431)
+        return FICUS_ERR_TOO_LARGE;
+    if (status != 0)
+        return FICUS_ERR_PROTOCOL;
+    *ret_head = h;
+    return FICUS_ERR_OK;
+}

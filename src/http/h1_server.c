@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * HTTP/1.1 server: listeners, the set of connections, their number, drain and close. Life of one connection: h1_server_conn.c.
+ *
+ *   open -> draining (no listener, connections end by themselves) -> gone
+ *       `-> closing  (no listener, connections are ended)         -> gone, freed
+ */
+#include "h1_server.h"
+
+#include "assert.h"
+#include "mem.h"
+
+static void gone_check(void *arg)
+{
+    struct http_server *v = arg;
+    if (v->conn_count > 0 || !(v->draining || v->closing))
+        return;
+    void (*gone)(void *) = v->gone;
+    void *gone_arg = v->gone_arg;
+    bool closing = v->closing;
+    v->gone = NULL;
+    if (closing)
+        mem_free(v);
+    if (gone != NULL)
+        gone(gone_arg);
+}
+
+enum ficus_err http_server_new(struct env *e, const struct http_server_options *o, struct http_server **ret_server)
+{
+    FICUS_ASSERT(o->on_request != NULL);
+    struct http_server *v = mem_zalloc(sizeof *v);
+    if (v == NULL)
+        return FICUS_ERR_NOMEM;
+    v->env = e;
+    v->o = *o;
+    struct http_limits *l = &v->o.limits;
+    l->head_size_max = l->head_size_max == 0 ? 16 * 1024 : l->head_size_max;
+    l->head_size_max = l->head_size_max > H1_IN_SIZE ? H1_IN_SIZE : l->head_size_max;
+    l->field_count_max = l->field_count_max == 0 ? 100 : l->field_count_max;
+    l->target_size_max = l->target_size_max == 0 ? 8 * 1024 : l->target_size_max;
+    l->arena_size_max = l->arena_size_max == 0 ? 256 * 1024 : l->arena_size_max;
+    l->conn_count_max = l->conn_count_max == 0 ? 1024 : l->conn_count_max;
+    l->head_timeout_ms = l->head_timeout_ms == 0 ? 10 * 1000 : l->head_timeout_ms;
+    l->idle_timeout_ms = l->idle_timeout_ms == 0 ? 75 * 1000 : l->idle_timeout_ms;
+    l->body_timeout_ms = l->body_timeout_ms == 0 ? 30 * 1000 : l->body_timeout_ms;
+    list_init(&v->conns);
+    v->gone_kick = (struct env_timer){.fn = gone_check, .arg = v};
+    v->date_second = -1;
+    *ret_server = v;
+    return FICUS_ERR_OK;
+}
+
+const char *h1_server_date(struct http_server *v)
+{
+    int64_t wall_ms = env_wall_ms(v->env);
+    if (wall_ms / 1000 != v->date_second && wall_ms >= 0) {
+        v->date_second = wall_ms / 1000;
+        http_date_format(wall_ms, v->date);
+    }
+    return v->date;
+}
+
+static void listeners_pause(struct http_server *v, bool paused)
+{
+    if (v->paused == paused)
+        return;
+    v->paused = paused;
+    for (size_t i = 0; i < v->listener_count; i++)
+        env_listener_pause(v->env, v->listeners[i], paused);
+}
+
+static void accepted(void *arg, struct env_stream *stream)
+{
+    struct http_server *v = arg;
+    h1_server_conn_new(v, stream);
+    if (v->conn_count >= v->o.limits.conn_count_max)
+        listeners_pause(v, true);
+}
+
+enum ficus_err http_server_listen(struct http_server *v, const char *address, struct ficus_error *reterr)
+{
+    if (v->draining || v->closing)
+        return err_set(reterr, FICUS_ERR_UNAVAILABLE, "server is draining");
+    if (v->listener_count == H1_SERVER_LISTENERS_MAX)
+        return err_set(reterr, FICUS_ERR_TOO_LARGE, "more than %d listeners", H1_SERVER_LISTENERS_MAX);
+    struct env_listener *listener;
+    enum ficus_err err = env_listen(v->env, address, accepted, v, &listener, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    v->listeners[v->listener_count++] = listener;
+    if (v->paused)
+        env_listener_pause(v->env, listener, true);
+    return FICUS_ERR_OK;
+}
+
+void h1_server_conn_gone(struct http_server *v)
+{
+    FICUS_ASSERT(v->conn_count > 0);
+    v->conn_count--;
+    if (v->conn_count < v->o.limits.conn_count_max)
+        listeners_pause(v, false);
+    gone_check(v);
+}
+
+static void listeners_close(struct http_server *v)
+{
+    for (size_t i = 0; i < v->listener_count; i++)
+        env_listener_close(v->env, v->listeners[i]);
+    v->listener_count = 0;
+}
+
+void http_server_drain(struct http_server *v, void (*drained)(void *arg), void *arg)
+{
+    FICUS_ASSERT(!v->draining);
+    FICUS_ASSERT(!v->closing);
+    v->draining = true;
+    v->gone = drained;
+    v->gone_arg = arg;
+    listeners_close(v);
+    LIST_FOREACH(&v->conns, it)
+        h1_server_conn_drain(h1_server_conn_of(it));
+    env_timer_start(v->env, &v->gone_kick, 0);
+}
+
+void http_server_close(struct http_server *v, void (*closed)(void *arg), void *arg)
+{
+    FICUS_ASSERT(!v->closing);
+    v->closing = true;
+    v->gone = closed;
+    v->gone_arg = arg;
+    listeners_close(v);
+    LIST_FOREACH(&v->conns, it)
+        h1_server_conn_abort(h1_server_conn_of(it));
+    if (v->conn_count == 0)
+        env_timer_start(v->env, &v->gone_kick, 0);
+    else
+        env_timer_stop(v->env, &v->gone_kick);
+}
+
+size_t http_server_conn_count(const struct http_server *v)
+{
+    return v->conn_count;
+}

@@ -1,0 +1,581 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One server connection of HTTP/1.1 (RFC 9112). Requests are served one after another; what the client pipelines behind the present one waits in
+ * the read buffer, and beyond that in the kernel.
+ *
+ *            first byte        head complete          response out, body read
+ *     IDLE ------------> HEAD --------------> EXCHANGE ----------------------> IDLE
+ *                         |                    | |  `--- body unread --> DRAIN --> IDLE
+ *                         | malformed, late    | |                         |
+ *                         v                    | | last response           | too much
+ *                       REFUSE <---------------' '-----> LINGER <----------'
+ *                         `--- answer out ------------->  |
+ *     any ------------------------------------------------+--> CLOSING --> freed
+ *
+ * IDLE      nothing of a request is there; costs this struct and nothing else
+ * HEAD      a part of a head is in the buffer
+ * EXCHANGE  c->stream exists; the user has it
+ * DRAIN     the response is out, the rest of the request body is read and thrown away, at most H1_DRAIN_SIZE_MAX
+ * REFUSE    the codec's own answer is on its way; nothing more is read
+ * LINGER    our side is shut; input is thrown away until the client has read the answer and closes (RFC 9112 9.6)
+ * CLOSING   the transport closes; no callback to the user any more
+ *
+ * All of this happens in pump(), which is never re-entered: functions that the user calls only change fields and kick.
+ */
+#include "h1_server.h"
+
+#include "assert.h"
+#include "mem.h"
+
+enum {
+    H1_DRAIN_SIZE_MAX = 64 * 1024,
+    H1_LINGER_MS = 2000,
+    H1_DRAIN_FIRST_MS = 1000,   /* a draining server waits so long for the first request of a connection that it accepted already */
+    H1_SMALL_SIZE = 1024,       /* most requests without body fit */
+};
+
+enum state { IDLE, HEAD, EXCHANGE, DRAIN, REFUSE, LINGER, CLOSING, STATE_COUNT };
+
+struct server_stream {
+    struct h1_stream st;        /* first */
+    struct h1_server_conn *c;
+    bool answers_head, expects;
+    int minor;
+    bool keep_alive;
+};
+
+struct h1_server_conn {
+    struct list link;
+    struct http_server *server;
+    enum state state;
+    bool abort_wanted, line_skipped, reuse;
+    uint64_t request_count;
+    int64_t since_ms;                   /* entry into state */
+    struct h1_scan scan;
+    struct server_stream *stream;       /* in arena; not NULL exactly in EXCHANGE */
+    struct arena arena;
+    struct h1_body drain_body;
+    size_t discarded_size;
+    struct h1_io io;
+    struct env_peer peer;
+    char small[H1_SMALL_SIZE];
+};
+
+static const struct {
+    const char *name;
+    unsigned next;              /* set of states that may follow */
+} states[STATE_COUNT] = {
+    [IDLE] = {"idle", 1u << HEAD | 1u << CLOSING},
+    [HEAD] = {"head", 1u << EXCHANGE | 1u << REFUSE | 1u << CLOSING},
+    [EXCHANGE] = {"exchange", 1u << IDLE | 1u << DRAIN | 1u << REFUSE | 1u << LINGER | 1u << CLOSING},
+    [DRAIN] = {"drain", 1u << IDLE | 1u << LINGER | 1u << CLOSING},
+    [REFUSE] = {"refuse", 1u << LINGER | 1u << CLOSING},
+    [LINGER] = {"linger", 1u << CLOSING},
+    [CLOSING] = {"closing", 0},
+};
+
+static void move(struct h1_server_conn *c, enum state next)
+{
+    FICUS_ASSERT((states[c->state].next & 1u << next) != 0);
+    c->state = next;
+    c->since_ms = env_now_ms(c->io.env);
+    FICUS_ASSERT((c->stream != NULL) == (next == EXCHANGE));
+}
+
+struct h1_server_conn *h1_server_conn_of(struct list *link)
+{
+    return CONTAINER_OF(link, struct h1_server_conn, link);
+}
+
+/* ---- ends ---- */
+
+static void conn_closed(void *arg)
+{
+    struct h1_server_conn *c = arg;
+    struct http_server *v = c->server;
+    h1_io_done(&c->io);
+    arena_done(&c->arena);
+    list_remove(&c->link);
+    mem_free(c);
+    h1_server_conn_gone(v);     /* the server may go with its last connection */
+}
+
+static void conn_close(struct h1_server_conn *c)
+{
+    c->stream = NULL;   /* its memory lives until conn_closed */
+    move(c, CLOSING);
+    h1_io_close(&c->io);
+}
+
+static void linger(struct h1_server_conn *c)
+{
+    c->discarded_size = 0;
+    move(c, LINGER);
+    env_shutdown_write(c->io.env, c->io.stream);
+}
+
+/* Answer by ourselves and end the connection: the input can no longer be told apart (RFC 9112 9.3, 11.2). */
+static void refuse(struct h1_server_conn *c, int status, const char *detail)
+{
+    struct http_server *v = c->server;
+    if (v->o.on_refused != NULL)
+        v->o.on_refused(v->o.arg, status, detail);
+
+    if (c->state == HEAD)       /* else interim answers may be on their way */
+        h1_io_out_begin(&c->io);
+    struct buf body;
+    buf_init(&body, 1024);
+    http_problem_write(&body, status, NULL, detail, SLICE_NONE);
+    struct http_field type = {SLICE("Content-Type"), SLICE("application/problem+json")};
+    struct http_msg m = {.status = status, .fields = &type, .field_count = 1, .field_capacity = 1};
+    struct h1_write w = {.m = &m, .framing = H1_BODY_LENGTH, .content_length = (int64_t)buf_slice(&body).size, .close = true,
+                         .date = h1_server_date(v), .server = v->o.server_name};
+    size_t size = h1_response_size(&w);
+    char *room = h1_io_head_room(&c->io, size, buf_slice(&body).size);
+    if (room != NULL && !buf_failed(&body)) {
+        h1_response_write(&w, room);
+        (void)h1_io_put(&c->io, buf_slice(&body).p, buf_slice(&body).size);     /* room was reserved */
+        c->io.ended = true;
+        move(c, REFUSE);
+    } else {
+        conn_close(c);
+    }
+    buf_done(&body);
+}
+
+static void exchange_forget(struct h1_server_conn *c)
+{
+    c->stream = NULL;
+    arena_done(&c->arena);
+}
+
+/* The stream failed: tell the user, then answer if nothing was answered yet and the client can still read it. */
+static void exchange_break(struct h1_server_conn *c)
+{
+    struct h1_stream *st = &c->stream->st;
+    enum ficus_err err = st->fail;
+    const char *detail = st->fail_detail;
+    bool answer = st->out == H1_OUT_HEAD && c->io.out_err == FICUS_ERR_OK && !c->abort_wanted &&
+                  (err == FICUS_ERR_PROTOCOL || err == FICUS_ERR_TIMEOUT);
+    if (!st->abandoned)
+        st->s.handler->on_reset(st->s.arg, &st->s, err, detail);
+    if (!answer) {
+        conn_close(c);
+        return;
+    }
+    exchange_forget(c);
+    refuse(c, err == FICUS_ERR_TIMEOUT ? 408 : 400, detail);
+}
+
+/* Both messages are complete, or as complete as the user wanted. */
+static void exchange_finish(struct h1_server_conn *c)
+{
+    struct h1_stream *st = &c->stream->st;
+    c->drain_body = st->body;
+    if (!st->abandoned)
+        st->s.handler->on_done(st->s.arg, &st->s);
+    exchange_forget(c);
+    if (!c->reuse || c->server->draining) {
+        linger(c);
+    } else if (!c->drain_body.done) {
+        c->discarded_size = 0;
+        move(c, DRAIN);
+    } else {
+        move(c, IDLE);
+    }
+}
+
+/* ---- the stream's operations ---- */
+
+static enum ficus_err interim_send(struct server_stream *ss, const struct http_msg *m)
+{
+    if (m->status == 101)
+        return FICUS_ERR_INVALID;   /* no Upgrade here */
+    if (ss->minor == 0)
+        return FICUS_ERR_OK;        /* RFC 9110 15.2: not to a 1.0 client */
+    struct h1_write w = {.m = m, .framing = H1_BODY_NONE, .content_length = -1};
+    size_t size = h1_response_size(&w);
+    char *room = size == 0 ? NULL : h1_io_head_room(&ss->c->io, size, 0);
+    if (room == NULL)
+        return size == 0 ? FICUS_ERR_INVALID : FICUS_ERR_NOMEM;
+    h1_response_write(&w, room);
+    h1_io_kick(&ss->c->io);
+    return FICUS_ERR_OK;
+}
+
+/* May the connection go on after this response? Asked once, when its head is written. */
+static bool reuse_decide(const struct server_stream *ss, enum h1_framing framing)
+{
+    const struct h1_body *body = &ss->st.body;
+    if (!ss->keep_alive || ss->c->server->draining || ss->c->server->closing || framing == H1_BODY_UNTIL_CLOSE)
+        return false;
+    if (ss->expects && !body->done)     /* RFC 9110 10.1.1: nobody can know whether the body will come */
+        return false;
+    return body->done || ss->st.recv_wanted || body->framing != H1_BODY_LENGTH || body->left <= H1_DRAIN_SIZE_MAX;
+}
+
+static enum ficus_err stream_send_head(struct http_stream *s, const struct http_msg *m, bool end)
+{
+    struct server_stream *ss = (struct server_stream *)(void *)s;
+    struct h1_stream *st = &ss->st;
+    struct h1_io *io = &ss->c->io;
+    if (st->fail != FICUS_ERR_OK || st->abandoned)
+        return FICUS_ERR_RESET;
+    FICUS_ASSERT(st->out == H1_OUT_HEAD);
+    if (m->status < 200)
+        return m->status < 100 ? FICUS_ERR_INVALID : interim_send(ss, m);
+
+    bool no_body = ss->answers_head || m->status == 204 || m->status == 304;
+    struct h1_write w = {.m = m, .framing = H1_BODY_NONE, .content_length = m->content_length, .date = h1_server_date(ss->c->server),
+                         .server = ss->c->server->o.server_name};
+    if (m->status == 204 || (m->status == 304 && w.content_length == 0))
+        w.content_length = -1;          /* RFC 9110 8.6: not here; on 304 it would speak of the 200 that did not come */
+    else if (!no_body && end && w.content_length < 0)
+        w.content_length = 0;
+    else if (!no_body && end && w.content_length > 0)
+        return FICUS_ERR_INVALID;
+    if (!no_body && w.content_length != 0)
+        w.framing = w.content_length > 0 ? H1_BODY_LENGTH : ss->minor == 1 ? H1_BODY_CHUNKED : H1_BODY_UNTIL_CLOSE;
+    ss->c->reuse = reuse_decide(ss, w.framing);
+    w.close = !ss->c->reuse;
+
+    size_t size = h1_response_size(&w);
+    size_t hint = w.framing == H1_BODY_LENGTH && w.content_length <= HTTP_BODY_BUFFER_SIZE ? (size_t)w.content_length : 0;
+    char *room = size == 0 ? NULL : h1_io_head_room(io, size, hint);
+    if (room == NULL)
+        return size == 0 ? FICUS_ERR_INVALID : io->out_err != FICUS_ERR_OK ? FICUS_ERR_NOMEM : FICUS_ERR_TOO_LARGE;
+    h1_response_write(&w, room);
+    h1_stream_out_open(st, w.framing, w.content_length, no_body, end);
+    return FICUS_ERR_OK;
+}
+
+static void stream_recv(struct http_stream *s)
+{
+    struct server_stream *ss = (struct server_stream *)(void *)s;
+    if (ss->expects && ss->st.out == H1_OUT_HEAD && !ss->st.body.done) {
+        ss->expects = false;
+        struct http_msg m = {.status = 100};
+        if (h1_io_in_size(&ss->c->io) == 0)     /* RFC 9110 10.1.1: may be omitted when the body is coming already */
+            (void)interim_send(ss, &m);         /* failing that, the client goes on by itself after a while */
+    }
+    h1_stream_recv(s);
+}
+
+static void stream_reset(struct http_stream *s, enum ficus_err why)
+{
+    struct server_stream *ss = (struct server_stream *)(void *)s;
+    (void)why;      /* HTTP/1.1 has no way to tell the client */
+    ss->st.abandoned = true;
+    h1_io_kick(&ss->c->io);
+}
+
+static void stream_progress(const struct http_stream *s, struct http_progress *ret_progress)
+{
+    const struct server_stream *ss = (const struct server_stream *)(const void *)s;
+    *ret_progress = (struct http_progress){.conn_reused = ss->c->request_count > 1, .request_sent = true, .response_begun = ss->c->io.begun};
+}
+
+static const struct http_stream_ops stream_ops = {stream_send_head, h1_stream_send, stream_recv, stream_reset, stream_progress};
+
+/* ---- steps: each does one thing at most and says whether it did ---- */
+
+static bool input_ended(const struct h1_io *io)
+{
+    return io->in_eof || io->in_err != FICUS_ERR_OK;
+}
+
+static bool step_idle(struct h1_server_conn *c)
+{
+    if (h1_io_in_size(&c->io) > 0) {
+        c->scan = (struct h1_scan){0};
+        c->line_skipped = false;
+        move(c, HEAD);
+        return true;
+    }
+    if (input_ended(&c->io) || (c->server->draining && c->request_count > 0)) {
+        conn_close(c);
+        return true;
+    }
+    return false;
+}
+
+/* The whole head is there: make the exchange and hand it over. */
+static void exchange_begin(struct h1_server_conn *c, size_t head_size)
+{
+    struct http_server *v = c->server;
+    const struct h1_parse_limits limits = {v->o.limits.field_count_max, v->o.limits.target_size_max};
+    arena_init(&c->arena, v->o.limits.arena_size_max);
+    struct server_stream *ss = ARENA_NEW(&c->arena, struct server_stream);
+    struct slice head = arena_slice(&c->arena, slice_make(h1_io_in(&c->io), head_size));
+    h1_io_consume(&c->io, head_size);
+    struct h1_head parsed;
+    const char *detail = "out of memory";
+    int status = 503;
+    if (ss != NULL && head.p != NULL) {
+        http_msg_init(&ss->st.head, &c->arena);
+        status = h1_parse_request(head, &limits, &ss->st.head, &parsed, &detail);
+    }
+    if (status != 0) {
+        arena_done(&c->arena);
+        refuse(c, status, detail);
+        return;
+    }
+    ss->c = c;
+    ss->answers_head = slice_eq_str(ss->st.head.method, "HEAD");
+    ss->expects = parsed.expect_continue;
+    ss->minor = parsed.minor;
+    ss->keep_alive = parsed.keep_alive;
+    ss->st.io = &c->io;
+    ss->st.s = (struct http_stream){.ops = &stream_ops, .arena = &c->arena, .head_in = &ss->st.head};
+    h1_body_init(&ss->st.body, parsed.framing, ss->st.head.content_length);
+    h1_io_out_begin(&c->io);
+    c->reuse = false;
+    c->request_count++;
+    c->stream = ss;
+    move(c, EXCHANGE);
+    v->o.on_request(v->o.arg, &ss->st.s, ss->st.body.done, &c->peer);
+    FICUS_ASSERT(ss->st.s.handler != NULL || ss->st.abandoned);
+}
+
+static bool step_head(struct h1_server_conn *c)
+{
+    struct h1_io *io = &c->io;
+    size_t size = h1_io_in_size(io), size_max = c->server->o.limits.head_size_max;
+    const char *p = h1_io_in(io);
+    if (size > 0 && p[0] == '\r' && !c->line_skipped && (size == 1 || p[1] == '\n')) {
+        if (size == 1 && !input_ended(io))
+            return false;
+        if (size > 1) {     /* RFC 9112 2.2: one empty line before a request is let pass */
+            h1_io_consume(io, 2);
+            c->line_skipped = true;
+            return true;
+        }
+    }
+    if (size > 0 && !http_token_valid(slice_make(p, 1))) {
+        refuse(c, 400, "malformed method");     /* TLS, most often: no use in waiting for a line */
+        return true;
+    }
+    size_t head_size = h1_head_end(p, size, &c->scan);
+    if (head_size > size_max || (head_size == 0 && size >= size_max)) {
+        bool line_ended = memchr(p, '\n', size_max) != NULL;
+        refuse(c, line_ended ? 431 : 414, line_ended ? "request head is too large" : "request line is too long");
+        return true;
+    }
+    if (head_size > 0) {
+        exchange_begin(c, head_size);
+        return true;
+    }
+    if (!input_ended(io))
+        return false;
+    conn_close(c);
+    return true;
+}
+
+static bool step_exchange(struct h1_server_conn *c)
+{
+    struct h1_stream *st = &c->stream->st;
+    struct h1_io *io = &c->io;
+    if (c->abort_wanted)
+        h1_stream_fail(st, FICUS_ERR_CANCELLED, "server closed");
+    if (io->out_err != FICUS_ERR_OK || io->in_err != FICUS_ERR_OK)
+        h1_stream_fail(st, FICUS_ERR_RESET, "client is gone");
+    bool out_done = h1_stream_out_done(st);
+    if (st->abandoned && out_done && st->body.done) {
+        exchange_finish(c);
+        return true;
+    }
+    if (st->abandoned) {
+        conn_close(c);
+        return true;
+    }
+    if (st->fail != FICUS_ERR_OK) {
+        exchange_break(c);
+        return true;
+    }
+    if (h1_stream_deliver(st) || h1_stream_writable(st))
+        return true;
+    /* A user who answered and does not ask for more of the body does not want it. */
+    if (out_done && !st->recv_wanted) {
+        exchange_finish(c);
+        return true;
+    }
+    return false;
+}
+
+static bool step_drain(struct h1_server_conn *c)
+{
+    struct h1_io *io = &c->io;
+    size_t used, data;
+    const char *detail;
+    if (!h1_body_decode(&c->drain_body, h1_io_in(io), h1_io_in_size(io), &used, &data, &detail)) {
+        conn_close(c);
+        return true;
+    }
+    h1_io_consume(io, used);
+    c->discarded_size += used;
+    if (c->drain_body.done) {
+        move(c, IDLE);
+        return true;
+    }
+    if (input_ended(io)) {
+        conn_close(c);
+        return true;
+    }
+    if (c->discarded_size > H1_DRAIN_SIZE_MAX) {
+        linger(c);
+        return true;
+    }
+    return false;
+}
+
+static bool step_refuse(struct h1_server_conn *c)
+{
+    if (c->io.out_err != FICUS_ERR_OK) {
+        conn_close(c);
+        return true;
+    }
+    if (!c->io.end_sent || c->io.writing)
+        return false;
+    linger(c);
+    return true;
+}
+
+static bool step_linger(struct h1_server_conn *c)
+{
+    c->discarded_size += h1_io_in_size(&c->io);
+    h1_io_consume(&c->io, h1_io_in_size(&c->io));
+    if (!input_ended(&c->io) && c->discarded_size <= H1_DRAIN_SIZE_MAX)
+        return false;
+    conn_close(c);
+    return true;
+}
+
+static bool (*const steps[STATE_COUNT])(struct h1_server_conn *c) = {
+    [IDLE] = step_idle, [HEAD] = step_head, [EXCHANGE] = step_exchange, [DRAIN] = step_drain, [REFUSE] = step_refuse, [LINGER] = step_linger,
+};
+
+/* ---- waiting ---- */
+
+/* What the state is waiting for, if it waits for input. */
+static void read_more(struct h1_server_conn *c)
+{
+    struct h1_io *io = &c->io;
+    size_t size = h1_io_in_size(io);
+    switch (c->state) {
+    case HEAD:
+        h1_io_read(io, io->in != io->small || size >= io->small_size);
+        break;
+    case EXCHANGE: {
+        const struct h1_body *body = &c->stream->st.body;
+        bool counted = body->framing == H1_BODY_LENGTH;
+        if (body->done)
+            h1_io_read(io, false);      /* the next request, or the news that the client is gone */
+        else if (counted ? size < body->left : size == 0)
+            h1_io_read(io, !counted || body->left > H1_SMALL_SIZE);
+        break;
+    }
+    case REFUSE:
+        break;
+    default:
+        h1_io_read(io, false);
+    }
+}
+
+enum { NEVER = -1 };
+
+static int64_t deadline_ms(const struct h1_server_conn *c)
+{
+    const struct http_limits *l = &c->server->o.limits;
+    switch (c->state) {
+    case IDLE:
+        return c->since_ms + (c->server->draining ? H1_DRAIN_FIRST_MS : l->idle_timeout_ms);
+    case HEAD:
+        return c->since_ms + l->head_timeout_ms;
+    case EXCHANGE:
+        return l->body_timeout_ms > 0 && h1_stream_waits(&c->stream->st) ? c->io.moved_ms + l->body_timeout_ms : NEVER;
+    case LINGER:
+        return c->since_ms + H1_LINGER_MS;
+    case CLOSING:
+        return NEVER;
+    default:
+        return c->since_ms + (l->body_timeout_ms > 0 ? l->body_timeout_ms : 30 * 1000);
+    }
+}
+
+static void pump(void *arg)
+{
+    struct h1_server_conn *c = arg;
+    if (c->io.pumping || c->state == CLOSING)
+        return;
+    c->io.pumping = true;
+    do {
+        while (c->state != CLOSING && steps[c->state](c)) {
+        }
+        if (c->abort_wanted && c->state != CLOSING)     /* in a state without stream */
+            conn_close(c);
+    } while (c->state != CLOSING && h1_io_flush(&c->io));
+    c->io.pumping = false;
+    if (c->state == CLOSING)
+        return;
+    read_more(c);
+    int64_t due_ms = deadline_ms(c);
+    if (due_ms != NEVER)
+        h1_io_wake_at(&c->io, due_ms);
+}
+
+static void timer_fired(void *arg)
+{
+    struct h1_server_conn *c = arg;
+    if (c->state == CLOSING)
+        return;
+    int64_t due_ms = deadline_ms(c);
+    if (due_ms != NEVER && env_now_ms(c->io.env) >= due_ms) {
+        if (c->state == EXCHANGE)
+            h1_stream_fail(&c->stream->st, FICUS_ERR_TIMEOUT, c->io.writing ? "client does not read" : "request body stalled");
+        else if (c->state == HEAD)
+            refuse(c, 408, "request head came too slowly");
+        else
+            conn_close(c);
+    }
+    pump(c);
+}
+
+/* ---- begin ---- */
+
+void h1_server_conn_new(struct http_server *v, struct env_stream *stream)
+{
+    struct h1_server_conn *c = mem_zalloc(sizeof *c);
+    if (c == NULL) {
+        env_close(v->env, stream, NULL, NULL);
+        return;
+    }
+    c->server = v;
+    h1_io_init(&c->io, v->env, c->small, sizeof c->small);
+    c->io.stream = stream;
+    c->io.on_event = pump;
+    c->io.on_timer = timer_fired;
+    c->io.closed = conn_closed;
+    c->io.arg = c;
+    c->since_ms = env_now_ms(v->env);
+    env_stream_peer(v->env, stream, &c->peer);
+    list_add_tail(&v->conns, &c->link);
+    v->conn_count++;
+    pump(c);
+}
+
+void h1_server_conn_abort(struct h1_server_conn *c)
+{
+    if (c->state == CLOSING)
+        return;
+    c->abort_wanted = true;
+    h1_io_kick(&c->io);
+}
+
+void h1_server_conn_drain(struct h1_server_conn *c)
+{
+    if (c->state == CLOSING)
+        return;
+    if (c->state == IDLE)
+        c->since_ms = env_now_ms(c->io.env);    /* the shorter wait begins now */
+    h1_io_kick(&c->io);
+}
