@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Publishing, pulling, topics and dead letters. Rights come from the configuration: one publisher a topic, declared consumers; nothing of a batch is stored
+ * when one of its events may not be published.
+ */
+#include "hub_private.h"
+
+#include "assert.h"
+#include "mem.h"
+
+#include <stdio.h>
+
+/* A batch of the largest size can hold millions of small values; only one is parsed at a time, and its tree dies before the next. */
+enum { PARSE_VALUES_MAX = 2000000, PARSE_ARENA_MAX = 256 * 1024 * 1024 };
+
+static const struct hub_topic *find_topic(const struct hub_config *c, struct slice name)
+{
+    for (size_t i = 0; i < c->topic_count; i++)
+        if (slice_eq_str(name, c->topics[i].name))
+            return &c->topics[i];
+    return NULL;
+}
+
+static bool contains(const char *const *names, size_t count, struct slice name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (slice_eq_str(name, names[i]))
+            return true;
+    return false;
+}
+
+/* ---- publish ---- */
+
+static bool may_publish(const struct hub_config *c, struct slice who, struct slice topic)
+{
+    if (slice_eq_str(topic, HUB_TOPIC_DEAD))
+        return contains(c->services, c->service_count, who);
+    const struct hub_topic *t = find_topic(c, topic);
+    return t != NULL && slice_eq_str(who, t->publisher);
+}
+
+/* Events of the array into *ret_events; false: answered. Also the source must be the caller's own: the log drops repeated (source, id), so another's name could
+ * swallow that one's events. */
+static bool read_batch(struct hub_exchange *x, struct arena *a, struct slice body, struct event **ret_events, size_t *ret_count)
+{
+    const struct hub_config *c = x->hub->config;
+    struct slice who = x->claims.issuer;
+    struct json *root;
+    struct ficus_error error = {0};
+    const struct json_limits limits = {.size_max = EVENT_BATCH_SIZE_MAX, .values_max = PARSE_VALUES_MAX};
+    enum ficus_err err = json_parse(a, body, &limits, &root, &error);
+    if (err == FICUS_ERR_OK && root->type != JSON_ARRAY)
+        err = err_set(&error, FICUS_ERR_PARSE, "the body must be a JSON array of CloudEvents");
+    if (err == FICUS_ERR_OK && (root->count < 1 || root->count > EVENT_BATCH_COUNT_MAX))
+        err = err_set(&error, FICUS_ERR_INVALID, "a batch has 1 to %d events, this one has %u", EVENT_BATCH_COUNT_MAX, root->count);
+    struct event *events = err == FICUS_ERR_OK ? ARENA_ARRAY(a, struct event, root->count) : NULL;
+    if (err == FICUS_ERR_OK && events == NULL)
+        err = err_set(&error, FICUS_ERR_NOMEM, "out of memory");
+    size_t count = 0;
+    for (const struct json *v = err == FICUS_ERR_OK ? root->first : NULL; v != NULL && err == FICUS_ERR_OK; v = v->next) {
+        err = event_read(a, v, &events[count], &error);
+        if (err != FICUS_ERR_OK) {
+            err_wrap(&error, "event %zu", count);
+            break;
+        }
+        const struct event *ev = &events[count++];
+        if (!may_publish(c, who, ev->topic))
+            err = err_set(&error, FICUS_ERR_DENIED, SLICE_FMT " is not the declared publisher of topic " SLICE_FMT, SLICE_ARG(who), SLICE_ARG(ev->topic));
+        else if (ev->source.size != who.size + 1 || ev->source.p[0] != '/' || !slice_eq(slice_from(ev->source, 1), who))
+            err = err_set(&error, FICUS_ERR_DENIED, "source \"" SLICE_FMT "\" is not \"/" SLICE_FMT "\"", SLICE_ARG(ev->source), SLICE_ARG(who));
+    }
+    if (err != FICUS_ERR_OK) {
+        if (err == FICUS_ERR_DENIED)
+            hub_problem(x, 403, "publisher", error.text);
+        else
+            hub_problem_err(x, err, error.text);
+        return false;
+    }
+    *ret_events = events;
+    *ret_count = count;
+    return true;
+}
+
+static void on_appended(void *arg, enum ficus_err err, int64_t last_offset, const char *detail)
+{
+    struct hub_exchange *x = arg;
+    if (err != FICUS_ERR_OK)
+        LOG(&x->hub->process.log, LOG_ERROR, NULL, "events.append", "events could not be stored; their publisher tries again",
+            LOG_STR("error", detail != NULL ? detail : err_text(err)), LOG_SLICE("publisher", x->claims.issuer));
+    if (!hub_exchange_back(x))
+        return;
+    if (err != FICUS_ERR_OK) {
+        hub_problem_err(x, err, detail);
+        return;
+    }
+    buf_printf(&x->out, "{\"last\":%lld}\n", (long long)last_offset);
+    hub_answer(x, 200, "application/json");
+}
+
+void hub_events_publish(struct hub_exchange *x, struct slice body)
+{
+    struct hub *h = x->hub;
+    struct arena a;
+    struct event *events;
+    size_t count;
+    arena_init(&a, PARSE_ARENA_MAX);
+    if (!read_batch(x, &a, body, &events, &count)) {
+        arena_done(&a);
+        return;
+    }
+    x->busy = true;
+    enum ficus_err err = elog_append(h->log, events, count, on_appended, x);
+    for (size_t i = 0; i < count && err == FICUS_ERR_OK; i++)
+        metric_inc(METRIC(h->published, events[i].topic));
+    arena_done(&a);
+    if (err != FICUS_ERR_OK) {
+        x->busy = false;
+        hub_problem_err(x, err, NULL);
+    }
+}
+
+/* ---- pull ---- */
+
+void hub_events_end(struct hub_exchange *x)
+{
+    if (x->reader == NULL)
+        return;
+    elog_reader_free(x->reader);
+    x->reader = NULL;
+    FICUS_ASSERT(x->hub->pulling > 0);
+    x->hub->pulling--;
+    metric_set(x->hub->waiting, (int64_t)x->hub->pulling);
+}
+
+static void write_events(struct hub_exchange *x, const struct event *events, size_t count, int64_t next)
+{
+    struct json_writer w;
+    json_write_init(&w, &x->out);
+    json_write_object(&w);
+    json_write_key(&w, "events");
+    json_write_array(&w);
+    for (size_t i = 0; i < count; i++) {
+        event_write(&w, &events[i]);
+        if (i + 1 < count && buf_slice(&x->out).size > EVENT_BATCH_SIZE_MAX) {
+            next = events[i].offset;
+            break;
+        }
+    }
+    json_write_end(&w);
+    json_write_kv_i64(&w, "next", next);
+    json_write_end(&w);
+}
+
+static void on_read(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next)
+{
+    struct hub_exchange *x = arg;
+    if (err == FICUS_ERR_OK)
+        write_events(x, events, count, next);
+    hub_events_end(x);
+    if (err == FICUS_ERR_OK && buf_failed(&x->out))
+        err = FICUS_ERR_NOMEM;
+    if (err != FICUS_ERR_OK)
+        hub_problem_err(x, err, NULL);
+    else
+        hub_answer(x, 200, "application/json");
+}
+
+void hub_events_wake(struct hub_exchange *x)
+{
+    if (x->reader != NULL && !x->answered) {
+        hub_events_end(x);
+        hub_problem(x, 503, "stopping", "the hub is stopping");
+    }
+}
+
+/* x->topics is set. */
+static void begin_pull(struct hub_exchange *x, int64_t wait_ms_max)
+{
+    struct hub *h = x->hub;
+    int64_t after, limit, wait_ms = 0;
+    if (!hub_query_i64(x, "after", 0, INT64_MAX, 0, &after) || !hub_query_i64(x, "limit", 1, HUB_LIST_MAX, HUB_LIST_DEFAULT, &limit))
+        return;
+    if (wait_ms_max > 0 && !hub_query_i64(x, "wait", 0, wait_ms_max, 0, &wait_ms))
+        return;
+    if (h->pulling >= HUB_WAITING_MAX || h->stopping) {
+        hub_problem(x, 503, "busy", "too many pulls are waiting");
+        return;
+    }
+    enum ficus_err err = elog_reader_new(h->log, &x->reader);
+    if (err != FICUS_ERR_OK) {
+        hub_problem_err(x, err, NULL);
+        return;
+    }
+    h->pulling++;
+    metric_set(h->waiting, (int64_t)h->pulling);
+    err = elog_read(x->reader, x->topics, after, (size_t)limit, wait_ms, on_read, x);
+    if (err != FICUS_ERR_OK) {
+        hub_events_end(x);
+        hub_problem_err(x, err, NULL);
+    }
+}
+
+static bool may_consume(struct hub_exchange *x, struct slice topics)
+{
+    char detail[256];
+    do {
+        struct slice name = slice_cut(&topics, ',');
+        const struct hub_topic *t = find_topic(x->hub->config, name);
+        if (t == NULL || !contains(t->consumers, t->consumer_count, x->claims.issuer)) {
+            snprintf(detail, sizeof detail, SLICE_FMT " is not a declared consumer of topic \"" SLICE_FMT "\"", SLICE_ARG(x->claims.issuer),
+                     (int)(name.size < 128 ? name.size : 128), name.size > 0 ? name.p : "");
+            hub_problem(x, 403, "consumer", detail);
+            return false;
+        }
+    } while (topics.p != NULL);
+    return true;
+}
+
+void hub_events_pull(struct hub_exchange *x, struct slice body)
+{
+    (void)body;
+    struct slice topics;
+    if (!hub_query_text(x, "topics", &topics))
+        return;
+    if (topics.size == 0) {
+        hub_problem(x, 400, "query", "topics is missing: names with commas between them");
+        return;
+    }
+    if (!may_consume(x, topics))
+        return;
+    x->topics = mem_strndup(topics.p, topics.size);
+    if (x->topics == NULL)
+        hub_problem_err(x, FICUS_ERR_NOMEM, NULL);
+    else
+        begin_pull(x, HUB_WAIT_MS_MAX);
+}
+
+void hub_events_dead(struct hub_exchange *x, struct slice body)
+{
+    (void)body;
+    x->topics = mem_strdup(HUB_TOPIC_DEAD);
+    if (x->topics == NULL)
+        hub_problem_err(x, FICUS_ERR_NOMEM, NULL);
+    else
+        begin_pull(x, 0);
+}
+
+/* ---- topics ---- */
+
+static void write_topic(struct json_writer *w, struct slice name, const struct hub_topic *declared, const struct elog_topic *stored)
+{
+    json_write_object(w);
+    json_write_kv_slice(w, "topic", name);
+    if (declared != NULL)
+        json_write_kv_str(w, "publisher", declared->publisher);
+    json_write_key(w, "consumers");
+    json_write_array(w);
+    for (size_t i = 0; declared != NULL && i < declared->consumer_count; i++)
+        json_write_str(w, declared->consumers[i]);
+    json_write_end(w);
+    json_write_kv_i64(w, "count", stored != NULL ? stored->count : 0);
+    if (stored != NULL && stored->count > 0) {
+        json_write_kv_i64(w, "first", stored->offset_first);
+        json_write_kv_i64(w, "last", stored->offset_last);
+        json_write_kv_slice(w, "time", stored->time_last);
+    }
+    json_write_end(w);
+}
+
+static void on_topics(void *arg, enum ficus_err err, const struct elog_topic *topics, size_t count)
+{
+    struct hub_exchange *x = arg;
+    if (!hub_exchange_back(x))
+        return;
+    if (err != FICUS_ERR_OK) {
+        hub_problem_err(x, err, NULL);
+        return;
+    }
+    const struct hub_config *c = x->hub->config;
+    struct json_writer w;
+    json_write_init(&w, &x->out);
+    json_write_object(&w);
+    json_write_key(&w, "topics");
+    json_write_array(&w);
+    for (size_t i = 0; i < c->topic_count; i++) {
+        const struct elog_topic *stored = NULL;
+        for (size_t k = 0; k < count; k++)
+            if (slice_eq_str(topics[k].topic, c->topics[i].name))
+                stored = &topics[k];
+        write_topic(&w, slice_str(c->topics[i].name), &c->topics[i], stored);
+    }
+    for (size_t k = 0; k < count; k++)
+        if (find_topic(c, topics[k].topic) == NULL)
+            write_topic(&w, topics[k].topic, NULL, &topics[k]);
+    json_write_end(&w);
+    json_write_end(&w);
+    hub_answer(x, 200, "application/json");
+}
+
+void hub_events_topics(struct hub_exchange *x, struct slice body)
+{
+    (void)body;
+    x->busy = true;
+    enum ficus_err err = elog_topics(x->hub->log, on_topics, x);
+    if (err != FICUS_ERR_OK) {
+        x->busy = false;
+        hub_problem_err(x, err, NULL);
+    }
+}
