@@ -2,11 +2,15 @@
  *
  * One client connection of HTTP/1.1 (RFC 9112).
  *
- *     CONNECTING --> IDLE <--> EXCHANGE
- *          `----------'----------'----> CLOSING --> on_closed, freed
+ *     CONNECTING --> IDLE ---> EXCHANGE ---> SETTLE
+ *          |          |^         ||            ||
+ *          |          |`---------'+------------'|
+ *          `----------'-----------'-------------'----> CLOSING --> on_closed, freed
  *
  * IDLE      connected, no exchange; a byte or an end from the server closes it (a server may close at any time, RFC 9112 9.5)
  * EXCHANGE  c->stream exists; back to IDLE only when both messages are complete and both sides want to go on
+ * SETTLE    the answer is complete and the user gone, but the kernel has not confirmed the last bytes of the request: mostly it has them and
+ *           only the confirmation is behind the answer
  *
  * Failure modes: when writing the request fails, an answer may already be waiting (413 and close, say), so reading goes on for
  * H1_LAST_WORD_MS before the exchange is called broken. All callbacks come from pump(), which is never re-entered.
@@ -22,9 +26,10 @@ enum {
     H1_CLIENT_SMALL_SIZE = 4096,
     H1_INTERIM_COUNT_MAX = 16,
     H1_LAST_WORD_MS = 1000,
+    H1_SETTLE_MS = 1000,
 };
 
-enum state { CONNECTING, IDLE, EXCHANGE, CLOSING, STATE_COUNT };
+enum state { CONNECTING, IDLE, EXCHANGE, SETTLE, CLOSING, STATE_COUNT };
 
 struct client_stream {
     struct h1_stream st;        /* first */
@@ -46,6 +51,7 @@ struct http_client_conn {
     bool close_wanted;
     bool reuse;                     /* of the present exchange: the server wants to go on */
     uint64_t exchange_count;
+    int64_t settle_ms;              /* entry into SETTLE */
     struct client_stream *stream;   /* in arena; not NULL exactly in EXCHANGE */
     struct arena arena;
     struct h1_io io;
@@ -58,7 +64,8 @@ static const struct {
 } states[STATE_COUNT] = {
     [CONNECTING] = {"connecting", 1u << IDLE | 1u << CLOSING},
     [IDLE] = {"idle", 1u << EXCHANGE | 1u << CLOSING},
-    [EXCHANGE] = {"exchange", 1u << IDLE | 1u << CLOSING},
+    [EXCHANGE] = {"exchange", 1u << IDLE | 1u << SETTLE | 1u << CLOSING},
+    [SETTLE] = {"settle", 1u << IDLE | 1u << CLOSING},
     [CLOSING] = {"closing", 0},
 };
 
@@ -96,11 +103,18 @@ static void exchange_break(struct http_client_conn *c)
     conn_close(c);
 }
 
+/* Nothing came that nobody asked for, and the server has not hung up. */
+static bool idle_quiet(const struct http_client_conn *c)
+{
+    return h1_io_in_size(&c->io) == 0 && !c->io.in_eof && c->io.in_err == FICUS_ERR_OK;
+}
+
 /* The answer is complete. What is left of the request nobody wants (RFC 9112 9.3): then the connection ends too. */
 static void exchange_finish(struct http_client_conn *c)
 {
     struct h1_stream *st = &c->stream->st;
-    bool reuse = c->reuse && h1_stream_out_done(st) && h1_io_in_size(&c->io) == 0 && !c->io.in_eof && c->io.in_err == FICUS_ERR_OK;
+    bool reuse = c->reuse && st->out == H1_OUT_ENDED && !st->out_discard && idle_quiet(c);
+    bool settled = h1_stream_out_done(st);
     st->out_discard = true;
     if (!st->abandoned)
         st->s.handler->on_done(st->s.arg, &st->s);
@@ -108,6 +122,11 @@ static void exchange_finish(struct http_client_conn *c)
     arena_done(&c->arena);
     if (!reuse || c->close_wanted) {
         conn_close(c);
+        return;
+    }
+    if (!settled) {
+        c->settle_ms = env_now_ms(c->io.env);
+        move(c, SETTLE);
         return;
     }
     move(c, IDLE);
@@ -169,9 +188,9 @@ static const struct http_stream_ops stream_ops = {stream_send_head, h1_stream_se
 
 enum ficus_err http_client_open(struct http_client_conn *c, const struct http_handler *h, void *arg, struct http_stream **ret_stream)
 {
-    if (c->state == CONNECTING || c->state == EXCHANGE)
+    if (c->state == CONNECTING || c->state == EXCHANGE || c->state == SETTLE)
         return FICUS_ERR_BUSY;
-    if (c->state != IDLE || c->close_wanted || c->io.in_eof || c->io.in_err != FICUS_ERR_OK || h1_io_in_size(&c->io) > 0)
+    if (c->state != IDLE || c->close_wanted || !idle_quiet(c))
         return FICUS_ERR_RESET;
     arena_init(&c->arena, c->limits.arena_size_max);
     struct client_stream *cs = ARENA_NEW(&c->arena, struct client_stream);
@@ -203,9 +222,22 @@ static bool step_connecting(struct http_client_conn *c)
 
 static bool step_idle(struct http_client_conn *c)
 {
-    if (!c->close_wanted && h1_io_in_size(&c->io) == 0 && !c->io.in_eof && c->io.in_err == FICUS_ERR_OK)
+    if (!c->close_wanted && idle_quiet(c))
         return false;
     conn_close(c);
+    return true;
+}
+
+static bool step_settle(struct http_client_conn *c)
+{
+    if (c->close_wanted || !idle_quiet(c) || c->io.out_err != FICUS_ERR_OK) {
+        conn_close(c);
+        return true;
+    }
+    if (c->io.writing || !c->io.end_sent)
+        return false;
+    move(c, IDLE);
+    c->handler->on_idle(c->arg, c);
     return true;
 }
 
@@ -311,7 +343,7 @@ static bool step_exchange(struct http_client_conn *c)
 }
 
 static bool (*const steps[STATE_COUNT])(struct http_client_conn *c) = {
-    [CONNECTING] = step_connecting, [IDLE] = step_idle, [EXCHANGE] = step_exchange,
+    [CONNECTING] = step_connecting, [IDLE] = step_idle, [EXCHANGE] = step_exchange, [SETTLE] = step_settle,
 };
 
 /* ---- waiting ---- */
@@ -322,7 +354,7 @@ static void read_more(struct http_client_conn *c)
     size_t size = h1_io_in_size(io);
     if (c->state == CONNECTING)
         return;
-    if (c->state == IDLE) {
+    if (c->state == IDLE || c->state == SETTLE) {
         h1_io_read(io, false);
         return;
     }
@@ -338,6 +370,8 @@ enum { NEVER = -1 };
 
 static int64_t deadline_ms(const struct http_client_conn *c)
 {
+    if (c->state == SETTLE)
+        return c->settle_ms + H1_SETTLE_MS;
     if (c->state != EXCHANGE)
         return NEVER;
     const struct client_stream *cs = c->stream;
@@ -373,7 +407,9 @@ static void timer_fired(void *arg)
         return;
     int64_t due_ms = deadline_ms(c);
     if (due_ms != NEVER && env_now_ms(c->io.env) >= due_ms) {
-        if (c->stream->write_lost)
+        if (c->state == SETTLE)
+            conn_close(c);
+        else if (c->stream->write_lost)
             h1_stream_fail(&c->stream->st, FICUS_ERR_RESET, "connection ended while the request was sent");
         else
             h1_stream_fail(&c->stream->st, FICUS_ERR_TIMEOUT, c->io.writing ? "server does not read" : "response body stalled");

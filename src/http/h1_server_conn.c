@@ -204,14 +204,15 @@ static enum ficus_err interim_send(struct server_stream *ss, const struct http_m
 }
 
 /* May the connection go on after this response? Asked once, when its head is written. */
-static bool reuse_decide(const struct server_stream *ss, enum h1_framing framing)
+static bool reuse_decide(const struct server_stream *ss, enum h1_framing framing, int status)
 {
     const struct h1_body *body = &ss->st.body;
     if (!ss->keep_alive || ss->c->server->draining || ss->c->server->closing || framing == H1_BODY_UNTIL_CLOSE)
         return false;
     if (ss->expects && !body->done)     /* RFC 9110 10.1.1: nobody can know whether the body will come */
         return false;
-    return body->done || ss->st.recv_wanted || body->framing != H1_BODY_LENGTH || body->left <= H1_DRAIN_SIZE_MAX;
+    /* A refusal that has not asked for the body will hardly want it: say at once that the connection ends. */
+    return status < 300 || body->done || ss->st.recv_wanted || body->framing != H1_BODY_LENGTH || body->left <= H1_DRAIN_SIZE_MAX;
 }
 
 static enum ficus_err stream_send_head(struct http_stream *s, const struct http_msg *m, bool end)
@@ -236,7 +237,7 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
         return FICUS_ERR_INVALID;
     if (!no_body && w.content_length != 0)
         w.framing = w.content_length > 0 ? H1_BODY_LENGTH : ss->minor == 1 ? H1_BODY_CHUNKED : H1_BODY_UNTIL_CLOSE;
-    ss->c->reuse = reuse_decide(ss, w.framing);
+    ss->c->reuse = reuse_decide(ss, w.framing, m->status);
     w.close = !ss->c->reuse;
 
     size_t size = h1_response_size(&w);
