@@ -23,13 +23,20 @@ struct process {
     struct metrics *metrics;
     struct call_engine *calls;
     struct resolve_hub *resolver;           /* NULL in the hub itself */
+    /* private below */
+    char instance[24];
+    void (*closed)(void *arg);
+    void *closed_arg;
 };
 
-/* Load the key (blocks), make logger, metrics, engine and edges, begin to resolve. Before the loop runs or on it. */
+/* Load the key (blocks), make logger, metrics, engine and edges, begin to resolve. Before the loop runs or on it. p must stay where it is. On failure everything is
+ * released again; what the engine still has to do for that happens on the loop, so p stays in memory until the loop has turned. */
 enum ficus_err process_init(struct process *p, struct env *e, const struct process_config *config, struct ficus_error *reterr);
+/* closed (may be NULL) fires when all is gone: on the loop, or before the call returns when there was nothing to wait for. */
 void process_close(struct process *p, void (*closed)(void *arg), void *arg);
 
-/* Answer GET /alive, /health, /metrics (and HEAD); false when the path is another. ready: what /health says (200 or 503). */
+/* Answer GET /alive, /health, /metrics (and HEAD); false when the path is another. ready: what /health says (200 or 503). The stream has its
+ * handler already, and that one's on_done or on_reset is called as ever. */
 bool process_answer(struct process *p, struct http_stream *s, bool ready);
 
 /* Check Ficus-Identity of a request: *ret_claims in the stream's arena. On failure the 401 problem is sent already and false comes back. */
