@@ -1,0 +1,708 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The saga engine in virtual time: journal on a disk that can crash, start events from a bus in memory, participants that answer as told.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "crash_env.h"
+#include "mem.h"
+#include "saga_engine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { EVENTS_MAX = 1200, CALLS_MAX = 8192 };
+
+static const char checkout_text[] =
+    "{\"name\":\"checkout\",\"owner\":\"orders\",\"start\":\"order.placed\",\"steps\":["
+    "{\"placed\":{\"undo\":\"POST orders:/v1/orders/{id}/reject\"}},"
+    "{\"reserve\":{\"call\":\"PUT inventory:/v1/reservations/{id}\",\"body\":{\"items\":\"{input.items}\"},"
+    "\"undo\":\"DELETE inventory:/v1/reservations/{id}\"}},"
+    "{\"charge\":{\"call\":\"PUT payments:/v1/charges/{id}\",\"body\":{\"amount\":\"{input.total}\"},\"undo\":\"DELETE payments:/v1/charges/{id}\","
+    "\"timeout\":\"8s\",\"give_up\":\"10m\",\"code\":\"payment_unavailable\"}},"
+    "{\"confirm\":{\"call\":\"POST orders:/v1/orders/{id}/confirm\",\"pivot\":true}},"
+    "{\"take\":{\"call\":\"POST inventory:/v1/reservations/{id}/take\",\"retry\":\"forever\"}}]}";
+
+/* The same with one step more: what a later version of the manifest says. */
+static const char checkout2_text[] =
+    "{\"name\":\"checkout\",\"owner\":\"orders\",\"start\":\"order.placed\",\"steps\":["
+    "{\"reserve\":{\"call\":\"PUT inventory:/v2/reservations/{id}\",\"undo\":\"DELETE inventory:/v2/reservations/{id}\"}},"
+    "{\"weigh\":{\"call\":\"PUT inventory:/v2/weights/{id}\",\"undo\":\"DELETE inventory:/v2/weights/{id}\"}},"
+    "{\"confirm\":{\"call\":\"POST orders:/v2/orders/{id}/confirm\",\"pivot\":true}}]}";
+
+struct plan {
+    enum ficus_err err;
+    int status;
+    const char *code;
+};
+
+struct call_fetch {         /* the engine's handle of a call: this test's own kind */
+    struct world *w;
+    struct env_timer timer;
+    void (*done)(void *arg, const struct call_result *result);
+    void *done_arg;
+    struct plan plan;
+    struct call_fetch *next;
+};
+
+struct world {
+    struct sim_disk *disk;
+    struct crash_env *ce;
+    struct env *env;
+    struct saga_engine *g;
+    struct arena arena;
+    struct saga_def defs[1];
+    uint64_t seed;
+    /* bus */
+    struct bus bus;
+    struct event events[EVENTS_MAX];
+    size_t event_count;
+    struct env_timer bus_timer;
+    void (*pulled)(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next);
+    void *pulled_arg;
+    int64_t pull_offset, pull_max;
+    /* participants */
+    struct saga_caller caller;
+    struct plan (*answer)(struct world *w, const char *key);
+    void (*on_call)(struct world *w, const struct call_request *r, const char *key);
+    struct call_fetch *fetches;
+    char *keys[CALLS_MAX];
+    char last_body[512], last_path[256];
+    size_t call_count, calling, calling_max;
+    bool closed;
+    int step;               /* for the test's own use */
+};
+
+/* ---- bus ---- */
+
+static void bus_deliver(void *arg)
+{
+    struct world *w = arg;
+    if (w->pulled == NULL || w->pull_offset >= (int64_t)w->event_count)
+        return;
+    size_t first = (size_t)w->pull_offset, count = w->event_count - first;
+    if (count > (size_t)w->pull_max)
+        count = (size_t)w->pull_max;
+    void (*pulled)(void *, enum ficus_err, const struct event *, size_t, int64_t) = w->pulled;
+    w->pulled = NULL;
+    pulled(w->pulled_arg, FICUS_ERR_OK, w->events + first, count, w->events[first + count - 1].offset);
+}
+
+static enum ficus_err bus_pull(struct bus *b, const char *topics, int64_t offset, size_t count_max, int64_t wait_ms,
+                               void (*done)(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next), void *arg)
+{
+    (void)wait_ms;
+    struct world *w = CONTAINER_OF(b, struct world, bus);
+    assert_string_equal(topics, "order.placed");
+    assert_null(w->pulled);
+    w->pulled = done;
+    w->pulled_arg = arg;
+    w->pull_offset = offset;
+    w->pull_max = (int64_t)count_max;
+    env_timer_start(w->env, &w->bus_timer, 0);
+    return FICUS_ERR_OK;
+}
+
+static void bus_cancel(struct bus *b)
+{
+    CONTAINER_OF(b, struct world, bus)->pulled = NULL;
+}
+
+static const struct bus_ops bus_ops = {NULL, bus_pull, bus_cancel};
+
+static void place(struct world *w, const char *id)
+{
+    assert_true(w->event_count < EVENTS_MAX);
+    struct event *ev = &w->events[w->event_count++];
+    *ev = (struct event){
+        .id = slice_str(arena_printf(&w->arena, "e%zu", w->event_count)),
+        .source = SLICE("/orders"),
+        .topic = SLICE("order.placed"),
+        .subject = slice_str(arena_printf(&w->arena, "%s", id)),
+        .data = SLICE("{\"items\":[{\"sku\":\"85123A\",\"quantity\":6}],\"total\":1530}"),
+        .traceparent = SLICE("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        .correlation = SLICE("corr-1"),
+        .offset = (int64_t)w->event_count,
+    };
+    if (w->pulled != NULL)
+        env_timer_start(w->env, &w->bus_timer, 0);
+}
+
+/* ---- participants ---- */
+
+static void fetch_end(struct call_fetch *f)
+{
+    struct call_fetch **at = &f->w->fetches;
+    while (*at != f)
+        at = &(*at)->next;
+    *at = f->next;
+    f->w->calling--;
+    env_timer_stop(f->w->env, &f->timer);
+    free(f);
+}
+
+static void fetch_done(void *arg)
+{
+    struct call_fetch *f = arg;
+    char body[128] = "";
+    if (f->plan.code != NULL)
+        snprintf(body, sizeof body, "{\"title\":\"no\",\"code\":\"%s\"}", f->plan.code);
+    struct call_result r = {.err = f->plan.err, .status = f->plan.err == FICUS_ERR_OK ? f->plan.status : 0, .body = slice_str(body)};
+    void (*done)(void *, const struct call_result *) = f->done;
+    void *done_arg = f->done_arg;
+    fetch_end(f);
+    done(done_arg, &r);
+}
+
+static enum ficus_err caller_start(void *arg, const struct call_request *r, size_t body_size_max,
+                                   void (*done)(void *arg, const struct call_result *result), void *done_arg, struct call_fetch **ret_fetch)
+{
+    struct world *w = arg;
+    (void)body_size_max;
+    assert_true(r->keyed && r->timeout_ms > 0);
+    assert_true(slice_eq_str(r->fields[0].name, "Idempotency-Key"));
+    assert_true(w->call_count < CALLS_MAX);
+    char *key = strndup(r->fields[0].value.p, r->fields[0].value.size);
+    w->keys[w->call_count++] = key;
+    snprintf(w->last_body, sizeof w->last_body, "%.*s", (int)r->body.size, r->body.p != NULL ? r->body.p : "");
+    snprintf(w->last_path, sizeof w->last_path, "%.*s %s:%.*s", (int)r->method.size, r->method.p, r->callee, (int)r->path.size, r->path.p);
+    if (w->on_call != NULL)
+        w->on_call(w, r, key);
+    struct call_fetch *f = calloc(1, sizeof *f);
+    *f = (struct call_fetch){.w = w, .done = done, .done_arg = done_arg, .next = w->fetches};
+    f->plan = w->answer != NULL ? w->answer(w, key) : (struct plan){.status = 200};
+    f->timer = (struct env_timer){.fn = fetch_done, .arg = f};
+    w->fetches = f;
+    if (++w->calling > w->calling_max)
+        w->calling_max = w->calling;
+    env_timer_start(w->env, &f->timer, 1);
+    *ret_fetch = f;
+    return FICUS_ERR_OK;
+}
+
+static void caller_cancel(void *arg, struct call_fetch *f)
+{
+    (void)arg;
+    fetch_end(f);
+}
+
+/* ---- life ---- */
+
+static void open_engine(struct world *w, const char *def_text)
+{
+    struct ficus_error error = {0};
+    struct saga_def *def;
+    if (saga_def_read(&w->arena, slice_str(def_text), &def, &error) != FICUS_ERR_OK)
+        fail_msg("%s", error.text);
+    w->defs[0] = *def;
+    w->ce = crash_env_new(w->disk, ++w->seed);
+    w->env = crash_env(w->ce);
+    w->bus_timer = (struct env_timer){.fn = bus_deliver, .arg = w};
+    w->bus.ops = &bus_ops;
+    w->caller = (struct saga_caller){caller_start, caller_cancel, w};
+    const struct saga_engine_options o = {
+        .journal_file = "/sagas.db", .defs = w->defs, .def_count = 1, .bus = &w->bus, .caller = &w->caller, .retention_ms = 3600 * 1000};
+    if (saga_engine_new(w->env, &o, &w->g, &error) != FICUS_ERR_OK)
+        fail_msg("%s", error.text);
+}
+
+static void on_closed(void *arg)
+{
+    ((struct world *)arg)->closed = true;
+}
+
+static void close_engine(struct world *w)
+{
+    w->closed = false;
+    saga_engine_close(w->g, on_closed, w);
+    crash_env_run_ms(w->ce, 100);
+    assert_true(w->closed);
+    env_timer_stop(w->env, &w->bus_timer);
+    crash_env_free(w->ce);
+    w->ce = NULL;
+}
+
+/* Power is lost now; the next engine finds what was synced. */
+static void crash(struct world *w, enum sim_crash mode)
+{
+    sim_disk_die_after(w->disk, 0);
+    close_engine(w);
+    sim_disk_crash(w->disk, mode, 7);
+}
+
+static struct world *world_new(void)
+{
+    struct world *w = calloc(1, sizeof *w);
+    w->disk = sim_disk_new();
+    arena_init(&w->arena, 16 * 1024 * 1024);
+    return w;
+}
+
+static void world_free(struct world *w)
+{
+    close_engine(w);
+    for (size_t i = 0; i < w->call_count; i++)
+        free(w->keys[i]);
+    arena_done(&w->arena);
+    sim_disk_free(w->disk);
+    free(w);
+}
+
+/* ---- what operators see, waited for ---- */
+
+struct seen {
+    bool done;
+    enum ficus_err err;
+    char json[16384];
+};
+
+static void on_view(void *arg, enum ficus_err err, struct slice json, const char *detail)
+{
+    struct seen *s = arg;
+    assert_false(s->done);
+    s->done = true;
+    s->err = err;
+    assert_true(err == FICUS_ERR_OK || detail != NULL);
+    snprintf(s->json, sizeof s->json, "%.*s", (int)json.size, json.p != NULL ? json.p : "");
+}
+
+static struct seen show(struct world *w, const char *id)
+{
+    struct seen s = {0};
+    assert_int_equal(saga_engine_show(w->g, SLICE("checkout"), slice_str(id), on_view, &s), FICUS_ERR_OK);
+    crash_env_run(w->ce);
+    assert_true(s.done);
+    return s;
+}
+
+static struct seen retry(struct world *w, const char *id)
+{
+    struct seen s = {0};
+    assert_int_equal(saga_engine_retry(w->g, SLICE("checkout"), slice_str(id), on_view, &s), FICUS_ERR_OK);
+    crash_env_run_ms(w->ce, 50);
+    assert_true(s.done);
+    return s;
+}
+
+static void assert_state(struct world *w, const char *id, const char *state)
+{
+    char member[64];
+    struct seen s = show(w, id);
+    assert_int_equal(s.err, FICUS_ERR_OK);
+    snprintf(member, sizeof member, "\"state\":\"%s\"", state);
+    if (strstr(s.json, member) == NULL)
+        fail_msg("%s is not %s: %s", id, state, s.json);
+}
+
+static void assert_calls(const struct world *w, const char *expected)
+{
+    char all[4096] = "";
+    for (size_t i = 0; i < w->call_count; i++) {
+        strncat(all, i > 0 ? " " : "", sizeof all - strlen(all) - 1);
+        strncat(all, w->keys[i], sizeof all - strlen(all) - 1);
+    }
+    assert_string_equal(all, expected);
+}
+
+/* ---- tests ---- */
+
+/* A start event runs all steps in order, each with its own key, and leaves a completed instance with its history. */
+static void test_happy(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    open_engine(w, checkout_text);
+    place(w, "o1");
+    crash_env_run_ms(w->ce, 1000);
+    assert_calls(w, "checkout/o1/reserve/do checkout/o1/charge/do checkout/o1/confirm/do checkout/o1/take/do");
+    assert_string_equal(w->last_path, "POST inventory:/v1/reservations/o1/take");
+    assert_state(w, "o1", "completed");
+    assert_int_equal(saga_engine_live(w->g), 0);
+    struct seen s = show(w, "o1");
+    assert_non_null(strstr(s.json, "\"kind\":\"do_done\",\"step\":\"charge\",\"status\":200,\"attempts\":1"));
+    world_free(w);
+}
+
+/* However often the start event of one subject comes, while the instance runs, later, or after a restart, there is one instance. */
+static void test_started_once(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    open_engine(w, checkout_text);
+    place(w, "o1");
+    place(w, "o1");
+    crash_env_run_ms(w->ce, 1000);
+    place(w, "o1");
+    crash_env_run_ms(w->ce, 1000);
+    close_engine(w);
+    open_engine(w, checkout_text);
+    place(w, "o1");
+    crash_env_run_ms(w->ce, 1000);
+    assert_int_equal(w->call_count, 4);
+    world_free(w);
+}
+
+static void see_bodies(struct world *w, const struct call_request *r, const char *key)
+{
+    (void)r;
+    if (strstr(key, "/reserve/do") != NULL)
+        assert_string_equal(w->last_body, "{\"items\":[{\"sku\":\"85123A\",\"quantity\":6}]}");
+    if (strstr(key, "/charge/do") != NULL)
+        assert_string_equal(w->last_body, "{\"amount\":1530}");
+    if (strstr(key, "/undo") != NULL)
+        assert_string_equal(w->last_body, "{\"reason\":\"declined\"}");
+}
+
+static struct plan decline(struct world *w, const char *key)
+{
+    (void)w;
+    return strstr(key, "/charge/do") != NULL ? (struct plan){.status = 402, .code = "declined"} : (struct plan){.status = 204};
+}
+
+/* A refusal is undone in reverse, down to what was done before the saga; the undos carry the problem's code as reason, the calls what the
+ * templates say. */
+static void test_refused(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    w->answer = decline;
+    w->on_call = see_bodies;
+    open_engine(w, checkout_text);
+    place(w, "o1");
+    crash_env_run_ms(w->ce, 1000);
+    assert_calls(w, "checkout/o1/reserve/do checkout/o1/charge/do checkout/o1/reserve/undo checkout/o1/placed/undo");
+    assert_state(w, "o1", "compensated");
+    assert_non_null(strstr(show(w, "o1").json, "\"failure\":\"declined\""));
+    world_free(w);
+}
+
+/* ---- journal before effect ---- */
+
+struct look {
+    struct crash_env *ce;
+    char key[128];
+    bool found;
+};
+
+static void look_into(void *arg)
+{
+    struct look *l = arg;
+    struct saga_journal *j;
+    struct ficus_error error = {0};
+    struct arena a;
+    struct saga_stored *stored;
+    if (saga_journal_open(crash_env(l->ce), "/sagas.db", &j, &error) != FICUS_ERR_OK)
+        return;
+    arena_init(&a, 1024 * 1024);
+    char *id = strchr(l->key, '/') + 1, *step = strchr(id, '/') + 1, *kind = strchr(step, '/') + 1;
+    if (saga_journal_load(j, &a, SLICE("checkout"), slice_make(id, (size_t)(step - id) - 1), &stored, &error) == FICUS_ERR_OK &&
+        stored->record_count > 0) {
+        const struct saga_stored_record *r = &stored->records[stored->record_count - 1];
+        enum saga_record_kind want = strcmp(kind, "undo") == 0 ? SAGA_RECORD_UNDO_BEGUN : SAGA_RECORD_DO_BEGUN;
+        l->found = r->kind == want && slice_eq_str(slice_make(step, (size_t)(kind - step) - 1), r->step);
+    }
+    arena_done(&a);
+    saga_journal_close(j);
+}
+
+static void power_off_and_look(struct world *w, const struct call_request *r, const char *key)
+{
+    (void)r;
+    struct look l = {0};
+    struct sim_disk *copy = sim_disk_clone(w->disk);
+    snprintf(l.key, sizeof l.key, "%s", key);
+    sim_disk_crash(copy, SIM_CRASH_FORGET, 1);
+    l.ce = crash_env_new(copy, 1);
+    crash_env_call(l.ce, look_into, &l);
+    crash_env_free(l.ce);
+    sim_disk_free(copy);
+    if (!l.found)
+        fail_msg("%s was called before its begin was durable", key);
+    w->step++;
+}
+
+/* Teeth "journal after the effect": at the moment a participant is called, a disk that loses power has the record that this very step began. */
+static void test_journal_before_effect(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    w->on_call = power_off_and_look;
+    open_engine(w, checkout_text);
+    place(w, "o1");
+    crash_env_run_ms(w->ce, 1000);
+    w->answer = decline;
+    place(w, "o2");
+    crash_env_run_ms(w->ce, 1000);
+    assert_state(w, "o1", "completed");
+    assert_state(w, "o2", "compensated");
+    assert_int_equal(w->step, 8);
+    world_free(w);
+}
+
+/* ---- crashes ---- */
+
+static void count_and_stop(struct world *w, const struct call_request *r, const char *key)
+{
+    (void)r;
+    (void)key;
+    if (w->step > 0 && --w->step == 0)
+        sim_disk_die_after(w->disk, 0);
+}
+
+/* A crash at any call, with any loss of unsynced bytes, changes nothing: the next engine repeats that request under the same key and ends the same. */
+static void test_crash_at_each_call(void **state)
+{
+    (void)state;
+    for (int mode = SIM_CRASH_KEEP; mode <= SIM_CRASH_TEAR; mode++) {
+        for (int at = 1; at <= 4; at++) {
+            for (int declined = 0; declined < 2; declined++) {
+                struct world *w = world_new();
+                w->answer = declined ? decline : NULL;
+                w->on_call = count_and_stop;
+                w->step = at;
+                open_engine(w, checkout_text);
+                place(w, "o1");
+                crash_env_run_ms(w->ce, 20);
+                char *repeated = w->keys[at - 1];
+                assert_int_equal(w->call_count, at);
+                crash(w, (enum sim_crash)mode);
+                open_engine(w, checkout_text);
+                crash_env_run_ms(w->ce, 1000);
+                assert_int_equal(w->call_count, 5);
+                assert_string_equal(w->keys[at], repeated);
+                assert_state(w, "o1", declined ? "compensated" : "completed");
+                world_free(w);
+            }
+        }
+    }
+}
+
+static struct plan no_payments(struct world *w, const char *key)
+{
+    return strstr(key, "/charge/do") != NULL && w->step == 0 ? (struct plan){.err = FICUS_ERR_REFUSED} : (struct plan){.status = 200};
+}
+
+/* A running instance ends on the definition that it began with, also when the next start has another one; new instances take the new one. */
+static void test_versions(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    w->answer = no_payments;
+    open_engine(w, checkout_text);
+    place(w, "old");
+    crash_env_run_ms(w->ce, 2000);
+    assert_state(w, "old", "running");
+    close_engine(w);
+    w->step = 1;
+    open_engine(w, checkout2_text);
+    place(w, "new");
+    size_t before = w->call_count;
+    crash_env_run_ms(w->ce, 2000);
+    assert_state(w, "old", "completed");
+    assert_state(w, "new", "completed");
+    bool weighed = false, taken = false;
+    for (size_t i = before; i < w->call_count; i++) {
+        weighed = weighed || strcmp(w->keys[i], "checkout/new/weigh/do") == 0;
+        taken = taken || strcmp(w->keys[i], "checkout/old/take/do") == 0;
+        assert_string_not_equal(w->keys[i], "checkout/old/weigh/do");
+    }
+    assert_true(weighed && taken);
+    world_free(w);
+}
+
+/* ---- give up, stuck ---- */
+
+/* Charge without an answer for ten minutes is given up, and undone as perhaps done. */
+static void test_give_up(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    w->answer = no_payments;
+    open_engine(w, checkout_text);
+    place(w, "o1");
+    crash_env_run_ms(w->ce, 599000);
+    assert_state(w, "o1", "running");
+    crash_env_run_ms(w->ce, 2000);
+    assert_state(w, "o1", "compensated");
+    assert_non_null(strstr(show(w, "o1").json, "\"failure\":\"payment_unavailable\""));
+    assert_true(w->call_count > 100);
+    assert_string_equal(w->keys[w->call_count - 3], "checkout/o1/charge/undo");
+    world_free(w);
+}
+
+static struct plan no_take(struct world *w, const char *key)
+{
+    return strstr(key, "/take/do") != NULL && w->step == 0 ? (struct plan){.status = 409, .code = "gone"} : (struct plan){.status = 200};
+}
+
+/* A refusal behind the pivot rests as stuck, over a restart too, is called no more, and goes on when an operator says so; only then. */
+static void test_stuck_and_retry(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    w->answer = no_take;
+    open_engine(w, checkout_text);
+    place(w, "o1");
+    crash_env_run_ms(w->ce, 60000);
+    assert_int_equal(w->call_count, 4);
+    assert_state(w, "o1", "stuck");
+    close_engine(w);
+    open_engine(w, checkout_text);
+    crash_env_run_ms(w->ce, 60000);
+    assert_int_equal(w->call_count, 4);
+    assert_int_equal(retry(w, "unknown").err, FICUS_ERR_NOT_FOUND);
+    assert_int_equal(retry(w, "o1").err, FICUS_ERR_OK);
+    assert_state(w, "o1", "stuck");
+    w->step = 1;
+    assert_int_equal(retry(w, "o1").err, FICUS_ERR_OK);
+    crash_env_run_ms(w->ce, 1000);
+    assert_state(w, "o1", "completed");
+    assert_int_equal(retry(w, "o1").err, FICUS_ERR_CONFLICT);
+    world_free(w);
+}
+
+/* The list pages through all instances of a state, in order, without loss. */
+static void test_list_pages(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    open_engine(w, checkout_text);
+    for (int i = 0; i < 7; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "o%d", i);
+        place(w, id);
+    }
+    crash_env_run_ms(w->ce, 1000);
+    char after[32] = "";
+    int pages = 0, rows = 0;
+    do {
+        struct seen s = {0};
+        const struct saga_query q = {.state = SAGA_COMPLETED, .after = slice_str(after), .count_max = 3};
+        assert_int_equal(saga_engine_list(w->g, &q, on_view, &s), FICUS_ERR_OK);
+        crash_env_run(w->ce);
+        assert_true(s.done && s.err == FICUS_ERR_OK);
+        for (const char *p = s.json; (p = strstr(p, "\"id\":\"o")) != NULL; p++)
+            assert_int_equal(p[7] - '0', rows++);
+        const char *next = strstr(s.json, "\"after\":\"");
+        snprintf(after, sizeof after, "%.11s", next != NULL ? next + 9 : "");
+        pages++;
+    } while (after[0] != '\0');
+    assert_int_equal(rows, 7);
+    assert_int_equal(pages, 3);
+    world_free(w);
+}
+
+/* ---- many at once, and a journal that fails ---- */
+
+static struct plan mixed(struct world *w, const char *key)
+{
+    uint64_t n = sim_random(&w->seed);
+    if (n % 3 == 0)
+        return (struct plan){.err = FICUS_ERR_RESET};
+    if (strstr(key, "7/charge/do") != NULL)
+        return (struct plan){.status = 402, .code = "declined"};
+    return n % 7 == 0 ? (struct plan){.status = 503} : (struct plan){.status = 200};
+}
+
+/* A thousand instances, a third of all calls without an answer, a crash in between: each ends as its card says. */
+static void test_many(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    w->answer = mixed;
+    open_engine(w, checkout_text);
+    for (int i = 0; i < 1000; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "o%d", i);
+        place(w, id);
+    }
+    crash_env_run_ms(w->ce, 100);
+    crash(w, SIM_CRASH_TEAR);
+    open_engine(w, checkout_text);
+    crash_env_run_ms(w->ce, 600000);
+    assert_int_equal(saga_engine_live(w->g), 0);
+    for (int i = 0; i < 1000; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "o%d", i);
+        assert_state(w, id, i % 10 == 7 ? "compensated" : "completed");
+    }
+    assert_true(w->calling_max > 10 && w->calling_max <= SAGA_CALLING_MAX);
+    world_free(w);
+}
+
+/* While the journal cannot be written nothing is called; when it can again, everything goes on. */
+static void test_journal_fails(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    open_engine(w, checkout_text);
+    place(w, "o1");
+    crash_env_run_ms(w->ce, 1000);
+    size_t calls = w->call_count;
+    sim_disk_fail(w->disk, 0, 1000000, FICUS_ERR_FULL);
+    place(w, "o2");
+    crash_env_run_ms(w->ce, 30000);
+    assert_int_equal(w->call_count, calls);
+    sim_disk_fail(w->disk, 0, 0, FICUS_ERR_OK);
+    crash_env_run_ms(w->ce, 30000);
+    assert_state(w, "o2", "completed");
+    world_free(w);
+}
+
+/* Finished instances are forgotten after their retention, unfinished and stuck ones never. */
+static void test_retention(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    w->answer = no_take;
+    open_engine(w, checkout_text);
+    place(w, "stuck");
+    crash_env_run_ms(w->ce, 1000);
+    w->step = 1;
+    place(w, "done");
+    crash_env_run_ms(w->ce, 1000);
+    assert_state(w, "done", "completed");
+    crash_env_run_ms(w->ce, 2 * 3600 * 1000);
+    assert_int_equal(show(w, "done").err, FICUS_ERR_NOT_FOUND);
+    assert_state(w, "stuck", "stuck");
+    world_free(w);
+}
+
+/* An event that does not fit the definition's templates is refused like a participant would, not repeated for ever. */
+static void test_input_invalid(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    open_engine(w, "{\"name\":\"checkout\",\"start\":\"order.placed\",\"steps\":["
+                   "{\"a\":{\"call\":\"PUT x:/a/{id}\",\"undo\":\"DELETE x:/a/{id}\"}},"
+                   "{\"b\":{\"call\":\"PUT x:/b/{input.nothing}\",\"undo\":\"DELETE x:/b/{id}\"}}]}");
+    place(w, "o1");
+    crash_env_run_ms(w->ce, 1000);
+    assert_calls(w, "checkout/o1/a/do checkout/o1/a/undo");
+    assert_non_null(strstr(show(w, "o1").json, "\"failure\":\"input_invalid\""));
+    world_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_happy),
+        cmocka_unit_test(test_started_once),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_journal_before_effect),
+        cmocka_unit_test(test_crash_at_each_call),
+        cmocka_unit_test(test_versions),
+        cmocka_unit_test(test_give_up),
+        cmocka_unit_test(test_stuck_and_retry),
+        cmocka_unit_test(test_list_pages),
+        cmocka_unit_test(test_many),
+        cmocka_unit_test(test_journal_fails),
+        cmocka_unit_test(test_retention),
+        cmocka_unit_test(test_input_invalid),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
