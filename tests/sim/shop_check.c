@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The oracle. Copies of all databases, as the disks hold them now, are put on a scratch disk; facts are read into one database of tests' own; each statement is a
+ * query for what breaks it. Statements that hold at any time are checked after every crash, all of them at rest.
+ */
+#include "shop.h"
+
+#include "assert.h"
+#include "db.h"
+#include "mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct statement {
+    const char *name;
+    bool at_rest_only;
+    const char *sql;        /* rows are breaches; the first column is text */
+};
+
+/* facts: see fact_tables */
+static const struct statement statements[] = {
+    {"1: confirmed means one captured payment of its total", true,
+     "SELECT o.id FROM orders o LEFT JOIN payment p ON p.order_id = o.id WHERE (o.status = 'confirmed') <> (p.status IS 'captured' AND p.amount = o.total)"},
+    {"1: confirmed means each quantity reserved once, taken once, not returned", true,
+     "SELECT o.id || ' ' || i.sku FROM orders o JOIN item i ON i.order_id = o.id WHERE o.status = 'confirmed' AND "
+     "(SELECT coalesce(sum(CASE kind WHEN 'reserved' THEN 1 WHEN 'taken' THEN 1000 ELSE 1000000 END), 0) FROM movement m "
+     "WHERE m.order_id = o.id AND m.sku = i.sku AND m.quantity = i.quantity) <> 1001"},
+    {"2: cancelled holds no money", true, "SELECT o.id FROM orders o JOIN payment p ON p.order_id = o.id WHERE o.status = 'cancelled' AND p.status = 'captured'"},
+    {"2: cancelled holds no stock", true,
+     "SELECT o.id FROM orders o JOIN movement m ON m.order_id = o.id WHERE o.status = 'cancelled' GROUP BY o.id, m.sku "
+     "HAVING sum(CASE m.kind WHEN 'reserved' THEN m.quantity WHEN 'taken' THEN 0 ELSE -m.quantity END) <> 0"},
+    {"2: no movement of an unknown order", false, "SELECT m.order_id FROM movement m WHERE m.order_id NOT IN (SELECT id FROM orders)"},
+    {"3: stock adds up with its movements", false,
+     "SELECT s.sku || ' ' || s.on_hand || ' ' || s.reserved FROM stock s WHERE s.on_hand <> (SELECT set_to FROM stock_set x WHERE x.sku = s.sku) - "
+     "(SELECT coalesce(sum(CASE kind WHEN 'taken' THEN quantity WHEN 'returned' THEN -quantity ELSE 0 END), 0) FROM movement m WHERE m.sku = s.sku) "
+     "OR s.reserved <> (SELECT coalesce(sum(CASE kind WHEN 'reserved' THEN quantity WHEN 'returned' THEN 0 ELSE -quantity END), 0) FROM movement m WHERE m.sku = s.sku)"},
+    {"3: never below zero", false, "SELECT sku FROM stock WHERE on_hand < reserved OR reserved < 0"},
+    {"3: at rest nothing is reserved", true, "SELECT sku FROM stock WHERE reserved <> 0"},
+    {"3: on hand is what was set less what is confirmed", true,
+     "SELECT s.sku FROM stock s JOIN stock_set x ON x.sku = s.sku WHERE s.on_hand <> x.set_to - (SELECT coalesce(sum(i.quantity), 0) FROM item i "
+     "JOIN orders o ON o.id = i.order_id WHERE o.status = 'confirmed' AND i.sku = s.sku)"},
+    {"4: one notification per final status", true,
+     "SELECT h.order_id || ' ' || h.status FROM history h WHERE h.status <> 'pending' AND "
+     "(SELECT count(*) FROM notification n WHERE n.order_id = h.order_id AND n.kind = 'order.' || h.status) <> 1"},
+    {"4: no notification twice, none without its status", false,
+     "SELECT n.order_id || ' ' || n.kind FROM notification n GROUP BY n.order_id, n.kind HAVING count(*) > 1 OR "
+     "(SELECT count(*) FROM history h WHERE h.order_id = n.order_id AND 'order.' || h.status = n.kind) <> 1"},
+    {"5: what was answered is there", false, "SELECT a.id FROM answered a WHERE a.id NOT IN (SELECT id FROM orders)"},
+    {"5: an answered cancel ends cancelled", true, "SELECT a.id FROM answered a JOIN orders o ON o.id = a.id WHERE a.cancelled = 1 AND o.status <> 'cancelled'"},
+    {"5: nobody ordered more than was asked", true, "SELECT id FROM orders WHERE id NOT IN (SELECT id FROM answered)"},
+    {"6: a good card with stock, not cancelled, is confirmed", true,
+     "SELECT a.id || ' ' || o.status || ' ' || coalesce(o.reason, '') FROM answered a JOIN orders o ON o.id = a.id "
+     "WHERE a.card_good = 1 AND a.cancel_asked = 0 AND a.scarce = 0 AND o.status <> 'confirmed'"},
+    {"6: a bad card is never confirmed", false, "SELECT a.id FROM answered a JOIN orders o ON o.id = a.id WHERE a.card_good = 0 AND o.status = 'confirmed'"},
+    {"6: the reason is one of the card, the stock or the cancel", true,
+     "SELECT o.id || ' ' || coalesce(o.reason, 'none') FROM answered a JOIN orders o ON o.id = a.id WHERE o.status = 'cancelled' AND NOT "
+     "((o.reason = 'payment_declined' AND a.card_good = 0) OR (o.reason = 'out_of_stock' AND a.scarce = 1) OR (o.reason = 'by_customer' AND a.cancel_asked = 1))"},
+    {"7: payments and ledger agree", true,
+     "SELECT p.order_id || ' ' || p.status FROM payment p WHERE "
+     "(SELECT count(*) FROM ledger l WHERE l.order_id = p.order_id AND l.kind = 'capture' AND l.amount = p.amount) <> (p.status IN ('captured', 'refunded')) OR "
+     "(SELECT count(*) FROM ledger l WHERE l.order_id = p.order_id AND l.kind = 'refund' AND l.amount = p.amount) <> (p.status = 'refunded')"},
+    {"7: no line of the ledger without its payment", true, "SELECT l.order_id FROM ledger l WHERE l.order_id NOT IN (SELECT order_id FROM payment)"},
+    {"7: the bank never gives back what it did not take", false,
+     "SELECT l.order_id FROM ledger l WHERE l.kind = 'refund' AND NOT EXISTS (SELECT 1 FROM ledger c WHERE c.order_id = l.order_id AND c.kind = 'capture' AND c.amount = l.amount)"},
+    {"no saga is stuck", false, "SELECT saga || ' ' || id FROM saga WHERE state = 'stuck'"},
+    {"no dead letter", false, "SELECT id FROM dead"},
+};
+
+static const char fact_tables[] =
+    "CREATE TABLE orders(id TEXT, user_id TEXT, status TEXT, reason TEXT, total INTEGER);\n"
+    "CREATE TABLE item(order_id TEXT, sku TEXT, quantity INTEGER);\n"
+    "CREATE TABLE history(order_id TEXT, status TEXT);\n"
+    "CREATE TABLE payment(order_id TEXT, amount INTEGER, status TEXT);\n"
+    "CREATE TABLE ledger(order_id TEXT, kind TEXT, amount INTEGER);\n"
+    "CREATE TABLE movement(order_id TEXT, sku TEXT, quantity INTEGER, kind TEXT);\n"
+    "CREATE TABLE stock(sku TEXT, on_hand INTEGER, reserved INTEGER);\n"
+    "CREATE TABLE notification(order_id TEXT, kind TEXT);\n"
+    "CREATE TABLE saga(saga TEXT, id TEXT, state TEXT);\n"
+    "CREATE TABLE dead(id TEXT);\n"
+    "CREATE TABLE outbox(host TEXT, seq INTEGER);\n"
+    "CREATE TABLE stock_set(sku TEXT, set_to INTEGER);\n"
+    "CREATE TABLE answered(id TEXT, cancelled INTEGER, cancel_asked INTEGER, card_good INTEGER, scarce INTEGER);\n";
+
+/* Where facts come from: columns are text or whole numbers, as the format says. */
+static const struct source {
+    const char *host, *select, *insert, *format;
+} sources[] = {
+    {"orders", "SELECT id, user_id, status, reason, total FROM orders", "INSERT INTO orders VALUES (?, ?, ?, ?, ?)", "ssssi"},
+    {"orders", "SELECT order_id, sku, quantity FROM item", "INSERT INTO item VALUES (?, ?, ?)", "ssi"},
+    {"orders", "SELECT order_id, status FROM history", "INSERT INTO history VALUES (?, ?)", "ss"},
+    {"payments", "SELECT order_id, amount, status FROM payment", "INSERT INTO payment VALUES (?, ?, ?)", "sis"},
+    {"bank", "SELECT order_id, kind, amount FROM ledger", "INSERT INTO ledger VALUES (?, ?, ?)", "ssi"},
+    {"inventory", "SELECT order_id, sku, quantity, kind FROM movement", "INSERT INTO movement VALUES (?, ?, ?, ?)", "ssis"},
+    {"inventory", "SELECT sku, on_hand, reserved FROM stock", "INSERT INTO stock VALUES (?, ?, ?)", "sii"},
+    {"notifications", "SELECT order_id, kind FROM notification", "INSERT INTO notification VALUES (?, ?)", "ss"},
+    {"hub", "SELECT saga, id, state FROM saga_instance", "INSERT INTO saga VALUES (?, ?, ?)", "sss"},
+    {"hub-log", "SELECT id FROM event WHERE topic = 'ficus.dead'", "INSERT INTO dead VALUES (?)", "s"},
+    {"orders", "SELECT 'orders', seq FROM ficus_outbox", "INSERT INTO outbox VALUES (?, ?)", "si"},
+    {"inventory", "SELECT 'inventory', seq FROM ficus_outbox", "INSERT INTO outbox VALUES (?, ?)", "si"},
+};
+
+struct check {
+    struct shop *shop;
+    struct sim_disk *disk;
+    bool quiet, rest;
+};
+
+/* ---- copies ---- */
+
+static void copy_file(struct sim_disk *from, struct sim_disk *to, const char *path)
+{
+    struct sim_file *in, *out;
+    int64_t size = 0;
+    if (sim_disk_open(from, path, ENV_OPEN_READ_ONLY, &in) != FICUS_ERR_OK)
+        return;
+    FICUS_ASSERT(sim_file_size(in, &size) == FICUS_ERR_OK);
+    char *bytes = mem_alloc((size_t)size);
+    FICUS_ASSERT(bytes != NULL && sim_file_read(in, bytes, (size_t)size, 0) == size);
+    FICUS_ASSERT(sim_disk_open(to, path, ENV_OPEN_CREATE, &out) == FICUS_ERR_OK && sim_file_write(out, bytes, (size_t)size, 0) == FICUS_ERR_OK);
+    mem_free(bytes);
+    sim_file_close(in);
+    sim_file_close(out);
+}
+
+static const char *host_store(struct shop *s, const char *host)
+{
+    for (int i = 0; i < s->host_count; i++) {
+        struct shop_host *h = &s->hosts[i];
+        if (h->service != NULL && strcmp(h->name, host) == 0)
+            return h->service_config.store;
+    }
+    return strcmp(host, "hub") == 0 ? s->hosts[0].hub_config.journal_file : s->hosts[0].hub_config.log_file;
+}
+
+static struct sim_disk *copy_all(struct shop *s)
+{
+    struct sim_disk *scratch = sim_disk_new();
+    FICUS_ASSERT(scratch != NULL);
+    for (int i = 0; i < s->host_count; i++) {
+        struct shop_host *h = &s->hosts[i];
+        struct sim_disk *disk = sim_disk_clone(h->disk);
+        const char *stores[2] = {h->service != NULL ? h->service_config.store : h->hub_config.journal_file,
+                                 h->service != NULL ? NULL : h->hub_config.log_file};
+        for (int k = 0; k < 2 && stores[k] != NULL; k++) {
+            copy_file(disk, scratch, stores[k]);
+            copy_file(disk, scratch, arena_printf(&s->arena, "%s-wal", stores[k]));
+        }
+        sim_disk_free(disk);
+    }
+    return scratch;
+}
+
+/* ---- facts ---- */
+
+static void must(struct shop *s, enum ficus_err err, const struct ficus_error *error)
+{
+    if (err != FICUS_ERR_OK)
+        shop_fail(s, "the check itself failed: %s", error->text);
+}
+
+static void insert_row(struct shop *s, struct db_conn *facts, const struct source *src, struct db_stmt *row)
+{
+    struct ficus_error error = {0};
+    int64_t n[5] = {0};
+    struct slice t[5] = {SLICE_NONE};
+    char format[6] = "";
+    for (int i = 0; src->format[i] != '\0'; i++) {
+        n[i] = src->format[i] == 'i' ? db_i64(row, i) : 0;
+        t[i] = src->format[i] == 's' ? db_text(row, i) : SLICE_NONE;
+        format[i] = src->format[i] == 's' ? 'S' : 'i';
+    }
+    enum ficus_err err;
+    if (strcmp(format, "SSSSi") == 0)
+        err = db_exec(facts, &error, src->insert, format, t[0], t[1], t[2], t[3], n[4]);
+    else if (strcmp(format, "SSiS") == 0)
+        err = db_exec(facts, &error, src->insert, format, t[0], t[1], n[2], t[3]);
+    else if (strcmp(format, "SSi") == 0)
+        err = db_exec(facts, &error, src->insert, format, t[0], t[1], n[2]);
+    else if (strcmp(format, "SiS") == 0)
+        err = db_exec(facts, &error, src->insert, format, t[0], n[1], t[2]);
+    else if (strcmp(format, "Sii") == 0)
+        err = db_exec(facts, &error, src->insert, format, t[0], n[1], n[2]);
+    else if (strcmp(format, "SSS") == 0)
+        err = db_exec(facts, &error, src->insert, format, t[0], t[1], t[2]);
+    else if (strcmp(format, "SS") == 0)
+        err = db_exec(facts, &error, src->insert, format, t[0], t[1]);
+    else if (strcmp(format, "Si") == 0)
+        err = db_exec(facts, &error, src->insert, format, t[0], n[1]);
+    else
+        err = db_exec(facts, &error, src->insert, format, t[0]);
+    must(s, err, &error);
+}
+
+/* A store whose tables are not there yet has no facts. */
+static bool store_ready(struct db_conn *c, const char *select)
+{
+    struct db_stmt *stmt = NULL;
+    bool ready = db_query(c, &stmt, NULL, select, "") == FICUS_ERR_OK;
+    db_finish(stmt);
+    return ready;
+}
+
+static void facts_from(struct shop *s, struct env *e, struct db_conn *facts, const struct source *src)
+{
+    struct ficus_error error = {0};
+    struct db *d = NULL;
+    struct db_conn *c = NULL;
+    struct db_stmt *row = NULL;
+    bool there = false;
+    const struct db_options options = {.path = host_store(s, src->host)};
+    must(s, env_file_exists(e, options.path, &there), &error);
+    if (!there)
+        return;
+    must(s, db_open(e, &options, &d, &error), &error);
+    must(s, db_reader_take(d, &c, &error), &error);
+    if (store_ready(c, src->select)) {
+        must(s, db_query(c, &row, &error, src->select, ""), &error);
+        int more;
+        while ((more = db_step(row, &error)) == 1)
+            insert_row(s, facts, src, row);
+        if (more < 0)
+            shop_fail(s, "%s: %s", src->host, error.text);
+        db_finish(row);
+    }
+    db_reader_give(d, c);
+    db_close(d);
+}
+
+static bool card_good(const struct shop_order *o)
+{
+    return strcmp(o->card, "4000000000000002") != 0 && strcmp(o->card, "4000000000009995") != 0;
+}
+
+static void facts_of_client(struct shop *s, struct db_conn *facts)
+{
+    struct ficus_error error = {0};
+    for (int i = 0; i < SHOP_SKUS; i++) {
+        char sku[16];
+        snprintf(sku, sizeof sku, "sku-%d", i);
+        must(s, db_exec(facts, &error, "INSERT INTO stock_set VALUES (?, ?)", "si", sku, s->stock[i]), &error);
+    }
+    for (int i = 0; i < s->order_count; i++) {
+        const struct shop_order *o = &s->orders[i];
+        if (o->state != SHOP_ORDER_ACCEPTED)
+            continue;
+        int64_t scarce = 0;
+        for (int k = 0; k < o->item_count; k++)
+            scarce |= o->items[k].sku == 0;
+        must(s, db_exec(facts, &error, "INSERT INTO answered VALUES (?, ?, ?, ?, ?)", "siiii", o->id, (int64_t)o->cancel_answered,
+                        (int64_t)(o->cancel_after_ms >= 0), (int64_t)card_good(o), scarce), &error);
+    }
+}
+
+static void statements_check(struct check *k, struct db_conn *facts)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(statements); i++) {
+        const struct statement *st = &statements[i];
+        struct ficus_error error = {0};
+        struct db_stmt *row = NULL;
+        if (st->at_rest_only && !k->rest)
+            continue;
+        must(k->shop, db_query(facts, &row, &error, st->sql, ""), &error);
+        int broken = db_step(row, &error);
+        if (broken != 0)
+            shop_fail(k->shop, "statement %s: %.*s", st->name, broken == 1 ? (int)db_text(row, 0).size : (int)strlen(error.text),
+                      broken == 1 ? db_text(row, 0).p : error.text);
+        db_finish(row);
+    }
+}
+
+static int64_t count(struct shop *s, struct db_conn *facts, const char *sql)
+{
+    struct ficus_error error = {0};
+    struct db_stmt *row = NULL;
+    must(s, db_query(facts, &row, &error, sql, ""), &error);
+    FICUS_ASSERT(db_step(row, &error) == 1);
+    int64_t n = db_i64(row, 0);
+    db_finish(row);
+    return n;
+}
+
+/* Runs outside any simulated stack, so nothing in it yields: the world stands still meanwhile. */
+static void check_work(struct check *k)
+{
+    struct shop *s = k->shop;
+    struct ficus_error error = {0};
+    struct sim_process *p = sim_start(s->sim, "facts", k->disk, 1, NULL, NULL);
+    struct env *e = sim_env(p);
+    struct db *d = NULL;
+    struct db_tx tx = {0};
+    const struct db_options options = {.path = "/facts.db"};
+    must(s, db_open(e, &options, &d, &error), &error);
+    must(s, db_tx_begin(d, &tx, 0, &error), &error);
+    struct db_conn *facts = db_tx_conn(&tx);
+    must(s, db_script(facts, SLICE(fact_tables), &error), &error);
+    for (size_t i = 0; i < ARRAY_COUNT(sources); i++)
+        facts_from(s, e, facts, &sources[i]);
+    facts_of_client(s, facts);
+    k->quiet = count(s, facts, "SELECT (SELECT count(*) FROM orders WHERE status = 'pending') + (SELECT count(*) FROM saga WHERE state NOT IN ('completed', 'compensated')) + "
+                               "(SELECT count(*) FROM outbox) + (SELECT count(*) FROM orders o WHERE NOT EXISTS (SELECT 1 FROM saga g WHERE g.id = o.id)) + "
+                               "(SELECT count(*) FROM history h WHERE h.status <> 'pending' AND NOT EXISTS (SELECT 1 FROM notification n WHERE n.order_id = h.order_id AND n.kind = 'order.' || h.status))") == 0;
+    statements_check(k, facts);
+    db_tx_rollback(&tx);
+    db_close(d);
+    sim_kill(p);
+}
+
+static bool check(struct shop *s, bool rest)
+{
+    struct check k = {.shop = s, .disk = copy_all(s), .rest = rest};
+    check_work(&k);
+    sim_disk_free(k.disk);
+    return k.quiet;
+}
+
+void shop_check(struct shop *s, bool quiet)
+{
+    (void)check(s, quiet);
+}
+
+bool shop_is_quiet(struct shop *s)
+{
+    return check(s, false);
+}
