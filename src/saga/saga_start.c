@@ -80,6 +80,12 @@ static void on_pulled(void *arg, enum ficus_err err, const struct event *events,
 {
     struct saga_engine *g = arg;
     g->pulling = false;
+    if (err == FICUS_ERR_CONFLICT && g->position > 0) {
+        /* Another log than the one that the position was of. An instance that began already does not begin again. */
+        LOG(g->options.log, LOG_ERROR, NULL, "saga.log_lost", "the event log is shorter than what was read of it; reading it from its beginning",
+            LOG_INT("position", g->position));
+        g->position = 0;
+    }
     if (err != FICUS_ERR_OK) {
         if (g->pull_failures == 0)
             LOG(g->options.log, LOG_WARN, NULL, "saga.pull", "start events cannot be read; trying again", LOG_STR("error", err_text(err)));

@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The hub over its sockets, on the product's env: events, endpoints, sagas with participants over HTTP, and who may do what.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "call.h"
+#include "hub.h"
+#include "http_server.h"
+#include "io_env.h"
+#include "mem.h"
+#include "process.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { REQUESTS_MAX = 64 };
+
+static const char config_text[] =
+    "{\"version\":1,\"system\":\"shop\",\"process\":\"hub\",\"state\":\"%1$s\",\"key_file\":\"%1$s/system.key\",\"log_level\":\"error\","
+    "\"edges\":{\"orders\":{},\"inventory\":{}},"
+    "\"listen\":[\"unix:%1$s/hub.sock\"],\"operator_listen\":[\"unix:%1$s/ops.sock\"],\"log_file\":\"%1$s/log.db\",\"journal_file\":\"%1$s/sagas.db\","
+    "\"topics\":{\"order.placed\":{\"publisher\":\"orders\",\"consumers\":[\"notifications\"]},\"stock.changed\":{\"publisher\":\"inventory\"}},"
+    "\"services\":[\"orders\",\"inventory\",\"notifications\"],"
+    "\"sagas\":[{\"name\":\"checkout\",\"owner\":\"orders\",\"start\":\"order.placed\",\"steps\":["
+    "{\"reserve\":{\"call\":\"PUT inventory:/r/{id}\",\"body\":{\"items\":\"{input.items}\"},\"undo\":\"DELETE inventory:/r/{id}\"}},"
+    "{\"confirm\":{\"call\":\"POST orders:/o/{id}/confirm\",\"pivot\":true}},"
+    "{\"take\":{\"call\":\"POST inventory:/r/{id}/take\",\"retry\":\"forever\"}}]}]}";
+
+struct answer {
+    enum ficus_err err;
+    int status;
+    char body[65536];
+};
+
+struct world {
+    char dir[64];
+    struct env *env;
+    struct hub *hub;
+    struct arena arena;
+    struct hub_config config;
+    struct system_key *key;
+    struct call_engine *orders, *notifications;     /* as which a request is made */
+    struct http_server *participants;
+    char seen[REQUESTS_MAX][256];                   /* "inventory PUT /r/1 key body" */
+    size_t seen_count;
+    int refuse_take;
+    struct answer *waiting;
+    int to_close;
+};
+
+static void address(const struct world *w, const char *name, char ret_text[128])
+{
+    snprintf(ret_text, 128, "unix:%s/%s", w->dir, name);
+}
+
+/* ---- participants ---- */
+
+struct part {
+    struct world *w;
+    struct http_collect collect;
+};
+
+static void part_done(void *arg, struct http_stream *s)
+{
+    (void)s;
+    struct part *p = arg;
+    http_collect_done(&p->collect);
+    mem_free(p);
+}
+
+static void part_reset(void *arg, struct http_stream *s, enum ficus_err err, const char *detail)
+{
+    (void)err;
+    (void)detail;
+    part_done(arg, s);
+}
+
+static const struct http_handler part_handler = {.on_done = part_done, .on_reset = part_reset};
+
+static void part_body(void *arg, struct http_stream *s, struct slice body, enum ficus_err err)
+{
+    struct part *p = arg;
+    struct world *w = p->w;
+    assert_int_equal(err, FICUS_ERR_OK);
+    assert_true(w->seen_count < REQUESTS_MAX);
+    struct slice key = http_msg_get(s->head_in, "idempotency-key");
+    snprintf(w->seen[w->seen_count++], sizeof w->seen[0], SLICE_FMT " " SLICE_FMT " " SLICE_FMT " " SLICE_FMT, SLICE_ARG(s->head_in->method),
+             SLICE_ARG(s->head_in->path), SLICE_ARG(key), SLICE_ARG(body));
+    bool is_take = slice_ends(s->head_in->path, SLICE("/take"));
+    if (is_take && w->refuse_take > 0) {
+        w->refuse_take--;
+        http_respond_problem(s, 409, "gone", "no");
+    } else {
+        http_respond(s, 200, NULL, 0, "application/json", SLICE("{}"));
+    }
+}
+
+static void part_request(void *arg, struct http_stream *s, bool end, const struct env_peer *peer)
+{
+    (void)peer;
+    struct part *p = mem_zalloc(sizeof *p);
+    p->w = arg;
+    http_stream_handle(s, &part_handler, p);
+    p->collect.done = part_body;
+    p->collect.arg = p;
+    if (end)
+        part_body(p, s, SLICE(""), FICUS_ERR_OK);
+    else
+        http_collect(s, &p->collect, 65536);
+}
+
+/* ---- asking ---- */
+
+static void on_answer(void *arg, const struct call_result *r)
+{
+    struct answer *a = arg;
+    a->err = r->err;
+    a->status = r->status;
+    snprintf(a->body, sizeof a->body, "%.*s", (int)r->body.size, r->body.p != NULL ? r->body.p : "");
+}
+
+struct asked {
+    struct world *w;
+    struct answer *answer;
+    char path[256];
+    char *body;
+    bool done;
+};
+
+static void asked_done(void *arg, const struct call_result *r)
+{
+    struct asked *q = arg;
+    on_answer(q->answer, r);
+    q->done = true;
+    env_uv_stop(q->w->env);
+}
+
+static void ask_begin(struct world *w, struct call_engine *as, const char *callee, const char *method, const char *path, const char *body,
+                      struct asked *q, struct answer *a)
+{
+    *q = (struct asked){.w = w, .answer = a, .body = body != NULL ? strdup(body) : NULL};
+    snprintf(q->path, sizeof q->path, "%s", path);
+    static const struct http_field fields[] = {{SLICE("Content-Type"), SLICE("application/json")}};
+    const struct call_request r = {.callee = callee, .method = slice_str(method), .path = slice_str(q->path), .body = slice_str(q->body),
+                                   .fields = fields, .field_count = body != NULL ? 1 : 0, .timeout_ms = 20000};
+    assert_int_equal(call_fetch(as, &r, 60000, asked_done, q, NULL), FICUS_ERR_OK);
+}
+
+static void ask_end(struct asked *q)
+{
+    while (!q->done)
+        env_uv_run(q->w->env);
+    free(q->body);
+}
+
+static struct answer *ask(struct world *w, struct call_engine *as, const char *callee, const char *method, const char *path, const char *body)
+{
+    static struct answer a;
+    struct asked q;
+    ask_begin(w, as, callee, method, path, body, &q, &a);
+    ask_end(&q);
+    assert_int_equal(a.err, FICUS_ERR_OK);
+    return &a;
+}
+
+static void on_pause(void *arg)
+{
+    env_uv_stop(arg);
+}
+
+static void wait_for_state(struct world *w, const char *id, const char *state)
+{
+    char path[128], member[64];
+    snprintf(path, sizeof path, "/v1/sagas/checkout/%s", id);
+    snprintf(member, sizeof member, "\"state\":\"%s\"", state);
+    for (;;) {      /* ended by the alarm when it never comes */
+        struct answer *a = ask(w, w->orders, "ops", "GET", path, NULL);
+        if (a->status == 200 && strstr(a->body, member) != NULL)
+            return;
+        struct env_timer pause = {.fn = on_pause, .arg = w->env};
+        env_timer_start(w->env, &pause, 5);
+        env_uv_run(w->env);
+        env_timer_stop(w->env, &pause);
+    }
+}
+
+/* ---- life ---- */
+
+static void write_key(const struct world *w)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/system.key", w->dir);
+    FILE *f = fopen(path, "w");
+    fputs("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n", f);
+    fclose(f);
+}
+
+static void start_hub(struct world *w)
+{
+    struct ficus_error error = {0};
+    char *text = arena_printf(&w->arena, config_text, w->dir);
+    if (process_config_read(&w->arena, "hub.json", slice_str(text), &hub_config_table, &w->config, &error) != FICUS_ERR_OK)
+        fail_msg("%s", error.text);
+    char path[128];
+    snprintf(path, sizeof path, "%s/hub.sock", w->dir);
+    unlink(path);
+    snprintf(path, sizeof path, "%s/ops.sock", w->dir);
+    unlink(path);
+    if (hub_start(w->env, &w->config, &w->hub, &error) != FICUS_ERR_OK)
+        fail_msg("%s", error.text);
+}
+
+static void on_closed(void *arg)
+{
+    struct world *w = arg;
+    w->to_close--;
+    env_uv_stop(w->env);
+}
+
+static void stop_hub(struct world *w)
+{
+    w->to_close = 1;
+    hub_stop(w->hub, on_closed, w);
+    while (w->to_close > 0)
+        env_uv_run(w->env);
+}
+
+static struct call_engine *engine_as(struct world *w, const char *self)
+{
+    struct call_engine *g;
+    const struct call_engine_options o = {.self = self, .key = w->key};
+    assert_int_equal(call_engine_new(w->env, &o, &g), FICUS_ERR_OK);
+    const struct call_policy policy = {.timeout_ms = 20000, .retry.attempts = 1};
+    char hub[128], ops[128];
+    address(w, "hub.sock", hub);
+    address(w, "ops.sock", ops);
+    const char *addresses[] = {hub, ops};
+    call_engine_edge(g, "hub", &policy);
+    call_engine_edge(g, "ops", &policy);
+    call_engine_endpoints(g, "hub", &addresses[0], 1);
+    call_engine_endpoints(g, "ops", &addresses[1], 1);
+    return g;
+}
+
+static struct world *world_new(void)
+{
+    struct world *w = calloc(1, sizeof *w);
+    struct ficus_error error = {0};
+    alarm(60);
+    snprintf(w->dir, sizeof w->dir, "/tmp/ficus-hub-XXXXXX");
+    assert_non_null(mkdtemp(w->dir));
+    write_key(w);
+    w->env = env_uv_new(NULL, &error);
+    arena_init(&w->arena, 8 * 1024 * 1024);
+    assert_int_equal(system_key_from_hex(SLICE("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"), &w->key, &error), FICUS_ERR_OK);
+    start_hub(w);
+    w->orders = engine_as(w, "orders");
+    w->notifications = engine_as(w, "notifications");
+    char part[128];
+    address(w, "part.sock", part);
+    const struct http_server_options o = {.on_request = part_request, .arg = w};
+    assert_int_equal(http_server_new(w->env, &o, &w->participants), FICUS_ERR_OK);
+    if (http_server_listen(w->participants, part, &error) != FICUS_ERR_OK)
+        fail_msg("%s", error.text);
+    return w;
+}
+
+static void world_free(struct world *w)
+{
+    stop_hub(w);
+    w->to_close = 3;
+    call_engine_close(w->orders, on_closed, w);
+    call_engine_close(w->notifications, on_closed, w);
+    http_server_close(w->participants, on_closed, w);
+    while (w->to_close > 0)
+        env_uv_run(w->env);
+    env_uv_free(w->env);
+    arena_done(&w->arena);
+    system_key_free(w->key);
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf %s", w->dir);
+    assert_int_equal(system(command), 0);
+    alarm(0);
+    free(w);
+}
+
+static void tell_registry(struct world *w)
+{
+    char body[512];
+    snprintf(body, sizeof body, "{\"services\":{\"orders\":[\"unix:%1$s/part.sock\"],\"inventory\":[\"unix:%1$s/part.sock\"]}}", w->dir);
+    assert_int_equal(ask(w, w->orders, "ops", "PUT", "/v1/registry", body)->status, 204);
+}
+
+static const char *placed(struct world *w, const char *id)
+{
+    return arena_printf(&w->arena,
+                        "[{\"specversion\":\"1.0\",\"id\":\"ev-%s\",\"source\":\"/orders\",\"type\":\"order.placed\",\"subject\":\"%s\","
+                        "\"time\":\"2026-11-21T00:00:00Z\",\"datacontenttype\":\"application/json\",\"data\":{\"items\":[1,2]}}]", id, id);
+}
+
+/* ---- tests ---- */
+
+/* A published start event runs its saga through participants over HTTP, in order, with keys and bodies, and a repeated one does nothing. */
+static void test_saga_runs(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    tell_registry(w);
+    struct answer *a = ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"));
+    assert_int_equal(a->status, 200);
+    assert_string_equal(a->body, "{\"last\":1}\n");
+    wait_for_state(w, "o1", "completed");
+    assert_int_equal(w->seen_count, 3);
+    assert_string_equal(w->seen[0], "PUT /r/o1 checkout/o1/reserve/do {\"items\":[1,2]}");
+    assert_string_equal(w->seen[1], "POST /o/o1/confirm checkout/o1/confirm/do ");
+    assert_string_equal(w->seen[2], "POST /r/o1/take checkout/o1/take/do ");
+    assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"))->status, 200);
+    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/topics", NULL)->body, "\"topic\":\"order.placed\",\"publisher\":\"orders\","
+                                                                                      "\"consumers\":[\"notifications\"],\"count\":1"));
+    assert_int_equal(w->seen_count, 3);
+    world_free(w);
+}
+
+/* A saga whose participants are not there waits, survives the hub's restart, and ends when they are told. */
+static void test_saga_survives_restart(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"))->status, 200);
+    wait_for_state(w, "o1", "running");
+    stop_hub(w);
+    start_hub(w);
+    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/sagas?state=running", NULL)->body, "\"id\":\"o1\""));
+    tell_registry(w);
+    wait_for_state(w, "o1", "completed");
+    world_free(w);
+}
+
+/* A refused step behind the pivot is stuck and listed so; retry continues it, and is 409 for what is not stuck, 404 for what is not there. */
+static void test_stuck_retry(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    w->refuse_take = 1;
+    tell_registry(w);
+    ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"));
+    wait_for_state(w, "o1", "stuck");
+    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/sagas?state=stuck&limit=10", NULL)->body, "\"id\":\"o1\",\"state\":\"stuck\",\"step\":\"take\""));
+    assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o1/retry", NULL)->status, 202);
+    wait_for_state(w, "o1", "completed");
+    assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o1/retry", NULL)->status, 409);
+    assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o9/retry", NULL)->status, 404);
+    assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/sagas?state=asleep", NULL)->status, 400);
+    world_free(w);
+}
+
+/* A pull by a declared consumer waits for the first event and gets it with its sequence. */
+static void test_pull_waits(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    struct answer *pulled = calloc(1, sizeof *pulled);
+    struct asked q;
+    ask_begin(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed&after=0&limit=10&wait=15000", NULL, &q, pulled);
+    assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"))->status, 200);
+    ask_end(&q);
+    assert_int_equal(pulled->status, 200);
+    assert_non_null(strstr(pulled->body, "\"subject\":\"o1\""));
+    assert_non_null(strstr(pulled->body, "\"sequence\":\"1\""));
+    assert_non_null(strstr(pulled->body, "\"next\":1"));
+    assert_int_equal(ask(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed&after=x", NULL)->status, 400);
+    assert_int_equal(ask(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed&wait=60001", NULL)->status, 400);
+    free(pulled);
+    world_free(w);
+}
+
+/* Only the declared publisher may publish a topic under its own source, only declared consumers may read it; a batch with one forbidden event leaves nothing. */
+static void test_rights(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    assert_int_equal(ask(w, w->notifications, "hub", "POST", "/v1/events", placed(w, "o1"))->status, 403);
+    struct answer *a = ask(w, w->orders, "hub", "POST", "/v1/events",
+                           "[{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/orders\",\"type\":\"order.placed\",\"subject\":\"x\"},"
+                           "{\"specversion\":\"1.0\",\"id\":\"2\",\"source\":\"/orders\",\"type\":\"stock.changed\",\"subject\":\"x\"}]");
+    assert_int_equal(a->status, 403);
+    assert_non_null(strstr(a->body, "stock.changed"));
+    a = ask(w, w->orders, "hub", "POST", "/v1/events",
+            "[{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/inventory\",\"type\":\"order.placed\",\"subject\":\"x\"}]");
+    assert_int_equal(a->status, 403);
+    assert_int_equal(ask(w, w->orders, "hub", "GET", "/v1/events?topics=order.placed", NULL)->status, 403);
+    assert_int_equal(ask(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed,stock.changed", NULL)->status, 403);
+    a = ask(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed", NULL);
+    assert_string_equal(a->body, "{\"events\":[],\"next\":0}");
+    assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/events", "{}")->status, 400);
+    assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/events", "[{\"id\":1}]")->status, 400);
+    a = ask(w, w->notifications, "hub", "POST", "/v1/events",
+            "[{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/notifications\",\"type\":\"ficus.dead\",\"subject\":\"x\",\"data\":{}}]");
+    assert_int_equal(a->status, 200);
+    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/dead", NULL)->body, "\"source\":\"/notifications\""));
+    world_free(w);
+}
+
+/* Endpoints: a young hub is warming; the supervisor's word ends that and wakes who waits; the same word again changes nothing; a restarted hub has another version. */
+static void test_endpoints(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    struct answer *a = ask(w, w->orders, "hub", "GET", "/v1/endpoints?version=0&wait=15000", NULL);
+    assert_non_null(strstr(a->body, "\"warming\":true,\"services\":{}"));
+    long long version = atoll(strstr(a->body, "\"version\":") + 10);
+    char path[128];
+    snprintf(path, sizeof path, "/v1/endpoints?version=%lld&wait=15000", version);
+    struct answer *waited = calloc(1, sizeof *waited);
+    struct asked q;
+    ask_begin(w, w->orders, "hub", "GET", path, NULL, &q, waited);
+    tell_registry(w);
+    ask_end(&q);
+    assert_non_null(strstr(waited->body, "\"warming\":false"));
+    assert_non_null(strstr(waited->body, "\"orders\":[\"unix:/"));
+    assert_int_equal(atoll(strstr(waited->body, "\"version\":") + 10), version + 1);
+    tell_registry(w);
+    snprintf(path, sizeof path, "/v1/endpoints?version=%lld&wait=1", version + 1);
+    assert_int_equal(atoll(strstr(ask(w, w->orders, "hub", "GET", path, NULL)->body, "\"version\":") + 10), version + 1);
+    assert_int_equal(ask(w, w->orders, "ops", "PUT", "/v1/registry", "{\"services\":{\"orders\":[\"nowhere\"]}}")->status, 400);
+    assert_int_equal(ask(w, w->orders, "ops", "PUT", "/v1/registry", "{\"services\":{\"Or ders\":[]}}")->status, 400);
+    stop_hub(w);
+    start_hub(w);
+    a = ask(w, w->orders, "hub", "GET", path, NULL);
+    assert_non_null(strstr(a->body, "\"warming\":true"));
+    assert_int_not_equal(atoll(strstr(a->body, "\"version\":") + 10), version + 1);
+    free(waited);
+    world_free(w);
+}
+
+/* A stopping hub answers those that wait at once, instead of letting them hang or cutting them off. */
+static void test_stop_wakes(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    struct answer *a = calloc(2, sizeof *a);
+    struct asked q[2];
+    tell_registry(w);
+    char path[128];
+    snprintf(path, sizeof path, "/v1/endpoints?version=%lld&wait=15000",
+             atoll(strstr(ask(w, w->orders, "hub", "GET", "/v1/endpoints", NULL)->body, "\"version\":") + 10));
+    ask_begin(w, w->orders, "hub", "GET", path, NULL, &q[0], &a[0]);
+    ask_begin(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed&wait=15000", NULL, &q[1], &a[1]);
+    ask(w, w->orders, "hub", "GET", "/health", NULL);
+    stop_hub(w);
+    ask_end(&q[0]);
+    ask_end(&q[1]);
+    assert_int_equal(a[0].status, 200);
+    assert_int_equal(a[1].status, 503);
+    free(a);
+    start_hub(w);
+    world_free(w);
+}
+
+/* Without a valid identity there is nothing but health and metrics; operators' routes are not on the services' socket, nor the reverse. */
+static void test_identity(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    struct system_key *other;
+    assert_int_equal(system_key_from_hex(SLICE("ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"), &other, NULL), FICUS_ERR_OK);
+    struct system_key *own = w->key;
+    w->key = other;
+    struct call_engine *stranger = engine_as(w, "orders");
+    w->key = own;
+    assert_int_equal(ask(w, stranger, "hub", "GET", "/v1/endpoints", NULL)->status, 401);
+    assert_int_equal(ask(w, stranger, "hub", "POST", "/v1/events", placed(w, "o1"))->status, 401);
+    assert_int_equal(ask(w, stranger, "hub", "GET", "/nothing", NULL)->status, 401);
+    assert_int_equal(ask(w, stranger, "hub", "GET", "/health", NULL)->status, 200);
+    assert_int_equal(ask(w, stranger, "hub", "GET", "/metrics", NULL)->status, 200);
+    assert_int_equal(ask(w, w->orders, "hub", "PUT", "/v1/registry", "{\"services\":{}}")->status, 404);
+    assert_int_equal(ask(w, w->orders, "hub", "GET", "/v1/sagas", NULL)->status, 404);
+    assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/endpoints", NULL)->status, 404);
+    assert_int_equal(ask(w, w->orders, "hub", "DELETE", "/v1/events", NULL)->status, 405);
+    w->to_close = 1;
+    call_engine_close(stranger, on_closed, w);
+    while (w->to_close > 0)
+        env_uv_run(w->env);
+    system_key_free(other);
+    world_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_saga_runs),
+        cmocka_unit_test(test_saga_survives_restart),
+        cmocka_unit_test(test_stuck_retry),
+        cmocka_unit_test(test_pull_waits),
+        cmocka_unit_test(test_rights),
+        cmocka_unit_test(test_endpoints),
+        cmocka_unit_test(test_stop_wakes),
+        cmocka_unit_test(test_identity),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
