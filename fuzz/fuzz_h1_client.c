@@ -5,7 +5,6 @@
  */
 #include "../tests/unit/http/fake_net.h"
 #include "http_client.h"
-#include "map.h"
 
 struct run {
     struct fake_net net;
@@ -18,11 +17,11 @@ struct run {
     size_t left;
 };
 
+/* Byte by byte: pieces do not show. */
 static uint64_t mix(uint64_t log, const void *p, size_t size)
 {
-    const uint64_t seed[2] = {log, 1};
-    for (size_t i = 0; i < size; i++)   /* byte by byte: pieces do not show */
-        log = hash_sip13(seed, (const char *)p + i, 1) + log * 3;
+    for (size_t i = 0; i < size; i++)
+        log = (log ^ ((const uint8_t *)p)[i]) * 1099511628211u + 1;
     return log;
 }
 
@@ -32,10 +31,11 @@ static void on_connected(void *arg, struct http_client_conn *c, enum ficus_err e
     (void)c;
     FICUS_ASSERT(err == FICUS_ERR_OK);
 }
+/* Not part of the outcome: bytes behind an answer prevent it, or end the connection a moment later. */
 static void on_idle(void *arg, struct http_client_conn *c)
 {
+    (void)arg;
     (void)c;
-    ((struct run *)arg)->log += 7;
 }
 static void on_closed(void *arg, struct http_client_conn *c)
 {

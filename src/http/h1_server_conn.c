@@ -380,6 +380,10 @@ static bool step_exchange(struct h1_server_conn *c)
         h1_stream_fail(st, FICUS_ERR_CANCELLED, "server closed");
     if (io->out_err != FICUS_ERR_OK || io->in_err != FICUS_ERR_OK)
         h1_stream_fail(st, FICUS_ERR_RESET, "client is gone");
+    /* A client that cancels closes, and only an end is seen of that. One that merely shuts its side (RFC 9112 9.6 lets it) gets what was
+     * answered by then; who waits for more is taken for gone, or long polls and slow handlers would never hear of it. */
+    if (io->in_eof && st->body.done && st->out != H1_OUT_ENDED && h1_io_in_size(io) == 0)
+        h1_stream_fail(st, FICUS_ERR_RESET, "client is gone");
     bool out_done = h1_stream_out_done(st);
     if (st->abandoned && out_done && st->body.done) {
         exchange_finish(c);
