@@ -22,12 +22,14 @@ struct elog_options {
 };
 /* Blocks (before the loop runs). */
 enum ficus_err elog_open(struct env *e, const struct elog_options *o, struct elog **ret_log, struct ficus_error *reterr);
+/* Publishers that still wait hear CANCELLED. All readers are freed. */
 void elog_close(struct elog *l, void (*closed)(void *arg), void *arg);
 
-/* events are copied. done: OK with the last offset given, or the error for all of them. */
+/* events (1..EVENT_BATCH_COUNT_MAX) are checked and copied. INVALID, TOO_LARGE: one of them is not fit; BUSY: too much waits. done: OK with the last offset given, or the error for all of them. */
 enum ficus_err elog_append(struct elog *l, const struct event *events, size_t count, void (*done)(void *arg, enum ficus_err err, int64_t last_offset, const char *detail), void *arg);
 
-/* A reader: one outstanding read each. See bus.h pull for the meaning. */
+/* A reader: one outstanding read each. See bus.h pull for the meaning. count_max 0: EVENT_BATCH_COUNT_MAX, which also is the most. At most about 2 MiB
+ * a read, but always one event. INVALID: topics are malformed; CONFLICT: the offset lies beyond the end, so it is not of this log. */
 struct elog_reader;
 enum ficus_err elog_reader_new(struct elog *l, struct elog_reader **ret_reader);
 enum ficus_err elog_read(struct elog_reader *r, const char *topics, int64_t offset, size_t count_max, int64_t wait_ms,
