@@ -15,6 +15,7 @@ enum raw_mode {
     RAW_KEEP,           /* answers every request */
     RAW_STALE,          /* answers the first request of a connection, takes the second and closes without a word */
     RAW_STALE_BEGUN,    /* as before, but the second gets the first bytes of an answer */
+    RAW_STALE_BUSY,     /* as RAW_STALE on the first connection; later ones answer 503 at first */
     RAW_LEAVE,          /* answers, and closes while the connection is idle */
     RAW_SILENT,         /* never answers */
     RAW_NONSENSE,       /* answers in another language */
@@ -65,11 +66,14 @@ static bool raw_request(struct raw_conn *c)
     (void)snprintf(raw->attempts[raw->requests % 16], sizeof raw->attempts[0], "%.1s", attempt != NULL ? attempt + 15 : "");
     raw->requests++;
     c->requests++;
-    bool stale = c->requests > 1 && (raw->mode == RAW_STALE || raw->mode == RAW_STALE_BEGUN);
+    bool stale = c->requests > 1 && (raw->mode == RAW_STALE || raw->mode == RAW_STALE_BEGUN || (raw->mode == RAW_STALE_BUSY && raw->conns == 1));
+    bool busy = raw->mode == RAW_STALE_BUSY && raw->conns > 1 && c->requests == 1;
     if (stale && raw->mode == RAW_STALE_BEGUN)
         raw_write(c, "HTTP/1.1 2");
     if (raw->mode == RAW_NONSENSE)
         raw_write(c, "220 mail.example ESMTP\r\n\r\n");
+    else if (busy)
+        raw_write(c, "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
     else if (!stale && raw->mode != RAW_SILENT)
         raw_write(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     if (stale || raw->mode == RAW_LEAVE) {
@@ -172,6 +176,21 @@ static void test_stale_idempotent(void **state)
     assert_string_equal(raw.attempts[1], "1");
     assert_string_equal(raw.attempts[2], "2");
     assert_string_equal(call_engine_breaker_state(r->g, "orders"), "closed");
+    raw_stop(&raw);
+}
+
+/* The free repetition takes nothing from the attempts: of two, both are still there afterwards. */
+static void test_stale_then_busy(void **state)
+{
+    struct rig *r = *state;
+    struct raw raw;
+    raw_start(r, &raw, RAW_STALE_BUSY);
+    rig_edge(r, "orders", rig_policy(2, 20000), r->address);
+    assert_int_equal(rig_call(r, "orders", "GET", "/").status, 200);
+    assert_int_equal(rig_call(r, "orders", "GET", "/").status, 200);
+    assert_int_equal(raw.requests, 4);
+    assert_string_equal(raw.attempts[3], "3");
+    assert_int_equal(raw.conns, 2);     /* the unwanted 503 did not cost the connection */
     raw_stop(&raw);
 }
 
@@ -352,7 +371,7 @@ static void test_idle_bound(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_stale_idempotent), TEST(test_stale_post),  TEST(test_stale_kept_key), TEST(test_stale_many), TEST(test_stale_full),
+        TEST(test_stale_idempotent), TEST(test_stale_then_busy), TEST(test_stale_post),  TEST(test_stale_kept_key), TEST(test_stale_many), TEST(test_stale_full),
         TEST(test_stale_begun),      TEST(test_closed_while_idle), TEST(test_given_up), TEST(test_nonsense),   TEST(test_idle_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -266,6 +266,17 @@ static void test_hub_away(void **state)
     assert_true(status_of(&h).connected);
     assert_int_equal(status_of(&h).poll_err, FICUS_ERR_OK);
     assert_int_equal(rig_call(h.r, "orders", "GET", "/").err, FICUS_ERR_REFUSED);
+    /* once more, and now the first thing that it answers to is a poll */
+    hub_stop(&h);
+    uint64_t failed = status_of(&h).polls_failed;
+    rig_wait_count(h.r, &h.changes, 2);
+    while (status_of(&h).polls_failed == failed)
+        rig_turns(h.r, 5);
+    h.snapshot = snapshot_text(&h, a, 9, false, h.r->address);
+    hub_start(&h);
+    rig_wait(h.r, is_held, &h);
+    assert_int_equal(h.changes, 3);
+    assert_int_equal(rig_call(h.r, "orders", "GET", "/").status, 200);
     finish(&h);
 }
 
