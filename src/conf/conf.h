@@ -148,7 +148,7 @@ struct conf_setting {
     const struct conf_setting *item;    /* list, map: how one is written; .offset counts inside the item */
     size_t count_offset, item_size, key_offset;
     const struct conf_custom *custom;
-    const char *example;        /* a value in YAML flow form that passes .check; needed only where a string has a .check */
+    const char *example;        /* a value in YAML flow form that is taken; needed where a string has a .check; goes before custom->example */
 };
 
 struct conf_table {

@@ -71,7 +71,9 @@ static bool check_service(struct checker *c, const struct conf_node *node, bool 
     if (name == NULL || node == NULL || !c->names_known || service_named(c, name) != NULL)
         return true;
     const char *near = nearest_of(c, &c->services, name);
-    const char *hint = near != NULL ? arena_printf(c->arena, "did you mean %s?", near) : arena_printf(c->arena, "known: %s", known_services(c));
+    const char *hint = near != NULL                     ? arena_printf(c->arena, "did you mean %s?", near)
+                       : map_count(&c->services) == 0 ? "there are none"
+                                                        : arena_printf(c->arena, "known: %s", known_services(c));
     if (at_key)
         conf_error_key(c->errors, node, "\"%s\" is no service of this system (%s)", name, hint == NULL ? "" : hint);
     else
@@ -301,14 +303,8 @@ static void check_gateway(struct checker *c)
     struct map routes;
     if (g == NULL || g->node == NULL)
         return;
-    if (g->auth != NULL && g->auth->node != NULL && g->auth->jwks.service != NULL) {
-        const struct conf_node *node = conf_get(g->auth->node, "jwks");
-        struct slice path = slice_str(g->auth->jwks.path), name;
-        size_t at = 0;
-        (void)check_service(c, node, false, g->auth->jwks.service);
-        if (path.p == NULL || manifest_template_next(path, &at, &name) || manifest_template_has_rest(path))
-            conf_error_value(c->errors, node, "found \"%s\", expected SERVICE:/PATH without parameters, such as identity:/.well-known/jwks.json", node->text.p);
-    }
+    if (g->auth != NULL && g->auth->node != NULL)
+        (void)check_service(c, conf_get(g->auth->node, "jwks"), false, g->auth->jwks.service);   /* reported, nothing else depends on it */
     map_init(&routes, (const uint64_t[2]){0, 0});
     for (size_t i = 0; i < g->route_count; i++)
         check_route(c, &g->routes[i], &routes);

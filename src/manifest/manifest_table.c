@@ -49,6 +49,7 @@ static const struct conf_setting route_item = {.name = "route", .type = CONF_TAB
 
 static const struct conf_setting jwt_settings[] = {
     {.name = "jwks", .type = CONF_CUSTOM, .flags = CONF_REQUIRED, CONF_AT(struct manifest_jwt, jwks), .custom = &manifest_target_custom,
+     .min = 1, .example = "identity:/.well-known/jwks.json",
      .doc = "Where the public keys of the tokens are, such as identity:/.well-known/jwks.json."},
     {.name = "issuer", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct manifest_jwt, issuer), .min = 1, .max = 256,
      .doc = "Tokens must be issued (iss) by this name."},

@@ -225,9 +225,9 @@ bool manifest_template_has_rest(struct slice path)
 
 #define TARGET_ALLOWED "a service, or SERVICE:/PATH such as orders:/v1/orders/{id}"
 
+/* .min of the setting: 1 when there must be a path, and a plain one. */
 static bool target_decode(const struct conf_setting *s, const struct conf_node *node, void *field, struct arena *a, struct conf_errors *errors)
 {
-    (void)s;
     struct manifest_target *t = field;
     struct slice path = node->text;
     struct slice service = node->kind == CONF_SCALAR ? slice_cut(&path, ':') : SLICE_NONE;
@@ -236,6 +236,12 @@ static bool target_decode(const struct conf_setting *s, const struct conf_node *
         conf_error_value(errors, node, "found %s%s%s, expected %s", node->kind == CONF_SCALAR ? "\"" : "",
                          node->kind == CONF_SCALAR ? node->text.p : node->kind == CONF_NULL ? "nothing" : "a list or map",
                          node->kind == CONF_SCALAR ? "\"" : "", TARGET_ALLOWED);
+        return false;
+    }
+    size_t at = 0;
+    struct slice name;
+    if (s->min > 0 && (path.p == NULL || manifest_template_next(path, &at, &name) || manifest_template_has_rest(path))) {
+        conf_error_value(errors, node, "found \"%s\", expected SERVICE:/PATH without parameters, such as %s", node->text.p, s->example);
         return false;
     }
     wrong = path.p == NULL ? NULL : manifest_check_template(path);

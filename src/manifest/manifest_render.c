@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One resolved file per process: its slice of the manifest and nothing else, defaults filled in, by the tables of the floors that read
+ * it. What a process may do is derived here: whom it calls, who may call it, what it may publish and read.
+ */
+#include "manifest_private.h"
+
+#include "assert.h"
+#include "hub_config.h"
+#include "proxy_config.h"
+
+#include <stdio.h>
+
+enum { RESOLVED_SIZE_MAX = 8 << 20 };
+
+struct renderer {
+    const struct manifest *m;
+    const struct manifest_process *p;
+    struct arena *arena;
+    bool failed;            /* out of memory */
+};
+
+/* ---- small helpers: NULL only when out of memory, which is remembered ---- */
+
+/* STATE/folder/name and ending. */
+static const char *state_path(struct renderer *r, const char *folder, const char *name, const char *ending)
+{
+    const char *text = arena_printf(r->arena, "%s%s%s/%s%s", r->m->options.state, folder[0] == '\0' ? "" : "/", folder, name, ending);
+    r->failed |= text == NULL;
+    return text;
+}
+
+static void *array(struct renderer *r, size_t count, size_t size)
+{
+    void *p = arena_zalloc(r->arena, (count + 1) * size);
+    r->failed |= p == NULL;
+    return p;
+}
+
+static const char **one_word(struct renderer *r, const char *word)
+{
+    const char **list = array(r, 1, sizeof *list);
+    if (list != NULL)
+        list[0] = word;
+    return list;
+}
+
+static const char *level_word(const struct manifest *m, int level)
+{
+    return manifest_levels[level < 0 ? m->log_level : level];
+}
+
+static bool keeps_keys(const struct manifest *m, const char *service)
+{
+    const struct manifest_service *s = manifest_find_service(m, service);
+    return s != NULL && s->keeps_keys;
+}
+
+/* ---- who is called by whom ---- */
+
+static bool gateway_calls(const struct manifest *m, const char *service)
+{
+    const struct manifest_gateway *g = m->gateway;
+    if (g == NULL)
+        return false;
+    if (g->auth != NULL && strcmp(g->auth->jwks.service, service) == 0)
+        return true;
+    for (size_t i = 0; i < g->route_count; i++)
+        if (strcmp(g->routes[i].to.service, service) == 0)
+            return true;
+    return false;
+}
+
+static bool saga_calls(const struct saga_def *d, const char *service)
+{
+    for (size_t i = 0; i < d->step_count; i++) {
+        const struct saga_step *s = &d->steps[i];
+        if ((saga_call_present(&s->call) && strcmp(s->call.service, service) == 0) || (saga_call_present(&s->undo) && strcmp(s->undo.service, service) == 0))
+            return true;
+    }
+    return false;
+}
+
+static bool hub_calls(const struct manifest *m, const char *service)
+{
+    for (size_t i = 0; i < m->service_count; i++)
+        for (size_t k = 0; k < m->services[i].saga_count; k++)
+            if (saga_calls(&m->services[i].sagas[k], service))
+                return true;
+    return false;
+}
+
+static bool service_calls(const struct manifest_service *s, const char *service)
+{
+    for (size_t i = 0; i < s->call_count; i++)
+        if (strcmp(s->calls[i].callee, service) == 0)
+            return true;
+    return false;
+}
+
+static bool consumes(const struct manifest_service *s, const char *topic)
+{
+    for (size_t i = 0; i < s->consume_count; i++)
+        if (strcmp(s->consumes[i], topic) == 0)
+            return true;
+    return false;
+}
+
+static void list_callers(struct renderer *r, const char *service, const char *const **ret_list, size_t *ret_count)
+{
+    const struct manifest *m = r->m;
+    const char **list = array(r, m->service_count + 2, sizeof *list);
+    size_t count = 0;
+    if (list == NULL)
+        return;
+    if (gateway_calls(m, service))
+        list[count++] = "gateway";
+    if (hub_calls(m, service))
+        list[count++] = "hub";
+    for (size_t i = 0; i < m->service_count; i++)
+        if (service_calls(&m->services[i], service))
+            list[count++] = m->services[i].name;
+    *ret_list = list;
+    *ret_count = count;
+}
+
+/* ---- what all processes share ---- */
+
+static void add_edge(struct process_config *c, const char *callee, struct call_policy policy, bool keys)
+{
+    policy.keeps_keys = keys;
+    c->edges[c->edge_count++] = (struct process_edge){.callee = callee, .policy = policy};
+}
+
+static void fill_common(struct renderer *r, struct process_config *c, int level)
+{
+    const struct manifest *m = r->m;
+    bool hub = r->p->kind == MANIFEST_HUB;
+    c->version = PROCESS_CONFIG_VERSION;
+    c->system = m->system;
+    c->process = r->p->name;
+    c->instance = 1;
+    c->state = m->options.state;
+    c->key_file = state_path(r, "", "system.key", "");
+    c->log_level = level_word(m, level);
+    c->hub = hub ? "" : manifest_find_process(m, "hub")->address;
+    c->snapshot_file = hub ? "" : state_path(r, "run", r->p->name, ".endpoints.json");
+    c->edges = array(r, m->service_count + 2, sizeof *c->edges);
+    if (!hub && c->edges != NULL)
+        add_edge(c, "hub", call_policy_default(), false);
+}
+
+/* Edges of gateway and hub: one layer repeats, and they are not it (the gateway's clients and the saga engine repeat). */
+static void add_derived_edges(struct renderer *r, struct process_config *c, bool (*calls)(const struct manifest *m, const char *service), int64_t timeout_ms)
+{
+    struct call_policy policy = call_policy_default();
+    policy.retry.attempts = 1;
+    policy.timeout_ms = timeout_ms > 0 ? timeout_ms : policy.timeout_ms;
+    for (size_t i = 0; c->edges != NULL && i < r->m->service_count; i++)
+        if (calls(r->m, r->m->services[i].name))
+            add_edge(c, r->m->services[i].name, policy, r->m->services[i].keeps_keys);
+}
+
+/* ---- services ---- */
+
+static void fill_settings(struct renderer *r, const struct manifest_service *s, struct service_config *c)
+{
+    const struct manifest_administrator *admin = r->m->administrator;
+    c->settings = array(r, s->setting_count + 1, sizeof *c->settings);
+    if (c->settings == NULL)
+        return;
+    for (size_t i = 0; i < s->setting_count; i++)
+        c->settings[c->setting_count++] = s->settings[i];
+    if (admin != NULL && strcmp(admin->service, s->name) == 0)
+        c->settings[c->setting_count++] = (struct service_setting){.name = "admin_file", .value = r->m->admin_file};
+}
+
+static void render_service(struct renderer *r, struct json_writer *w)
+{
+    const struct manifest_service *s = manifest_find_service(r->m, r->p->name);
+    struct service_config c;
+    conf_defaults(&service_config_table, &c);
+    fill_common(r, &c.common, s->log_level);
+    for (size_t i = 0; c.common.edges != NULL && i < s->call_count; i++)
+        add_edge(&c.common, s->calls[i].callee, s->calls[i].policy, keeps_keys(r->m, s->calls[i].callee));
+    c.listen = one_word(r, "fd:3");
+    c.listen_count = 1;
+    if (s->store != NULL)
+        c.store = state_path(r, "data", s->store + strlen("sqlite:"), "");
+    c.migrations = s->migration_files;
+    c.migration_count = s->migration_count;
+    c.workers = s->workers;
+    c.private_dir = state_path(r, "private", s->name, "");
+    list_callers(r, s->name, &c.callers, &c.caller_count);
+    const char **topics = array(r, s->publish_count, sizeof *topics);
+    for (size_t i = 0; topics != NULL && i < s->publish_count; i++)
+        topics[i] = s->publishes[i].name;
+    c.publishes = topics;
+    c.publish_count = s->publish_count;
+    c.consumes = s->consumes;
+    c.consume_count = s->consume_count;
+    fill_settings(r, s, &c);
+    if (!r->failed)
+        conf_encode(&service_config_table, &c, w);
+}
+
+/* ---- hub ---- */
+
+static void fill_topics(struct renderer *r, struct hub_config *c)
+{
+    const struct manifest *m = r->m;
+    size_t count = 0;
+    for (size_t i = 0; i < m->service_count; i++)
+        count += m->services[i].publish_count;
+    c->topics = array(r, count, sizeof *c->topics);
+    for (size_t i = 0; c->topics != NULL && i < m->service_count; i++) {
+        for (size_t k = 0; k < m->services[i].publish_count; k++) {
+            struct hub_topic *t = &c->topics[c->topic_count++];
+            t->name = m->services[i].publishes[k].name;
+            t->publisher = m->services[i].name;
+            const char **list = array(r, m->service_count, sizeof *list);
+            for (size_t n = 0; list != NULL && n < m->service_count; n++)
+                if (consumes(&m->services[n], t->name))
+                    list[t->consumer_count++] = m->services[n].name;
+            t->consumers = list;
+        }
+    }
+}
+
+static void fill_sagas(struct renderer *r, struct hub_config *c)
+{
+    const struct manifest *m = r->m;
+    size_t count = 0;
+    for (size_t i = 0; i < m->service_count; i++)
+        count += m->services[i].saga_count;
+    c->sagas = array(r, count, sizeof *c->sagas);
+    for (size_t i = 0; c->sagas != NULL && i < m->service_count; i++)
+        for (size_t k = 0; k < m->services[i].saga_count; k++)
+            c->sagas[c->saga_count++] = m->services[i].sagas[k];
+}
+
+static void render_hub(struct renderer *r, struct json_writer *w)
+{
+    const struct manifest *m = r->m;
+    struct hub_config c;
+    conf_defaults(&hub_config_table, &c);
+    fill_common(r, &c.common, m->hub.log_level);
+    add_derived_edges(r, &c.common, hub_calls, 0);
+    c.listen = one_word(r, "fd:3");
+    c.listen_count = 1;
+    c.operator_listen = one_word(r, "fd:4");
+    c.operator_listen_count = 1;
+    c.log_file = state_path(r, "data", "hub-log.db", "");
+    c.journal_file = state_path(r, "data", "hub-sagas.db", "");
+    c.retention_ms = m->events.retention_ms;
+    fill_topics(r, &c);
+    const char **names = array(r, m->service_count, sizeof *names);
+    for (size_t i = 0; names != NULL && i < m->service_count; i++)
+        names[c.service_count++] = m->services[i].name;
+    c.services = names;
+    fill_sagas(r, &c);
+    if (!r->failed)
+        conf_encode(&hub_config_table, &c, w);
+}
+
+/* ---- gateway ---- */
+/* What clients may send as Host: the listening address, localhost when it is local, and what the manifest says, with the port. */
+static void fill_hosts(struct renderer *r, struct proxy_config *c)
+{
+    const struct manifest_gateway *g = r->m->gateway;
+    const char *port = strrchr(g->listen, ':');
+    FICUS_ASSERT(port != NULL);
+    bool any = strncmp(g->listen, "0.0.0.0:", 8) == 0 || strncmp(g->listen, "[::]:", 5) == 0;
+    bool local = any || strncmp(g->listen, "127.", 4) == 0 || strncmp(g->listen, "[::1]:", 6) == 0;
+    const char **list = array(r, g->host_count * 2 + 4, sizeof *list);
+    size_t count = 0;
+    if (list == NULL)
+        return;
+    if (!any)
+        list[count++] = g->listen;
+    if (local)
+        list[count++] = arena_printf(r->arena, "localhost%s", port);
+    if (local && strncmp(g->listen, "127.0.0.1:", 10) != 0)
+        list[count++] = arena_printf(r->arena, "127.0.0.1%s", port);
+    for (size_t i = 0; i < g->host_count; i++) {
+        list[count++] = g->hosts[i];
+        if (strchr(g->hosts[i], ':') == NULL)
+            list[count++] = arena_printf(r->arena, "%s%s", g->hosts[i], port);
+    }
+    for (size_t i = 0; i < count; i++)
+        r->failed |= list[i] == NULL;
+    c->hosts = list;
+    c->host_count = count;
+}
+
+static int64_t fill_routes(struct renderer *r, struct proxy_config *c)
+{
+    const struct manifest_gateway *g = r->m->gateway;
+    int64_t timeout_ms_max = g->timeout_ms;
+    c->routes = array(r, g->route_count, sizeof *c->routes);
+    for (size_t i = 0; c->routes != NULL && i < g->route_count; i++) {
+        const struct manifest_route *from = &g->routes[i];
+        int64_t timeout_ms = from->timeout_ms > 0 ? from->timeout_ms : g->timeout_ms;
+        timeout_ms_max = timeout_ms > timeout_ms_max ? timeout_ms : timeout_ms_max;
+        c->routes[c->route_count++] = (struct proxy_route){
+            .method = from->method < 0 ? "" : manifest_methods[from->method], .path = from->path, .service = from->to.service,
+            .target = from->to.path == NULL ? from->path : from->to.path, .auth = from->auth, .roles = from->roles,
+            .role_count = from->role_count, .timeout_ms = timeout_ms};
+    }
+    return timeout_ms_max;
+}
+
+_Static_assert((int)PROXY_AUTH_REQUIRED == (int)MANIFEST_AUTH_REQUIRED && (int)PROXY_AUTH_OPTIONAL == (int)MANIFEST_AUTH_OPTIONAL, "auth is copied as it is");
+
+static void render_gateway(struct renderer *r, struct json_writer *w)
+{
+    const struct manifest_gateway *g = r->m->gateway;
+    struct proxy_config c;
+    struct proxy_auth auth;
+    conf_defaults(&proxy_config_table, &c);
+    fill_common(r, &c.common, g->log_level);
+    c.listen = one_word(r, "fd:3");
+    c.listen_count = 1;
+    fill_hosts(r, &c);
+    if (g->auth != NULL) {
+        auth = (struct proxy_auth){.service = g->auth->jwks.service, .path = g->auth->jwks.path, .issuer = g->auth->issuer,
+                                   .keys_file = state_path(r, "run", "gateway.jwks.json", "")};
+        c.auth = &auth;
+    }
+    add_derived_edges(r, &c.common, gateway_calls, fill_routes(r, &c));
+    if (!r->failed)
+        conf_encode(&proxy_config_table, &c, w);
+}
+
+/* ---- all ---- */
+
+enum ficus_err manifest_render_process(const struct manifest *m, const struct manifest_process *p, struct arena *a, struct buf *out, struct ficus_error *reterr)
+{
+    FICUS_ASSERT(m->options.state != NULL);
+    struct renderer r = {.m = m, .p = p, .arena = a};
+    struct json_writer w;
+    json_write_init(&w, out);
+    if (p->kind == MANIFEST_HUB)
+        render_hub(&r, &w);
+    else if (p->kind == MANIFEST_GATEWAY)
+        render_gateway(&r, &w);
+    else
+        render_service(&r, &w);
+    if (r.failed || (buf_failed(out) && out->size < out->size_max / 2))
+        return err_set(reterr, FICUS_ERR_NOMEM, "%s: out of memory", p->name);
+    if (buf_failed(out))
+        return err_set(reterr, FICUS_ERR_TOO_LARGE, "%s: its resolved file is over %zu bytes", p->name, out->size_max);
+    return FICUS_ERR_OK;
+}
+
+enum ficus_err manifest_render(const struct manifest *m, struct arena *a, struct ficus_error *reterr)
+{
+    struct slice *texts = ARENA_ARRAY(a, struct slice, m->process_count + 1);
+    enum ficus_err err = texts == NULL ? err_set(reterr, FICUS_ERR_NOMEM, "out of memory") : FICUS_ERR_OK;
+    struct buf b;
+    buf_init(&b, RESOLVED_SIZE_MAX);
+    for (size_t i = 0; err == FICUS_ERR_OK && i < m->process_count; i++) {
+        buf_clear(&b);
+        err = manifest_render_process(m, &m->processes[i], a, &b, reterr);
+        if (err == FICUS_ERR_OK && (texts[i] = arena_slice(a, buf_slice(&b))).p == NULL)
+            err = err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
+    }
+    buf_done(&b);
+    for (size_t i = 0; err == FICUS_ERR_OK && i < m->process_count; i++)
+        err = manifest_write_file(m->processes[i].config_path, texts[i], reterr);
+    return err;
+}
