@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The supervisor's core: drives the units (unit.h) and carries out their actions.
+ *
+ * Happy path: all units get START (who needs others, when those were ready); their processes are forked, recorded in run/children.json together, and only then let go to exec.
+ * Failure modes: a process that dies is started again (unit.h); one whose command cannot run keeps failing every 3 s and says why in its log. When the record cannot be written (disk
+ * full) the processes start nevertheless, with an error in the log: PR_SET_PDEATHSIG still ties them to us. A supervisor that is killed leaves nothing: the kernel kills its
+ * children, the next supervisor kills what those had started.
+ */
+#include "supervisor_private.h"
+
+#include "assert.h"
+#include "child.h"
+#include "io_socket.h"
+#include "json.h"
+#include "mem.h"
+#include "proc.h"
+#include "status.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { ORPHAN_WAIT_MS = 5000, BIND_TRIES_MAX = 40, BIND_PAUSE_MS = 50 };
+
+/* The order of stopping. */
+static const enum child_kind stop_order[CHILD_KIND_COUNT] = {CHILD_GATEWAY, CHILD_SERVICE, CHILD_HUB};
+
+static const struct state *state_of(const struct supervisor *s)
+{
+    return s->o.plan->state;
+}
+
+/* ---- the record ---- */
+
+static void write_record(struct supervisor *s)
+{
+    struct ficus_error error = {0};
+    struct children c = {.system = s->o.plan->system, .gateway_url = s->o.plan->gateway_url, .supervisor_pid = getpid(),
+        .supervisor_start_ticks = s->own_start_ticks, .count = s->count};
+    struct child_record *records = mem_array(s->count + 1, sizeof *records);
+    if (records == NULL) {
+        LOG(s->o.log, LOG_ERROR, NULL, "supervisor.record", "out of memory, processes are not recorded");
+        return;
+    }
+    for (size_t i = 0; i < s->count; i++)
+        records[i] = s->processes[i].record;
+    c.records = records;
+    if (children_write(s->env, state_of(s)->children_file, &c, &error) != FICUS_ERR_OK)
+        LOG(s->o.log, LOG_ERROR, NULL, "supervisor.record", "processes are not recorded", LOG_ERR(&error));
+    mem_free(records);
+}
+
+/* Record, then let go whoever waits at its gate. */
+void supervisor_flush(struct supervisor *s)
+{
+    if (!s->record_wanted)
+        return;
+    s->record_wanted = false;
+    write_record(s);
+    for (size_t i = 0; i < s->count; i++) {
+        struct supervised *p = &s->processes[i];
+        if (p->gate >= 0)
+            child_release(p->gate);
+        p->gate = -1;
+    }
+}
+
+/* ---- actions ---- */
+
+static void spawn(struct supervised *p)
+{
+    struct supervisor *s = p->s;
+    const struct supervisor_process *plan = p->process;
+    struct ficus_error error = {0};
+    char config[4200], notify[200], log_path[4200], log_variable[4300];
+    snprintf(config, sizeof config, "FICUS_CONFIG=%s", plan->config_file);
+    snprintf(notify, sizeof notify, "NOTIFY_SOCKET=%s", s->notify_path);
+    snprintf(log_path, sizeof log_path, "%s/%s.%lld.log", state_of(s)->log, plan->name, (long long)p->record.instance);
+    snprintf(log_variable, sizeof log_variable, "FICUS_LOG=%s", log_path);
+    const char *const environment[] = {config, notify, log_variable, NULL};
+    struct child_spec spec = {.argv = plan->argv, .file = plan->file, .folder = plan->folder, .log_path = log_path, .environment = environment,
+        .sockets = p->sockets, .socket_names = plan->listen_names, .socket_count = plan->listen_count};
+    int64_t pid = 0;
+    struct proc_info info = {0};
+    if (child_spawn(&spec, &pid, &p->gate, &error) != FICUS_ERR_OK) {
+        LOG(s->o.log, LOG_ERROR, NULL, "process.start", "a process cannot be started", LOG_STR("process", plan->name), LOG_ERR(&error));
+        supervisor_event(p, UNIT_EXIT);         /* as if it had died at once: backs off and tries again */
+        return;
+    }
+    (void)proc_read(pid, &info);        /* our child, so it is there */
+    p->record.pid = pid;
+    p->record.start_ticks = info.start_ticks;
+    p->record.started_at_ms = env_wall_ms(s->env);
+    p->record.restarts = p->unit.restarts;
+    s->record_wanted = true;
+    LOG(s->o.log, LOG_INFO, NULL, "process.started", "process started", LOG_STR("process", plan->name), LOG_INT("pid", pid),
+        LOG_INT("restarts", p->unit.restarts));
+}
+
+static void tell_healthy(struct supervisor *s)
+{
+    if (s->told_healthy || !supervisor_healthy(s))
+        return;
+    s->told_healthy = true;
+    LOG(s->o.log, LOG_INFO, NULL, "system.healthy", "all processes are ready", LOG_INT("processes", s->count));
+    if (s->o.on_healthy != NULL)
+        s->o.on_healthy(s->o.arg);
+}
+
+static bool needs_are_met(const struct supervised *p)
+{
+    for (size_t i = 0; i < p->process->need_count; i++)
+        for (size_t j = 0; j < p->s->count; j++)
+            if (strcmp(p->s->processes[j].process->name, p->process->needs[i]) == 0 && !p->s->processes[j].was_ready)
+                return false;
+    return true;
+}
+
+static void start_who_may(struct supervisor *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (s->processes[i].unit.state == UNIT_WAITING && needs_are_met(&s->processes[i]))
+            supervisor_event(&s->processes[i], UNIT_START);
+}
+
+static void on_api_closed(void *arg)
+{
+    struct supervisor *s = arg;
+    s->api = NULL;
+    s->o.on_stopped(s->o.arg);
+}
+
+static void on_registry_closed(void *arg)
+{
+    struct supervisor *s = arg;
+    http_server_close(s->api, on_api_closed, s);
+}
+
+/* A group at a time; when none of it is left the next. */
+static void stop_next(struct supervisor *s)
+{
+    for (size_t order = 0; order < CHILD_KIND_COUNT; order++) {
+        bool left = false;
+        for (size_t i = 0; i < s->count; i++) {
+            struct supervised *p = &s->processes[i];
+            if (p->process->kind != stop_order[order] || p->unit.state == UNIT_STOPPED)
+                continue;
+            if (p->unit.state != UNIT_STOPPING)
+                supervisor_event(p, UNIT_STOP);
+            left = left || p->unit.state != UNIT_STOPPED;
+        }
+        if (left)
+            return;
+    }
+    if (s->ending)
+        return;
+    s->ending = true;
+    write_record(s);            /* nobody is left: says so */
+    LOG(s->o.log, LOG_INFO, NULL, "system.stopped", "all processes have ended");
+    supervisor_notify_close(s);
+    registry_push_close(&s->registry, on_registry_closed, s);
+}
+
+void supervisor_event(struct supervised *p, enum unit_event event)
+{
+    struct supervisor *s = p->s;
+    unsigned actions = unit_step(&p->unit, event, env_now_ms(s->env));
+    bool is_hub = p->process->kind == CHILD_HUB;
+    if ((actions & UNIT_CLEAR_TIMER) != 0)
+        env_timer_stop(s->env, &p->timer);
+    if ((actions & UNIT_SET_TIMER) != 0)
+        env_timer_start(s->env, &p->timer, p->unit.timer_ms);
+    if ((actions & UNIT_TERM) != 0 && p->record.pid > 0)
+        kill((pid_t)p->record.pid, s->killing ? SIGKILL : SIGTERM);
+    if ((actions & UNIT_KILL) != 0 && p->record.pid > 0)
+        kill(-(pid_t)p->record.pid, SIGKILL);
+    if ((actions & UNIT_LISTING) != 0 && is_hub)
+        registry_push_hub(&s->registry, p->unit.listed);
+    else if ((actions & UNIT_LISTING) != 0)
+        registry_push_changed(&s->registry);
+    else if (is_hub && event == UNIT_IS_READY && p->unit.state == UNIT_READY)
+        registry_push_hub(&s->registry, true);          /* planned restart: it stayed listed, but has forgotten */
+    if (p->unit.state == UNIT_READY && event == UNIT_IS_READY && !p->was_ready) {
+        p->was_ready = true;
+        start_who_may(s);
+    }
+    if ((actions & UNIT_SPAWN) != 0)
+        spawn(p);
+    if (event == UNIT_IS_READY)
+        tell_healthy(s);
+    if (s->stopping && p->unit.state == UNIT_STOPPED && event == UNIT_EXIT)
+        stop_next(s);
+}
+
+static void on_unit_timer(void *arg)
+{
+    struct supervised *p = arg;
+    if (p->unit.state == UNIT_STOPPING || p->unit.state == UNIT_RESTARTING)
+        LOG(p->s->o.log, LOG_WARN, NULL, "process.drain", "process did not end in time and is killed", LOG_STR("process", p->process->name),
+            LOG_INT("pid", p->record.pid));
+    supervisor_event(p, UNIT_TIMER);
+    supervisor_flush(p->s);
+}
+
+/* ---- deaths ---- */
+
+/* What the dead leader had started goes with it, before its pid (and with it the group's number) is given free. */
+static bool reap(struct supervised *p, siginfo_t *ret_info)
+{
+    pid_t pid = (pid_t)p->record.pid;
+    *ret_info = (siginfo_t){0};
+    if (waitid(P_PID, (id_t)pid, ret_info, WEXITED | WNOHANG | WNOWAIT) != 0 || ret_info->si_pid != pid)
+        return false;
+    kill(-pid, SIGKILL);
+    siginfo_t ignored;
+    (void)waitid(P_PID, (id_t)pid, &ignored, WEXITED);
+    return true;
+}
+
+static void on_child(void *arg, int signum)
+{
+    struct supervisor *s = arg;
+    for (size_t i = 0; i < s->count; i++) {
+        struct supervised *p = &s->processes[i];
+        siginfo_t info;
+        if (p->record.pid <= 0 || !reap(p, &info))
+            continue;
+        bool wanted = p->unit.state == UNIT_STOPPING || p->unit.state == UNIT_RESTARTING;
+        LOG(s->o.log, wanted ? LOG_INFO : LOG_WARN, NULL, "process.ended", "process ended", LOG_STR("process", p->process->name),
+            LOG_INT("pid", p->record.pid), LOG_STR("how", info.si_code == CLD_EXITED ? "exit" : "signal"), LOG_INT("status", info.si_status));
+        p->record.pid = 0;
+        if (p->gate >= 0)
+            close(p->gate);
+        p->gate = -1;
+        supervisor_event(p, UNIT_EXIT);
+    }
+    supervisor_flush(s);
+}
+
+struct supervised *supervisor_find_pid(struct supervisor *s, int64_t pid)
+{
+    struct proc_info info;
+    for (size_t i = 0; i < s->count; i++)
+        if (s->processes[i].record.pid == pid && pid > 0)
+            return &s->processes[i];
+    if (!proc_read(pid, &info) || info.session <= 0)
+        return NULL;
+    for (size_t i = 0; i < s->count; i++)
+        if (s->processes[i].record.pid == info.session)
+            return &s->processes[i];
+    return NULL;
+}
+
+/* ---- what others ask ---- */
+
+bool supervisor_healthy(const struct supervisor *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (s->processes[i].unit.state != UNIT_READY)
+            return false;
+    return true;
+}
+
+enum ficus_err supervisor_restart(struct supervisor *s, struct slice name)
+{
+    bool found = false;
+    if (s->stopping)
+        return FICUS_ERR_CONFLICT;
+    for (size_t i = 0; i < s->count; i++) {
+        if (!slice_eq_str(name, s->processes[i].process->name))
+            continue;
+        found = true;
+        supervisor_event(&s->processes[i], UNIT_RESTART);
+    }
+    supervisor_flush(s);
+    return found ? FICUS_ERR_OK : FICUS_ERR_NOT_FOUND;
+}
+
+void supervisor_status(struct supervisor *s, struct buf *out)
+{
+    struct status_process *list = mem_array(s->count + 1, sizeof *list);
+    struct status status = {.system = s->o.plan->system, .gateway_url = s->o.plan->gateway_url, .supervisor_pid = getpid(), .processes = list,
+        .count = list == NULL ? 0 : s->count};
+    for (size_t i = 0; i < status.count; i++) {
+        struct supervised *p = &s->processes[i];
+        list[i] = (struct status_process){.record = p->record, .state = unit_state_name(p->unit.state)};
+        list[i].record.restarts = p->unit.restarts;
+    }
+    status_write(&status, out);
+    mem_free(list);
+}
+
+static bool write_registry(void *arg, struct buf *out)
+{
+    struct supervisor *s = arg;
+    struct json_writer w;
+    json_write_init(&w, out);
+    json_write_object(&w);
+    json_write_key(&w, "services");
+    json_write_object(&w);
+    for (size_t i = 0; i < s->count; i++) {
+        const struct supervised *p = &s->processes[i];
+        if (p->process->kind != CHILD_SERVICE || p->record.instance != 1)
+            continue;
+        json_write_key(&w, p->process->name);
+        json_write_array(&w);
+        for (size_t j = i; j < s->count; j++)
+            if (s->processes[j].unit.listed && strcmp(s->processes[j].process->name, p->process->name) == 0)
+                json_write_str(&w, s->processes[j].process->listen[0]);
+        json_write_end(&w);
+    }
+    json_write_end(&w);
+    json_write_end(&w);
+    return !buf_failed(out);
+}
+
+/* ---- life ---- */
+
+/* A process that dies while we start may hold a port for some milliseconds, and nothing tells when it lets go: so a busy address is tried again for two seconds. */
+static enum ficus_err open_socket(const char *address, int *ret_fd, struct ficus_error *reterr)
+{
+    enum ficus_err err = FICUS_ERR_OK;
+    for (int i = 0; i < BIND_TRIES_MAX; i++) {
+        err = socket_listen(address, ret_fd, reterr);
+        if (err == FICUS_ERR_OK || reterr->sys_errno != EADDRINUSE)
+            break;
+        (void)poll(NULL, 0, BIND_PAUSE_MS);
+    }
+    return err;
+}
+
+static enum ficus_err open_sockets(struct supervisor *s, struct ficus_error *reterr)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        struct supervised *p = &s->processes[i];
+        for (size_t j = 0; j < p->process->listen_count; j++) {
+            enum ficus_err err = open_socket(p->process->listen[j], &p->sockets[j], reterr);
+            if (err != FICUS_ERR_OK)
+                return err_wrap(reterr, "%s", p->process->name);
+        }
+    }
+    return FICUS_ERR_OK;
+}
+
+static void end_orphans(struct supervisor *s)
+{
+    struct arena a;
+    struct children left;
+    struct ficus_error error = {0};
+    arena_init(&a, 4 * CHILDREN_FILE_SIZE_MAX);
+    enum ficus_err err = children_read(s->env, &a, state_of(s)->children_file, &left, &error);
+    if (err == FICUS_ERR_OK) {
+        unsigned ended = children_end(&left, state_of(s)->root, ORPHAN_WAIT_MS);
+        if (ended > 0)
+            LOG(s->o.log, LOG_WARN, NULL, "supervisor.orphans", "ended processes that a dead supervisor had left", LOG_INT("count", ended));
+    } else if (err != FICUS_ERR_NOT_FOUND) {
+        LOG(s->o.log, LOG_WARN, NULL, "supervisor.record", "the record of earlier processes cannot be read", LOG_ERR(&error));
+    }
+    arena_done(&a);
+}
+
+static bool set_up_processes(struct supervisor *s)
+{
+    const struct supervisor_plan *plan = s->o.plan;
+    s->processes = mem_array(plan->process_count + 1, sizeof *s->processes);
+    if (s->processes == NULL)
+        return false;
+    s->count = plan->process_count;
+    for (size_t i = 0; i < s->count; i++) {
+        struct supervised *p = &s->processes[i];
+        const struct supervisor_process *process = &plan->processes[i];
+        *p = (struct supervised){.s = s, .process = process, .gate = -1};
+        p->timer = (struct env_timer){.fn = on_unit_timer, .arg = p};
+        p->record = (struct child_record){.kind = process->kind, .name = process->name, .team = process->team, .instance = 1,
+            .address = process->listen_count > 0 ? process->listen[0] : ""};
+        for (size_t j = 0; j < i; j++)
+            p->record.instance += strcmp(plan->processes[j].name, process->name) == 0;
+        for (size_t j = 0; j < SUPERVISOR_SOCKETS_MAX; j++)
+            p->sockets[j] = -1;
+    }
+    return true;
+}
+
+enum ficus_err supervisor_new(struct env *e, const struct supervisor_options *o, struct supervisor **ret_supervisor, struct ficus_error *reterr)
+{
+    struct ficus_error own = {0};
+    struct proc_info info = {0};
+    reterr = reterr == NULL ? &own : reterr;
+    FICUS_ASSERT(o->plan->process_count <= SUPERVISOR_PROCESSES_MAX && o->on_stopped != NULL);
+    struct supervisor *s = mem_zalloc(sizeof *s);
+    if (s == NULL)
+        return err_set(reterr, FICUS_ERR_NOMEM, "supervisor: out of memory");
+    s->env = e;
+    s->o = *o;
+    s->notify_fd = -1;
+    if (!set_up_processes(s)) {
+        supervisor_free(s);
+        return err_set(reterr, FICUS_ERR_NOMEM, "supervisor: out of memory");
+    }
+    (void)proc_read(getpid(), &info);
+    s->own_start_ticks = info.start_ticks;
+    s->registry = (struct registry_push){.env = e, .address = o->plan->hub_operator_address, .write = write_registry, .arg = s};
+    registry_push_init(&s->registry);
+    end_orphans(s);
+    enum ficus_err err = open_sockets(s, reterr);
+    if (err == FICUS_ERR_OK)
+        err = supervisor_notify_open(s, reterr);
+    if (err == FICUS_ERR_OK)
+        err = env_uv_signal(e, SIGCHLD, on_child, s, reterr);
+    if (err == FICUS_ERR_OK)
+        err = supervisor_api_open(s, reterr);   /* last: it alone would have to be closed over several turns of the loop */
+    if (err != FICUS_ERR_OK) {
+        supervisor_free(s);
+        return err;
+    }
+    start_who_may(s);
+    supervisor_flush(s);
+    tell_healthy(s);            /* a system without processes */
+    *ret_supervisor = s;
+    return FICUS_ERR_OK;
+}
+
+void supervisor_stop(struct supervisor *s)
+{
+    if (s->stopping) {
+        s->killing = true;
+        for (size_t i = 0; i < s->count; i++)
+            if (s->processes[i].record.pid > 0)
+                kill(-(pid_t)s->processes[i].record.pid, SIGKILL);
+        return;
+    }
+    s->stopping = true;
+    LOG(s->o.log, LOG_INFO, NULL, "system.stopping", "stopping all processes");
+    stop_next(s);
+    supervisor_flush(s);
+}
+
+void supervisor_free(struct supervisor *s)
+{
+    if (s == NULL)
+        return;
+    (void)env_uv_signal(s->env, SIGCHLD, NULL, NULL, NULL);
+    supervisor_notify_close(s);
+    buf_done(&s->registry.body);
+    for (size_t i = 0; i < s->count; i++) {
+        env_timer_stop(s->env, &s->processes[i].timer);
+        for (size_t j = 0; j < SUPERVISOR_SOCKETS_MAX; j++)
+            if (s->processes[i].sockets[j] >= 0)
+                close(s->processes[i].sockets[j]);
+    }
+    mem_free(s->processes);
+    mem_free(s);
+}

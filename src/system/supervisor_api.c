@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The supervisor's operator socket: who runs as the same user (or root) may look and command; the kernel says who it is.
+ *
+ *     GET  /v1/status           200 the document of status.h
+ *     POST /v1/restart/NAME     202; 404 when there is no such process; 409 while stopping
+ *     POST /v1/down             202, then everything stops
+ */
+#include "supervisor_private.h"
+
+#include "assert.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+enum { STATUS_SIZE_MAX = 1 << 20 };
+
+/* Lives in the stream's arena; text is freed with the exchange. */
+struct answer {
+    struct buf text;
+    size_t sent;
+};
+
+static void ignore_data(void *arg, struct http_stream *s, struct slice data, bool end)
+{
+    (void)arg, (void)s, (void)data, (void)end;  /* no request of this API has a body; whoever sends one loses the connection at its end */
+}
+
+static void on_writable(void *arg, struct http_stream *s)
+{
+    struct answer *a = arg;
+    struct slice rest = a == NULL ? SLICE_NONE : slice_from(buf_slice(&a->text), a->sent);
+    if (rest.size > 0)
+        a->sent += http_send(s, rest.p, rest.size, true);
+}
+
+static void on_done(void *arg, struct http_stream *s)
+{
+    struct answer *a = arg;
+    if (a != NULL)
+        buf_done(&a->text);
+}
+
+static void on_reset(void *arg, struct http_stream *s, enum ficus_err err, const char *detail)
+{
+    on_done(arg, s);
+}
+
+static const struct http_handler handler = {.on_data = ignore_data, .on_writable = on_writable, .on_done = on_done, .on_reset = on_reset};
+
+static void answer_status(struct supervisor *v, struct http_stream *s)
+{
+    struct answer *a = ARENA_NEW(s->arena, struct answer);
+    if (a == NULL) {
+        (void)http_respond_problem(s, 503, NULL, "out of memory");
+        return;
+    }
+    buf_init(&a->text, STATUS_SIZE_MAX);
+    http_stream_handle(s, &handler, a);
+    supervisor_status(v, &a->text);
+    struct http_msg m;
+    http_msg_init(&m, s->arena);
+    m.status = 200;
+    m.content_length = (int64_t)buf_slice(&a->text).size;
+    if (buf_failed(&a->text) || !http_msg_add(&m, SLICE("Content-Type"), SLICE("application/json")) ||
+        http_send_head(s, &m, false) != FICUS_ERR_OK) {
+        http_reset(s, FICUS_ERR_TOO_LARGE);
+        buf_done(&a->text);     /* no callback follows a reset of ours */
+        return;
+    }
+    on_writable(a, s);
+}
+
+static void answer_restart(struct supervisor *v, struct http_stream *s, struct slice name)
+{
+    enum ficus_err err = supervisor_restart(v, name);
+    /* a failure to answer shows at the peer, and the restart goes on in either case */
+    if (err == FICUS_ERR_OK)
+        (void)http_respond(s, 202, NULL, 0, "application/json", SLICE("{}"));
+    else if (err == FICUS_ERR_NOT_FOUND)
+        (void)http_respond_problem(s, 404, "no_such_process", "no process of this name");
+    else
+        (void)http_respond_problem(s, 409, "stopping", "the system is stopping");
+}
+
+static void on_request(void *arg, struct http_stream *s, bool end, const struct env_peer *peer)
+{
+    struct supervisor *v = arg;
+    const struct http_msg *m = s->head_in;
+    static const struct slice restart = {"/v1/restart/", sizeof "/v1/restart/" - 1};
+    http_stream_handle(s, &handler, NULL);
+    if (!peer->is_unix || (peer->uid != (int64_t)getuid() && peer->uid != 0)) {
+        (void)http_respond_problem(s, 403, "not_permitted", "only the user who runs the system may use this socket");
+    } else if (slice_eq_str(m->path, "/v1/status") && slice_eq_str(m->method, "GET")) {
+        answer_status(v, s);
+    } else if (slice_starts(m->path, restart) && slice_eq_str(m->method, "POST")) {
+        answer_restart(v, s, slice_from(m->path, restart.size));
+    } else if (slice_eq_str(m->path, "/v1/down") && slice_eq_str(m->method, "POST")) {
+        (void)http_respond(s, 202, NULL, 0, "application/json", SLICE("{}"));
+        if (!v->stopping)
+            supervisor_stop(v);
+    } else {
+        (void)http_respond_problem(s, 404, NULL, "see GET /v1/status, POST /v1/restart/NAME, POST /v1/down");
+    }
+}
+
+enum ficus_err supervisor_api_open(struct supervisor *s, struct ficus_error *reterr)
+{
+    struct http_server_options o = {.limits = {.conn_count_max = 64}, .server_name = "ficus", .on_request = on_request, .arg = s};
+    snprintf(s->api_address, sizeof s->api_address, "unix:%s/supervisor.sock", s->o.plan->state->sockets);
+    enum ficus_err err = http_server_new(s->env, &o, &s->api);
+    if (err != FICUS_ERR_OK)
+        return err_set(reterr, err, "supervisor: operator socket: %s", err_text(err));
+    return http_server_listen(s->api, s->api_address, reterr);
+}
