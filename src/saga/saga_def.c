@@ -194,7 +194,7 @@ static const struct conf_table step_table = {
     .check = step_check,
 };
 
-/* ---- rules between steps ---- */
+/* ---- rules between steps (that names differ is conf's own rule) ---- */
 
 static void check_with_pivot(const struct saga_def *d, size_t pivot, struct conf_errors *errors)
 {
@@ -239,9 +239,6 @@ static void def_check(const struct conf_node *node, void *value, struct conf_err
     size_t pivot = SIZE_MAX, call_count = 0;
     for (size_t i = 0; i < d->step_count; i++) {
         const struct saga_step *s = &d->steps[i];
-        for (size_t j = 0; j < i; j++)
-            if (strcmp(s->name, d->steps[j].name) == 0)
-                conf_error_key(errors, s->node, "is the name of an earlier step");
         if (s->pivot && pivot == SIZE_MAX)
             pivot = i;
         if (saga_call_present(&s->call))

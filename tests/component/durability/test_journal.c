@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Durable writer 3, the saga journal: after any crash every acknowledged append is there whole and in order, none by half, each instance's records fold to
+ * a state that its row says too, and the position never runs ahead of the starts that it covers.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "crash_env.h"
+#include "mem.h"
+#include "saga_journal.h"
+
+#include <stdio.h>
+
+enum { SAGAS = 12, ROUNDS = 6 };
+
+static const char def_text[] =
+    "{\"name\":\"s\",\"start\":\"t\",\"steps\":[{\"a\":{\"call\":\"PUT x:/a/{id}\",\"undo\":\"DELETE x:/a/{id}\"}},"
+    "{\"b\":{\"call\":\"PUT x:/b/{id}\",\"undo\":\"DELETE x:/b/{id}\"}},{\"c\":{\"call\":\"PUT x:/c/{id}\",\"undo\":\"DELETE x:/c/{id}\"}}]}";
+
+struct one {
+    char id[8], input[256];
+    struct saga_start start;
+    struct saga_state state;
+    size_t tried, acknowledged;         /* records, of those that were appended */
+    struct saga_output out;
+    struct saga_journal_entry entry;
+};
+
+struct run {
+    uint64_t seed;
+    struct arena arena;
+    const struct saga_def *def;
+    struct slice def_canonical;
+    char def_hash[65];
+    struct saga_journal *journal;
+    struct one ones[SAGAS];
+    size_t started_tried, started_acknowledged;
+};
+
+static void *run_new(uint64_t seed)
+{
+    struct run *r = mem_zalloc(sizeof *r);
+    struct saga_def *def;
+    r->seed = seed;
+    arena_init(&r->arena, 1 << 20);
+    assert_int_equal(saga_def_read(&r->arena, slice_str(def_text), &def, NULL), FICUS_ERR_OK);
+    assert_int_equal(saga_def_write(def, &r->arena, &r->def_canonical, r->def_hash), FICUS_ERR_OK);
+    r->def = def;
+    return r;
+}
+
+static void run_free(void *state)
+{
+    struct run *r = state;
+    arena_done(&r->arena);
+    mem_free(r);
+}
+
+static void next_records(struct run *r, struct one *o)
+{
+    struct saga_input in = {.kind = o->tried == 0 ? SAGA_INPUT_START : SAGA_INPUT_ANSWER, .wall_ms = 1000 + (int64_t)o->tried};
+    if (o->tried > 0 && sim_random(&r->seed) % 4 == 0) {
+        in.answer = SAGA_ANSWER_REFUSED;
+        in.status = 409;
+        in.code = SLICE("sold_out");
+    }
+    if (o->state.name == SAGA_STUCK)
+        in.kind = SAGA_INPUT_RETRY;
+    saga_machine_input(r->def, &o->state, &in, &o->out);
+}
+
+/* One append: a few instances' next records; those that begin come with a position, as in the engine. */
+static bool append_some(struct run *r, struct one **ones, size_t count, int64_t position)
+{
+    struct saga_journal_entry *entries[SAGAS];
+    size_t entry_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct one *o = ones[i];
+        bool is_new = o->tried == 0;
+        next_records(r, o);
+        if (o->out.record_count == 0)
+            continue;
+        o->entry = (struct saga_journal_entry){.start = &o->start, .is_new = is_new, .def = r->def, .records = o->out.records,
+                                               .record_count = o->out.record_count, .state = &o->state};
+        o->tried += o->out.record_count;
+        entries[entry_count++] = &o->entry;
+    }
+    if (position >= 0)
+        r->started_tried = (size_t)position;
+    if (saga_journal_append(r->journal, entries, entry_count, position, 5000, NULL) != FICUS_ERR_OK)
+        return false;
+    for (size_t i = 0; i < entry_count; i++) {
+        struct one *o = CONTAINER_OF(entries[i], struct one, entry);
+        o->acknowledged = o->tried;
+    }
+    if (position >= 0)
+        r->started_acknowledged = (size_t)position;
+    return true;
+}
+
+static void appends(void *arg)
+{
+    struct run *r = arg;
+    for (size_t begin = 0; begin < SAGAS; begin += 4) {
+        struct one *ones[4];
+        for (size_t i = 0; i < 4; i++) {
+            struct one *o = ones[i] = &r->ones[begin + i];
+            snprintf(o->id, sizeof o->id, "i%02zu", begin + i);
+            snprintf(o->input, sizeof o->input, "{\"pad\":\"%0200zu\"}", begin + i);
+            o->start = (struct saga_start){.saga = SLICE("s"), .id = slice_str(o->id), .def_hash = slice_str(r->def_hash),
+                                           .def_text = r->def_canonical, .input = slice_str(o->input)};
+        }
+        if (!append_some(r, ones, 4, (int64_t)begin + 4))
+            return;
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        for (size_t i = 0; i < SAGAS; i += 3) {
+            struct one *ones[3] = {&r->ones[i], &r->ones[i + 1], &r->ones[i + 2]};
+            if (!append_some(r, ones, 3, -1))
+                return;
+        }
+    }
+}
+
+static void run_work(struct crash_env *ce, void *state)
+{
+    struct run *r = state;
+    if (saga_journal_open(crash_env(ce), "data/sagas.db", &r->journal, NULL) != FICUS_ERR_OK)
+        return;
+    crash_env_call(ce, appends, r);
+    saga_journal_close(r->journal);
+}
+
+static void check_one(struct run *r, struct saga_journal *j, const struct one *o, bool *ret_alive)
+{
+    struct arena a;
+    struct saga_stored *stored;
+    struct ficus_error error = {0};
+    arena_init(&a, 1 << 20);
+    enum ficus_err err = saga_journal_load(j, &a, SLICE("s"), slice_str(o->id), &stored, &error);
+    if (err == FICUS_ERR_NOT_FOUND) {
+        assert_int_equal(o->acknowledged, 0);
+    } else if (err == FICUS_ERR_IO) {
+        *ret_alive = false;
+    } else if (err != FICUS_ERR_OK) {
+        fail_msg("%s", error.text);
+    } else {
+        struct saga_state folded;
+        /* whole appends only: all that was acknowledged, and of the one under way all or nothing */
+        assert_true(stored->record_count == o->acknowledged || stored->record_count == o->tried);
+        if (saga_stored_fold(stored, r->def, &folded, &error) != FICUS_ERR_OK)
+            fail_msg("%s", error.text);
+        assert_int_equal(folded.name, stored->state);
+        assert_string_equal(folded.failure, stored->failure);
+        assert_true(slice_eq_str(stored->start.input, o->input));
+        assert_true(slice_eq(stored->start.def_text, r->def_canonical));
+    }
+    arena_done(&a);
+}
+
+static bool run_check(struct crash_env *ce, void *state)
+{
+    struct run *r = state;
+    struct saga_journal *j;
+    struct ficus_error error = {0};
+    bool alive = true;
+    enum ficus_err err = saga_journal_open(crash_env(ce), "data/sagas.db", &j, &error);
+    if (err == FICUS_ERR_IO)
+        return false;
+    if (err != FICUS_ERR_OK)
+        fail_msg("open after the crash: %s", error.text);
+    int64_t position = 0;
+    if (saga_journal_position(j, &position, NULL) == FICUS_ERR_OK)
+        assert_true(position == (int64_t)r->started_acknowledged || position == (int64_t)r->started_tried);
+    else
+        alive = false;
+    for (size_t i = 0; i < SAGAS && alive; i++) {
+        if (r->ones[i].id[0] == '\0')
+            continue;
+        check_one(r, j, &r->ones[i], &alive);
+        if (alive && (int64_t)i < position) {   /* its start is covered by the position: it must be there */
+            struct arena a;
+            struct saga_stored *stored;
+            arena_init(&a, 1 << 20);
+            err = saga_journal_load(j, &a, SLICE("s"), slice_str(r->ones[i].id), &stored, NULL);
+            assert_int_not_equal(err, FICUS_ERR_NOT_FOUND);
+            arena_done(&a);
+        }
+    }
+    saga_journal_close(j);
+    return alive;
+}
+
+/* Crash after every single operation on the disk, in every way. */
+static void test_journal_durable(void **state)
+{
+    (void)state;
+    static const struct crash_case cc = {run_new, run_free, run_work, run_check};
+    crash_sweep(&cc, "saga_journal");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_journal_durable)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

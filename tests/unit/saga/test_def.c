@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Definitions and templates: the design's two sagas are taken, each rule of the definition refuses its own breach at its own place, canonical texts are
+ * stable, templates fill in what they say.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "conf.h"
+#include "saga_def.h"
+#include "saga_template.h"
+
+#include <string.h>
+
+#define SAGA(steps) "{\"name\":\"s\",\"owner\":\"orders\",\"start\":\"order.placed\",\"steps\":[" steps "]}"
+#define CALL "\"call\":\"PUT a:/x/{id}\""
+#define UNDO "\"undo\":\"DELETE a:/x/{id}\""
+
+static const char checkout[] =
+    SAGA("{\"placed\":{\"undo\":\"POST orders:/v1/orders/{id}/reject\"}},"
+         "{\"reserve\":{\"call\":\"PUT inventory:/v1/reservations/{id}\",\"body\":{\"items\":\"{input.items}\"},\"undo\":\"DELETE inventory:/v1/reservations/{id}\"}},"
+         "{\"charge\":{\"call\":\"PUT payments:/v1/charges/{id}\",\"body\":{\"amount\":\"{input.total}\",\"card\":\"{input.card}\"},"
+         "\"undo\":\"DELETE payments:/v1/charges/{id}\",\"timeout\":\"8s\",\"give_up\":\"10m\",\"code\":\"payment_unavailable\"}},"
+         "{\"confirm\":{\"call\":\"POST orders:/v1/orders/{id}/confirm\",\"pivot\":true}},"
+         "{\"take\":{\"call\":\"POST inventory:/v1/reservations/{id}/take\",\"retry\":\"forever\"}}");
+static const char cancellation[] =
+    SAGA("{\"refund\":{\"call\":\"DELETE payments:/v1/charges/{id}\",\"retry\":\"forever\"}},"
+         "{\"give_back\":{\"call\":\"DELETE inventory:/v1/reservations/{id}\",\"retry\":\"forever\"}},"
+         "{\"close\":{\"call\":\"POST orders:/v1/orders/{id}/close\",\"retry\":\"forever\"}}");
+
+static struct saga_def *read_def(struct arena *a, const char *text)
+{
+    struct saga_def *d = NULL;
+    struct ficus_error error = {0};
+    if (saga_def_read(a, slice_str(text), &d, &error) != FICUS_ERR_OK)
+        fail_msg("%s", error.text);
+    return d;
+}
+
+/* The design's checkout is read as it is written, defaults filled in. */
+static void test_read(void **state)
+{
+    (void)state;
+    struct arena a;
+    arena_init(&a, 1 << 20);
+    const struct saga_def *d = read_def(&a, checkout);
+    assert_int_equal(d->step_count, 5);
+    assert_string_equal(d->start, "order.placed");
+    assert_string_equal(d->steps[0].name, "placed");
+    assert_false(saga_call_present(&d->steps[0].call));
+    const struct saga_step *charge = &d->steps[2];
+    assert_string_equal(charge->call.method, "PUT");
+    assert_string_equal(charge->call.service, "payments");
+    assert_string_equal(charge->call.path, "/v1/charges/{id}");
+    assert_string_equal(charge->undo.method, "DELETE");
+    assert_int_equal(charge->timeout_ms, 8000);
+    assert_int_equal(charge->give_up_ms, 600000);
+    assert_string_equal(charge->code, "payment_unavailable");
+    assert_int_equal(d->steps[1].timeout_ms, 5000);
+    assert_int_equal(d->steps[1].give_up_ms, 0);
+    assert_true(d->steps[3].pivot);
+    assert_true(d->steps[4].retry_forever);
+    read_def(&a, cancellation);
+    arena_done(&a);
+}
+
+/* Writing what was read, and reading that again, gives the same text and hash; another definition gives another hash. */
+static void test_round_trip(void **state)
+{
+    (void)state;
+    struct arena a;
+    struct slice text1, text2, other;
+    char hash1[65], hash2[65], other_hash[65];
+    arena_init(&a, 1 << 20);
+    assert_int_equal(saga_def_write(read_def(&a, checkout), &a, &text1, hash1), FICUS_ERR_OK);
+    const struct saga_def *again = read_def(&a, arena_strdup(&a, text1));
+    assert_int_equal(saga_def_write(again, &a, &text2, hash2), FICUS_ERR_OK);
+    assert_true(slice_eq(text1, text2));
+    assert_string_equal(hash1, hash2);
+    assert_int_equal(strlen(hash1), 64);
+    assert_string_equal(again->steps[2].body, "{\"amount\":\"{input.total}\",\"card\":\"{input.card}\"}");
+    assert_int_equal(saga_def_write(read_def(&a, cancellation), &a, &other, other_hash), FICUS_ERR_OK);
+    assert_string_not_equal(hash1, other_hash);
+    arena_done(&a);
+}
+
+/* Each rule refuses its breach, and the message names the step or setting and what is wrong. */
+static void test_rules(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        {SAGA("{\"a\":{" CALL "}},{\"b\":{" CALL ",\"pivot\":true}}"), "needs an undo"},
+        {SAGA("{\"a\":{" CALL ",\"pivot\":true}},{\"b\":{" CALL "}}"), "retry: forever"},
+        {SAGA("{\"a\":{" CALL ",\"pivot\":true}},{\"b\":{" CALL ",\"pivot\":true}}"), "second pivot"},
+        {SAGA("{\"a\":{" CALL "," UNDO ",\"pivot\":true}}"), "exclude each other"},
+        {SAGA("{\"a\":{" CALL ",\"pivot\":true}},{\"b\":{" CALL "," UNDO ",\"retry\":\"forever\"}}"), "nothing is undone"},
+        {SAGA("{\"a\":{" CALL "," UNDO ",\"retry\":\"forever\"}},{\"b\":{" CALL ",\"pivot\":true}}"), "only behind the pivot"},
+        {SAGA("{\"a\":{" CALL "}}"), "needs an undo"},
+        {SAGA("{\"a\":{" CALL ",\"retry\":\"forever\"}},{\"b\":{" CALL "," UNDO "}}"), "on every call"},
+        {SAGA("{\"a\":{" CALL ",\"retry\":\"forever\",\"give_up\":\"1m\"}}"), "give_up"},
+        {SAGA("{\"a\":{" CALL ",\"pivot\":true,\"give_up\":\"1m\"}}"), "give_up"},
+        {SAGA("{\"a\":{" CALL "," UNDO ",\"code\":\"x\"}}"), "code"},
+        {SAGA("{\"a\":{" CALL "," UNDO "}},{\"a\":{" CALL "," UNDO "}}"), "occurs twice"},
+        {SAGA("{\"a\":{" CALL "," UNDO "}},{\"b\":{" UNDO "}}"), "before every call"},
+        {SAGA("{\"a\":{" UNDO "}}"), "at least one step with a call"},
+        {SAGA("{\"a\":{\"pivot\":false}}"), "needs a call"},
+        {SAGA(""), "steps"},
+        {SAGA("{\"a\":{" UNDO ",\"body\":{}}},{\"b\":{" CALL "," UNDO "}}"), "belongs to a call"},
+        {SAGA("{\"a\":{\"call\":\"PUT a:/x/{nr}\"," UNDO "}}"), "unknown template"},
+        {SAGA("{\"a\":{\"call\":\"PUT a:/x/{reason}\"," UNDO "}}"), "unknown template"},
+        {SAGA("{\"a\":{" CALL ",\"body\":{\"x\":[\"{inputs.y}\"]}," UNDO "}}"), "unknown template"},
+        {SAGA("{\"a\":{\"call\":\"PUT a/x\"," UNDO "}}"), "METHOD SERVICE:/PATH"},
+        {SAGA("{\"a\":{\"call\":\"STEAL a:/x\"," UNDO "}}"), "METHOD SERVICE:/PATH"},
+        {SAGA("{\"a\":{\"call\":\"put a:/x\"," UNDO "}}"), "METHOD SERVICE:/PATH"},
+        {SAGA("{\"a\":{\"call\":\"PUT a:x\"," UNDO "}}"), "METHOD SERVICE:/PATH"},
+        {SAGA("{\"a\":{\"call\":\"PUT a:/x y\"," UNDO "}}"), "METHOD SERVICE:/PATH"},
+        {SAGA("{\"a\":{" CALL "," UNDO ",\"retry\":\"twice\"}}"), "forever"},
+        {SAGA("{\"a\":{" CALL "," UNDO ",\"give_up\":\"10\"}}"), "unit"},
+        {SAGA("{\"a\":{" CALL "," UNDO ",\"giveup\":\"10m\"}}"), "give_up"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct arena a;
+        struct saga_def *d;
+        struct ficus_error error = {0};
+        arena_init(&a, 1 << 20);
+        if (saga_def_read(&a, slice_str(cases[i].text), &d, &error) == FICUS_ERR_OK)
+            fail_msg("taken: %s", cases[i].text);
+        if (strstr(error.text, cases[i].message) == NULL)
+            fail_msg("%s\nshould say \"%s\" but says \"%s\"", cases[i].text, cases[i].message, error.text);
+        arena_done(&a);
+    }
+}
+
+/* Over SAGA_STEPS_MAX steps are refused, so many are taken. */
+static void test_steps_max(void **state)
+{
+    (void)state;
+    for (int count = SAGA_STEPS_MAX; count <= SAGA_STEPS_MAX + 1; count++) {
+        struct arena a;
+        struct buf b;
+        struct saga_def *d;
+        arena_init(&a, 1 << 20);
+        buf_init(&b, 1 << 16);
+        buf_add_str(&b, "{\"name\":\"s\",\"start\":\"t\",\"steps\":[");
+        for (int i = 0; i < count; i++)
+            buf_printf(&b, "%s{\"s%d\":{" CALL "," UNDO "}}", i > 0 ? "," : "", i);
+        buf_add_str(&b, "]}");
+        assert_int_equal(saga_def_read(&a, buf_slice(&b), &d, NULL) == FICUS_ERR_OK, count == SAGA_STEPS_MAX);
+        buf_done(&b);
+        arena_done(&a);
+    }
+}
+
+/* Paths: values become one encoded segment; what is absent, empty, of another type or a dot segment is refused. */
+static void test_path(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *filled;
+    } cases[] = {
+        {"/a/{id}/b", "/a/o%2F1%20x/b"},
+        {"/{input.text}/{input.deep.n}", "/%C3%A9/-12"},
+        {"/u/{reason}", "/u/sold_out"},
+        {"/plain", "/plain"},
+        {"/{input.nothing}", NULL},
+        {"/{input.empty}", NULL},
+        {"/{input.list}", NULL},
+        {"/{input.flag}", NULL},
+        {"/{input.dots}", NULL},
+    };
+    struct arena a;
+    struct json *input;
+    arena_init(&a, 1 << 20);
+    assert_int_equal(json_parse(&a, SLICE("{\"text\":\"\xc3\xa9\",\"deep\":{\"n\":-12},\"empty\":\"\",\"list\":[1],\"flag\":true,\"dots\":\"..\"}"), NULL, &input, NULL),
+                     FICUS_ERR_OK);
+    const struct saga_vars vars = {.id = SLICE("o/1 x"), .input = input, .reason = SLICE("sold_out")};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct buf out;
+        buf_init(&out, 4096);
+        enum ficus_err err = saga_template_path(cases[i].path, &vars, &out, NULL);
+        assert_int_equal(err == FICUS_ERR_OK, cases[i].filled != NULL);
+        if (cases[i].filled != NULL)
+            assert_string_equal(buf_str(&out), cases[i].filled);
+        buf_done(&out);
+    }
+    arena_done(&a);
+}
+
+/* Bodies: a string that is one template takes the value with its type, others are filled in as text, an absent value is null; nothing is a template
+ * in the input's own values. */
+static void test_body(void **state)
+{
+    (void)state;
+    struct arena a;
+    struct json *input;
+    struct buf out;
+    arena_init(&a, 1 << 20);
+    buf_init(&out, 4096);
+    assert_int_equal(json_parse(&a, SLICE("{\"n\":1.50,\"o\":{\"k\":[true,null]},\"s\":\"{id}\"}"), NULL, &input, NULL), FICUS_ERR_OK);
+    const struct saga_vars vars = {.id = SLICE("o1"), .input = input};
+    const char *body = "{\"a\":\"{input.n}\",\"b\":\"{input.o}\",\"c\":\"order {id}/{input.n}\",\"d\":\"{input.none}\",\"e\":[\"{id}\",7,\"\"],\"f\":\"{input.s}\"}";
+    assert_int_equal(saga_template_body(body, &vars, &a, &out, NULL), FICUS_ERR_OK);
+    assert_string_equal(buf_str(&out), "{\"a\":1.50,\"b\":{\"k\":[true,null]},\"c\":\"order o1/1.50\",\"d\":null,\"e\":[\"o1\",7,\"\"],\"f\":\"{id}\"}");
+    buf_clear(&out);
+    assert_int_equal(saga_template_body("{\"a\":\"x{input.none}\"}", &vars, &a, &out, NULL), FICUS_ERR_INVALID);
+    buf_done(&out);
+    arena_done(&a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_read),      cmocka_unit_test(test_round_trip), cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_steps_max), cmocka_unit_test(test_path),       cmocka_unit_test(test_body),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
