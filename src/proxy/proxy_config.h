@@ -1,38 +1,44 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The gateway's resolved file (run/gateway.json): what all processes share, and what only the gateway has.
+ * The gateway's resolved file (run/gateway.json): what all processes share, and the gateway's own.
  */
-#ifndef FICUS_PROXY_PROXY_CONFIG_H
-#define FICUS_PROXY_PROXY_CONFIG_H
+#ifndef FICUS_PROXY_CONFIG_H
+#define FICUS_PROXY_CONFIG_H
 
 #include "process_config.h"
 
-enum proxy_auth_mode { PROXY_AUTH_NONE, PROXY_AUTH_OPTIONAL, PROXY_AUTH_REQUIRED };
-
-struct proxy_route {
-    const char *method;             /* "POST"; "": any */
-    const char *path;               /* template: "/api/v1/orders/{id}"; "**" as last segment: the rest */
-    const char *service;
-    const char *target;             /* template of the path there; every {name} of it occurs in path */
-    int auth;                       /* enum proxy_auth_mode */
-    const char *const *roles;       /* one of them is needed; none: any user */
-    size_t role_count;
-    int64_t timeout_ms;             /* of the whole request */
+enum proxy_auth_mode {
+    PROXY_AUTH_NONE,        /* a token is not looked at, nor passed on */
+    PROXY_AUTH_OPTIONAL,    /* without a token: nobody; a bad one is refused all the same */
+    PROXY_AUTH_REQUIRED,
 };
 
 struct proxy_auth {
-    const char *service, *path;     /* where the key set is fetched */
-    const char *issuer;
-    const char *keys_file;          /* absolute: last good key set */
+    const char *service, *path;         /* where the JWKS is */
+    const char *issuer;                 /* "iss" of the tokens */
+    const char *keys_file;              /* the last good JWKS; "": none is kept */
+};
+
+struct proxy_route {
+    const char *method;                 /* "" any */
+    const char *path;                   /* template: /api/v1/orders/{id}, or one that ends with "**": all below */
+    const char *service;
+    const char *target;                 /* template of the service's path, parameters from path */
+    int auth;                           /* enum proxy_auth_mode */
+    const char *const *roles;           /* any of them; none: all users */
+    size_t role_count;
+    int64_t timeout_ms;
+    int64_t body_size_max;              /* of a request; over it 413 */
 };
 
 struct proxy_config {
-    struct process_config common;   /* first: process_config_read counts on it */
-    const char *const *listen;      /* addresses of env_listen */
+    struct process_config common;       /* first: process_config_read counts on it */
+    const char *const *listen;
     size_t listen_count;
-    const char *const *hosts;       /* accepted Host fields: authority as clients send it, lower case, with port unless it is the scheme's own */
+    const char *const *hosts;           /* accepted in Host; a name, or name:port */
     size_t host_count;
-    struct proxy_auth *auth;        /* NULL: no route asks for it */
+    int64_t timeout_ms;
+    struct proxy_auth *auth;            /* NULL: no route looks at tokens */
     struct proxy_route *routes;
     size_t route_count;
 };

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The trie of routes. A request visits a node at most once, because a tree has one way to each: literal children first, then the parameter, then
+ * the rest, each deeper before the next. So the first end that fits the method is the most specific one.
+ */
+#include "proxy_router.h"
+
+#include "map.h"
+#include "mem.h"
+#include "text.h"
+
+struct end {
+    const char *method;             /* "" any */
+    size_t route;
+};
+
+struct node {
+    struct map literals;            /* segment -> struct node */
+    struct node *param;
+    struct end *ends, *rest_ends;   /* routes that end here; that end here with ** */
+    size_t end_count, rest_end_count;
+};
+
+/* A target, cut once: literal text before each value. */
+struct piece {
+    struct slice text;
+    int param;                      /* index into params; -1: none, the last piece; -2: the rest */
+};
+
+struct target {
+    struct piece *pieces;
+    size_t count;
+};
+
+struct proxy_router {
+    struct arena arena;             /* nodes, ends, pieces */
+    struct node *root;
+    const struct proxy_route *routes;
+    struct target *targets;
+    size_t route_count;
+};
+
+enum { ROUTER_SIZE_MAX = 64 * 1024 * 1024, PARAM_NONE = -1, PARAM_REST = -2 };
+
+/* ---- building ---- */
+
+static struct node *node_new(struct proxy_router *r)
+{
+    static const uint64_t seed[2];      /* keys come from the configuration */
+    struct node *n = ARENA_NEW(&r->arena, struct node);
+    if (n != NULL)
+        map_init(&n->literals, seed);
+    return n;
+}
+
+static void node_done(struct node *n)
+{
+    if (n == NULL)
+        return;
+    size_t pos = 0;
+    struct slice key;
+    void *child;
+    while (map_next(&n->literals, &pos, &key, &child))
+        node_done(child);
+    map_done(&n->literals);
+    node_done(n->param);
+}
+
+static bool is_param(struct slice segment)
+{
+    return segment.size > 2 && segment.p[0] == '{' && segment.p[segment.size - 1] == '}';
+}
+
+static struct slice param_name(struct slice segment)
+{
+    return slice_make(segment.p + 1, segment.size - 2);
+}
+
+static enum ficus_err end_add(struct proxy_router *r, struct end **ends, size_t *count, size_t route, struct ficus_error *reterr)
+{
+    const char *method = r->routes[route].method;
+    for (size_t i = 0; i < *count; i++)
+        if (strcmp((*ends)[i].method, method) == 0)
+            return err_set(reterr, FICUS_ERR_INVALID, "route %s %s: the same as route %s", method[0] == '\0' ? "(any method)" : method,
+                           r->routes[route].path, r->routes[(*ends)[i].route].path);
+    struct end *more = ARENA_ARRAY(&r->arena, struct end, *count + 1);
+    if (more == NULL)
+        return err_set(reterr, FICUS_ERR_NOMEM, "routes");
+    if (*count > 0)
+        memcpy(more, *ends, *count * sizeof *more);
+    more[(*count)++] = (struct end){method, route};
+    *ends = more;
+    return FICUS_ERR_OK;
+}
+
+/* The child for a segment of a template, made when missing. NULL: out of memory. */
+static struct node *child_for(struct proxy_router *r, struct node *n, struct slice segment)
+{
+    if (is_param(segment)) {
+        if (n->param == NULL)
+            n->param = node_new(r);
+        return n->param;
+    }
+    struct node *child = map_get(&n->literals, segment);
+    if (child != NULL)
+        return child;
+    child = node_new(r);
+    return child != NULL && map_put(&n->literals, segment, child) ? child : NULL;
+}
+
+static enum ficus_err route_add(struct proxy_router *r, size_t index, struct ficus_error *reterr)
+{
+    struct slice rest = slice_str(r->routes[index].path);
+    if (rest.size == 0 || rest.p[0] != '/')
+        return err_set(reterr, FICUS_ERR_INVALID, "route %s: a path begins with /", r->routes[index].path);
+    rest = slice_from(rest, 1);
+    struct node *n = r->root;
+    size_t depth = 0, params = 0;
+    do {
+        struct slice segment = slice_cut(&rest, '/');
+        params += is_param(segment);
+        if (++depth > PROXY_SEGMENTS_MAX || params > PROXY_PARAMS_MAX)
+            return err_set(reterr, FICUS_ERR_INVALID, "route %s: more than %d segments or %d parameters", r->routes[index].path,
+                           PROXY_SEGMENTS_MAX, PROXY_PARAMS_MAX);
+        if (slice_eq_str(segment, "**")) {
+            if (rest.p != NULL)
+                return err_set(reterr, FICUS_ERR_INVALID, "route %s: ** is not the last segment", r->routes[index].path);
+            return end_add(r, &n->rest_ends, &n->rest_end_count, index, reterr);
+        }
+        n = child_for(r, n, segment);
+        if (n == NULL)
+            return err_set(reterr, FICUS_ERR_NOMEM, "routes");
+    } while (rest.p != NULL);
+    return end_add(r, &n->ends, &n->end_count, index, reterr);
+}
+
+/* Index of the parameter in the path template, PARAM_NONE when it has no such one. */
+static int param_index(struct slice path, struct slice name)
+{
+    int index = 0;
+    while (path.p != NULL) {
+        struct slice segment = slice_cut(&path, '/');
+        if (!is_param(segment))
+            continue;
+        if (slice_eq(param_name(segment), name))
+            return index;
+        index++;
+    }
+    return PARAM_NONE;
+}
+
+static enum ficus_err target_compile(struct proxy_router *r, size_t index, struct ficus_error *reterr)
+{
+    const struct proxy_route *route = &r->routes[index];
+    struct target *t = &r->targets[index];
+    struct slice text = slice_str(route->target), rest = text;
+    t->pieces = ARENA_ARRAY(&r->arena, struct piece, PROXY_PARAMS_MAX + 2);
+    if (t->pieces == NULL)
+        return err_set(reterr, FICUS_ERR_NOMEM, "routes");
+    const char *begin = text.p;
+    while (rest.p != NULL) {
+        struct slice segment = slice_cut(&rest, '/');
+        bool is_rest = slice_eq_str(segment, "**");
+        if (!is_rest && !is_param(segment))
+            continue;
+        int param = is_rest ? PARAM_REST : param_index(slice_str(route->path), param_name(segment));
+        bool known = is_rest ? rest.p == NULL && slice_ends(slice_str(route->path), SLICE("/**")) : param >= 0;
+        if (!known || t->count > PROXY_PARAMS_MAX)
+            return err_set(reterr, FICUS_ERR_INVALID, "route %s: target %s has " SLICE_FMT ", the path has not", route->path, route->target,
+                           SLICE_ARG(segment));
+        t->pieces[t->count++] = (struct piece){slice_make(begin, (size_t)(segment.p - begin)), param};
+        begin = segment.p + segment.size;
+    }
+    t->pieces[t->count++] = (struct piece){slice_make(begin, (size_t)(text.p + text.size - begin)), PARAM_NONE};
+    return FICUS_ERR_OK;
+}
+
+enum ficus_err proxy_router_new(const struct proxy_route *routes, size_t route_count, struct proxy_router **ret_router, struct ficus_error *reterr)
+{
+    struct proxy_router *r = mem_zalloc(sizeof *r);
+    if (r == NULL)
+        return err_set(reterr, FICUS_ERR_NOMEM, "routes");
+    arena_init(&r->arena, ROUTER_SIZE_MAX);
+    r->routes = routes;
+    r->route_count = route_count;
+    r->root = node_new(r);
+    r->targets = ARENA_ARRAY(&r->arena, struct target, route_count + 1);
+    enum ficus_err err = FICUS_ERR_OK;
+    if (r->root == NULL || r->targets == NULL)
+        err = err_set(reterr, FICUS_ERR_NOMEM, "routes");
+    for (size_t i = 0; i < route_count && err == FICUS_ERR_OK; i++) {
+        err = route_add(r, i, reterr);
+        if (err == FICUS_ERR_OK)
+            err = target_compile(r, i, reterr);
+    }
+    if (err == FICUS_ERR_OK)
+        *ret_router = r;
+    else
+        proxy_router_free(r);
+    return err;
+}
+
+void proxy_router_free(struct proxy_router *r)
+{
+    if (r == NULL)
+        return;
+    node_done(r->root);
+    arena_done(&r->arena);
+    mem_free(r);
+}
+
+/* ---- matching ---- */
+
+struct search {
+    const struct proxy_router *router;
+    struct slice method;
+    struct slice segments[PROXY_SEGMENTS_MAX];
+    size_t segment_count;
+    struct proxy_match *match;
+    bool any_path;                  /* some route fits the path */
+    struct buf allow;
+};
+
+static bool segment_safe(struct slice s, bool last)
+{
+    if (s.size == 0)
+        return last;
+    if (slice_eq_str(s, ".") || slice_eq_str(s, ".."))
+        return false;
+    for (size_t i = 0; i < s.size; i++)
+        if ((uint8_t)s.p[i] < 0x20 || s.p[i] == 0x7f || s.p[i] == '/' || s.p[i] == '\\')
+            return false;
+    return true;
+}
+
+static enum proxy_found path_split(struct search *s, struct slice path, struct arena *a)
+{
+    if (path.size == 0 || path.p[0] != '/')
+        return PROXY_NO_ROUTE;      /* "*" */
+    path = slice_from(path, 1);
+    do {
+        struct slice segment = slice_cut(&path, '/');
+        if (s->segment_count == PROXY_SEGMENTS_MAX)
+            return PROXY_BAD_PATH;
+        if (slice_find(segment, '%') >= 0 && !text_percent_decode(a, segment, false, &segment))
+            return arena_overflowed(a) ? PROXY_NO_MEMORY : PROXY_BAD_PATH;
+        if (!segment_safe(segment, path.p == NULL))
+            return PROXY_BAD_PATH;
+        s->segments[s->segment_count++] = segment;
+    } while (path.p != NULL);
+    return PROXY_FOUND;
+}
+
+static void allow_add(struct search *s, const char *method)
+{
+    struct slice known = buf_slice(&s->allow);
+    while (known.p != NULL && known.size > 0)
+        if (slice_eq_str(slice_trim(slice_cut(&known, ',')), method))
+            return;
+    if (buf_slice(&s->allow).size > 0)
+        (void)buf_add_str(&s->allow, ", ");
+    (void)buf_add_str(&s->allow, method);
+}
+
+/* The end for the method: by its name, HEAD by GET, then any. */
+static bool ends_match(struct search *s, const struct end *ends, size_t count)
+{
+    const struct end *best = NULL;
+    int best_rank = 0;
+    for (size_t i = 0; i < count; i++) {
+        const char *method = ends[i].method;
+        int rank = slice_eq_str(s->method, method) ? 3 : slice_eq_str(s->method, "HEAD") && strcmp(method, "GET") == 0 ? 2 : method[0] == '\0';
+        if (rank > best_rank) {
+            best_rank = rank;
+            best = &ends[i];
+        }
+    }
+    s->any_path |= count > 0;
+    if (best != NULL) {
+        s->match->route = best->route;
+        return true;
+    }
+    for (size_t i = 0; i < count; i++) {
+        allow_add(s, ends[i].method);
+        if (strcmp(ends[i].method, "GET") == 0)
+            allow_add(s, "HEAD");
+    }
+    return false;
+}
+
+static bool search(struct search *s, const struct node *n, size_t depth)
+{
+    struct proxy_match *m = s->match;
+    if (depth == s->segment_count)
+        return ends_match(s, n->ends, n->end_count);
+    const struct node *child = map_get(&n->literals, s->segments[depth]);
+    if (child != NULL && search(s, child, depth + 1))
+        return true;
+    if (n->param != NULL && s->segments[depth].size > 0) {
+        m->params[m->param_count++] = s->segments[depth];
+        if (search(s, n->param, depth + 1))
+            return true;
+        m->param_count--;
+    }
+    if (n->rest_end_count == 0 || !ends_match(s, n->rest_ends, n->rest_end_count))
+        return false;
+    m->rest = s->segments + depth;
+    m->rest_count = s->segment_count - depth;
+    return true;
+}
+
+enum proxy_found proxy_router_match(const struct proxy_router *r, struct slice method, struct slice path, struct arena *a,
+                                    struct proxy_match *ret_match)
+{
+    struct search s = {.router = r, .method = method, .match = ret_match};
+    *ret_match = (struct proxy_match){0};
+    enum proxy_found found = path_split(&s, path, a);
+    if (found != PROXY_FOUND)
+        return found;
+    buf_init(&s.allow, 1024);
+    if (search(&s, r->root, 0)) {
+        if (ret_match->rest_count > 0) {
+            struct slice *rest = ARENA_ARRAY(a, struct slice, ret_match->rest_count);
+            if (rest != NULL)
+                memcpy(rest, ret_match->rest, ret_match->rest_count * sizeof *rest);
+            ret_match->rest = rest;
+            found = rest == NULL ? PROXY_NO_MEMORY : PROXY_FOUND;
+        }
+    } else if (s.any_path) {
+        ret_match->allow = arena_strdup(a, buf_slice(&s.allow));
+        found = ret_match->allow == NULL ? PROXY_NO_MEMORY : PROXY_OTHER_METHODS;
+    } else {
+        found = PROXY_NO_ROUTE;
+    }
+    buf_done(&s.allow);
+    return found;
+}
+
+struct slice proxy_router_target(const struct proxy_router *r, const struct proxy_match *m, struct slice query, struct arena *a)
+{
+    const struct target *t = &r->targets[m->route];
+    if (t->count == 1 && query.p == NULL)
+        return t->pieces[0].text;
+    struct buf out;
+    buf_init(&out, 64 * 1024);
+    for (size_t i = 0; i < t->count; i++) {
+        (void)buf_add_slice(&out, t->pieces[i].text);
+        if (t->pieces[i].param >= 0)
+            (void)text_percent_segment(&out, m->params[t->pieces[i].param]);
+        for (size_t k = 0; t->pieces[i].param == PARAM_REST && k < m->rest_count; k++) {
+            if (k > 0)
+                (void)buf_add_char(&out, '/');
+            (void)text_percent_segment(&out, m->rest[k]);
+        }
+    }
+    if (query.p != NULL) {
+        (void)buf_add_char(&out, '?');
+        (void)buf_add_slice(&out, query);
+    }
+    struct slice target = buf_failed(&out) ? SLICE_NONE : arena_slice(a, buf_slice(&out));
+    buf_done(&out);
+    return target;
+}
