@@ -27,6 +27,8 @@ struct ficus_test_request {
     const char *caller;             /* NULL: "gateway" */
     const char *user, *role;        /* or NULL */
     const char *key;                /* Idempotency-Key or NULL */
+    int timeout_ms;                 /* the caller's deadline; 0: none */
+    const char *const *headers;     /* further ones: name, value, ..., NULL; or NULL */
 };
 
 /* A fake of another service: fill *status and return the JSON body (static or malloc'd memory that stays valid), or NULL for none. Runs on the loop thread: do not block. */

@@ -12,6 +12,8 @@
  */
 #include "service_impl.h"
 
+enum { WATCH_MS = 10000 };
+
 static const struct metric_def metric_defs[SERVICE_METRIC_COUNT] = {
     [METRIC_HTTP_REQUESTS] = {.name = "http_requests_total", .type = METRIC_COUNTER, .help = "Requests answered, by route template and status.",
                               .labels = {"route", "status"}, .children_max = 512},
@@ -87,6 +89,19 @@ static enum ficus_err start_serving(struct service *v, struct ficus_error *reter
     return err == FICUS_ERR_OK ? feed_start(v, reterr) : err;
 }
 
+/* Relay and consumer try for ever and do not log; this says now and then why they have to. */
+static void on_watch(void *arg)
+{
+    struct service *v = arg;
+    const char *detail = "";
+    if (v->relay != NULL && outbox_relay_error(v->relay, &detail) != FICUS_ERR_OK)
+        LOG(&v->process.log, LOG_WARN, NULL, "outbox.waiting", "events cannot be published at present", LOG_STR("error", detail),
+            LOG_INT("pending", outbox_relay_pending(v->relay)));
+    if (v->feed.consumer != NULL && consumer_error(v->feed.consumer, &detail) != FICUS_ERR_OK)
+        LOG(&v->process.log, LOG_WARN, NULL, "events.waiting", "events cannot be fetched at present", LOG_STR("error", detail));
+    env_timer_start(v->env, &v->watch_timer, WATCH_MS);
+}
+
 static void serve(struct service *v)
 {
     struct ficus_error error = {0};
@@ -98,6 +113,8 @@ static void serve(struct service *v)
         return;
     }
     janitor_start(v);
+    v->watch_timer = (struct env_timer){.fn = on_watch, .arg = v};
+    env_timer_start(v->env, &v->watch_timer, WATCH_MS);
     LOG(&v->process.log, LOG_INFO, NULL, "service.ready", "the service takes requests", LOG_STR("version", FICUS_VERSION));
     tell_ready(v, FICUS_ERR_OK, "");
 }
@@ -260,6 +277,7 @@ void service_drain(struct service *v, void (*drained)(void *arg), void *arg)
     if (v->state == SERVICE_READY) {
         v->state = SERVICE_DRAINING;
         janitor_stop(v);
+        env_timer_stop(v->env, &v->watch_timer);
         feed_stop(v);
         http_server_drain(v->server, on_server_drained, v);
         sse_end_all(v);
@@ -274,6 +292,7 @@ void service_close(struct service *v, void (*closed)(void *arg), void *arg)
     v->closed_arg = arg;
     v->state = SERVICE_CLOSING;
     janitor_stop(v);
+    env_timer_stop(v->env, &v->watch_timer);
     feed_stop(v);
     request_abandon_all(v);
     LIST_FOREACH_SAFE(&v->blocked, it, tmp)

@@ -85,24 +85,30 @@ static int64_t back_off_ms(struct service *v)
     unsigned shift = f->failures > 6 ? 6 : f->failures;
     f->failures++;
     int64_t ms = (int64_t)EVENT_BACKOFF_MS_MIN << shift;
-    if (ms > EVENT_BACKOFF_MS_MAX)
-        ms = EVENT_BACKOFF_MS_MAX;
+    int64_t ms_max = v->hooks.event_backoff_ms_max > 0 ? v->hooks.event_backoff_ms_max : EVENT_BACKOFF_MS_MAX;
+    if (ms > ms_max)
+        ms = ms_max;
     return ms / 2 + (int64_t)(env_random_u64(v->env) % (uint64_t)(ms / 2 + 1));
 }
 
 static void go_on(struct service *v, bool done)
 {
     struct feed *f = &v->feed;
-    if (f->is_stopping) {
-        consumer_close(f->consumer, closed, v);
-        return;
-    }
     int64_t delay_ms = 0;
-    if (done)
+    if (f->is_stopping)
+        consumer_close(f->consumer, closed, v);     /* it ends when it hears of this event */
+    else if (done)
         f->failures = 0;
     else
         delay_ms = back_off_ms(v);
     consumer_next(f->consumer, done, delay_ms);
+}
+
+void feed_emitted(struct service *v, size_t count)
+{
+    outbox_relay_kick(v->relay);
+    if (v->hooks.emitted != NULL)
+        v->hooks.emitted(v->hooks.arg, count);
 }
 
 void feed_settled(struct ficus_req *r)
@@ -113,7 +119,7 @@ void feed_settled(struct ficus_req *r)
     env_timer_stop(v->env, &r->deadline);
     account_event(r);
     if (r->event_dead)
-        outbox_relay_kick(v->relay);
+        feed_emitted(v, 1);
     bool processed = r->event_processed && !r->event_dead;
     if (v->hooks.event_handled != NULL)
         v->hooks.event_handled(v->hooks.arg, &r->event, processed);
@@ -126,8 +132,7 @@ static void deliver(void *arg, struct consumer *c, const struct event *ev)
 {
     struct service *v = arg;
     FICUS_ASSERT(v->feed.active == NULL);
-    if (v->feed.is_stopping)
-        return;
+    FICUS_ASSERT(!v->feed.is_stopping);
     const struct ficus_subscription *subscription = find_subscription(v, ev->topic);
     if (subscription == NULL) {
         consumer_next(c, true, 0);

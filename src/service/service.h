@@ -25,6 +25,8 @@ struct service_hooks {
     void (*ready)(void *arg, enum ficus_err err, const char *detail);
     /* For tests and the simulator; may be NULL. An event was processed (committed), or its handling failed and will be repeated or became a dead letter. */
     void (*event_handled)(void *arg, const struct event *ev, bool processed);
+    void (*emitted)(void *arg, size_t count);       /* so many events were committed to the outbox just now; may be NULL */
+    int64_t event_backoff_ms_max;                   /* 0: 10 s */
     void *arg;
 };
 

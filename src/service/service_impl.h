@@ -249,6 +249,7 @@ struct service {
     struct env_timer janitor_timer;
     struct env_job janitor_job;
     bool janitor_runs, janitor_more;
+    struct env_timer watch_timer;
 
     /* ending */
     void (*drained)(void *arg);
@@ -322,6 +323,7 @@ enum ficus_err feed_open(struct service *v, struct ficus_error *reterr);    /* [
 enum ficus_err feed_start(struct service *v, struct ficus_error *reterr);
 void feed_stop(struct service *v);          /* no further event; what runs ends */
 void feed_settled(struct ficus_req *r);
+void feed_emitted(struct service *v, size_t count);     /* committed to the outbox: wake the relay */
 void feed_refused(struct ficus_req *r);     /* [worker] the handler refused: count, perhaps a dead letter */
 
 /* ---- sse.c ---- */

@@ -15,7 +15,7 @@ static void on_committed_loop(void *arg)
     r->commit_over = true;
     if (r->commit_err == FICUS_ERR_OK) {
         if (r->emitted_count > 0)
-            outbox_relay_kick(v->relay);
+            feed_emitted(v, r->emitted_count);
         if (r->notes != NULL)
             sse_publish(v, r->notes);
         r->event_processed = true;
