@@ -81,6 +81,13 @@ static enum ficus_err copy_names(struct arena *a, char *const *names, size_t cou
     return FICUS_ERR_OK;
 }
 
+/* A folder that is not there matches nothing; one that cannot be read could hide a service. */
+static int on_glob_error(const char *path, int sys_errno)
+{
+    (void)path;
+    return sys_errno != ENOENT && sys_errno != ENOTDIR;
+}
+
 enum ficus_err manifest_glob(struct arena *a, const char *folder, const char *pattern, size_t count_max, const char *const **ret_paths,
                              size_t *ret_count, struct ficus_error *reterr)
 {
@@ -96,7 +103,7 @@ enum ficus_err manifest_glob(struct arena *a, const char *folder, const char *pa
         return err_set(reterr, FICUS_ERR_TOO_LARGE, "%s: too long", pattern);
     }
     glob_t found = {0};
-    int status = glob(buf_str(&b), GLOB_ERR, NULL, &found);
+    int status = glob(buf_str(&b), 0, on_glob_error, &found);
     buf_done(&b);
     enum ficus_err err = FICUS_ERR_OK;
     *ret_count = 0;

@@ -239,13 +239,25 @@ static void fill_sagas(struct renderer *r, struct hub_config *c)
             c->sagas[c->saga_count++] = m->services[i].sagas[k];
 }
 
+/* The longest step: a breaker judges a deadline by the edge's timeout. */
+static int64_t longest_step(const struct manifest *m)
+{
+    int64_t longest = 0;
+    for (size_t i = 0; i < m->service_count; i++)
+        for (size_t k = 0; k < m->services[i].saga_count; k++)
+            for (size_t n = 0; n < m->services[i].sagas[k].step_count; n++)
+                if (m->services[i].sagas[k].steps[n].timeout_ms > longest)
+                    longest = m->services[i].sagas[k].steps[n].timeout_ms;
+    return longest;
+}
+
 static void render_hub(struct renderer *r, struct json_writer *w)
 {
     const struct manifest *m = r->m;
     struct hub_config c;
     conf_defaults(&hub_config_table, &c);
     fill_common(r, &c.common, m->hub.log_level);
-    add_derived_edges(r, &c.common, hub_calls, 0);
+    add_derived_edges(r, &c.common, hub_calls, longest_step(m));
     c.listen = one_word(r, "fd:3");
     c.listen_count = 1;
     c.operator_listen = one_word(r, "fd:4");

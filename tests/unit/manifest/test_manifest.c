@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A whole manifest: checks between its files, what is derived from it, and the resolved files.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "hub_config.h"
+#include "manifest.h"
+#include "manifest_files.h"
+#include "mem.h"
+#include "proxy_config.h"
+
+#define ROOT "ficus: 1\nsystem: shop\ninclude: [services/*/service.yaml]\n"
+#define SERVICE(name) "service: " name "\nteam: t\ndoes: d\nrun: ./" name "\n"
+
+struct system {
+    struct files files;
+    struct arena arena;
+    struct conf_errors errors;
+    struct manifest *m;
+    struct buf text;        /* the errors, without the folder before each file */
+};
+
+static void system_init(struct system *s)
+{
+    *s = (struct system){0};
+    files_init(&s->files);
+    arena_init(&s->arena, MANIFEST_ARENA_SIZE_MAX);
+    buf_init(&s->text, 1 << 16);
+}
+
+static void system_done(struct system *s)
+{
+    buf_done(&s->text);
+    arena_done(&s->arena);
+    files_done(&s->files);
+}
+
+static enum ficus_err load(struct system *s, const struct manifest_options *options)
+{
+    char path[512];
+    struct buf all;
+    conf_errors_init(&s->errors, &s->arena);
+    enum ficus_err err = manifest_load(&s->arena, files_path(&s->files, "ficus.yaml", path, sizeof path), options, &s->m, &s->errors);
+    buf_init(&all, 1 << 16);
+    conf_errors_print(&s->errors, &all);
+    buf_clear(&s->text);
+    size_t size = strlen(s->files.folder);
+    for (const char *p = buf_str(&all); *p != '\0'; p++) {
+        if (strncmp(p, s->files.folder, size) == 0)
+            p += size + 1;
+        (void)buf_add_char(&s->text, *p);
+    }
+    buf_done(&all);
+    return err;
+}
+
+/* A small system that is right: two services, a saga, routes. */
+static void put_good(struct system *s)
+{
+    files_put(&s->files, "ficus.yaml", ROOT
+              "administrator: { email: admin@shop.example, service: users }\n"
+              "log_level: warn\n"
+              "gateway:\n"
+              "  listen: 127.0.0.1:18080\n"
+              "  hosts: [shop.example]\n"
+              "  timeout: 7s\n"
+              "  auth: { jwks: \"users:/.well-known/jwks.json\", issuer: shop }\n"
+              "  routes:\n"
+              "    - { method: POST, path: /api/orders, to: \"orders:/v1/orders\", auth: required, roles: [admin] }\n"
+              "    - { path: \"/api/orders/{id}\", to: \"orders:/v1/orders/{id}\", timeout: 20s }\n"
+              "    - { method: GET, path: /files/**, to: users }\n");
+    files_put(&s->files, "services/users/service.yaml", SERVICE("users") "store: sqlite:users.db\nmigrations: sql\nsettings: { issuer: shop }\nkeeps_keys: false\n");
+    files_put(&s->files, "services/users/sql/0001_init.sql", "");
+    files_put(&s->files, "services/users/sql/0002_more.sql", "");
+    files_put(&s->files, "services/users/sql/README.md", "");
+    files_put(&s->files, "services/orders/service.yaml",
+              "service: orders\nteam: checkout\ndoes: d\nrun: ${build}/shop/orders --port ${build}\n"
+              "calls: { users: { timeout: 300ms, retry: { attempts: 3 } } }\n"
+              "publishes: { order.placed: { key: id }, order.done: {} }\nworkers: 9\nlog_level: debug\nneeds: [users]\n"
+              "sagas:\n  checkout:\n    start: order.placed\n    steps:\n"
+              "      - placed: { undo: \"POST orders:/v1/orders/{id}/reject\" }\n"
+              "      - pay: { call: \"PUT bank:/v1/charges/{id}\", body: { total: \"{input.total}\" }, undo: \"DELETE bank:/v1/charges/{id}\" }\n");
+    files_put(&s->files, "services/bank/service.yaml", SERVICE("bank") "consumes: [order.done]\n");
+}
+
+/* What is right loads without a word, in the order of the files. */
+static void test_good(void **state)
+{
+    struct system s;
+    system_init(&s);
+    put_good(&s);
+    enum ficus_err err = load(&s, &(struct manifest_options){.build = "/b"});
+    assert_string_equal(buf_str(&s.text), "");
+    assert_int_equal(err, FICUS_ERR_OK);
+    assert_int_equal(s.m->service_count, 3);
+    assert_string_equal(s.m->services[0].name, "bank");
+    const struct manifest_service *orders = manifest_find_service(s.m, "orders");
+    assert_string_equal(orders->run.argv[0], "/b/shop/orders");
+    assert_string_equal(orders->run.argv[2], "/b");
+    assert_null(orders->run.argv[3]);
+    assert_string_equal(orders->sagas[0].owner, "orders");
+    const struct manifest_service *users = manifest_find_service(s.m, "users");
+    assert_int_equal(users->migration_count, 2);
+    assert_non_null(strstr(users->migration_files[1], "/services/users/sql/0002_more.sql"));
+    assert_int_equal(users->run.argv[0][0], '/');
+    assert_non_null(strstr(users->run.argv[0], "/services/users/users"));
+    assert_int_equal(s.m->process_count, 5);
+    assert_int_equal(s.m->processes[0].kind, MANIFEST_HUB);
+    assert_int_equal(s.m->processes[1].kind, MANIFEST_GATEWAY);
+    assert_null(s.m->processes[1].config_path);
+    assert_string_equal(manifest_find_process(s.m, "orders")->needs[0], "users");
+    system_done(&s);
+}
+
+static bool in_list(const char *const *list, size_t count, const char *word)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(list[i], word) == 0)
+            return true;
+    return false;
+}
+
+static void read_resolved(struct system *s, const char *name, const struct conf_table *table, void *config)
+{
+    char path[512], file[64];
+    struct stat st;
+    struct ficus_error err = {0};
+    (void)snprintf(file, sizeof file, "state/run/%s.json", name);
+    (void)files_path(&s->files, file, path, sizeof path);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    char *bytes = arena_alloc(&s->arena, (size_t)st.st_size);
+    FILE *in = fopen(path, "re");
+    assert_non_null(in);
+    assert_int_equal(fread(bytes, 1, (size_t)st.st_size, in), st.st_size);
+    (void)fclose(in);
+    enum ficus_err code = process_config_read(&s->arena, path, slice_make(bytes, (size_t)st.st_size), table, config, &err);
+    if (code != FICUS_ERR_OK)
+        fail_msg("%s", err.text);
+}
+
+/* Each process reads its resolved file by its own table and finds what the manifest says and what follows from it. */
+static void test_resolved(void **state)
+{
+    struct system s;
+    struct ficus_error err = {0};
+    char dir[512];
+    struct service_config service;
+    struct hub_config hub;
+    struct proxy_config gateway;
+    system_init(&s);
+    put_good(&s);
+    files_put(&s.files, "state/run/old", "");
+    (void)files_path(&s.files, "state", dir, sizeof dir);
+    assert_int_equal(load(&s, &(struct manifest_options){.build = "/b", .state = dir, .sockets = "/short"}), FICUS_ERR_OK);
+    assert_int_equal(manifest_render(s.m, &s.arena, &err), FICUS_ERR_OK);
+    assert_non_null(strstr(s.m->admin_file, "/state/admin.json"));
+
+    read_resolved(&s, "orders", &service_config_table, &service);
+    assert_string_equal(service.common.hub, "unix:/short/hub.sock");
+    assert_string_equal(service.common.log_level, "debug");
+    assert_int_equal(service.workers, 9);
+    assert_string_equal(service.store, "");
+    assert_int_equal(service.common.edge_count, 2);
+    assert_string_equal(service.common.edges[1].callee, "users");
+    assert_int_equal(service.common.edges[1].policy.timeout_ms, 300);
+    assert_int_equal(service.common.edges[1].policy.retry.attempts, 3);
+    assert_false(service.common.edges[1].policy.keeps_keys);
+    assert_int_equal(service.caller_count, 2);
+    assert_true(in_list(service.callers, 2, "gateway") && in_list(service.callers, 2, "hub"));
+    assert_true(in_list(service.publishes, service.publish_count, "order.done"));
+
+    read_resolved(&s, "users", &service_config_table, &service);
+    assert_non_null(strstr(service.store, "/state/data/users.db"));
+    assert_int_equal(service.migration_count, 2);
+    assert_string_equal(service.settings[1].name, "admin_file");
+    assert_string_equal(service.settings[1].value, s.m->admin_file);
+    assert_true(in_list(service.callers, service.caller_count, "orders") && in_list(service.callers, service.caller_count, "gateway"));
+    assert_false(in_list(service.callers, service.caller_count, "hub"));
+
+    read_resolved(&s, "hub", &hub_config_table, &hub);
+    assert_string_equal(hub.common.log_level, "warn");
+    assert_int_equal(hub.topic_count, 2);
+    assert_string_equal(hub.topics[1].publisher, "orders");
+    assert_string_equal(hub.topics[1].consumers[0], "bank");
+    assert_int_equal(hub.service_count, 3);
+    assert_string_equal(hub.sagas[0].name, "checkout");
+    assert_string_equal(hub.sagas[0].owner, "orders");
+    assert_string_equal(hub.sagas[0].steps[1].call.path, "/v1/charges/{id}");
+    assert_int_equal(hub.common.edge_count, 2);
+    assert_true(hub.common.edges[0].policy.keeps_keys);
+    assert_int_equal(hub.common.edges[0].policy.retry.attempts, 1);
+
+    read_resolved(&s, "gateway", &proxy_config_table, &gateway);
+    assert_int_equal(gateway.route_count, 3);
+    assert_string_equal(gateway.routes[0].method, "POST");
+    assert_string_equal(gateway.routes[1].method, "");
+    assert_int_equal(gateway.routes[0].timeout_ms, 7000);
+    assert_int_equal(gateway.routes[1].timeout_ms, 20000);
+    assert_string_equal(gateway.routes[2].target, "/files/**");
+    assert_string_equal(gateway.auth->path, "/.well-known/jwks.json");
+    assert_true(in_list(gateway.hosts, gateway.host_count, "localhost:18080") && in_list(gateway.hosts, gateway.host_count, "shop.example"));
+    assert_int_equal(gateway.common.edge_count, 3);
+    for (size_t i = 1; i < 3; i++)
+        assert_int_equal(gateway.common.edges[i].policy.timeout_ms, 20000);
+    system_done(&s);
+}
+
+/* --set goes before the file, is checked like it, and its errors name it. */
+static void test_sets(void **state)
+{
+    static const char *const good[] = {"gateway.listen=127.0.0.1:18081", "events.retention=2d"};
+    static const char *const bad[] = {"gateway.listen=nowhere", "gatway.listen=127.0.0.1:1", "system.x=1", "nothing", "events.retention=[", "events.retention=5"};
+    struct system s;
+    system_init(&s);
+    put_good(&s);
+    assert_int_equal(load(&s, &(struct manifest_options){.sets = good, .set_count = 2}), FICUS_ERR_OK);
+    assert_string_equal(s.m->gateway->listen, "127.0.0.1:18081");
+    assert_int_equal(s.m->events.retention_ms, 2 * 86400000);
+    (void)load(&s, &(struct manifest_options){.sets = bad, .set_count = 6});
+    static const char *const expected[] = {
+        "--set gateway.listen:1:1: gateway.listen: found \"nowhere\"", "--set gatway.listen:1:1: gatway: unknown key (did you mean gateway?)",
+        "--set system.x:1:1: system is no map", "--set nothing:1:1: expected PATH=VALUE", "--set events.retention:1:", "\"5\" has no unit (did you mean 5ms?)"};
+    for (size_t i = 0; i < ARRAY_COUNT(expected); i++)
+        if (strstr(buf_str(&s.text), expected[i]) == NULL)
+            fail_msg("%s is not in\n%s", expected[i], buf_str(&s.text));
+    system_done(&s);
+}
+
+struct wrong {
+    const char *file, *text;    /* put over the good system */
+    const char *message;
+};
+
+/* Every mistake between settings and files is told at its place, with what would be right. */
+static void test_across(void **state)
+{
+    static const struct wrong cases[] = {
+        {"services/x/service.yaml", SERVICE("x") "calls: { order: {} }\n", "services/x/service.yaml:5:10: calls.order: \"order\" is no service of this system (did you mean orders?)\n"},
+        {"services/x/service.yaml", SERVICE("x") "calls: { x: {} }\n", "services/x/service.yaml:5:10: calls.x: a service does not call itself\n"},
+        {"services/x/service.yaml", SERVICE("orders"), "services/x/service.yaml:1:10: service: \"orders\" is a service already, in services/orders/service.yaml:1\n"},
+        {"services/x/service.yaml", SERVICE("hub"), "services/x/service.yaml:1:10: service: found \"hub\", allowed is a name that Ficus does not use itself"},
+        {"services/x/service.yaml", SERVICE("x") "store: sqlite:users.db\n", "services/x/service.yaml:5:8: store: \"sqlite:users.db\" is the store of another service, in services/users/service.yaml:5; a store has one owner\n"},
+        {"services/x/service.yaml", SERVICE("x") "store: postgresql://db/x\n", "services/x/service.yaml:5:8: store: found \"postgresql://db/x\", allowed is sqlite:NAME (PostgreSQL is not supported by this version)\n"},
+        {"services/x/service.yaml", SERVICE("x") "publishes: { order.placed: {} }\n", "services/x/service.yaml:5:14: publishes.order.placed: is published by \"orders\" already; a topic has one source\n"},
+        {"services/x/service.yaml", SERVICE("x") "consumes: [order.done, order.doen]\n", "services/x/service.yaml:5:24: consumes[1]: \"order.doen\" is published by no service (did you mean order.done?)\n"},
+        {"services/x/service.yaml", SERVICE("x") "consumes: [order.done, order.done]\n", "services/x/service.yaml:5:24: consumes[1]: \"order.done\" is in the list already\n"},
+        {"services/x/service.yaml", SERVICE("x") "needs: [bank, nobody]\n", "services/x/service.yaml:5:15: needs[1]: \"nobody\" is no service of this system (known: bank, orders, users, x)\n"},
+        {"services/x/service.yaml", SERVICE("x") "needs: [x]\n", "services/x/service.yaml:5:9: needs[0]: is a circle: x -> x\n"},
+        {"services/users/service.yaml", SERVICE("users") "needs: [bank]\nstore: sqlite:u.db\n", ""},
+        {"services/users/service.yaml", SERVICE("users") "needs: [bank, orders]\n", "services/users/service.yaml:5:15: needs[1]: is a circle: orders -> users -> orders\n"},
+        {"services/x/service.yaml", SERVICE("x") "store: sqlite:x.db\nmigrations: m\n", "services/x/service.yaml:6:13: migrations: \"m\" cannot be read: not found\n"},
+        {"services/x/service.yaml", SERVICE("x") "store: sqlite:x.db\nmigrations: ../users/sql\n", "services/x/service.yaml:6:13: migrations: found \"../users/sql\", allowed is a folder inside the service's own\n"},
+        {"services/users/sql/0004_x.sql", "", "services/users/service.yaml:6:13: migrations: found 0004_x.sql, expected 0003_NAME.sql next: migrations are numbered without gaps from 0001\n"},
+        {"services/users/service.yaml", SERVICE("users") "migrations: sql\n", "services/users/service.yaml:5:1: migrations: needs a store\n"},
+        {"services/users/service.yaml", SERVICE("users") "settings: { admin_file: x }\n", "services/users/service.yaml:5:13: settings.admin_file: is set by administrator in ficus.yaml:4\n"},
+        {"services/x/service.yaml", SERVICE("x") "api: openapi.yaml\n", "services/x/service.yaml:5:1: api: not supported by this version\n"},
+        {"services/x/service.yaml", SERVICE("x") "calls: { bank: { timeout: 300 } }\n", "services/x/service.yaml:5:27: calls.bank.timeout: \"300\" has no unit (did you mean 300ms?)\n"},
+        {"services/x/service.yaml", SERVICE("x") "sagas: { s: { start: order.placed, steps: [ a: { call: \"PUT bank:/{id}\", retry: forever } ] } }\n",
+         "services/x/service.yaml:5:22: sagas.s.start: \"order.placed\" is published by \"orders\", not by the owner \"x\"\n"},
+        {"services/x/service.yaml", SERVICE("x") "sagas: { checkout: { owner: orders, start: order.placed, steps: [ a: { call: \"PUT bank:/{id}\", retry: forever } ] } }\n",
+         "services/x/service.yaml:5:10: sagas.checkout: \"checkout\" is the name of another saga, in services/orders/service.yaml:11\n"},
+        {"services/x/service.yaml", SERVICE("x") "publishes: { a.b: {} }\nsagas: { s: { start: a.b, steps: [ a: { call: \"PUT bnk:/{id}\", undo: \"PUT bank:/{id}\" } ] } }\n",
+         "services/x/service.yaml:6:47: sagas.s.steps[0].a.call: \"bnk\" is no service of this system (did you mean bank?)\n"},
+        {"services/x/service.yaml", SERVICE("x") "publishes: { a.b: {} }\nsagas: { s: { start: a.b, steps: [ a: { call: \"PUT bank:/{id}\" } ] } }\n",
+         "services/x/service.yaml:6:36: sagas.s.steps[0].a: needs an undo"},
+        {"services/x/service.yaml", SERVICE("x") "publishes: { a.b: {} }\nsagas: { s: { start: a.b, steps: [ a: { call: \"PUT bank:/{id}\", undo: \"PUT bank:/{id}\", pivot: true } ] } }\n",
+         "services/x/service.yaml:6:71: sagas.s.steps[0].a.undo: pivot and undo exclude each other"},
+        {"services/x/service.yaml", "[1]\n", "services/x/service.yaml:1:1: found a list, expected a map\n"},
+        {"services/x/service.yaml", "", "services/x/service.yaml:1:1: found nothing, expected a map\n"},
+        {"services/x/service.yaml", "a: [\n", "services/x/service.yaml:2:1: did not find expected node content, while parsing a flow node (begun in line 2)\n"},
+        {"ficus.yaml", ROOT "include: [services/*/service.yaml]\n", "ficus.yaml:4:1: include: the key occurs twice, first in line 3\n"},
+        {"ficus.yaml", "ficus: 2\nsystem: shop\nwhatever: 1\n", "ficus.yaml:1:8: ficus: this file is of version 2, made for a newer Ficus; this one reads version 1\n"},
+        {"ficus.yaml", "ficus: 1\nsystem: shop\ninclude: [service/*/service.yaml]\n", "ficus.yaml:3:11: include[0]: \"service/*/service.yaml\" matches no file\n"},
+        {"ficus.yaml", "ficus: 1\nsystem: shop\ninclude: [/etc/*.yaml]\n", "ficus.yaml:3:11: include[0]: found \"/etc/*.yaml\", allowed is a pattern relative to this file, such as services/*/service.yaml\n"},
+        {"ficus.yaml", ROOT "enforce: true\n", "ficus.yaml:4:1: enforce: not supported by this version\n"},
+        {"ficus.yaml", ROOT "events: { log: \"nats://x\" }\n", "ficus.yaml:4:16: events.log: found \"nats://x\", allowed is embedded (addresses of other logs are not supported by this version)\n"},
+        {"ficus.yaml", ROOT "administrator: { email: a@b, service: user }\n", "ficus.yaml:4:39: administrator.service: \"user\" is no service of this system (did you mean users?)\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: odrers } ] }\n", "ficus.yaml:4:38: gateway.routes[0].to: \"odrers\" is no service of this system (did you mean orders?)\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: \"orders:/{id}\" } ] }\n", "ficus.yaml:4:38: gateway.routes[0].to: {id} does not occur in the path /a\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a/**, to: \"orders:/b\" } ] }\n", "ficus.yaml:4:41: gateway.routes[0].to: /** must end both the path and the target, or none of them\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: orders, auth: required } ] }\n", "ficus.yaml:4:52: gateway.routes[0].auth: needs gateway.auth, which says how users are known\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: orders, roles: [admin] } ] }\n", "ficus.yaml:4:46: gateway.routes[0].roles: needs \"auth: required\"\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: \"/a/{x}/b\", to: orders }, { path: \"/a/{y}/b\", to: users } ] }\n", "ficus.yaml:4:64: gateway.routes[1].path: is the same route as in line 4\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: \"/a/../b\", to: orders } ] }\n", "ficus.yaml:4:30: gateway.routes[0].path: found \"/a/../b\", allowed is a path such as"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: \"/{x}/{x}\", to: orders } ] }\n", "ficus.yaml:4:30: gateway.routes[0].path: found \"/{x}/{x}\", allowed is a path in which each {name} occurs once\n"},
+        {"ficus.yaml", ROOT "gateway: { listen: \"localhost:80\" }\n", "ficus.yaml:4:20: gateway.listen: found \"localhost:80\", allowed is a numeric address and a port"},
+        {"ficus.yaml", ROOT "gateway: { auth: { jwks: users, issuer: i } }\n", "ficus.yaml:4:26: gateway.auth.jwks: found \"users\", expected SERVICE:/PATH without parameters"},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct system s;
+        system_init(&s);
+        put_good(&s);
+        files_put(&s.files, cases[i].file, cases[i].text);
+        enum ficus_err err = load(&s, NULL);
+        if (strncmp(buf_str(&s.text), cases[i].message, strlen(cases[i].message)) != 0 || (cases[i].message[0] == '\0') != (err == FICUS_ERR_OK))
+            fail_msg("case %zu: found\n%sexpected\n%s", i, buf_str(&s.text), cases[i].message);
+        if (slice_ends(slice_str(cases[i].message), SLICE("\n")))
+            assert_string_equal(buf_str(&s.text), cases[i].message);
+        system_done(&s);
+    }
+}
+
+/* Mistakes in several files come all at once. */
+static void test_all_at_once(void **state)
+{
+    struct system s;
+    system_init(&s);
+    put_good(&s);
+    files_put(&s.files, "ficus.yaml", ROOT "gateway: { timeout: 5, routes: [ { path: /a, to: odrers } ] }\n");
+    files_put(&s.files, "services/bank/service.yaml", SERVICE("bank") "workers: 0\ncalls: { user: {} }\n");
+    files_put(&s.files, "services/users/service.yaml", SERVICE("users") "stor: sqlite:x\n");
+    assert_int_equal(load(&s, NULL), FICUS_ERR_INVALID);
+    assert_int_equal(s.errors.count, 5);
+    assert_string_equal(buf_str(&s.text),
+        "ficus.yaml:4:21: gateway.timeout: \"5\" has no unit (did you mean 5ms?)\n"
+        "ficus.yaml:4:50: gateway.routes[0].to: \"odrers\" is no service of this system (did you mean orders?)\n"
+        "services/bank/service.yaml:5:10: workers: found \"0\", expected a whole number from 1 to 64\n"
+        "services/bank/service.yaml:6:10: calls.user: \"user\" is no service of this system (did you mean users?)\n"
+        "services/users/service.yaml:5:1: stor: unknown key (did you mean store?)\n");
+    system_done(&s);
+}
+
+/* A missing root file, or a folder in its place, is an error with its name and no crash. */
+static void test_no_file(void **state)
+{
+    struct system s;
+    system_init(&s);
+    assert_int_equal(load(&s, NULL), FICUS_ERR_NOT_FOUND);
+    assert_string_equal(buf_str(&s.text), "ficus.yaml:1:1: cannot be read: not found\n");
+    files_put(&s.files, "ficus.yaml/x", "");
+    assert_int_equal(load(&s, NULL), FICUS_ERR_INVALID);
+    system_done(&s);
+}
+
+/* The whole schema is one valid JSON document and knows the words of edges and sagas. */
+static void test_schema(void **state)
+{
+    static const struct conf_table *const tables[] = {&manifest_table, &manifest_service_table};
+    for (size_t i = 0; i < 2; i++) {
+        struct buf b;
+        struct json_writer w;
+        struct arena a;
+        struct json *root;
+        struct ficus_error err = {0};
+        buf_init(&b, 1 << 20);
+        json_write_init(&w, &b);
+        conf_schema(tables[i], CONF_MANIFEST, &w);
+        arena_init(&a, 1 << 22);
+        if (json_parse(&a, buf_slice(&b), NULL, &root, &err) != FICUS_ERR_OK)
+            fail_msg("%s", err.text);
+        assert_non_null(strstr(buf_str(&b), i == 0 ? "jwks" : "attempts"));
+        assert_null(strstr(buf_str(&b), "enforce"));
+        arena_done(&a);
+        buf_done(&b);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_good), cmocka_unit_test(test_resolved), cmocka_unit_test(test_sets), cmocka_unit_test(test_across),
+        cmocka_unit_test(test_all_at_once), cmocka_unit_test(test_no_file), cmocka_unit_test(test_schema),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
