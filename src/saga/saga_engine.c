@@ -18,7 +18,7 @@ enum {
 
 static const struct metric_def metric_table[] = {
     {.name = "saga_started_total", .type = METRIC_COUNTER, .help = "Instances started.", .labels = {"saga"}},
-    {.name = "saga_finished_total", .type = METRIC_COUNTER, .help = "Instances finished.", .labels = {"saga", "outcome"}},
+    {.name = "saga_completed_total", .type = METRIC_COUNTER, .help = "Instances finished, completed or compensated.", .labels = {"saga", "outcome"}},
     {.name = "saga_step_seconds", .type = METRIC_HISTOGRAM, .unit = METRIC_SECONDS,
      .help = "From the first attempt of a step or undo to its deciding answer.", .labels = {"saga", "step", "kind"}},
     {.name = "saga_stuck", .type = METRIC_GAUGE, .help = "Instances that wait for an operator."},
