@@ -192,7 +192,7 @@ static const struct http_client_handler conn_handler = {on_connected, on_idle, o
 static enum ficus_err conn_new(struct pool *p, struct pool_address *a, struct pool_waiter *w)
 {
     /* How long a body may stall is bounded by the call's deadline, not by the codec. */
-    static const struct http_limits limits = {.head_size_max = 32 * 1024, .body_timeout_ms = 24 * 3600 * 1000};
+    static const struct http_limits limits = {.head_size_max = 32 * 1024, .body_timeout_ms = -1};
     struct pool_conn *c = mem_zalloc(sizeof *c);
     if (c == NULL)
         return FICUS_ERR_NOMEM;

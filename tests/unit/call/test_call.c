@@ -250,6 +250,7 @@ static void test_deadline(void **state)
     struct client c = rig_call(r, "orders", "GET", "/hang");
     assert_int_equal(c.err, FICUS_ERR_TIMEOUT);
     assert_true(c.maybe);
+    rig_wait_count(r, &r->resets, 1);
     assert_int_equal(r->seen_count, 1);
     /* the earlier of both counts, and the call's own time goes before the policy's */
     struct call_request request = rig_request("orders", "GET", "/hang");
