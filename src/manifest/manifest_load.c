@@ -179,7 +179,11 @@ static void find_migrations(struct loader *l, struct manifest_service *s)
             conf_error_value(l->errors, node, "found %s, expected %04zu_NAME.sql next: migrations are numbered without gaps from 0001", names[i], s->migration_count + 1);
             return;
         }
-        files[s->migration_count++] = arena_printf(l->arena, "%s/%s", folder, names[i]);
+        const char *file = arena_printf(l->arena, "%s/%s", folder, names[i]);
+        if (file == NULL)
+            files = NULL;
+        else
+            files[s->migration_count++] = file;
     }
     if (files == NULL)
         fail_memory(l);

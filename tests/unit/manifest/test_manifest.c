@@ -271,6 +271,12 @@ static void test_across(void **state)
          "services/x/service.yaml:6:36: sagas.s.steps[0].a: needs an undo"},
         {"services/x/service.yaml", SERVICE("x") "publishes: { a.b: {} }\nsagas: { s: { start: a.b, steps: [ a: { call: \"PUT bank:/{id}\", undo: \"PUT bank:/{id}\", pivot: true } ] } }\n",
          "services/x/service.yaml:6:71: sagas.s.steps[0].a.undo: pivot and undo exclude each other"},
+        {"services/x/service.yaml", SERVICE("x") "keeps_keys: yes\n", "services/x/service.yaml:5:13: keeps_keys: found \"yes\", expected true or false (did you mean true?)\n"},
+        {"services/x/service.yaml", SERVICE("x") "store: sqlite:x.db\nmigrations: .\n", "services/x/service.yaml:6:13: migrations: \".\" has no file 0001_NAME.sql\n"},
+        {"services/x/service.yaml", SERVICE("x") "consumes: [who.knows]\n", "services/x/service.yaml:5:12: consumes[0]: \"who.knows\" is published by no service\n"},
+        {"services/x/service.yaml", SERVICE("x") "sagas: { s: { start: who.knows, steps: [ a: { call: \"PUT bank:/{id}\", retry: forever } ] } }\n",
+         "services/x/service.yaml:5:22: sagas.s.start: \"who.knows\" is published by no service\n"},
+        {"ficus.yaml", "ficus: 1\nsystem: shop\ninclude: [services/*/service.yaml, services/bank/*.yaml, other/*.yaml]\n", "ficus.yaml:3:58: include[2]: \"other/*.yaml\" matches no file\n"},
         {"services/x/service.yaml", "[1]\n", "services/x/service.yaml:1:1: found a list, expected a map\n"},
         {"services/x/service.yaml", "", "services/x/service.yaml:1:1: found nothing, expected a map\n"},
         {"services/x/service.yaml", "a: [\n", "services/x/service.yaml:2:1: did not find expected node content, while parsing a flow node (begun in line 2)\n"},
@@ -338,6 +344,38 @@ static void test_no_file(void **state)
     system_done(&s);
 }
 
+/* With too little memory, however much that is, loading and rendering end with an error that says so, and never otherwise. */
+static void test_out_of_memory(void **state)
+{
+    struct system s;
+    char path[512], dir[512];
+    bool succeeded = false;
+    system_init(&s);
+    put_good(&s);
+    files_put(&s.files, "state/run/old", "");
+    (void)files_path(&s.files, "state", dir, sizeof dir);
+    (void)files_path(&s.files, "ficus.yaml", path, sizeof path);
+    const struct manifest_options options = {.build = "/b", .state = dir};
+    for (size_t size = 0; size < (1 << 20) && !succeeded; size += 512 + size / 100) {
+        struct arena a;
+        struct conf_errors errors;
+        struct manifest *m;
+        struct ficus_error err = {0};
+        arena_init(&a, size);
+        conf_errors_init(&errors, &a);
+        if (manifest_load(&a, path, &options, &m, &errors) != FICUS_ERR_OK) {
+            assert_true(errors.count > 0);
+        } else if (manifest_render(m, &a, &err) != FICUS_ERR_OK) {
+            assert_int_equal(err.code, FICUS_ERR_NOMEM);
+        } else {
+            succeeded = true;
+        }
+        arena_done(&a);
+    }
+    assert_true(succeeded);
+    system_done(&s);
+}
+
 /* The whole schema is one valid JSON document and knows the words of edges and sagas. */
 static void test_schema(void **state)
 {
@@ -365,7 +403,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good), cmocka_unit_test(test_resolved), cmocka_unit_test(test_sets), cmocka_unit_test(test_across),
-        cmocka_unit_test(test_all_at_once), cmocka_unit_test(test_no_file), cmocka_unit_test(test_schema),
+        cmocka_unit_test(test_all_at_once), cmocka_unit_test(test_no_file), cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_schema),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
