@@ -250,14 +250,14 @@ enum ficus_err elog_append(struct elog *l, const struct event *events, size_t co
     return FICUS_ERR_OK;
 }
 
-/* [worker] */
+/* [worker] Not by ON CONFLICT DO NOTHING: that would move sqlite_sequence, which readers take for the last offset given, over one that is not. */
 static enum ficus_err rows_insert(struct db_conn *c, struct append *ap, int64_t now_ms, int64_t *last, struct ficus_error *reterr)
 {
     for (size_t i = 0; i < ap->count; i++) {
         const struct append_row *r = &ap->rows[i];
         enum ficus_err err = db_exec(c, reterr,
-            "INSERT INTO event(offset, topic, source, id, subject, at, body, data_at) VALUES(?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT(source, id) DO NOTHING", "iSSSSiSi", *last + 1, r->topic, r->source, r->id, r->subject, now_ms, r->body,
+            "INSERT INTO event(offset, topic, source, id, subject, at, body, data_at) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8"
+            " WHERE NOT EXISTS(SELECT 1 FROM event WHERE source = ?3 AND id = ?4)", "iSSSSiSi", *last + 1, r->topic, r->source, r->id, r->subject, now_ms, r->body,
             (int64_t)r->data_at);
         if (err != FICUS_ERR_OK)
             return err;
