@@ -16,7 +16,7 @@ struct ficus_test;
 
 struct ficus_test_answer {
     int status;
-    const char *body;               /* whole; NUL-terminated; lives until the next call with this ficus_test */
+    const char *body;               /* whole; NUL-terminated; lives for the next 60 calls with this ficus_test */
     const char *location;           /* or NULL */
     const char *content_type;       /* or NULL */
 };

@@ -9,11 +9,8 @@
 #include "service_impl.h"
 
 #include "timefmt.h"
-#include "uuid.h"
 
-enum { COUNT_TIMEOUT_MS = 10000, DEAD_SIZE_MAX = 2 * 1024 * 1024 };
-
-static const char *const dead_topic = "ficus.dead";
+enum { COUNT_TIMEOUT_MS = 10000 };
 
 static const struct ficus_subscription *find_subscription(const struct service *v, struct slice topic)
 {
@@ -94,10 +91,12 @@ static int64_t back_off_ms(struct service *v)
 static void go_on(struct service *v, bool done)
 {
     struct feed *f = &v->feed;
+    if (f->is_stopping) {
+        consumer_close(f->consumer, closed, v);
+        return;
+    }
     int64_t delay_ms = 0;
-    if (f->is_stopping)
-        consumer_close(f->consumer, closed, v);     /* it ends when it hears of this event */
-    else if (done)
+    if (done)
         f->failures = 0;
     else
         delay_ms = back_off_ms(v);
@@ -156,40 +155,27 @@ static void deliver(void *arg, struct consumer *c, const struct event *ev)
 
 /* ---- refusals [worker] ---- */
 
+/* What the handler said last, for those who look at dead letters. */
+static const char *reason_of(struct ficus_req *r)
+{
+    struct json *problem = NULL;
+    if (!r->answer.is_problem || !out_complete(&r->answer.out) ||
+        json_parse(&r->arena, buf_slice(&r->answer.out.text), NULL, &problem, NULL) != FICUS_ERR_OK)
+        return "refused";
+    const char *reason = arena_printf(&r->arena, SLICE_FMT ": " SLICE_FMT, SLICE_ARG(json_string_or(json_get(problem, "code"), SLICE("refused"))),
+                                      SLICE_ARG(json_string_or(json_get(problem, "detail"), SLICE(""))));
+    return reason == NULL ? "refused" : reason;
+}
+
 static enum ficus_err write_dead(struct ficus_req *r, struct db_conn *c, int64_t attempts, struct ficus_error *reterr)
 {
-    struct service *v = r->service;
-    struct buf data;
-    buf_init(&data, DEAD_SIZE_MAX);
-    struct json_writer w;
-    json_write_init(&w, &data);
-    json_write_object(&w);
-    json_write_kv_str(&w, "consumer", v->def->name);
-    json_write_kv_i64(&w, "attempts", attempts);
-    json_write_key(&w, "problem");
-    if (r->answer.is_problem && out_complete(&r->answer.out))
-        json_write_raw(&w, buf_slice(&r->answer.out.text));
-    else
-        json_write_null(&w);
-    json_write_key(&w, "event");
-    event_write(&w, &r->event);
-    json_write_end(&w);
-    uint8_t random[10];
-    char id[UUID_TEXT_SIZE], time[TIME_TEXT_SIZE], parent[TRACE_PARENT_TEXT_SIZE];
-    env_random(v->env, random, sizeof random);
-    int64_t now_ms = env_wall_ms(v->env);
-    uuid_v7(now_ms, random, id);
-    time_format(now_ms, time);
-    trace_format(&r->log.trace, parent);
-    char source[80];
-    (void)snprintf(source, sizeof source, "/%s", v->def->name);
-    struct event dead = {
-        .id = slice_str(id), .source = slice_str(source), .topic = slice_str(dead_topic), .subject = r->event.subject,
-        .time = slice_str(time), .data = buf_slice(&data), .traceparent = slice_str(parent), .correlation = r->context.correlation,
-        .causation = r->event.id,
-    };
-    enum ficus_err err = buf_failed(&data) ? err_set(reterr, FICUS_ERR_TOO_LARGE, "dead letter") : outbox_add(c, &dead, reterr);
-    buf_done(&data);
+    struct arena a;
+    struct event dead;
+    arena_init(&a, 4 * EVENT_SIZE_MAX);
+    enum ficus_err err = event_dead_letter(r->service->env, &a, &r->event, r->service->def->name, reason_of(r), attempts, &dead, reterr);
+    if (err == FICUS_ERR_OK)
+        err = outbox_add(c, &dead, reterr);
+    arena_done(&a);
     return err;
 }
 

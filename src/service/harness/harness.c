@@ -371,7 +371,8 @@ void ficus_test_stop(struct ficus_test *t)
     (void)nftw(t->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
     world_free(t);
     system_key_free(t->key);
-    mem_free(t->answer);
+    for (size_t i = 0; i < HARNESS_ANSWERS_KEPT; i++)
+        mem_free(t->answers[i]);
     arena_done(&t->arena);
     (void)pthread_cond_destroy(&t->changed);
     (void)pthread_mutex_destroy(&t->mutex);
@@ -478,18 +479,18 @@ static size_t dechunk(char *body, size_t size)
     return out;
 }
 
-static struct ficus_test_answer parse_answer(struct ficus_test *t)
+static struct ficus_test_answer parse_answer(struct ficus_test *t, char *text, size_t size)
 {
     struct ficus_test_answer a = {.body = ""};
-    char *split = t->answer_size < 12 ? NULL : strstr(t->answer, "\r\n\r\n");
+    char *split = size < 12 ? NULL : strstr(text, "\r\n\r\n");
     uint64_t status = 0;
-    if (split == NULL || !slice_to_u64(slice_make(t->answer + 9, 3), &status))
+    if (split == NULL || !slice_to_u64(slice_make(text + 9, 3), &status))
         return a;
-    struct slice head = slice_make(t->answer, (size_t)(split - t->answer));
+    struct slice head = slice_make(text, (size_t)(split - text));
     char *body = split + 4;
     const char *encoding = header_of(t, head, "transfer-encoding");
     if (encoding != NULL)
-        (void)dechunk(body, t->answer_size - (size_t)(body - t->answer));
+        (void)dechunk(body, size - (size_t)(body - text));
     a.status = (int)status;
     a.body = body;
     a.location = header_of(t, head, "location");
@@ -508,11 +509,12 @@ struct ficus_test_answer ficus_test_call(struct ficus_test *t, const struct ficu
     (void)close(fd);
     (void)buf_add_char(&in, '\0');
     struct ficus_test_answer a;
-    locked(t);      /* calls may come from several threads; each answer lives until the next of any */
-    mem_free(t->answer);
-    t->answer_size = buf_slice(&in).size - 1;
-    t->answer = buf_steal(&in);
-    a = parse_answer(t);
+    locked(t);      /* calls may come from several threads */
+    size_t size = buf_slice(&in).size - 1;
+    char **place = &t->answers[t->answer_next++ % HARNESS_ANSWERS_KEPT];
+    mem_free(*place);
+    *place = buf_steal(&in);
+    a = parse_answer(t, *place, size);
     unlocked(t);
     buf_done(&out);
     return a;

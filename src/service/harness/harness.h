@@ -12,6 +12,8 @@
 
 #include <pthread.h>
 
+enum { HARNESS_ANSWERS_KEPT = 64 };
+
 struct world_event {
     char *json;             /* owned */
     struct slice topic, id, source;     /* in the arena */
@@ -58,8 +60,8 @@ struct ficus_test {
     unsigned servers_open;
     void (*world_closed)(struct ficus_test *t);
 
-    char *answer;                   /* the last one, whole */
-    size_t answer_size;
+    char *answers[HARNESS_ANSWERS_KEPT];    /* the last ones, whole, in a ring */
+    unsigned answer_next;
 };
 
 _Noreturn void harness_die(const char *format, ...) __attribute__((format(printf, 1, 2)));
