@@ -265,13 +265,14 @@ static void test_restart(void **state)
     relay_open();
     crash_env_run(ce);
     assert_published(0, 9);
+    struct sim_disk *left = sim_disk_clone(disk);       /* what the dead process leaves */
+    sim_disk_crash(left, SIM_CRASH_FORGET, 0);
+    relay_close();
     db_close(db);
-    relay = NULL;           /* abandoned with its process; the file is as it was */
     crash_env_free(ce);
-    struct sim_disk *old = disk;
-    disk = sim_disk_clone(old);
+    sim_disk_free(disk);
+    disk = left;
     ce = crash_env_new(disk, 22);
-    sim_disk_free(old);
     assert_int_equal(db_open(crash_env(ce), &(struct db_options){.path = "s.db"}, &db, &error), FICUS_ERR_OK);
     bus.count = 0;
     relay_open();
