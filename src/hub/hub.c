@@ -8,9 +8,15 @@
 #include "mem.h"
 
 static const struct metric_def metric_table[] = {
-    {.name = "hub_requests_total", .type = METRIC_COUNTER, .help = "Answered API requests.", .labels = {"route", "status"}},
-    {.name = "hub_events_received_total", .type = METRIC_COUNTER, .help = "Events taken for storing, repeated ones included.",
-     .labels = {"topic"}, .children_max = 1024},
+    {.name = "hub_requests_total",
+     .type = METRIC_COUNTER,
+     .help = "Answered API requests.",
+     .labels = {"route", "status"}},
+    {.name = "hub_events_received_total",
+     .type = METRIC_COUNTER,
+     .help = "Events taken for storing, repeated ones included.",
+     .labels = {"topic"},
+     .children_max = 1024},
     {.name = "hub_pulls_waiting", .type = METRIC_GAUGE, .help = "Pulls under way."},
 };
 
@@ -73,7 +79,7 @@ static void close_servers(struct hub *h)
     struct http_server *servers[] = {h->server, h->operator_server};
     h->server = h->operator_server = NULL;
     env_timer_stop(h->env, &h->stop_timer);
-    h->servers_open = 1;    /* this call's own, so that the count cannot reach 0 before both were asked */
+    h->servers_open = 1; /* this call's own, so that the count cannot reach 0 before both were asked */
     for (size_t i = 0; i < ARRAY_COUNT(servers); i++) {
         if (servers[i] == NULL)
             continue;
@@ -93,7 +99,7 @@ static void on_drained(void *arg)
     struct hub *h = arg;
     FICUS_ASSERT(h->servers_open > 0);
     if (--h->servers_open == 0)
-        env_timer_start(h->env, &h->stop_timer, 0);     /* not from inside the server's own callback */
+        env_timer_start(h->env, &h->stop_timer, 0); /* not from inside the server's own callback */
 }
 
 void hub_stop(struct hub *h, void (*closed)(void *arg), void *arg)
@@ -103,7 +109,7 @@ void hub_stop(struct hub *h, void (*closed)(void *arg), void *arg)
     h->closed = closed;
     h->closed_arg = arg;
     hub_registry_wake(h);
-    LIST_FOREACH_SAFE(&h->exchanges, it, tmp)
+    LIST_FOREACH_SAFE (&h->exchanges, it, tmp)
         hub_events_wake(CONTAINER_OF(it, struct hub_exchange, link));
     h->stop_timer = (struct env_timer){.fn = on_stop_timer, .arg = h};
     env_timer_start(h->env, &h->stop_timer, HUB_STOP_MS_MAX);
@@ -114,8 +120,8 @@ void hub_stop(struct hub *h, void (*closed)(void *arg), void *arg)
 
 /* ---- starting ---- */
 
-static enum ficus_err make_server(struct hub *h, bool is_operator, const char *const *addresses, size_t count, struct http_server **ret_server,
-                                  struct ficus_error *reterr)
+static enum ficus_err make_server(struct hub *h, bool is_operator, const char *const *addresses, size_t count,
+                                  struct http_server **ret_server, struct ficus_error *reterr)
 {
     const struct http_server_options options = {
         .server_name = "ficus-hub",
@@ -176,7 +182,8 @@ static void on_init_failed(void *arg)
     mem_free(h);
 }
 
-enum ficus_err hub_start(struct env *e, const struct hub_config *config, struct hub **ret_hub, struct ficus_error *reterr)
+enum ficus_err hub_start(struct env *e, const struct hub_config *config, struct hub **ret_hub,
+                         struct ficus_error *reterr)
 {
     struct hub *h = mem_zalloc(sizeof *h);
     if (h == NULL)

@@ -9,10 +9,11 @@
 struct hub_bus {
     struct bus bus;
     struct elog *log;
-    struct elog_reader *reader;     /* NULL: none is needed yet, or the last was cancelled */
+    struct elog_reader *reader; /* NULL: none is needed yet, or the last was cancelled */
 };
 
-static enum ficus_err bus_publish(struct bus *b, struct slice batch, void (*done)(void *arg, enum ficus_err err, const char *detail), void *arg)
+static enum ficus_err bus_publish(struct bus *b, struct slice batch,
+                                  void (*done)(void *arg, enum ficus_err err, const char *detail), void *arg)
 {
     (void)b;
     (void)batch;
@@ -21,8 +22,9 @@ static enum ficus_err bus_publish(struct bus *b, struct slice batch, void (*done
     return FICUS_ERR_UNSUPPORTED;
 }
 
-static enum ficus_err bus_pull(struct bus *b, const char *topics, int64_t offset, size_t count_max, int64_t wait_ms,
-                               void (*done)(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next), void *arg)
+static enum ficus_err
+bus_pull(struct bus *b, const char *topics, int64_t offset, size_t count_max, int64_t wait_ms,
+         void (*done)(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next), void *arg)
 {
     struct hub_bus *hb = CONTAINER_OF(b, struct hub_bus, bus);
     if (hb->reader == NULL) {

@@ -23,9 +23,19 @@ static const struct conf_setting service_item = {
 };
 
 static const struct conf_setting topic_settings[] = {
-    {.name = "publisher", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct hub_topic, publisher), .min = 1, .max = 63,
-     .check = conf_check_name, .example = "orders", .doc = "The one service that may publish it."},
-    {.name = "consumers", .type = CONF_LIST, CONF_LIST_AT(struct hub_topic, consumers, consumer_count), .item = &service_item,
+    {.name = "publisher",
+     .type = CONF_STRING,
+     .flags = CONF_REQUIRED,
+     CONF_AT(struct hub_topic, publisher),
+     .min = 1,
+     .max = 63,
+     .check = conf_check_name,
+     .example = "orders",
+     .doc = "The one service that may publish it."},
+    {.name = "consumers",
+     .type = CONF_LIST,
+     CONF_LIST_AT(struct hub_topic, consumers, consumer_count),
+     .item = &service_item,
      .doc = "The services that may read it."},
 };
 
@@ -40,7 +50,8 @@ static const struct conf_setting topic_item = {
     .doc = "Who may publish and read a topic.",
 };
 
-static const struct conf_setting saga_item = {.name = "saga", .type = CONF_TABLE, .table = &saga_def_table, .doc = "A saga."};
+static const struct conf_setting saga_item = {
+    .name = "saga", .type = CONF_TABLE, .table = &saga_def_table, .doc = "A saga."};
 
 static const char *check_absolute(struct slice text)
 {
@@ -50,23 +61,62 @@ static const char *check_absolute(struct slice text)
 #define DAY_MS (24ll * 3600 * 1000)
 
 static const struct conf_setting hub_settings[] = {
-    {.name = "common", .type = CONF_INLINE, CONF_AT(struct hub_config, common), .table = &process_config_table,
+    {.name = "common",
+     .type = CONF_INLINE,
+     CONF_AT(struct hub_config, common),
+     .table = &process_config_table,
      .doc = "What all processes share."},
-    {.name = "listen", .type = CONF_LIST, .flags = CONF_REQUIRED | CONF_NOT_EMPTY, CONF_LIST_AT(struct hub_config, listen, listen_count),
-     .item = &address_item, .doc = "Where services reach the hub."},
-    {.name = "operator_listen", .type = CONF_LIST, CONF_LIST_AT(struct hub_config, operator_listen, operator_listen_count), .item = &address_item,
+    {.name = "listen",
+     .type = CONF_LIST,
+     .flags = CONF_REQUIRED | CONF_NOT_EMPTY,
+     CONF_LIST_AT(struct hub_config, listen, listen_count),
+     .item = &address_item,
+     .doc = "Where services reach the hub."},
+    {.name = "operator_listen",
+     .type = CONF_LIST,
+     CONF_LIST_AT(struct hub_config, operator_listen, operator_listen_count),
+     .item = &address_item,
      .doc = "Where operators and the supervisor reach the hub: unix sockets."},
-    {.name = "log_file", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct hub_config, log_file), .min = 1, .max = 1024,
-     .check = check_absolute, .example = "/var/lib/shop/data/hub-log.db", .doc = "Database of the event log."},
-    {.name = "journal_file", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct hub_config, journal_file), .min = 1, .max = 1024,
-     .check = check_absolute, .example = "/var/lib/shop/data/hub-sagas.db", .doc = "Database of the saga journal."},
-    {.name = "retention", .type = CONF_DURATION, CONF_AT(struct hub_config, retention_ms), .min = 60000, .max = 3650 * DAY_MS,
-     .fallback = 7 * DAY_MS, .doc = "How long events and finished sagas are kept."},
-    {.name = "topics", .type = CONF_MAP, CONF_MAP_AT(struct hub_config, topics, topic_count, struct hub_topic, name), .item = &topic_item,
+    {.name = "log_file",
+     .type = CONF_STRING,
+     .flags = CONF_REQUIRED,
+     CONF_AT(struct hub_config, log_file),
+     .min = 1,
+     .max = 1024,
+     .check = check_absolute,
+     .example = "/var/lib/shop/data/hub-log.db",
+     .doc = "Database of the event log."},
+    {.name = "journal_file",
+     .type = CONF_STRING,
+     .flags = CONF_REQUIRED,
+     CONF_AT(struct hub_config, journal_file),
+     .min = 1,
+     .max = 1024,
+     .check = check_absolute,
+     .example = "/var/lib/shop/data/hub-sagas.db",
+     .doc = "Database of the saga journal."},
+    {.name = "retention",
+     .type = CONF_DURATION,
+     CONF_AT(struct hub_config, retention_ms),
+     .min = 60000,
+     .max = 3650 * DAY_MS,
+     .fallback = 7 * DAY_MS,
+     .doc = "How long events and finished sagas are kept."},
+    {.name = "topics",
+     .type = CONF_MAP,
+     CONF_MAP_AT(struct hub_config, topics, topic_count, struct hub_topic, name),
+     .item = &topic_item,
      .doc = "All declared topics."},
-    {.name = "services", .type = CONF_LIST, CONF_LIST_AT(struct hub_config, services, service_count), .item = &service_item,
+    {.name = "services",
+     .type = CONF_LIST,
+     CONF_LIST_AT(struct hub_config, services, service_count),
+     .item = &service_item,
      .doc = "All services of the system."},
-    {.name = "sagas", .type = CONF_LIST, CONF_LIST_AT(struct hub_config, sagas, saga_count), .item = &saga_item, .doc = "All sagas."},
+    {.name = "sagas",
+     .type = CONF_LIST,
+     CONF_LIST_AT(struct hub_config, sagas, saga_count),
+     .item = &saga_item,
+     .doc = "All sagas."},
 };
 
 const struct conf_table hub_config_table = CONF_TABLE_OF("hub", struct hub_config, hub_settings);

@@ -8,26 +8,26 @@
 #include "process_config.h"
 #include "saga_def.h"
 
-#define HUB_TOPIC_DEAD "ficus.dead"     /* dead letters: every service may publish, operators read */
+#define HUB_TOPIC_DEAD "ficus.dead" /* dead letters: every service may publish, operators read */
 
 struct hub_topic {
     const char *name;
-    const char *publisher;              /* the one service that may publish it */
+    const char *publisher; /* the one service that may publish it */
     const char *const *consumers;
     size_t consumer_count;
 };
 
 struct hub_config {
-    struct process_config common;       /* first: process_config_read counts on it */
-    const char *const *listen;              /* for services: every request needs an identity */
+    struct process_config common; /* first: process_config_read counts on it */
+    const char *const *listen;    /* for services: every request needs an identity */
     size_t listen_count;
-    const char *const *operator_listen;       /* unix sockets for operators; peers of the own uid, or 0 */
+    const char *const *operator_listen; /* unix sockets for operators; peers of the own uid, or 0 */
     size_t operator_listen_count;
     const char *log_file, *journal_file;
-    int64_t retention_ms;               /* of events and finished sagas */
+    int64_t retention_ms; /* of events and finished sagas */
     struct hub_topic *topics;
     size_t topic_count;
-    const char *const *services;             /* whose identities are known; all may publish HUB_TOPIC_DEAD */
+    const char *const *services; /* whose identities are known; all may publish HUB_TOPIC_DEAD */
     size_t service_count;
     struct saga_def *sagas;
     size_t saga_count;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Publishing, pulling, topics and dead letters. Rights come from the configuration: one publisher a topic, declared consumers; nothing of a batch is stored
- * when one of its events may not be published.
+ * Publishing, pulling, topics and dead letters. Rights come from the configuration: one publisher a topic, declared
+ * consumers; nothing of a batch is stored when one of its events may not be published.
  */
 #include "hub_private.h"
 
@@ -10,7 +10,8 @@
 
 #include <stdio.h>
 
-/* A batch of the largest size can hold millions of small values; only one is parsed at a time, and its tree dies before the next. */
+/* A batch of the largest size can hold millions of small values; only one is parsed at a time, and its tree dies before
+ * the next. */
 enum { PARSE_VALUES_MAX = 2000000, PARSE_ARENA_MAX = 256 * 1024 * 1024 };
 
 static const struct hub_topic *find_topic(const struct hub_config *c, struct slice name)
@@ -39,9 +40,10 @@ static bool may_publish(const struct hub_config *c, struct slice who, struct sli
     return t != NULL && slice_eq_str(who, t->publisher);
 }
 
-/* Events of the array into *ret_events; false: answered. Also the source must be the caller's own: the log drops repeated (source, id), so another's name could
- * swallow that one's events. */
-static bool read_batch(struct hub_exchange *x, struct arena *a, struct slice body, struct event **ret_events, size_t *ret_count)
+/* Events of the array into *ret_events; false: answered. Also the source must be the caller's own: the log drops
+ * repeated (source, id), so another's name could swallow that one's events. */
+static bool read_batch(struct hub_exchange *x, struct arena *a, struct slice body, struct event **ret_events,
+                       size_t *ret_count)
 {
     const struct hub_config *c = x->hub->config;
     struct slice who = x->claims.issuer;
@@ -52,12 +54,14 @@ static bool read_batch(struct hub_exchange *x, struct arena *a, struct slice bod
     if (err == FICUS_ERR_OK && root->type != JSON_ARRAY)
         err = err_set(&error, FICUS_ERR_PARSE, "the body must be a JSON array of CloudEvents");
     if (err == FICUS_ERR_OK && (root->count < 1 || root->count > EVENT_BATCH_COUNT_MAX))
-        err = err_set(&error, FICUS_ERR_INVALID, "a batch has 1 to %d events, this one has %u", EVENT_BATCH_COUNT_MAX, root->count);
+        err = err_set(&error, FICUS_ERR_INVALID, "a batch has 1 to %d events, this one has %u", EVENT_BATCH_COUNT_MAX,
+                      root->count);
     struct event *events = err == FICUS_ERR_OK ? ARENA_ARRAY(a, struct event, root->count) : NULL;
     if (err == FICUS_ERR_OK && events == NULL)
         err = err_set(&error, FICUS_ERR_NOMEM, "out of memory");
     size_t count = 0;
-    for (const struct json *v = err == FICUS_ERR_OK ? root->first : NULL; v != NULL && err == FICUS_ERR_OK; v = v->next) {
+    for (const struct json *v = err == FICUS_ERR_OK ? root->first : NULL; v != NULL && err == FICUS_ERR_OK;
+         v = v->next) {
         err = event_read(a, v, &events[count], &error);
         if (err != FICUS_ERR_OK) {
             err_wrap(&error, "event %zu", count);
@@ -65,9 +69,11 @@ static bool read_batch(struct hub_exchange *x, struct arena *a, struct slice bod
         }
         const struct event *ev = &events[count++];
         if (!may_publish(c, who, ev->topic))
-            err = err_set(&error, FICUS_ERR_DENIED, SLICE_FMT " is not the declared publisher of topic " SLICE_FMT, SLICE_ARG(who), SLICE_ARG(ev->topic));
+            err = err_set(&error, FICUS_ERR_DENIED, SLICE_FMT " is not the declared publisher of topic " SLICE_FMT,
+                          SLICE_ARG(who), SLICE_ARG(ev->topic));
         else if (ev->source.size != who.size + 1 || ev->source.p[0] != '/' || !slice_eq(slice_from(ev->source, 1), who))
-            err = err_set(&error, FICUS_ERR_DENIED, "source \"" SLICE_FMT "\" is not \"/" SLICE_FMT "\"", SLICE_ARG(ev->source), SLICE_ARG(who));
+            err = err_set(&error, FICUS_ERR_DENIED, "source \"" SLICE_FMT "\" is not \"/" SLICE_FMT "\"",
+                          SLICE_ARG(ev->source), SLICE_ARG(who));
     }
     if (err != FICUS_ERR_OK) {
         if (err == FICUS_ERR_DENIED)
@@ -85,7 +91,8 @@ static void on_appended(void *arg, enum ficus_err err, int64_t last_offset, cons
 {
     struct hub_exchange *x = arg;
     if (err != FICUS_ERR_OK)
-        LOG(&x->hub->process.log, LOG_ERROR, NULL, "events.append", "events could not be stored; their publisher tries again",
+        LOG(&x->hub->process.log, LOG_ERROR, NULL, "events.append",
+            "events could not be stored; their publisher tries again",
             LOG_STR("error", detail != NULL ? detail : err_text(err)), LOG_SLICE("publisher", x->claims.issuer));
     if (!hub_exchange_back(x))
         return;
@@ -178,7 +185,8 @@ static void begin_pull(struct hub_exchange *x, int64_t wait_ms_max)
 {
     struct hub *h = x->hub;
     int64_t after, limit, wait_ms = 0;
-    if (!hub_query_i64(x, "after", 0, INT64_MAX, 0, &after) || !hub_query_i64(x, "limit", 1, HUB_LIST_MAX, HUB_LIST_DEFAULT, &limit))
+    if (!hub_query_i64(x, "after", 0, INT64_MAX, 0, &after) ||
+        !hub_query_i64(x, "limit", 1, HUB_LIST_MAX, HUB_LIST_DEFAULT, &limit))
         return;
     if (wait_ms_max > 0 && !hub_query_i64(x, "wait", 0, wait_ms_max, 0, &wait_ms))
         return;
@@ -207,8 +215,9 @@ static bool may_consume(struct hub_exchange *x, struct slice topics)
         struct slice name = slice_cut(&topics, ',');
         const struct hub_topic *t = find_topic(x->hub->config, name);
         if (t == NULL || !contains(t->consumers, t->consumer_count, x->claims.issuer)) {
-            snprintf(detail, sizeof detail, SLICE_FMT " is not a declared consumer of topic \"" SLICE_FMT "\"", SLICE_ARG(x->claims.issuer),
-                     (int)(name.size < 128 ? name.size : 128), name.size > 0 ? name.p : "");
+            snprintf(detail, sizeof detail, SLICE_FMT " is not a declared consumer of topic \"" SLICE_FMT "\"",
+                     SLICE_ARG(x->claims.issuer), (int)(name.size < 128 ? name.size : 128),
+                     name.size > 0 ? name.p : "");
             hub_problem(x, 403, "consumer", detail);
             return false;
         }
@@ -247,7 +256,8 @@ void hub_events_dead(struct hub_exchange *x, struct slice body)
 
 /* ---- topics ---- */
 
-static void write_topic(struct json_writer *w, struct slice name, const struct hub_topic *declared, const struct elog_topic *stored)
+static void write_topic(struct json_writer *w, struct slice name, const struct hub_topic *declared,
+                        const struct elog_topic *stored)
 {
     json_write_object(w);
     json_write_kv_slice(w, "topic", name);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Requests in, answers out: who may ask, which route, the body, and the sending of answers larger than a stream's buffer.
+ * Requests in, answers out: who may ask, which route, the body, and the sending of answers larger than a stream's
+ * buffer.
  */
 #include "hub_private.h"
 
@@ -77,7 +78,8 @@ static void on_writable(void *arg, struct http_stream *s)
     send_more(arg);
 }
 
-static const struct http_handler exchange_handler = {.on_writable = on_writable, .on_done = on_done, .on_reset = on_reset};
+static const struct http_handler exchange_handler = {
+    .on_writable = on_writable, .on_done = on_done, .on_reset = on_reset};
 
 bool hub_exchange_back(struct hub_exchange *x)
 {
@@ -108,7 +110,7 @@ void hub_answer(struct hub_exchange *x, int status, const char *content_type)
         ok = ok && http_msg_add(&m, SLICE("Retry-After"), SLICE("1"));
     if (!ok || http_send_head(x->s, &m, body.size == 0) != FICUS_ERR_OK) {
         struct http_stream *s = x->s;
-        http_reset(s, FICUS_ERR_INTERNAL);      /* no further callback */
+        http_reset(s, FICUS_ERR_INTERNAL); /* no further callback */
         stream_ended(x);
         return;
     }
@@ -126,7 +128,8 @@ void hub_problem_err(struct hub_exchange *x, enum ficus_err err, const char *det
 {
     int status = err_http_status(err);
     /* What happens to an operation of ours is not a client's word: a cancelled one means that the hub is going. */
-    hub_problem(x, err == FICUS_ERR_CANCELLED ? 503 : status, NULL, detail != NULL && detail[0] != '\0' ? detail : err_text(err));
+    hub_problem(x, err == FICUS_ERR_CANCELLED ? 503 : status, NULL,
+                detail != NULL && detail[0] != '\0' ? detail : err_text(err));
 }
 
 /* ---- queries ---- */
@@ -140,7 +143,8 @@ bool hub_query_text(struct hub_exchange *x, const char *name, struct slice *ret_
     return ok;
 }
 
-bool hub_query_i64(struct hub_exchange *x, const char *name, int64_t min, int64_t max, int64_t fallback, int64_t *ret_value)
+bool hub_query_i64(struct hub_exchange *x, const char *name, int64_t min, int64_t max, int64_t fallback,
+                   int64_t *ret_value)
 {
     struct slice text;
     if (!hub_query_text(x, name, &text))
@@ -151,7 +155,8 @@ bool hub_query_i64(struct hub_exchange *x, const char *name, int64_t min, int64_
     if (slice_to_i64(text, ret_value) && *ret_value >= min && *ret_value <= max)
         return true;
     char detail[160];
-    snprintf(detail, sizeof detail, "%s must be a whole number from %lld to %lld", name, (long long)min, (long long)max);
+    snprintf(detail, sizeof detail, "%s must be a whole number from %lld to %lld", name, (long long)min,
+             (long long)max);
     hub_problem(x, 400, "query", detail);
     return false;
 }

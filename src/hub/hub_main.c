@@ -35,7 +35,8 @@ static void on_signal(void *arg, int signum)
     hub_stop(p->hub, on_closed, p);
 }
 
-static enum ficus_err load_config(struct env *e, struct arena *a, const char *path, struct hub_config *ret_config, struct ficus_error *reterr)
+static enum ficus_err load_config(struct env *e, struct arena *a, const char *path, struct hub_config *ret_config,
+                                  struct ficus_error *reterr)
 {
     struct slice text;
     enum ficus_err err = env_file_load(e, a, path, CONFIG_SIZE_MAX, &text, reterr);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Shared by the files of the hub: hub.c (life), hub_http.c (requests in, answers out), hub_events.c, hub_registry.c, hub_sagas.c (the API), hub_bus.c (the log
- * as the saga engine's bus).
+ * Shared by the files of the hub: hub.c (life), hub_http.c (requests in, answers out), hub_events.c, hub_registry.c,
+ * hub_sagas.c (the API), hub_bus.c (the log as the saga engine's bus).
  */
 #ifndef FICUS_HUB_PRIVATE_H
 #define FICUS_HUB_PRIVATE_H
@@ -13,14 +13,14 @@
 #include "saga_engine.h"
 
 enum {
-    HUB_WAITING_MAX = 256,              /* waiting pulls, and as many waiting for endpoints */
-    HUB_PUBLISHING_MAX = 32,            /* batches being read or stored */
+    HUB_WAITING_MAX = 256,   /* waiting pulls, and as many waiting for endpoints */
+    HUB_PUBLISHING_MAX = 32, /* batches being read or stored */
     HUB_WAIT_MS_MAX = 60000,
     HUB_LIST_DEFAULT = 256,
     HUB_LIST_MAX = 1000,
     HUB_REGISTRY_SIZE_MAX = 1024 * 1024,
     HUB_REGISTRY_SERVICES_MAX = 1024,
-    HUB_REGISTRY_ADDRESSES_MAX = 64,    /* of one service */
+    HUB_REGISTRY_ADDRESSES_MAX = 64, /* of one service */
     HUB_STOP_MS_MAX = 2000,
 };
 
@@ -30,7 +30,7 @@ struct hub_exchange;
 struct hub_route {
     const char *method, *path;
     bool is_operator;
-    size_t body_size_max;               /* 0: a body is not read */
+    size_t body_size_max; /* 0: a body is not read */
     void (*handle)(struct hub_exchange *x, struct slice body);
 };
 
@@ -38,28 +38,28 @@ struct hub_route {
 struct hub_exchange {
     struct hub *hub;
     struct list link;
-    struct http_stream *s;              /* NULL: ended */
+    struct http_stream *s; /* NULL: ended */
     const struct hub_route *route;
     struct slice params[2];
-    struct identity_claims claims;      /* of a service's request */
+    struct identity_claims claims; /* of a service's request */
     struct http_collect collect;
     bool collecting;
-    bool busy;                          /* a callback will still come */
-    bool publishing;                    /* counted in hub->publishing */
+    bool busy;       /* a callback will still come */
+    bool publishing; /* counted in hub->publishing */
     /* the answer */
     bool answered;
     struct buf out;
     size_t sent;
     /* waiting */
-    struct elog_reader *reader;         /* a pull is under way; counted in hub->pulling */
+    struct elog_reader *reader; /* a pull is under way; counted in hub->pulling */
     char *topics;
     size_t count_max;
-    struct list wait_link;              /* for endpoints: in hub->registry.waiting */
+    struct list wait_link; /* for endpoints: in hub->registry.waiting */
     struct env_timer timer;
 };
 
 struct hub_registry {
-    struct buf services;                /* JSON object: name -> addresses */
+    struct buf services; /* JSON object: name -> addresses */
     int64_t version;
     bool warming;
     struct list waiting;
@@ -95,7 +95,8 @@ void hub_answer(struct hub_exchange *x, int status, const char *content_type);
 void hub_problem(struct hub_exchange *x, int status, const char *code, const char *detail);
 void hub_problem_err(struct hub_exchange *x, enum ficus_err err, const char *detail);
 /* A whole number from the query within bounds, or fallback when absent; false: a 400 is sent. */
-bool hub_query_i64(struct hub_exchange *x, const char *name, int64_t min, int64_t max, int64_t fallback, int64_t *ret_value);
+bool hub_query_i64(struct hub_exchange *x, const char *name, int64_t min, int64_t max, int64_t fallback,
+                   int64_t *ret_value);
 /* Text from the query (in the stream's arena), SLICE_NONE when absent; false: a 400 is sent. */
 bool hub_query_text(struct hub_exchange *x, const char *name, struct slice *ret_text);
 /* The callback that busy stood for came: clears it. False: the stream has ended meanwhile and x is gone. */
@@ -106,8 +107,8 @@ void hub_events_publish(struct hub_exchange *x, struct slice body);
 void hub_events_pull(struct hub_exchange *x, struct slice body);
 void hub_events_topics(struct hub_exchange *x, struct slice body);
 void hub_events_dead(struct hub_exchange *x, struct slice body);
-void hub_events_end(struct hub_exchange *x);        /* the stream ended or the pull is over: give its reader back */
-void hub_events_wake(struct hub_exchange *x);       /* stopping: answer a waiting pull with nothing */
+void hub_events_end(struct hub_exchange *x);  /* the stream ended or the pull is over: give its reader back */
+void hub_events_wake(struct hub_exchange *x); /* stopping: answer a waiting pull with nothing */
 
 /* hub_registry.c */
 void hub_registry_init(struct hub *h);
@@ -115,7 +116,7 @@ void hub_registry_done(struct hub *h);
 void hub_registry_put(struct hub_exchange *x, struct slice body);
 void hub_registry_get(struct hub_exchange *x, struct slice body);
 void hub_registry_end(struct hub_exchange *x);
-void hub_registry_wake(struct hub *h);              /* answer all that wait */
+void hub_registry_wake(struct hub *h); /* answer all that wait */
 
 /* hub_sagas.c */
 void hub_sagas_list(struct hub_exchange *x, struct slice body);
@@ -124,6 +125,6 @@ void hub_sagas_retry(struct hub_exchange *x, struct slice body);
 
 /* hub_bus.c: the log of this process as a bus; publish is refused (UNSUPPORTED). */
 enum ficus_err hub_bus_new(struct elog *l, struct bus **ret_bus);
-void hub_bus_free(struct bus *b);                   /* NULL is fine; cancels */
+void hub_bus_free(struct bus *b); /* NULL is fine; cancels */
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Addresses of the running instances: told whole by the supervisor, handed on to everyone who asks, and to this process's own calls. Memory only: a young hub is
- * "warming" until the first word of the supervisor.
+ * Addresses of the running instances: told whole by the supervisor, handed on to everyone who asks, and to this
+ * process's own calls. Memory only: a young hub is "warming" until the first word of the supervisor.
  */
 #include "hub_private.h"
 
@@ -75,7 +75,8 @@ void hub_registry_get(struct hub_exchange *x, struct slice body)
     (void)body;
     struct hub_registry *r = &x->hub->registry;
     int64_t version, wait_ms;
-    if (!hub_query_i64(x, "version", 0, INT64_MAX, 0, &version) || !hub_query_i64(x, "wait", 0, HUB_WAIT_MS_MAX, 0, &wait_ms))
+    if (!hub_query_i64(x, "version", 0, INT64_MAX, 0, &version) ||
+        !hub_query_i64(x, "wait", 0, HUB_WAIT_MS_MAX, 0, &wait_ms))
         return;
     if (version != r->version || wait_ms == 0 || x->hub->stopping) {
         answer_snapshot(x);
@@ -109,13 +110,15 @@ static enum ficus_err check_services(const struct json *services, struct ficus_e
         return err_set(reterr, FICUS_ERR_TOO_LARGE, "at most %d services", HUB_REGISTRY_SERVICES_MAX);
     for (const struct json *s = services->first; s != NULL; s = s->next) {
         if (s->key.size > 63 || conf_check_name(s->key) != NULL)
-            return err_set(reterr, FICUS_ERR_INVALID, "\"" SLICE_FMT "\" is not a name of a service", SLICE_ARG(s->key));
+            return err_set(reterr, FICUS_ERR_INVALID, "\"" SLICE_FMT "\" is not a name of a service",
+                           SLICE_ARG(s->key));
         if (s->type != JSON_ARRAY || s->count > HUB_REGISTRY_ADDRESSES_MAX)
-            return err_set(reterr, FICUS_ERR_INVALID, "services." SLICE_FMT " must be a list of at most %d addresses", SLICE_ARG(s->key),
-                           HUB_REGISTRY_ADDRESSES_MAX);
+            return err_set(reterr, FICUS_ERR_INVALID, "services." SLICE_FMT " must be a list of at most %d addresses",
+                           SLICE_ARG(s->key), HUB_REGISTRY_ADDRESSES_MAX);
         for (const struct json *v = s->first; v != NULL; v = v->next)
             if (!address_valid(v))
-                return err_set(reterr, FICUS_ERR_INVALID, "services." SLICE_FMT " has something that is no address (unix:/path, tcp:ip:port)",
+                return err_set(reterr, FICUS_ERR_INVALID,
+                               "services." SLICE_FMT " has something that is no address (unix:/path, tcp:ip:port)",
                                SLICE_ARG(s->key));
     }
     return FICUS_ERR_OK;

@@ -36,15 +36,19 @@ const char *saga_call_parse(struct arena *a, struct slice text, struct saga_call
         return CALL_ALLOWED;
     if (service.size == 0 || conf_check_name(service) != NULL)
         return CALL_ALLOWED;
-    if (rest.size == 0 || rest.size > PATH_SIZE_MAX || rest.p[0] != '/' || !text_printable_ascii(rest) || slice_find(rest, ' ') >= 0 || slice_find(rest, '#') >= 0)
+    if (rest.size == 0 || rest.size > PATH_SIZE_MAX || rest.p[0] != '/' || !text_printable_ascii(rest) ||
+        slice_find(rest, ' ') >= 0 || slice_find(rest, '#') >= 0)
         return CALL_ALLOWED;
     ret_call->method = arena_strdup(a, method);
     ret_call->service = arena_strdup(a, service);
     ret_call->path = arena_strdup(a, rest);
-    return ret_call->method == NULL || ret_call->service == NULL || ret_call->path == NULL ? "a shorter definition (out of memory)" : NULL;
+    return ret_call->method == NULL || ret_call->service == NULL || ret_call->path == NULL
+               ? "a shorter definition (out of memory)"
+               : NULL;
 }
 
-static bool call_decode(const struct conf_setting *s, const struct conf_node *node, void *field, struct arena *a, struct conf_errors *errors)
+static bool call_decode(const struct conf_setting *s, const struct conf_node *node, void *field, struct arena *a,
+                        struct conf_errors *errors)
 {
     struct saga_call *c = field;
     if (node->kind != CONF_SCALAR) {
@@ -68,7 +72,7 @@ static void call_encode(const struct conf_setting *s, const void *field, struct 
 {
     (void)s;
     const struct saga_call *c = field;
-    char text[PATH_SIZE_MAX + 128];     /* method at most 6, name at most 63 */
+    char text[PATH_SIZE_MAX + 128]; /* method at most 6, name at most 63 */
     snprintf(text, sizeof text, "%s %s:%s", c->method, c->service, c->path);
     json_write_str(w, text);
 }
@@ -92,7 +96,8 @@ static const struct conf_custom call_custom = {
 
 /* ---- retry: forever ---- */
 
-static bool retry_decode(const struct conf_setting *s, const struct conf_node *node, void *field, struct arena *a, struct conf_errors *errors)
+static bool retry_decode(const struct conf_setting *s, const struct conf_node *node, void *field, struct arena *a,
+                         struct conf_errors *errors)
 {
     (void)s;
     (void)a;
@@ -135,7 +140,8 @@ static void check_body(const struct conf_node *node, struct conf_errors *errors)
     if (node->kind == CONF_SCALAR) {
         const char *allowed = saga_template_check(node->text, false);
         if (allowed != NULL)
-            conf_error_value(errors, node, "\"" SLICE_FMT "\" has an unknown template; allowed are %s", SLICE_ARG(node->text), allowed);
+            conf_error_value(errors, node, "\"" SLICE_FMT "\" has an unknown template; allowed are %s",
+                             SLICE_ARG(node->text), allowed);
         return;
     }
     for (const struct conf_node *child = node->first; child != NULL; child = child->next)
@@ -153,11 +159,13 @@ static void step_check(const struct conf_node *node, void *value, struct conf_er
     if (s->body != NULL)
         check_body(conf_get(node, "body"), errors);
     if (s->pivot && undo)
-        conf_error_value(errors, conf_get(node, "undo"), "pivot and undo exclude each other: behind the pivot there is no way back");
+        conf_error_value(errors, conf_get(node, "undo"),
+                         "pivot and undo exclude each other: behind the pivot there is no way back");
     if (s->pivot && !call)
         conf_error_value(errors, conf_get(node, "pivot"), "needs a call");
     if (s->give_up_ms > 0 && (!undo || !call))
-        conf_error_value(errors, conf_get(node, "give_up"), "is allowed only for a call with an undo: it is perhaps done, and must be undone");
+        conf_error_value(errors, conf_get(node, "give_up"),
+                         "is allowed only for a call with an undo: it is perhaps done, and must be undone");
     if (s->give_up_ms > 0 && s->retry_forever)
         conf_error_value(errors, conf_get(node, "give_up"), "and \"retry: forever\" exclude each other");
     if (s->code != NULL && s->give_up_ms <= 0)
@@ -165,22 +173,55 @@ static void step_check(const struct conf_node *node, void *value, struct conf_er
 }
 
 static const struct conf_setting step_settings[] = {
-    {.name = "call", .type = CONF_CUSTOM, CONF_AT(struct saga_step, call), .custom = &call_custom,
+    {.name = "call",
+     .type = CONF_CUSTOM,
+     CONF_AT(struct saga_step, call),
+     .custom = &call_custom,
      .doc = "The request that does the step. Absent: it was done before the saga began."},
-    {.name = "body", .type = CONF_ANY, CONF_AT(struct saga_step, body), .example = "{amount: \"{input.total}\"}",
-     .doc = "JSON body of the call; \"{input.NAME}\" takes a value of the start event's data as it is, \"{id}\" the instance's id."},
-    {.name = "undo", .type = CONF_CUSTOM, CONF_AT(struct saga_step, undo), .custom = &call_custom,
-     .doc = "The request that undoes the step, also one that perhaps never came; its body is {\"reason\": failure code}."},
-    {.name = "pivot", .type = CONF_BOOL, CONF_AT(struct saga_step, pivot),
+    {.name = "body",
+     .type = CONF_ANY,
+     CONF_AT(struct saga_step, body),
+     .example = "{amount: \"{input.total}\"}",
+     .doc = "JSON body of the call; \"{input.NAME}\" takes a value of the start event's data as it is, \"{id}\" the "
+            "instance's id."},
+    {.name = "undo",
+     .type = CONF_CUSTOM,
+     CONF_AT(struct saga_step, undo),
+     .custom = &call_custom,
+     .doc =
+         "The request that undoes the step, also one that perhaps never came; its body is {\"reason\": failure code}."},
+    {.name = "pivot",
+     .type = CONF_BOOL,
+     CONF_AT(struct saga_step, pivot),
      .doc = "When this step is done there is no way back; when it is refused the steps before it are undone."},
-    {.name = "retry", .type = CONF_CUSTOM, CONF_AT(struct saga_step, retry_forever), .custom = &retry_custom,
+    {.name = "retry",
+     .type = CONF_CUSTOM,
+     CONF_AT(struct saga_step, retry_forever),
+     .custom = &retry_custom,
      .doc = "forever: repeated until it is done; to be said of every call behind the pivot."},
-    {.name = "timeout", .type = CONF_DURATION, CONF_AT(struct saga_step, timeout_ms), .min = 1, .max = 10 * MINUTE_MS, .fallback = 5000,
+    {.name = "timeout",
+     .type = CONF_DURATION,
+     CONF_AT(struct saga_step, timeout_ms),
+     .min = 1,
+     .max = 10 * MINUTE_MS,
+     .fallback = 5000,
      .doc = "How long one attempt of call or undo may take."},
-    {.name = "give_up", .type = CONF_DURATION, CONF_AT(struct saga_step, give_up_ms), .min = 1, .max = 30ll * DAY_MS, .fallback = 0,
-     .doc = "After this time without an answer the step counts as perhaps done, and everything is undone. Absent: never."},
-    {.name = "code", .type = CONF_STRING, CONF_AT(struct saga_step, code), .min = 1, .max = 64, .check = conf_check_name,
-     .example = "payment_unavailable", .doc = "Failure code when the step was given up; default given_up."},
+    {.name = "give_up",
+     .type = CONF_DURATION,
+     CONF_AT(struct saga_step, give_up_ms),
+     .min = 1,
+     .max = 30ll * DAY_MS,
+     .fallback = 0,
+     .doc =
+         "After this time without an answer the step counts as perhaps done, and everything is undone. Absent: never."},
+    {.name = "code",
+     .type = CONF_STRING,
+     CONF_AT(struct saga_step, code),
+     .min = 1,
+     .max = 64,
+     .check = conf_check_name,
+     .example = "payment_unavailable",
+     .doc = "Failure code when the step was given up; default given_up."},
 };
 
 static const struct conf_table step_table = {
@@ -202,15 +243,20 @@ static void check_with_pivot(const struct saga_def *d, size_t pivot, struct conf
         const struct saga_step *s = &d->steps[i];
         bool call = saga_call_present(&s->call), undo = saga_call_present(&s->undo);
         if (i != pivot && s->pivot)
-            conf_error_key(errors, s->node, "is a second pivot; a saga has at most one, and \"%s\" is it", d->steps[pivot].name);
+            conf_error_key(errors, s->node, "is a second pivot; a saga has at most one, and \"%s\" is it",
+                           d->steps[pivot].name);
         else if (i < pivot && call && !undo)
-            conf_error_key(errors, s->node, "needs an undo: it is called before the pivot \"%s\"", d->steps[pivot].name);
+            conf_error_key(errors, s->node, "needs an undo: it is called before the pivot \"%s\"",
+                           d->steps[pivot].name);
         else if (i > pivot && call && !s->retry_forever)
-            conf_error_key(errors, s->node, "needs \"retry: forever\": it is called behind the pivot \"%s\"", d->steps[pivot].name);
+            conf_error_key(errors, s->node, "needs \"retry: forever\": it is called behind the pivot \"%s\"",
+                           d->steps[pivot].name);
         else if (i > pivot && undo)
-            conf_error_value(errors, conf_get(s->node, "undo"), "is behind the pivot \"%s\", where nothing is undone", d->steps[pivot].name);
+            conf_error_value(errors, conf_get(s->node, "undo"), "is behind the pivot \"%s\", where nothing is undone",
+                             d->steps[pivot].name);
         else if (i <= pivot && s->retry_forever)
-            conf_error_value(errors, conf_get(s->node, "retry"), "forever is allowed only behind the pivot \"%s\"", d->steps[pivot].name);
+            conf_error_value(errors, conf_get(s->node, "retry"), "forever is allowed only behind the pivot \"%s\"",
+                             d->steps[pivot].name);
     }
 }
 
@@ -224,7 +270,9 @@ static void check_without_pivot(const struct saga_def *d, struct conf_errors *er
         if (!saga_call_present(&s->call))
             continue;
         if (any_forever && (!s->retry_forever || saga_call_present(&s->undo)))
-            conf_error_key(errors, s->node, "a saga without a pivot needs \"retry: forever\" and no undo on every call, or an undo on every call");
+            conf_error_key(
+                errors, s->node,
+                "a saga without a pivot needs \"retry: forever\" and no undo on every call, or an undo on every call");
         else if (!any_forever && !saga_call_present(&s->undo))
             conf_error_key(errors, s->node, "needs an undo (or the saga a pivot, or every call \"retry: forever\")");
     }
@@ -244,7 +292,8 @@ static void def_check(const struct conf_node *node, void *value, struct conf_err
         if (saga_call_present(&s->call))
             call_count++;
         else if (call_count > 0)
-            conf_error_key(errors, s->node, "has no call, so it was done before the saga began and must stand before every call");
+            conf_error_key(errors, s->node,
+                           "has no call, so it was done before the saga began and must stand before every call");
     }
     if (call_count == 0)
         conf_error_value(errors, steps, "needs at least one step with a call");
@@ -264,15 +313,38 @@ static const struct conf_setting step_item = {
 };
 
 static const struct conf_setting def_settings[] = {
-    {.name = "name", .type = CONF_STRING, .flags = CONF_REQUIRED | CONF_RESOLVED_ONLY, CONF_AT(struct saga_def, name), .min = 1, .max = 63,
-     .check = conf_check_name, .example = "checkout", .doc = "The saga's name."},
-    {.name = "owner", .type = CONF_STRING, CONF_AT(struct saga_def, owner), .min = 1, .max = 63, .check = conf_check_name, .example = "orders",
+    {.name = "name",
+     .type = CONF_STRING,
+     .flags = CONF_REQUIRED | CONF_RESOLVED_ONLY,
+     CONF_AT(struct saga_def, name),
+     .min = 1,
+     .max = 63,
+     .check = conf_check_name,
+     .example = "checkout",
+     .doc = "The saga's name."},
+    {.name = "owner",
+     .type = CONF_STRING,
+     CONF_AT(struct saga_def, owner),
+     .min = 1,
+     .max = 63,
+     .check = conf_check_name,
+     .example = "orders",
      .doc = "The service that the saga belongs to; default: the one whose part of the manifest names it."},
-    {.name = "start", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct saga_def, start), .min = 1, .max = 127,
-     .check = conf_check_dotted, .example = "order.placed",
+    {.name = "start",
+     .type = CONF_STRING,
+     .flags = CONF_REQUIRED,
+     CONF_AT(struct saga_def, start),
+     .min = 1,
+     .max = 127,
+     .check = conf_check_dotted,
+     .example = "order.placed",
      .doc = "Topic whose events start an instance: the subject is its id, the data its input."},
-    {.name = "steps", .type = CONF_MAP, .flags = CONF_REQUIRED | CONF_AS_LIST | CONF_NOT_EMPTY,
-     CONF_MAP_AT(struct saga_def, steps, step_count, struct saga_step, name), .item = &step_item, .doc = "The steps in order."},
+    {.name = "steps",
+     .type = CONF_MAP,
+     .flags = CONF_REQUIRED | CONF_AS_LIST | CONF_NOT_EMPTY,
+     CONF_MAP_AT(struct saga_def, steps, step_count, struct saga_step, name),
+     .item = &step_item,
+     .doc = "The steps in order."},
 };
 
 const struct conf_table saga_def_table = {

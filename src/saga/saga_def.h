@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The definition of a saga, as the manifest says it (DESIGN: "What a saga step means"). The same table reads YAML and the resolved JSON.
+ * The definition of a saga, as the manifest says it (DESIGN: "What a saga step means"). The same table reads YAML and
+ * the resolved JSON.
  */
 #ifndef FICUS_SAGA_SAGA_DEF_H
 #define FICUS_SAGA_SAGA_DEF_H
@@ -16,35 +17,37 @@ struct saga_call {
 
 struct saga_step {
     const char *name;
-    struct saga_call call;      /* absent: done before the saga began */
-    struct saga_call undo;      /* absent: none */
-    const char *body;           /* JSON template text of `call`, values "{input.x.y}" or "{id}"; NULL: none. A string that is one template takes the JSON value as it is */
+    struct saga_call call; /* absent: done before the saga began */
+    struct saga_call undo; /* absent: none */
+    const char *body; /* JSON template text of `call`, values "{input.x.y}" or "{id}"; NULL: none. A string that is one
+                         template takes the JSON value as it is */
     bool pivot;
-    bool retry_forever;         /* implied for every step after the pivot (must be said) */
-    int64_t timeout_ms;         /* per attempt; default 5 s */
-    int64_t give_up_ms;         /* 0: never */
-    const char *code;           /* failure.code when given up; NULL: "given_up" */
-    const struct conf_node *node;   /* where it was written; NULL when it was not decoded */
+    bool retry_forever;           /* implied for every step after the pivot (must be said) */
+    int64_t timeout_ms;           /* per attempt; default 5 s */
+    int64_t give_up_ms;           /* 0: never */
+    const char *code;             /* failure.code when given up; NULL: "given_up" */
+    const struct conf_node *node; /* where it was written; NULL when it was not decoded */
 };
 
 struct saga_def {
-    const char *name;           /* "checkout" */
-    const char *owner;          /* service */
-    const char *start;          /* topic; the event's subject is the instance's id, its data the input */
+    const char *name;  /* "checkout" */
+    const char *owner; /* service */
+    const char *start; /* topic; the event's subject is the instance's id, its data the input */
     struct saga_step *steps;
     size_t step_count;
     const struct conf_node *node;
 };
 
-/* Its check refuses what DESIGN's rules forbid (pivot, undo, retry, give_up, names, templates); what a definition alone cannot know (services, topics,
- * owner) is checked by manifest/. */
+/* Its check refuses what DESIGN's rules forbid (pivot, undo, retry, give_up, names, templates); what a definition alone
+ * cannot know (services, topics, owner) is checked by manifest/. */
 extern const struct conf_table saga_def_table;
 
 /* Takes "POST orders:/v1/orders/{id}/confirm" apart. NULL, or what is allowed instead. Strings go to a. */
 const char *saga_call_parse(struct arena *a, struct slice text, struct saga_call *ret_call);
 bool saga_call_present(const struct saga_call *c);
 
-/* Canonical JSON text of a definition (stored with each instance) and its SHA-256 in hex; and back. Strings in the arena. */
+/* Canonical JSON text of a definition (stored with each instance) and its SHA-256 in hex; and back. Strings in the
+ * arena. */
 enum ficus_err saga_def_write(const struct saga_def *d, struct arena *a, struct slice *ret_text, char ret_hash[65]);
 enum ficus_err saga_def_read(struct arena *a, struct slice text, struct saga_def **ret_def, struct ficus_error *reterr);
 

@@ -18,9 +18,15 @@ enum {
 
 static const struct metric_def metric_table[] = {
     {.name = "saga_started_total", .type = METRIC_COUNTER, .help = "Instances started.", .labels = {"saga"}},
-    {.name = "saga_completed_total", .type = METRIC_COUNTER, .help = "Instances finished, completed or compensated.", .labels = {"saga", "outcome"}},
-    {.name = "saga_step_seconds", .type = METRIC_HISTOGRAM, .unit = METRIC_SECONDS,
-     .help = "From the first attempt of a step or undo to its deciding answer.", .labels = {"saga", "step", "kind"}},
+    {.name = "saga_completed_total",
+     .type = METRIC_COUNTER,
+     .help = "Instances finished, completed or compensated.",
+     .labels = {"saga", "outcome"}},
+    {.name = "saga_step_seconds",
+     .type = METRIC_HISTOGRAM,
+     .unit = METRIC_SECONDS,
+     .help = "From the first attempt of a step or undo to its deciding answer.",
+     .labels = {"saga", "step", "kind"}},
     {.name = "saga_stuck", .type = METRIC_GAUGE, .help = "Instances that wait for an operator."},
     {.name = "saga_running", .type = METRIC_GAUGE, .help = "Unfinished instances in memory."},
     {.name = "saga_damaged", .type = METRIC_GAUGE, .help = "Unfinished instances whose journal cannot be followed."},
@@ -84,15 +90,18 @@ static bool keep(struct arena *a, struct slice from, struct slice *to)
     return from.p == NULL || to->p != NULL;
 }
 
-enum ficus_err saga_instance_fill(struct saga_instance *i, const struct saga_start *start, const struct saga_known_def *known)
+enum ficus_err saga_instance_fill(struct saga_instance *i, const struct saga_start *start,
+                                  const struct saga_known_def *known)
 {
     struct saga_start *s = &i->start;
     i->def = known->def;
     s->def_hash = slice_str(known->hash);
     s->def_text = known->text;
-    bool ok = keep(&i->arena, start->saga, &s->saga) && keep(&i->arena, start->id, &s->id) && keep(&i->arena, start->input, &s->input) &&
-        keep(&i->arena, start->event_id, &s->event_id) && keep(&i->arena, start->traceparent, &s->traceparent) &&
-        keep(&i->arena, start->tracestate, &s->tracestate) && keep(&i->arena, start->correlation, &s->correlation);
+    bool ok = keep(&i->arena, start->saga, &s->saga) && keep(&i->arena, start->id, &s->id) &&
+              keep(&i->arena, start->input, &s->input) && keep(&i->arena, start->event_id, &s->event_id) &&
+              keep(&i->arena, start->traceparent, &s->traceparent) &&
+              keep(&i->arena, start->tracestate, &s->tracestate) &&
+              keep(&i->arena, start->correlation, &s->correlation);
     char *key = ok ? arena_printf(&i->arena, SLICE_FMT "/" SLICE_FMT, SLICE_ARG(s->saga), SLICE_ARG(s->id)) : NULL;
     if (key == NULL)
         return FICUS_ERR_NOMEM;
@@ -107,8 +116,8 @@ enum ficus_err saga_instance_fill(struct saga_instance *i, const struct saga_sta
     return FICUS_ERR_OK;
 }
 
-enum ficus_err saga_def_know(struct saga_engine *g, struct slice hash, struct slice text, const struct saga_known_def **ret_known,
-                             struct ficus_error *reterr)
+enum ficus_err saga_def_know(struct saga_engine *g, struct slice hash, struct slice text,
+                             const struct saga_known_def **ret_known, struct ficus_error *reterr)
 {
     struct saga_known_def *k = map_get(&g->defs, hash);
     if (k == NULL) {
@@ -118,7 +127,8 @@ enum ficus_err saga_def_know(struct saga_engine *g, struct slice hash, struct sl
         arena_init(&k->arena, 1024 * 1024);
         struct saga_def *def = NULL;
         struct slice again;
-        enum ficus_err err = text.p == NULL ? err_set(reterr, FICUS_ERR_CORRUPT, "its definition is missing") : FICUS_ERR_OK;
+        enum ficus_err err = text.p == NULL ? err_set(reterr, FICUS_ERR_CORRUPT, "its definition is missing")
+                                            : FICUS_ERR_OK;
         if (err == FICUS_ERR_OK && (k->text = arena_slice(&k->arena, text)).p == NULL)
             err = err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
         if (err == FICUS_ERR_OK)
@@ -163,7 +173,7 @@ static void act(struct saga_instance *i)
         env_timer_start(i->g->env, &i->timer, i->out.delay_ms);
         return;
     case SAGA_ACTION_NONE:
-        FICUS_UNREACHABLE();    /* an instance without an action is at rest and leaves the memory (after_append) */
+        FICUS_UNREACHABLE(); /* an instance without an action is at rest and leaves the memory (after_append) */
     }
 }
 
@@ -183,10 +193,11 @@ void saga_input(struct saga_instance *i, struct saga_input *in)
     const struct saga_record *r = &i->out.records[0];
     if (in->kind == SAGA_INPUT_ANSWER && g->step_seconds != NULL)
         metric_observe(METRIC(g->step_seconds, i->start.saga, slice_str(i->def->steps[r->step].name),
-                              slice_str(r->kind >= SAGA_RECORD_UNDO_BEGUN ? "undo" : "do")), (in->wall_ms - begun_ms) * 1000000);
+                              slice_str(r->kind >= SAGA_RECORD_UNDO_BEGUN ? "undo" : "do")),
+                       (in->wall_ms - begun_ms) * 1000000);
     saga_move(i, in->kind == SAGA_INPUT_START ? SAGA_PLACE_STARTING : SAGA_PLACE_WAITING);
     saga_writer_kick(g);
-    saga_ready_kick(g);     /* a calling slot may have become free */
+    saga_ready_kick(g); /* a calling slot may have become free */
 }
 
 /* ---- the writer ---- */
@@ -208,9 +219,10 @@ static void log_record(struct saga_instance *i, const struct saga_record *r)
     if (lines[r->kind].event == NULL || i->g->options.log == NULL)
         return;
     bool has_step = r->kind != SAGA_RECORD_STARTED && r->kind != SAGA_RECORD_RETRIED;
-    LOG(i->g->options.log, lines[r->kind].level, &i->log, lines[r->kind].event, lines[r->kind].msg, LOG_SLICE("saga", i->start.saga),
-        LOG_SLICE("id", i->start.id), LOG_STR("step", has_step ? i->def->steps[r->step].name : NULL),
-        LOG_STR("outcome", saga_record_text(r->kind)), LOG_INT("status", r->status), LOG_STR("code", r->code[0] != '\0' ? r->code : NULL),
+    LOG(i->g->options.log, lines[r->kind].level, &i->log, lines[r->kind].event, lines[r->kind].msg,
+        LOG_SLICE("saga", i->start.saga), LOG_SLICE("id", i->start.id),
+        LOG_STR("step", has_step ? i->def->steps[r->step].name : NULL), LOG_STR("outcome", saga_record_text(r->kind)),
+        LOG_INT("status", r->status), LOG_STR("code", r->code[0] != '\0' ? r->code : NULL),
         LOG_INT("attempts", r->attempts));
 }
 
@@ -231,7 +243,7 @@ static void after_append(struct saga_instance *i)
 {
     struct saga_engine *g = i->g;
     saga_move(i, SAGA_PLACE_NOWHERE);
-    if (i->entry.existed) {     /* a start event that came again */
+    if (i->entry.existed) { /* a start event that came again */
         saga_instance_free(i);
         return;
     }
@@ -264,9 +276,11 @@ static void writer_work(void *arg)
     struct saga_engine *g = arg;
     g->job_err = g->job_trim_err = FICUS_ERR_OK;
     if (g->entry_count > 0 || g->job_position >= 0)
-        g->job_err = saga_journal_append(g->journal, g->entries, g->entry_count, g->job_position, g->job_wall_ms, &g->job_error);
+        g->job_err = saga_journal_append(g->journal, g->entries, g->entry_count, g->job_position, g->job_wall_ms,
+                                         &g->job_error);
     if (g->job_err == FICUS_ERR_OK && g->job_trim_before_ms > 0)
-        g->job_trim_err = saga_journal_trim(g->journal, g->job_trim_before_ms, TRIM_COUNT, &g->job_trim_count, &g->job_trim_error);
+        g->job_trim_err = saga_journal_trim(g->journal, g->job_trim_before_ms, TRIM_COUNT, &g->job_trim_count,
+                                            &g->job_trim_error);
 }
 
 static void entries_written(struct saga_engine *g)
@@ -287,7 +301,8 @@ static void entries_written(struct saga_engine *g)
 static void trim_written(struct saga_engine *g)
 {
     if (g->job_trim_err != FICUS_ERR_OK)
-        LOG(g->options.log, LOG_WARN, NULL, "saga.janitor", "old instances could not be forgotten; again later", LOG_ERR(&g->job_trim_error));
+        LOG(g->options.log, LOG_WARN, NULL, "saga.janitor", "old instances could not be forgotten; again later",
+            LOG_ERR(&g->job_trim_error));
     if (g->job_trim_err == FICUS_ERR_OK && g->job_trim_count == TRIM_COUNT)
         return;
     g->trim_due = false;
@@ -299,7 +314,8 @@ static void writer_done(void *arg)
     struct saga_engine *g = arg;
     g->writer_busy = false;
     if (g->job_err != FICUS_ERR_OK) {
-        LOG(g->options.log, LOG_ERROR, NULL, "saga.journal", "the saga journal cannot be written; sagas wait", LOG_ERR(&g->job_error));
+        LOG(g->options.log, LOG_ERROR, NULL, "saga.journal", "the saga journal cannot be written; sagas wait",
+            LOG_ERR(&g->job_error));
         if (!g->closing)
             env_timer_start(g->env, &g->writer_timer, RETRY_MS);
         saga_closing_step(g);
@@ -330,7 +346,8 @@ static void take_entries(struct saga_engine *g, enum saga_place from, size_t cou
     }
 }
 
-/* After a failed append the entries are still in APPENDING (or the position is still to be written), and the same job runs again. */
+/* After a failed append the entries are still in APPENDING (or the position is still to be written), and the same job
+ * runs again. */
 static void writer_fill(struct saga_engine *g)
 {
     if (!list_empty(&g->lists[SAGA_PLACE_APPENDING]) || g->starts_in_job)
@@ -356,7 +373,7 @@ void saga_writer_kick(struct saga_engine *g)
     if (env_run(g->env, &g->writer) == FICUS_ERR_OK)
         g->writer_busy = true;
     else
-        env_timer_start(g->env, &g->writer_timer, 10);     /* the pool's queue is full */
+        env_timer_start(g->env, &g->writer_timer, 10); /* the pool's queue is full */
 }
 
 static void on_writer_timer(void *arg)
@@ -374,7 +391,8 @@ static void on_trim_timer(void *arg)
 /* ---- life ---- */
 
 static enum ficus_err default_start(void *arg, const struct call_request *r, size_t body_size_max,
-                                    void (*done)(void *arg, const struct call_result *result), void *done_arg, struct call_fetch **ret_fetch)
+                                    void (*done)(void *arg, const struct call_result *result), void *done_arg,
+                                    struct call_fetch **ret_fetch)
 {
     return call_fetch(arg, r, body_size_max, done, done_arg, ret_fetch);
 }
@@ -419,7 +437,8 @@ static enum ficus_err know_configured(struct saga_engine *g, struct ficus_error 
 static void make_metrics(struct saga_engine *g)
 {
     struct metric_family *f[ARRAY_COUNT(metric_table)];
-    if (g->options.metrics == NULL || metrics_register_all(g->options.metrics, metric_table, ARRAY_COUNT(metric_table), f) != FICUS_ERR_OK)
+    if (g->options.metrics == NULL ||
+        metrics_register_all(g->options.metrics, metric_table, ARRAY_COUNT(metric_table), f) != FICUS_ERR_OK)
         return;
     g->started = f[0];
     g->completed = f[1];
@@ -448,7 +467,8 @@ static void engine_free(struct saga_engine *g)
     mem_free(g);
 }
 
-enum ficus_err saga_engine_new(struct env *e, const struct saga_engine_options *o, struct saga_engine **ret_engine, struct ficus_error *reterr)
+enum ficus_err saga_engine_new(struct env *e, const struct saga_engine_options *o, struct saga_engine **ret_engine,
+                               struct ficus_error *reterr)
 {
     struct saga_engine *g = mem_zalloc(sizeof *g);
     if (g == NULL)
@@ -529,10 +549,10 @@ void saga_engine_close(struct saga_engine *g, void (*closed)(void *arg), void *a
     if (g->pulling)
         g->options.bus->ops->cancel_pull(g->options.bus);
     g->pulling = false;
-    LIST_FOREACH_SAFE(&g->lists[SAGA_PLACE_CALLING], it, tmp)
+    LIST_FOREACH_SAFE (&g->lists[SAGA_PLACE_CALLING], it, tmp)
         saga_call_cancel(CONTAINER_OF(it, struct saga_instance, link));
     for (int p = 1; p < SAGA_PLACE_COUNT; p++) {
-        LIST_FOREACH_SAFE(&g->lists[p], it, tmp) {
+        LIST_FOREACH_SAFE (&g->lists[p], it, tmp) {
             struct saga_instance *i = CONTAINER_OF(it, struct saga_instance, link);
             struct saga_view *v = i->view;
             i->view = NULL;
@@ -541,7 +561,8 @@ void saga_engine_close(struct saga_engine *g, void (*closed)(void *arg), void *a
             env_timer_stop(g->env, &i->timer);
         }
     }
-    /* Never from inside this call: the caller's closed must not fire re-entrantly, and jobs' done callbacks never do. */
+    /* Never from inside this call: the caller's closed must not fire re-entrantly, and jobs' done callbacks never do.
+     */
     saga_closing_step(g);
 }
 

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Runs sagas: reads the start topics from the bus, keeps the journal, makes the calls. All decisions are the pure machine's (saga_machine.h); the
- * engine adds the rule "journal durable before every effect": what the machine puts out is synced before its call leaves.
+ * Runs sagas: reads the start topics from the bus, keeps the journal, makes the calls. All decisions are the pure
+ * machine's (saga_machine.h); the engine adds the rule "journal durable before every effect": what the machine puts out
+ * is synced before its call leaves.
  *
- * Happy path: a start event makes an instance; its records wait in a queue; one job at a time takes all that wait and appends them in one synced
- * transaction; then each instance's action is done: a call (at most CALLING_MAX at a time, the others wait in line) or a timer. An answer gives
- * the next records.
- * Failures: the process dies: the next one reads all unfinished instances from the journal and repeats the request that was begun, with the same
- * Idempotency-Key. The journal cannot be written: nothing is called, the append is tried again each second. A participant is away: its instances
- * wait on their timers, others go on; at LIVE_MAX unfinished instances start events wait in the log. An instance whose records do not fold is left as it is,
- * logged and counted as damaged.
+ * Happy path: a start event makes an instance; its records wait in a queue; one job at a time takes all that wait and
+ * appends them in one synced transaction; then each instance's action is done: a call (at most CALLING_MAX at a time,
+ * the others wait in line) or a timer. An answer gives the next records. Failures: the process dies: the next one reads
+ * all unfinished instances from the journal and repeats the request that was begun, with the same Idempotency-Key. The
+ * journal cannot be written: nothing is called, the append is tried again each second. A participant is away: its
+ * instances wait on their timers, others go on; at LIVE_MAX unfinished instances start events wait in the log. An
+ * instance whose records do not fold is left as it is, logged and counted as damaged.
  *
  * Loop thread only. Stuck instances rest in the journal alone.
  */
@@ -23,9 +24,9 @@
 #include "saga_journal.h"
 
 enum {
-    SAGA_LIVE_MAX = 4096,           /* unfinished instances in memory; over it no further start events are read */
+    SAGA_LIVE_MAX = 4096, /* unfinished instances in memory; over it no further start events are read */
     SAGA_CALLING_MAX = 1000,
-    SAGA_VIEWS_MAX = 16,            /* list, show and retry at a time; over it BUSY */
+    SAGA_VIEWS_MAX = 16, /* list, show and retry at a time; over it BUSY */
     SAGA_LIST_MAX = 1000,
 };
 
@@ -34,42 +35,47 @@ struct saga_engine;
 /* How calls are made; the default is call_fetch. Borrowed for the engine's life. */
 struct saga_caller {
     enum ficus_err (*start)(void *arg, const struct call_request *r, size_t body_size_max,
-                            void (*done)(void *arg, const struct call_result *result), void *done_arg, struct call_fetch **ret_fetch);
+                            void (*done)(void *arg, const struct call_result *result), void *done_arg,
+                            struct call_fetch **ret_fetch);
     void (*cancel)(void *arg, struct call_fetch *f);
     void *arg;
 };
 
 struct saga_engine_options {
     const char *journal_file;
-    const struct saga_def *defs;    /* borrowed for the engine's life */
+    const struct saga_def *defs; /* borrowed for the engine's life */
     size_t def_count;
-    int64_t retention_ms;           /* of finished instances; 0: 7 days */
-    struct bus *bus;                /* of the start topics; borrowed, this engine's alone */
-    struct call_engine *calls;      /* used when caller is NULL */
+    int64_t retention_ms;      /* of finished instances; 0: 7 days */
+    struct bus *bus;           /* of the start topics; borrowed, this engine's alone */
+    struct call_engine *calls; /* used when caller is NULL */
     const struct saga_caller *caller;
-    struct logger *log;             /* NULL: none */
-    struct metrics *metrics;        /* NULL: none */
+    struct logger *log;      /* NULL: none */
+    struct metrics *metrics; /* NULL: none */
 };
 
 /* Opens the journal and takes up all unfinished instances. Blocks; before the loop runs, or on it. */
-enum ficus_err saga_engine_new(struct env *e, const struct saga_engine_options *o, struct saga_engine **ret_engine, struct ficus_error *reterr);
-/* Cancels calls and the pull, waits for running jobs, closes the journal, then closed fires and the engine is gone. Unfinished instances go on at the
- * next start. Views under way are answered with CANCELLED. */
+enum ficus_err saga_engine_new(struct env *e, const struct saga_engine_options *o, struct saga_engine **ret_engine,
+                               struct ficus_error *reterr);
+/* Cancels calls and the pull, waits for running jobs, closes the journal, then closed fires and the engine is gone.
+ * Unfinished instances go on at the next start. Views under way are answered with CANCELLED. */
 void saga_engine_close(struct saga_engine *g, void (*closed)(void *arg), void *arg);
 
-/* For operators. done fires exactly once when OK is returned; json is borrowed until it returns; on an error json is SLICE_NONE and detail says what. */
+/* For operators. done fires exactly once when OK is returned; json is borrowed until it returns; on an error json is
+ * SLICE_NONE and detail says what. */
 struct saga_query {
-    enum saga_state_name state;     /* SAGA_NONE: all */
-    struct slice after;             /* "saga/id", the "after" of the list before; SLICE_NONE: from the beginning */
-    size_t count_max;               /* 1..SAGA_LIST_MAX */
+    enum saga_state_name state; /* SAGA_NONE: all */
+    struct slice after;         /* "saga/id", the "after" of the list before; SLICE_NONE: from the beginning */
+    size_t count_max;           /* 1..SAGA_LIST_MAX */
 };
 typedef void (*saga_view_done)(void *arg, enum ficus_err err, struct slice json, const char *detail);
 /* {"sagas":[{saga,id,state,step,failure,started_at,updated_at}],"after":"saga/id" when there may be more} */
 enum ficus_err saga_engine_list(struct saga_engine *g, const struct saga_query *q, saga_view_done done, void *arg);
 /* One instance with its history. NOT_FOUND. */
-enum ficus_err saga_engine_show(struct saga_engine *g, struct slice saga, struct slice id, saga_view_done done, void *arg);
+enum ficus_err saga_engine_show(struct saga_engine *g, struct slice saga, struct slice id, saga_view_done done,
+                                void *arg);
 /* Go on with a stuck instance; OK when that is synced. NOT_FOUND; CONFLICT: it is not stuck. */
-enum ficus_err saga_engine_retry(struct saga_engine *g, struct slice saga, struct slice id, saga_view_done done, void *arg);
+enum ficus_err saga_engine_retry(struct saga_engine *g, struct slice saga, struct slice id, saga_view_done done,
+                                 void *arg);
 
 /* For tests and status: instances in memory, i.e. neither finished nor stuck. */
 size_t saga_engine_live(const struct saga_engine *g);

@@ -15,25 +15,29 @@ struct saga_journal {
     struct db *db;
 };
 
-/* saga_record has no foreign key: both tables are written here alone, and a check for each record would cost a look-up. */
-static const struct db_migration migrations[] = {
-    {1, "journal", {
-#define SQL                                                                                                                                \
-    "CREATE TABLE saga_definition(hash TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT, WITHOUT ROWID;\n"                                     \
-    "CREATE TABLE saga_instance(saga TEXT NOT NULL, id TEXT NOT NULL, definition TEXT NOT NULL, state TEXT NOT NULL, step TEXT NOT NULL,\n" \
-    " failure TEXT NOT NULL, started_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, event TEXT, traceparent TEXT, tracestate TEXT,\n"    \
-    " correlation TEXT, input TEXT, PRIMARY KEY(saga, id)) STRICT, WITHOUT ROWID;\n"                                                       \
-    "CREATE INDEX saga_instance_open ON saga_instance(state, saga, id) WHERE state IN ('running', 'undoing', 'stuck');\n"                   \
-    "CREATE INDEX saga_instance_finished ON saga_instance(updated_at) WHERE state IN ('completed', 'compensated');\n"                       \
-    "CREATE TABLE saga_record(seq INTEGER PRIMARY KEY AUTOINCREMENT, saga TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL,\n"          \
-    " kind TEXT NOT NULL, step TEXT NOT NULL, status INTEGER NOT NULL, code TEXT NOT NULL, attempts INTEGER NOT NULL) STRICT;\n"            \
-    "CREATE INDEX saga_record_instance ON saga_record(saga, id, seq);\n"                                                                   \
+/* saga_record has no foreign key: both tables are written here alone, and a check for each record would cost a
+ * look-up. Definitions stay: they are few and small, and finding an unused one would read every instance. */
+#define JOURNAL_SQL                                                                                                \
+    "CREATE TABLE saga_definition(hash TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT, WITHOUT ROWID;\n"             \
+    "CREATE TABLE saga_instance(saga TEXT NOT NULL, id TEXT NOT NULL, definition TEXT NOT NULL,\n"                 \
+    " state TEXT NOT NULL, step TEXT NOT NULL, failure TEXT NOT NULL,\n"                                           \
+    " started_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,\n"                                                 \
+    " event TEXT, traceparent TEXT, tracestate TEXT, correlation TEXT, input TEXT,\n"                              \
+    " PRIMARY KEY(saga, id)) STRICT, WITHOUT ROWID;\n"                                                             \
+    "CREATE INDEX saga_instance_open ON saga_instance(state, saga, id)\n"                                          \
+    " WHERE state IN ('running', 'undoing', 'stuck');\n"                                                           \
+    "CREATE INDEX saga_instance_finished ON saga_instance(updated_at)\n"                                           \
+    " WHERE state IN ('completed', 'compensated');\n"                                                              \
+    "CREATE TABLE saga_record(seq INTEGER PRIMARY KEY AUTOINCREMENT, saga TEXT NOT NULL, id TEXT NOT NULL,\n"      \
+    " at INTEGER NOT NULL, kind TEXT NOT NULL, step TEXT NOT NULL, status INTEGER NOT NULL, code TEXT NOT NULL,\n" \
+    " attempts INTEGER NOT NULL) STRICT;\n"                                                                        \
+    "CREATE INDEX saga_record_instance ON saga_record(saga, id, seq);\n"                                           \
     "CREATE TABLE saga_position(reader TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT, WITHOUT ROWID;\n"
-        SQL, sizeof(SQL) - 1}},
-#undef SQL
-};
 
-enum ficus_err saga_journal_open(struct env *e, const char *path, struct saga_journal **ret_journal, struct ficus_error *reterr)
+static const struct db_migration migrations[] = {{1, "journal", SLICE(JOURNAL_SQL)}};
+
+enum ficus_err saga_journal_open(struct env *e, const char *path, struct saga_journal **ret_journal,
+                                 struct ficus_error *reterr)
 {
     struct saga_journal *j = mem_zalloc(sizeof *j);
     if (j == NULL)
@@ -66,53 +70,64 @@ static const char *step_name(const struct saga_def *def, const struct saga_state
     return s->step < def->step_count && !saga_state_is_final(s->name) ? def->steps[s->step].name : "";
 }
 
-static enum ficus_err insert_instance(struct db_conn *c, const struct saga_journal_entry *en, int64_t at_ms, bool *ret_existed, struct ficus_error *reterr)
+static enum ficus_err insert_instance(struct db_conn *c, const struct saga_journal_entry *en, int64_t at_ms,
+                                      bool *ret_existed, struct ficus_error *reterr)
 {
     const struct saga_start *st = en->start;
-    enum ficus_err err = db_exec(c, reterr, "INSERT INTO saga_definition(hash, text) VALUES(?, ?) ON CONFLICT DO NOTHING", "SS", st->def_hash,
-                                 st->def_text);
+    enum ficus_err err = db_exec(c, reterr,
+                                 "INSERT INTO saga_definition(hash, text) VALUES(?, ?) ON CONFLICT DO NOTHING", "SS",
+                                 st->def_hash, st->def_text);
     if (err != FICUS_ERR_OK)
         return err;
     err = db_exec(c, reterr,
-                  "INSERT INTO saga_instance(saga, id, definition, state, step, failure, started_at, updated_at, event, traceparent, tracestate, "
+                  "INSERT INTO saga_instance(saga, id, definition, state, step, failure, started_at, updated_at, "
+                  "event, traceparent, tracestate, "
                   "correlation, input) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                  "SSSsssiiSSSSS", st->saga, st->id, st->def_hash, saga_state_text(en->state->name), step_name(en->def, en->state),
-                  en->state->failure, at_ms, at_ms, st->event_id, st->traceparent, st->tracestate, st->correlation, st->input);
+                  "SSSsssiiSSSSS", st->saga, st->id, st->def_hash, saga_state_text(en->state->name),
+                  step_name(en->def, en->state), en->state->failure, at_ms, at_ms, st->event_id, st->traceparent,
+                  st->tracestate, st->correlation, st->input);
     if (err == FICUS_ERR_OK)
         *ret_existed = db_changes(c) == 0;
     return err;
 }
 
-static enum ficus_err update_instance(struct db_conn *c, const struct saga_journal_entry *en, int64_t at_ms, struct ficus_error *reterr)
+static enum ficus_err update_instance(struct db_conn *c, const struct saga_journal_entry *en, int64_t at_ms,
+                                      struct ficus_error *reterr)
 {
-    enum ficus_err err = db_exec(c, reterr, "UPDATE saga_instance SET state = ?, step = ?, failure = ?, updated_at = ? WHERE saga = ? AND id = ?",
-                                 "sssiSS", saga_state_text(en->state->name), step_name(en->def, en->state), en->state->failure, at_ms,
-                                 en->start->saga, en->start->id);
+    enum ficus_err err = db_exec(
+        c, reterr,
+        "UPDATE saga_instance SET state = ?, step = ?, failure = ?, updated_at = ? WHERE saga = ? AND id = ?", "sssiSS",
+        saga_state_text(en->state->name), step_name(en->def, en->state), en->state->failure, at_ms, en->start->saga,
+        en->start->id);
     if (err == FICUS_ERR_OK && db_changes(c) != 1)
-        return err_set(reterr, FICUS_ERR_CORRUPT, "saga " SLICE_FMT "/" SLICE_FMT " has no row", SLICE_ARG(en->start->saga),
-                       SLICE_ARG(en->start->id));
+        return err_set(reterr, FICUS_ERR_CORRUPT, "saga " SLICE_FMT "/" SLICE_FMT " has no row",
+                       SLICE_ARG(en->start->saga), SLICE_ARG(en->start->id));
     return err;
 }
 
-static enum ficus_err append_entry(struct db_conn *c, struct saga_journal_entry *en, int64_t at_ms, struct ficus_error *reterr)
+static enum ficus_err append_entry(struct db_conn *c, struct saga_journal_entry *en, int64_t at_ms,
+                                   struct ficus_error *reterr)
 {
     en->existed = false;
-    enum ficus_err err = en->is_new ? insert_instance(c, en, at_ms, &en->existed, reterr) : update_instance(c, en, at_ms, reterr);
+    enum ficus_err err = en->is_new ? insert_instance(c, en, at_ms, &en->existed, reterr)
+                                    : update_instance(c, en, at_ms, reterr);
     if (en->existed)
         return err;
     for (size_t i = 0; i < en->record_count && err == FICUS_ERR_OK; i++) {
         const struct saga_record *r = &en->records[i];
         bool has_step = r->kind != SAGA_RECORD_STARTED && r->kind != SAGA_RECORD_RETRIED;
         FICUS_ASSERT(!has_step || r->step < en->def->step_count);
-        err = db_exec(c, reterr, "INSERT INTO saga_record(saga, id, at, kind, step, status, code, attempts) VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
-                      "SSissisi", en->start->saga, en->start->id, r->at_ms, saga_record_text(r->kind),
-                      has_step ? en->def->steps[r->step].name : "", (int64_t)r->status, r->code, (int64_t)r->attempts);
+        err = db_exec(
+            c, reterr,
+            "INSERT INTO saga_record(saga, id, at, kind, step, status, code, attempts) VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+            "SSissisi", en->start->saga, en->start->id, r->at_ms, saga_record_text(r->kind),
+            has_step ? en->def->steps[r->step].name : "", (int64_t)r->status, r->code, (int64_t)r->attempts);
     }
     return err;
 }
 
-enum ficus_err saga_journal_append(struct saga_journal *j, struct saga_journal_entry *const *entries, size_t count, int64_t position,
-                                   int64_t at_ms, struct ficus_error *reterr)
+enum ficus_err saga_journal_append(struct saga_journal *j, struct saga_journal_entry *const *entries, size_t count,
+                                   int64_t position, int64_t at_ms, struct ficus_error *reterr)
 {
     struct db_tx tx = {0};
     enum ficus_err err = db_tx_begin(j->db, &tx, 0, reterr);
@@ -122,7 +137,9 @@ enum ficus_err saga_journal_append(struct saga_journal *j, struct saga_journal_e
     for (size_t i = 0; i < count && err == FICUS_ERR_OK; i++)
         err = append_entry(c, entries[i], at_ms, reterr);
     if (err == FICUS_ERR_OK && position >= 0)
-        err = db_exec(c, reterr, "INSERT INTO saga_position(reader, position) VALUES('start', ?) ON CONFLICT DO UPDATE SET position = excluded.position",
+        err = db_exec(c, reterr,
+                      "INSERT INTO saga_position(reader, position) VALUES('start', ?) ON CONFLICT DO UPDATE SET "
+                      "position = excluded.position",
                       "i", position);
     if (err != FICUS_ERR_OK) {
         db_tx_rollback(&tx);
@@ -131,7 +148,8 @@ enum ficus_err saga_journal_append(struct saga_journal *j, struct saga_journal_e
     return db_tx_commit_wait(&tx, reterr);
 }
 
-enum ficus_err saga_journal_trim(struct saga_journal *j, int64_t before_ms, size_t count_max, size_t *ret_count, struct ficus_error *reterr)
+enum ficus_err saga_journal_trim(struct saga_journal *j, int64_t before_ms, size_t count_max, size_t *ret_count,
+                                 struct ficus_error *reterr)
 {
     struct db_tx tx = {0};
     enum ficus_err err = db_tx_begin(j->db, &tx, 0, reterr);
@@ -141,19 +159,23 @@ enum ficus_err saga_journal_trim(struct saga_journal *j, int64_t before_ms, size
     size_t count = 0;
     struct db_stmt *s = NULL;
     err = db_query(c, &s, reterr,
-                   "DELETE FROM saga_instance WHERE (saga, id) IN (SELECT saga, id FROM saga_instance INDEXED BY saga_instance_finished "
-                   "WHERE state IN ('completed', 'compensated') AND updated_at < max(?, ifnull((SELECT updated_at FROM saga_instance INDEXED BY "
-                   "saga_instance_finished WHERE state IN ('completed', 'compensated') ORDER BY updated_at DESC LIMIT 1 OFFSET ?), 0)) "
+                   "DELETE FROM saga_instance WHERE (saga, id) IN (SELECT saga, id FROM saga_instance INDEXED BY "
+                   "saga_instance_finished "
+                   "WHERE state IN ('completed', 'compensated') AND updated_at < max(?, ifnull((SELECT updated_at FROM "
+                   "saga_instance INDEXED BY "
+                   "saga_instance_finished WHERE state IN ('completed', 'compensated') ORDER BY updated_at DESC LIMIT "
+                   "1 OFFSET ?), 0)) "
                    "ORDER BY updated_at LIMIT ?) RETURNING saga, id",
                    "iii", before_ms, (int64_t)SAGA_FINISHED_COUNT_MAX, (int64_t)count_max);
     int row = 0;
     while (err == FICUS_ERR_OK && (row = db_step(s, reterr)) > 0) {
-        err = db_exec(c, reterr, "DELETE FROM saga_record WHERE saga = ? AND id = ?", "SS", db_text(s, 0), db_text(s, 1));
+        err = db_exec(c, reterr, "DELETE FROM saga_record WHERE saga = ? AND id = ?", "SS", db_text(s, 0),
+                      db_text(s, 1));
         count++;
     }
     db_finish(s);
     if (err == FICUS_ERR_OK && row < 0)
-        err = (enum ficus_err)-row;
+        err = (enum ficus_err) - row;
     if (err != FICUS_ERR_OK) {
         db_tx_rollback(&tx);
         return err;
@@ -180,7 +202,7 @@ static enum ficus_err read_i64(struct saga_journal *j, const char *sql, int64_t 
         if (row > 0)
             value = db_i64(s, 0);
         else if (row < 0)
-            err = (enum ficus_err)-row;
+            err = (enum ficus_err) - row;
     }
     db_finish(s);
     db_reader_give(j->db, c);
@@ -194,9 +216,10 @@ enum ficus_err saga_journal_position(struct saga_journal *j, int64_t *ret_positi
     return read_i64(j, "SELECT position FROM saga_position WHERE reader = 'start'", ret_position, reterr);
 }
 
-enum ficus_err saga_journal_count(struct saga_journal *j, enum saga_state_name state, int64_t *ret_count, struct ficus_error *reterr)
+enum ficus_err saga_journal_count(struct saga_journal *j, enum saga_state_name state, int64_t *ret_count,
+                                  struct ficus_error *reterr)
 {
-    char sql[128];      /* the state stands in the text, so that the partial index fits */
+    char sql[128]; /* the state stands in the text, so that the partial index fits */
     snprintf(sql, sizeof sql, "SELECT count(*) FROM saga_instance WHERE state = '%s'", saga_state_text(state));
     return read_i64(j, sql, ret_count, reterr);
 }
@@ -219,7 +242,9 @@ static const char *copy_str(struct arena *a, struct slice s, bool *failed)
     return c;
 }
 
-#define ROW_COLUMNS "i.saga, i.id, i.definition, i.state, i.step, i.failure, i.started_at, i.updated_at, i.event, i.traceparent, i.tracestate, i.correlation"
+#define ROW_COLUMNS                                                                                                \
+    "i.saga, i.id, i.definition, i.state, i.step, i.failure, i.started_at, i.updated_at, i.event, i.traceparent, " \
+    "i.tracestate, i.correlation"
 
 static enum ficus_err read_row(struct db_stmt *s, struct arena *a, struct saga_stored *st, struct ficus_error *reterr)
 {
@@ -228,8 +253,8 @@ static enum ficus_err read_row(struct db_stmt *s, struct arena *a, struct saga_s
     st->start.id = copy(a, db_text(s, 1), &failed);
     st->start.def_hash = copy(a, db_text(s, 2), &failed);
     if (!saga_state_parse(db_text(s, 3), &st->state))
-        return err_set(reterr, FICUS_ERR_CORRUPT, "saga " SLICE_FMT "/" SLICE_FMT ": unknown state \"" SLICE_FMT "\"", SLICE_ARG(db_text(s, 0)),
-                       SLICE_ARG(db_text(s, 1)), SLICE_ARG(db_text(s, 3)));
+        return err_set(reterr, FICUS_ERR_CORRUPT, "saga " SLICE_FMT "/" SLICE_FMT ": unknown state \"" SLICE_FMT "\"",
+                       SLICE_ARG(db_text(s, 0)), SLICE_ARG(db_text(s, 1)), SLICE_ARG(db_text(s, 3)));
     st->step = copy_str(a, db_text(s, 4), &failed);
     st->failure = copy_str(a, db_text(s, 5), &failed);
     st->started_ms = db_i64(s, 6);
@@ -241,18 +266,22 @@ static enum ficus_err read_row(struct db_stmt *s, struct arena *a, struct saga_s
     return failed ? err_set(reterr, FICUS_ERR_NOMEM, "out of memory") : FICUS_ERR_OK;
 }
 
-static enum ficus_err load_instance(struct db_conn *c, struct arena *a, struct slice saga, struct slice id, struct saga_stored *st,
-                                    struct ficus_error *reterr)
+static enum ficus_err load_instance(struct db_conn *c, struct arena *a, struct slice saga, struct slice id,
+                                    struct saga_stored *st, struct ficus_error *reterr)
 {
     struct db_stmt *s = NULL;
-    enum ficus_err err = db_query(c, &s, reterr,
-                                  "SELECT " ROW_COLUMNS ", i.input, d.text FROM saga_instance i LEFT JOIN saga_definition d ON d.hash = i.definition "
-                                  "WHERE i.saga = ? AND i.id = ?", "SS", saga, id);
+    enum ficus_err err = db_query(
+        c, &s, reterr,
+        "SELECT " ROW_COLUMNS
+        ", i.input, d.text FROM saga_instance i LEFT JOIN saga_definition d ON d.hash = i.definition "
+        "WHERE i.saga = ? AND i.id = ?",
+        "SS", saga, id);
     int row = err == FICUS_ERR_OK ? db_step(s, reterr) : 0;
     if (err == FICUS_ERR_OK && row < 0)
-        err = (enum ficus_err)-row;
+        err = (enum ficus_err) - row;
     if (err == FICUS_ERR_OK && row == 0)
-        err = err_set(reterr, FICUS_ERR_NOT_FOUND, "there is no saga " SLICE_FMT "/" SLICE_FMT, SLICE_ARG(saga), SLICE_ARG(id));
+        err = err_set(reterr, FICUS_ERR_NOT_FOUND, "there is no saga " SLICE_FMT "/" SLICE_FMT, SLICE_ARG(saga),
+                      SLICE_ARG(id));
     if (err == FICUS_ERR_OK)
         err = read_row(s, a, st, reterr);
     if (err == FICUS_ERR_OK) {
@@ -266,7 +295,8 @@ static enum ficus_err load_instance(struct db_conn *c, struct arena *a, struct s
     return err;
 }
 
-static enum ficus_err read_record(struct db_stmt *s, struct arena *a, struct saga_stored_record *r, struct ficus_error *reterr)
+static enum ficus_err read_record(struct db_stmt *s, struct arena *a, struct saga_stored_record *r,
+                                  struct ficus_error *reterr)
 {
     bool failed = false;
     r->seq = db_i64(s, 0);
@@ -280,12 +310,14 @@ static enum ficus_err read_record(struct db_stmt *s, struct arena *a, struct sag
     return failed ? err_set(reterr, FICUS_ERR_NOMEM, "out of memory") : FICUS_ERR_OK;
 }
 
-static enum ficus_err load_records(struct db_conn *c, struct arena *a, struct saga_stored *st, struct ficus_error *reterr)
+static enum ficus_err load_records(struct db_conn *c, struct arena *a, struct saga_stored *st,
+                                   struct ficus_error *reterr)
 {
     struct db_stmt *s = NULL;
-    enum ficus_err err = db_query(c, &s, reterr,
-                                  "SELECT seq, at, kind, step, status, code, attempts FROM saga_record WHERE saga = ? AND id = ? ORDER BY seq", "SS",
-                                  st->start.saga, st->start.id);
+    enum ficus_err err = db_query(
+        c, &s, reterr,
+        "SELECT seq, at, kind, step, status, code, attempts FROM saga_record WHERE saga = ? AND id = ? ORDER BY seq",
+        "SS", st->start.saga, st->start.id);
     size_t capacity = 0;
     int row = 0;
     while (err == FICUS_ERR_OK && (row = db_step(s, reterr)) > 0) {
@@ -305,13 +337,13 @@ static enum ficus_err load_records(struct db_conn *c, struct arena *a, struct sa
             st->record_count++;
     }
     if (err == FICUS_ERR_OK && row < 0)
-        err = (enum ficus_err)-row;
+        err = (enum ficus_err) - row;
     db_finish(s);
     return err;
 }
 
-enum ficus_err saga_journal_load(struct saga_journal *j, struct arena *a, struct slice saga, struct slice id, struct saga_stored **ret_stored,
-                                 struct ficus_error *reterr)
+enum ficus_err saga_journal_load(struct saga_journal *j, struct arena *a, struct slice saga, struct slice id,
+                                 struct saga_stored **ret_stored, struct ficus_error *reterr)
 {
     struct saga_stored *st = ARENA_NEW(a, struct saga_stored);
     if (st == NULL)
@@ -329,13 +361,18 @@ enum ficus_err saga_journal_load(struct saga_journal *j, struct arena *a, struct
     return err;
 }
 
-enum ficus_err saga_journal_list(struct saga_journal *j, enum saga_state_name state, struct slice after_saga, struct slice after_id,
-                                 size_t count_max, void (*fn)(void *arg, const struct saga_stored *row), void *arg, struct ficus_error *reterr)
+enum ficus_err saga_journal_list(struct saga_journal *j, enum saga_state_name state, struct slice after_saga,
+                                 struct slice after_id, size_t count_max,
+                                 void (*fn)(void *arg, const struct saga_stored *row), void *arg,
+                                 struct ficus_error *reterr)
 {
     char sql[512], where[64] = "";
     if (state != SAGA_NONE)
         snprintf(where, sizeof where, "i.state = '%s' AND ", saga_state_text(state));
-    snprintf(sql, sizeof sql, "SELECT " ROW_COLUMNS " FROM saga_instance i WHERE %s(i.saga, i.id) > (?, ?) ORDER BY i.saga, i.id LIMIT ?", where);
+    snprintf(sql, sizeof sql,
+             "SELECT " ROW_COLUMNS
+             " FROM saga_instance i WHERE %s(i.saga, i.id) > (?, ?) ORDER BY i.saga, i.id LIMIT ?",
+             where);
     struct db_conn *c;
     enum ficus_err err = db_reader_take(j->db, &c, reterr);
     if (err != FICUS_ERR_OK)
@@ -355,15 +392,15 @@ enum ficus_err saga_journal_list(struct saga_journal *j, enum saga_state_name st
         arena_clear(&a);
     }
     if (err == FICUS_ERR_OK && row < 0)
-        err = (enum ficus_err)-row;
+        err = (enum ficus_err) - row;
     arena_done(&a);
     db_finish(s);
     db_reader_give(j->db, c);
     return err;
 }
 
-enum ficus_err saga_stored_fold(const struct saga_stored *stored, const struct saga_def *def, struct saga_state *ret_state,
-                                struct ficus_error *reterr)
+enum ficus_err saga_stored_fold(const struct saga_stored *stored, const struct saga_def *def,
+                                struct saga_state *ret_state, struct ficus_error *reterr)
 {
     struct saga_state state = {0};
     for (size_t i = 0; i < stored->record_count; i++) {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The journal of the saga engine: one SQLite file with the instances, their append-only records, the definitions that they began with, and how far
- * the start topics were read. What an instance's state is follows from its records alone; the columns state, step and failure of its row are
- * the same fold, written in the same transaction, for listing.
+ * The journal of the saga engine: one SQLite file with the instances, their append-only records, the definitions that
+ * they began with, and how far the start topics were read. What an instance's state is follows from its records alone;
+ * the columns state, step and failure of its row are the same fold, written in the same transaction, for listing.
  *
- * All functions block and run on workers, or before the loop runs. Acknowledged means synced: saga_journal_append returns OK only then, and on an error
- * nothing of it is there.
+ * All functions block and run on workers, or before the loop runs. Acknowledged means synced: saga_journal_append
+ * returns OK only then, and on an error nothing of it is there.
  */
 #ifndef FICUS_SAGA_JOURNAL_H
 #define FICUS_SAGA_JOURNAL_H
@@ -16,35 +16,35 @@
 
 struct saga_journal;
 
-enum { SAGA_FINISHED_COUNT_MAX = 2000000 };     /* older ones go before their retention */
+enum { SAGA_FINISHED_COUNT_MAX = 2000000 }; /* older ones go before their retention */
 
 /* How an instance began. Its identity is (saga, id). */
 struct saga_start {
     struct slice saga, id;
     struct slice def_hash, def_text;
-    struct slice input;                 /* JSON text of the start event's data, or SLICE_NONE */
-    struct slice event_id, traceparent, tracestate, correlation;    /* SLICE_NONE: none */
+    struct slice input; /* JSON text of the start event's data, or SLICE_NONE */
+    struct slice event_id, traceparent, tracestate, correlation; /* SLICE_NONE: none */
 };
 
 struct saga_journal_entry {
     const struct saga_start *start;
-    bool is_new;                        /* make the instance; when it is there already nothing of this entry is written */
-    bool existed;                       /* set by append: it was there */
+    bool is_new;  /* make the instance; when it is there already nothing of this entry is written */
+    bool existed; /* set by append: it was there */
     const struct saga_def *def;
     const struct saga_record *records;
     size_t record_count;
-    const struct saga_state *state;     /* after the records */
+    const struct saga_state *state; /* after the records */
 };
 
 /* A stored record; step by name, because its index means nothing without the definition. */
 struct saga_stored_record {
     int64_t seq, at_ms, status, attempts;
     enum saga_record_kind kind;
-    const char *step, *code;            /* "" : none */
+    const char *step, *code; /* "" : none */
 };
 
 struct saga_stored {
-    struct saga_start start;            /* def_text included */
+    struct saga_start start; /* def_text included */
     enum saga_state_name state;
     const char *step, *failure;
     int64_t started_ms, updated_ms;
@@ -53,31 +53,37 @@ struct saga_stored {
 };
 
 /* Opens or makes the file and migrates it. Errors as db_open. */
-enum ficus_err saga_journal_open(struct env *e, const char *path, struct saga_journal **ret_journal, struct ficus_error *reterr);
-void saga_journal_close(struct saga_journal *j);    /* NULL is fine */
+enum ficus_err saga_journal_open(struct env *e, const char *path, struct saga_journal **ret_journal,
+                                 struct ficus_error *reterr);
+void saga_journal_close(struct saga_journal *j); /* NULL is fine */
 
-/* One transaction for all entries, at wall time at_ms. position >= 0: start events up to it are in (this or an earlier append). */
-enum ficus_err saga_journal_append(struct saga_journal *j, struct saga_journal_entry *const *entries, size_t count, int64_t position,
-                                   int64_t at_ms, struct ficus_error *reterr);
+/* One transaction for all entries, at wall time at_ms. position >= 0: start events up to it are in (this or an earlier
+ * append). */
+enum ficus_err saga_journal_append(struct saga_journal *j, struct saga_journal_entry *const *entries, size_t count,
+                                   int64_t position, int64_t at_ms, struct ficus_error *reterr);
 /* Where to go on reading start events; 0 when nothing was read yet. */
 enum ficus_err saga_journal_position(struct saga_journal *j, int64_t *ret_position, struct ficus_error *reterr);
 
 /* One instance with all its records, in the arena. NOT_FOUND. */
-enum ficus_err saga_journal_load(struct saga_journal *j, struct arena *a, struct slice saga, struct slice id, struct saga_stored **ret_stored,
+enum ficus_err saga_journal_load(struct saga_journal *j, struct arena *a, struct slice saga, struct slice id,
+                                 struct saga_stored **ret_stored, struct ficus_error *reterr);
+
+/* Rows of instances without records, ordered by (saga, id), after (after_saga, after_id), at most count_max. state
+ * SAGA_NONE: all. fn is called for each; what it is given dies at return. */
+enum ficus_err saga_journal_list(struct saga_journal *j, enum saga_state_name state, struct slice after_saga,
+                                 struct slice after_id, size_t count_max,
+                                 void (*fn)(void *arg, const struct saga_stored *row), void *arg,
+                                 struct ficus_error *reterr);
+enum ficus_err saga_journal_count(struct saga_journal *j, enum saga_state_name state, int64_t *ret_count,
+                                  struct ficus_error *reterr);
+
+/* Forget finished instances that were last touched before before_ms, and the oldest over SAGA_FINISHED_COUNT_MAX; at
+ * most count_max in one transaction. */
+enum ficus_err saga_journal_trim(struct saga_journal *j, int64_t before_ms, size_t count_max, size_t *ret_count,
                                  struct ficus_error *reterr);
 
-/* Rows of instances without records, ordered by (saga, id), after (after_saga, after_id), at most count_max. state SAGA_NONE: all. fn is called for each;
- * what it is given dies at return. */
-enum ficus_err saga_journal_list(struct saga_journal *j, enum saga_state_name state, struct slice after_saga, struct slice after_id,
-                                 size_t count_max, void (*fn)(void *arg, const struct saga_stored *row), void *arg, struct ficus_error *reterr);
-enum ficus_err saga_journal_count(struct saga_journal *j, enum saga_state_name state, int64_t *ret_count, struct ficus_error *reterr);
-
-/* Forget finished instances that were last touched before before_ms, and the oldest over SAGA_FINISHED_COUNT_MAX; at most count_max in one
- * transaction. */
-enum ficus_err saga_journal_trim(struct saga_journal *j, int64_t before_ms, size_t count_max, size_t *ret_count, struct ficus_error *reterr);
-
 /* Fold the stored records under the definition. CORRUPT when they do not fit it. */
-enum ficus_err saga_stored_fold(const struct saga_stored *stored, const struct saga_def *def, struct saga_state *ret_state,
-                                struct ficus_error *reterr);
+enum ficus_err saga_stored_fold(const struct saga_stored *stored, const struct saga_def *def,
+                                struct saga_state *ret_state, struct ficus_error *reterr);
 
 #endif

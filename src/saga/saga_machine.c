@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See saga_machine.h. The fold is one function for each record kind, driven by a table of the states in which a record may come;
- * saga_machine_input decides which records come next and never touches the state but through the fold.
+ * See saga_machine.h. The fold is one function for each record kind, driven by a table of the states in which a record
+ * may come; saga_machine_input decides which records come next and never touches the state but through the fold.
  */
 #include "saga_machine.h"
 
@@ -94,7 +94,7 @@ static void fold_do_refused(const struct saga_def *def, struct saga_state *s, co
         return;
     }
     fail(s, r);
-    enter_undoing(def, s, r->step);     /* the refused step itself had no effect */
+    enter_undoing(def, s, r->step); /* the refused step itself had no effect */
 }
 
 static void fold_do_given_up(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
@@ -145,19 +145,19 @@ static void check_invariants(const struct saga_def *def, const struct saga_state
     bool failed = s->failure[0] != '\0';
     switch (s->name) {
     case SAGA_RUNNING:
-        FICUS_ASSERT(s->step < def->step_count && saga_call_present(&def->steps[s->step].call));     /* I1 */
-        FICUS_ASSERT(!s->undo && !failed);                                                      /* I2 */
+        FICUS_ASSERT(s->step < def->step_count && saga_call_present(&def->steps[s->step].call)); /* I1 */
+        FICUS_ASSERT(!s->undo && !failed);                                                       /* I2 */
         break;
     case SAGA_UNDOING:
-        FICUS_ASSERT(s->step < def->step_count && saga_call_present(&def->steps[s->step].undo));     /* I1 */
-        FICUS_ASSERT(s->undo && failed);                                                        /* I2 */
-        FICUS_ASSERT(pivot_of(def) == NO_STEP || s->step < pivot_of(def));                      /* I3 */
+        FICUS_ASSERT(s->step < def->step_count && saga_call_present(&def->steps[s->step].undo)); /* I1 */
+        FICUS_ASSERT(s->undo && failed);                                                         /* I2 */
+        FICUS_ASSERT(pivot_of(def) == NO_STEP || s->step < pivot_of(def));                       /* I3 */
         break;
     case SAGA_COMPLETED:
-        FICUS_ASSERT(!failed && !s->begun);                                                     /* I2, I4 */
+        FICUS_ASSERT(!failed && !s->begun); /* I2, I4 */
         break;
     case SAGA_COMPENSATED:
-        FICUS_ASSERT(failed && !s->begun);                                                      /* I2, I4 */
+        FICUS_ASSERT(failed && !s->begun); /* I2, I4 */
         break;
     case SAGA_STUCK:
         FICUS_ASSERT(s->step < def->step_count && !s->begun);
@@ -168,17 +168,20 @@ static void check_invariants(const struct saga_def *def, const struct saga_state
     }
 }
 
-enum ficus_err saga_fold(const struct saga_def *def, struct saga_state *s, const struct saga_record *r, struct ficus_error *reterr)
+enum ficus_err saga_fold(const struct saga_def *def, struct saga_state *s, const struct saga_record *r,
+                         struct ficus_error *reterr)
 {
     FICUS_ASSERT((unsigned)r->kind < SAGA_RECORD_COUNT);
     if (s->name != fold_table[r->kind].from || s->begun != fold_table[r->kind].begun ||
         (fold_table[r->kind].at_step && r->step != s->step))
-        return err_set(reterr, FICUS_ERR_CORRUPT, "saga %s: record %s of step %zu cannot follow state %s at step %zu", def->name,
-                       saga_record_text(r->kind), r->step, saga_state_text(s->name), s->step);
+        return err_set(reterr, FICUS_ERR_CORRUPT, "saga %s: record %s of step %zu cannot follow state %s at step %zu",
+                       def->name, saga_record_text(r->kind), r->step, saga_state_text(s->name), s->step);
     if (r->kind == SAGA_RECORD_DO_GIVEN_UP && !saga_call_present(&def->steps[r->step].undo))
-        return err_set(reterr, FICUS_ERR_CORRUPT, "saga %s: step %s was given up but has no undo", def->name, def->steps[r->step].name);
+        return err_set(reterr, FICUS_ERR_CORRUPT, "saga %s: step %s was given up but has no undo", def->name,
+                       def->steps[r->step].name);
     if ((r->kind == SAGA_RECORD_DO_REFUSED || r->kind == SAGA_RECORD_DO_GIVEN_UP) && r->code[0] == '\0')
-        return err_set(reterr, FICUS_ERR_CORRUPT, "saga %s: record %s without a code", def->name, saga_record_text(r->kind));
+        return err_set(reterr, FICUS_ERR_CORRUPT, "saga %s: record %s without a code", def->name,
+                       saga_record_text(r->kind));
     fold_table[r->kind].fold(def, s, r);
     check_invariants(def, s);
     return FICUS_ERR_OK;
@@ -186,8 +189,8 @@ enum ficus_err saga_fold(const struct saga_def *def, struct saga_state *s, const
 
 /* ---- inputs ---- */
 
-static struct saga_record *emit(const struct saga_def *def, struct saga_state *s, struct saga_output *out, enum saga_record_kind kind,
-                                const struct saga_input *in, struct slice code)
+static struct saga_record *emit(const struct saga_def *def, struct saga_state *s, struct saga_output *out,
+                                enum saga_record_kind kind, const struct saga_input *in, struct slice code)
 {
     FICUS_ASSERT(out->record_count < SAGA_OUTPUT_RECORDS_MAX);
     struct saga_record *r = &out->records[out->record_count++];
@@ -199,7 +202,8 @@ static struct saga_record *emit(const struct saga_def *def, struct saga_state *s
         r->attempts = s->attempts;
     }
     if (code.size > 0)
-        snprintf(r->code, sizeof r->code, SLICE_FMT, (int)(code.size < SAGA_CODE_SIZE_MAX ? code.size : SAGA_CODE_SIZE_MAX), code.p);
+        snprintf(r->code, sizeof r->code, SLICE_FMT,
+                 (int)(code.size < SAGA_CODE_SIZE_MAX ? code.size : SAGA_CODE_SIZE_MAX), code.p);
     struct ficus_error error = {0};
     enum ficus_err err = saga_fold(def, s, r, &error);
     FICUS_ASSERT(err == FICUS_ERR_OK);
@@ -207,7 +211,8 @@ static struct saga_record *emit(const struct saga_def *def, struct saga_state *s
 }
 
 /* What comes next in the state just reached: begin its step, if it has one. */
-static void go_on(const struct saga_def *def, struct saga_state *s, struct saga_output *out, const struct saga_input *in)
+static void go_on(const struct saga_def *def, struct saga_state *s, struct saga_output *out,
+                  const struct saga_input *in)
 {
     if (s->name != SAGA_RUNNING && s->name != SAGA_UNDOING)
         return;
@@ -220,19 +225,22 @@ static void go_on(const struct saga_def *def, struct saga_state *s, struct saga_
 static int64_t give_up_at(const struct saga_def *def, const struct saga_state *s)
 {
     const struct saga_step *step = &def->steps[s->step];
-    if (s->undo || step->give_up_ms <= 0 || step->pivot || saga_step_is_forward_only(def, s->step) || !saga_call_present(&step->undo))
+    if (s->undo || step->give_up_ms <= 0 || step->pivot || saga_step_is_forward_only(def, s->step) ||
+        !saga_call_present(&step->undo))
         return INT64_MAX;
     return s->begun_ms + step->give_up_ms;
 }
 
-static void give_up(const struct saga_def *def, struct saga_state *s, struct saga_output *out, const struct saga_input *in)
+static void give_up(const struct saga_def *def, struct saga_state *s, struct saga_output *out,
+                    const struct saga_input *in)
 {
     const char *code = def->steps[s->step].code;
     emit(def, s, out, SAGA_RECORD_DO_GIVEN_UP, in, slice_str(code != NULL && code[0] != '\0' ? code : "given_up"));
     go_on(def, s, out, in);
 }
 
-static void on_unknown(const struct saga_def *def, struct saga_state *s, struct saga_output *out, const struct saga_input *in)
+static void on_unknown(const struct saga_def *def, struct saga_state *s, struct saga_output *out,
+                       const struct saga_input *in)
 {
     int64_t end_ms = give_up_at(def, s);
     if (in->wall_ms >= end_ms) {
@@ -249,7 +257,8 @@ static void on_unknown(const struct saga_def *def, struct saga_state *s, struct 
         out->delay_ms = end_ms - in->wall_ms;
 }
 
-static void on_answer(const struct saga_def *def, struct saga_state *s, struct saga_output *out, const struct saga_input *in)
+static void on_answer(const struct saga_def *def, struct saga_state *s, struct saga_output *out,
+                      const struct saga_input *in)
 {
     switch (in->answer) {
     case SAGA_ANSWER_UNKNOWN:
@@ -266,7 +275,8 @@ static void on_answer(const struct saga_def *def, struct saga_state *s, struct s
     go_on(def, s, out, in);
 }
 
-void saga_machine_input(const struct saga_def *def, struct saga_state *s, const struct saga_input *in, struct saga_output *ret_out)
+void saga_machine_input(const struct saga_def *def, struct saga_state *s, const struct saga_input *in,
+                        struct saga_output *ret_out)
 {
     *ret_out = (struct saga_output){0};
     bool calling = (s->name == SAGA_RUNNING || s->name == SAGA_UNDOING) && s->begun;
@@ -293,8 +303,8 @@ void saga_machine_input(const struct saga_def *def, struct saga_state *s, const 
         ret_out->action = SAGA_ACTION_CALL;
         return;
     case SAGA_INPUT_RESUME:
-        /* A begun step is called again at once, also past its give_up: whether it was done is unknown, and time in which nobody
-         * tried must not decide an order's fate alone. */
+        /* A begun step is called again at once, also past its give_up: whether it was done is unknown, and time in
+         * which nobody tried must not decide an order's fate alone. */
         go_on(def, s, ret_out, in);
         return;
     case SAGA_INPUT_RETRY:
@@ -328,8 +338,8 @@ bool saga_state_is_final(enum saga_state_name name)
 const char *saga_state_text(enum saga_state_name name)
 {
     switch (name) {
-#define X(n, text)                                                                                 \
-    case SAGA_##n:                                                                                 \
+#define X(n, text) \
+    case SAGA_##n: \
         return text;
         SAGA_STATE_LIST(X)
 #undef X

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Shared by the files of the engine: saga_engine.c (life, journal writer, instances' moves), saga_start.c (start events and taking up), saga_request.c (one
- * call), saga_view.c (operators).
+ * Shared by the files of the engine: saga_engine.c (life, journal writer, instances' moves), saga_start.c (start events
+ * and taking up), saga_request.c (one call), saga_view.c (operators).
  */
 #ifndef FICUS_SAGA_PRIVATE_H
 #define FICUS_SAGA_PRIVATE_H
@@ -10,9 +10,9 @@
 #include "saga_engine.h"
 
 enum {
-    SAGA_ID_SIZE_MAX = 128,         /* of an instance's id: part of Idempotency-Key */
-    SAGA_START_BATCH = 64,          /* start events of one pull, all in one transaction */
-    SAGA_APPEND_BATCH = 256,        /* entries beside them in one transaction */
+    SAGA_ID_SIZE_MAX = 128,  /* of an instance's id: part of Idempotency-Key */
+    SAGA_START_BATCH = 64,   /* start events of one pull, all in one transaction */
+    SAGA_APPEND_BATCH = 256, /* entries beside them in one transaction */
     SAGA_INPUT_ARENA_MAX = EVENT_SIZE_MAX + 64 * 1024,
     SAGA_CALL_ARENA_MAX = 16 * EVENT_SIZE_MAX,
 };
@@ -20,12 +20,12 @@ enum {
 /* Where an instance is. Moves with its list: saga_move is the only place that changes either. */
 enum saga_place {
     SAGA_PLACE_NOWHERE,
-    SAGA_PLACE_STARTING,            /* g->starting: new, its first records wait for the writer */
-    SAGA_PLACE_WAITING,             /* g->waiting: records wait for the writer */
-    SAGA_PLACE_APPENDING,           /* g->appending: the writer's job owns out, state and start */
-    SAGA_PLACE_READY,               /* g->ready: synced, waits for a calling slot */
-    SAGA_PLACE_CALLING,             /* g->calling */
-    SAGA_PLACE_TIMER,               /* g->sleeping */
+    SAGA_PLACE_STARTING,  /* g->starting: new, its first records wait for the writer */
+    SAGA_PLACE_WAITING,   /* g->waiting: records wait for the writer */
+    SAGA_PLACE_APPENDING, /* g->appending: the writer's job owns out, state and start */
+    SAGA_PLACE_READY,     /* g->ready: synced, waits for a calling slot */
+    SAGA_PLACE_CALLING,   /* g->calling */
+    SAGA_PLACE_TIMER,     /* g->sleeping */
     SAGA_PLACE_COUNT
 };
 
@@ -33,10 +33,10 @@ struct saga_instance {
     struct saga_engine *g;
     struct list link;
     enum saga_place place;
-    struct arena arena;             /* what start points to, and key */
+    struct arena arena; /* what start points to, and key */
     struct saga_start start;
-    struct slice key;               /* "saga/id" in g->live */
-    const struct saga_def *def;     /* owned by g->defs */
+    struct slice key;           /* "saga/id" in g->live */
+    const struct saga_def *def; /* owned by g->defs */
     struct saga_state state;
     struct saga_output out;
     struct saga_journal_entry entry;
@@ -66,9 +66,9 @@ struct saga_engine {
     struct saga_engine_options options;
     struct saga_caller caller;
     struct saga_journal *journal;
-    struct map live;                /* key -> struct saga_instance */
-    struct map defs;                /* hash -> struct saga_known_def */
-    const struct saga_known_def **start_defs;   /* by index in options.defs */
+    struct map live;                          /* key -> struct saga_instance */
+    struct map defs;                          /* hash -> struct saga_known_def */
+    const struct saga_known_def **start_defs; /* by index in options.defs */
     struct list lists[SAGA_PLACE_COUNT];
     size_t counts[SAGA_PLACE_COUNT];
     /* the writer: one job */
@@ -87,11 +87,11 @@ struct saga_engine {
     struct env_timer trim_timer;
     /* start events */
     char *topics;
-    int64_t position;               /* read and synced up to here */
-    int64_t batch_next;             /* the batch in g->starting brings position here */
+    int64_t position;   /* read and synced up to here */
+    int64_t batch_next; /* the batch in g->starting brings position here */
     bool pulling, batch_open;
-    bool held;                      /* instances come to life: nothing is appended or called until the batch is whole */
-    bool calling_ready;             /* start_ready runs; it never nests */
+    bool held;          /* instances come to life: nothing is appended or called until the batch is whole */
+    bool calling_ready; /* start_ready runs; it never nests */
     struct env_timer pull_timer;
     int pull_failures;
     /* views */
@@ -110,30 +110,31 @@ struct saga_engine {
 /* saga_engine.c */
 void saga_move(struct saga_instance *i, enum saga_place to);
 struct saga_instance *saga_instance_new(struct saga_engine *g);
-void saga_instance_free(struct saga_instance *i);       /* leaves list and map too */
+void saga_instance_free(struct saga_instance *i); /* leaves list and map too */
 /* Copy start's strings into the instance and enter it in g->live. NOMEM. */
-enum ficus_err saga_instance_fill(struct saga_instance *i, const struct saga_start *start, const struct saga_known_def *known);
-void saga_input(struct saga_instance *i, struct saga_input *in);    /* wall_ms and random are filled in here */
+enum ficus_err saga_instance_fill(struct saga_instance *i, const struct saga_start *start,
+                                  const struct saga_known_def *known);
+void saga_input(struct saga_instance *i, struct saga_input *in); /* wall_ms and random are filled in here */
 void saga_writer_kick(struct saga_engine *g);
-void saga_ready_kick(struct saga_engine *g);             /* begin the calls that have a slot */
+void saga_ready_kick(struct saga_engine *g); /* begin the calls that have a slot */
 /* The definition with this hash: known already, or parsed from text. */
-enum ficus_err saga_def_know(struct saga_engine *g, struct slice hash, struct slice text, const struct saga_known_def **ret_known,
-                             struct ficus_error *reterr);
+enum ficus_err saga_def_know(struct saga_engine *g, struct slice hash, struct slice text,
+                             const struct saga_known_def **ret_known, struct ficus_error *reterr);
 void saga_closing_step(struct saga_engine *g);
 
 /* saga_start.c */
-enum ficus_err saga_take_up(struct saga_engine *g, struct ficus_error *reterr);     /* blocks */
+enum ficus_err saga_take_up(struct saga_engine *g, struct ficus_error *reterr); /* blocks */
 /* Make a live instance of what the journal holds; its next input is RESUME or RETRY. */
-enum ficus_err saga_take_up_stored(struct saga_engine *g, const struct saga_stored *stored, struct saga_instance **ret_instance,
-                                   struct ficus_error *reterr);
+enum ficus_err saga_take_up_stored(struct saga_engine *g, const struct saga_stored *stored,
+                                   struct saga_instance **ret_instance, struct ficus_error *reterr);
 void saga_pull(struct saga_engine *g);
 
 /* saga_request.c */
 void saga_call_begin(struct saga_instance *i);
 void saga_call_cancel(struct saga_instance *i);
-void saga_call_done(struct saga_instance *i);           /* forget request and answer */
+void saga_call_done(struct saga_instance *i); /* forget request and answer */
 
 /* saga_view.c */
-void saga_view_answer(struct saga_view *v, enum ficus_err err, struct slice json, const char *detail);     /* and free it */
+void saga_view_answer(struct saga_view *v, enum ficus_err err, struct slice json, const char *detail); /* and free it */
 
 #endif

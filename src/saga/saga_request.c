@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One call of one instance: build the request from the step's templates, send it, class the answer, hand it to the machine.
+ * One call of one instance: build the request from the step's templates, send it, class the answer, hand it to the
+ * machine.
  */
 #include "saga_private.h"
 
@@ -40,13 +41,16 @@ static struct slice problem_code(struct arena *a, struct slice body)
 
 static void log_unknown(struct saga_instance *i, const struct call_result *r)
 {
-    /* The first failures are everyday life (a restart, a lost connection); one line a power of two keeps a step of days readable. */
+    /* The first failures are everyday life (a restart, a lost connection); one line a power of two keeps a step of days
+     * readable. */
     uint32_t n = i->state.attempts;
     if (n < 4 || (n & (n - 1)) != 0)
         return;
-    LOG(i->g->options.log, LOG_WARN, &i->log, "saga.waiting", "a step has no answer yet and is repeated", LOG_SLICE("saga", i->start.saga),
-        LOG_SLICE("id", i->start.id), LOG_STR("step", i->def->steps[i->state.step].name), LOG_INT("attempts", n),
-        LOG_INT("status", r->err == FICUS_ERR_OK ? r->status : 0), LOG_STR("reason", r->err == FICUS_ERR_OK ? NULL : err_text(r->err)));
+    LOG(i->g->options.log, LOG_WARN, &i->log, "saga.waiting", "a step has no answer yet and is repeated",
+        LOG_SLICE("saga", i->start.saga), LOG_SLICE("id", i->start.id),
+        LOG_STR("step", i->def->steps[i->state.step].name), LOG_INT("attempts", n),
+        LOG_INT("status", r->err == FICUS_ERR_OK ? r->status : 0),
+        LOG_STR("reason", r->err == FICUS_ERR_OK ? NULL : err_text(r->err)));
 }
 
 static void on_answer(void *arg, const struct call_result *r)
@@ -61,14 +65,15 @@ static void on_answer(void *arg, const struct call_result *r)
     if (in.answer == SAGA_ANSWER_UNKNOWN)
         log_unknown(i, r);
     saga_move(i, SAGA_PLACE_NOWHERE);
-    struct arena keep = i->call_arena;  /* in.code lives there until the machine has copied it */
+    struct arena keep = i->call_arena; /* in.code lives there until the machine has copied it */
     i->call_arena = (struct arena){0};
     saga_call_done(i);
     saga_input(i, &in);
     arena_done(&keep);
 }
 
-static enum ficus_err build_body(struct saga_instance *i, const struct saga_step *step, const struct saga_vars *vars, struct ficus_error *reterr)
+static enum ficus_err build_body(struct saga_instance *i, const struct saga_step *step, const struct saga_vars *vars,
+                                 struct ficus_error *reterr)
 {
     if (i->state.undo) {
         struct json_writer w;
@@ -81,7 +86,8 @@ static enum ficus_err build_body(struct saga_instance *i, const struct saga_step
     return step->body == NULL ? FICUS_ERR_OK : saga_template_body(step->body, vars, &i->call_arena, &i->body, reterr);
 }
 
-static enum ficus_err build(struct saga_instance *i, const struct saga_call *c, const struct saga_step *step, struct ficus_error *reterr)
+static enum ficus_err build(struct saga_instance *i, const struct saga_call *c, const struct saga_step *step,
+                            struct ficus_error *reterr)
 {
     struct json *input = NULL;
     arena_init(&i->call_arena, SAGA_CALL_ARENA_MAX);
@@ -93,15 +99,15 @@ static enum ficus_err build(struct saga_instance *i, const struct saga_call *c, 
         if (err != FICUS_ERR_OK)
             return err;
     }
-    const struct saga_vars vars = {.id = i->start.id, .input = input,
-                                   .reason = i->state.undo ? slice_str(i->state.failure) : SLICE_NONE};
+    const struct saga_vars vars = {
+        .id = i->start.id, .input = input, .reason = i->state.undo ? slice_str(i->state.failure) : SLICE_NONE};
     enum ficus_err err = saga_template_path(c->path, &vars, &i->path, reterr);
     if (err == FICUS_ERR_OK)
         err = build_body(i, step, &vars, reterr);
     if (err != FICUS_ERR_OK)
         return err;
-    snprintf(i->idempotency, sizeof i->idempotency, SLICE_FMT "/" SLICE_FMT "/%s/%s", SLICE_ARG(i->start.saga), SLICE_ARG(i->start.id),
-             step->name, i->state.undo ? "undo" : "do");
+    snprintf(i->idempotency, sizeof i->idempotency, SLICE_FMT "/" SLICE_FMT "/%s/%s", SLICE_ARG(i->start.saga),
+             SLICE_ARG(i->start.id), step->name, i->state.undo ? "undo" : "do");
     size_t fields = 0;
     i->fields[fields++] = (struct http_field){SLICE("Idempotency-Key"), slice_str(i->idempotency)};
     if (buf_slice(&i->body).size > 0)
@@ -147,7 +153,7 @@ void saga_call_begin(struct saga_instance *i)
         }
     }
     saga_call_done(i);
-    LOG(g->options.log, LOG_WARN, &i->log, "saga.call", "a step's request could not be made", LOG_SLICE("saga", i->start.saga),
-        LOG_SLICE("id", i->start.id), LOG_STR("step", step->name), LOG_ERR(&error));
+    LOG(g->options.log, LOG_WARN, &i->log, "saga.call", "a step's request could not be made",
+        LOG_SLICE("saga", i->start.saga), LOG_SLICE("id", i->start.id), LOG_STR("step", step->name), LOG_ERR(&error));
     saga_input(i, &in);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How instances come to life: from start events (pulled in batches; a batch and the position behind it are one transaction) and from the journal
- * after a restart.
+ * How instances come to life: from start events (pulled in batches; a batch and the position behind it are one
+ * transaction) and from the journal after a restart.
  */
 #include "saga_private.h"
 
@@ -15,8 +15,9 @@ enum { PULL_WAIT_MS = 30000, PULL_RETRY_MS_MAX = 3000 };
 
 static void refuse_event(struct saga_engine *g, const struct event *ev, const char *why)
 {
-    LOG(g->options.log, LOG_ERROR, NULL, "saga.start_refused", "a start event cannot start an instance", LOG_SLICE("topic", ev->topic),
-        LOG_SLICE("event", ev->id), LOG_SLICE("subject", ev->subject), LOG_STR("reason", why));
+    LOG(g->options.log, LOG_ERROR, NULL, "saga.start_refused", "a start event cannot start an instance",
+        LOG_SLICE("topic", ev->topic), LOG_SLICE("event", ev->id), LOG_SLICE("subject", ev->subject),
+        LOG_STR("reason", why));
 }
 
 /* NOMEM, or OK (also when there is nothing to start). */
@@ -82,13 +83,15 @@ static void on_pulled(void *arg, enum ficus_err err, const struct event *events,
     g->pulling = false;
     if (err == FICUS_ERR_CONFLICT && g->position > 0) {
         /* Another log than the one that the position was of. An instance that began already does not begin again. */
-        LOG(g->options.log, LOG_ERROR, NULL, "saga.log_lost", "the event log is shorter than what was read of it; reading it from its beginning",
+        LOG(g->options.log, LOG_ERROR, NULL, "saga.log_lost",
+            "the event log is shorter than what was read of it; reading it from its beginning",
             LOG_INT("position", g->position));
         g->position = 0;
     }
     if (err != FICUS_ERR_OK) {
         if (g->pull_failures == 0)
-            LOG(g->options.log, LOG_WARN, NULL, "saga.pull", "start events cannot be read; trying again", LOG_STR("error", err_text(err)));
+            LOG(g->options.log, LOG_WARN, NULL, "saga.pull", "start events cannot be read; trying again",
+                LOG_STR("error", err_text(err)));
         pull_again(g);
         return;
     }
@@ -101,7 +104,8 @@ static void on_pulled(void *arg, enum ficus_err err, const struct event *events,
         return;
     }
     FICUS_ASSERT(!g->batch_open && count <= SAGA_START_BATCH);
-    /* Open only when the batch is whole, so that no transaction takes a part of it. What comes after a failure is left for the next pull. */
+    /* Open only when the batch is whole, so that no transaction takes a part of it. What comes after a failure is left
+     * for the next pull. */
     int64_t seen = g->position;
     g->held = true;
     for (size_t k = 0; k < count && err == FICUS_ERR_OK; k++) {
@@ -130,7 +134,8 @@ void saga_pull(struct saga_engine *g)
     g->pulling = true;
     /* An event may start as many instances as there are sagas; all must fit into one transaction. */
     size_t count_max = g->options.def_count >= SAGA_START_BATCH ? 1 : SAGA_START_BATCH / g->options.def_count;
-    if (g->options.bus->ops->pull(g->options.bus, g->topics, g->position, count_max, PULL_WAIT_MS, on_pulled, g) != FICUS_ERR_OK) {
+    if (g->options.bus->ops->pull(g->options.bus, g->topics, g->position, count_max, PULL_WAIT_MS, on_pulled, g) !=
+        FICUS_ERR_OK) {
         g->pulling = false;
         pull_again(g);
     }
@@ -138,8 +143,8 @@ void saga_pull(struct saga_engine *g)
 
 /* ---- from the journal ---- */
 
-enum ficus_err saga_take_up_stored(struct saga_engine *g, const struct saga_stored *stored, struct saga_instance **ret_instance,
-                                   struct ficus_error *reterr)
+enum ficus_err saga_take_up_stored(struct saga_engine *g, const struct saga_stored *stored,
+                                   struct saga_instance **ret_instance, struct ficus_error *reterr)
 {
     const struct saga_known_def *known;
     struct saga_state state;
@@ -147,7 +152,8 @@ enum ficus_err saga_take_up_stored(struct saga_engine *g, const struct saga_stor
     if (err == FICUS_ERR_OK)
         err = saga_stored_fold(stored, known->def, &state, reterr);
     if (err != FICUS_ERR_OK)
-        return err_wrap(reterr, "saga " SLICE_FMT "/" SLICE_FMT, SLICE_ARG(stored->start.saga), SLICE_ARG(stored->start.id));
+        return err_wrap(reterr, "saga " SLICE_FMT "/" SLICE_FMT, SLICE_ARG(stored->start.saga),
+                        SLICE_ARG(stored->start.id));
     struct saga_instance *i = saga_instance_new(g);
     if (i == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
@@ -172,8 +178,8 @@ static enum ficus_err resume_one(struct saga_engine *g, struct slice saga, struc
         err = saga_take_up_stored(g, stored, &i, reterr);
     if (err == FICUS_ERR_OK && i->state.name != SAGA_RUNNING && i->state.name != SAGA_UNDOING) {
         saga_instance_free(i);
-        err = err_set(reterr, FICUS_ERR_CORRUPT, "saga " SLICE_FMT "/" SLICE_FMT ": its row says %s, its records %s", SLICE_ARG(saga), SLICE_ARG(id),
-                      saga_state_text(stored->state), saga_state_text(i->state.name));
+        err = err_set(reterr, FICUS_ERR_CORRUPT, "saga " SLICE_FMT "/" SLICE_FMT ": its row says %s, its records %s",
+                      SLICE_ARG(saga), SLICE_ARG(id), saga_state_text(stored->state), saga_state_text(i->state.name));
     } else if (err == FICUS_ERR_OK) {
         struct saga_input in = {.kind = SAGA_INPUT_RESUME};
         saga_input(i, &in);
@@ -199,7 +205,8 @@ static void collect_name(void *arg, const struct saga_stored *row)
 }
 
 /* All instances of one state, page by page. A damaged one is left alone and told; the others go on. */
-static enum ficus_err take_up_state(struct saga_engine *g, enum saga_state_name state, struct names *n, struct ficus_error *reterr)
+static enum ficus_err take_up_state(struct saga_engine *g, enum saga_state_name state, struct names *n,
+                                    struct ficus_error *reterr)
 {
     struct arena arenas[2];
     struct slice after_saga = SLICE_NONE, after_id = SLICE_NONE;
@@ -218,7 +225,8 @@ static enum ficus_err take_up_state(struct saga_engine *g, enum saga_state_name 
             err = resume_one(g, n->saga[k], n->id[k], reterr);
             if (err != FICUS_ERR_CORRUPT)
                 continue;
-            LOG(g->options.log, LOG_ERROR, NULL, "saga.damaged", "an instance cannot be followed and is left as it is", LOG_ERR(reterr));
+            LOG(g->options.log, LOG_ERROR, NULL, "saga.damaged", "an instance cannot be followed and is left as it is",
+                LOG_ERR(reterr));
             metric_change(g->damaged, 1);
             err = FICUS_ERR_OK;
         }
@@ -234,7 +242,7 @@ static enum ficus_err take_up_state(struct saga_engine *g, enum saga_state_name 
 
 enum ficus_err saga_take_up(struct saga_engine *g, struct ficus_error *reterr)
 {
-    struct names *n = mem_zalloc(sizeof *n);    /* too large for a small stack */
+    struct names *n = mem_zalloc(sizeof *n); /* too large for a small stack */
     if (n == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
     int64_t stuck = 0;

@@ -74,7 +74,8 @@ static const struct json *input_value(const struct saga_vars *vars, struct slice
 }
 
 /* The value as text: strings decoded, numbers as written. */
-static enum ficus_err text_value(const struct saga_vars *vars, struct slice name, struct slice *ret_text, struct ficus_error *reterr)
+static enum ficus_err text_value(const struct saga_vars *vars, struct slice name, struct slice *ret_text,
+                                 struct ficus_error *reterr)
 {
     struct slice text = SLICE_NONE;
     if (slice_eq_str(name, "id")) {
@@ -87,12 +88,14 @@ static enum ficus_err text_value(const struct saga_vars *vars, struct slice name
             text = v->text;
     }
     if (text.size == 0)
-        return err_set(reterr, FICUS_ERR_INVALID, "{" SLICE_FMT "} is absent, empty, or neither text nor number", SLICE_ARG(name));
+        return err_set(reterr, FICUS_ERR_INVALID, "{" SLICE_FMT "} is absent, empty, or neither text nor number",
+                       SLICE_ARG(name));
     *ret_text = text;
     return FICUS_ERR_OK;
 }
 
-enum ficus_err saga_template_path(const char *path, const struct saga_vars *vars, struct buf *out, struct ficus_error *reterr)
+enum ficus_err saga_template_path(const char *path, const struct saga_vars *vars, struct buf *out,
+                                  struct ficus_error *reterr)
 {
     struct slice rest = slice_str(path), piece, text;
     while (rest.size > 0) {
@@ -111,7 +114,8 @@ enum ficus_err saga_template_path(const char *path, const struct saga_vars *vars
     return buf_failed(out) ? err_set(reterr, FICUS_ERR_TOO_LARGE, "the path is over its limit") : FICUS_ERR_OK;
 }
 
-static enum ficus_err write_string(struct json_writer *w, struct slice text, const struct saga_vars *vars, struct ficus_error *reterr)
+static enum ficus_err write_string(struct json_writer *w, struct slice text, const struct saga_vars *vars,
+                                   struct ficus_error *reterr)
 {
     struct slice rest = text, piece, value;
     if (rest.size > 0 && next_piece(&rest, &piece) && rest.size == 0 && slice_starts(piece, SLICE("input."))) {
@@ -144,7 +148,8 @@ static enum ficus_err write_string(struct json_writer *w, struct slice text, con
 }
 
 /* Depth is bounded by the parser. */
-static enum ficus_err write_filled(struct json_writer *w, const struct json *v, const struct saga_vars *vars, struct ficus_error *reterr)
+static enum ficus_err write_filled(struct json_writer *w, const struct json *v, const struct saga_vars *vars,
+                                   struct ficus_error *reterr)
 {
     if (v->type == JSON_STRING)
         return write_string(w, v->text, vars, reterr);
@@ -168,10 +173,11 @@ static enum ficus_err write_filled(struct json_writer *w, const struct json *v, 
     return FICUS_ERR_OK;
 }
 
-enum ficus_err saga_template_body(const char *body, const struct saga_vars *vars, struct arena *a, struct buf *out, struct ficus_error *reterr)
+enum ficus_err saga_template_body(const char *body, const struct saga_vars *vars, struct arena *a, struct buf *out,
+                                  struct ficus_error *reterr)
 {
     struct json *root;
-    const struct json_limits limits = {.depth_max = 24};    /* filled-in values may nest up to the writer's 64 */
+    const struct json_limits limits = {.depth_max = 24}; /* filled-in values may nest up to the writer's 64 */
     enum ficus_err err = json_parse(a, slice_str(body), &limits, &root, reterr);
     if (err != FICUS_ERR_OK)
         return err_wrap(reterr, "body");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The templates of a saga's requests: {id} the instance's id, {input.a.b} a value of the start event's data, {reason} the failure code (undo
- * only). In a path a value becomes one percent-encoded segment; a JSON string that is nothing but one template takes the value as it is. Pure.
+ * The templates of a saga's requests: {id} the instance's id, {input.a.b} a value of the start event's data, {reason}
+ * the failure code (undo only). In a path a value becomes one percent-encoded segment; a JSON string that is nothing
+ * but one template takes the value as it is. Pure.
  */
 #ifndef FICUS_SAGA_TEMPLATE_H
 #define FICUS_SAGA_TEMPLATE_H
@@ -11,16 +12,18 @@
 
 struct saga_vars {
     struct slice id;
-    const struct json *input;   /* NULL: the event had no data */
-    struct slice reason;        /* SLICE_NONE: none */
+    const struct json *input; /* NULL: the event had no data */
+    struct slice reason;      /* SLICE_NONE: none */
 };
 
 /* NULL when every template in text is known, else what is allowed. */
 const char *saga_template_check(struct slice text, bool reason_allowed);
 
 /* Append the filled path. INVALID names a value that is absent, empty, or neither string nor number. */
-enum ficus_err saga_template_path(const char *path, const struct saga_vars *vars, struct buf *out, struct ficus_error *reterr);
+enum ficus_err saga_template_path(const char *path, const struct saga_vars *vars, struct buf *out,
+                                  struct ficus_error *reterr);
 /* Append the filled JSON text. An absent value is null where it stands alone; inside a longer string it is INVALID. */
-enum ficus_err saga_template_body(const char *body, const struct saga_vars *vars, struct arena *a, struct buf *out, struct ficus_error *reterr);
+enum ficus_err saga_template_body(const char *body, const struct saga_vars *vars, struct arena *a, struct buf *out,
+                                  struct ficus_error *reterr);
 
 #endif

@@ -22,7 +22,7 @@ struct saga_view {
     struct saga_query query;
     struct slice last_saga, last_id;
     size_t count;
-    uint32_t attempts;              /* of the present step, from memory; 0: not in memory */
+    uint32_t attempts; /* of the present step, from memory; 0: not in memory */
     struct saga_stored *stored;
     enum ficus_err err;
     struct ficus_error error;
@@ -68,7 +68,8 @@ static void view_done(void *arg)
     struct saga_view *v = arg;
     if (v->err == FICUS_ERR_OK && buf_failed(&v->json))
         v->err = err_set(&v->error, FICUS_ERR_TOO_LARGE, "the answer is over its limit");
-    saga_view_answer(v, v->err, v->err == FICUS_ERR_OK ? buf_slice(&v->json) : SLICE_NONE, v->err == FICUS_ERR_OK ? NULL : v->error.text);
+    saga_view_answer(v, v->err, v->err == FICUS_ERR_OK ? buf_slice(&v->json) : SLICE_NONE,
+                     v->err == FICUS_ERR_OK ? NULL : v->error.text);
 }
 
 static enum ficus_err view_run(struct saga_view *v, void (*work)(void *arg), void (*done)(void *arg))
@@ -123,7 +124,8 @@ static void list_work(void *arg)
     json_write_object(&v->w);
     json_write_key(&v->w, "sagas");
     json_write_array(&v->w);
-    v->err = saga_journal_list(v->g->journal, v->query.state, v->saga, v->id, v->query.count_max, list_row, v, &v->error);
+    v->err = saga_journal_list(v->g->journal, v->query.state, v->saga, v->id, v->query.count_max, list_row, v,
+                               &v->error);
     if (v->err != FICUS_ERR_OK)
         return;
     json_write_end(&v->w);
@@ -218,7 +220,8 @@ static enum ficus_err view_of(struct saga_engine *g, struct slice saga, struct s
     return FICUS_ERR_OK;
 }
 
-enum ficus_err saga_engine_show(struct saga_engine *g, struct slice saga, struct slice id, saga_view_done done, void *arg)
+enum ficus_err saga_engine_show(struct saga_engine *g, struct slice saga, struct slice id, saga_view_done done,
+                                void *arg)
 {
     struct saga_view *v;
     enum ficus_err err = view_of(g, saga, id, done, arg, &v);
@@ -245,7 +248,8 @@ static void retry_done(void *arg)
     if (v->g->closing)
         v->err = err_set(&v->error, FICUS_ERR_CANCELLED, "the hub is stopping");
     else if (v->err == FICUS_ERR_OK && (v->stored->state != SAGA_STUCK || find_live(v, v->saga, v->id) != NULL))
-        v->err = err_set(&v->error, FICUS_ERR_CONFLICT, "saga " SLICE_FMT "/" SLICE_FMT " is not stuck", SLICE_ARG(v->saga), SLICE_ARG(v->id));
+        v->err = err_set(&v->error, FICUS_ERR_CONFLICT, "saga " SLICE_FMT "/" SLICE_FMT " is not stuck",
+                         SLICE_ARG(v->saga), SLICE_ARG(v->id));
     if (v->err == FICUS_ERR_OK)
         v->err = saga_take_up_stored(v->g, v->stored, &i, &v->error);
     if (v->err == FICUS_ERR_OK && i->state.name != SAGA_STUCK) {
@@ -256,12 +260,13 @@ static void retry_done(void *arg)
         saga_view_answer(v, v->err, SLICE_NONE, v->error.text);
         return;
     }
-    i->view = v;        /* answered when the record is synced */
+    i->view = v; /* answered when the record is synced */
     struct saga_input in = {.kind = SAGA_INPUT_RETRY};
     saga_input(i, &in);
 }
 
-enum ficus_err saga_engine_retry(struct saga_engine *g, struct slice saga, struct slice id, saga_view_done done, void *arg)
+enum ficus_err saga_engine_retry(struct saga_engine *g, struct slice saga, struct slice id, saga_view_done done,
+                                 void *arg)
 {
     struct saga_view *v;
     enum ficus_err err = view_of(g, saga, id, done, arg, &v);

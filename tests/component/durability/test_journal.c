@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Durable writer 3, the saga journal: after any crash every acknowledged append is there whole and in order, none by half, each instance's records fold to
- * a state that its row says too, and the position never runs ahead of the starts that it covers.
+ * Durable writer 3, the saga journal: after any crash every acknowledged append is there whole and in order, none by
+ * half, each instance's records fold to a state that its row says too, and the position never runs ahead of the starts
+ * that it covers.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,13 +20,14 @@ enum { SAGAS = 12, ROUNDS = 6 };
 
 static const char def_text[] =
     "{\"name\":\"s\",\"start\":\"t\",\"steps\":[{\"a\":{\"call\":\"PUT x:/a/{id}\",\"undo\":\"DELETE x:/a/{id}\"}},"
-    "{\"b\":{\"call\":\"PUT x:/b/{id}\",\"undo\":\"DELETE x:/b/{id}\"}},{\"c\":{\"call\":\"PUT x:/c/{id}\",\"undo\":\"DELETE x:/c/{id}\"}}]}";
+    "{\"b\":{\"call\":\"PUT x:/b/{id}\",\"undo\":\"DELETE x:/b/{id}\"}},{\"c\":{\"call\":\"PUT "
+    "x:/c/{id}\",\"undo\":\"DELETE x:/c/{id}\"}}]}";
 
 struct one {
     char id[8], input[256];
     struct saga_start start;
     struct saga_state state;
-    size_t tried, acknowledged;         /* records, of those that were appended */
+    size_t tried, acknowledged; /* records, of those that were appended */
     struct saga_output out;
     struct saga_journal_entry entry;
 };
@@ -62,7 +64,8 @@ static void run_free(void *state)
 
 static void next_records(struct run *r, struct one *o)
 {
-    struct saga_input in = {.kind = o->tried == 0 ? SAGA_INPUT_START : SAGA_INPUT_ANSWER, .wall_ms = 1000 + (int64_t)o->tried};
+    struct saga_input in = {.kind = o->tried == 0 ? SAGA_INPUT_START : SAGA_INPUT_ANSWER,
+                            .wall_ms = 1000 + (int64_t)o->tried};
     if (o->tried > 0 && sim_random(&r->seed) % 4 == 0) {
         in.answer = SAGA_ANSWER_REFUSED;
         in.status = 409;
@@ -84,8 +87,12 @@ static bool append_some(struct run *r, struct one **ones, size_t count, int64_t 
         next_records(r, o);
         if (o->out.record_count == 0)
             continue;
-        o->entry = (struct saga_journal_entry){.start = &o->start, .is_new = is_new, .def = r->def, .records = o->out.records,
-                                               .record_count = o->out.record_count, .state = &o->state};
+        o->entry = (struct saga_journal_entry){.start = &o->start,
+                                               .is_new = is_new,
+                                               .def = r->def,
+                                               .records = o->out.records,
+                                               .record_count = o->out.record_count,
+                                               .state = &o->state};
         o->tried += o->out.record_count;
         entries[entry_count++] = &o->entry;
     }
@@ -111,8 +118,11 @@ static void appends(void *arg)
             struct one *o = ones[i] = &r->ones[begin + i];
             snprintf(o->id, sizeof o->id, "i%02zu", begin + i);
             snprintf(o->input, sizeof o->input, "{\"pad\":\"%0200zu\"}", begin + i);
-            o->start = (struct saga_start){.saga = SLICE("s"), .id = slice_str(o->id), .def_hash = slice_str(r->def_hash),
-                                           .def_text = r->def_canonical, .input = slice_str(o->input)};
+            o->start = (struct saga_start){.saga = SLICE("s"),
+                                           .id = slice_str(o->id),
+                                           .def_hash = slice_str(r->def_hash),
+                                           .def_text = r->def_canonical,
+                                           .input = slice_str(o->input)};
         }
         if (!append_some(r, ones, 4, (int64_t)begin + 4))
             return;
@@ -182,7 +192,7 @@ static bool run_check(struct crash_env *ce, void *state)
         if (r->ones[i].id[0] == '\0')
             continue;
         check_one(r, j, &r->ones[i], &alive);
-        if (alive && (int64_t)i < position) {   /* its start is covered by the position: it must be there */
+        if (alive && (int64_t)i < position) { /* its start is covered by the position: it must be there */
             struct arena a;
             struct saga_stored *stored;
             arena_init(&a, 1 << 20);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The hub over its sockets, on the product's env: events, endpoints, sagas with participants over HTTP, and who may do what.
+ * The hub over its sockets, on the product's env: events, endpoints, sagas with participants over HTTP, and who may do
+ * what.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include "bus.h"
 #include "call.h"
 #include "hub.h"
 #include "http_server.h"
@@ -22,13 +24,17 @@
 enum { REQUESTS_MAX = 64 };
 
 static const char config_text[] =
-    "{\"version\":1,\"system\":\"shop\",\"process\":\"hub\",\"state\":\"%1$s\",\"key_file\":\"%1$s/system.key\",\"log_level\":\"error\","
+    "{\"version\":1,\"system\":\"shop\",\"process\":\"hub\",\"state\":\"%1$s\",\"key_file\":\"%1$s/"
+    "system.key\",\"log_level\":\"error\","
     "\"edges\":{\"orders\":{},\"inventory\":{}},"
-    "\"listen\":[\"unix:%1$s/hub.sock\"],\"operator_listen\":[\"unix:%1$s/ops.sock\"],\"log_file\":\"%1$s/log.db\",\"journal_file\":\"%1$s/sagas.db\","
-    "\"topics\":{\"order.placed\":{\"publisher\":\"orders\",\"consumers\":[\"notifications\"]},\"stock.changed\":{\"publisher\":\"inventory\"}},"
+    "\"listen\":[\"unix:%1$s/hub.sock\"],\"operator_listen\":[\"unix:%1$s/ops.sock\"],\"log_file\":\"%1$s/"
+    "log.db\",\"journal_file\":\"%1$s/sagas.db\","
+    "\"topics\":{\"order.placed\":{\"publisher\":\"orders\",\"consumers\":[\"notifications\"]},\"stock.changed\":{"
+    "\"publisher\":\"inventory\"}},"
     "\"services\":[\"orders\",\"inventory\",\"notifications\"],"
     "\"sagas\":[{\"name\":\"checkout\",\"owner\":\"orders\",\"start\":\"order.placed\",\"steps\":["
-    "{\"reserve\":{\"call\":\"PUT inventory:/r/{id}\",\"body\":{\"items\":\"{input.items}\"},\"undo\":\"DELETE inventory:/r/{id}\"}},"
+    "{\"reserve\":{\"call\":\"PUT inventory:/r/{id}\",\"body\":{\"items\":\"{input.items}\"},\"undo\":\"DELETE "
+    "inventory:/r/{id}\"}},"
     "{\"confirm\":{\"call\":\"POST orders:/o/{id}/confirm\",\"pivot\":true}},"
     "{\"take\":{\"call\":\"POST inventory:/r/{id}/take\",\"retry\":\"forever\"}}]}]}";
 
@@ -45,9 +51,9 @@ struct world {
     struct arena arena;
     struct hub_config config;
     struct system_key *key;
-    struct call_engine *orders, *notifications;     /* as which a request is made */
+    struct call_engine *orders, *notifications; /* as which a request is made */
     struct http_server *participants;
-    char seen[REQUESTS_MAX][256];                   /* "inventory PUT /r/1 key body" */
+    char seen[REQUESTS_MAX][256]; /* "inventory PUT /r/1 key body" */
     size_t seen_count;
     int refuse_take;
     struct answer *waiting;
@@ -90,8 +96,8 @@ static void part_body(void *arg, struct http_stream *s, struct slice body, enum 
     assert_int_equal(err, FICUS_ERR_OK);
     assert_true(w->seen_count < REQUESTS_MAX);
     struct slice key = http_msg_get(s->head_in, "idempotency-key");
-    snprintf(w->seen[w->seen_count++], sizeof w->seen[0], SLICE_FMT " " SLICE_FMT " " SLICE_FMT " " SLICE_FMT, SLICE_ARG(s->head_in->method),
-             SLICE_ARG(s->head_in->path), SLICE_ARG(key), SLICE_ARG(body));
+    snprintf(w->seen[w->seen_count++], sizeof w->seen[0], SLICE_FMT " " SLICE_FMT " " SLICE_FMT " " SLICE_FMT,
+             SLICE_ARG(s->head_in->method), SLICE_ARG(s->head_in->path), SLICE_ARG(key), SLICE_ARG(body));
     bool is_take = slice_ends(s->head_in->path, SLICE("/take"));
     if (is_take && w->refuse_take > 0) {
         w->refuse_take--;
@@ -141,14 +147,19 @@ static void asked_done(void *arg, const struct call_result *r)
     env_uv_stop(q->w->env);
 }
 
-static void ask_begin(struct world *w, struct call_engine *as, const char *callee, const char *method, const char *path, const char *body,
-                      struct asked *q, struct answer *a)
+static void ask_begin(struct world *w, struct call_engine *as, const char *callee, const char *method, const char *path,
+                      const char *body, struct asked *q, struct answer *a)
 {
     *q = (struct asked){.w = w, .answer = a, .body = body != NULL ? strdup(body) : NULL};
     snprintf(q->path, sizeof q->path, "%s", path);
     static const struct http_field fields[] = {{SLICE("Content-Type"), SLICE("application/json")}};
-    const struct call_request r = {.callee = callee, .method = slice_str(method), .path = slice_str(q->path), .body = slice_str(q->body),
-                                   .fields = fields, .field_count = body != NULL ? 1 : 0, .timeout_ms = 20000};
+    const struct call_request r = {.callee = callee,
+                                   .method = slice_str(method),
+                                   .path = slice_str(q->path),
+                                   .body = slice_str(q->body),
+                                   .fields = fields,
+                                   .field_count = body != NULL ? 1 : 0,
+                                   .timeout_ms = 20000};
     assert_int_equal(call_fetch(as, &r, 60000, asked_done, q, NULL), FICUS_ERR_OK);
 }
 
@@ -159,7 +170,8 @@ static void ask_end(struct asked *q)
     free(q->body);
 }
 
-static struct answer *ask(struct world *w, struct call_engine *as, const char *callee, const char *method, const char *path, const char *body)
+static struct answer *ask(struct world *w, struct call_engine *as, const char *callee, const char *method,
+                          const char *path, const char *body)
 {
     static struct answer a;
     struct asked q;
@@ -179,7 +191,7 @@ static void wait_for_state(struct world *w, const char *id, const char *state)
     char path[128], member[64];
     snprintf(path, sizeof path, "/v1/sagas/checkout/%s", id);
     snprintf(member, sizeof member, "\"state\":\"%s\"", state);
-    for (;;) {      /* ended by the alarm when it never comes */
+    for (;;) { /* ended by the alarm when it never comes */
         struct answer *a = ask(w, w->orders, "ops", "GET", path, NULL);
         if (a->status == 200 && strstr(a->body, member) != NULL)
             return;
@@ -205,7 +217,8 @@ static void start_hub(struct world *w)
 {
     struct ficus_error error = {0};
     char *text = arena_printf(&w->arena, config_text, w->dir);
-    if (process_config_read(&w->arena, "hub.json", slice_str(text), &hub_config_table, &w->config, &error) != FICUS_ERR_OK)
+    if (process_config_read(&w->arena, "hub.json", slice_str(text), &hub_config_table, &w->config, &error) !=
+        FICUS_ERR_OK)
         fail_msg("%s", error.text);
     char path[128];
     snprintf(path, sizeof path, "%s/hub.sock", w->dir);
@@ -258,7 +271,9 @@ static struct world *world_new(void)
     write_key(w);
     w->env = env_uv_new(NULL, &error);
     arena_init(&w->arena, 8 * 1024 * 1024);
-    assert_int_equal(system_key_from_hex(SLICE("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"), &w->key, &error), FICUS_ERR_OK);
+    assert_int_equal(
+        system_key_from_hex(SLICE("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"), &w->key, &error),
+        FICUS_ERR_OK);
     start_hub(w);
     w->orders = engine_as(w, "orders");
     w->notifications = engine_as(w, "notifications");
@@ -293,20 +308,25 @@ static void world_free(struct world *w)
 static void tell_registry(struct world *w)
 {
     char body[512];
-    snprintf(body, sizeof body, "{\"services\":{\"orders\":[\"unix:%1$s/part.sock\"],\"inventory\":[\"unix:%1$s/part.sock\"]}}", w->dir);
+    snprintf(body, sizeof body,
+             "{\"services\":{\"orders\":[\"unix:%1$s/part.sock\"],\"inventory\":[\"unix:%1$s/part.sock\"]}}", w->dir);
     assert_int_equal(ask(w, w->orders, "ops", "PUT", "/v1/registry", body)->status, 204);
 }
 
 static const char *placed(struct world *w, const char *id)
 {
-    return arena_printf(&w->arena,
-                        "[{\"specversion\":\"1.0\",\"id\":\"ev-%s\",\"source\":\"/orders\",\"type\":\"order.placed\",\"subject\":\"%s\","
-                        "\"time\":\"2026-11-21T00:00:00Z\",\"datacontenttype\":\"application/json\",\"data\":{\"items\":[1,2]}}]", id, id);
+    return arena_printf(
+        &w->arena,
+        "[{\"specversion\":\"1.0\",\"id\":\"ev-%s\",\"source\":\"/"
+        "orders\",\"type\":\"order.placed\",\"subject\":\"%s\","
+        "\"time\":\"2026-11-21T00:00:00Z\",\"datacontenttype\":\"application/json\",\"data\":{\"items\":[1,2]}}]",
+        id, id);
 }
 
 /* ---- tests ---- */
 
-/* A published start event runs its saga through participants over HTTP, in order, with keys and bodies, and a repeated one does nothing. */
+/* A published start event runs its saga through participants over HTTP, in order, with keys and bodies, and a repeated
+ * one does nothing. */
 static void test_saga_runs(void **state)
 {
     (void)state;
@@ -321,8 +341,9 @@ static void test_saga_runs(void **state)
     assert_string_equal(w->seen[1], "POST /o/o1/confirm checkout/o1/confirm/do ");
     assert_string_equal(w->seen[2], "POST /r/o1/take checkout/o1/take/do ");
     assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"))->status, 200);
-    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/topics", NULL)->body, "\"topic\":\"order.placed\",\"publisher\":\"orders\","
-                                                                                      "\"consumers\":[\"notifications\"],\"count\":1"));
+    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/topics", NULL)->body,
+                           "\"topic\":\"order.placed\",\"publisher\":\"orders\","
+                           "\"consumers\":[\"notifications\"],\"count\":1"));
     assert_int_equal(w->seen_count, 3);
     world_free(w);
 }
@@ -342,7 +363,8 @@ static void test_saga_survives_restart(void **state)
     world_free(w);
 }
 
-/* A refused step behind the pivot is stuck and listed so; retry continues it, and is 409 for what is not stuck, 404 for what is not there. */
+/* A refused step behind the pivot is stuck and listed so; retry continues it, and is 409 for what is not stuck, 404 for
+ * what is not there. */
 static void test_stuck_retry(void **state)
 {
     (void)state;
@@ -351,7 +373,8 @@ static void test_stuck_retry(void **state)
     tell_registry(w);
     ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"));
     wait_for_state(w, "o1", "stuck");
-    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/sagas?state=stuck&limit=10", NULL)->body, "\"id\":\"o1\",\"state\":\"stuck\",\"step\":\"take\""));
+    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/sagas?state=stuck&limit=10", NULL)->body,
+                           "\"id\":\"o1\",\"state\":\"stuck\",\"step\":\"take\""));
     assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o1/retry", NULL)->status, 202);
     wait_for_state(w, "o1", "completed");
     assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o1/retry", NULL)->status, 409);
@@ -367,47 +390,56 @@ static void test_pull_waits(void **state)
     struct world *w = world_new();
     struct answer *pulled = calloc(1, sizeof *pulled);
     struct asked q;
-    ask_begin(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed&after=0&limit=10&wait=15000", NULL, &q, pulled);
+    ask_begin(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed&after=0&limit=10&wait=15000", NULL, &q,
+              pulled);
     assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"))->status, 200);
     ask_end(&q);
     assert_int_equal(pulled->status, 200);
     assert_non_null(strstr(pulled->body, "\"subject\":\"o1\""));
     assert_non_null(strstr(pulled->body, "\"sequence\":\"1\""));
     assert_non_null(strstr(pulled->body, "\"next\":1"));
-    assert_int_equal(ask(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed&after=x", NULL)->status, 400);
-    assert_int_equal(ask(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed&wait=60001", NULL)->status, 400);
+    assert_int_equal(ask(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed&after=x", NULL)->status,
+                     400);
+    assert_int_equal(ask(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed&wait=60001", NULL)->status,
+                     400);
     free(pulled);
     world_free(w);
 }
 
-/* Only the declared publisher may publish a topic under its own source, only declared consumers may read it; a batch with one forbidden event leaves nothing. */
+/* Only the declared publisher may publish a topic under its own source, only declared consumers may read it; a batch
+ * with one forbidden event leaves nothing. */
 static void test_rights(void **state)
 {
     (void)state;
     struct world *w = world_new();
     assert_int_equal(ask(w, w->notifications, "hub", "POST", "/v1/events", placed(w, "o1"))->status, 403);
-    struct answer *a = ask(w, w->orders, "hub", "POST", "/v1/events",
-                           "[{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/orders\",\"type\":\"order.placed\",\"subject\":\"x\"},"
-                           "{\"specversion\":\"1.0\",\"id\":\"2\",\"source\":\"/orders\",\"type\":\"stock.changed\",\"subject\":\"x\"}]");
+    struct answer *a = ask(
+        w, w->orders, "hub", "POST", "/v1/events",
+        "[{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/orders\",\"type\":\"order.placed\",\"subject\":\"x\"},"
+        "{\"specversion\":\"1.0\",\"id\":\"2\",\"source\":\"/orders\",\"type\":\"stock.changed\",\"subject\":\"x\"}]");
     assert_int_equal(a->status, 403);
     assert_non_null(strstr(a->body, "stock.changed"));
     a = ask(w, w->orders, "hub", "POST", "/v1/events",
-            "[{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/inventory\",\"type\":\"order.placed\",\"subject\":\"x\"}]");
+            "[{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/"
+            "inventory\",\"type\":\"order.placed\",\"subject\":\"x\"}]");
     assert_int_equal(a->status, 403);
     assert_int_equal(ask(w, w->orders, "hub", "GET", "/v1/events?topics=order.placed", NULL)->status, 403);
-    assert_int_equal(ask(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed,stock.changed", NULL)->status, 403);
+    assert_int_equal(
+        ask(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed,stock.changed", NULL)->status, 403);
     a = ask(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed", NULL);
     assert_string_equal(a->body, "{\"events\":[],\"next\":0}");
     assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/events", "{}")->status, 400);
     assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/events", "[{\"id\":1}]")->status, 400);
     a = ask(w, w->notifications, "hub", "POST", "/v1/events",
-            "[{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/notifications\",\"type\":\"ficus.dead\",\"subject\":\"x\",\"data\":{}}]");
+            "[{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/"
+            "notifications\",\"type\":\"ficus.dead\",\"subject\":\"x\",\"data\":{}}]");
     assert_int_equal(a->status, 200);
     assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/dead", NULL)->body, "\"source\":\"/notifications\""));
     world_free(w);
 }
 
-/* Endpoints: a young hub is warming; the supervisor's word ends that and wakes who waits; the same word again changes nothing; a restarted hub has another version. */
+/* Endpoints: a young hub is warming; the supervisor's word ends that and wakes who waits; the same word again changes
+ * nothing; a restarted hub has another version. */
 static void test_endpoints(void **state)
 {
     (void)state;
@@ -427,8 +459,10 @@ static void test_endpoints(void **state)
     assert_int_equal(atoll(strstr(waited->body, "\"version\":") + 10), version + 1);
     tell_registry(w);
     snprintf(path, sizeof path, "/v1/endpoints?version=%lld&wait=1", version + 1);
-    assert_int_equal(atoll(strstr(ask(w, w->orders, "hub", "GET", path, NULL)->body, "\"version\":") + 10), version + 1);
-    assert_int_equal(ask(w, w->orders, "ops", "PUT", "/v1/registry", "{\"services\":{\"orders\":[\"nowhere\"]}}")->status, 400);
+    assert_int_equal(atoll(strstr(ask(w, w->orders, "hub", "GET", path, NULL)->body, "\"version\":") + 10),
+                     version + 1);
+    assert_int_equal(
+        ask(w, w->orders, "ops", "PUT", "/v1/registry", "{\"services\":{\"orders\":[\"nowhere\"]}}")->status, 400);
     assert_int_equal(ask(w, w->orders, "ops", "PUT", "/v1/registry", "{\"services\":{\"Or ders\":[]}}")->status, 400);
     stop_hub(w);
     start_hub(w);
@@ -463,13 +497,16 @@ static void test_stop_wakes(void **state)
     world_free(w);
 }
 
-/* Without a valid identity there is nothing but health and metrics; operators' routes are not on the services' socket, nor the reverse. */
+/* Without a valid identity there is nothing but health and metrics; operators' routes are not on the services' socket,
+ * nor the reverse. */
 static void test_identity(void **state)
 {
     (void)state;
     struct world *w = world_new();
     struct system_key *other;
-    assert_int_equal(system_key_from_hex(SLICE("ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"), &other, NULL), FICUS_ERR_OK);
+    assert_int_equal(
+        system_key_from_hex(SLICE("ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"), &other, NULL),
+        FICUS_ERR_OK);
     struct system_key *own = w->key;
     w->key = other;
     struct call_engine *stranger = engine_as(w, "orders");
@@ -491,17 +528,77 @@ static void test_identity(void **state)
     world_free(w);
 }
 
+/* ---- libficus' side of the same API ---- */
+
+struct bus_seen {
+    struct world *w;
+    bool done;
+    enum ficus_err err;
+    size_t count;
+    int64_t next;
+};
+
+static void on_published(void *arg, enum ficus_err err, const char *detail)
+{
+    (void)detail;
+    struct bus_seen *b = arg;
+    b->done = true;
+    b->err = err;
+    env_uv_stop(b->w->env);
+}
+
+static void on_bus_pulled(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next)
+{
+    struct bus_seen *b = arg;
+    b->done = true;
+    b->err = err;
+    b->count = count;
+    b->next = next;
+    if (count > 0)
+        assert_true(slice_eq_str(events[0].subject, "o1"));
+    env_uv_stop(b->w->env);
+}
+
+/* The bus that relays and consumers use works against this hub: publish, pull, and DENIED where the rights end. */
+static void test_bus_of_services(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    struct bus *orders, *notifications;
+    struct bus_seen seen = {.w = w};
+    assert_int_equal(bus_hub_new(w->env, w->orders, &orders), FICUS_ERR_OK);
+    assert_int_equal(bus_hub_new(w->env, w->notifications, &notifications), FICUS_ERR_OK);
+    const char *batch = placed(w, "o1");
+    assert_int_equal(orders->ops->publish(orders, slice_str(batch), on_published, &seen), FICUS_ERR_OK);
+    while (!seen.done)
+        env_uv_run(w->env);
+    assert_int_equal(seen.err, FICUS_ERR_OK);
+    seen = (struct bus_seen){.w = w};
+    assert_int_equal(notifications->ops->publish(notifications, slice_str(batch), on_published, &seen), FICUS_ERR_OK);
+    while (!seen.done)
+        env_uv_run(w->env);
+    assert_int_equal(seen.err, FICUS_ERR_DENIED);
+    seen = (struct bus_seen){.w = w};
+    assert_int_equal(notifications->ops->pull(notifications, "order.placed", 0, 10, 1000, on_bus_pulled, &seen),
+                     FICUS_ERR_OK);
+    while (!seen.done)
+        env_uv_run(w->env);
+    assert_int_equal(seen.err, FICUS_ERR_OK);
+    assert_int_equal(seen.count, 1);
+    assert_int_equal(seen.next, 1);
+    bus_hub_free(orders);
+    bus_hub_free(notifications);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_saga_runs),
-        cmocka_unit_test(test_saga_survives_restart),
-        cmocka_unit_test(test_stuck_retry),
-        cmocka_unit_test(test_pull_waits),
-        cmocka_unit_test(test_rights),
-        cmocka_unit_test(test_endpoints),
-        cmocka_unit_test(test_stop_wakes),
-        cmocka_unit_test(test_identity),
+        cmocka_unit_test(test_saga_runs),       cmocka_unit_test(test_saga_survives_restart),
+        cmocka_unit_test(test_stuck_retry),     cmocka_unit_test(test_pull_waits),
+        cmocka_unit_test(test_rights),          cmocka_unit_test(test_endpoints),
+        cmocka_unit_test(test_stop_wakes),      cmocka_unit_test(test_identity),
+        cmocka_unit_test(test_bus_of_services),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

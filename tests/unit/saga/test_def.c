@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Definitions and templates: the design's two sagas are taken, each rule of the definition refuses its own breach at its own place, canonical texts are
- * stable, templates fill in what they say.
+ * Definitions and templates: the design's two sagas are taken, each rule of the definition refuses its own breach at
+ * its own place, canonical texts are stable, templates fill in what they say.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,17 +19,21 @@
 #define CALL "\"call\":\"PUT a:/x/{id}\""
 #define UNDO "\"undo\":\"DELETE a:/x/{id}\""
 
-static const char checkout[] =
-    SAGA("{\"placed\":{\"undo\":\"POST orders:/v1/orders/{id}/reject\"}},"
-         "{\"reserve\":{\"call\":\"PUT inventory:/v1/reservations/{id}\",\"body\":{\"items\":\"{input.items}\"},\"undo\":\"DELETE inventory:/v1/reservations/{id}\"}},"
-         "{\"charge\":{\"call\":\"PUT payments:/v1/charges/{id}\",\"body\":{\"amount\":\"{input.total}\",\"card\":\"{input.card}\"},"
-         "\"undo\":\"DELETE payments:/v1/charges/{id}\",\"timeout\":\"8s\",\"give_up\":\"10m\",\"code\":\"payment_unavailable\"}},"
-         "{\"confirm\":{\"call\":\"POST orders:/v1/orders/{id}/confirm\",\"pivot\":true}},"
-         "{\"take\":{\"call\":\"POST inventory:/v1/reservations/{id}/take\",\"retry\":\"forever\"}}");
-static const char cancellation[] =
-    SAGA("{\"refund\":{\"call\":\"DELETE payments:/v1/charges/{id}\",\"retry\":\"forever\"}},"
-         "{\"give_back\":{\"call\":\"DELETE inventory:/v1/reservations/{id}\",\"retry\":\"forever\"}},"
-         "{\"close\":{\"call\":\"POST orders:/v1/orders/{id}/close\",\"retry\":\"forever\"}}");
+static const char checkout[] = SAGA(
+    "{\"placed\":{\"undo\":\"POST orders:/v1/orders/{id}/reject\"}},"
+    "{\"reserve\":{\"call\":\"PUT "
+    "inventory:/v1/reservations/{id}\",\"body\":{\"items\":\"{input.items}\"},\"undo\":\"DELETE "
+    "inventory:/v1/reservations/{id}\"}},"
+    "{\"charge\":{\"call\":\"PUT "
+    "payments:/v1/charges/{id}\",\"body\":{\"amount\":\"{input.total}\",\"card\":\"{input.card}\"},"
+    "\"undo\":\"DELETE "
+    "payments:/v1/charges/{id}\",\"timeout\":\"8s\",\"give_up\":\"10m\",\"code\":\"payment_unavailable\"}},"
+    "{\"confirm\":{\"call\":\"POST orders:/v1/orders/{id}/confirm\",\"pivot\":true}},"
+    "{\"take\":{\"call\":\"POST inventory:/v1/reservations/{id}/take\",\"retry\":\"forever\"}}");
+static const char cancellation[] = SAGA(
+    "{\"refund\":{\"call\":\"DELETE payments:/v1/charges/{id}\",\"retry\":\"forever\"}},"
+    "{\"give_back\":{\"call\":\"DELETE inventory:/v1/reservations/{id}\",\"retry\":\"forever\"}},"
+    "{\"close\":{\"call\":\"POST orders:/v1/orders/{id}/close\",\"retry\":\"forever\"}}");
 
 static struct saga_def *read_def(struct arena *a, const char *text)
 {
@@ -67,7 +71,8 @@ static void test_read(void **state)
     arena_done(&a);
 }
 
-/* Writing what was read, and reading that again, gives the same text and hash; another definition gives another hash. */
+/* Writing what was read, and reading that again, gives the same text and hash; another definition gives another hash.
+ */
 static void test_round_trip(void **state)
 {
     (void)state;
@@ -98,8 +103,10 @@ static void test_rules(void **state)
         {SAGA("{\"a\":{" CALL ",\"pivot\":true}},{\"b\":{" CALL "}}"), "retry: forever"},
         {SAGA("{\"a\":{" CALL ",\"pivot\":true}},{\"b\":{" CALL ",\"pivot\":true}}"), "second pivot"},
         {SAGA("{\"a\":{" CALL "," UNDO ",\"pivot\":true}}"), "exclude each other"},
-        {SAGA("{\"a\":{" CALL ",\"pivot\":true}},{\"b\":{" CALL "," UNDO ",\"retry\":\"forever\"}}"), "nothing is undone"},
-        {SAGA("{\"a\":{" CALL "," UNDO ",\"retry\":\"forever\"}},{\"b\":{" CALL ",\"pivot\":true}}"), "only behind the pivot"},
+        {SAGA("{\"a\":{" CALL ",\"pivot\":true}},{\"b\":{" CALL "," UNDO ",\"retry\":\"forever\"}}"),
+         "nothing is undone"},
+        {SAGA("{\"a\":{" CALL "," UNDO ",\"retry\":\"forever\"}},{\"b\":{" CALL ",\"pivot\":true}}"),
+         "only behind the pivot"},
         {SAGA("{\"a\":{" CALL "}}"), "needs an undo"},
         {SAGA("{\"a\":{" CALL ",\"retry\":\"forever\"}},{\"b\":{" CALL "," UNDO "}}"), "on every call"},
         {SAGA("{\"a\":{" CALL ",\"retry\":\"forever\",\"give_up\":\"1m\"}}"), "give_up"},
@@ -163,20 +170,19 @@ static void test_path(void **state)
     static const struct {
         const char *path, *filled;
     } cases[] = {
-        {"/a/{id}/b", "/a/o%2F1%20x/b"},
-        {"/{input.text}/{input.deep.n}", "/%C3%A9/-12"},
-        {"/u/{reason}", "/u/sold_out"},
-        {"/plain", "/plain"},
-        {"/{input.nothing}", NULL},
-        {"/{input.empty}", NULL},
-        {"/{input.list}", NULL},
-        {"/{input.flag}", NULL},
+        {"/a/{id}/b", "/a/o%2F1%20x/b"}, {"/{input.text}/{input.deep.n}", "/%C3%A9/-12"},
+        {"/u/{reason}", "/u/sold_out"},  {"/plain", "/plain"},
+        {"/{input.nothing}", NULL},      {"/{input.empty}", NULL},
+        {"/{input.list}", NULL},         {"/{input.flag}", NULL},
         {"/{input.dots}", NULL},
     };
     struct arena a;
     struct json *input;
     arena_init(&a, 1 << 20);
-    assert_int_equal(json_parse(&a, SLICE("{\"text\":\"\xc3\xa9\",\"deep\":{\"n\":-12},\"empty\":\"\",\"list\":[1],\"flag\":true,\"dots\":\"..\"}"), NULL, &input, NULL),
+    assert_int_equal(json_parse(&a,
+                                SLICE("{\"text\":\"\xc3\xa9\",\"deep\":{\"n\":-12},\"empty\":\"\",\"list\":[1],"
+                                      "\"flag\":true,\"dots\":\"..\"}"),
+                                NULL, &input, NULL),
                      FICUS_ERR_OK);
     const struct saga_vars vars = {.id = SLICE("o/1 x"), .input = input, .reason = SLICE("sold_out")};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -191,8 +197,8 @@ static void test_path(void **state)
     arena_done(&a);
 }
 
-/* Bodies: a string that is one template takes the value with its type, others are filled in as text, an absent value is null; nothing is a template
- * in the input's own values. */
+/* Bodies: a string that is one template takes the value with its type, others are filled in as text, an absent value is
+ * null; nothing is a template in the input's own values. */
 static void test_body(void **state)
 {
     (void)state;
@@ -201,11 +207,14 @@ static void test_body(void **state)
     struct buf out;
     arena_init(&a, 1 << 20);
     buf_init(&out, 4096);
-    assert_int_equal(json_parse(&a, SLICE("{\"n\":1.50,\"o\":{\"k\":[true,null]},\"s\":\"{id}\"}"), NULL, &input, NULL), FICUS_ERR_OK);
+    assert_int_equal(json_parse(&a, SLICE("{\"n\":1.50,\"o\":{\"k\":[true,null]},\"s\":\"{id}\"}"), NULL, &input, NULL),
+                     FICUS_ERR_OK);
     const struct saga_vars vars = {.id = SLICE("o1"), .input = input};
-    const char *body = "{\"a\":\"{input.n}\",\"b\":\"{input.o}\",\"c\":\"order {id}/{input.n}\",\"d\":\"{input.none}\",\"e\":[\"{id}\",7,\"\"],\"f\":\"{input.s}\"}";
+    const char *body = "{\"a\":\"{input.n}\",\"b\":\"{input.o}\",\"c\":\"order "
+                       "{id}/{input.n}\",\"d\":\"{input.none}\",\"e\":[\"{id}\",7,\"\"],\"f\":\"{input.s}\"}";
     assert_int_equal(saga_template_body(body, &vars, &a, &out, NULL), FICUS_ERR_OK);
-    assert_string_equal(buf_str(&out), "{\"a\":1.50,\"b\":{\"k\":[true,null]},\"c\":\"order o1/1.50\",\"d\":null,\"e\":[\"o1\",7,\"\"],\"f\":\"{id}\"}");
+    assert_string_equal(buf_str(&out), "{\"a\":1.50,\"b\":{\"k\":[true,null]},\"c\":\"order "
+                                       "o1/1.50\",\"d\":null,\"e\":[\"o1\",7,\"\"],\"f\":\"{id}\"}");
     buf_clear(&out);
     assert_int_equal(saga_template_body("{\"a\":\"x{input.none}\"}", &vars, &a, &out, NULL), FICUS_ERR_INVALID);
     buf_done(&out);

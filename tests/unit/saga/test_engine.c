@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The saga engine in virtual time: journal on a disk that can crash, start events from a bus in memory, participants that answer as told.
+ * The saga engine in virtual time: journal on a disk that can crash, start events from a bus in memory, participants
+ * that answer as told.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,7 +23,8 @@ static const char checkout_text[] =
     "{\"placed\":{\"undo\":\"POST orders:/v1/orders/{id}/reject\"}},"
     "{\"reserve\":{\"call\":\"PUT inventory:/v1/reservations/{id}\",\"body\":{\"items\":\"{input.items}\"},"
     "\"undo\":\"DELETE inventory:/v1/reservations/{id}\"}},"
-    "{\"charge\":{\"call\":\"PUT payments:/v1/charges/{id}\",\"body\":{\"amount\":\"{input.total}\"},\"undo\":\"DELETE payments:/v1/charges/{id}\","
+    "{\"charge\":{\"call\":\"PUT payments:/v1/charges/{id}\",\"body\":{\"amount\":\"{input.total}\"},\"undo\":\"DELETE "
+    "payments:/v1/charges/{id}\","
     "\"timeout\":\"8s\",\"give_up\":\"10m\",\"code\":\"payment_unavailable\"}},"
     "{\"confirm\":{\"call\":\"POST orders:/v1/orders/{id}/confirm\",\"pivot\":true}},"
     "{\"take\":{\"call\":\"POST inventory:/v1/reservations/{id}/take\",\"retry\":\"forever\"}}]}";
@@ -30,7 +32,8 @@ static const char checkout_text[] =
 /* The same with one step more: what a later version of the manifest says. */
 static const char checkout2_text[] =
     "{\"name\":\"checkout\",\"owner\":\"orders\",\"start\":\"order.placed\",\"steps\":["
-    "{\"reserve\":{\"call\":\"PUT inventory:/v2/reservations/{id}\",\"undo\":\"DELETE inventory:/v2/reservations/{id}\"}},"
+    "{\"reserve\":{\"call\":\"PUT inventory:/v2/reservations/{id}\",\"undo\":\"DELETE "
+    "inventory:/v2/reservations/{id}\"}},"
     "{\"weigh\":{\"call\":\"PUT inventory:/v2/weights/{id}\",\"undo\":\"DELETE inventory:/v2/weights/{id}\"}},"
     "{\"confirm\":{\"call\":\"POST orders:/v2/orders/{id}/confirm\",\"pivot\":true}}]}";
 
@@ -40,7 +43,7 @@ struct plan {
     const char *code;
 };
 
-struct call_fetch {         /* the engine's handle of a call: this test's own kind */
+struct call_fetch { /* the engine's handle of a call: this test's own kind */
     struct world *w;
     struct env_timer timer;
     void (*done)(void *arg, const struct call_result *result);
@@ -74,7 +77,7 @@ struct world {
     char last_body[512], last_path[256];
     size_t call_count, calling, calling_max;
     bool closed;
-    int step;               /* for the test's own use */
+    int step; /* for the test's own use */
 };
 
 /* ---- bus ---- */
@@ -82,7 +85,15 @@ struct world {
 static void bus_deliver(void *arg)
 {
     struct world *w = arg;
-    if (w->pulled == NULL || w->pull_offset >= (int64_t)w->event_count)
+    if (w->pulled == NULL)
+        return;
+    if (w->pull_offset > (int64_t)w->event_count) { /* as the log does: such an offset is not its own */
+        void (*refused)(void *, enum ficus_err, const struct event *, size_t, int64_t) = w->pulled;
+        w->pulled = NULL;
+        refused(w->pulled_arg, FICUS_ERR_CONFLICT, NULL, 0, 0);
+        return;
+    }
+    if (w->pull_offset >= (int64_t)w->event_count)
         return;
     size_t first = (size_t)w->pull_offset, count = w->event_count - first;
     if (count > (size_t)w->pull_max)
@@ -92,8 +103,9 @@ static void bus_deliver(void *arg)
     pulled(w->pulled_arg, FICUS_ERR_OK, w->events + first, count, w->events[first + count - 1].offset);
 }
 
-static enum ficus_err bus_pull(struct bus *b, const char *topics, int64_t offset, size_t count_max, int64_t wait_ms,
-                               void (*done)(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next), void *arg)
+static enum ficus_err
+bus_pull(struct bus *b, const char *topics, int64_t offset, size_t count_max, int64_t wait_ms,
+         void (*done)(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next), void *arg)
 {
     (void)wait_ms;
     struct world *w = CONTAINER_OF(b, struct world, bus);
@@ -151,7 +163,8 @@ static void fetch_done(void *arg)
     char body[128] = "";
     if (f->plan.code != NULL)
         snprintf(body, sizeof body, "{\"title\":\"no\",\"code\":\"%s\"}", f->plan.code);
-    struct call_result r = {.err = f->plan.err, .status = f->plan.err == FICUS_ERR_OK ? f->plan.status : 0, .body = slice_str(body)};
+    struct call_result r = {
+        .err = f->plan.err, .status = f->plan.err == FICUS_ERR_OK ? f->plan.status : 0, .body = slice_str(body)};
     void (*done)(void *, const struct call_result *) = f->done;
     void *done_arg = f->done_arg;
     fetch_end(f);
@@ -159,7 +172,8 @@ static void fetch_done(void *arg)
 }
 
 static enum ficus_err caller_start(void *arg, const struct call_request *r, size_t body_size_max,
-                                   void (*done)(void *arg, const struct call_result *result), void *done_arg, struct call_fetch **ret_fetch)
+                                   void (*done)(void *arg, const struct call_result *result), void *done_arg,
+                                   struct call_fetch **ret_fetch)
 {
     struct world *w = arg;
     (void)body_size_max;
@@ -169,7 +183,8 @@ static enum ficus_err caller_start(void *arg, const struct call_request *r, size
     char *key = strndup(r->fields[0].value.p, r->fields[0].value.size);
     w->keys[w->call_count++] = key;
     snprintf(w->last_body, sizeof w->last_body, "%.*s", (int)r->body.size, r->body.p != NULL ? r->body.p : "");
-    snprintf(w->last_path, sizeof w->last_path, "%.*s %s:%.*s", (int)r->method.size, r->method.p, r->callee, (int)r->path.size, r->path.p);
+    snprintf(w->last_path, sizeof w->last_path, "%.*s %s:%.*s", (int)r->method.size, r->method.p, r->callee,
+             (int)r->path.size, r->path.p);
     if (w->on_call != NULL)
         w->on_call(w, r, key);
     struct call_fetch *f = calloc(1, sizeof *f);
@@ -204,8 +219,12 @@ static void open_engine(struct world *w, const char *def_text)
     w->bus_timer = (struct env_timer){.fn = bus_deliver, .arg = w};
     w->bus.ops = &bus_ops;
     w->caller = (struct saga_caller){caller_start, caller_cancel, w};
-    const struct saga_engine_options o = {
-        .journal_file = "/sagas.db", .defs = w->defs, .def_count = 1, .bus = &w->bus, .caller = &w->caller, .retention_ms = 3600 * 1000};
+    const struct saga_engine_options o = {.journal_file = "/sagas.db",
+                                          .defs = w->defs,
+                                          .def_count = 1,
+                                          .bus = &w->bus,
+                                          .caller = &w->caller,
+                                          .retention_ms = 3600 * 1000};
     if (saga_engine_new(w->env, &o, &w->g, &error) != FICUS_ERR_OK)
         fail_msg("%s", error.text);
 }
@@ -327,7 +346,8 @@ static void test_happy(void **state)
     world_free(w);
 }
 
-/* However often the start event of one subject comes, while the instance runs, later, or after a restart, there is one instance. */
+/* However often the start event of one subject comes, while the instance runs, later, or after a restart, there is one
+ * instance. */
 static void test_started_once(void **state)
 {
     (void)state;
@@ -360,11 +380,12 @@ static void see_bodies(struct world *w, const struct call_request *r, const char
 static struct plan decline(struct world *w, const char *key)
 {
     (void)w;
-    return strstr(key, "/charge/do") != NULL ? (struct plan){.status = 402, .code = "declined"} : (struct plan){.status = 204};
+    return strstr(key, "/charge/do") != NULL ? (struct plan){.status = 402, .code = "declined"}
+                                             : (struct plan){.status = 204};
 }
 
-/* A refusal is undone in reverse, down to what was done before the saga; the undos carry the problem's code as reason, the calls what the
- * templates say. */
+/* A refusal is undone in reverse, down to what was done before the saga; the undos carry the problem's code as reason,
+ * the calls what the templates say. */
 static void test_refused(void **state)
 {
     (void)state;
@@ -399,7 +420,8 @@ static void look_into(void *arg)
         return;
     arena_init(&a, 1024 * 1024);
     char *id = strchr(l->key, '/') + 1, *step = strchr(id, '/') + 1, *kind = strchr(step, '/') + 1;
-    if (saga_journal_load(j, &a, SLICE("checkout"), slice_make(id, (size_t)(step - id) - 1), &stored, &error) == FICUS_ERR_OK &&
+    if (saga_journal_load(j, &a, SLICE("checkout"), slice_make(id, (size_t)(step - id) - 1), &stored, &error) ==
+            FICUS_ERR_OK &&
         stored->record_count > 0) {
         const struct saga_stored_record *r = &stored->records[stored->record_count - 1];
         enum saga_record_kind want = strcmp(kind, "undo") == 0 ? SAGA_RECORD_UNDO_BEGUN : SAGA_RECORD_DO_BEGUN;
@@ -425,7 +447,8 @@ static void power_off_and_look(struct world *w, const struct call_request *r, co
     w->step++;
 }
 
-/* Teeth "journal after the effect": at the moment a participant is called, a disk that loses power has the record that this very step began. */
+/* Teeth "journal after the effect": at the moment a participant is called, a disk that loses power has the record that
+ * this very step began. */
 static void test_journal_before_effect(void **state)
 {
     (void)state;
@@ -453,7 +476,8 @@ static void count_and_stop(struct world *w, const struct call_request *r, const 
         sim_disk_die_after(w->disk, 0);
 }
 
-/* A crash at any call, with any loss of unsynced bytes, changes nothing: the next engine repeats that request under the same key and ends the same. */
+/* A crash at any call, with any loss of unsynced bytes, changes nothing: the next engine repeats that request under the
+ * same key and ends the same. */
 static void test_crash_at_each_call(void **state)
 {
     (void)state;
@@ -483,10 +507,12 @@ static void test_crash_at_each_call(void **state)
 
 static struct plan no_payments(struct world *w, const char *key)
 {
-    return strstr(key, "/charge/do") != NULL && w->step == 0 ? (struct plan){.err = FICUS_ERR_REFUSED} : (struct plan){.status = 200};
+    return strstr(key, "/charge/do") != NULL && w->step == 0 ? (struct plan){.err = FICUS_ERR_REFUSED}
+                                                             : (struct plan){.status = 200};
 }
 
-/* A running instance ends on the definition that it began with, also when the next start has another one; new instances take the new one. */
+/* A running instance ends on the definition that it began with, also when the next start has another one; new instances
+ * take the new one. */
 static void test_versions(void **state)
 {
     (void)state;
@@ -536,10 +562,12 @@ static void test_give_up(void **state)
 
 static struct plan no_take(struct world *w, const char *key)
 {
-    return strstr(key, "/take/do") != NULL && w->step == 0 ? (struct plan){.status = 409, .code = "gone"} : (struct plan){.status = 200};
+    return strstr(key, "/take/do") != NULL && w->step == 0 ? (struct plan){.status = 409, .code = "gone"}
+                                                           : (struct plan){.status = 200};
 }
 
-/* A refusal behind the pivot rests as stuck, over a restart too, is called no more, and goes on when an operator says so; only then. */
+/* A refusal behind the pivot rests as stuck, over a restart too, is called no more, and goes on when an operator says
+ * so; only then. */
 static void test_stuck_and_retry(void **state)
 {
     (void)state;
@@ -687,6 +715,28 @@ static void test_input_invalid(void **state)
     world_free(w);
 }
 
+/* A log that was lost and begins anew is read from its beginning; what began already does not begin again. */
+static void test_log_lost(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    open_engine(w, checkout_text);
+    place(w, "o1");
+    place(w, "o2");
+    crash_env_run_ms(w->ce, 1000);
+    close_engine(w);
+    size_t calls = w->call_count;
+    w->event_count = 0;
+    place(w, "o1");
+    open_engine(w, checkout_text);
+    crash_env_run_ms(w->ce, 5000);
+    assert_int_equal(w->call_count, calls);
+    place(w, "o3");
+    crash_env_run_ms(w->ce, 5000);
+    assert_state(w, "o3", "completed");
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -703,6 +753,7 @@ int main(void)
         cmocka_unit_test(test_journal_fails),
         cmocka_unit_test(test_retention),
         cmocka_unit_test(test_input_invalid),
+        cmocka_unit_test(test_log_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

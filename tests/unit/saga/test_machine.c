@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The pure saga machine: every outcome of every step of checkout and cancellation against an oracle, and random walks with crashes.
+ * The pure saga machine: every outcome of every step of checkout and cancellation against an oracle, and random walks
+ * with crashes.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,15 +13,25 @@
 
 #include <stdio.h>
 
-#define CALL(m, s, p) {.method = (m), .service = (s), .path = (p)}
+#define CALL(m, s, p)                              \
+    {                                              \
+        .method = (m), .service = (s), .path = (p) \
+    }
 
 enum { PLACED, RESERVE, CHARGE, CONFIRM, TAKE, CHECKOUT_STEPS };
 
 static struct saga_step checkout_steps[] = {
     {.name = "placed", .undo = CALL("POST", "orders", "/o/{id}/reject")},
-    {.name = "reserve", .call = CALL("PUT", "inventory", "/r/{id}"), .undo = CALL("DELETE", "inventory", "/r/{id}"), .timeout_ms = 5000},
-    {.name = "charge", .call = CALL("PUT", "payments", "/c/{id}"), .undo = CALL("DELETE", "payments", "/c/{id}"), .timeout_ms = 8000,
-     .give_up_ms = 600000, .code = "payment_unavailable"},
+    {.name = "reserve",
+     .call = CALL("PUT", "inventory", "/r/{id}"),
+     .undo = CALL("DELETE", "inventory", "/r/{id}"),
+     .timeout_ms = 5000},
+    {.name = "charge",
+     .call = CALL("PUT", "payments", "/c/{id}"),
+     .undo = CALL("DELETE", "payments", "/c/{id}"),
+     .timeout_ms = 8000,
+     .give_up_ms = 600000,
+     .code = "payment_unavailable"},
     {.name = "confirm", .call = CALL("POST", "orders", "/o/{id}/confirm"), .pivot = true, .timeout_ms = 5000},
     {.name = "take", .call = CALL("POST", "inventory", "/r/{id}/take"), .retry_forever = true, .timeout_ms = 5000},
 };
@@ -31,7 +42,8 @@ static struct saga_step cancellation_steps[] = {
     {.name = "give_back", .call = CALL("DELETE", "inventory", "/r/{id}"), .retry_forever = true, .timeout_ms = 5000},
     {.name = "close", .call = CALL("POST", "orders", "/o/{id}/close"), .retry_forever = true, .timeout_ms = 5000},
 };
-static const struct saga_def cancellation = {"cancellation", "orders", "order.cancel_requested", cancellation_steps, 3, NULL};
+static const struct saga_def cancellation = {"cancellation",     "orders", "order.cancel_requested",
+                                             cancellation_steps, 3,        NULL};
 
 /* ---- a driver that keeps the journal and refolds it after every input ---- */
 
@@ -43,7 +55,7 @@ struct run {
     struct saga_output out;
     int64_t now_ms;
     uint64_t random;
-    char trace[2048];       /* calls in order: "reserve charge ~charge ~reserve" */
+    char trace[2048]; /* calls in order: "reserve charge ~charge ~reserve" */
     size_t trace_size;
 };
 
@@ -78,8 +90,9 @@ static void input(struct run *r, struct saga_input in)
     struct saga_state folded = refold(r);
     assert_same(&folded, &r->state);
     if (r->out.action == SAGA_ACTION_CALL && (r->out.record_count > 0 || in.kind != SAGA_INPUT_TIMER))
-        r->trace_size += (size_t)snprintf(r->trace + r->trace_size, sizeof r->trace - r->trace_size, "%s%s%s", r->trace_size > 0 ? " " : "",
-                                          r->state.undo ? "~" : "", r->def->steps[r->state.step].name);
+        r->trace_size += (size_t)snprintf(r->trace + r->trace_size, sizeof r->trace - r->trace_size, "%s%s%s",
+                                          r->trace_size > 0 ? " " : "", r->state.undo ? "~" : "",
+                                          r->def->steps[r->state.step].name);
 }
 
 static struct run begin(const struct saga_def *def)
@@ -94,8 +107,14 @@ static void answer(struct run *r, enum saga_answer a, int status, const char *co
     input(r, (struct saga_input){.kind = SAGA_INPUT_ANSWER, .answer = a, .status = status, .code = slice_str(code)});
 }
 
-static void done(struct run *r) { answer(r, SAGA_ANSWER_DONE, 200, NULL); }
-static void refused(struct run *r, const char *code) { answer(r, SAGA_ANSWER_REFUSED, 409, code); }
+static void done(struct run *r)
+{
+    answer(r, SAGA_ANSWER_DONE, 200, NULL);
+}
+static void refused(struct run *r, const char *code)
+{
+    answer(r, SAGA_ANSWER_REFUSED, 409, code);
+}
 
 /* The next attempt after an unknown answer. */
 static void unknown(struct run *r)
@@ -125,7 +144,8 @@ static void test_happy(void **state)
     assert_string_equal(c.trace, "refund give_back close");
 }
 
-/* A refusal at any step before or at the pivot undoes exactly the steps before it, in reverse, and its code is the failure. */
+/* A refusal at any step before or at the pivot undoes exactly the steps before it, in reverse, and its code is the
+ * failure. */
 static void test_refused_is_undone_in_reverse(void **state)
 {
     (void)state;
@@ -157,7 +177,8 @@ static void test_refused_without_code(void **state)
     assert_string_equal(r.state.failure, "refused");
 }
 
-/* A refusal behind the pivot, or of a step that is repeated for ever, makes the instance stuck; a retry goes on with that very step. */
+/* A refusal behind the pivot, or of a step that is repeated for ever, makes the instance stuck; a retry goes on with
+ * that very step. */
 static void test_refused_past_the_pivot_is_stuck(void **state)
 {
     (void)state;
@@ -232,7 +253,8 @@ static void test_undo_is_repeated(void **state)
     assert_string_equal(r.trace, "reserve charge ~reserve ~placed");
 }
 
-/* An unknown answer journals nothing, waits at most 5 s, and repeats the same step; every step but charge does so for ever. */
+/* An unknown answer journals nothing, waits at most 5 s, and repeats the same step; every step but charge does so for
+ * ever. */
 static void test_unknown_repeats(void **state)
 {
     (void)state;
@@ -259,7 +281,8 @@ static void test_unknown_repeats(void **state)
     }
 }
 
-/* Given up: the step counts as perhaps done and is undone too; the failure is the step's code; the time is that of the first attempt. */
+/* Given up: the step counts as perhaps done and is undone too; the failure is the step's code; the time is that of the
+ * first attempt. */
 static void test_give_up(void **state)
 {
     (void)state;
@@ -309,7 +332,8 @@ static void test_resume_calls_before_giving_up(void **state)
     assert_int_equal(r.state.name, SAGA_UNDOING);
 }
 
-/* Inputs that do not fit the state change nothing: an answer when nothing was called, a second start, a retry of what is not stuck. */
+/* Inputs that do not fit the state change nothing: an answer when nothing was called, a second start, a retry of what
+ * is not stuck. */
 static void test_wrong_inputs(void **state)
 {
     (void)state;
@@ -353,7 +377,8 @@ static void test_fold_refuses(void **state)
     struct saga_state before = r.state;
     for (enum saga_record_kind kind = 0; kind < SAGA_RECORD_COUNT; kind++) {
         for (size_t step = 0; step < CHECKOUT_STEPS; step++) {
-            if (step == RESERVE && (kind == SAGA_RECORD_DO_DONE || kind == SAGA_RECORD_DO_REFUSED || kind == SAGA_RECORD_DO_GIVEN_UP))
+            if (step == RESERVE &&
+                (kind == SAGA_RECORD_DO_DONE || kind == SAGA_RECORD_DO_REFUSED || kind == SAGA_RECORD_DO_GIVEN_UP))
                 continue;
             struct saga_record record = {.kind = kind, .step = step, .at_ms = 5, .code = "x"};
             assert_int_equal(saga_fold(&checkout, &r.state, &record, NULL), FICUS_ERR_CORRUPT);
@@ -378,8 +403,8 @@ struct oracle {
     size_t depth;
 };
 
-/* Random done, refused, unknown, crash and retry: the undos are exactly the reverse of what was (perhaps) done, nothing is called twice
- * after its answer, nothing is skipped, and each walk ends completed or compensated. */
+/* Random done, refused, unknown, crash and retry: the undos are exactly the reverse of what was (perhaps) done, nothing
+ * is called twice after its answer, nothing is skipped, and each walk ends completed or compensated. */
 static void test_random_walks(void **state)
 {
     (void)state;
@@ -420,13 +445,13 @@ static void test_random_walks(void **state)
             case 3:
                 unknown(&r);
                 break;
-            case 4:     /* time passes, then unknown: perhaps given up */
+            case 4: /* time passes, then unknown: perhaps given up */
                 r.now_ms += 400000;
                 unknown(&r);
                 if (!undo && r.state.undo)
                     o.stack[o.depth++] = (int)step;
                 break;
-            default:    /* crash */
+            default: /* crash */
                 r.state = refold(&r);
                 input(&r, (struct saga_input){.kind = SAGA_INPUT_RESUME});
                 assert_int_equal(r.out.action, SAGA_ACTION_CALL);
