@@ -126,8 +126,11 @@ static void refuse(struct h1_server_conn *c, int status, const char *detail)
     struct buf body;
     buf_init(&body, 1024);
     http_problem_write(&body, status, NULL, detail, SLICE_NONE);
-    struct http_field type = {SLICE("Content-Type"), SLICE("application/problem+json")};
-    struct http_msg m = {.status = status, .fields = &type, .field_count = 1, .field_capacity = 1};
+    struct http_field fields[1 + HTTP_REFUSAL_FIELDS_MAX] = {{SLICE("Content-Type"), SLICE("application/problem+json")}};
+    struct http_msg m = {.status = status, .fields = fields, .field_count = 1, .field_capacity = 1 + HTTP_REFUSAL_FIELDS_MAX};
+    if (v->o.refusal_fields != NULL)
+        m.field_count += v->o.refusal_fields(v->o.arg, fields + 1);
+    FICUS_ASSERT(m.field_count <= m.field_capacity);
     struct h1_write w = {.m = &m, .framing = H1_BODY_LENGTH, .content_length = (int64_t)buf_slice(&body).size, .close = true,
                          .date = h1_server_date(v), .server = v->o.server_name};
     size_t size = h1_response_size(&w);

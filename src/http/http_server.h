@@ -11,6 +11,8 @@
 
 struct http_server;
 
+enum { HTTP_REFUSAL_FIELDS_MAX = 4 };
+
 struct http_limits {
     size_t head_size_max;           /* request line and fields; 0: 16 KiB -> 431 (414 for the target) */
     size_t field_count_max;         /* 0: 100 */
@@ -30,6 +32,8 @@ struct http_server_options {
     void (*on_request)(void *arg, struct http_stream *s, bool end, const struct env_peer *peer);
     /* The codec refused malformed input by itself with this status (for metrics); may be NULL. */
     void (*on_refused)(void *arg, int status, const char *detail);
+    /* More fields for that answer (a request id, say); returns how many. What they point to must stay until the next call. May be NULL. */
+    size_t (*refusal_fields)(void *arg, struct http_field ret_fields[HTTP_REFUSAL_FIELDS_MAX]);
     void *arg;
 };
 

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which request this is, for logs and for everybody behind: X-Request-ID and traceparent (W3C Trace Context) are taken over when they are valid, else new.
+ */
+#include "proxy_private.h"
+
+static bool request_id_valid(struct slice id)
+{
+    if (id.size == 0 || id.size > PROXY_REQUEST_ID_SIZE_MAX)
+        return false;
+    for (size_t i = 0; i < id.size; i++) {
+        char c = id.p[i];
+        bool alnum = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!alnum && c != '.' && c != '_' && c != '-')
+            return false;
+    }
+    return true;
+}
+
+enum proxy_verdict filter_context(struct proxy_request *q)
+{
+    struct env *e = q->proxy->env;
+    const struct http_msg *m = q->stream->head_in;
+    if (http_msg_count(m, TRACE_PARENT_HEADER) == 1 && trace_parse(http_msg_get(m, TRACE_PARENT_HEADER), &q->trace)) {
+        struct slice state = http_msg_get(m, TRACE_STATE_HEADER);
+        if (state.p != NULL && http_msg_count(m, TRACE_STATE_HEADER) == 1 && trace_state_valid(state))
+            q->tracestate = state;
+    } else {
+        uint8_t random[24];
+        env_random(e, random, sizeof random);
+        trace_root(random, true, &q->trace);
+    }
+    struct slice id = http_msg_get(m, "x-request-id");
+    if (http_msg_count(m, "x-request-id") == 1 && request_id_valid(id)) {
+        q->request_id = id;
+        return PROXY_PASS;
+    }
+    uint8_t random[10];
+    char *text = arena_alloc(q->stream->arena, UUID_TEXT_SIZE);
+    if (text == NULL) {
+        proxy_problem(q, 503, NULL, "the gateway is out of memory", NULL, 0);
+        return PROXY_ANSWERED;
+    }
+    env_random(e, random, sizeof random);
+    uuid_v7(env_wall_ms(e), random, text);
+    q->request_id = slice_str(text);
+    return PROXY_PASS;
+}

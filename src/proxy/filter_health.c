@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The gateway's own health and metrics. Health is asked before the host is checked, because probes come by address; metrics are for the
+ * machine itself: loopback, and not through another proxy.
+ */
+#include "proxy_private.h"
+
+enum { METRICS_SIZE_MAX = 4 * 1024 * 1024 };
+
+static bool is_read(struct slice method)
+{
+    return slice_eq_str(method, "GET") || slice_eq_str(method, "HEAD");
+}
+
+static void refuse_method(struct proxy_request *q)
+{
+    struct http_field allow = {SLICE("Allow"), SLICE("GET, HEAD")};
+    proxy_problem(q, 405, NULL, "this path can only be read", &allow, 1);
+}
+
+enum proxy_verdict filter_health(struct proxy_request *q)
+{
+    struct slice path = q->stream->head_in->path;
+    bool health = slice_eq_str(path, "/health");
+    if (!health && !slice_eq_str(path, "/alive"))
+        return PROXY_PASS;
+    if (!is_read(q->stream->head_in->method))
+        refuse_method(q);
+    else if (!health)
+        proxy_answer(q, 200, NULL, 0, "application/json", SLICE("{\"status\":\"alive\"}\n"));
+    else if (q->proxy->ready && !q->proxy->stopping)
+        proxy_answer(q, 200, NULL, 0, "application/json", SLICE("{\"status\":\"ready\"}\n"));
+    else
+        proxy_answer(q, 503, NULL, 0, "application/json", SLICE("{\"status\":\"not ready\"}\n"));
+    return PROXY_ANSWERED;
+}
+
+static bool is_local(const struct proxy_request *q)
+{
+    const struct http_msg *m = q->stream->head_in;
+    struct slice peer = slice_str(q->peer.text);
+    bool loopback = q->peer.is_unix || slice_starts(peer, SLICE("127.")) || slice_starts(peer, SLICE("[::1]"));
+    return loopback && http_msg_count(m, "x-forwarded-for") + http_msg_count(m, "forwarded") + http_msg_count(m, "x-real-ip") == 0;
+}
+
+enum proxy_verdict filter_metrics(struct proxy_request *q)
+{
+    if (!slice_eq_str(q->stream->head_in->path, "/metrics") || !is_local(q))
+        return PROXY_PASS;      /* to a stranger this path does not exist; the router says so */
+    if (!is_read(q->stream->head_in->method)) {
+        refuse_method(q);
+        return PROXY_ANSWERED;
+    }
+    struct proxy *p = q->proxy;
+    metric_set(metric_only(p->metrics[PROXY_CONNECTIONS]), (int64_t)http_server_conn_count(p->server));
+    struct buf text;
+    buf_init(&text, METRICS_SIZE_MAX);
+    if (metrics_render(p->process.metrics, &text))
+        proxy_answer(q, 200, NULL, 0, "text/plain; version=0.0.4; charset=utf-8", buf_slice(&text));
+    else
+        proxy_problem(q, 500, NULL, "the metrics do not fit their buffer", NULL, 0);
+    buf_done(&text);
+    return PROXY_ANSWERED;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which route the request takes, and whether its body may be as large as it says.
+ */
+#include "proxy_private.h"
+
+enum proxy_verdict filter_route(struct proxy_request *q)
+{
+    struct proxy *p = q->proxy;
+    const struct http_msg *m = q->stream->head_in;
+    switch (proxy_router_match(p->router, m->method, m->path, q->stream->arena, &q->match)) {
+    case PROXY_FOUND:
+        q->route = &p->config->routes[q->match.route];
+        return PROXY_PASS;
+    case PROXY_BAD_PATH:
+        proxy_problem(q, 400, "path", "the path has dot segments, empty segments or characters that are not allowed there", NULL, 0);
+        break;
+    case PROXY_NO_ROUTE:
+        proxy_problem(q, 404, "no_route", "there is nothing under this path", NULL, 0);
+        break;
+    case PROXY_OTHER_METHODS: {
+        struct http_field allow = {SLICE("Allow"), slice_str(q->match.allow)};
+        proxy_problem(q, 405, "method", "this path does not take this method", &allow, 1);
+        break;
+    }
+    case PROXY_NO_MEMORY:
+        proxy_problem(q, 431, NULL, "the request head takes too much memory", NULL, 0);
+        break;
+    }
+    return PROXY_ANSWERED;
+}
+
+enum proxy_verdict filter_size(struct proxy_request *q)
+{
+    if (q->stream->head_in->content_length <= q->route->body_size_max)
+        return PROXY_PASS;
+    proxy_problem(q, 413, "body_size", "the body is larger than this path takes", NULL, 0);
+    return PROXY_ANSWERED;
+}

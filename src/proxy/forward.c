@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A request goes to its service and the answer back, both streaming, each direction reading only when the other side has taken what was read: at most one
+ * buffer of each stream and one remainder here are under way. Small bodies are gathered first, because only a body that is all there can be sent
+ * again.
+ */
+#include "proxy_private.h"
+
+enum { BODY_GATHER_MAX = HTTP_BODY_BUFFER_SIZE };
+
+/* The request is given up from our side: no callback of the stream comes any more. */
+static void give_up(struct proxy_request *q, enum ficus_err err, const char *detail)
+{
+    struct http_stream *s = q->stream;
+    http_reset(s, err);
+    s->handler->on_reset(s->arg, s, err, detail);   /* the same end as when the client goes; frees what q holds */
+}
+
+/* ---- the answer ---- */
+
+static bool response_head(struct proxy_request *q, const struct http_msg *head, struct http_msg *m)
+{
+    http_msg_init(m, q->stream->arena);
+    m->status = head->status;
+    m->content_length = head->content_length;
+    for (size_t i = 0; i < head->field_count; i++)
+        if (filter_response_field(head->fields[i].name) && !http_msg_add(m, head->fields[i].name, head->fields[i].value))
+            return false;
+    return proxy_mark_answer(q, m);
+}
+
+static void call_head(void *arg, struct call *c, struct http_msg *head, bool end)
+{
+    struct proxy_request *q = arg;
+    struct http_msg m;
+    q->upstream_ns = env_now_ns(q->proxy->env) - q->upstream_begin_ns;
+    if (!response_head(q, head, &m)) {
+        proxy_forward_cancel(q);
+        q->err_detail = "answer head is too large";
+        proxy_problem_of(q, FICUS_ERR_TOO_LARGE);
+        return;
+    }
+    enum ficus_err err = http_send_head(q->stream, &m, end);
+    if (err != FICUS_ERR_OK) {
+        proxy_forward_cancel(q);
+        q->err_detail = "answer head cannot be passed on";
+        proxy_problem_of(q, FICUS_ERR_PROTOCOL);
+        return;
+    }
+    q->status = m.status;
+    if (!end)
+        call_recv(c);
+}
+
+static void call_data(void *arg, struct call *c, struct slice data, bool end)
+{
+    struct proxy_request *q = arg;
+    q->response_size += data.size;
+    size_t taken = http_send(q->stream, data.p, data.size, end);
+    if (taken == data.size) {
+        if (!end)
+            call_recv(c);
+        return;
+    }
+    buf_clear(&q->down);
+    q->down_sent = 0;
+    q->down_end = end;
+    if (!buf_add_slice(&q->down, slice_from(data, taken)))
+        give_up(q, FICUS_ERR_NOMEM, "out of memory");
+}
+
+void proxy_forward_writable(struct proxy_request *q)
+{
+    struct slice rest = slice_from(buf_slice(&q->down), q->down_sent);
+    if (rest.size == 0)
+        return;
+    q->down_sent += http_send(q->stream, rest.p, rest.size, q->down_end);
+    if (q->down_sent < buf_slice(&q->down).size)
+        return;
+    buf_clear(&q->down);
+    q->down_sent = 0;
+    if (!q->down_end && q->call != NULL)
+        call_recv(q->call);
+}
+
+static void call_done(void *arg, struct call *c)
+{
+    struct proxy_request *q = arg;
+    (void)c;
+    q->call = NULL;     /* the stream ends by itself when the client has taken all */
+}
+
+static void call_error(void *arg, struct call *c, enum ficus_err err, bool maybe_processed, const char *detail)
+{
+    struct proxy_request *q = arg;
+    (void)c;
+    (void)maybe_processed;
+    q->call = NULL;
+    if (q->upstream_ns == 0)
+        q->upstream_ns = env_now_ns(q->proxy->env) - q->upstream_begin_ns;
+    if (q->status != 0) {
+        give_up(q, err, detail);    /* the client sees that its answer is cut */
+        return;
+    }
+    q->err = err;
+    q->err_detail = detail;
+    proxy_problem_of(q, err);
+}
+
+/* ---- the request ---- */
+
+static void call_writable(void *arg, struct call *c)
+{
+    struct proxy_request *q = arg;
+    struct slice rest = slice_from(buf_slice(&q->up), q->up_sent);
+    if (rest.size == 0)
+        return;
+    q->up_sent += call_send(c, rest.p, rest.size, q->up_end);
+    if (q->up_sent < buf_slice(&q->up).size)
+        return;
+    buf_clear(&q->up);
+    q->up_sent = 0;
+    if (!q->up_end)
+        http_recv(q->stream);
+}
+
+void proxy_forward_data(struct proxy_request *q, struct slice data, bool end)
+{
+    if (q->call == NULL)
+        return;     /* answered already; the codec takes care of the rest */
+    q->request_size += data.size;
+    if (q->request_size > (uint64_t)q->route->body_size_max) {
+        proxy_forward_cancel(q);
+        if (q->status == 0)
+            proxy_problem(q, 413, "body_size", "the body is larger than this path takes", NULL, 0);
+        else
+            give_up(q, FICUS_ERR_TOO_LARGE, "body over its limit after the answer began");
+        return;
+    }
+    size_t taken = call_send(q->call, data.p, data.size, end);
+    if (taken == data.size) {
+        if (!end)
+            http_recv(q->stream);
+        return;
+    }
+    buf_clear(&q->up);
+    q->up_sent = 0;
+    q->up_end = end;
+    if (!buf_add_slice(&q->up, slice_from(data, taken)))
+        give_up(q, FICUS_ERR_NOMEM, "out of memory");
+}
+
+void proxy_forward_cancel(struct proxy_request *q)
+{
+    struct call *call = q->call;
+    q->call = NULL;
+    if (call != NULL)
+        call_cancel(call);
+}
+
+static int64_t deadline_ns(const struct proxy_request *q)
+{
+    uint64_t timeout_ms = (uint64_t)q->route->timeout_ms, given;
+    /* A client may want an answer sooner, never later. */
+    if (slice_to_u64(http_msg_get(q->stream->head_in, "ficus-timeout-ms"), &given) && given < timeout_ms)
+        timeout_ms = given;
+    return q->begin_ns + (int64_t)timeout_ms * 1000000;
+}
+
+static void forward_start(struct proxy_request *q, struct slice body, int64_t stream_size)
+{
+    static const struct call_handler call_handler = {call_head, call_data, call_writable, call_done, call_error};
+    struct proxy *p = q->proxy;
+    const struct http_msg *m = q->stream->head_in;
+    struct slice path = proxy_router_target(p->router, &q->match, m->query, q->stream->arena);
+    size_t field_count = 0;
+    struct http_field *fields = filter_request_fields(q, &field_count);
+    if (path.p == NULL || fields == NULL) {
+        proxy_problem(q, 431, NULL, "the request head takes too much memory", NULL, 0);
+        return;
+    }
+    struct call_request r = {
+        .callee = q->route->service, .method = m->method, .path = path, .fields = fields, .field_count = field_count, .body = body,
+        .body_stream_size = stream_size, .deadline_ns = deadline_ns(q), .timeout_ms = q->route->timeout_ms, .trace = &q->trace,
+        .tracestate = q->tracestate, .correlation = q->request_id, .user = q->user, .roles = q->roles, .role_count = q->role_count,
+        .keyed = http_msg_count(m, "idempotency-key") == 1,
+    };
+    q->upstream_begin_ns = env_now_ns(p->env);
+    enum ficus_err err = call_start(p->process.calls, &r, &call_handler, q, &q->call);
+    if (err != FICUS_ERR_OK) {
+        q->call = NULL;
+        q->err = err;
+        proxy_problem_of(q, err);
+    } else if (stream_size != 0) {
+        http_recv(q->stream);
+    }
+}
+
+static void gathered(void *arg, struct http_stream *s, struct slice body, enum ficus_err err)
+{
+    struct proxy_request *q = arg;
+    (void)s;
+    q->request_size = body.size;
+    if (err == FICUS_ERR_OK)
+        forward_start(q, body, 0);
+    else
+        proxy_problem_of(q, err == FICUS_ERR_TOO_LARGE ? FICUS_ERR_INVALID : FICUS_ERR_NOMEM);
+}
+
+void proxy_forward(struct proxy_request *q)
+{
+    int64_t size = q->stream->head_in->content_length;
+    if (q->end) {
+        forward_start(q, SLICE_NONE, 0);
+    } else if (size >= 0 && size <= BODY_GATHER_MAX) {
+        q->collecting = true;
+        q->collect.done = gathered;
+        q->collect.arg = q;
+        http_collect(q->stream, &q->collect, BODY_GATHER_MAX);
+    } else {
+        forward_start(q, SLICE_NONE, size);
+    }
+}

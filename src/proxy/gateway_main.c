@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The program `ficus gateway`. Apart from proxy.c, which the simulator may start on an env of its own.
+ */
+#include "proxy.h"
+
+#include "io_env.h"
+#include "process.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+enum { CONFIG_SIZE_MAX = 8 * 1024 * 1024 };
+
+struct gateway_program {
+    struct env *env;
+    struct proxy *proxy;
+    bool stopping;
+};
+
+static void on_stopped(void *arg)
+{
+    struct gateway_program *g = arg;
+    env_uv_stop(g->env);
+}
+
+static void on_signal(void *arg, int signum)
+{
+    struct gateway_program *g = arg;
+    (void)signum;
+    if (g->stopping)
+        return;
+    g->stopping = true;
+    process_notify("STOPPING=1");
+    proxy_stop(g->proxy, on_stopped, g);
+}
+
+static void on_ready(void *arg)
+{
+    (void)arg;
+    process_notify("READY=1");
+}
+
+static enum ficus_err serve(struct gateway_program *g, struct arena *a, const char *config_path, struct ficus_error *reterr)
+{
+    struct proxy_config config;
+    struct proxy_options options = {.on_ready = on_ready};
+    struct slice text;
+    enum ficus_err err = env_file_load(g->env, a, config_path, CONFIG_SIZE_MAX, &text, reterr);
+    if (err == FICUS_ERR_OK)
+        err = process_config_read(a, config_path, text, &proxy_config_table, &config, reterr);
+    if (err == FICUS_ERR_OK)
+        err = env_uv_signal(g->env, SIGTERM, on_signal, g, reterr);
+    if (err == FICUS_ERR_OK)
+        err = env_uv_signal(g->env, SIGINT, on_signal, g, reterr);
+    if (err == FICUS_ERR_OK)
+        err = proxy_start(g->env, &config, &options, &g->proxy, reterr);
+    if (err == FICUS_ERR_OK)
+        env_uv_run(g->env);
+    return err;
+}
+
+int gateway_main(const char *config_path)
+{
+    struct gateway_program g = {0};
+    struct ficus_error error = {0};
+    struct arena a;
+    arena_init(&a, 64 * 1024 * 1024);
+    g.env = env_uv_new(NULL, &error);
+    enum ficus_err err = g.env == NULL ? error.code : serve(&g, &a, config_path, &error);
+    if (err != FICUS_ERR_OK)
+        fprintf(stderr, "ficus gateway: %s\n", error.text);
+    env_uv_free(g.env);
+    arena_done(&a);
+    return err_exit_code(err);
+}

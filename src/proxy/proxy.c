@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The gateway's life: start, ready, drain, stop. See proxy.h.
+ *
+ *   start -> serving (ready when keys are there or not needed) -> draining -> connections closed -> keys, process -> freed
+ */
+#include "proxy_private.h"
+
+#include "assert.h"
+#include "mem.h"
+
+static const struct metric_def metric_defs[PROXY_METRIC_COUNT] = {
+    [PROXY_REQUESTS] = {"gateway_requests_total", METRIC_COUNTER, METRIC_NONE, "Requests by route and status of the answer.", {"route", "status"},
+                        METRIC_CHILDREN_MAX, NULL},
+    [PROXY_SECONDS] = {"gateway_request_seconds", METRIC_HISTOGRAM, METRIC_SECONDS, "From the head of a request to the end of its answer.", {"route"},
+                       METRIC_CHILDREN_MAX, NULL},
+    [PROXY_UPSTREAM_SECONDS] = {"gateway_upstream_seconds", METRIC_HISTOGRAM, METRIC_SECONDS, "How long services took to the head of their answer.",
+                                {"route"}, METRIC_CHILDREN_MAX, NULL},
+    [PROXY_AUTH_FAILURES] = {"gateway_auth_failures_total", METRIC_COUNTER, METRIC_NONE, "Requests refused for who sent them.", {"reason"}, 0, NULL},
+    [PROXY_REFUSED] = {"gateway_malformed_total", METRIC_COUNTER, METRIC_NONE, "Input that was no acceptable HTTP request, by status.", {"status"}, 0,
+                       NULL},
+    [PROXY_CONNECTIONS] = {"gateway_connections", METRIC_GAUGE, METRIC_NONE, "Open connections of clients.", {NULL}, 0, NULL},
+};
+
+static void on_refused(void *arg, int status, const char *detail)
+{
+    struct proxy *p = arg;
+    char text[4] = {(char)('0' + status / 100), (char)('0' + status / 10 % 10), (char)('0' + status % 10), '\0'};
+    metric_inc(METRIC(p->metrics[PROXY_REFUSED], slice_str(text)));
+    LOG(&p->process.log, LOG_DEBUG, NULL, "gateway.malformed", "input was refused", LOG_INT("status", status), LOG_STR("reason", detail));
+}
+
+/* Even an answer to garbage can be asked about later. */
+static size_t refusal_fields(void *arg, struct http_field ret_fields[HTTP_REFUSAL_FIELDS_MAX])
+{
+    struct proxy *p = arg;
+    uint8_t random[24];
+    struct trace_context trace;
+    env_random(p->env, random, sizeof random);
+    trace_root(random, false, &trace);
+    trace_format(&trace, p->refusal_trace);
+    env_random(p->env, random, 10);
+    uuid_v7(env_wall_ms(p->env), random, p->refusal_id);
+    ret_fields[0] = (struct http_field){SLICE("X-Request-ID"), slice_str(p->refusal_id)};
+    ret_fields[1] = (struct http_field){SLICE(TRACE_PARENT_HEADER), slice_str(p->refusal_trace)};
+    ret_fields[2] = (struct http_field){SLICE("Cache-Control"), SLICE("no-store")};
+    ret_fields[3] = (struct http_field){SLICE("X-Content-Type-Options"), SLICE("nosniff")};
+    return 4;
+}
+
+static void become_ready(void *arg)
+{
+    struct proxy *p = arg;
+    if (p->ready)
+        return;
+    p->ready = true;
+    LOG(&p->process.log, LOG_INFO, NULL, "gateway.ready", "the gateway can serve all routes", LOG_INT("routes", p->config->route_count));
+    if (p->o.on_ready != NULL)
+        p->o.on_ready(p->o.arg);
+}
+
+static bool needs_keys(const struct proxy_config *c)
+{
+    for (size_t i = 0; i < c->route_count; i++)
+        if (c->routes[i].auth != PROXY_AUTH_NONE)
+            return true;
+    return false;
+}
+
+/* ---- stop ---- */
+
+static void process_closed(void *arg)
+{
+    struct proxy *p = arg;
+    void (*stopped)(void *) = p->stopped;
+    void *stopped_arg = p->stopped_arg;
+    proxy_router_free(p->router);
+    mem_free(p);
+    if (stopped != NULL)
+        stopped(stopped_arg);
+}
+
+/* No request is left. */
+static void server_closed(void *arg)
+{
+    struct proxy *p = arg;
+    p->server = NULL;
+    env_timer_stop(p->env, &p->drain_limit);
+    env_timer_stop(p->env, &p->ready_kick);
+    proxy_keys_free(p->keys);
+    p->keys = NULL;
+    process_close(&p->process, process_closed, p);
+}
+
+static void drained(void *arg)
+{
+    struct proxy *p = arg;
+    env_timer_stop(p->env, &p->drain_limit);
+    http_server_close(p->server, server_closed, p);
+}
+
+static void drain_limit(void *arg)
+{
+    struct proxy *p = arg;
+    LOG(&p->process.log, LOG_WARN, NULL, "gateway.drain_limit", "connections were still open when draining had to end",
+        LOG_INT("connections", http_server_conn_count(p->server)));
+    http_server_close(p->server, server_closed, p);
+}
+
+void proxy_stop(struct proxy *p, void (*stopped)(void *arg), void *arg)
+{
+    FICUS_ASSERT(!p->stopping);
+    p->stopping = true;
+    p->stopped = stopped;
+    p->stopped_arg = arg;
+    LOG(&p->process.log, LOG_INFO, NULL, "gateway.draining", "the gateway takes no new connections", LOG_INT("connections", http_server_conn_count(p->server)));
+    env_timer_start(p->env, &p->drain_limit, PROXY_DRAIN_MS);
+    http_server_drain(p->server, drained, p);
+}
+
+/* ---- start ---- */
+
+static enum ficus_err start_parts(struct proxy *p, struct ficus_error *reterr)
+{
+    enum ficus_err err = proxy_router_new(p->config->routes, p->config->route_count, &p->router, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    if (needs_keys(p->config) && p->config->auth == NULL)
+        return err_set(reterr, FICUS_ERR_INVALID, "a route has auth, but the gateway has no issuer of tokens (auth)");
+    if (metrics_register_all(p->process.metrics, metric_defs, PROXY_METRIC_COUNT, p->metrics) != FICUS_ERR_OK)
+        return err_set(reterr, FICUS_ERR_NOMEM, "metrics");
+    struct http_server_options o = {.on_request = proxy_on_request, .on_refused = on_refused, .refusal_fields = refusal_fields, .arg = p};
+    err = http_server_new(p->env, &o, &p->server);
+    if (err == FICUS_ERR_OK && p->config->auth != NULL)
+        err = proxy_keys_new(&p->process, p->config->auth, become_ready, p, &p->keys);
+    if (err != FICUS_ERR_OK)
+        return err_set(reterr, err, "gateway");
+    for (size_t i = 0; i < p->config->listen_count; i++) {
+        err = http_server_listen(p->server, p->config->listen[i], reterr);
+        if (err != FICUS_ERR_OK)
+            return err_wrap(reterr, "listen on %s", p->config->listen[i]);
+    }
+    return FICUS_ERR_OK;
+}
+
+enum ficus_err proxy_start(struct env *e, const struct proxy_config *config, const struct proxy_options *o, struct proxy **ret_proxy,
+                           struct ficus_error *reterr)
+{
+    struct proxy *p = mem_zalloc(sizeof *p);
+    if (p == NULL)
+        return err_set(reterr, FICUS_ERR_NOMEM, "gateway");
+    p->env = e;
+    p->config = config;
+    p->o = o != NULL ? *o : (struct proxy_options){0};
+    p->ready_kick = (struct env_timer){.fn = become_ready, .arg = p};
+    p->drain_limit = (struct env_timer){.fn = drain_limit, .arg = p};
+    enum ficus_err err = process_init(&p->process, e, &config->common, reterr);
+    if (err != FICUS_ERR_OK) {
+        mem_free(p);
+        return err;
+    }
+    err = start_parts(p, reterr);
+    if (err != FICUS_ERR_OK) {
+        if (p->server != NULL)
+            http_server_close(p->server, server_closed, p);
+        else
+            server_closed(p);
+        return err;
+    }
+    if (!needs_keys(config))
+        env_timer_start(e, &p->ready_kick, 0);
+    *ret_proxy = p;
+    return FICUS_ERR_OK;
+}

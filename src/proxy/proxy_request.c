@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One request on its way through the chain of filters, the gateway's own answers, and the one line and few numbers that remain of it.
+ */
+#include "proxy_private.h"
+
+#include "mem.h"
+
+#include <stdio.h>
+
+/* Order matters: context first, so that every answer is marked; then from the cheapest to the dearest. */
+static const struct proxy_filter chain[] = {
+    {"context", filter_context}, {"health", filter_health}, {"host", filter_host}, {"metrics", filter_metrics}, {"origin", filter_origin},
+    {"route", filter_route}, {"auth", filter_auth}, {"roles", filter_roles}, {"size", filter_size},
+};
+
+void proxy_request_continue(struct proxy_request *q)
+{
+    while (q->filter < sizeof chain / sizeof chain[0]) {
+        enum proxy_verdict verdict = chain[q->filter].run(q);
+        if (verdict != PROXY_PASS)
+            return;
+        q->filter++;
+    }
+    proxy_forward(q);
+}
+
+/* ---- own answers ---- */
+
+bool proxy_mark_answer(const struct proxy_request *q, struct http_msg *m)
+{
+    if (q->request_id.p == NULL)
+        return true;    /* only when memory was short before it was known */
+    char *trace = arena_alloc(q->stream->arena, TRACE_PARENT_TEXT_SIZE);
+    if (trace == NULL)
+        return false;
+    trace_format(&q->trace, trace);
+    return http_msg_add(m, SLICE("X-Request-ID"), q->request_id) && http_msg_add(m, SLICE(TRACE_PARENT_HEADER), slice_str(trace));
+}
+
+bool proxy_answer_more(struct proxy_request *q)
+{
+    struct slice rest = slice_from(buf_slice(&q->own), q->own_sent);
+    if (rest.size == 0)
+        return false;
+    q->own_sent += http_send(q->stream, rest.p, rest.size, true);
+    return true;
+}
+
+void proxy_answer(struct proxy_request *q, int status, const struct http_field *fields, size_t field_count, const char *content_type, struct slice body)
+{
+    /* On the stack: an answer must be possible when a request has used up its arena. */
+    struct http_field own[PROXY_FIELDS_MAX + 8];
+    char trace[TRACE_PARENT_TEXT_SIZE];
+    struct http_msg m = {.arena = q->stream->arena, .status = status, .content_length = (int64_t)body.size, .fields = own,
+                         .field_capacity = sizeof own / sizeof own[0]};
+    bool ok = field_count <= PROXY_FIELDS_MAX && http_msg_add(&m, SLICE("Content-Type"), slice_str(content_type)) &&
+              http_msg_add(&m, SLICE("Cache-Control"), SLICE("no-store")) && http_msg_add(&m, SLICE("X-Content-Type-Options"), SLICE("nosniff"));
+    if (q->request_id.p != NULL) {
+        trace_format(&q->trace, trace);
+        ok = ok && http_msg_add(&m, SLICE("X-Request-ID"), q->request_id) && http_msg_add(&m, SLICE(TRACE_PARENT_HEADER), slice_str(trace));
+    }
+    for (size_t i = 0; ok && i < field_count; i++)
+        ok = http_msg_add(&m, fields[i].name, fields[i].value);
+    q->status = status;
+    enum ficus_err err = ok ? http_send_head(q->stream, &m, body.size == 0) : FICUS_ERR_INVALID;
+    if (err != FICUS_ERR_OK) {
+        q->stream->handler->on_reset(q->stream->arg, q->stream, err, "an answer could not be written");
+        http_reset(q->stream, err);
+        return;
+    }
+    q->response_size = body.size;
+    if (body.size == 0)
+        return;
+    size_t taken = http_send(q->stream, body.p, body.size, true);
+    if (taken < body.size && !buf_add_slice(&q->own, slice_from(body, taken))) {
+        q->stream->handler->on_reset(q->stream->arg, q->stream, FICUS_ERR_NOMEM, "out of memory");
+        http_reset(q->stream, FICUS_ERR_NOMEM);
+    }
+}
+
+void proxy_problem(struct proxy_request *q, int status, const char *code, const char *detail, const struct http_field *fields, size_t field_count)
+{
+    struct buf body;
+    buf_init(&body, 64 * 1024);
+    http_problem_write(&body, status, code, detail, q->stream->head_in->path);
+    proxy_answer(q, status, fields, field_count, "application/problem+json", buf_slice(&body));
+    buf_done(&body);
+}
+
+void proxy_problem_of(struct proxy_request *q, enum ficus_err err)
+{
+    struct http_field retry = {SLICE("Retry-After"), SLICE("1")};
+    switch (err) {
+    case FICUS_ERR_TIMEOUT:
+        proxy_problem(q, 504, "timeout", "the service behind this path did not answer in time", NULL, 0);
+        break;
+    case FICUS_ERR_RESET:
+    case FICUS_ERR_PROTOCOL:
+    case FICUS_ERR_EOF:
+    case FICUS_ERR_TOO_LARGE:
+        proxy_problem(q, 502, "bad_gateway", "the service behind this path broke off its answer", NULL, 0);
+        break;
+    case FICUS_ERR_INVALID:
+        proxy_problem(q, 400, "invalid", "the request cannot be passed on", NULL, 0);
+        break;
+    default:
+        proxy_problem(q, 503, "unavailable", "the service behind this path is not available at the moment", &retry, 1);
+        break;
+    }
+}
+
+/* ---- the end ---- */
+
+static void request_count(struct proxy_request *q, const char *route, int64_t ns)
+{
+    struct proxy *p = q->proxy;
+    char status[12];
+    (void)snprintf(status, sizeof status, "%d", q->status);
+    metric_inc(METRIC(p->metrics[PROXY_REQUESTS], slice_str(route), slice_str(status)));
+    metric_observe(METRIC(p->metrics[PROXY_SECONDS], slice_str(route)), ns);
+    if (q->upstream_ns > 0)
+        metric_observe(METRIC(p->metrics[PROXY_UPSTREAM_SECONDS], slice_str(route)), q->upstream_ns);
+}
+
+static void request_log(struct proxy_request *q, const char *route, int64_t ns)
+{
+    struct log_context ctx = {.trace = q->trace, .correlation = q->request_id};
+    struct log_field fields[12] = {
+        LOG_SLICE("method", q->stream->head_in->method), LOG_STR("route", route), LOG_INT("status", q->status), LOG_INT("ms", ns / 1000000),
+        LOG_INT("upstream_ms", q->upstream_ns / 1000000), LOG_INT("bytes", q->response_size),
+    };
+    size_t count = 6;
+    if (q->user.p != NULL)
+        fields[count++] = LOG_SLICE("user", q->user);
+    if (q->err != FICUS_ERR_OK)
+        fields[count++] = LOG_STR("error", err_text(q->err));
+    if (q->err_detail != NULL)
+        fields[count++] = LOG_STR("reason", q->err_detail);
+    fields[count] = (struct log_field){.kind = LOG_FIELD_END};
+    /* Probes and scrapes come all the time and say nothing. */
+    enum log_level level = q->route == NULL && q->status == 200 ? LOG_DEBUG : LOG_INFO;
+    LOGF(&q->proxy->process.log, level, &ctx, "gateway.request", fields, "%s", "request answered");
+}
+
+/* Exactly once for each request, from the last callback or instead of it. */
+static void request_end(struct proxy_request *q)
+{
+    int64_t ns = env_now_ns(q->proxy->env) - q->begin_ns;
+    const char *route = q->route != NULL ? q->route->path : "none";
+    proxy_keys_wait_cancel(&q->waiter);
+    proxy_forward_cancel(q);
+    request_count(q, route, ns);
+    request_log(q, route, ns);
+    buf_done(&q->own);
+    buf_done(&q->up);
+    buf_done(&q->down);
+    if (q->collecting)
+        http_collect_done(&q->collect);
+}
+
+static void on_data(void *arg, struct http_stream *s, struct slice data, bool end)
+{
+    (void)s;
+    proxy_forward_data(arg, data, end);
+}
+
+static void on_writable(void *arg, struct http_stream *s)
+{
+    struct proxy_request *q = arg;
+    (void)s;
+    if (!proxy_answer_more(q))
+        proxy_forward_writable(q);
+}
+
+static void on_done(void *arg, struct http_stream *s)
+{
+    (void)s;
+    request_end(arg);
+}
+
+static void on_reset(void *arg, struct http_stream *s, enum ficus_err err, const char *detail)
+{
+    struct proxy_request *q = arg;
+    (void)s;
+    if (q->status == 0)
+        q->status = err == FICUS_ERR_TIMEOUT ? 408 : err == FICUS_ERR_PROTOCOL ? 400 : 499;
+    q->err = err;
+    q->err_detail = detail;
+    request_end(q);
+}
+
+static void waited(void *arg)
+{
+    proxy_request_continue(arg);
+}
+
+static const struct http_handler handler = {.on_data = on_data, .on_writable = on_writable, .on_done = on_done, .on_reset = on_reset};
+
+void proxy_on_request(void *arg, struct http_stream *s, bool end, const struct env_peer *peer)
+{
+    static const struct http_handler none = {.on_data = NULL};
+    struct proxy_request *q = ARENA_NEW(s->arena, struct proxy_request);
+    if (q == NULL) {
+        http_stream_handle(s, &none, NULL);
+        http_reset(s, FICUS_ERR_NOMEM);
+        return;
+    }
+    q->proxy = arg;
+    q->stream = s;
+    q->peer = *peer;
+    q->end = end;
+    q->begin_ns = env_now_ns(q->proxy->env);
+    q->user = q->tracestate = q->request_id = SLICE_NONE;
+    q->waiter.fn = waited;
+    q->waiter.arg = q;
+    buf_init(&q->own, 4 * 1024 * 1024);
+    buf_init(&q->up, HTTP_BODY_BUFFER_SIZE);
+    buf_init(&q->down, HTTP_BODY_BUFFER_SIZE);
+    http_stream_handle(s, &handler, q);
+    proxy_request_continue(q);
+}
