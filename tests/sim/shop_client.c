@@ -3,7 +3,7 @@
  * Customers, and the supervisor's part towards the hub: a process that is never killed and speaks as the gateway would. Whatever is not answered for
  * good is sent again with the same key.
  */
-#include "shop.h"
+#include "shop_sim.h"
 
 #include "json.h"
 

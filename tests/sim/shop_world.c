@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "shop.h"
+#include "shop_sim.h"
 
 #include "assert.h"
 #include "mem.h"
@@ -32,6 +32,9 @@ _Noreturn void shop_fail(struct shop *s, const char *format, ...)
     vfprintf(stderr, format, args);
     fputc('\n', stderr);
     va_end(args);
+    for (int i = 0; i < s->host_count; i++)
+        if (s->hosts[i].process != NULL)
+            sim_describe(s->hosts[i].process);
     _Exit(1);
 }
 
@@ -236,7 +239,7 @@ void shop_heal(struct shop *s)
         struct shop_host *h = &s->hosts[i];
         if (h->process != NULL && !sim_alive(h->process))
             host_down(h);
-        sim_disk_die_after(h->disk, UINT64_MAX);
+        sim_disk_die_after(h->disk, UINT64_C(1) << 60);
         if (h->process == NULL)
             shop_host_start(h);
     }

@@ -252,6 +252,19 @@ void sim_exit(struct sim_process *p)
     sim_check_alive(p);
 }
 
+void sim_describe(const struct sim_process *p)
+{
+    size_t waiting = 0, ready = 0;
+    LIST_FOREACH(&p->stacks, it) {
+        const struct sim_stack *s = CONTAINER_OF(it, struct sim_stack, link);
+        waiting += s->state == SIM_STACK_WAITING;
+        ready += s->state == SIM_STACK_READY;
+    }
+    fprintf(stderr, "  %s: %s, loop %s, %zu workers busy (%zu waiting, %zu ready), %zu jobs queued, next timer in %.3f s\n", p->name, sim_alive(p) ? "alive" : "dead",
+            p->loop->state == SIM_STACK_IDLE ? "idle" : "busy", p->workers_busy, waiting, ready, p->job_count,
+            (double)(timers_next_due_ns(&p->timers) - p->world->now_ns) / 1e9);
+}
+
 /* ---- scheduling ---- */
 
 /* Reservoir sampling: keep one of all that could run. */

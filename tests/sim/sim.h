@@ -39,6 +39,7 @@ struct sim_process *sim_start(struct sim *w, const char *name, struct sim_disk *
 struct env *sim_env(struct sim_process *p);
 void sim_kill(struct sim_process *p);                   /* kill -9: connections break, stacks stay where they are; harmless on a dead one */
 bool sim_alive(const struct sim_process *p);            /* false also after its disk died under it */
+void sim_describe(const struct sim_process *p);         /* to stderr: what it is doing */
 /* From inside the process: it ended by itself (as exit would). Does not return when called on a stack of the process. */
 void sim_exit(struct sim_process *p);
 

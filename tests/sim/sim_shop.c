@@ -5,7 +5,7 @@
  * Each seed runs in a process of its own: customers order and cancel, hosts crash, networks stall; then all heals, everything must become quiet within three virtual minutes and
  * every statement must hold. A seed that fails prints why and how to repeat it. Ends with "N passed, N failed".
  */
-#include "shop.h"
+#include "shop_sim.h"
 
 #include "mem.h"
 
@@ -52,7 +52,8 @@ static void run_seed(const struct options *o, uint64_t seed)
     do {
         run_for(s, CHECK_EVERY_MS);
         if (sim_now_ms(s->sim) - healed_at > HEAL_MS)
-            shop_fail(s, "not quiet %d s after all was healed", HEAL_MS / 1000);
+            shop_fail(s, "not quiet %d s after all was healed: %s, %s", HEAL_MS / 1000, shop_client_done(s) ? "customers are answered" : "customers wait",
+                      shop_is_quiet(s) ? "the shop is quiet" : s->busy_with);
     } while (!shop_client_done(s) || !shop_is_quiet(s));
     shop_check(s, true);
     unsigned crashes = 0;

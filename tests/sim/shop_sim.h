@@ -6,8 +6,8 @@
  *   shop_world.c   hosts, configuration, crashes, restarts       shop_client.c   customers and their plans
  *   shop_check.c   the oracle: facts read from the disks, statements as SQL       sim_shop.c   one run under one seed; the command
  */
-#ifndef FICUS_SIM_SHOP_H
-#define FICUS_SIM_SHOP_H
+#ifndef FICUS_SHOP_SIM_H
+#define FICUS_SHOP_SIM_H
 
 #include "manifest.h"
 #include "hub.h"
@@ -68,7 +68,7 @@ struct shop {
     bool registry_dirty;                    /* the hub must be told anew */
     bool registry_running;
     struct env_timer registry_timer;
-    bool failed;
+    char busy_with[256];                    /* what shop_is_quiet found last */
 };
 
 /* shop_world.c */
