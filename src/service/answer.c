@@ -124,6 +124,7 @@ static const struct {
     const char *code, *text;
 } store_faults[] = {
     {FICUS_ERR_FULL, 507, "storage_full", "the disk of this service's database is full"},
+    {FICUS_ERR_TOO_LARGE, 507, "storage_full", "the file of this service's database may not grow further"},
     {FICUS_ERR_READ_ONLY, 503, "storage_read_only", "this service's database is on read-only storage"},
     {FICUS_ERR_CORRUPT, 503, "storage_corrupt", "this service's database is damaged"},
     {FICUS_ERR_IO, 503, "storage_io", "this service's database cannot be read or written"},

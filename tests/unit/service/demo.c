@@ -65,7 +65,8 @@ static int create_item(struct ficus_req *req)
         return ficus_problem_invalid(req);
     if (ficus_tx(req) != 0)
         return -1;
-    int made = ficus_exec(req, "INSERT INTO items(name, note) VALUES(?, ?)", "ss", name, NULL);
+    const char *note = ficus_json_str(req, ficus_json_get(body, "note"));
+    int made = ficus_exec(req, "INSERT INTO items(name, note) VALUES(?, ?)", "ss", name, note);
     if (made != 0)
         return made == 1 ? ficus_problem(req, 409, "taken", "there is an item %s", name) : -1;
     struct ficus_out *data = ficus_out_new(req);
@@ -141,6 +142,14 @@ static int gate(struct ficus_req *req)
 {
     gate_pass();
     atomic_store(&demo_after_gate, effect(req, "gate"));
+    return ficus_reply_empty(req, 204);
+}
+
+static int nap(struct ficus_req *req)
+{
+    const char *ms = ficus_query_param(req, "ms");
+    if (ficus_sleep(req, ms == NULL ? 0 : (int)strtoul(ms, NULL, 10)) != 0 || effect(req, "nap") != 0)
+        return -1;
     return ficus_reply_empty(req, 204);
 }
 
@@ -306,6 +315,7 @@ static const struct ficus_route routes[] = {
     {"POST", "/v1/keyed", keyed, FICUS_USERS, .keyed = true},
     {"POST", "/v1/fail", fail_late, FICUS_ANYONE},
     {"POST", "/v1/gate", gate, FICUS_ANYONE},
+    {"POST", "/v1/nap", nap, FICUS_ANYONE},
     {"POST", "/v1/call", call_other, FICUS_ANYONE},
     {"POST", "/v1/call-in-tx", call_in_tx, FICUS_ANYONE},
     {"POST", "/v1/bad-answer", bad_answer, FICUS_ANYONE},
