@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the commands have in common.
+ */
+#include "cli.h"
+
+#include "io_env.h"
+#include "ops_call.h"
+#include "text.h"
+#include "timefmt.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { CLI_ARENA_SIZE = 64 << 20 };
+
+int cli_fail(const struct ficus_error *error)
+{
+    dprintf(2, "ficus: %s\n", error->text[0] != '\0' ? error->text : err_text(error->code));
+    return err_exit_code(error->code);
+}
+
+bool cli_init(struct cli *cli, const struct command_call *c)
+{
+    struct ficus_error error = {0};
+    *cli = (struct cli){.file = command_value(c, "file", "ficus.yaml"), .json = command_has(c, "json")};
+    arena_init(&cli->a, CLI_ARENA_SIZE);
+    cli->e = env_uv_new(NULL, &error);
+    if (cli->e == NULL || state_locate(&cli->a, cli->file, &cli->state, &error) != FICUS_ERR_OK) {
+        (void)cli_fail(&error);
+        return false;
+    }
+    return true;
+}
+
+void cli_done(struct cli *cli)
+{
+    env_uv_free(cli->e);
+    arena_done(&cli->a);
+}
+
+void cli_print(struct slice text)
+{
+    while (text.size > 0) {
+        ssize_t n = write(1, text.p, text.size);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return;
+        text = slice_from(text, (size_t)n);
+    }
+}
+
+void cli_print_errors(const struct conf_errors *errors)
+{
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    conf_errors_print(errors, &text);
+    dprintf(2, "%s", buf_str(&text));
+    buf_done(&text);
+}
+
+bool cli_colour(int fd)
+{
+    const char *no = getenv("NO_COLOR");
+    return isatty(fd) == 1 && (no == NULL || no[0] == '\0');
+}
+
+bool cli_duration(const struct command_call *c, const char *option, const char *fallback, int64_t *ret_ms)
+{
+    const char *text = command_value(c, option, fallback);
+    if (duration_parse(slice_str(text), ret_ms) && *ret_ms >= 0)
+        return true;
+    dprintf(2, "ficus: --%s: \"%s\" is no duration such as 500ms, 30s or 10m\n", option, text);
+    return false;
+}
+
+const char *cli_segment(struct cli *cli, const char *text)
+{
+    struct buf out;
+    buf_init(&out, 4096);
+    const char *copy = text_percent_segment(&out, slice_str(text)) ? arena_strdup(&cli->a, buf_slice(&out)) : NULL;
+    buf_done(&out);
+    return copy == NULL ? "" : copy;
+}
+
+static int ask_problem(const struct cli_request *r, int status, const struct json *root)
+{
+    struct slice detail = json_string_or(json_get(root, "detail"), json_string_or(json_get(root, "title"), SLICE("no reason given")));
+    dprintf(2, "ficus: %s answered %d: " SLICE_FMT "\n", r->who, status, SLICE_ARG(detail));
+    return EXIT_FAILED;
+}
+
+int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struct slice *ret_body, const struct json **ret_json)
+{
+    struct ficus_error error = {0};
+    struct slice body = SLICE_NONE;
+    struct json *root = NULL;
+    int status = 0;
+    const char *address = arena_printf(&cli->a, "unix:%s/%s", cli->state.sockets, r->socket);
+    enum ficus_err err = address == NULL ? FICUS_ERR_NOMEM
+                                         : ops_call_wait(cli->e, &cli->a, address, r->method, r->target, SLICE_NONE, 0, &status, &body, &error);
+    if (err == FICUS_ERR_REFUSED) {
+        if (!r->quiet)
+            dprintf(2, "ficus: %s is not running (state %s)\n", r->who, cli->state.root);
+        return EXIT_NOT_RUNNING;
+    }
+    if (err != FICUS_ERR_OK)
+        return r->quiet ? EXIT_FAILED : cli_fail(&error);
+    if (body.size > 0 && json_parse(&cli->a, body, &(struct json_limits){.size_max = OPS_BODY_SIZE_MAX, .values_max = 1000000}, &root, &error) != FICUS_ERR_OK)
+        return r->quiet ? EXIT_FAILED : cli_fail(&error);
+    if (ret_status != NULL)
+        *ret_status = status;
+    if (status != r->expected)
+        return r->quiet ? EXIT_FAILED : ask_problem(r, status, root);
+    if (ret_body != NULL)
+        *ret_body = body;
+    if (ret_json != NULL)
+        *ret_json = root;
+    return EXIT_OK;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of the ficus command share. Exit codes: 0 done, 1 failed, 2 wrong usage or errors in the manifest, 3 not running, 4 not healthy in time.
+ */
+#ifndef FICUS_CLI_H
+#define FICUS_CLI_H
+
+#include "command.h"
+#include "conf.h"
+#include "env.h"
+#include "state.h"
+
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NOT_RUNNING = 3, EXIT_NOT_HEALTHY = 4 };
+
+extern const struct command_table cli_table;
+
+int cmd_up(const struct command_call *c);
+int cmd_down(const struct command_call *c);
+int cmd_status(const struct command_call *c);
+int cmd_logs(const struct command_call *c);
+int cmd_restart(const struct command_call *c);
+int cmd_saga_list(const struct command_call *c);
+int cmd_saga_show(const struct command_call *c);
+int cmd_saga_retry(const struct command_call *c);
+int cmd_events_topics(const struct command_call *c);
+int cmd_events_dead(const struct command_call *c);
+int cmd_config_check(const struct command_call *c);
+int cmd_version(const struct command_call *c);
+int cmd_help(const struct command_call *c);
+int cmd_gateway(const struct command_call *c);
+int cmd_hub(const struct command_call *c);
+
+/* ---- cli.c ---- */
+
+/* What most commands need: an env, an arena and the state of the manifest that -f names. */
+struct cli {
+    struct env *e;
+    struct arena a;
+    struct state state;
+    const char *file;
+    bool json;
+};
+
+/* False: said why on stderr. In either case cli_done follows. */
+bool cli_init(struct cli *cli, const struct command_call *c);
+void cli_done(struct cli *cli);
+
+int cli_fail(const struct ficus_error *error);  /* "ficus: TEXT" on stderr; the exit code of the error */
+void cli_print(struct slice text);              /* to stdout, all of it; a reader that has gone is no failure */
+void cli_print_errors(const struct conf_errors *errors);        /* to stderr */
+bool cli_colour(int fd);                        /* a terminal, and NO_COLOR is not set */
+/* A duration option in ms; false: said why. */
+bool cli_duration(const struct command_call *c, const char *option, const char *fallback, int64_t *ret_ms);
+
+/* Ask an operator socket ("supervisor.sock", "hub-ops.sock") and expect JSON. Returns an exit code; EXIT_NOT_RUNNING when nobody listens. quiet: print nothing then. Problems that it
+ * answers are printed. ret_json may be NULL. */
+struct cli_request {
+    const char *socket, *who;   /* "hub-ops.sock", "the hub" */
+    const char *method, *target;
+    int expected;               /* status; another one is a failure */
+    bool quiet;
+};
+int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struct slice *ret_body, const struct json **ret_json);
+/* One segment of a path, percent-encoded, in the arena. */
+const char *cli_segment(struct cli *cli, const char *text);
+
+/* ---- print_status.c ---- */
+
+void print_status(const struct json *status, bool colour, struct buf *out);
+/* Names of processes of a status document whose state is not "running", separated by ", ". Returns how many. */
+size_t status_unhealthy(const struct json *status, struct buf *names);
+/* The status document, from the supervisor or else from its record. NULL: said why. */
+const struct json *cli_status(struct cli *cli, struct slice *ret_text, int *ret_exit);
+
+#endif

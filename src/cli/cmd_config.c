@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ficus config check.
+ */
+#include "cli.h"
+
+#include "manifest.h"
+
+#include <stdio.h>
+
+int cmd_config_check(const struct command_call *c)
+{
+    struct arena a;
+    struct conf_errors errors;
+    struct manifest *m = NULL;
+    struct buf out;
+    const char *file = command_value(c, "file", "ficus.yaml");
+    const char *sets[COMMAND_OPTIONS_MAX];
+    struct manifest_options o = {.sets = sets, .set_count = command_values(c, "set", sets, COMMAND_OPTIONS_MAX)};
+    arena_init(&a, MANIFEST_ARENA_SIZE_MAX);
+    conf_errors_init(&errors, &a);
+    buf_init(&out, 1 << 20);
+    enum ficus_err err = manifest_load(&a, file, &o, &m, &errors);
+    if (command_has(c, "json")) {
+        struct json_writer w;
+        json_write_init(&w, &out);
+        json_write_object(&w);
+        json_write_kv_bool(&w, "ok", err == FICUS_ERR_OK);
+        json_write_key(&w, "errors");
+        conf_errors_write(&errors, &w);
+        json_write_end(&w);
+        buf_add_char(&out, '\n');
+    } else if (err == FICUS_ERR_OK) {
+        buf_printf(&out, "%s: system %s, %zu services, %zu processes: ok\n", file, m->system, m->service_count, m->process_count);
+    } else {
+        cli_print_errors(&errors);
+        dprintf(2, "%zu error%s\n", errors.count, errors.count == 1 ? "" : "s");
+    }
+    cli_print(buf_slice(&out));
+    buf_done(&out);
+    arena_done(&a);
+    return err == FICUS_ERR_OK ? EXIT_OK : EXIT_USAGE;
+}

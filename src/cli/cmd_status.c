@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ficus status, ficus restart.
+ */
+#include "cli.h"
+
+#include "state.h"
+
+#include <stdio.h>
+#include <time.h>
+
+enum { LOOK_AGAIN_MS = 50 };
+
+int cmd_status(const struct command_call *c)
+{
+    struct cli cli;
+    int code = EXIT_FAILED;
+    if (cli_init(&cli, c)) {
+        struct slice text = SLICE_NONE;
+        const struct json *status = cli_status(&cli, &text, &code);
+        struct buf out;
+        buf_init(&out, 1 << 20);
+        if (status != NULL && cli.json) {
+            buf_add_slice(&out, text);
+            buf_add_char(&out, '\n');
+        } else if (status != NULL) {
+            print_status(status, cli_colour(1), &out);
+        }
+        cli_print(buf_slice(&out));
+        buf_done(&out);
+    }
+    cli_done(&cli);
+    return code;
+}
+
+/* pid and state of a process in the status document; of a service the first instance. */
+static const struct json *find_process(const struct json *status, const char *name)
+{
+    if (strcmp(name, "gateway") == 0 || strcmp(name, "hub") == 0)
+        return json_get(status, name);
+    const struct json *services = json_get(status, "services");
+    for (const struct json *s = services == NULL ? NULL : services->first; s != NULL; s = s->next)
+        if (slice_eq_str(json_string_or(json_get(s, "name"), SLICE_NONE), name))
+            return json_at(json_get(s, "instances"), 0);
+    return NULL;
+}
+
+static int wait_for_new(struct cli *cli, const char *name, int64_t old_pid, int64_t wait_ms)
+{
+    int64_t end_ms = env_now_ms(cli->e) + wait_ms;
+    for (;;) {
+        struct slice text;
+        int code;
+        const struct json *process = find_process(cli_status(cli, &text, &code), name);
+        if (process == NULL)
+            return code == EXIT_OK ? EXIT_FAILED : code;
+        if (slice_eq_str(json_string_or(json_get(process, "state"), SLICE_NONE), "running") && json_i64_or(json_get(process, "pid"), 0) != old_pid)
+            return EXIT_OK;
+        if (env_now_ms(cli->e) >= end_ms || arena_overflowed(&cli->a)) {
+            dprintf(2, "ficus: %s is not running again yet\n", name);
+            return EXIT_NOT_HEALTHY;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = LOOK_AGAIN_MS * 1000000}, NULL);
+    }
+}
+
+static int restart(struct cli *cli, const char *name, int64_t wait_ms)
+{
+    struct slice text;
+    const struct json *status;
+    int code = cli_ask(cli, &(struct cli_request){"supervisor.sock", "the supervisor", "GET", "/v1/status", 200, false}, NULL, &text, &status);
+    if (code != EXIT_OK)
+        return code;
+    int64_t old_pid = json_i64_or(json_get(find_process(status, name), "pid"), 0);
+    const char *target = arena_printf(&cli->a, "/v1/restart/%s", cli_segment(cli, name));
+    code = cli_ask(cli, &(struct cli_request){"supervisor.sock", "the supervisor", "POST", target, 202, false}, NULL, NULL, NULL);
+    return code == EXIT_OK ? wait_for_new(cli, name, old_pid, wait_ms) : code;
+}
+
+int cmd_restart(const struct command_call *c)
+{
+    struct cli cli;
+    int64_t wait_ms;
+    int code = EXIT_USAGE;
+    if (!cli_duration(c, "wait", "30s", &wait_ms))
+        return EXIT_USAGE;
+    if (cli_init(&cli, c))
+        code = restart(&cli, c->operands[0], wait_ms);
+    cli_done(&cli);
+    return code;
+}

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ficus up: in the foreground until Ctrl-C, or with -d in the background.
+ *
+ * In the background a child becomes the supervisor; it tells by a pipe what became of the start: one byte, 'H' for healthy, or the exit code of a failure after it has said why on the terminal. By then
+ * it has let go of terminal and pipes: 0, 1 and 2 lead to /dev/null and to log/supervisor.log, all else is closed.
+ */
+#include "cli.h"
+
+#include "children.h"
+#include "io_env.h"
+#include "logline.h"
+#include "mem.h"
+#include "up.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct running {
+    const struct command_call *call;
+    struct env *e;
+    struct arena arena;
+    struct up up;
+    struct logger log;
+    struct supervisor *supervisor;
+    struct env_timer patience;
+    int report;                 /* the pipe of -d; -1 in the foreground */
+    int64_t wait_ms;
+};
+
+/* ---- what the user sees ---- */
+
+static void print_healthy(struct running *r)
+{
+    struct buf status, out;
+    struct json *root = NULL;
+    struct arena a;
+    arena_init(&a, 4 << 20);
+    buf_init(&status, 1 << 20);
+    buf_init(&out, 1 << 20);
+    supervisor_status(r->supervisor, &status);
+    if (json_parse(&a, buf_slice(&status), NULL, &root, NULL) == FICUS_ERR_OK)
+        print_status(root, cli_colour(1), &out);
+    if (r->up.plan.gateway_url[0] != '\0')
+        buf_printf(&out, "\ngateway        %s\n", r->up.plan.gateway_url);
+    if (r->up.admin_email != NULL)
+        buf_printf(&out, "administrator  %s  password %s  (%s)\n", r->up.admin_email, r->up.admin_password, r->up.state.admin_file);
+    buf_add_str(&out, "\nCtrl-C stops everything.\n");
+    cli_print(buf_slice(&out));
+    buf_done(&out);
+    buf_done(&status);
+    arena_done(&a);
+}
+
+/* The reader has given up waiting when this fails, which is its right. */
+static void report(struct running *r, char what)
+{
+    if (r->report < 0)
+        return;
+    (void)!write(r->report, &what, 1);
+    close(r->report);
+    r->report = -1;
+}
+
+static void on_healthy(void *arg)
+{
+    struct running *r = arg;
+    env_timer_stop(r->e, &r->patience);
+    if (r->report >= 0)
+        report(r, 'H');
+    else if (!command_has(r->call, "detach"))
+        print_healthy(r);
+}
+
+static void on_patience_over(void *arg)
+{
+    struct running *r = arg;
+    struct buf status, names;
+    struct json *root = NULL;
+    struct arena a;
+    arena_init(&a, 4 << 20);
+    buf_init(&status, 1 << 20);
+    buf_init(&names, 65536);
+    supervisor_status(r->supervisor, &status);
+    if (json_parse(&a, buf_slice(&status), NULL, &root, NULL) == FICUS_ERR_OK && status_unhealthy(root, &names) > 0)
+        dprintf(1, "not healthy after %lld ms: %s; see ficus logs\n", (long long)r->wait_ms, buf_str(&names));
+    buf_done(&names);
+    buf_done(&status);
+    arena_done(&a);
+}
+
+static void on_stopped(void *arg)
+{
+    struct running *r = arg;
+    env_uv_stop(r->e);
+}
+
+static void on_end_signal(void *arg, int signum)
+{
+    struct running *r = arg;
+    LOG(&r->log, LOG_INFO, NULL, "supervisor.signal", "asked to stop by a signal", LOG_INT("signal", signum));
+    if (r->report < 0 && !command_has(r->call, "detach"))
+        dprintf(1, "\nstopping ...\n");
+    supervisor_stop(r->supervisor);
+}
+
+static void ignore_signal(void *arg, int signum)
+{
+    (void)arg, (void)signum;
+}
+
+/* ---- starting ---- */
+
+static const char *build_folder(struct arena *a)
+{
+    char path[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (n <= 0)
+        return NULL;
+    path[n] = '\0';
+    char *slash = strrchr(path, '/');
+    return slash == NULL ? NULL : arena_strdup(a, slice_make(path, (size_t)(slash - path)));
+}
+
+/* Before anything of ours is open: everything that came from the caller but the terminal's three (and the pipe, which is re-opened above them) is closed. */
+static void close_foreign(int keep)
+{
+    if (keep > 3)
+        (void)close_range(3, (unsigned)keep - 1, 0);
+    (void)close_range(keep < 3 ? 3 : (unsigned)keep + 1, ~0u, 0);
+}
+
+/* fd 2 becomes the supervisor's log; in the background 0 and 1 lead nowhere. */
+static enum ficus_err redirect(struct running *r, struct ficus_error *reterr)
+{
+    const char *path = arena_printf(&r->arena, "%s/supervisor.log", r->up.state.log);
+    if (path == NULL)
+        return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
+    int log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (log < 0)
+        return err_sys(reterr, errno, "open %s", path);
+    bool ok = dup2(log, 2) == 2 && setenv("FICUS_LOG", path, 1) == 0;
+    close(log);
+    if (ok && command_has(r->call, "detach")) {
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        ok = null >= 0 && dup2(null, 0) == 0 && dup2(null, 1) == 1;
+        if (null >= 0)
+            close(null);
+    }
+    return ok ? FICUS_ERR_OK : err_sys(reterr, errno, "redirect the supervisor's output");
+}
+
+static enum ficus_err prepare(struct running *r, struct conf_errors *errors, struct ficus_error *reterr)
+{
+    const char *sets[COMMAND_OPTIONS_MAX];
+    size_t set_count = command_values(r->call, "set", sets, COMMAND_OPTIONS_MAX);
+    const char **kept = ARENA_ARRAY(&r->arena, const char *, set_count + 1);
+    struct env *e = env_uv_new(NULL, reterr);
+    if (e == NULL || kept == NULL) {
+        env_uv_free(e);
+        return e == NULL ? reterr->code : err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
+    }
+    memcpy(kept, sets, set_count * sizeof sets[0]);
+    enum ficus_err err = up_prepare(e, &r->arena, command_value(r->call, "file", "ficus.yaml"), build_folder(&r->arena), kept, set_count, &r->up, errors,
+                                    reterr);
+    env_uv_free(e);
+    return err;
+}
+
+static enum ficus_err start(struct running *r, struct ficus_error *reterr)
+{
+    struct supervisor_options o = {.plan = &r->up.plan, .log = &r->log, .on_healthy = on_healthy, .on_stopped = on_stopped, .arg = r};
+    static const int ends[] = {SIGINT, SIGTERM};
+    enum ficus_err err = FICUS_ERR_OK;
+    for (size_t i = 0; i < ARRAY_COUNT(ends) && err == FICUS_ERR_OK; i++)
+        err = env_uv_signal(r->e, ends[i], on_end_signal, r, reterr);
+    if (err == FICUS_ERR_OK)    /* a terminal that goes away ends what runs in it; in the background there is none */
+        err = env_uv_signal(r->e, SIGHUP, command_has(r->call, "detach") ? ignore_signal : on_end_signal, r, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    r->patience = (struct env_timer){.fn = on_patience_over, .arg = r};
+    if (!command_has(r->call, "detach"))
+        env_timer_start(r->e, &r->patience, r->wait_ms);
+    return supervisor_new(r->e, &o, &r->supervisor, reterr);
+}
+
+/* errors_to: where people read why it did not start. */
+static int run(struct running *r, int errors_to)
+{
+    struct ficus_error error = {0};
+    r->e = env_uv_new(NULL, &error);
+    if (r->e == NULL) {
+        dprintf(errors_to, "ficus: %s\n", error.text);
+        return EXIT_FAILED;
+    }
+    logger_init(&r->log, r->e, "supervisor", "1", LOG_INFO);
+    int code = EXIT_OK;
+    if (start(r, &error) == FICUS_ERR_OK) {
+        if (command_has(r->call, "detach"))
+            close(errors_to);   /* the terminal is let go before health is reported */
+        env_uv_run(r->e);
+    } else {
+        dprintf(errors_to, "ficus: %s\n", error.text);
+        LOG(&r->log, LOG_ERROR, NULL, "supervisor.start", "cannot start", LOG_ERR(&error));
+        code = EXIT_FAILED;
+    }
+    supervisor_free(r->supervisor);
+    env_uv_free(r->e);
+    logger_done(&r->log);
+    return code;
+}
+
+static int up(struct running *r)
+{
+    struct conf_errors errors;
+    struct ficus_error error = {0};
+    arena_init(&r->arena, 2 * (size_t)MANIFEST_ARENA_SIZE_MAX);
+    conf_errors_init(&errors, &r->arena);
+    umask(077);
+    int code = EXIT_OK, errors_to = -1;
+    enum ficus_err err = prepare(r, &errors, &error);
+    if (err != FICUS_ERR_OK && errors.count > 0) {
+        cli_print_errors(&errors);
+        code = EXIT_USAGE;
+    } else if (err != FICUS_ERR_OK || (errors_to = fcntl(2, F_DUPFD_CLOEXEC, 3)) < 0 || redirect(r, &error) != FICUS_ERR_OK) {
+        code = cli_fail(&error);
+    } else {
+        code = run(r, errors_to);
+    }
+    up_done(&r->up);
+    arena_done(&r->arena);
+    return code;
+}
+
+/* ---- in the background ---- */
+
+/* Names of what is not running, asked from the supervisor. */
+static int not_healthy(const struct command_call *c, int64_t wait_ms)
+{
+    struct cli cli;
+    struct buf names;
+    int code;
+    buf_init(&names, 65536);
+    if (cli_init(&cli, c)) {
+        struct slice text;
+        const struct json *status = cli_status(&cli, &text, &code);
+        if (status != NULL && status_unhealthy(status, &names) > 0)
+            dprintf(2, "ficus: not healthy after %lld ms: %s; see ficus logs\n", (long long)wait_ms, buf_str(&names));
+        else
+            dprintf(2, "ficus: not healthy after %lld ms\n", (long long)wait_ms);
+    }
+    cli_done(&cli);
+    buf_done(&names);
+    return EXIT_NOT_HEALTHY;
+}
+
+static int wait_for_report(const struct command_call *c, int fd, int64_t wait_ms)
+{
+    struct pollfd report = {.fd = fd, .events = POLLIN};
+    char what = 0;
+    int rc = poll(&report, 1, wait_ms > INT_MAX ? INT_MAX : (int)wait_ms);
+    if (rc == 0)
+        return not_healthy(c, wait_ms);
+    if (rc < 0 || read(fd, &what, 1) != 1) {
+        dprintf(2, "ficus: the supervisor has ended; see log/supervisor.log in the state folder\n");
+        return EXIT_FAILED;
+    }
+    return what == 'H' ? EXIT_OK : what;
+}
+
+static int detach(const struct command_call *c, int64_t wait_ms)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return cli_fail(&(struct ficus_error){.code = err_from_errno(errno)});
+    pid_t pid = fork();
+    if (pid < 0)
+        return cli_fail(&(struct ficus_error){.code = err_from_errno(errno)});
+    if (pid == 0) {
+        struct running r = {.call = c, .report = ends[1], .wait_ms = wait_ms};
+        setsid();
+        close_foreign(ends[1]);
+        int code = up(&r);
+        report(&r, (char)code);
+        _exit(code);
+    }
+    close(ends[1]);
+    int code = wait_for_report(c, ends[0], wait_ms);
+    close(ends[0]);
+    return code;
+}
+
+int cmd_up(const struct command_call *c)
+{
+    int64_t wait_ms;
+    if (!cli_duration(c, "wait", "30s", &wait_ms))
+        return EXIT_USAGE;
+    if (command_has(c, "detach"))
+        return detach(c, wait_ms);
+    struct running r = {.call = c, .report = -1, .wait_ms = wait_ms};
+    return up(&r);
+}

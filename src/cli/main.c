@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The ficus command: its table, and the commands that need no file of their own.
+ */
+#include "cli.h"
+
+#include "hub.h"
+#include "proxy.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct command_option common_options[] = {
+    {'f', "file", "FILE", "the manifest (default: ficus.yaml); its folder holds the state folder .ficus unless FICUS_STATE names another"},
+};
+
+#define SET_OPTION {0, "set", "KEY=VALUE", "put a value into the manifest, e.g. gateway.listen=127.0.0.1:18080; may be repeated"}
+#define JSON_OPTION {0, "json", NULL, "print JSON"}
+
+static const struct command_option up_options[] = {
+    {'d', "detach", NULL, "run in the background; return when everything is healthy"},
+    {0, "wait", "DURATION", "how long to wait for health (default 30s); with -d the exit code then is 4"},
+    SET_OPTION,
+};
+static const struct command_option down_options[] = {
+    {0, "purge", NULL, "also remove the state folder: data, logs, keys. Only what Ficus made, only a folder with its marker"},
+};
+static const struct command_option json_options[] = {JSON_OPTION};
+static const struct command_option logs_options[] = {
+    {0, "trace", "ID", "only lines of this trace id or correlation id: the whole story of one order"},
+    {0, "level", "LEVEL", "only lines of this level or worse: debug, info, warn, error"},
+    {'n', "lines", "COUNT", "only the last COUNT lines"},
+    JSON_OPTION,
+};
+static const struct command_option restart_options[] = {
+    {0, "wait", "DURATION", "how long to wait until it runs again (default 30s)"},
+};
+static const struct command_option saga_list_options[] = {
+    {0, "stuck", NULL, "only those that need somebody"},
+    {0, "state", "STATE", "running, undoing, completed, compensated or stuck"},
+    JSON_OPTION,
+};
+static const struct command_option config_options[] = {SET_OPTION, JSON_OPTION};
+static const struct command_option help_options[] = {
+    {0, "man", NULL, "print the manual page (troff)"},
+};
+
+#define OPTIONS(list) .options = (list), .option_count = sizeof(list) / sizeof((list)[0])
+
+static const struct command commands[] = {
+    {.name = "up", .operands = "", .doc = "Start the system that the manifest describes", .run = cmd_up, OPTIONS(up_options),
+     .text = "Checks the manifest, prepares the state folder, opens all listening sockets and starts everything in parallel. In the foreground it shows each process when "
+             "all are healthy, and stops everything on Ctrl-C (twice: at once)."},
+    {.name = "down", .operands = "", .doc = "Stop it", .run = cmd_down, OPTIONS(down_options),
+     .text = "Gateway, then services, then hub; each has ten seconds to finish its work. Works also when the supervisor is dead."},
+    {.name = "status", .operands = "", .doc = "Show each process", .run = cmd_status, OPTIONS(json_options),
+     .text = "State, pid, memory (proportional), restarts, address. Needs only the state folder. The exit code is 3 when no supervisor runs."},
+    {.name = "logs", .operands = "[SERVICE...]", .operand_max = COMMAND_OPERANDS_MAX, .doc = "Print the logs of all or some processes in the order of time", .run = cmd_logs,
+     OPTIONS(logs_options)},
+    {.name = "restart", .operands = "SERVICE", .operand_min = 1, .operand_max = 1, .doc = "Restart a service, the gateway or the hub", .run = cmd_restart,
+     OPTIONS(restart_options), .text = "The old process finishes its work; connections wait meanwhile, none is lost."},
+    {.name = "saga list", .operands = "", .doc = "List sagas", .run = cmd_saga_list, OPTIONS(saga_list_options)},
+    {.name = "saga show", .operands = "[SAGA/]ID", .operand_min = 1, .operand_max = 1, .doc = "Show the history of a saga", .run = cmd_saga_show,
+     OPTIONS(json_options)},
+    {.name = "saga retry", .operands = "[SAGA/]ID", .operand_min = 1, .operand_max = 1, .doc = "Go on with a stuck saga", .run = cmd_saga_retry},
+    {.name = "events topics", .operands = "", .doc = "List the topics", .run = cmd_events_topics, OPTIONS(json_options)},
+    {.name = "events dead", .operands = "", .doc = "List the dead letters", .run = cmd_events_dead, OPTIONS(json_options)},
+    {.name = "config check", .operands = "", .doc = "Check the manifest and show all its errors", .run = cmd_config_check, OPTIONS(config_options)},
+    {.name = "version", .operands = "", .doc = "Print the version", .run = cmd_version},
+    {.name = "help", .operands = "[COMMAND]", .operand_max = 2, .doc = "Explain a command", .run = cmd_help, OPTIONS(help_options)},
+    {.name = "gateway", .operands = "", .doc = "The gateway's process, started by ficus up", .hidden = true, .run = cmd_gateway},
+    {.name = "hub", .operands = "", .doc = "The hub's process, started by ficus up", .hidden = true, .run = cmd_hub},
+};
+
+const struct command_table cli_table = {
+    .program = "ficus", .doc = "grow a system of microservices around a monolith and keep it survivable",
+    .commands = commands, .count = sizeof commands / sizeof commands[0],
+    .common = common_options, .common_count = sizeof common_options / sizeof common_options[0],
+    .text = ".SH EXIT STATUS\n.TP\n0\ndone\n.TP\n1\nfailed\n.TP\n2\nwrong usage, or errors in the manifest\n.TP\n3\nnot running\n.TP\n4\nnot healthy in time\n"
+            ".SH ENVIRONMENT\n.TP\n.B FICUS_STATE\nthe state folder, instead of .ficus beside the manifest\n.TP\n.B NO_COLOR\nno colours on a terminal",
+};
+
+int cmd_version(const struct command_call *c)
+{
+    cli_print(SLICE("ficus " FICUS_VERSION "\n"));
+    return EXIT_OK;
+}
+
+int cmd_help(const struct command_call *c)
+{
+    struct buf out, name;
+    const struct command *command = NULL;
+    int code = EXIT_OK;
+    buf_init(&out, 1 << 20);
+    buf_init(&name, 256);
+    for (size_t i = 0; i < c->operand_count; i++)
+        buf_printf(&name, "%s%s", i == 0 ? "" : " ", c->operands[i]);
+    if (command_has(c, "man")) {
+        command_manual(c->table, FICUS_VERSION, &out);
+    } else if (c->operand_count > 0 && (command = command_find(c->table, buf_str(&name))) == NULL) {
+        dprintf(2, "ficus: \"%s\" is no command (see ficus help)\n", buf_str(&name));
+        code = EXIT_USAGE;
+    } else {
+        command_help(c->table, command, &out);
+    }
+    cli_print(buf_slice(&out));
+    buf_done(&out);
+    buf_done(&name);
+    return code;
+}
+
+static const char *config_path(void)
+{
+    const char *path = getenv("FICUS_CONFIG");
+    if (path == NULL)
+        dprintf(2, "ficus: FICUS_CONFIG is not set; this command is started by ficus up\n");
+    return path;
+}
+
+int cmd_gateway(const struct command_call *c)
+{
+    const char *path = config_path();
+    return path == NULL ? EXIT_USAGE : gateway_main(path);
+}
+
+int cmd_hub(const struct command_call *c)
+{
+    const char *path = config_path();
+    return path == NULL ? EXIT_USAGE : hub_main(path);
+}
+
+int main(int argc, char **argv)
+{
+    struct command_call call;
+    struct ficus_error error = {0};
+    char help_word[] = "help", version_word[] = "version";
+    char *const overview[] = {help_word, NULL}, *const version[] = {version_word, NULL};
+    char *const *words = argc > 0 ? argv + 1 : argv;
+    if (words[0] == NULL || strcmp(words[0], "--help") == 0 || strcmp(words[0], "-h") == 0)
+        words = overview;
+    else if (strcmp(words[0], "--version") == 0)
+        words = version;
+    if (command_parse(&cli_table, words, &call, &error) != FICUS_ERR_OK) {
+        dprintf(2, "ficus: %s\n", error.text);
+        return EXIT_USAGE;
+    }
+    if (call.help_wanted) {
+        struct buf out;
+        buf_init(&out, 65536);
+        command_help(&cli_table, call.command, &out);
+        cli_print(buf_slice(&out));
+        buf_done(&out);
+        return EXIT_OK;
+    }
+    return call.command->run(&call);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The status document for people.
+ */
+#include "cli.h"
+
+#include "ops_call.h"
+#include "status.h"
+
+#include <stdio.h>
+
+static const char *state_colour(struct slice state)
+{
+    return slice_eq_str(state, "running") ? "\033[32m" : slice_eq_str(state, "backoff") || slice_eq_str(state, "stopped") ? "\033[31m" : "\033[33m";
+}
+
+static void print_process(const struct json *v, struct slice name, bool colour, struct buf *out)
+{
+    struct slice state = json_string_or(json_get(v, "state"), SLICE("-")), address = json_string_or(json_get(v, "address"), SLICE("-"));
+    int64_t pid = json_i64_or(json_get(v, "pid"), 0), pss = json_i64_or(json_get(v, "pss_bytes"), 0);
+    struct buf number;
+    buf_init(&number, 32);
+    if (pid > 0)
+        buf_printf(&number, "%lld", (long long)pid);
+    buf_printf(out, "%-14.*s %s%-11.*s%s %7s %6.1f MB %8lld  " SLICE_FMT "\n", SLICE_ARG(name), colour ? state_colour(state) : "", SLICE_ARG(state),
+               colour ? "\033[0m" : "", pid > 0 ? buf_str(&number) : "-", (double)pss / 1048576.0, (long long)json_i64_or(json_get(v, "restarts"), 0),
+               SLICE_ARG(address));
+    buf_done(&number);
+}
+
+typedef void (*each_process)(void *arg, struct slice name, const struct json *process);
+
+static void for_each_process(const struct json *status, each_process fn, void *arg)
+{
+    static const char *const singles[] = {"gateway", "hub"};
+    for (size_t i = 0; i < 2; i++)
+        if (json_get(json_get(status, singles[i]), "state") != NULL)
+            fn(arg, slice_str(singles[i]), json_get(status, singles[i]));
+    const struct json *services = json_get(status, "services");
+    for (const struct json *s = services == NULL ? NULL : services->first; s != NULL; s = s->next) {
+        const struct json *instances = json_get(s, "instances");
+        for (const struct json *v = instances == NULL ? NULL : instances->first; v != NULL; v = v->next)
+            fn(arg, json_string_or(json_get(s, "name"), SLICE("?")), v);
+    }
+}
+
+struct printing {
+    bool colour;
+    struct buf *out;
+    size_t count;
+    int64_t pss;
+};
+
+static void print_each(void *arg, struct slice name, const struct json *process)
+{
+    struct printing *p = arg;
+    print_process(process, name, p->colour, p->out);
+    p->pss += json_i64_or(json_get(process, "pss_bytes"), 0);
+}
+
+void print_status(const struct json *status, bool colour, struct buf *out)
+{
+    struct printing p = {.colour = colour, .out = out};
+    int64_t pid = json_i64_or(json_get(json_get(status, "supervisor"), "pid"), 0);
+    buf_printf(out, "%-14s %-11s %7s %9s %8s  %s\n", "process", "state", "pid", "memory", "restarts", "address");
+    for_each_process(status, print_each, &p);
+    buf_printf(out, "system " SLICE_FMT ": ", SLICE_ARG(json_string_or(json_get(status, "system"), SLICE("?"))));
+    if (pid > 0)
+        buf_printf(out, "supervisor %lld, %.1f MB in all\n", (long long)pid, (double)p.pss / 1048576.0);
+    else
+        buf_add_str(out, "no supervisor\n");
+}
+
+static void note_unhealthy(void *arg, struct slice name, const struct json *process)
+{
+    struct printing *p = arg;
+    struct slice state = json_string_or(json_get(process, "state"), SLICE("?"));
+    if (!slice_eq_str(state, "running"))
+        buf_printf(p->out, "%s" SLICE_FMT " (" SLICE_FMT ")", p->count++ == 0 ? "" : ", ", SLICE_ARG(name), SLICE_ARG(state));
+}
+
+size_t status_unhealthy(const struct json *status, struct buf *names)
+{
+    struct printing p = {.out = names};
+    for_each_process(status, note_unhealthy, &p);
+    return p.count;
+}
+
+/* The supervisor's answer, or what its record says when it does not answer. */
+const struct json *cli_status(struct cli *cli, struct slice *ret_text, int *ret_exit)
+{
+    const struct json *root = NULL;
+    struct json *own = NULL;
+    struct ficus_error error = {0};
+    struct buf text;
+    *ret_exit = cli_ask(cli, &(struct cli_request){"supervisor.sock", "the supervisor", "GET", "/v1/status", 200, true}, NULL, ret_text, &root);
+    if (*ret_exit == EXIT_OK)
+        return root;
+    buf_init(&text, OPS_BODY_SIZE_MAX);
+    enum ficus_err err = status_from_record(cli->e, cli->state.children_file, &text, &error);
+    if (err == FICUS_ERR_OK) {
+        *ret_text = arena_slice(&cli->a, buf_slice(&text));
+        err = json_parse(&cli->a, *ret_text, NULL, &own, &error);
+    }
+    buf_done(&text);
+    *ret_exit = EXIT_NOT_RUNNING;
+    if (err == FICUS_ERR_NOT_FOUND)
+        dprintf(2, "ficus: not running (state %s)\n", cli->state.root);
+    else if (err != FICUS_ERR_OK)
+        *ret_exit = cli_fail(&error);
+    return own;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Preparing a start. The manifest is read twice: the folder of the sockets depends on the longest name in it.
+ */
+#include "up.h"
+
+#include "mem.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static size_t longest_socket_name(const struct manifest *m)
+{
+    size_t size = sizeof "supervisor.sock" - 1;
+    for (size_t i = 0; i < m->service_count; i++) {
+        size_t own = strlen(m->services[i].name) + sizeof ".1.sock" - 1;
+        size = own > size ? own : size;
+    }
+    return size;
+}
+
+static enum ficus_err make_private_folders(const struct up *u, struct ficus_error *reterr)
+{
+    for (size_t i = 0; i < u->manifest->service_count; i++) {
+        const char *path = arena_printf(u->arena, "%s/%s", u->state.private_root, u->manifest->services[i].name);
+        if (path == NULL)
+            return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
+        if (mkdir(path, 0700) != 0 && errno != EEXIST)
+            return err_sys(reterr, errno, "make folder %s", path);
+    }
+    return FICUS_ERR_OK;
+}
+
+/* "127.0.0.1:8080"; a gateway that listens everywhere is reached by the loopback address. */
+static const char *gateway_url(struct arena *a, const struct manifest *m)
+{
+    if (m->gateway == NULL)
+        return "";
+    struct slice listen = slice_str(m->gateway->listen);
+    if (slice_starts(listen, SLICE("0.0.0.0:")))
+        return arena_printf(a, "http://127.0.0.1:%s", m->gateway->listen + 8);
+    if (slice_starts(listen, SLICE("[::]:")))
+        return arena_printf(a, "http://[::1]:%s", m->gateway->listen + 5);
+    return arena_printf(a, "http://%s", m->gateway->listen);
+}
+
+static bool plan_process(struct up *u, const struct manifest_process *from, struct supervisor_process *p)
+{
+    static const char *const own[][3] = {[MANIFEST_HUB] = {"ficus", "hub", NULL}, [MANIFEST_GATEWAY] = {"ficus", "gateway", NULL}};
+    static const enum child_kind kinds[] = {[MANIFEST_HUB] = CHILD_HUB, [MANIFEST_GATEWAY] = CHILD_GATEWAY, [MANIFEST_SERVICE] = CHILD_SERVICE};
+    *p = (struct supervisor_process){.kind = kinds[from->kind], .name = from->name, .team = from->team, .argv = from->argv, .folder = from->folder,
+        .config_file = from->config_path, .needs = from->needs, .need_count = from->need_count, .listen_count = 1};
+    if (from->argv == NULL) {
+        p->argv = own[from->kind];
+        p->file = "/proc/self/exe";     /* this very program, also when its file was replaced meanwhile */
+    }
+    p->listen[0] = from->address;
+    p->listen_names[0] = from->name;
+    if (from->kind == MANIFEST_HUB) {
+        u->plan.hub_operator_address = arena_printf(u->arena, "unix:%s/hub-ops.sock", u->state.sockets);
+        p->listen[1] = u->plan.hub_operator_address;
+        p->listen_names[1] = "operators";
+        p->listen_count = 2;
+    }
+    return p->listen[0] != NULL && (p->listen_count == 1 || p->listen[1] != NULL);
+}
+
+static enum ficus_err make_plan(struct up *u, struct ficus_error *reterr)
+{
+    const struct manifest *m = u->manifest;
+    if (m->process_count > SUPERVISOR_PROCESSES_MAX)
+        return err_set(reterr, FICUS_ERR_TOO_LARGE, "%s: %zu processes, at most %d are allowed", m->file, m->process_count, SUPERVISOR_PROCESSES_MAX);
+    struct supervisor_process *list = ARENA_ARRAY(u->arena, struct supervisor_process, m->process_count + 1);
+    u->plan = (struct supervisor_plan){.system = m->system, .gateway_url = gateway_url(u->arena, m), .state = &u->state, .processes = list,
+        .process_count = m->process_count};
+    bool ok = list != NULL && u->plan.gateway_url != NULL;
+    for (size_t i = 0; i < m->process_count && ok; i++)
+        ok = plan_process(u, &m->processes[i], &list[i]);
+    return ok ? FICUS_ERR_OK : err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
+}
+
+static enum ficus_err prepare_state(struct env *e, struct up *u, struct manifest_options *o, const char *file, struct conf_errors *errors,
+                                    struct ficus_error *reterr)
+{
+    enum ficus_err err = state_create(e, &u->state, reterr);
+    if (err == FICUS_ERR_OK)
+        err = state_lock(&u->state, &u->lock_fd, reterr);
+    if (err == FICUS_ERR_OK)
+        err = state_choose_sockets(e, u->arena, &u->state, longest_socket_name(u->manifest), reterr);
+    if (err == FICUS_ERR_OK)
+        err = state_key(e, &u->state, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    o->state = u->state.root;
+    o->sockets = u->state.sockets;
+    err = manifest_load(u->arena, file, o, &u->manifest, errors);
+    if (err != FICUS_ERR_OK)
+        return conf_errors_first(errors, reterr);
+    if (u->manifest->administrator != NULL) {
+        u->admin_email = u->manifest->administrator->email;
+        err = state_admin(e, u->arena, &u->state, u->admin_email, &u->admin_password, reterr);
+    }
+    if (err == FICUS_ERR_OK)
+        err = make_private_folders(u, reterr);
+    if (err == FICUS_ERR_OK)
+        err = manifest_render(u->manifest, u->arena, reterr);
+    return err == FICUS_ERR_OK ? make_plan(u, reterr) : err;
+}
+
+enum ficus_err up_prepare(struct env *e, struct arena *a, const char *manifest, const char *build, const char *const *sets, size_t set_count,
+                          struct up *ret_up, struct conf_errors *errors, struct ficus_error *reterr)
+{
+    struct manifest_options o = {.build = build, .sets = sets, .set_count = set_count};
+    *ret_up = (struct up){.arena = a, .lock_fd = -1};
+    enum ficus_err err = manifest_load(a, manifest, &o, &ret_up->manifest, errors);
+    if (err != FICUS_ERR_OK)
+        return conf_errors_first(errors, reterr);
+    err = state_locate(a, manifest, &ret_up->state, reterr);
+    if (err == FICUS_ERR_OK)
+        err = prepare_state(e, ret_up, &o, manifest, errors, reterr);
+    if (err != FICUS_ERR_OK)
+        up_done(ret_up);
+    return err;
+}
+
+void up_done(struct up *u)
+{
+    if (u->lock_fd >= 0)
+        close(u->lock_fd);
+    u->lock_fd = -1;
+}
