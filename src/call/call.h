@@ -81,7 +81,7 @@ struct call_handler {
     void (*on_error)(void *arg, struct call *c, enum ficus_err err, bool maybe_processed, const char *detail);
 };
 
-/* Everything that r points to is borrowed until the last callback, strings too; r itself and h may be on the stack (h's functions are copied).
+/* Everything that r points to is borrowed until the last callback, strings, fields and roles too (not from the stack!); r itself and h may be on the stack (h's functions are copied).
  * No callback comes before it returned. INVALID: undeclared callee, malformed method or path. CANCELLED: the engine is closing. NOMEM. */
 enum ficus_err call_start(struct call_engine *g, const struct call_request *r, const struct call_handler *h, void *arg, struct call **ret_call);
 size_t call_send(struct call *c, const void *p, size_t size, bool end);     /* as http_send */
