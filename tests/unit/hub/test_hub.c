@@ -591,6 +591,22 @@ static void test_bus_of_services(void **state)
     world_free(w);
 }
 
+/* A second hub on the same files is refused with the reason, leaves nothing behind, and does not disturb the first. */
+static void test_second_hub(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    struct ficus_error error = {0};
+    struct hub *second = NULL;
+    assert_int_equal(hub_start(w->env, &w->config, &second, &error), FICUS_ERR_BUSY);
+    assert_non_null(strstr(error.text, "log.db"));
+    assert_null(second);
+    tell_registry(w);
+    ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"));
+    wait_for_state(w, "o1", "completed");
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -598,7 +614,7 @@ int main(void)
         cmocka_unit_test(test_stuck_retry),     cmocka_unit_test(test_pull_waits),
         cmocka_unit_test(test_rights),          cmocka_unit_test(test_endpoints),
         cmocka_unit_test(test_stop_wakes),      cmocka_unit_test(test_identity),
-        cmocka_unit_test(test_bus_of_services),
+        cmocka_unit_test(test_bus_of_services), cmocka_unit_test(test_second_hub),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

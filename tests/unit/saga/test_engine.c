@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "crash_env.h"
+#include "db.h"
 #include "mem.h"
 #include "saga_engine.h"
 
@@ -737,6 +738,44 @@ static void test_log_lost(void **state)
     world_free(w);
 }
 
+static void lose_a_record(void *arg)
+{
+    struct world *w = arg;
+    struct db *d;
+    struct db_tx tx = {0};
+    const struct db_options o = {.path = "/sagas.db"};
+    assert_int_equal(db_open(w->env, &o, &d, NULL), FICUS_ERR_OK);
+    assert_int_equal(db_tx_begin(d, &tx, 0, NULL), FICUS_ERR_OK);
+    assert_int_equal(
+        db_exec(db_tx_conn(&tx), NULL, "DELETE FROM saga_record WHERE id = 'bad' AND kind = 'do_done'", ""),
+        FICUS_ERR_OK);
+    assert_int_equal(db_tx_commit_wait(&tx, NULL), FICUS_ERR_OK);
+    db_close(d);
+}
+
+/* An instance whose records cannot be followed is left alone, and keeps no other from going on. */
+static void test_damaged(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    w->answer = no_payments;
+    open_engine(w, checkout_text);
+    place(w, "bad");
+    place(w, "good");
+    crash_env_run_ms(w->ce, 1000);
+    close_engine(w);
+    w->ce = crash_env_new(w->disk, 1);
+    w->env = crash_env(w->ce);
+    crash_env_call(w->ce, lose_a_record, w);
+    crash_env_free(w->ce);
+    w->step = 1;
+    open_engine(w, checkout_text);
+    crash_env_run_ms(w->ce, 1000);
+    assert_state(w, "good", "completed");
+    assert_state(w, "bad", "running");
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -754,6 +793,7 @@ int main(void)
         cmocka_unit_test(test_retention),
         cmocka_unit_test(test_input_invalid),
         cmocka_unit_test(test_log_lost),
+        cmocka_unit_test(test_damaged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
