@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Test one service alone: it runs in this process with a database in a fresh temporary folder; other services are functions of the test; what it emits
- * is read back. Everything goes through the real server, identity and transactions. Not for production; link it in tests only.
+ * Test one service alone: it runs in this process with a database in a fresh temporary folder; other services are
+ * functions of the test; what it emits is read back. Everything goes through the real server, identity and
+ * transactions. Not for production; link it in tests only.
  */
 #ifndef FICUS_TEST_H
 #define FICUS_TEST_H
@@ -16,26 +17,29 @@ struct ficus_test;
 
 struct ficus_test_answer {
     int status;
-    const char *body;               /* whole; NUL-terminated; lives for the next 60 calls with this ficus_test */
-    const char *location;           /* or NULL */
-    const char *content_type;       /* or NULL */
+    const char *body;         /* whole; NUL-terminated; lives for the next 60 calls with this ficus_test */
+    const char *location;     /* or NULL */
+    const char *content_type; /* or NULL */
 };
 
 struct ficus_test_request {
     const char *method, *path;
-    const char *body;               /* JSON or NULL */
-    const char *caller;             /* NULL: "gateway" */
-    const char *user, *role;        /* or NULL */
-    const char *key;                /* Idempotency-Key or NULL */
-    int timeout_ms;                 /* the caller's deadline; 0: none */
-    const char *const *headers;     /* further ones: name, value, ..., NULL; or NULL */
+    const char *body;           /* JSON or NULL */
+    const char *caller;         /* NULL: "gateway" */
+    const char *user, *role;    /* or NULL */
+    const char *key;            /* Idempotency-Key or NULL */
+    int timeout_ms;             /* the caller's deadline; 0: none */
+    const char *const *headers; /* further ones: name, value, ..., NULL; or NULL */
 };
 
-/* A fake of another service: fill *status and return the JSON body (static or malloc'd memory that stays valid), or NULL for none. Runs on the loop thread: do not block. */
+/* A fake of another service: fill *status and return the JSON body (static or malloc'd memory that stays valid), or
+ * NULL for none. Runs on the loop thread: do not block. */
 typedef const char *(*ficus_test_fake)(void *arg, const char *method, const char *path, const char *body, int *status);
 
-/* migrations_dir: folder of NNNN_name.sql, or NULL. settings: name, value, ..., NULL; or NULL. Aborts the test process with a message when it cannot start. */
-FICUS_API struct ficus_test *ficus_test_start(const struct ficus_service *service, const char *migrations_dir, const char *const *settings);
+/* migrations_dir: folder of NNNN_name.sql, or NULL. settings: name, value, ..., NULL; or NULL. Aborts the test process
+ * with a message when it cannot start. */
+FICUS_API struct ficus_test *ficus_test_start(const struct ficus_service *service, const char *migrations_dir,
+                                              const char *const *settings);
 FICUS_API void ficus_test_fake_service(struct ficus_test *t, const char *name, ficus_test_fake fake, void *arg);
 FICUS_API struct ficus_test_answer ficus_test_call(struct ficus_test *t, const struct ficus_test_request *r);
 /* Deliver an event and wait until it is processed (0) or refused (-1: the handler returned non-zero). */
@@ -45,7 +49,7 @@ FICUS_API size_t ficus_test_emitted_count(struct ficus_test *t);
 FICUS_API const char *ficus_test_emitted(struct ficus_test *t, size_t index);
 /* Stop as kill -9 would, start again on the same database. */
 FICUS_API void ficus_test_restart(struct ficus_test *t);
-FICUS_API void ficus_test_stop(struct ficus_test *t);       /* removes the folder */
+FICUS_API void ficus_test_stop(struct ficus_test *t); /* removes the folder */
 
 #ifdef __cplusplus
 }

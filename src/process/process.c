@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What all processes of a system have alike. Failure modes: an unreadable key or an edge that cannot be declared fails process_init, which then
- * has released what it made; afterwards nothing here can fail but by answering less (a scrape that does not fit its buffer is a 500).
+ * What all processes of a system have alike. Failure modes: an unreadable key or an edge that cannot be declared fails
+ * process_init, which then has released what it made; afterwards nothing here can fail but by answering less (a scrape
+ * that does not fit its buffer is a 500).
  */
 #include "process.h"
 
@@ -32,9 +33,11 @@ static enum ficus_err load_key(struct env *e, const char *path, struct system_ke
     struct slice text = SLICE_NONE;
     enum ficus_err err = env_file_load(e, &a, path, KEY_FILE_SIZE_MAX, &text, reterr);
     if (err == FICUS_ERR_OK) {
-        err = text.size == SYSTEM_KEY_SIZE ? system_key_from_bytes(text, ret_key, reterr) : system_key_from_hex(text, ret_key, reterr);
+        err = text.size == SYSTEM_KEY_SIZE ? system_key_from_bytes(text, ret_key, reterr)
+                                           : system_key_from_hex(text, ret_key, reterr);
         char *secret = NULL;
-        memcpy(&secret, &text.p, sizeof secret);    /* our own copy of the key, in our own arena: the const is only the slice's */
+        memcpy(&secret, &text.p,
+               sizeof secret); /* our own copy of the key, in our own arena: the const is only the slice's */
         mem_wipe(secret, text.size);
     }
     arena_done(&a);
@@ -63,7 +66,8 @@ static enum ficus_err make_engine(struct process *p, struct ficus_error *reterr)
     return err == FICUS_ERR_OK ? err : err_set(reterr, err, "resolver");
 }
 
-enum ficus_err process_init(struct process *p, struct env *e, const struct process_config *config, struct ficus_error *reterr)
+enum ficus_err process_init(struct process *p, struct env *e, const struct process_config *config,
+                            struct ficus_error *reterr)
 {
     *p = (struct process){.env = e, .config = config};
     enum log_level level = LOG_INFO;
@@ -124,7 +128,8 @@ void process_close(struct process *p, void (*closed)(void *arg), void *arg)
         close_engine(p);
 }
 
-/* A scrape may be larger than what a stream takes at once. It steps between the stream and its handler until the end. */
+/* A scrape may be larger than what a stream takes at once. It steps between the stream and its handler until the end.
+ */
 struct scrape {
     const struct http_handler *handler_before;
     void *arg_before;
@@ -162,14 +167,15 @@ static void on_scrape_reset(void *arg, struct http_stream *s, enum ficus_err err
     s->handler->on_reset(s->arg, s, err, detail);
 }
 
-static void on_scrape_data(void *arg, struct http_stream *s, struct slice data, bool end)
-{
-}
+static void on_scrape_data(void *arg, struct http_stream *s, struct slice data, bool end) {}
 
 static void answer_metrics(struct process *p, struct http_stream *s)
 {
     static const struct http_handler handler = {
-        .on_data = on_scrape_data, .on_writable = scrape_more, .on_done = on_scrape_done, .on_reset = on_scrape_reset,
+        .on_data = on_scrape_data,
+        .on_writable = scrape_more,
+        .on_done = on_scrape_done,
+        .on_reset = on_scrape_reset,
     };
     struct scrape *c = mem_zalloc(sizeof *c);
     if (c == NULL) {
@@ -230,8 +236,8 @@ bool process_identity(struct process *p, struct http_stream *s, struct identity_
     if (count != 1)
         err_set(&error, err, count == 0 ? "no " IDENTITY_HEADER : "more than one " IDENTITY_HEADER);
     else
-        err = identity_check(p->key, http_msg_get(s->head_in, IDENTITY_HEADER), slice_str(p->config->process), env_wall_ms(p->env),
-                             s->arena, ret_claims, &error);
+        err = identity_check(p->key, http_msg_get(s->head_in, IDENTITY_HEADER), slice_str(p->config->process),
+                             env_wall_ms(p->env), s->arena, ret_claims, &error);
     if (err == FICUS_ERR_OK)
         return true;
     if (err != FICUS_ERR_UNAUTHENTICATED) {
@@ -252,10 +258,12 @@ bool process_identity(struct process *p, struct http_stream *s, struct identity_
 
 static bool correlation_valid(struct slice text)
 {
-    return text.size > 0 && text.size <= CORRELATION_SIZE_MAX && text_printable_ascii(text) && slice_find(text, ' ') < 0;
+    return text.size > 0 && text.size <= CORRELATION_SIZE_MAX && text_printable_ascii(text) &&
+           slice_find(text, ' ') < 0;
 }
 
-static enum ficus_err read_correlation(struct process *p, const struct http_msg *m, struct arena *a, struct slice *ret_correlation)
+static enum ficus_err read_correlation(struct process *p, const struct http_msg *m, struct arena *a,
+                                       struct slice *ret_correlation)
 {
     struct slice given = http_msg_get(m, "x-request-id");
     if (correlation_valid(given)) {
@@ -272,8 +280,8 @@ static enum ficus_err read_correlation(struct process *p, const struct http_msg 
     return FICUS_ERR_OK;
 }
 
-enum ficus_err process_context_read(struct process *p, const struct http_msg *m, int64_t timeout_ms_max, struct arena *a,
-                                    struct process_context *ret_context)
+enum ficus_err process_context_read(struct process *p, const struct http_msg *m, int64_t timeout_ms_max,
+                                    struct arena *a, struct process_context *ret_context)
 {
     FICUS_ASSERT(timeout_ms_max > 0);
     struct process_context c = {.tracestate = SLICE_NONE};

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What every process of a system has alike (gateway, hub, each service): its resolved configuration, key, logger, metrics, call engine, endpoint
- * resolver, and the answers to /alive, /health and /metrics. Started from a configuration text and an env, so that the simulator can start several in one program.
+ * What every process of a system has alike (gateway, hub, each service): its resolved configuration, key, logger,
+ * metrics, call engine, endpoint resolver, and the answers to /alive, /health and /metrics. Started from a
+ * configuration text and an env, so that the simulator can start several in one program.
  */
 #ifndef FICUS_PROCESS_PROCESS_H
 #define FICUS_PROCESS_PROCESS_H
@@ -17,38 +18,44 @@
 
 struct process {
     struct env *env;
-    const struct process_config *config;    /* borrowed from the caller, outlives the process */
+    const struct process_config *config; /* borrowed from the caller, outlives the process */
     struct system_key *key;
     struct logger log;
     struct metrics *metrics;
     struct call_engine *calls;
-    struct resolve_hub *resolver;           /* NULL in the hub itself */
+    struct resolve_hub *resolver; /* NULL in the hub itself */
     /* private below */
     char instance[24];
     void (*closed)(void *arg);
     void *closed_arg;
 };
 
-/* Load the key (blocks), make logger, metrics, engine and edges, begin to resolve. Before the loop runs or on it. p must stay where it is. On failure everything is
- * released again; what the engine still has to do for that happens on the loop, so p stays in memory until the loop has turned. */
-enum ficus_err process_init(struct process *p, struct env *e, const struct process_config *config, struct ficus_error *reterr);
-/* closed (may be NULL) fires when all is gone: on the loop, or before the call returns when there was nothing to wait for. */
+/* Load the key (blocks), make logger, metrics, engine and edges, begin to resolve. Before the loop runs or on it. p
+ * must stay where it is. On failure everything is released again; what the engine still has to do for that happens on
+ * the loop, so p stays in memory until the loop has turned. */
+enum ficus_err process_init(struct process *p, struct env *e, const struct process_config *config,
+                            struct ficus_error *reterr);
+/* closed (may be NULL) fires when all is gone: on the loop, or before the call returns when there was nothing to wait
+ * for. */
 void process_close(struct process *p, void (*closed)(void *arg), void *arg);
 
-/* Answer GET /alive, /health, /metrics (and HEAD); false when the path is another. ready: what /health says (200 or 503). The stream has its
- * handler already, and that one's on_done or on_reset is called as ever. */
+/* Answer GET /alive, /health, /metrics (and HEAD); false when the path is another. ready: what /health says (200 or
+ * 503). The stream has its handler already, and that one's on_done or on_reset is called as ever. */
 bool process_answer(struct process *p, struct http_stream *s, bool ready);
 
-/* Check Ficus-Identity of a request: *ret_claims in the stream's arena. On failure the 401 problem is sent already and false comes back. */
+/* Check Ficus-Identity of a request: *ret_claims in the stream's arena. On failure the 401 problem is sent already and
+ * false comes back. */
 bool process_identity(struct process *p, struct http_stream *s, struct identity_claims *ret_claims);
 
-/* What a request brings along: trace parent (or a new root), correlation id (or a new one), absolute deadline from Ficus-Timeout-Ms, never later than now + timeout_ms_max. */
+/* What a request brings along: trace parent (or a new root), correlation id (or a new one), absolute deadline from
+ * Ficus-Timeout-Ms, never later than now + timeout_ms_max. */
 struct process_context {
     struct trace_context trace;
-    struct slice tracestate, correlation;   /* in the arena */
+    struct slice tracestate, correlation; /* in the arena */
     int64_t deadline_ns;
 };
-enum ficus_err process_context_read(struct process *p, const struct http_msg *m, int64_t timeout_ms_max, struct arena *a, struct process_context *ret_context);
+enum ficus_err process_context_read(struct process *p, const struct http_msg *m, int64_t timeout_ms_max,
+                                    struct arena *a, struct process_context *ret_context);
 
 /* sd_notify convention: one datagram to NOTIFY_SOCKET ("READY=1", "STOPPING=1"); nothing when it is not set. */
 void process_notify(const char *state);

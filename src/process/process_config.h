@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The part of a resolved file (run/NAME.json) that all processes share, and how such a file is read. The other parts: service_config.h, proxy_config.h, hub_config.h.
+ * The part of a resolved file (run/NAME.json) that all processes share, and how such a file is read. The other parts:
+ * service_config.h, proxy_config.h, hub_config.h.
  */
 #ifndef FICUS_PROCESS_PROCESS_CONFIG_H
 #define FICUS_PROCESS_PROCESS_CONFIG_H
@@ -16,11 +17,11 @@ struct process_edge {
 };
 
 struct process_config {
-    int64_t version;            /* newer than PROCESS_CONFIG_VERSION: refused with VERSION */
+    int64_t version; /* newer than PROCESS_CONFIG_VERSION: refused with VERSION */
     const char *system;
-    const char *process;        /* "orders", "gateway", "hub" */
-    int64_t instance;           /* from 1 */
-    const char *state;          /* absolute path of the state folder */
+    const char *process; /* "orders", "gateway", "hub" */
+    int64_t instance;    /* from 1 */
+    const char *state;   /* absolute path of the state folder */
     const char *key_file;
     const char *log_level;      /* debug info warn error */
     const char *hub;            /* address; "" in the hub */
@@ -31,8 +32,10 @@ struct process_config {
 
 extern const struct conf_table process_config_table;
 
-/* Read a resolved file: JSON text -> tree -> table (the floor's own, whose first member is struct process_config named `common` and whose first settings are process_config's,
- * inlined). All errors at once in *reterr's text (as many as fit). */
-enum ficus_err process_config_read(struct arena *a, const char *path, struct slice text, const struct conf_table *table, void *ret_config, struct ficus_error *reterr);
+/* Read a resolved file: JSON text -> tree -> table (the floor's own, whose first member is struct process_config named
+ * `common` and whose first settings are process_config's, inlined). All errors at once in *reterr's text (as many as
+ * fit). */
+enum ficus_err process_config_read(struct arena *a, const char *path, struct slice text, const struct conf_table *table,
+                                   void *ret_config, struct ficus_error *reterr);
 
 #endif

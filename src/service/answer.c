@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The answer while a handler makes it, and the ways in which a request fails. On the request's worker only. A failure is sticky: the first reason stands, everything
- * that libficus is asked for afterwards returns -1, and nothing is committed.
+ * The answer while a handler makes it, and the ways in which a request fails. On the request's worker only. A failure
+ * is sticky: the first reason stands, everything that libficus is asked for afterwards returns -1, and nothing is
+ * committed.
  */
 #include "service_impl.h"
 
@@ -78,7 +79,7 @@ void answer_problem(struct ficus_req *r, int status, const char *code, const cha
 {
     struct answer *a = &r->answer;
     if (!r->is_failed)
-        a->status = 0;      /* a problem keeps the headers that were set for it, Retry-After say */
+        a->status = 0; /* a problem keeps the headers that were set for it, Retry-After say */
     answer_clear(r);
     a->status = status;
     a->is_problem = true;
@@ -113,8 +114,8 @@ int request_fail(struct ficus_req *r, int status, const char *code, bool technic
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
     answer_problem(r, status, code, text);
-    LOG(&r->service->process.log, LOG_ERROR, &r->log, "request.failed", "a handler could not go on", LOG_INT("status", status),
-        LOG_STR("code", code), LOG_STR("error", text));
+    LOG(&r->service->process.log, LOG_ERROR, &r->log, "request.failed", "a handler could not go on",
+        LOG_INT("status", status), LOG_STR("code", code), LOG_STR("error", text));
     return -1;
 }
 
@@ -152,8 +153,8 @@ int request_fail_store(struct ficus_req *r, enum ficus_err err, const struct fic
         r->is_technical = true;
     }
     answer_problem(r, status, code, text);
-    LOG(&r->service->process.log, LOG_ERROR, &r->log, "store.failed", "the database failed a request", LOG_STR("what", what),
-        LOG_STR("code", code), LOG_STR("error", detail));
+    LOG(&r->service->process.log, LOG_ERROR, &r->log, "store.failed", "the database failed a request",
+        LOG_STR("what", what), LOG_STR("code", code), LOG_STR("error", detail));
     return -1;
 }
 

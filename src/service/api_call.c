@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Calls of other services: the worker hands the call to the loop and waits. Deadline, identity, trace and correlation are the request's.
+ * Calls of other services: the worker hands the call to the loop and waits. Deadline, identity, trace and correlation
+ * are the request's.
  */
 #include "service_impl.h"
 
@@ -17,7 +18,7 @@ struct calling {
     struct call_fetch *fetch;
     enum ficus_err err;
     int status;
-    struct slice body;      /* in the request's arena: its worker waits, so it is the loop's turn */
+    struct slice body; /* in the request's arena: its worker waits, so it is the loop's turn */
 };
 
 /* The last touch: the worker may leave with its stack at once. */
@@ -60,7 +61,8 @@ static void on_begin(void *arg)
         calling_over(c);
 }
 
-static void fill_request(const struct ficus_req *r, const struct ficus_call *call, struct http_field *fields, struct call_request *q)
+static void fill_request(const struct ficus_req *r, const struct ficus_call *call, struct http_field *fields,
+                         struct call_request *q)
 {
     *q = (struct call_request){
         .callee = call->service,
@@ -78,7 +80,8 @@ static void fill_request(const struct ficus_req *r, const struct ficus_call *cal
         .role_count = r->role_count,
         .keyed = call->key != NULL,
     };
-    fields[q->field_count++] = (struct http_field){SLICE("accept"), SLICE("application/json, application/problem+json")};
+    fields[q->field_count++] = (struct http_field){SLICE("accept"),
+                                                   SLICE("application/json, application/problem+json")};
     if (call->body != NULL)
         fields[q->field_count++] = (struct http_field){SLICE("content-type"), SLICE("application/json")};
     if (call->key != NULL)
@@ -124,7 +127,8 @@ int ficus_call(struct ficus_req *req, const struct ficus_call *call, struct ficu
     env_post(req->service->env, &c.task);
     env_wait(req->service->env, &c.waiter);
     if (c.err == FICUS_ERR_INVALID)
-        return request_fail(req, 500, "internal", false, "%s is not declared under calls, or the call is malformed", call->service);
+        return request_fail(req, 500, "internal", false, "%s is not declared under calls, or the call is malformed",
+                            call->service);
     if (c.err == FICUS_ERR_CANCELLED)
         return request_fail(req, 503, "stopping", true, "this service is stopping");
     if (!request_may_go_on(req))

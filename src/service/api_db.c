@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The database, as a handler sees it: a reading connection before ficus_tx, the transaction behind it. Any failure of a statement but a unique key that was
- * there already ends the request: what was half done can never be committed by a handler that forgot to look.
+ * The database, as a handler sees it: a reading connection before ficus_tx, the transaction behind it. Any failure of a
+ * statement but a unique key that was there already ends the request: what was half done can never be committed by a
+ * handler that forgot to look.
  */
 #include "service_impl.h"
 
@@ -42,7 +43,7 @@ static void rows_close(struct ficus_rows *rows)
 
 void db_rows_close(struct ficus_req *r, bool readers_only)
 {
-    LIST_FOREACH_SAFE(&r->rows, it, tmp) {
+    LIST_FOREACH_SAFE (&r->rows, it, tmp) {
         struct ficus_rows *rows = CONTAINER_OF(it, struct ficus_rows, link);
         if (!readers_only || rows->is_reader)
             rows_close(rows);
@@ -51,7 +52,7 @@ void db_rows_close(struct ficus_req *r, bool readers_only)
 
 static bool reads_now(const struct ficus_req *r)
 {
-    LIST_FOREACH(&r->rows, it)
+    LIST_FOREACH (&r->rows, it)
         if (CONTAINER_OF(it, struct ficus_rows, link)->is_reader)
             return true;
     return false;
@@ -80,7 +81,7 @@ static int tx_opened(struct ficus_req *r)
         return 0;
     int kept = keys_lookup(r, c);
     if (kept == 1)
-        r->is_failed = true;    /* and is_replayed: the kept answer is the answer */
+        r->is_failed = true; /* and is_replayed: the kept answer is the answer */
     return kept == 0 ? 0 : -1;
 }
 
@@ -121,7 +122,7 @@ int ficus_exec(struct ficus_req *req, const char *sql, const char *format, ...)
     while (step == 1)
         step = db_step(s, &error);
     if (step < 0)
-        err = (enum ficus_err)-step;
+        err = (enum ficus_err) - step;
     else if (err == FICUS_ERR_OK)
         req->changes = db_changes(c);
     db_finish(s);
@@ -141,13 +142,15 @@ struct ficus_rows *ficus_query(struct ficus_req *req, const char *sql, const cha
         return NULL;
     struct ficus_rows *rows = format_valid(format) ? ARENA_NEW(&req->arena, struct ficus_rows) : NULL;
     if (rows == NULL) {
-        (void)request_fail(req, 500, "internal", false, "out of memory, or an unknown letter in the format \"%s\"", format);
+        (void)request_fail(req, 500, "internal", false, "out of memory, or an unknown letter in the format \"%s\"",
+                           format);
         return NULL;
     }
     struct ficus_error error = {0};
     va_list args;
     va_start(args, format);
-    enum ficus_err err = db_vquery(req->tx_open ? db_tx_conn(&req->tx) : req->reader, &rows->stmt, &error, sql, format, args);
+    enum ficus_err err = db_vquery(req->tx_open ? db_tx_conn(&req->tx) : req->reader, &rows->stmt, &error, sql, format,
+                                   args);
     va_end(args);
     if (err != FICUS_ERR_OK) {
         (void)request_fail_store(req, err, &error, sql);
@@ -170,7 +173,7 @@ int ficus_row(struct ficus_rows *r)
     if (step == 1)
         return 1;
     rows_close(r);
-    return step == 0 ? 0 : request_fail_store(r->req, (enum ficus_err)-step, &error, "read a row");
+    return step == 0 ? 0 : request_fail_store(r->req, (enum ficus_err) - step, &error, "read a row");
 }
 
 static bool column_valid(const struct ficus_rows *r, int column)
@@ -191,7 +194,7 @@ const char *ficus_col_str(struct ficus_rows *r, int column)
     if (copy != NULL)
         return copy;
     (void)request_fail(r->req, 503, "out_of_memory", false, "over the request's memory");
-    return "";      /* never NULL for a value that is there; the request has failed */
+    return ""; /* never NULL for a value that is there; the request has failed */
 }
 
 bool ficus_col_null(struct ficus_rows *r, int column)

@@ -27,7 +27,7 @@ const char *ficus_new_id(struct ficus_req *req)
     char *text = arena_alloc(&req->arena, UUID_TEXT_SIZE);
     if (text == NULL) {
         (void)request_fail(req, 503, "out_of_memory", false, "over the request's memory");
-        return "";      /* nothing under it can be committed any more */
+        return ""; /* nothing under it can be committed any more */
     }
     uint8_t random[10];
     env_random(req->service->env, random, sizeof random);
@@ -67,7 +67,8 @@ const char *ficus_keyed_hash(struct ficus_req *req, const char *label, const cha
     buf_init(&hex, 2 * KEYED_HASH_SIZE + 1);
     const char *result = NULL;
     /* A label of its own keeps the hashes of applications apart from those of Ficus. */
-    if (keyed_hash(req->service->process.key, "application", parts, 2, hash) == FICUS_ERR_OK && text_hex(&hex, hash, sizeof hash))
+    if (keyed_hash(req->service->process.key, "application", parts, 2, hash) == FICUS_ERR_OK &&
+        text_hex(&hex, hash, sizeof hash))
         result = arena_strdup(&req->arena, buf_slice(&hex));
     buf_done(&hex);
     if (result == NULL)
@@ -78,7 +79,7 @@ const char *ficus_keyed_hash(struct ficus_req *req, const char *label, const cha
 /* ---- sleep ---- */
 
 struct sleeper {
-    struct blocked blocked;     /* first */
+    struct blocked blocked; /* first */
     struct env_task task;
     struct env_timer timer;
     struct env_waiter waiter;
@@ -163,7 +164,7 @@ void *ficus_data(struct ficus_req *req)
 void ficus_log(struct ficus_req *req, const char *level, const char *event, const char *format, ...)
 {
     enum log_level at = LOG_INFO;
-    (void)log_level_parse(slice_str(level), &at);   /* an unknown word is "info": a log line is no reason to fail */
+    (void)log_level_parse(slice_str(level), &at); /* an unknown word is "info": a log line is no reason to fail */
     if (!log_enabled(&req->service->process.log, at))
         return;
     char text[1024];

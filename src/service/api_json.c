@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * JSON for handlers: writing that cannot produce malformed text (misuse marks the value as unusable, and the answer becomes a 500), and reading.
+ * JSON for handlers: writing that cannot produce malformed text (misuse marks the value as unusable, and the answer
+ * becomes a 500), and reading.
  */
 #include "service_impl.h"
 

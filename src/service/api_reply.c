@@ -33,7 +33,8 @@ int ficus_reply_empty(struct ficus_req *req, int status)
 
 static bool is_own_header(const char *name)
 {
-    static const char *const own[] = {"content-length", "content-type", "transfer-encoding", "connection", "keep-alive", "upgrade", "trailer"};
+    static const char *const own[] = {"content-length", "content-type", "transfer-encoding", "connection", "keep-alive",
+                                      "upgrade",        "trailer"};
     for (size_t i = 0; i < ARRAY_COUNT(own); i++)
         if (slice_eq_nocase(slice_str(name), slice_str(own[i])))
             return true;
@@ -46,7 +47,8 @@ int ficus_reply_header(struct ficus_req *req, const char *name, const char *valu
         return -1;
     if (name != NULL && value != NULL && !is_own_header(name) && answer_header(req, name, value))
         return 0;
-    return request_fail(req, 500, "internal", false, "the handler set a header that cannot be sent: %s", name == NULL ? "(none)" : name);
+    return request_fail(req, 500, "internal", false, "the handler set a header that cannot be sent: %s",
+                        name == NULL ? "(none)" : name);
 }
 
 int ficus_problem(struct ficus_req *req, int status, const char *code, const char *format, ...)

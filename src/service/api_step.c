@@ -18,7 +18,8 @@ static const char *find(struct ficus_req *req, const char *kind, const char *id,
         (void)request_fail(req, 500, "internal", false, "a saga step needs kind and id");
         return NULL;
     }
-    struct ficus_rows *rows = ficus_query(req, "SELECT state, code FROM ficus_steps WHERE kind = ? AND id = ?", "ss", kind, id);
+    struct ficus_rows *rows = ficus_query(req, "SELECT state, code FROM ficus_steps WHERE kind = ? AND id = ?", "ss",
+                                          kind, id);
     int row = ficus_row(rows);
     const char *state = row == 1 ? ficus_col_str(rows, 0) : row == 0 ? "" : NULL;
     if (row == 1 && ret_code != NULL)
@@ -38,13 +39,15 @@ static bool in_tx(struct ficus_req *req)
 
 static int insert(struct ficus_req *req, const char *kind, const char *id, const char *state)
 {
-    return ficus_exec(req, "INSERT INTO ficus_steps(kind, id, state, at) VALUES(?, ?, ?, ?)", "sssi", kind, id, state, ficus_now_ms(req));
+    return ficus_exec(req, "INSERT INTO ficus_steps(kind, id, state, at) VALUES(?, ?, ?, ?)", "sssi", kind, id, state,
+                      ficus_now_ms(req));
 }
 
 static int update(struct ficus_req *req, const char *kind, const char *id, const char *state, const char *code)
 {
-    return ficus_exec(req, "UPDATE ficus_steps SET state = ?, code = ?, at = ? WHERE kind = ? AND id = ? AND state = 'done'", "ssiss", state, code,
-                      ficus_now_ms(req), kind, id);
+    return ficus_exec(req,
+                      "UPDATE ficus_steps SET state = ?, code = ?, at = ? WHERE kind = ? AND id = ? AND state = 'done'",
+                      "ssiss", state, code, ficus_now_ms(req), kind, id);
 }
 
 int ficus_step_do(struct ficus_req *req, const char *kind, const char *id)
@@ -90,7 +93,8 @@ int ficus_step_refused(struct ficus_req *req, const char *kind, const char *id)
     if (state == NULL)
         return -1;
     (void)ficus_problem(req, 409, code == NULL ? code_undone : code, "%s",
-                        code == NULL ? "this step was undone; it can no longer be done" : "this step was refused before");
+                        code == NULL ? "this step was undone; it can no longer be done"
+                                     : "this step was refused before");
     return 0;
 }
 

@@ -4,17 +4,23 @@
  */
 #include "service_impl.h"
 
-static struct stream_note *make_note(struct ficus_req *req, const char *key, int64_t id, const char *event, const char *data, bool last)
+static struct stream_note *make_note(struct ficus_req *req, const char *key, int64_t id, const char *event,
+                                     const char *data, bool last)
 {
-    bool usable = data != NULL && strchr(data, '\r') == NULL && (event == NULL || (strchr(event, '\n') == NULL && strchr(event, '\r') == NULL));
+    bool usable = data != NULL && strchr(data, '\r') == NULL &&
+                  (event == NULL || (strchr(event, '\n') == NULL && strchr(event, '\r') == NULL));
     struct stream_note *n = usable ? ARENA_NEW(&req->arena, struct stream_note) : NULL;
     if (n != NULL)
         *n = (struct stream_note){
-            .key = ficus_strdup(req, key), .id = id, .frame = sse_frame(&req->arena, id, event, data), .last = last,
+            .key = ficus_strdup(req, key),
+            .id = id,
+            .frame = sse_frame(&req->arena, id, event, data),
+            .last = last,
         };
     if (n != NULL && n->key != NULL && n->frame.p != NULL)
         return n;
-    (void)request_fail(req, 500, "internal", false, "an event for a stream has a line break in its name or data, or is too large");
+    (void)request_fail(req, 500, "internal", false,
+                       "an event for a stream has a line break in its name or data, or is too large");
     return NULL;
 }
 
@@ -48,12 +54,14 @@ int ficus_stream_first(struct ficus_req *req, int64_t id, const char *event, con
     return 0;
 }
 
-int ficus_stream_send(struct ficus_req *req, const char *key, int64_t id, const char *event, const char *data, bool last)
+int ficus_stream_send(struct ficus_req *req, const char *key, int64_t id, const char *event, const char *data,
+                      bool last)
 {
     if (!request_may_go_on(req))
         return -1;
     if (!req->tx_open || !key_valid(key) || req->note_count == STREAM_SENDS_MAX)
-        return request_fail(req, 500, "internal", false, "ficus_stream_send before ficus_tx, too often, or with a bad key");
+        return request_fail(req, 500, "internal", false,
+                            "ficus_stream_send before ficus_tx, too often, or with a bad key");
     struct stream_note *n = make_note(req, key, id, event, data, last);
     if (n == NULL)
         return -1;

@@ -5,27 +5,46 @@
  *      STARTING -> READY -> DRAINING -> CLOSING
  *          \______________________________^
  *
- * Starting: a worker opens and migrates the database, then the service's start handler runs as a request of its own kind, then events and requests are taken.
- * Until then nothing is accepted: with an inherited socket the older instance still is the one that answers.
- * Closing goes through steps, each begun when the one before has ended: connections, requests and consumer; relay; database (on a worker, it may have to checkpoint);
- * process. service_check_end is told of every end and looks what is next, from a clean stack.
+ * Starting: a worker opens and migrates the database, then the service's start handler runs as a request of its own
+ * kind, then events and requests are taken. Until then nothing is accepted: with an inherited socket the older instance
+ * still is the one that answers. Closing goes through steps, each begun when the one before has ended: connections,
+ * requests and consumer; relay; database (on a worker, it may have to checkpoint); process. service_check_end is told
+ * of every end and looks what is next, from a clean stack.
  */
 #include "service_impl.h"
 
 enum { WATCH_MS = 10000 };
 
 static const struct metric_def metric_defs[SERVICE_METRIC_COUNT] = {
-    [METRIC_HTTP_REQUESTS] = {.name = "http_requests_total", .type = METRIC_COUNTER, .help = "Requests answered, by route template and status.",
-                              .labels = {"route", "status"}, .children_max = 512},
-    [METRIC_HTTP_DURATION] = {.name = "http_request_duration_seconds", .type = METRIC_HISTOGRAM, .unit = METRIC_SECONDS,
-                              .help = "From the head of a request to the end of its answer.", .labels = {"route"}, .children_max = 128},
-    [METRIC_WORKERS_BUSY] = {.name = "service_workers_busy", .type = METRIC_GAUGE, .help = "Workers that run a handler."},
-    [METRIC_QUEUE_LENGTH] = {.name = "service_queue_length", .type = METRIC_GAUGE, .help = "Requests and events that wait for a worker."},
-    [METRIC_OUTBOX_PENDING] = {.name = "outbox_pending", .type = METRIC_GAUGE, .help = "Events committed and not yet in the log."},
-    [METRIC_EVENT_LAG] = {.name = "event_lag_seconds", .type = METRIC_GAUGE, .unit = METRIC_SECONDS,
+    [METRIC_HTTP_REQUESTS] = {.name = "http_requests_total",
+                              .type = METRIC_COUNTER,
+                              .help = "Requests answered, by route template and status.",
+                              .labels = {"route", "status"},
+                              .children_max = 512},
+    [METRIC_HTTP_DURATION] = {.name = "http_request_duration_seconds",
+                              .type = METRIC_HISTOGRAM,
+                              .unit = METRIC_SECONDS,
+                              .help = "From the head of a request to the end of its answer.",
+                              .labels = {"route"},
+                              .children_max = 128},
+    [METRIC_WORKERS_BUSY] = {.name = "service_workers_busy",
+                             .type = METRIC_GAUGE,
+                             .help = "Workers that run a handler."},
+    [METRIC_QUEUE_LENGTH] = {.name = "service_queue_length",
+                             .type = METRIC_GAUGE,
+                             .help = "Requests and events that wait for a worker."},
+    [METRIC_OUTBOX_PENDING] = {.name = "outbox_pending",
+                               .type = METRIC_GAUGE,
+                               .help = "Events committed and not yet in the log."},
+    [METRIC_EVENT_LAG] = {.name = "event_lag_seconds",
+                          .type = METRIC_GAUGE,
+                          .unit = METRIC_SECONDS,
                           .help = "Age of the last handled event when its handling ended."},
-    [METRIC_EVENTS_HANDLED] = {.name = "events_handled_total", .type = METRIC_COUNTER, .help = "Deliveries of events, by topic and result.",
-                               .labels = {"topic", "result"}, .children_max = 256},
+    [METRIC_EVENTS_HANDLED] = {.name = "events_handled_total",
+                               .type = METRIC_COUNTER,
+                               .help = "Deliveries of events, by topic and result.",
+                               .labels = {"topic", "result"},
+                               .children_max = 256},
     [METRIC_STREAMS] = {.name = "service_streams", .type = METRIC_GAUGE, .help = "Streaming answers that are open."},
 };
 
@@ -56,7 +75,8 @@ static const char *const *find_text(const char *const *list, size_t count, const
     return NULL;
 }
 
-static enum ficus_err check_definition(const struct ficus_service *def, const struct service_config *c, struct ficus_error *reterr)
+static enum ficus_err check_definition(const struct ficus_service *def, const struct service_config *c,
+                                       struct ficus_error *reterr)
 {
     if (def->name == NULL || strcmp(def->name, c->common.process) != 0)
         return err_set(reterr, FICUS_ERR_INVALID, "the program is service \"%s\", the configuration is for \"%s\"",
@@ -64,10 +84,13 @@ static enum ficus_err check_definition(const struct ficus_service *def, const st
     size_t handled = 0;
     for (const struct ficus_subscription *s = def->events; s != NULL && s->topic != NULL; s++, handled++) {
         if (s->handler == NULL || find_text(c->consumes, c->consume_count, s->topic) == NULL)
-            return err_set(reterr, FICUS_ERR_INVALID, "the program handles topic \"%s\", which the manifest does not list under consumes", s->topic);
+            return err_set(reterr, FICUS_ERR_INVALID,
+                           "the program handles topic \"%s\", which the manifest does not list under consumes",
+                           s->topic);
     }
     if (handled != c->consume_count)
-        return err_set(reterr, FICUS_ERR_INVALID, "the manifest lists %zu consumed topics, the program handles %zu", c->consume_count, handled);
+        return err_set(reterr, FICUS_ERR_INVALID, "the manifest lists %zu consumed topics, the program handles %zu",
+                       c->consume_count, handled);
     bool keyed = false;
     for (const struct ficus_route *r = def->routes; r != NULL && r->method != NULL; r++)
         keyed = keyed || r->keyed;
@@ -95,10 +118,11 @@ static void on_watch(void *arg)
     struct service *v = arg;
     const char *detail = "";
     if (v->relay != NULL && outbox_relay_error(v->relay, &detail) != FICUS_ERR_OK)
-        LOG(&v->process.log, LOG_WARN, NULL, "outbox.waiting", "events cannot be published at present", LOG_STR("error", detail),
-            LOG_INT("pending", outbox_relay_pending(v->relay)));
+        LOG(&v->process.log, LOG_WARN, NULL, "outbox.waiting", "events cannot be published at present",
+            LOG_STR("error", detail), LOG_INT("pending", outbox_relay_pending(v->relay)));
     if (v->feed.consumer != NULL && consumer_error(v->feed.consumer, &detail) != FICUS_ERR_OK)
-        LOG(&v->process.log, LOG_WARN, NULL, "events.waiting", "events cannot be fetched at present", LOG_STR("error", detail));
+        LOG(&v->process.log, LOG_WARN, NULL, "events.waiting", "events cannot be fetched at present",
+            LOG_STR("error", detail));
     env_timer_start(v->env, &v->watch_timer, WATCH_MS);
 }
 
@@ -115,7 +139,8 @@ static void serve(struct service *v)
     janitor_start(v);
     v->watch_timer = (struct env_timer){.fn = on_watch, .arg = v};
     env_timer_start(v->env, &v->watch_timer, WATCH_MS);
-    LOG(&v->process.log, LOG_INFO, NULL, "service.ready", "the service takes requests", LOG_STR("version", FICUS_VERSION));
+    LOG(&v->process.log, LOG_INFO, NULL, "service.ready", "the service takes requests",
+        LOG_STR("version", FICUS_VERSION));
     tell_ready(v, FICUS_ERR_OK, "");
 }
 
@@ -164,7 +189,7 @@ static void run_start_handler(struct service *v)
     r->body = "null";
     r->body_size = 4;
     r->handler = v->def->start;
-    (void)dispatch_push(v, r);      /* only requests of clients are ever refused */
+    (void)dispatch_push(v, r); /* only requests of clients are ever refused */
 }
 
 static void open_work(void *arg)
@@ -216,7 +241,8 @@ static enum ficus_err start_checked(struct service *v, struct ficus_error *reter
 }
 
 enum ficus_err service_start(struct env *e, const struct ficus_service *def, const struct service_config *config,
-                             const struct service_hooks *hooks, struct service **ret_service, struct ficus_error *reterr)
+                             const struct service_hooks *hooks, struct service **ret_service,
+                             struct ficus_error *reterr)
 {
     struct service *v = mem_zalloc(sizeof *v);
     if (v == NULL)
@@ -295,7 +321,7 @@ void service_close(struct service *v, void (*closed)(void *arg), void *arg)
     env_timer_stop(v->env, &v->watch_timer);
     feed_stop(v);
     request_abandon_all(v);
-    LIST_FOREACH_SAFE(&v->blocked, it, tmp)
+    LIST_FOREACH_SAFE (&v->blocked, it, tmp)
         CONTAINER_OF(it, struct blocked, link)->cancel(CONTAINER_OF(it, struct blocked, link));
     if (v->server != NULL)
         http_server_close(v->server, on_server_closed, v);
@@ -349,7 +375,7 @@ static void close_next(struct service *v)
         v->close_step = 2;
         v->close_job = (struct env_job){.work = close_work, .done = close_done, .arg = v};
         if (env_run(v->env, &v->close_job) != FICUS_ERR_OK) {
-            close_work(v);      /* nobody is served any more: closing here holds up nothing */
+            close_work(v); /* nobody is served any more: closing here holds up nothing */
             close_done(v);
         }
     }

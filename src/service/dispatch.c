@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which request a free worker takes. Two bounded lines: in front what clients and other services ask for, at the back events and saga calls, which get at
- * most half of the workers (at least one) so that a long backlog of theirs never holds up a customer. When both have a claim they take turns.
+ * Which request a free worker takes. Two bounded lines: in front what clients and other services ask for, at the back
+ * events and saga calls, which get at most half of the workers (at least one) so that a long backlog of theirs never
+ * holds up a customer. When both have a claim they take turns.
  */
 #include "service_impl.h"
 
@@ -82,7 +83,8 @@ static void run_next(struct service *v)
 bool dispatch_push(struct service *v, struct ficus_req *r)
 {
     struct dispatch *d = &v->dispatch;
-    if (r->kind == REQUEST_HTTP && (d->front_count + d->back_count >= QUEUE_FRONT_MAX || (r->is_back && d->back_count >= QUEUE_BACK_MAX)))
+    if (r->kind == REQUEST_HTTP &&
+        (d->front_count + d->back_count >= QUEUE_FRONT_MAX || (r->is_back && d->back_count >= QUEUE_BACK_MAX)))
         return false;
     enum request_state state = request_state(r);
     if (state != REQUEST_QUEUED) {

@@ -2,9 +2,10 @@
  *
  * Events: one at a time, in the log's order, each with its offset in the transaction of its effects.
  *
- * An event's handling ends in one of four ways. Processed: committed with its offset. Seen before: skipped. A fault that is not the handler's (disk, deadline, memory):
- * again after a back-off, as often as it takes. Refused by the handler: counted in the database, again after a back-off; at the tenth refusal
- * a dead letter is written and the offset advanced in one transaction.
+ * An event's handling ends in one of four ways. Processed: committed with its offset. Seen before: skipped. A fault
+ * that is not the handler's (disk, deadline, memory): again after a back-off, as often as it takes. Refused by the
+ * handler: counted in the database, again after a back-off; at the tenth refusal a dead letter is written and the
+ * offset advanced in one transaction.
  */
 #include "service_impl.h"
 
@@ -31,9 +32,16 @@ static bool copy_event(struct ficus_req *r, const struct event *ev)
 {
     struct arena *a = &r->arena;
     r->event = (struct event){
-        .id = keep(a, ev->id), .source = keep(a, ev->source), .topic = keep(a, ev->topic), .subject = keep(a, ev->subject),
-        .time = keep(a, ev->time), .data = keep(a, ev->data), .traceparent = keep(a, ev->traceparent),
-        .tracestate = keep(a, ev->tracestate), .correlation = keep(a, ev->correlation), .causation = keep(a, ev->causation),
+        .id = keep(a, ev->id),
+        .source = keep(a, ev->source),
+        .topic = keep(a, ev->topic),
+        .subject = keep(a, ev->subject),
+        .time = keep(a, ev->time),
+        .data = keep(a, ev->data),
+        .traceparent = keep(a, ev->traceparent),
+        .tracestate = keep(a, ev->tracestate),
+        .correlation = keep(a, ev->correlation),
+        .causation = keep(a, ev->causation),
         .offset = ev->offset,
     };
     r->body = r->event.data.p == NULL ? "null" : r->event.data.p;
@@ -60,13 +68,19 @@ static void account_event(struct ficus_req *r)
 {
     struct service *v = r->service;
     int64_t took_ns = env_now_ns(v->env) - r->begun_ns, at_ms = 0;
-    const char *result = r->event_dead ? "dead" : r->event_processed ? "processed" : r->is_technical ? "failed" : "refused";
+    const char *result = r->event_dead        ? "dead"
+                         : r->event_processed ? "processed"
+                         : r->is_technical    ? "failed"
+                                              : "refused";
     metric_inc(METRIC(v->metrics[METRIC_EVENTS_HANDLED], r->event.topic, slice_str(result)));
     if (time_parse(r->event.time, &at_ms))
         metric_set(metric_only(v->metrics[METRIC_EVENT_LAG]), (env_wall_ms(v->env) - at_ms) * 1000000);
-    LOG(&v->process.log, r->event_dead ? LOG_ERROR : r->event_processed ? LOG_INFO : LOG_WARN, &r->log, "event.done", "event handled",
-        LOG_SLICE("topic", r->event.topic), LOG_SLICE("id", r->event.id), LOG_SLICE("subject", r->event.subject),
-        LOG_STR("result", result), LOG_INT("ms", took_ns / 1000000));
+    LOG(&v->process.log,
+        r->event_dead        ? LOG_ERROR
+        : r->event_processed ? LOG_INFO
+                             : LOG_WARN,
+        &r->log, "event.done", "event handled", LOG_SLICE("topic", r->event.topic), LOG_SLICE("id", r->event.id),
+        LOG_SLICE("subject", r->event.subject), LOG_STR("result", result), LOG_INT("ms", took_ns / 1000000));
 }
 
 static void closed(void *arg)
@@ -139,7 +153,8 @@ static void deliver(void *arg, struct consumer *c, const struct event *ev)
     }
     struct ficus_req *r = request_new(v, REQUEST_EVENT);
     if (r == NULL || !copy_event(r, ev)) {
-        LOG(&v->process.log, LOG_ERROR, NULL, "event.failed", "out of memory for an event", LOG_SLICE("topic", ev->topic));
+        LOG(&v->process.log, LOG_ERROR, NULL, "event.failed", "out of memory for an event",
+            LOG_SLICE("topic", ev->topic));
         if (r != NULL)
             request_unref(r);
         go_on(v, false);
@@ -162,7 +177,8 @@ static const char *reason_of(struct ficus_req *r)
     if (!r->answer.is_problem || !out_complete(&r->answer.out) ||
         json_parse(&r->arena, buf_slice(&r->answer.out.text), NULL, &problem, NULL) != FICUS_ERR_OK)
         return "refused";
-    const char *reason = arena_printf(&r->arena, SLICE_FMT ": " SLICE_FMT, SLICE_ARG(json_string_or(json_get(problem, "code"), SLICE("refused"))),
+    const char *reason = arena_printf(&r->arena, SLICE_FMT ": " SLICE_FMT,
+                                      SLICE_ARG(json_string_or(json_get(problem, "code"), SLICE("refused"))),
                                       SLICE_ARG(json_string_or(json_get(problem, "detail"), SLICE(""))));
     return reason == NULL ? "refused" : reason;
 }
@@ -172,7 +188,8 @@ static enum ficus_err write_dead(struct ficus_req *r, struct db_conn *c, int64_t
     struct arena a;
     struct event dead;
     arena_init(&a, 4 * EVENT_SIZE_MAX);
-    enum ficus_err err = event_dead_letter(r->service->env, &a, &r->event, r->service->def->name, reason_of(r), attempts, &dead, reterr);
+    enum ficus_err err = event_dead_letter(r->service->env, &a, &r->event, r->service->def->name, reason_of(r),
+                                           attempts, &dead, reterr);
     if (err == FICUS_ERR_OK)
         err = outbox_add(c, &dead, reterr);
     arena_done(&a);
@@ -209,7 +226,8 @@ void feed_refused(struct ficus_req *r)
     if (err == FICUS_ERR_OK)
         r->event_processed = r->event_dead = dead;
     else
-        LOG(&v->process.log, LOG_ERROR, &r->log, "event.count_failed", "the refusal of an event could not be counted", LOG_ERR(&error));
+        LOG(&v->process.log, LOG_ERROR, &r->log, "event.count_failed", "the refusal of an event could not be counted",
+            LOG_ERR(&error));
 }
 
 /* ---- the feed ---- */
@@ -243,7 +261,11 @@ enum ficus_err feed_start(struct service *v, struct ficus_error *reterr)
     }
     v->feed.topics = buf_steal(&topics);
     struct consumer_options options = {
-        .name = v->def->name, .topics = v->feed.topics, .offset = v->feed.position, .deliver = deliver, .arg = v,
+        .name = v->def->name,
+        .topics = v->feed.topics,
+        .offset = v->feed.position,
+        .deliver = deliver,
+        .arg = v,
     };
     enum ficus_err err = consumer_new(v->env, v->bus_in, &options, &v->feed.consumer);
     return err == FICUS_ERR_OK ? err : err_set(reterr, err, "consumer");

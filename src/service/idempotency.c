@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Idempotency-Keys. A request that took effect is remembered in the transaction of its effects, so there is never a row of one that "runs": who runs is known in
- * memory only (v->keys) and forgotten by a crash together with the request itself. Others with the same key wait in line behind the one
- * that runs, without a worker; each then finds the kept answer, or runs in its turn when the one before it took no effect.
+ * Idempotency-Keys. A request that took effect is remembered in the transaction of its effects, so there is never a row
+ * of one that "runs": who runs is known in memory only (v->keys) and forgotten by a crash together with the request
+ * itself. Others with the same key wait in line behind the one that runs, without a worker; each then finds the kept
+ * answer, or runs in its turn when the one before it took no effect.
  *
  * A key belongs to user (or calling process), method and path. Bodies are remembered as keyed hashes only.
  */
@@ -10,7 +11,7 @@
 
 struct key_entry {
     struct ficus_req *running;
-    struct list waiting;        /* of ficus_req.queue */
+    struct list waiting; /* of ficus_req.queue */
     size_t waiting_count;
 };
 
@@ -21,8 +22,8 @@ static struct slice hash_slice(const struct ficus_req *r)
 
 static bool make_hash(struct ficus_req *r)
 {
-    r->key_scope = arena_printf(&r->arena, "%s:%s %s " SLICE_FMT, r->user != NULL ? "user" : "caller", r->user != NULL ? r->user : r->caller,
-                                r->route->def->method, SLICE_ARG(r->path));
+    r->key_scope = arena_printf(&r->arena, "%s:%s %s " SLICE_FMT, r->user != NULL ? "user" : "caller",
+                                r->user != NULL ? r->user : r->caller, r->route->def->method, SLICE_ARG(r->path));
     if (r->key_scope == NULL)
         return false;
     const struct slice parts[] = {slice_str(r->key_scope), slice_str(r->idempotency_key)};
@@ -152,12 +153,13 @@ int keys_lookup(struct ficus_req *r, struct db_conn *c)
 {
     struct ficus_error error = {0};
     struct db_stmt *s = NULL;
-    enum ficus_err err = db_query(c, &s, &error, "SELECT status, headers, body, body_hash FROM ficus_keys WHERE key_hash = ?", "b",
+    enum ficus_err err = db_query(c, &s, &error,
+                                  "SELECT status, headers, body, body_hash FROM ficus_keys WHERE key_hash = ?", "b",
                                   hash_slice(r));
     if (err != FICUS_ERR_OK)
         return request_fail_store(r, err, &error, "look up the Idempotency-Key");
     int step = db_step(s, &error);
-    int result = step < 0 ? request_fail_store(r, (enum ficus_err)-step, &error, "look up the Idempotency-Key") : 0;
+    int result = step < 0 ? request_fail_store(r, (enum ficus_err) - step, &error, "look up the Idempotency-Key") : 0;
     if (step == 1)
         result = take_kept(r, s);
     db_finish(s);
@@ -194,10 +196,11 @@ int keys_remember(struct ficus_req *r)
     struct ficus_error error = {0};
     enum ficus_err err = FICUS_ERR_NOMEM;
     if (!buf_failed(&headers))
-        err = db_exec(db_tx_conn(&r->tx), &error,
-                      "INSERT INTO ficus_keys(key_hash, scope, body_hash, status, headers, body, at) VALUES(?,?,?,?,?,?,?)", "bsbiSbi",
-                      hash_slice(r), r->key_scope, slice_make(hash, sizeof hash), (int64_t)r->answer.status, buf_slice(&headers),
-                      buf_slice(&r->answer.out.text), env_wall_ms(r->service->env));
+        err = db_exec(
+            db_tx_conn(&r->tx), &error,
+            "INSERT INTO ficus_keys(key_hash, scope, body_hash, status, headers, body, at) VALUES(?,?,?,?,?,?,?)",
+            "bsbiSbi", hash_slice(r), r->key_scope, slice_make(hash, sizeof hash), (int64_t)r->answer.status,
+            buf_slice(&headers), buf_slice(&r->answer.out.text), env_wall_ms(r->service->env));
     buf_done(&headers);
     return err == FICUS_ERR_OK ? 0 : request_fail_store(r, err, &error, "remember the Idempotency-Key");
 }

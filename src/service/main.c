@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A service as a process of its own: the file named by FICUS_CONFIG, one loop, signals. SIGTERM and SIGINT drain: nothing new is taken, what runs ends within
- * its deadlines, then the process exits with 0; a second one, or DRAIN_MS_MAX, ends it at once. A start that fails exits with the error's code, reason logged.
+ * A service as a process of its own: the file named by FICUS_CONFIG, one loop, signals. SIGTERM and SIGINT drain:
+ * nothing new is taken, what runs ends within its deadlines, then the process exits with 0; a second one, or
+ * DRAIN_MS_MAX, ends it at once. A start that fails exits with the error's code, reason logged.
  */
 #include "service_impl.h"
 
@@ -15,7 +16,7 @@
 enum {
     CONFIG_SIZE_MAX = 1024 * 1024,
     CONFIG_ARENA_SIZE_MAX = 16 * 1024 * 1024,
-    ENV_WORKERS = 64,           /* threads start when needed; the dispatcher keeps to the configured number */
+    ENV_WORKERS = 64, /* threads start when needed; the dispatcher keeps to the configured number */
     DRAIN_MS_MAX = REQUEST_TIMEOUT_MS_MAX + 5000,
 };
 
@@ -74,7 +75,8 @@ static void on_ready(void *arg, enum ficus_err err, const char *detail)
     close_now(p);
 }
 
-static enum ficus_err load_config(struct env *e, struct arena *a, struct service_config *ret_config, struct ficus_error *reterr)
+static enum ficus_err load_config(struct env *e, struct arena *a, struct service_config *ret_config,
+                                  struct ficus_error *reterr)
 {
     const char *path = getenv("FICUS_CONFIG");
     if (path == NULL)
@@ -83,12 +85,14 @@ static enum ficus_err load_config(struct env *e, struct arena *a, struct service
     enum ficus_err err = env_file_load(e, a, path, CONFIG_SIZE_MAX, &text, reterr);
     if (err == FICUS_ERR_OK)
         err = process_config_read(a, path, text, &service_config_table, ret_config, reterr);
-    if (err == FICUS_ERR_OK && ret_config->private_dir[0] != '\0' && mkdir(ret_config->private_dir, 0700) != 0 && errno != EEXIST)
+    if (err == FICUS_ERR_OK && ret_config->private_dir[0] != '\0' && mkdir(ret_config->private_dir, 0700) != 0 &&
+        errno != EEXIST)
         err = err_sys(reterr, errno, "private folder %s", ret_config->private_dir);
     return err;
 }
 
-static enum ficus_err run(struct program *p, const struct ficus_service *def, const struct service_config *config, struct ficus_error *reterr)
+static enum ficus_err run(struct program *p, const struct ficus_service *def, const struct service_config *config,
+                          struct ficus_error *reterr)
 {
     const struct service_hooks hooks = {.ready = on_ready, .arg = p};
     enum ficus_err err = service_start(p->env, def, config, &hooks, &p->service, reterr);

@@ -9,12 +9,13 @@
  *  WAITING     another request with the same Idempotency-Key runs; the deadline answers 409. No worker is held.
  *  QUEUED      for a worker; the deadline answers 504 and takes it out of the queue.
  *  RUNNING     a worker has it; the deadline moves it to ABANDONED and answers 504.
- *  COMMITTING  its group commit is on the way to the disk: the deadline has no say any more, the commit tells what the answer is.
+ *  COMMITTING  its group commit is on the way to the disk: the deadline has no say any more, the commit tells.
  *  REPLYING    the answer is being sent.
  *  ABANDONED   answered; the worker still has it, but libficus refuses it calls, the transaction and the commit.
  *
  * Before READING ends no byte of it has had an effect. Events and start-ups begin in QUEUED and never reply.
- * A client that goes away ends READING, WAITING and QUEUED; in the later states the handler goes on and its effects count, as if the answer had been lost on the way.
+ * A client that goes away ends READING, WAITING and QUEUED; in the later states the handler goes on and its effects
+ * count, as if the answer had been lost on the way.
  */
 #include "service_impl.h"
 
@@ -31,7 +32,8 @@ static const struct {
     [REQUEST_READING] = {"reading", TO(REQUEST_WAITING) | TO(REQUEST_QUEUED) | TO(REQUEST_REPLYING) | TO(REQUEST_DONE)},
     [REQUEST_WAITING] = {"waiting", TO(REQUEST_QUEUED) | TO(REQUEST_REPLYING) | TO(REQUEST_DONE)},
     [REQUEST_QUEUED] = {"queued", TO(REQUEST_RUNNING) | TO(REQUEST_REPLYING) | TO(REQUEST_DONE)},
-    [REQUEST_RUNNING] = {"running", TO(REQUEST_COMMITTING) | TO(REQUEST_REPLYING) | TO(REQUEST_ABANDONED) | TO(REQUEST_DONE)},
+    [REQUEST_RUNNING] = {"running",
+                         TO(REQUEST_COMMITTING) | TO(REQUEST_REPLYING) | TO(REQUEST_ABANDONED) | TO(REQUEST_DONE)},
     [REQUEST_COMMITTING] = {"committing", TO(REQUEST_REPLYING) | TO(REQUEST_DONE)},
     [REQUEST_REPLYING] = {"replying", TO(REQUEST_DONE)},
     [REQUEST_ABANDONED] = {"abandoned", TO(REQUEST_DONE)},
@@ -47,7 +49,8 @@ bool request_move(struct ficus_req *r, enum request_state from, enum request_sta
 {
     FICUS_ASSERT((states[from].next & TO(to)) != 0);
     int expected = (int)from;
-    return atomic_compare_exchange_strong_explicit(&r->state, &expected, (int)to, memory_order_acq_rel, memory_order_acquire);
+    return atomic_compare_exchange_strong_explicit(&r->state, &expected, (int)to, memory_order_acq_rel,
+                                                   memory_order_acquire);
 }
 
 static void move(struct ficus_req *r, enum request_state to)
@@ -133,7 +136,8 @@ static void account(struct ficus_req *r, int status)
     metric_inc(METRIC(v->metrics[METRIC_HTTP_REQUESTS], slice_str(route_text(r)), slice_str(text)));
     metric_observe(METRIC(v->metrics[METRIC_HTTP_DURATION], slice_str(route_text(r))), took_ns);
     LOG(&v->process.log, LOG_INFO, &r->log, "request.done", "request answered", LOG_STR("method", method_text(r)),
-        LOG_STR("route", route_text(r)), LOG_INT("status", status), LOG_INT("ms", took_ns / 1000000), LOG_STR("caller", r->caller));
+        LOG_STR("route", route_text(r)), LOG_INT("status", status), LOG_INT("ms", took_ns / 1000000),
+        LOG_STR("caller", r->caller));
 }
 
 /* The exchange with the client is over: sent, or broken. */
@@ -170,7 +174,7 @@ static void on_reset(void *arg, struct http_stream *s, enum ficus_err err, const
     case REQUEST_QUEUED:
         dispatch_remove(r->service, r);
         keys_leave(r);
-        request_unref(r);       /* the queue's reference; the exchange's goes below */
+        request_unref(r); /* the queue's reference; the exchange's goes below */
         break;
     default:
         break;
@@ -188,12 +192,14 @@ static void on_writable(void *arg, struct http_stream *s)
     reply_more(arg);
 }
 
-const struct http_handler request_handler = {.on_data = on_data, .on_writable = on_writable, .on_done = on_done, .on_reset = on_reset};
+const struct http_handler request_handler = {
+    .on_data = on_data, .on_writable = on_writable, .on_done = on_done, .on_reset = on_reset};
 
 /* ---- answers without the handler ---- */
 
 /* From the stream's memory: the request's own may be the worker's at this moment. */
-static void respond_problem(struct ficus_req *r, int status, const char *code, const char *detail, const struct http_field *field)
+static void respond_problem(struct ficus_req *r, int status, const char *code, const char *detail,
+                            const struct http_field *field)
 {
     env_timer_stop(r->service->env, &r->deadline);
     if (r->stream == NULL)
@@ -202,7 +208,8 @@ static void respond_problem(struct ficus_req *r, int status, const char *code, c
     struct buf body;
     buf_init(&body, 32 * 1024);
     http_problem_write(&body, status, code, detail, r->path);
-    enum ficus_err err = http_respond(r->stream, status, field, field != NULL ? 1 : 0, "application/problem+json", buf_slice(&body));
+    enum ficus_err err = http_respond(r->stream, status, field, field != NULL ? 1 : 0, "application/problem+json",
+                                      buf_slice(&body));
     buf_done(&body);
     if (err != FICUS_ERR_OK)
         request_broken(r, err);
@@ -258,7 +265,7 @@ void request_arm_deadline(struct ficus_req *r)
 
 void request_abandon_all(struct service *v)
 {
-    LIST_FOREACH_SAFE(&v->requests, it, tmp) {
+    LIST_FOREACH_SAFE (&v->requests, it, tmp) {
         struct ficus_req *r = CONTAINER_OF(it, struct ficus_req, link);
         if (request_state(r) == REQUEST_RUNNING)
             (void)request_move(r, REQUEST_RUNNING, REQUEST_ABANDONED);
@@ -314,7 +321,8 @@ static bool find_route(struct ficus_req *r)
 {
     struct slice allow = SLICE_NONE;
     bool by_gateway = strcmp(r->caller, "gateway") == 0;
-    enum router_match match = router_find(r->service->router, r->method, r->path, &r->arena, &r->route, &r->params, &allow);
+    enum router_match match = router_find(r->service->router, r->method, r->path, &r->arena, &r->route, &r->params,
+                                          &allow);
     if (match == ROUTER_FOUND && by_gateway && r->route->def->who == FICUS_SERVICES) {
         r->route = NULL;
         match = ROUTER_NOT_FOUND;
@@ -342,7 +350,8 @@ static bool may_come(struct ficus_req *r)
         return false;
     }
     if (def->role != NULL && by_gateway && !has_role(r, def->role)) {
-        refuse(r, r->user == NULL ? 401 : 403, r->user == NULL ? "sign_in" : "role", "this needs a user with another role");
+        refuse(r, r->user == NULL ? 401 : 403, r->user == NULL ? "sign_in" : "role",
+               "this needs a user with another role");
         return false;
     }
     return true;
@@ -390,7 +399,8 @@ static void on_body(void *arg, struct http_stream *s, struct slice body, enum fi
         return;
     if (err != FICUS_ERR_OK) {
         bool large = err == FICUS_ERR_TOO_LARGE;
-        refuse(r, large ? 413 : 503, large ? "too_large" : "out_of_memory", large ? "the body is over this service's limit" : "out of memory");
+        refuse(r, large ? 413 : 503, large ? "too_large" : "out_of_memory",
+               large ? "the body is over this service's limit" : "out of memory");
         return;
     }
     r->body = arena_strdup(&r->arena, body);
@@ -426,16 +436,13 @@ static void read_body(struct ficus_req *r, struct http_stream *s, bool end)
     }
 }
 
-static void on_quick_reset(void *arg, struct http_stream *s, enum ficus_err err, const char *detail)
-{
-}
+static void on_quick_reset(void *arg, struct http_stream *s, enum ficus_err err, const char *detail) {}
 
-static void on_quick_done(void *arg, struct http_stream *s)
-{
-}
+static void on_quick_done(void *arg, struct http_stream *s) {}
 
 /* Of exchanges that are answered at once, before there is a request. */
-static const struct http_handler quick_handler = {.on_data = on_data, .on_done = on_quick_done, .on_reset = on_quick_reset};
+static const struct http_handler quick_handler = {
+    .on_data = on_data, .on_done = on_quick_done, .on_reset = on_quick_reset};
 
 static bool accept_caller(struct service *v, struct http_stream *s, struct identity_claims *ret_claims)
 {

@@ -84,11 +84,14 @@ static enum ficus_err fill(struct router *r, const struct ficus_route *routes, s
     for (size_t i = 0; i < r->count; i++) {
         const struct ficus_route *def = &routes[i];
         if (!parse_route(def, &r->routes[i]))
-            return err_set(reterr, FICUS_ERR_INVALID, "route %zu, %s %s: method in capitals (not HEAD), a path of whole segments \"/a/{b}\", a handler",
-                           i + 1, def->method, def->path == NULL ? "(no path)" : def->path);
+            return err_set(
+                reterr, FICUS_ERR_INVALID,
+                "route %zu, %s %s: method in capitals (not HEAD), a path of whole segments \"/a/{b}\", a handler",
+                i + 1, def->method, def->path == NULL ? "(no path)" : def->path);
         for (size_t k = 0; k < i; k++)
             if (routes_alike(&r->routes[k], &r->routes[i]))
-                return err_set(reterr, FICUS_ERR_INVALID, "routes %zu and %zu are the same: %s %s", k + 1, i + 1, def->method, def->path);
+                return err_set(reterr, FICUS_ERR_INVALID, "routes %zu and %zu are the same: %s %s", k + 1, i + 1,
+                               def->method, def->path);
     }
     return FICUS_ERR_OK;
 }
@@ -98,7 +101,8 @@ enum ficus_err router_new(const struct ficus_route *routes, struct router **ret_
     size_t count = 0;
     while (routes != NULL && routes[count].method != NULL)
         if (++count > ROUTER_ROUTES_MAX)
-            return err_set(reterr, FICUS_ERR_TOO_LARGE, "more than %d routes (is the table ended by a NULL method?)", ROUTER_ROUTES_MAX);
+            return err_set(reterr, FICUS_ERR_TOO_LARGE, "more than %d routes (is the table ended by a NULL method?)",
+                           ROUTER_ROUTES_MAX);
     struct router *r = mem_zalloc(sizeof *r);
     if (r == NULL || (r->routes = mem_array(count + 1, sizeof *r->routes)) == NULL) {
         router_free(r);
@@ -168,7 +172,8 @@ static bool split(struct slice path, struct arena *a, struct slice *segments, si
     return true;
 }
 
-static bool params_of(const struct router_route *route, const struct slice *segments, struct arena *a, struct slice **ret_params)
+static bool params_of(const struct router_route *route, const struct slice *segments, struct arena *a,
+                      struct slice **ret_params)
 {
     struct slice *params = ARENA_ARRAY(a, struct slice, route->param_count + 1);
     if (params == NULL)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The chassis: runs one service on any env. ficus_main runs it in a process of its own; the simulator runs several in one program. No globals, all waiting through
- * env, no clock but env's.
+ * The chassis: runs one service on any env. ficus_main runs it in a process of its own; the simulator runs several in
+ * one program. No globals, all waiting through env, no clock but env's.
  *
- * Happy path: service_start -> (a worker opens the database, migrates, runs the service's start handler) -> ready(OK) -> requests and events ->
- * service_drain -> drained -> service_close -> closed. Failure: ready(err, why); then only service_close is left. Killed at any instant:
- * what was answered is in the database, the rest never was; the next start goes on from there.
+ * Happy path: service_start -> (a worker opens the database, migrates, runs the service's start handler) -> ready(OK)
+ * -> requests and events -> service_drain -> drained -> service_close -> closed. Failure: ready(err, why); then only
+ * service_close is left. Killed at any instant: what was answered is in the database, the rest never was; the next
+ * start goes on from there.
  *
  * Threads: all functions here are called on the loop, all callbacks come on the loop.
  */
@@ -23,24 +24,27 @@ struct service;
 struct service_hooks {
     /* Exactly once: OK: requests are being taken. Else what went wrong, in words for people. */
     void (*ready)(void *arg, enum ficus_err err, const char *detail);
-    /* For tests and the simulator; may be NULL. An event was processed (committed), or its handling failed and will be repeated or became a dead letter. */
+    /* For tests and the simulator; may be NULL. An event was processed (committed), or its handling failed and will be
+     * repeated or became a dead letter. */
     void (*event_handled)(void *arg, const struct event *ev, bool processed);
-    void (*emitted)(void *arg, size_t count);       /* so many events were committed to the outbox just now; may be NULL */
-    int64_t event_backoff_ms_max;                   /* 0: 10 s */
+    void (*emitted)(void *arg, size_t count); /* so many events were committed to the outbox just now; may be NULL */
+    int64_t event_backoff_ms_max;             /* 0: 10 s */
     void *arg;
 };
 
-/* def and config are borrowed until closed. Errors come at once only for what needs no waiting (INVALID routes, key file, memory): then nothing was started
- * and ready will not fire. */
+/* def and config are borrowed until closed. Errors come at once only for what needs no waiting (INVALID routes, key
+ * file, memory): then nothing was started and ready will not fire. */
 enum ficus_err service_start(struct env *e, const struct ficus_service *def, const struct service_config *config,
-                             const struct service_hooks *hooks, struct service **ret_service, struct ficus_error *reterr);
+                             const struct service_hooks *hooks, struct service **ret_service,
+                             struct ficus_error *reterr);
 /* Take nothing new, let what runs end (each is bounded by its deadline), end the streams. drained fires once. */
 void service_drain(struct service *s, void (*drained)(void *arg), void *arg);
-/* End now: connections are reset, handlers that run can no longer commit and are waited for (a handler that neither returns nor calls libficus holds this
- * up), the database is closed. closed fires once, as the last; the service's memory is gone then. Also fine after a failed start. */
+/* End now: connections are reset, handlers that run can no longer commit and are waited for (a handler that neither
+ * returns nor calls libficus holds this up), the database is closed. closed fires once, as the last; the service's
+ * memory is gone then. Also fine after a failed start. */
 void service_close(struct service *s, void (*closed)(void *arg), void *arg);
 
 struct process *service_process(struct service *s);
-size_t service_request_count(const struct service *s);      /* requests and events that are being handled */
+size_t service_request_count(const struct service *s); /* requests and events that are being handled */
 
 #endif

@@ -4,36 +4,79 @@
  */
 #include "service_config.h"
 
-static const struct conf_setting address_item = {.name = "address", .type = CONF_STRING, .min = 1, .max = 200,
-                                                 .doc = "fd:N, unix:PATH or tcp:IP:PORT."};
-static const struct conf_setting file_item = {.name = "file", .type = CONF_STRING, .min = 1, .max = 1024,
-                                              .doc = "Absolute path of NNNN_name.sql."};
-static const struct conf_setting name_item = {.name = "name", .type = CONF_STRING, .min = 1, .max = 63, .doc = "Name of a process."};
-static const struct conf_setting topic_item = {.name = "topic", .type = CONF_STRING, .min = 1, .max = 128, .doc = "Name of a topic."};
-static const struct conf_setting setting_item = {.name = "setting", .type = CONF_STRING, CONF_AT(struct service_setting, value), .min = 0,
-                                                 .max = 4096, .doc = "The value, a text."};
+static const struct conf_setting address_item = {
+    .name = "address", .type = CONF_STRING, .min = 1, .max = 200, .doc = "fd:N, unix:PATH or tcp:IP:PORT."};
+static const struct conf_setting file_item = {
+    .name = "file", .type = CONF_STRING, .min = 1, .max = 1024, .doc = "Absolute path of NNNN_name.sql."};
+static const struct conf_setting name_item = {
+    .name = "name", .type = CONF_STRING, .min = 1, .max = 63, .doc = "Name of a process."};
+static const struct conf_setting topic_item = {
+    .name = "topic", .type = CONF_STRING, .min = 1, .max = 128, .doc = "Name of a topic."};
+static const struct conf_setting setting_item = {.name = "setting",
+                                                 .type = CONF_STRING,
+                                                 CONF_AT(struct service_setting, value),
+                                                 .min = 0,
+                                                 .max = 4096,
+                                                 .doc = "The value, a text."};
 
 static const struct conf_setting service_settings[] = {
-    {.name = "common", .type = CONF_INLINE, CONF_AT(struct service_config, common), .table = &process_config_table,
+    {.name = "common",
+     .type = CONF_INLINE,
+     CONF_AT(struct service_config, common),
+     .table = &process_config_table,
      .doc = "What all processes share."},
-    {.name = "listen", .type = CONF_LIST, .flags = CONF_REQUIRED | CONF_NOT_EMPTY,
-     CONF_LIST_AT(struct service_config, listen, listen_count), .item = &address_item, .doc = "Where the service takes requests."},
-    {.name = "store", .type = CONF_STRING, CONF_AT(struct service_config, store), .min = 0, .max = 1024, .fallback_text = "",
+    {.name = "listen",
+     .type = CONF_LIST,
+     .flags = CONF_REQUIRED | CONF_NOT_EMPTY,
+     CONF_LIST_AT(struct service_config, listen, listen_count),
+     .item = &address_item,
+     .doc = "Where the service takes requests."},
+    {.name = "store",
+     .type = CONF_STRING,
+     CONF_AT(struct service_config, store),
+     .min = 0,
+     .max = 1024,
+     .fallback_text = "",
      .doc = "The service's own database file; empty: it has none."},
-    {.name = "migrations", .type = CONF_LIST, CONF_LIST_AT(struct service_config, migrations, migration_count), .item = &file_item,
+    {.name = "migrations",
+     .type = CONF_LIST,
+     CONF_LIST_AT(struct service_config, migrations, migration_count),
+     .item = &file_item,
      .doc = "The database's migrations, in order."},
-    {.name = "workers", .type = CONF_INT, CONF_AT(struct service_config, workers), .min = 1, .max = 64, .fallback = 4,
+    {.name = "workers",
+     .type = CONF_INT,
+     CONF_AT(struct service_config, workers),
+     .min = 1,
+     .max = 64,
+     .fallback = 4,
      .doc = "How many handlers run at a time."},
-    {.name = "private_dir", .type = CONF_STRING, CONF_AT(struct service_config, private_dir), .min = 0, .max = 1024, .fallback_text = "",
+    {.name = "private_dir",
+     .type = CONF_STRING,
+     CONF_AT(struct service_config, private_dir),
+     .min = 0,
+     .max = 1024,
+     .fallback_text = "",
      .doc = "A folder for the service's own files."},
-    {.name = "callers", .type = CONF_LIST, CONF_LIST_AT(struct service_config, callers, caller_count), .item = &name_item,
+    {.name = "callers",
+     .type = CONF_LIST,
+     CONF_LIST_AT(struct service_config, callers, caller_count),
+     .item = &name_item,
      .doc = "Whose requests the service takes."},
-    {.name = "publishes", .type = CONF_LIST, CONF_LIST_AT(struct service_config, publishes, publish_count), .item = &topic_item,
+    {.name = "publishes",
+     .type = CONF_LIST,
+     CONF_LIST_AT(struct service_config, publishes, publish_count),
+     .item = &topic_item,
      .doc = "Topics that the service may emit."},
-    {.name = "consumes", .type = CONF_LIST, CONF_LIST_AT(struct service_config, consumes, consume_count), .item = &topic_item,
+    {.name = "consumes",
+     .type = CONF_LIST,
+     CONF_LIST_AT(struct service_config, consumes, consume_count),
+     .item = &topic_item,
      .doc = "Topics that the service handles."},
-    {.name = "settings", .type = CONF_MAP, CONF_MAP_AT(struct service_config, settings, setting_count, struct service_setting, name),
-     .item = &setting_item, .doc = "The service's own settings."},
+    {.name = "settings",
+     .type = CONF_MAP,
+     CONF_MAP_AT(struct service_config, settings, setting_count, struct service_setting, name),
+     .item = &setting_item,
+     .doc = "The service's own settings."},
 };
 
 const struct conf_table service_config_table = CONF_TABLE_OF("service", struct service_config, service_settings);

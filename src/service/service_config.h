@@ -12,16 +12,16 @@ struct service_setting {
 };
 
 struct service_config {
-    struct process_config common;       /* first */
-    const char *const *listen;          /* addresses of env_listen */
+    struct process_config common; /* first */
+    const char *const *listen;    /* addresses of env_listen */
     size_t listen_count;
-    const char *store;                  /* absolute path of the database file; "": the service has none */
-    const char *const *migrations;      /* absolute paths of NNNN_name.sql, in order */
+    const char *store;             /* absolute path of the database file; "": the service has none */
+    const char *const *migrations; /* absolute paths of NNNN_name.sql, in order */
     size_t migration_count;
-    int64_t workers;                    /* handlers at a time, 1..64 */
-    const char *private_dir;            /* "": none */
-    /* Whose requests are taken (the issuer of their identity), and which topics it may publish and consumes. "*" as the only entry of callers or
-     * publishes means any; only tests write it. */
+    int64_t workers;         /* handlers at a time, 1..64 */
+    const char *private_dir; /* "": none */
+    /* Whose requests are taken (the issuer of their identity), and which topics it may publish and consumes. "*" as the
+     * only entry of callers or publishes means any; only tests write it. */
     const char *const *callers;
     size_t caller_count;
     const char *const *publishes;

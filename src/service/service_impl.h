@@ -2,10 +2,11 @@
  *
  * What the files of the chassis share. Private to src/service.
  *
- * Threads. [loop] belongs to the loop thread, [worker] to the worker that runs the handler between the moves QUEUED -> RUNNING and the end of request_work.
- * A request is changed by one of them at a time; `state` alone is raced for, by compare and exchange: the worker moves RUNNING -> COMMITTING, the loop
- * RUNNING -> ABANDONED, and who comes second learns it. References are counted on the loop only: one for the exchange with the client, one for the
- * worker's job, one for the group commit. The last one frees the request and its arena.
+ * Threads. [loop] belongs to the loop thread, [worker] to the worker that runs the handler between the moves QUEUED ->
+ * RUNNING and the end of request_work. A request is changed by one of them at a time; `state` alone is raced for, by
+ * compare and exchange: the worker moves RUNNING -> COMMITTING, the loop RUNNING -> ABANDONED, and who comes second
+ * learns it. References are counted on the loop only: one for the exchange with the client, one for the worker's job,
+ * one for the group commit. The last one frees the request and its arena.
  */
 #ifndef FICUS_SERVICE_SERVICE_IMPL_H
 #define FICUS_SERVICE_SERVICE_IMPL_H
@@ -25,23 +26,23 @@
 
 enum {
     REQUEST_TIMEOUT_MS_MAX = 30000,
-    START_TIMEOUT_MS = 120000,              /* of the service's start handler */
+    START_TIMEOUT_MS = 120000, /* of the service's start handler */
     REQUEST_ARENA_SIZE_MAX = 16 * 1024 * 1024,
     BODY_SIZE_DEFAULT = 64 * 1024,
     BODY_SIZE_MAX = 1024 * 1024,
     ANSWER_SIZE_MAX = 4 * 1024 * 1024,
     ANSWER_HEADERS_MAX = 16,
-    INVALID_MAX = 20,                       /* faults of the input that are kept */
-    QUEUE_FRONT_MAX = 256,                  /* requests that wait for a worker */
-    QUEUE_BACK_MAX = 128,                   /* of them saga calls and events */
-    KEY_SIZE_MAX = 128,                     /* of an Idempotency-Key */
-    KEY_WAITING_MAX = 32,                   /* requests that wait for the first one with their key */
+    INVALID_MAX = 20,      /* faults of the input that are kept */
+    QUEUE_FRONT_MAX = 256, /* requests that wait for a worker */
+    QUEUE_BACK_MAX = 128,  /* of them saga calls and events */
+    KEY_SIZE_MAX = 128,    /* of an Idempotency-Key */
+    KEY_WAITING_MAX = 32,  /* requests that wait for the first one with their key */
     KEY_KEPT_MS = 48 * 3600 * 1000,
     EVENT_REFUSALS_MAX = 10,
     EVENT_BACKOFF_MS_MIN = 200,
     EVENT_BACKOFF_MS_MAX = 10000,
-    STREAM_PENDING_MAX = 64,                /* events that a slow reader may be behind */
-    STREAM_SENDS_MAX = 64,                  /* ficus_stream_send in one transaction */
+    STREAM_PENDING_MAX = 64, /* events that a slow reader may be behind */
+    STREAM_SENDS_MAX = 64,   /* ficus_stream_send in one transaction */
     STREAM_COUNT_MAX = 1024,
     STREAM_KEY_SIZE_MAX = 256,
     STREAM_COMMENT_MS = 15000,
@@ -51,13 +52,14 @@ enum {
 /* ---- lifecycle of a request (request.c has the table and the diagram) ---- */
 
 enum request_state {
-    REQUEST_READING,        /* [loop] the body is coming */
-    REQUEST_WAITING,        /* [loop] another one with the same Idempotency-Key runs */
-    REQUEST_QUEUED,         /* [loop] in the queue for a worker */
-    REQUEST_RUNNING,        /* [worker] */
-    REQUEST_COMMITTING,     /* nobody's: the group commit tells */
-    REQUEST_REPLYING,       /* [loop] the answer is on its way */
-    REQUEST_ABANDONED,      /* its deadline passed while it ran: the loop answered 504, the worker still has it and can commit nothing */
+    REQUEST_READING,    /* [loop] the body is coming */
+    REQUEST_WAITING,    /* [loop] another one with the same Idempotency-Key runs */
+    REQUEST_QUEUED,     /* [loop] in the queue for a worker */
+    REQUEST_RUNNING,    /* [worker] */
+    REQUEST_COMMITTING, /* nobody's: the group commit tells */
+    REQUEST_REPLYING,   /* [loop] the answer is on its way */
+    REQUEST_ABANDONED,  /* its deadline passed while it ran: the loop answered 504, the worker still has it and can
+                           commit nothing */
     REQUEST_DONE,
     REQUEST_STATE_COUNT
 };
@@ -68,16 +70,16 @@ struct ficus_out {
     struct ficus_req *req;
     struct buf text;
     struct json_writer writer;
-    struct list link;       /* in req->outs */
-    uint64_t objects;       /* bit of a level: it is an object */
+    struct list link; /* in req->outs */
+    uint64_t objects; /* bit of a level: it is an object */
     unsigned depth;
     bool begun, misused;
 };
 
 struct answer {
-    int status;                     /* 0: none */
+    int status; /* 0: none */
     bool is_problem;
-    const char *content_type;       /* NULL: no body */
+    const char *content_type; /* NULL: no body */
     struct http_field headers[ANSWER_HEADERS_MAX];
     size_t header_count;
     struct ficus_out out;
@@ -85,9 +87,9 @@ struct answer {
 
 struct ficus_rows {
     struct ficus_req *req;
-    struct db_stmt *stmt;           /* NULL: done */
-    struct list link;               /* in req->rows */
-    bool is_reader;                 /* runs on req->reader */
+    struct db_stmt *stmt; /* NULL: done */
+    struct list link;     /* in req->rows */
+    bool is_reader;       /* runs on req->reader */
 };
 
 struct invalid_note {
@@ -108,34 +110,34 @@ struct sse;
 
 /* A worker that waits for something of the loop; on its stack. */
 struct blocked {
-    struct list link;               /* in service->blocked */
-    void (*cancel)(struct blocked *b);  /* [loop] the service closes: end the wait now */
+    struct list link;                  /* in service->blocked */
+    void (*cancel)(struct blocked *b); /* [loop] the service closes: end the wait now */
 };
 
 struct ficus_req {
     struct service *service;
     enum request_kind kind;
     _Atomic int state;
-    struct arena arena;                 /* whose turn it is, that one's */
+    struct arena arena; /* whose turn it is, that one's */
 
     /* [loop] */
-    struct list link;                   /* in service->requests */
-    struct list queue;                  /* in a queue of the dispatcher, or of a key */
+    struct list link;  /* in service->requests */
+    struct list queue; /* in a queue of the dispatcher, or of a key */
     unsigned refs;
-    struct http_stream *stream;         /* NULL: gone */
+    struct http_stream *stream; /* NULL: gone */
     struct http_collect collect;
     struct env_timer deadline;
-    struct key_entry *key_entry;        /* it runs for this key */
+    struct key_entry *key_entry; /* it runs for this key */
     int64_t begun_ns;
-    size_t sent;                        /* bytes of the answer's body */
+    size_t sent; /* bytes of the answer's body */
     int status_sent;
-    bool is_back;                       /* an event or a saga call: at most half of the workers */
-    bool is_finished;                   /* accounted */
-    struct sse *sse;                    /* a streaming answer began */
+    bool is_back;     /* an event or a saga call: at most half of the workers */
+    bool is_finished; /* accounted */
+    struct sse *sse;  /* a streaming answer began */
 
     /* Set before it runs, read by both afterwards. */
     const struct router_route *route;
-    struct slice *params;               /* decoded, in the order of the template */
+    struct slice *params; /* decoded, in the order of the template */
     struct slice method, path, query;
     struct http_field *fields;
     size_t field_count;
@@ -144,12 +146,12 @@ struct ficus_req {
     size_t role_count;
     struct process_context context;
     struct log_context log;
-    const char *body;                   /* NUL-terminated */
+    const char *body; /* NUL-terminated */
     size_t body_size;
-    const char *idempotency_key;        /* NULL: none */
+    const char *idempotency_key; /* NULL: none */
     const char *key_scope;
     uint8_t key_hash[KEYED_HASH_SIZE];
-    struct event event;                 /* REQUEST_EVENT */
+    struct event event; /* REQUEST_EVENT */
     ficus_handler handler;
 
     /* [worker] */
@@ -159,10 +161,10 @@ struct ficus_req {
     bool tx_open, tx_tried;
     struct list rows, outs;
     int64_t changes;
-    bool is_failed;                     /* it cannot go on; the answer says why */
-    bool is_technical;                  /* ... for a reason that is not the handler's */
-    bool is_replayed;                   /* the answer is the one kept for its key */
-    bool is_duplicate;                  /* the event was processed before */
+    bool is_failed;    /* it cannot go on; the answer says why */
+    bool is_technical; /* ... for a reason that is not the handler's */
+    bool is_replayed;  /* the answer is the one kept for its key */
+    bool is_duplicate; /* the event was processed before */
     struct answer answer;
     struct invalid_note invalid[INVALID_MAX];
     size_t invalid_count;
@@ -170,21 +172,21 @@ struct ficus_req {
     size_t emitted_count;
     struct stream_note *notes, **notes_end;
     size_t note_count;
-    bool is_streaming;                  /* the answer is a stream */
+    bool is_streaming; /* the answer is a stream */
     struct stream_note *first, **first_end;
-    bool first_last;                    /* the stream ends behind them */
+    bool first_last; /* the stream ends behind them */
 
     /* Set by the worker, read by the loop when it settles. */
-    int result;                         /* of the handler */
+    int result; /* of the handler */
     bool event_processed;
-    bool event_dead;                    /* processed, as a dead letter */
+    bool event_dead; /* processed, as a dead letter */
 
     /* The end of the group commit. */
     struct env_task committed;
     enum ficus_err commit_err;
     char commit_detail[160];
-    bool commit_begun;                  /* set by the worker before it hands the request to the commit */
-    bool job_over, commit_over;         /* [loop] the worker's reference goes when both are */
+    bool commit_begun;          /* set by the worker before it hands the request to the commit */
+    bool job_over, commit_over; /* [loop] the worker's reference goes when both are */
 };
 
 /* ---- dispatcher ---- */
@@ -199,11 +201,11 @@ struct dispatch {
 /* ---- events ---- */
 
 struct feed {
-    struct consumer *consumer;      /* NULL: nothing is consumed, or closed */
-    char *topics;                   /* owned */
-    int64_t position;               /* from the database, at start */
+    struct consumer *consumer; /* NULL: nothing is consumed, or closed */
+    char *topics;              /* owned */
+    int64_t position;          /* from the database, at start */
     struct ficus_req *active;
-    unsigned failures;              /* in a row, technical ones too; for the back-off */
+    unsigned failures; /* in a row, technical ones too; for the back-off */
     bool is_stopping;
 };
 
@@ -212,8 +214,15 @@ struct feed {
 enum service_state { SERVICE_STARTING, SERVICE_READY, SERVICE_DRAINING, SERVICE_CLOSING };
 
 enum service_metric {
-    METRIC_HTTP_REQUESTS, METRIC_HTTP_DURATION, METRIC_WORKERS_BUSY, METRIC_QUEUE_LENGTH, METRIC_OUTBOX_PENDING, METRIC_EVENT_LAG,
-    METRIC_EVENTS_HANDLED, METRIC_STREAMS, SERVICE_METRIC_COUNT
+    METRIC_HTTP_REQUESTS,
+    METRIC_HTTP_DURATION,
+    METRIC_WORKERS_BUSY,
+    METRIC_QUEUE_LENGTH,
+    METRIC_OUTBOX_PENDING,
+    METRIC_EVENT_LAG,
+    METRIC_EVENTS_HANDLED,
+    METRIC_STREAMS,
+    SERVICE_METRIC_COUNT
 };
 
 struct service {
@@ -224,21 +233,21 @@ struct service {
     struct process process;
     struct router *router;
     enum service_state state;
-    struct db *db;                  /* NULL: the service has no store */
+    struct db *db; /* NULL: the service has no store */
     struct http_server *server;
     struct bus *bus_out, *bus_in;
     struct outbox_relay *relay;
     struct feed feed;
     struct dispatch dispatch;
-    struct map keys;                /* key hash -> struct key_entry that runs */
+    struct map keys; /* key hash -> struct key_entry that runs */
     struct list requests;
     size_t request_count;
-    struct list blocked;            /* workers that wait for the loop */
+    struct list blocked; /* workers that wait for the loop */
     struct list streams;
     size_t stream_count;
     struct env_timer stream_timer;
     struct metric_family *metrics[SERVICE_METRIC_COUNT];
-    _Atomic(void *) data;           /* of ficus_set_data; released by the start handler, acquired by the others */
+    _Atomic(void *) data; /* of ficus_set_data; released by the start handler, acquired by the others */
 
     /* starting */
     struct env_job open_job;
@@ -267,13 +276,15 @@ void request_on_head(void *arg, struct http_stream *s, bool end, const struct en
 struct ficus_req *request_new(struct service *v, enum request_kind kind);
 void request_ref(struct ficus_req *r);
 void request_unref(struct ficus_req *r);
-enum request_state request_state(const struct ficus_req *r);                                        /* [any] */
-bool request_move(struct ficus_req *r, enum request_state from, enum request_state to);             /* [any] false: it was no longer in from */
+enum request_state request_state(const struct ficus_req *r); /* [any] */
+bool request_move(struct ficus_req *r, enum request_state from,
+                  enum request_state to); /* [any] false: it was no longer in from */
 void request_arm_deadline(struct ficus_req *r);
-void request_admit(struct ficus_req *r);            /* all is read: to its key's line or to the queue */
-void request_settled(struct ficus_req *r);          /* its effects are decided: account, answer */
-void request_problem(struct ficus_req *r, int status, const char *code, const char *detail, bool retry_after);   /* answer at once, without the handler */
-void request_broken(struct ficus_req *r, enum ficus_err err);   /* the answer cannot be sent (further): reset, over */
+void request_admit(struct ficus_req *r);   /* all is read: to its key's line or to the queue */
+void request_settled(struct ficus_req *r); /* its effects are decided: account, answer */
+void request_problem(struct ficus_req *r, int status, const char *code, const char *detail,
+                     bool retry_after);                       /* answer at once, without the handler */
+void request_broken(struct ficus_req *r, enum ficus_err err); /* the answer cannot be sent (further): reset, over */
 void request_abandon_all(struct service *v);
 
 /* ---- reply.c [loop] ---- */
@@ -283,21 +294,21 @@ extern const struct http_handler request_handler;
 
 /* ---- work.c [worker]: everything around the handler ---- */
 void request_work(void *arg);
-void request_work_done(void *arg);      /* [loop] */
+void request_work_done(void *arg); /* [loop] */
 
 /* ---- dispatch.c [loop] ---- */
 void dispatch_init(struct dispatch *d, unsigned workers);
-bool dispatch_push(struct service *v, struct ficus_req *r);     /* false: full */
-void dispatch_remove(struct service *v, struct ficus_req *r);   /* from its queue */
-void dispatch_release(struct service *v, struct ficus_req *r);  /* its worker is free again */
+bool dispatch_push(struct service *v, struct ficus_req *r);    /* false: full */
+void dispatch_remove(struct service *v, struct ficus_req *r);  /* from its queue */
+void dispatch_release(struct service *v, struct ficus_req *r); /* its worker is free again */
 
 /* ---- idempotency.c ---- */
-bool keys_enter(struct ficus_req *r);       /* [loop] true: it runs now; false: it waits, or was answered */
-void keys_leave(struct ficus_req *r);       /* [loop] settled: the next one's turn; nothing when it has none */
-void keys_leave_waiting(struct ficus_req *r);   /* [loop] it waits no longer */
+bool keys_enter(struct ficus_req *r);         /* [loop] true: it runs now; false: it waits, or was answered */
+void keys_leave(struct ficus_req *r);         /* [loop] settled: the next one's turn; nothing when it has none */
+void keys_leave_waiting(struct ficus_req *r); /* [loop] it waits no longer */
 /* [worker] 1: an answer is kept for the key (and stands in r->answer now, or a 422); 0: none; -1 failed. */
 int keys_lookup(struct ficus_req *r, struct db_conn *c);
-int keys_remember(struct ficus_req *r);     /* [worker, in the transaction] */
+int keys_remember(struct ficus_req *r); /* [worker, in the transaction] */
 
 /* ---- answer.c [worker] ---- */
 void answer_clear(struct ficus_req *r);
@@ -308,42 +319,43 @@ bool answer_header(struct ficus_req *r, const char *name, const char *value);
 int request_fail(struct ficus_req *r, int status, const char *code, bool technical, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 int request_fail_store(struct ficus_req *r, enum ficus_err err, const struct ficus_error *error, const char *what);
-bool request_may_go_on(struct ficus_req *r);        /* false: failed, or abandoned (then it fails now) */
+bool request_may_go_on(struct ficus_req *r); /* false: failed, or abandoned (then it fails now) */
 void out_init(struct ficus_out *o, struct ficus_req *r, size_t size_max);
 void out_done(struct ficus_out *o);
 bool out_complete(const struct ficus_out *o);
 
 /* ---- api_db.c [worker] ---- */
 void db_rows_close(struct ficus_req *r, bool readers_only);
-int request_reader(struct ficus_req *r);            /* 0: r->reader is there */
+int request_reader(struct ficus_req *r); /* 0: r->reader is there */
 void request_reader_give(struct ficus_req *r);
 
 /* ---- feed.c: events ---- */
-enum ficus_err feed_open(struct service *v, struct ficus_error *reterr);    /* [worker] where to go on */
+enum ficus_err feed_open(struct service *v, struct ficus_error *reterr); /* [worker] where to go on */
 enum ficus_err feed_start(struct service *v, struct ficus_error *reterr);
-void feed_stop(struct service *v);          /* no further event; what runs ends */
+void feed_stop(struct service *v); /* no further event; what runs ends */
 void feed_settled(struct ficus_req *r);
-void feed_emitted(struct service *v, size_t count);     /* committed to the outbox: wake the relay */
-void feed_refused(struct ficus_req *r);     /* [worker] the handler refused: count, perhaps a dead letter */
+void feed_emitted(struct service *v, size_t count); /* committed to the outbox: wake the relay */
+void feed_refused(struct ficus_req *r);             /* [worker] the handler refused: count, perhaps a dead letter */
 
 /* ---- sse.c ---- */
-int sse_open(struct ficus_req *r, const char *key);                 /* [worker] */
-struct slice sse_frame(struct arena *a, int64_t id, const char *event, const char *data);   /* [worker] p NULL: does not fit */
-void sse_begin(struct ficus_req *r);                                /* [loop] the handler is done: send the head, r->first, and what comes */
-void sse_discard(struct ficus_req *r);                              /* [loop] it failed */
-void sse_publish(struct service *v, const struct stream_note *notes);   /* [loop] committed */
-void sse_more(struct ficus_req *r);                                 /* [loop] the client takes more */
+int sse_open(struct ficus_req *r, const char *key); /* [worker] */
+struct slice sse_frame(struct arena *a, int64_t id, const char *event,
+                       const char *data); /* [worker] p NULL: does not fit */
+void sse_begin(struct ficus_req *r);      /* [loop] the handler is done: send the head, r->first, and what comes */
+void sse_discard(struct ficus_req *r);    /* [loop] it failed */
+void sse_publish(struct service *v, const struct stream_note *notes); /* [loop] committed */
+void sse_more(struct ficus_req *r);                                   /* [loop] the client takes more */
 void sse_end_all(struct service *v);
 
 /* ---- tables.c ---- */
 extern const struct db_migration service_migrations[];
 extern const size_t service_migration_count;
-enum ficus_err tables_open(struct service *v, struct ficus_error *reterr);      /* [worker] open, migrate */
+enum ficus_err tables_open(struct service *v, struct ficus_error *reterr); /* [worker] open, migrate */
 void janitor_start(struct service *v);
 void janitor_stop(struct service *v);
 
 /* ---- chassis.c ---- */
-void service_check_end(struct service *v);      /* something ended: see what is next */
+void service_check_end(struct service *v); /* something ended: see what is next */
 void service_start_settled(struct ficus_req *r);
 void metrics_queue(struct service *v);
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Streaming answers (text/event-stream, WHATWG HTML 9.2). A stream is entered into the service's list on the loop while its handler waits, so every commit falls on one side:
- * either its frames reach the stream, or it was synced before the handler read the present state. What comes on both ways is dropped by id.
+ * Streaming answers (text/event-stream, WHATWG HTML 9.2). A stream is entered into the service's list on the loop while
+ * its handler waits, so every commit falls on one side: either its frames reach the stream, or it was synced before the
+ * handler read the present state. What comes on both ways is dropped by id.
  *
- * A stream holds no worker. Its memory is bounded: a reader that is STREAM_PENDING_MAX frames behind is cut off and may come back with Last-Event-ID.
+ * A stream holds no worker. Its memory is bounded: a reader that is STREAM_PENDING_MAX frames behind is cut off and may
+ * come back with Last-Event-ID.
  */
 #include "service_impl.h"
 
@@ -14,12 +16,12 @@ struct frame {
 };
 
 struct sse {
-    struct list link;           /* in service->streams */
+    struct list link; /* in service->streams */
     struct ficus_req *req;
     char *key;
     struct list frames;
     size_t frame_count, frames_max;
-    struct list early;          /* committed while the handler still ran: struct early */
+    struct list early; /* committed while the handler still ran: struct early */
     size_t early_count;
     int64_t last_id;
     bool has_id, begun, ending, ended, overrun;
@@ -121,7 +123,7 @@ static void push_early(struct sse *s, const struct stream_note *n)
 
 void sse_publish(struct service *v, const struct stream_note *notes)
 {
-    LIST_FOREACH_SAFE(&v->streams, it, tmp) {
+    LIST_FOREACH_SAFE (&v->streams, it, tmp) {
         struct sse *s = CONTAINER_OF(it, struct sse, link);
         bool any = false;
         for (const struct stream_note *n = notes; n != NULL; n = n->next) {
@@ -149,17 +151,18 @@ void sse_begin(struct ficus_req *r)
     m.status = 200;
     m.content_length = -1;
     enum ficus_err err = FICUS_ERR_NOMEM;
-    if (http_msg_add(&m, SLICE("content-type"), SLICE("text/event-stream")) && http_msg_add(&m, SLICE("cache-control"), SLICE("no-store")))
+    if (http_msg_add(&m, SLICE("content-type"), SLICE("text/event-stream")) &&
+        http_msg_add(&m, SLICE("cache-control"), SLICE("no-store")))
         err = http_send_head(r->stream, &m, false);
     if (err != FICUS_ERR_OK) {
         request_broken(r, err);
         return;
     }
     for (const struct stream_note *n = r->first; n != NULL; n = n->next) {
-        s->frames_max++;        /* what the handler read itself is bounded by the request's memory */
+        s->frames_max++; /* what the handler read itself is bounded by the request's memory */
         push_new(s, n->id, n->frame, n->last);
     }
-    LIST_FOREACH(&s->early, it) {
+    LIST_FOREACH (&s->early, it) {
         const struct early *e = CONTAINER_OF(it, struct early, link);
         push_new(s, e->id, slice_make(e->text, e->size), e->last);
     }
@@ -176,7 +179,7 @@ void sse_more(struct ficus_req *r)
 
 void sse_end_all(struct service *v)
 {
-    LIST_FOREACH_SAFE(&v->streams, it, tmp) {
+    LIST_FOREACH_SAFE (&v->streams, it, tmp) {
         struct sse *s = CONTAINER_OF(it, struct sse, link);
         s->ending = true;
         (void)flush(s);
@@ -187,7 +190,7 @@ static void on_comment(void *arg)
 {
     struct service *v = arg;
     env_timer_start(v->env, &v->stream_timer, STREAM_COMMENT_MS);
-    LIST_FOREACH_SAFE(&v->streams, it, tmp) {
+    LIST_FOREACH_SAFE (&v->streams, it, tmp) {
         struct sse *s = CONTAINER_OF(it, struct sse, link);
         if (!s->begun || s->ending || !list_empty(&s->frames))
             continue;
@@ -210,7 +213,7 @@ static enum ficus_err enter(struct ficus_req *r, const char *key)
 {
     struct service *v = r->service;
     if (r->stream == NULL || r->sse != NULL)
-        return FICUS_ERR_OK;        /* the client is gone: the handler may end in peace */
+        return FICUS_ERR_OK; /* the client is gone: the handler may end in peace */
     if (v->state != SERVICE_READY || v->stream_count >= STREAM_COUNT_MAX)
         return FICUS_ERR_BUSY;
     struct sse *s = mem_zalloc(sizeof *s);

@@ -2,8 +2,9 @@
  *
  * The chassis's tables in the service's database, the opening of it, and the janitor that keeps them bounded.
  *
- * Retention: kept answers live 48 h (24 h are promised). Of the participants' table, rows that say "undone", "refused" or "tombstone" go after 30 d; "done" stays as long as
- * the service's own record of it, because an undo may come at any time and must then find that it was done.
+ * Retention: kept answers live 48 h (24 h are promised). Of the participants' table, rows that say "undone", "refused"
+ * or "tombstone" go after 30 d; "done" stays as long as the service's own record of it, because an undo may come at any
+ * time and must then find that it was done.
  */
 #include "service_impl.h"
 
@@ -19,15 +20,19 @@ enum {
 };
 
 const struct db_migration service_migrations[] = {
-    {.version = 1, .name = "keys_and_steps", .sql = {
-        "CREATE TABLE ficus_keys("
-        " key_hash BLOB NOT NULL PRIMARY KEY, scope TEXT NOT NULL, body_hash BLOB NOT NULL, status INTEGER NOT NULL,"
-        " headers TEXT NOT NULL, body BLOB, at INTEGER NOT NULL);"
-        "CREATE INDEX ficus_keys_at ON ficus_keys(at);"
-        "CREATE TABLE ficus_steps("
-        " kind TEXT NOT NULL, id TEXT NOT NULL, state TEXT NOT NULL CHECK(state IN('done','undone','refused','tombstone')),"
-        " code TEXT, at INTEGER NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;"
-        "CREATE INDEX ficus_steps_finished ON ficus_steps(at) WHERE state <> 'done';", 0}},
+    {.version = 1,
+     .name = "keys_and_steps",
+     .sql =
+         {"CREATE TABLE ficus_keys("
+          " key_hash BLOB NOT NULL PRIMARY KEY, scope TEXT NOT NULL, body_hash BLOB NOT NULL, status INTEGER NOT NULL,"
+          " headers TEXT NOT NULL, body BLOB, at INTEGER NOT NULL);"
+          "CREATE INDEX ficus_keys_at ON ficus_keys(at);"
+          "CREATE TABLE ficus_steps("
+          " kind TEXT NOT NULL, id TEXT NOT NULL, state TEXT NOT NULL CHECK(state "
+          "IN('done','undone','refused','tombstone')),"
+          " code TEXT, at INTEGER NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;"
+          "CREATE INDEX ficus_steps_finished ON ficus_steps(at) WHERE state <> 'done';",
+          0}},
 };
 const size_t service_migration_count = ARRAY_COUNT(service_migrations);
 
@@ -49,7 +54,8 @@ static bool parse_name(const char *path, int64_t *ret_version, struct slice *ret
     return true;
 }
 
-static enum ficus_err load_one(struct service *v, struct arena *a, const char *path, struct db_migration *m, struct ficus_error *reterr)
+static enum ficus_err load_one(struct service *v, struct arena *a, const char *path, struct db_migration *m,
+                               struct ficus_error *reterr)
 {
     struct slice name = SLICE_NONE;
     if (!parse_name(path, &m->version, &name))
@@ -88,7 +94,8 @@ static enum ficus_err migrate_chassis(struct service *v, struct ficus_error *ret
         list[i].sql = slice_str(service_migrations[i].sql.p);
     }
     enum ficus_err err = db_migrate(v->db, "ficus", list, ARRAY_COUNT(list), reterr);
-    return err != FICUS_ERR_OK ? err : db_migrate(v->db, "ficus_events", events_migrations, events_migration_count, reterr);
+    return err != FICUS_ERR_OK ? err
+                               : db_migrate(v->db, "ficus_events", events_migrations, events_migration_count, reterr);
 }
 
 enum ficus_err tables_open(struct service *v, struct ficus_error *reterr)
@@ -111,13 +118,15 @@ enum ficus_err tables_open(struct service *v, struct ficus_error *reterr)
 static enum ficus_err sweep(struct service *v, struct db_conn *c, bool *ret_more, struct ficus_error *reterr)
 {
     int64_t now_ms = env_wall_ms(v->env), rows = JANITOR_ROWS_MAX;
-    enum ficus_err err = db_exec(c, reterr, "DELETE FROM ficus_keys WHERE rowid IN (SELECT rowid FROM ficus_keys WHERE at < ? LIMIT ?)", "ii",
-                                 now_ms - KEY_KEPT_MS, rows);
+    enum ficus_err err = db_exec(
+        c, reterr, "DELETE FROM ficus_keys WHERE rowid IN (SELECT rowid FROM ficus_keys WHERE at < ? LIMIT ?)", "ii",
+        now_ms - KEY_KEPT_MS, rows);
     if (err != FICUS_ERR_OK)
         return err;
     *ret_more = db_changes(c) == JANITOR_ROWS_MAX;
     err = db_exec(c, reterr,
-                  "DELETE FROM ficus_steps WHERE (kind, id) IN (SELECT kind, id FROM ficus_steps WHERE state <> 'done' AND at < ? LIMIT ?)",
+                  "DELETE FROM ficus_steps WHERE (kind, id) IN (SELECT kind, id FROM ficus_steps WHERE state <> 'done' "
+                  "AND at < ? LIMIT ?)",
                   "ii", now_ms - STEP_KEPT_MS, rows);
     *ret_more = *ret_more || (err == FICUS_ERR_OK && db_changes(c) == JANITOR_ROWS_MAX);
     return err;
@@ -138,7 +147,8 @@ static void janitor_work(void *arg)
             db_tx_rollback(&tx);
     }
     if (err != FICUS_ERR_OK)
-        LOG(&v->process.log, LOG_WARN, NULL, "janitor.failed", "old rows could not be deleted; tried again later", LOG_ERR(&error));
+        LOG(&v->process.log, LOG_WARN, NULL, "janitor.failed", "old rows could not be deleted; tried again later",
+            LOG_ERR(&error));
 }
 
 static void janitor_done(void *arg)

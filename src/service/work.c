@@ -2,9 +2,10 @@
  *
  * Everything around a handler, on its worker: the look for a kept answer before it, commit or rollback after it.
  *
- * The handler returned 0: its writes, its events, the consumed event's offset and the answer kept for its key go into one commit; the
- * worker is free again before the disk has synced, and the answer leaves from the commit's end. It returned anything else, failed or was abandoned: all is rolled
- * back. When the commit itself fails (the disk is full, say) the client gets that instead of the answer.
+ * The handler returned 0: its writes, its events, the consumed event's offset and the answer kept for its key go into
+ * one commit; the worker is free again before the disk has synced, and the answer leaves from the commit's end. It
+ * returned anything else, failed or was abandoned: all is rolled back. When the commit itself fails (the disk is full,
+ * say) the client gets that instead of the answer.
  */
 #include "service_impl.h"
 
@@ -36,7 +37,8 @@ static void on_committed(void *arg, enum ficus_err err, const char *detail)
 {
     struct ficus_req *r = arg;
     r->commit_err = err;
-    (void)snprintf(r->commit_detail, sizeof r->commit_detail, "%s", err == FICUS_ERR_OK || detail == NULL ? "" : detail);
+    (void)snprintf(r->commit_detail, sizeof r->commit_detail, "%s",
+                   err == FICUS_ERR_OK || detail == NULL ? "" : detail);
     r->committed.fn = on_committed_loop;
     r->committed.arg = r;
     env_post(r->service->env, &r->committed);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * libficus_test, the test's side: a thread with a loop on which the service and the world around it run, requests over the service's real socket, events by way of
- * the hub of harness_world.c. A restart ends the service without letting anything finish: what was not committed is gone.
+ * libficus_test, the test's side: a thread with a loop on which the service and the world around it run, requests over
+ * the service's real socket, events by way of the hub of harness_world.c. A restart ends the service without letting
+ * anything finish: what was not committed is gone.
  *
- * For tests only: it aborts when something is wrong, waits at most WAIT_S for anything, and has its own blocking client on purpose.
+ * For tests only: it aborts when something is wrong, waits at most WAIT_S for anything, and has its own blocking client
+ * on purpose.
  */
 #include "harness.h"
 
@@ -138,7 +140,11 @@ static void *loop_main(void *arg)
         harness_die("no loop: %s", error.text);
     world_open(t);
     const struct service_hooks hooks = {
-        .ready = on_ready, .event_handled = on_event_handled, .emitted = on_emitted, .event_backoff_ms_max = 10, .arg = t,
+        .ready = on_ready,
+        .event_handled = on_event_handled,
+        .emitted = on_emitted,
+        .event_backoff_ms_max = 10,
+        .arg = t,
     };
     if (service_start(t->env, t->def, &t->config, &hooks, &t->service, &error) != FICUS_ERR_OK)
         harness_die("the service does not start: %s", error.text);
@@ -310,7 +316,8 @@ static void make_config(struct ficus_test *t)
     take_topics(t);
 }
 
-struct ficus_test *ficus_test_start(const struct ficus_service *service, const char *migrations_dir, const char *const *settings)
+struct ficus_test *ficus_test_start(const struct ficus_service *service, const char *migrations_dir,
+                                    const char *const *settings)
 {
     struct ficus_test *t = mem_zalloc(sizeof *t);
     if (t == NULL)
@@ -387,14 +394,17 @@ static void write_head(struct ficus_test *t, const struct ficus_test_request *r,
     arena_init(&a, 64 * 1024);
     struct slice role = slice_str(r->role), token = SLICE_NONE;
     struct identity_claims claims = {
-        .issuer = slice_str(r->caller == NULL ? "gateway" : r->caller), .audience = slice_str(t->def->name),
-        .subject = slice_str(r->user), .roles = &role, .role_count = r->role == NULL ? 0 : 1,
+        .issuer = slice_str(r->caller == NULL ? "gateway" : r->caller),
+        .audience = slice_str(t->def->name),
+        .subject = slice_str(r->user),
+        .roles = &role,
+        .role_count = r->role == NULL ? 0 : 1,
     };
     struct ficus_error error = {0};
     if (identity_make(t->key, &a, &claims, env_wall_ms(t->env), &token, &error) != FICUS_ERR_OK)
         harness_die("identity: %s", error.text);
-    (void)buf_printf(out, "%s %s HTTP/1.1\r\nHost: test\r\nConnection: close\r\nFicus-Identity: " SLICE_FMT "\r\n", r->method, r->path,
-                     SLICE_ARG(token));
+    (void)buf_printf(out, "%s %s HTTP/1.1\r\nHost: test\r\nConnection: close\r\nFicus-Identity: " SLICE_FMT "\r\n",
+                     r->method, r->path, SLICE_ARG(token));
     if (r->key != NULL)
         (void)buf_printf(out, "Idempotency-Key: %s\r\n", r->key);
     if (r->timeout_ms > 0)
@@ -509,7 +519,7 @@ struct ficus_test_answer ficus_test_call(struct ficus_test *t, const struct ficu
     (void)close(fd);
     (void)buf_add_char(&in, '\0');
     struct ficus_test_answer a;
-    locked(t);      /* calls may come from several threads */
+    locked(t); /* calls may come from several threads */
     size_t size = buf_slice(&in).size - 1;
     char **place = &t->answers[t->answer_next++ % HARNESS_ANSWERS_KEPT];
     mem_free(*place);
@@ -545,8 +555,12 @@ int ficus_test_event(struct ficus_test *t, const char *topic, const char *subjec
     uuid_v7(now_ms, random, id);
     time_format(now_ms, time);
     struct event ev = {
-        .id = slice_str(id), .source = SLICE("/test"), .topic = slice_str(topic), .subject = slice_str(subject),
-        .time = slice_str(time), .data = slice_str(data),
+        .id = slice_str(id),
+        .source = SLICE("/test"),
+        .topic = slice_str(topic),
+        .subject = slice_str(subject),
+        .time = slice_str(time),
+        .data = slice_str(data),
     };
     struct timespec until = patience();
     on_loop(t, inject, &ev);
@@ -565,7 +579,8 @@ size_t ficus_test_emitted_count(struct ficus_test *t)
     locked(t);
     while (t->published_count < t->emitted_total)
         if (!wait_changed(t, &until))
-            harness_die("%zu events were committed, only %zu published within %d s", t->emitted_total, t->published_count, WAIT_S);
+            harness_die("%zu events were committed, only %zu published within %d s", t->emitted_total,
+                        t->published_count, WAIT_S);
     size_t count = t->published_count;
     unlocked(t);
     return count;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the two files of libficus_test share: the test's side (harness.c) and the world around the service (harness_world.c: a hub that keeps events in memory, and
- * fakes of other services), which lives on the same loop as the service.
+ * What the two files of libficus_test share: the test's side (harness.c) and the world around the service
+ * (harness_world.c: a hub that keeps events in memory, and fakes of other services), which lives on the same loop as
+ * the service.
  */
 #ifndef FICUS_SERVICE_HARNESS_H
 #define FICUS_SERVICE_HARNESS_H
@@ -15,14 +16,14 @@
 enum { HARNESS_ANSWERS_KEPT = 64 };
 
 struct world_event {
-    char *json;             /* owned */
-    struct slice topic, id, source;     /* in the arena */
-    bool is_injected;       /* by the test */
+    char *json;                     /* owned */
+    struct slice topic, id, source; /* in the arena */
+    bool is_injected;               /* by the test */
 };
 
 struct world_fake {
     struct ficus_test *test;
-    char *name;             /* owned */
+    char *name; /* owned */
     char address[128];
     ficus_test_fake fn;
     void *arg;
@@ -34,12 +35,12 @@ struct ficus_test {
     /* set before the loop runs */
     const struct ficus_service *def;
     struct service_config config;
-    struct arena arena;             /* of the test's thread */
+    struct arena arena; /* of the test's thread */
     char dir[64];
     struct system_key *key;
 
     pthread_t thread;
-    pthread_mutex_t mutex;          /* guards all that both threads touch: the next group */
+    pthread_mutex_t mutex; /* guards all that both threads touch: the next group */
     pthread_cond_t changed;
     bool is_up, is_down, is_done;
     enum ficus_err up_err;
@@ -53,14 +54,14 @@ struct ficus_test {
     struct service *service;
     struct http_server *hub;
     struct arena world_arena;
-    struct world_event *events;     /* the log; offset = index + 1 */
+    struct world_event *events; /* the log; offset = index + 1 */
     size_t event_count, event_capacity;
-    struct list pulls;              /* waiting GET /v1/events */
+    struct list pulls; /* waiting GET /v1/events */
     struct world_fake *fakes;
     unsigned servers_open;
     void (*world_closed)(struct ficus_test *t);
 
-    char *answers[HARNESS_ANSWERS_KEPT];    /* the last ones, whole, in a ring */
+    char *answers[HARNESS_ANSWERS_KEPT]; /* the last ones, whole, in a ring */
     unsigned answer_next;
 };
 

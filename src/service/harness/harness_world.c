@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The world around a service under test, over real sockets: a hub that keeps events in memory, and other services played by functions. It outlives restarts of the
- * service: what was published before is still there.
+ * The world around a service under test, over real sockets: a hub that keeps events in memory, and other services
+ * played by functions. It outlives restarts of the service: what was published before is still there.
  */
 #include "harness.h"
 
@@ -10,13 +10,13 @@ enum { WORLD_BODY_SIZE_MAX = 8 * 1024 * 1024, EVENTS_MAX = 100000 };
 /* One exchange with the service, answered at once or when an event comes. */
 struct exchange {
     struct ficus_test *test;
-    struct world_fake *fake;        /* NULL: the hub's */
+    struct world_fake *fake; /* NULL: the hub's */
     struct http_stream *stream;
     struct http_collect collect;
     struct env_timer timer;
-    struct list link;               /* in test->pulls */
+    struct list link; /* in test->pulls */
     uint64_t after, limit;
-    char *topics;                   /* owned */
+    char *topics; /* owned */
     struct buf out;
     size_t sent;
 };
@@ -49,11 +49,10 @@ static void on_reset(void *arg, struct http_stream *s, enum ficus_err err, const
     exchange_free(arg);
 }
 
-static void on_data(void *arg, struct http_stream *s, struct slice data, bool end)
-{
-}
+static void on_data(void *arg, struct http_stream *s, struct slice data, bool end) {}
 
-static const struct http_handler handler = {.on_data = on_data, .on_writable = on_writable, .on_done = on_done, .on_reset = on_reset};
+static const struct http_handler handler = {
+    .on_data = on_data, .on_writable = on_writable, .on_done = on_done, .on_reset = on_reset};
 
 static void answer(struct exchange *x, int status)
 {
@@ -63,7 +62,8 @@ static void answer(struct exchange *x, int status)
     struct slice body = buf_slice(&x->out);
     m.content_length = (int64_t)body.size;
     if (buf_failed(&x->out) ||
-        (body.size > 0 && !http_msg_add(&m, SLICE("content-type"), status < 400 ? SLICE("application/json") : SLICE("application/problem+json"))))
+        (body.size > 0 && !http_msg_add(&m, SLICE("content-type"),
+                                        status < 400 ? SLICE("application/json") : SLICE("application/problem+json"))))
         harness_die("out of memory for the answer of a fake");
     if (http_send_head(x->stream, &m, body.size == 0) == FICUS_ERR_OK)
         on_writable(x, x->stream);
@@ -94,7 +94,10 @@ void world_append(struct ficus_test *t, struct slice json, bool injected)
     if (json_parse(&a, json, NULL, &root, NULL) != FICUS_ERR_OK)
         harness_die("an event is not JSON: " SLICE_FMT, SLICE_ARG(json));
     struct world_event e = {
-        .topic = member(t, root, "type"), .id = member(t, root, "id"), .source = member(t, root, "source"), .is_injected = injected,
+        .topic = member(t, root, "type"),
+        .id = member(t, root, "id"),
+        .source = member(t, root, "source"),
+        .is_injected = injected,
     };
     arena_done(&a);
     if (is_known(t, &e))
@@ -159,7 +162,7 @@ static bool pull_answer(struct exchange *x, bool even_empty)
 
 static void pulls_look(struct ficus_test *t)
 {
-    LIST_FOREACH_SAFE(&t->pulls, it, tmp)
+    LIST_FOREACH_SAFE (&t->pulls, it, tmp)
         (void)pull_answer(CONTAINER_OF(it, struct exchange, link), false);
 }
 
@@ -238,7 +241,9 @@ static void fake_request(struct exchange *x, struct slice body)
     const struct http_msg *m = x->stream->head_in;
     struct arena *a = x->stream->arena;
     const char *method = arena_strdup(a, m->method);
-    const char *path = m->query.p == NULL ? arena_strdup(a, m->path) : arena_printf(a, SLICE_FMT "?" SLICE_FMT, SLICE_ARG(m->path), SLICE_ARG(m->query));
+    const char *path = m->query.p == NULL
+                           ? arena_strdup(a, m->path)
+                           : arena_printf(a, SLICE_FMT "?" SLICE_FMT, SLICE_ARG(m->path), SLICE_ARG(m->query));
     char *text = body.size == 0 ? NULL : mem_strndup(body.p, body.size);
     int status = 200;
     const char *out = x->fake->fn(x->fake->arg, method, path, text, &status);
@@ -296,13 +301,15 @@ static void on_fake_request(void *arg, struct http_stream *s, bool end, const st
 
 /* ---- open and close ---- */
 
-static struct http_server *serve(struct ficus_test *t, const char *address,
-                                 void (*on_request)(void *arg, struct http_stream *s, bool end, const struct env_peer *peer), void *arg)
+static struct http_server *
+serve(struct ficus_test *t, const char *address,
+      void (*on_request)(void *arg, struct http_stream *s, bool end, const struct env_peer *peer), void *arg)
 {
     struct http_server *server = NULL;
     struct ficus_error error = {0};
     const struct http_server_options options = {.on_request = on_request, .arg = arg};
-    if (http_server_new(t->env, &options, &server) != FICUS_ERR_OK || http_server_listen(server, address, &error) != FICUS_ERR_OK)
+    if (http_server_new(t->env, &options, &server) != FICUS_ERR_OK ||
+        http_server_listen(server, address, &error) != FICUS_ERR_OK)
         harness_die("cannot listen on %s: %s", address, error.text);
     t->servers_open++;
     return server;
@@ -318,7 +325,8 @@ void world_fake_open(struct ficus_test *t, struct world_fake *f)
     policy.keeps_keys = true;
     struct call_engine *calls = service_process(t->service)->calls;
     const char *address = f->address;
-    if (call_engine_edge(calls, f->name, &policy) != FICUS_ERR_OK || call_engine_endpoints(calls, f->name, &address, 1) != FICUS_ERR_OK)
+    if (call_engine_edge(calls, f->name, &policy) != FICUS_ERR_OK ||
+        call_engine_endpoints(calls, f->name, &address, 1) != FICUS_ERR_OK)
         harness_die("cannot declare the fake service %s", f->name);
 }
 

@@ -36,7 +36,9 @@ static void test_read(void **state)
 {
     struct process_config c;
     struct ficus_error error = {0};
-    assert_int_equal(read_text(HEAD ",\"edges\":{\"hub\":{},\"catalog\":{\"timeout\":\"300ms\",\"keeps_keys\":true}}}", &c, &error), FICUS_ERR_OK);
+    assert_int_equal(
+        read_text(HEAD ",\"edges\":{\"hub\":{},\"catalog\":{\"timeout\":\"300ms\",\"keeps_keys\":true}}}", &c, &error),
+        FICUS_ERR_OK);
     assert_string_equal(c.process, "orders");
     assert_int_equal(c.instance, 1);
     assert_string_equal(c.log_level, "info");
@@ -62,7 +64,8 @@ static void test_all_errors(void **state)
 {
     struct process_config c;
     struct ficus_error error = {0};
-    assert_int_not_equal(read_text("{\"version\":1,\n\"system\":7,\n\"proces\":\"orders\",\"state\":\"s\"}", &c, &error), FICUS_ERR_OK);
+    assert_int_not_equal(
+        read_text("{\"version\":1,\n\"system\":7,\n\"proces\":\"orders\",\"state\":\"s\"}", &c, &error), FICUS_ERR_OK);
     assert_non_null(strstr(error.text, "run/orders.json:3:1: proces"));
     assert_non_null(strstr(error.text, "state"));
     assert_non_null(strstr(error.text, "key_file"));
@@ -75,7 +78,9 @@ static void test_round_trip(void **state)
     struct process_config c, again;
     struct buf text;
     struct json_writer w;
-    assert_int_equal(read_text(HEAD ",\"hub\":\"unix:/s/hub.sock\",\"edges\":{\"hub\":{\"timeout\":\"1s\"}}}", &c, NULL), FICUS_ERR_OK);
+    assert_int_equal(
+        read_text(HEAD ",\"hub\":\"unix:/s/hub.sock\",\"edges\":{\"hub\":{\"timeout\":\"1s\"}}}", &c, NULL),
+        FICUS_ERR_OK);
     buf_init(&text, 64 * 1024);
     json_write_init(&w, &text);
     conf_encode(&process_config_table, &c, &w);

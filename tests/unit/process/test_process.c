@@ -38,17 +38,11 @@ static struct {
     bool end;
 } x;
 
-static void srv_done(void *arg, struct http_stream *s)
-{
-}
+static void srv_done(void *arg, struct http_stream *s) {}
 
-static void srv_reset(void *arg, struct http_stream *s, enum ficus_err err, const char *detail)
-{
-}
+static void srv_reset(void *arg, struct http_stream *s, enum ficus_err err, const char *detail) {}
 
-static void srv_data(void *arg, struct http_stream *s, struct slice data, bool end)
-{
-}
+static void srv_data(void *arg, struct http_stream *s, struct slice data, bool end) {}
 
 static const struct http_handler srv = {.on_data = srv_data, .on_done = srv_done, .on_reset = srv_reset};
 
@@ -89,7 +83,8 @@ static void cl_reset(void *arg, struct http_stream *s, enum ficus_err err, const
     x.status = -1;
 }
 
-static const struct http_handler cl = {.on_head = cl_head, .on_data = cl_data, .on_done = cl_done, .on_reset = cl_reset};
+static const struct http_handler cl = {
+    .on_head = cl_head, .on_data = cl_data, .on_done = cl_done, .on_reset = cl_reset};
 
 static void on_connected(void *arg, struct http_client_conn *c, enum ficus_err err)
 {
@@ -107,9 +102,7 @@ static void on_connected(void *arg, struct http_client_conn *c, enum ficus_err e
     assert_int_equal(http_send_head(s, &m, true), FICUS_ERR_OK);
 }
 
-static void on_idle(void *arg, struct http_client_conn *c)
-{
-}
+static void on_idle(void *arg, struct http_client_conn *c) {}
 
 static void on_conn_closed(void *arg, struct http_client_conn *c)
 {
@@ -153,8 +146,15 @@ static int setup(void **state)
     (void)snprintf(x.address, sizeof x.address, "unix:%s/s", x.dir);
     (void)snprintf(x.key_file, sizeof x.key_file, "%s/key", x.dir);
     assert_int_equal(env_file_store(x.env, x.key_file, slice_str(key_hex), &error), FICUS_ERR_OK);
-    x.config = (struct process_config){.version = 1, .system = "shop", .process = "catalog", .instance = 3, .state = x.dir,
-                                       .key_file = x.key_file, .log_level = "error", .hub = "", .snapshot_file = ""};
+    x.config = (struct process_config){.version = 1,
+                                       .system = "shop",
+                                       .process = "catalog",
+                                       .instance = 3,
+                                       .state = x.dir,
+                                       .key_file = x.key_file,
+                                       .log_level = "error",
+                                       .hub = "",
+                                       .snapshot_file = ""};
     assert_int_equal(process_init(&x.process, x.env, &x.config, &error), FICUS_ERR_OK);
     const struct http_server_options options = {.on_request = on_request};
     assert_int_equal(http_server_new(x.env, &options, &x.server), FICUS_ERR_OK);
@@ -185,14 +185,16 @@ static int teardown(void **state)
     return 0;
 }
 
-/* The three paths answer without an identity; /health follows ready; /metrics is the exposition, also when it is larger than a stream's buffer. */
+/* The three paths answer without an identity; /health follows ready; /metrics is the exposition, also when it is larger
+ * than a stream's buffer. */
 static void test_answers(void **state)
 {
     assert_int_equal(get("/alive", NULL, NULL), 200);
     assert_int_equal(get("/health", NULL, NULL), 503);
     x.ready = true;
     assert_int_equal(get("/health", NULL, NULL), 200);
-    static const struct metric_def def = {.name = "things_total", .type = METRIC_COUNTER, .help = "Things.", .labels = {"name"}, .children_max = 1000};
+    static const struct metric_def def = {
+        .name = "things_total", .type = METRIC_COUNTER, .help = "Things.", .labels = {"name"}, .children_max = 1000};
     struct metric_family *f = metrics_register(x.process.metrics, &def);
     for (int i = 0; i < 900; i++) {
         char name[120];
@@ -219,7 +221,8 @@ static void test_identity(void **state)
     assert_int_equal(get("/v1", "x", NULL), 401);
 }
 
-/* Trace and correlation are taken over when valid and made when not; the deadline is only ever shortened by the caller. */
+/* Trace and correlation are taken over when valid and made when not; the deadline is only ever shortened by the caller.
+ */
 static void test_context(void **state)
 {
     static const char parent[] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -280,6 +283,7 @@ static void test_notify(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_answers), TEST(test_identity), TEST(test_context), TEST(test_bad_key), TEST(test_notify)};
+    const struct CMUnitTest tests[] = {TEST(test_answers), TEST(test_identity), TEST(test_context), TEST(test_bad_key),
+                                       TEST(test_notify)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

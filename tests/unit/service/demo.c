@@ -85,7 +85,8 @@ static int create_item(struct ficus_req *req)
 
 static int get_item(struct ficus_req *req)
 {
-    struct ficus_rows *rows = ficus_query(req, "SELECT name, note FROM items WHERE name = ?", "s", ficus_param(req, "name"));
+    struct ficus_rows *rows = ficus_query(req, "SELECT name, note FROM items WHERE name = ?", "s",
+                                          ficus_param(req, "name"));
     int row = ficus_row(rows);
     if (row < 0)
         return -1;
@@ -156,7 +157,8 @@ static int nap(struct ficus_req *req)
 static int call_other(struct ficus_req *req)
 {
     struct ficus_answer a;
-    const struct ficus_call call = {.service = "other", .method = "POST", .path = "/v1/do?x=1", .body = "{\"n\":1}", .key = "k"};
+    const struct ficus_call call = {
+        .service = "other", .method = "POST", .path = "/v1/do?x=1", .body = "{\"n\":1}", .key = "k"};
     if (ficus_call(req, &call, &a) != 0)
         return -1;
     struct ficus_out *o = ficus_reply(req, 200);
@@ -175,7 +177,7 @@ static int call_in_tx(struct ficus_req *req)
     if (effect(req, "call_in_tx") != 0)
         return -1;
     (void)ficus_call(req, &call, &a);
-    return ficus_reply_empty(req, 204);     /* must not be believed */
+    return ficus_reply_empty(req, 204); /* must not be believed */
 }
 
 static int bad_answer(struct ficus_req *req)
@@ -253,11 +255,12 @@ static int stream(struct ficus_req *req)
     const char *key = ficus_param(req, "key"), *seen = ficus_header(req, "last-event-id");
     if (ficus_stream(req, key) != 0)
         return -1;
-    struct ficus_rows *rows = ficus_query(req, "SELECT id, last FROM progress WHERE key = ? AND id > ? ORDER BY id", "si", key,
-                                          (int64_t)(seen == NULL ? -1 : atoll(seen)));
+    struct ficus_rows *rows = ficus_query(req, "SELECT id, last FROM progress WHERE key = ? AND id > ? ORDER BY id",
+                                          "si", key, (int64_t)(seen == NULL ? -1 : atoll(seen)));
     int row;
     while ((row = ficus_row(rows)) == 1)
-        if (ficus_stream_first(req, ficus_col_int(rows, 0), "step", "{\"first\":true}", ficus_col_int(rows, 1) != 0) != 0)
+        if (ficus_stream_first(req, ficus_col_int(rows, 0), "step", "{\"first\":true}", ficus_col_int(rows, 1) != 0) !=
+            0)
             return -1;
     return row;
 }
@@ -269,7 +272,8 @@ static int stream_send(struct ficus_req *req)
     const struct ficus_json *body = ficus_body(req);
     if (!ficus_json_int(ficus_json_get(body, "id"), &id) || !ficus_json_int(ficus_json_get(body, "last"), &last))
         return ficus_problem(req, 400, "bad", "id and last");
-    if (ficus_tx(req) != 0 || ficus_exec(req, "INSERT INTO progress(key, id, last) VALUES(?, ?, ?)", "sii", key, id, last) != 0)
+    if (ficus_tx(req) != 0 ||
+        ficus_exec(req, "INSERT INTO progress(key, id, last) VALUES(?, ?, ?)", "sii", key, id, last) != 0)
         return -1;
     if (ficus_stream_send(req, key, id, "step", "{\"first\":false}", last != 0) != 0)
         return -1;

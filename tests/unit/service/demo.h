@@ -14,8 +14,8 @@ extern const struct ficus_service demo;
 /* Handlers of /v1/gate wait here until it opens. */
 void gate_close(void);
 void gate_open(void);
-void gate_wait_for(int waiting);        /* until so many handlers stand before it */
+void gate_wait_for(int waiting); /* until so many handlers stand before it */
 
-extern atomic_int demo_after_gate;      /* what ficus_tx said behind the gate; 99: not there yet */
+extern atomic_int demo_after_gate; /* what ficus_tx said behind the gate; 99: not there yet */
 
 #endif

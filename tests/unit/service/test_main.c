@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A service as a process of its own: start, drain, kill, and disks that are full. There is no hub: nothing here needs one.
+ * A service as a process of its own: start, drain, kill, and disks that are full. There is no hub: nothing here needs
+ * one.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -47,11 +48,14 @@ static void write_file(const char *name, const char *text)
 static void write_config(const char *migration)
 {
     char text[2048];
-    (void)snprintf(text, sizeof text,
-                   "{\"version\":1,\"system\":\"test\",\"process\":\"demo\",\"state\":\"%s\",\"key_file\":\"%s/key\",\"hub\":\"unix:%s/hub.sock\","
-                   "\"edges\":{\"hub\":{}},\"listen\":[\"unix:%s/s.sock\"],\"store\":\"%s/demo.db\",\"migrations\":[\"%s\"],"
-                   "\"private_dir\":\"%s/private\",\"callers\":[\"gateway\"],\"publishes\":[\"item.created\"],\"consumes\":[\"thing.happened\"]}",
-                   x.dir, x.dir, x.dir, x.dir, x.dir, migration, x.dir);
+    (void)snprintf(
+        text, sizeof text,
+        "{\"version\":1,\"system\":\"test\",\"process\":\"demo\",\"state\":\"%s\",\"key_file\":\"%s/"
+        "key\",\"hub\":\"unix:%s/hub.sock\","
+        "\"edges\":{\"hub\":{}},\"listen\":[\"unix:%s/s.sock\"],\"store\":\"%s/demo.db\",\"migrations\":[\"%s\"],"
+        "\"private_dir\":\"%s/"
+        "private\",\"callers\":[\"gateway\"],\"publishes\":[\"item.created\"],\"consumes\":[\"thing.happened\"]}",
+        x.dir, x.dir, x.dir, x.dir, x.dir, migration, x.dir);
     write_file("demo.json", text);
 }
 
@@ -147,8 +151,10 @@ static int begin(const char *method, const char *path, const char *body)
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), 0);
     assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
     int size = snprintf(head, sizeof head,
-                        "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nFicus-Identity: " SLICE_FMT "\r\nContent-Type: application/json\r\n"
-                        "Content-Length: %zu\r\n\r\n", method, path, SLICE_ARG(token), strlen(body));
+                        "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nFicus-Identity: " SLICE_FMT
+                        "\r\nContent-Type: application/json\r\n"
+                        "Content-Length: %zu\r\n\r\n",
+                        method, path, SLICE_ARG(token), strlen(body));
     assert_int_equal(send(fd, head, (size_t)size, MSG_NOSIGNAL), size);
     assert_int_equal(send(fd, body, strlen(body), MSG_NOSIGNAL), strlen(body));
     arena_done(&a);
@@ -227,7 +233,8 @@ static void test_bad_start(void **state)
     assert_int_not_equal(wait_exit(), 0);
 }
 
-/* A disk that takes no more: writes are refused with the reason, nothing that was answered 201 is lost, reads go on, and with room again so do writes. */
+/* A disk that takes no more: writes are refused with the reason, nothing that was answered 201 is lost, reads go on,
+ * and with room again so do writes. */
 static void test_no_room(void **state)
 {
     static char body[40 * 1024];

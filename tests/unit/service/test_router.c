@@ -92,8 +92,13 @@ static void test_methods(void **state)
 static void test_bad_tables(void **state)
 {
     static const struct ficus_route bad[][3] = {
-        {{"GET", "v1", handler}}, {{"get", "/v1", handler}}, {{"GET", "/v1/{a}/{a}", handler}}, {{"GET", "/v1/x{a}", handler}},
-        {{"GET", "/v1/{}", handler}}, {{"GET", "/v1", NULL}}, {{"GET", "/{a}", handler}, {"GET", "/{b}", handler}},
+        {{"GET", "v1", handler}},
+        {{"get", "/v1", handler}},
+        {{"GET", "/v1/{a}/{a}", handler}},
+        {{"GET", "/v1/x{a}", handler}},
+        {{"GET", "/v1/{}", handler}},
+        {{"GET", "/v1", NULL}},
+        {{"GET", "/{a}", handler}, {"GET", "/{b}", handler}},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct router *r = NULL;
@@ -106,7 +111,10 @@ static void test_bad_tables(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_literal_first), cmocka_unit_test(test_params), cmocka_unit_test(test_methods), cmocka_unit_test(test_bad_tables),
+        cmocka_unit_test(test_literal_first),
+        cmocka_unit_test(test_params),
+        cmocka_unit_test(test_methods),
+        cmocka_unit_test(test_bad_tables),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

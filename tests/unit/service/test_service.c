@@ -18,7 +18,8 @@ static struct ficus_test *t;
 
 static const char *fake_other(void *arg, const char *method, const char *path, const char *body, int *status)
 {
-    if (strcmp(method, "POST") != 0 || strcmp(path, "/v1/do?x=1") != 0 || body == NULL || strcmp(body, "{\"n\":1}") != 0)
+    if (strcmp(method, "POST") != 0 || strcmp(path, "/v1/do?x=1") != 0 || body == NULL ||
+        strcmp(body, "{\"n\":1}") != 0)
         return NULL;
     *status = *(const int *)arg;
     return *status < 400 ? "{\"ok\":true}" : "{\"status\":409,\"code\":\"taken\"}";
@@ -58,7 +59,8 @@ static struct ficus_test_answer hub(const char *method, const char *path)
 
 static struct ficus_test_answer post_keyed(const char *user, const char *key, const char *path, const char *body)
 {
-    return ficus_test_call(t, &(struct ficus_test_request){.method = "POST", .path = path, .body = body, .user = user, .key = key});
+    return ficus_test_call(
+        t, &(struct ficus_test_request){.method = "POST", .path = path, .body = body, .user = user, .key = key});
 }
 
 /* How often an effect is in the database. */
@@ -92,7 +94,8 @@ static void test_create_and_read(void **state)
     assert_non_null(strstr(event, "\"traceparent\""));
 }
 
-/* Faults of the input are all named in the problem document; malformed bodies, wrong types and sizes have their own status. */
+/* Faults of the input are all named in the problem document; malformed bodies, wrong types and sizes have their own
+ * status. */
 static void test_bad_input(void **state)
 {
     struct ficus_test_answer a = post("/v1/items", "{\"name\":\"\"}");
@@ -105,7 +108,8 @@ static void test_bad_input(void **state)
     memset(large, ' ', sizeof large - 1);
     assert_int_equal(post("/v1/items", large).status, 413);
     static const char *const text[] = {"Content-Type", "text/plain", "Content-Length", "2", NULL};
-    a = ficus_test_call(t, &(struct ficus_test_request){.method = "DELETE", .path = "/v1/steps/1", .caller = "hub", .headers = text});
+    a = ficus_test_call(
+        t, &(struct ficus_test_request){.method = "DELETE", .path = "/v1/steps/1", .caller = "hub", .headers = text});
     assert_int_equal(a.status, 415);
 }
 
@@ -136,7 +140,8 @@ static void test_who(void **state)
     r.headers = headers;
     struct ficus_test_answer a = ficus_test_call(t, &r);
     assert_int_equal(a.status, 200);
-    assert_string_equal(a.body, "{\"caller\":\"gateway\",\"user\":\"u1\",\"admin\":true,\"identity\":null,\"setting\":\"green\",\"data\":\"made at start\","
+    assert_string_equal(a.body, "{\"caller\":\"gateway\",\"user\":\"u1\",\"admin\":true,\"identity\":null,\"setting\":"
+                                "\"green\",\"data\":\"made at start\","
                                 "\"agent\":\"me\"}");
     r.path = "/v1/inside";
     assert_int_equal(ficus_test_call(t, &r).status, 404);
@@ -169,11 +174,13 @@ static void test_call(void **state)
     other_status = 200;
     assert_string_equal(post("/v1/call", NULL).body, "{\"status\":200,\"code\":\"\",\"json\":{\"ok\":true}}");
     other_status = 409;
-    assert_string_equal(post("/v1/call", NULL).body, "{\"status\":409,\"code\":\"taken\",\"json\":{\"status\":409,\"code\":\"taken\"}}");
+    assert_string_equal(post("/v1/call", NULL).body,
+                        "{\"status\":409,\"code\":\"taken\",\"json\":{\"status\":409,\"code\":\"taken\"}}");
     other_status = 200;
 }
 
-/* The same key and body give the same answer and one effect, over a restart too; another body is 422, no key or a bad one 400. */
+/* The same key and body give the same answer and one effect, over a restart too; another body is 422, no key or a bad
+ * one 400. */
 static void test_key(void **state)
 {
     char first[128];
@@ -229,8 +236,10 @@ static void test_key_at_once(void **state)
         assert_int_equal(pthread_create(&threads[i], NULL, post_same_key, &status[i]), 0);
     gate_wait_for(1);
     /* One more, that has no patience, is told to come later while the first runs. */
-    struct ficus_test_answer a = ficus_test_call(t, &(struct ficus_test_request){
-        .method = "POST", .path = "/v1/keyed", .body = "{\"a\":1}", .user = "u1", .key = "same", .timeout_ms = 20});
+    struct ficus_test_answer a = ficus_test_call(
+        t,
+        &(struct ficus_test_request){
+            .method = "POST", .path = "/v1/keyed", .body = "{\"a\":1}", .user = "u1", .key = "same", .timeout_ms = 20});
     assert_int_equal(a.status, 409);
     gate_open();
     for (int i = 0; i < COUNT; i++) {
@@ -245,7 +254,8 @@ static void test_abandoned(void **state)
 {
     gate_close();
     atomic_store(&demo_after_gate, 99);
-    struct ficus_test_answer a = ficus_test_call(t, &(struct ficus_test_request){.method = "POST", .path = "/v1/gate", .timeout_ms = 30});
+    struct ficus_test_answer a = ficus_test_call(
+        t, &(struct ficus_test_request){.method = "POST", .path = "/v1/gate", .timeout_ms = 30});
     assert_int_equal(a.status, 504);
     gate_open();
     while (atomic_load(&demo_after_gate) == 99)
@@ -300,22 +310,23 @@ static void step_is(const char *id, const char *state)
     assert_string_equal(hub("GET", path).body, text);
 }
 
-/* The four rules: in whatever order do and undo come, twice or late, there is one effect each, and none after an undo. */
+/* The four rules: in whatever order do and undo come, twice or late, there is one effect each, and none after an undo.
+ */
 static void test_steps(void **state)
 {
     step_is("a", "");
-    step("PUT", "a", 200, "1");         /* do, do, undo, undo, do */
+    step("PUT", "a", 200, "1"); /* do, do, undo, undo, do */
     step("PUT", "a", 200, "2");
     step_is("a", "done");
     step("DELETE", "a", 200, "1");
     step("DELETE", "a", 200, "2");
     step("PUT", "a", 409, "\"code\":\"undone\"");
     step_is("a", "undone");
-    step("DELETE", "b", 200, "4");      /* undo before do */
+    step("DELETE", "b", 200, "4"); /* undo before do */
     step("PUT", "b", 409, "\"code\":\"undone\"");
     step("DELETE", "b", 200, "4");
     step_is("b", "undone");
-    step("PUT", "c?refuse=1", 409, "\"code\":\"no_way\"");  /* refused, and again, and undone, and again */
+    step("PUT", "c?refuse=1", 409, "\"code\":\"no_way\""); /* refused, and again, and undone, and again */
     step("PUT", "c", 409, "\"code\":\"no_way\"");
     step_is("c", "refused");
     step("DELETE", "c", 200, "4");
@@ -385,7 +396,8 @@ static void *read_stream(void *arg)
     return NULL;
 }
 
-/* Whenever a reader comes, it gets each event once and in order, and the stream ends behind the last; Last-Event-ID goes on from there. */
+/* Whenever a reader comes, it gets each event once and in order, and the stream ends behind the last; Last-Event-ID
+ * goes on from there. */
 static void test_stream(void **state)
 {
     enum { READERS = 4 };
@@ -402,7 +414,8 @@ static void test_stream(void **state)
     assert_int_equal(count_of(a.body, "id: "), 5);
     static const char *const seen[] = {"Last-Event-ID", "2", NULL};
     a = ficus_test_call(t, &(struct ficus_test_request){.method = "GET", .path = "/v1/streams/k", .headers = seen});
-    assert_string_equal(a.body, "id: 3\nevent: step\ndata: {\"first\":true}\n\nid: 4\nevent: step\ndata: {\"first\":true}\n\n");
+    assert_string_equal(a.body,
+                        "id: 3\nevent: step\ndata: {\"first\":true}\n\nid: 4\nevent: step\ndata: {\"first\":true}\n\n");
 }
 
 /* An answer larger than any buffer on the way arrives whole. */
@@ -429,9 +442,24 @@ static void test_restart(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_create_and_read), TEST(test_bad_input), TEST(test_routes), TEST(test_who), TEST(test_rollback), TEST(test_misuse),
-        TEST(test_call), TEST(test_key), TEST(test_key_refused), TEST(test_key_at_once), TEST(test_abandoned), TEST(test_half),
-        TEST(test_steps), TEST(test_events), TEST(test_dead_letter), TEST(test_stream), TEST(test_big), TEST(test_restart),
+        TEST(test_create_and_read),
+        TEST(test_bad_input),
+        TEST(test_routes),
+        TEST(test_who),
+        TEST(test_rollback),
+        TEST(test_misuse),
+        TEST(test_call),
+        TEST(test_key),
+        TEST(test_key_refused),
+        TEST(test_key_at_once),
+        TEST(test_abandoned),
+        TEST(test_half),
+        TEST(test_steps),
+        TEST(test_events),
+        TEST(test_dead_letter),
+        TEST(test_stream),
+        TEST(test_big),
+        TEST(test_restart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
