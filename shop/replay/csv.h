@@ -10,9 +10,9 @@
 enum { CSV_FIELDS = 8 };
 
 struct csv_line {
-    size_t number;      /* of the record, the heading is 1 */
-    char *invoice, *sku, *name, *quantity, *price, *customer;   /* valid UTF-8; "" when absent */
-    bool whole;         /* it had all fields */
+    size_t number;                                            /* of the record, the heading is 1 */
+    char *invoice, *sku, *name, *quantity, *price, *customer; /* valid UTF-8; "" when absent */
+    bool whole;                                               /* it had all fields */
 };
 
 /* All records behind the heading; ends the process with a message when the file cannot be read. */

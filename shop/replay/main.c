@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * shop-replay: pushes real invoices through the shop's gateway, as its customers would, and writes down what was answered. Whether the shop did right is for
- * reconcile.py to say, which shares no code with it.
+ * shop-replay: pushes real invoices through the shop's gateway, as its customers would, and writes down what was
+ * answered. Whether the shop did right is for reconcile.py to say, which shares no code with it.
  */
 #include "replay.h"
 
@@ -29,14 +29,40 @@ static const char usage_text[] =
     "  --quiet          no progress line\n"
     "SIGINT or SIGTERM ends the orders; what is under way is finished; a second one ends that too.\n";
 
-enum option_id { O_FILE = 256, O_ADMIN, O_URL, O_RATE, O_LOOPS, O_CONNS, O_SEED, O_INVOICES, O_PATIENCE, O_RUN, O_STATUS, O_LOAD, O_PLAN, O_QUIET, O_HELP };
+enum option_id {
+    O_FILE = 256,
+    O_ADMIN,
+    O_URL,
+    O_RATE,
+    O_LOOPS,
+    O_CONNS,
+    O_SEED,
+    O_INVOICES,
+    O_PATIENCE,
+    O_RUN,
+    O_STATUS,
+    O_LOAD,
+    O_PLAN,
+    O_QUIET,
+    O_HELP
+};
 
 static const struct option long_options[] = {
-    {"file", required_argument, NULL, O_FILE},     {"admin", required_argument, NULL, O_ADMIN},       {"url", required_argument, NULL, O_URL},
-    {"rate", required_argument, NULL, O_RATE},     {"loops", required_argument, NULL, O_LOOPS},       {"conns", required_argument, NULL, O_CONNS},
-    {"seed", required_argument, NULL, O_SEED},     {"invoices", required_argument, NULL, O_INVOICES}, {"patience", required_argument, NULL, O_PATIENCE},
-    {"run", required_argument, NULL, O_RUN},       {"status", required_argument, NULL, O_STATUS},     {"load-only", no_argument, NULL, O_LOAD},
-    {"plan", no_argument, NULL, O_PLAN},           {"quiet", no_argument, NULL, O_QUIET},             {"help", no_argument, NULL, O_HELP},
+    {"file", required_argument, NULL, O_FILE},
+    {"admin", required_argument, NULL, O_ADMIN},
+    {"url", required_argument, NULL, O_URL},
+    {"rate", required_argument, NULL, O_RATE},
+    {"loops", required_argument, NULL, O_LOOPS},
+    {"conns", required_argument, NULL, O_CONNS},
+    {"seed", required_argument, NULL, O_SEED},
+    {"invoices", required_argument, NULL, O_INVOICES},
+    {"patience", required_argument, NULL, O_PATIENCE},
+    {"run", required_argument, NULL, O_RUN},
+    {"status", required_argument, NULL, O_STATUS},
+    {"load-only", no_argument, NULL, O_LOAD},
+    {"plan", no_argument, NULL, O_PLAN},
+    {"quiet", no_argument, NULL, O_QUIET},
+    {"help", no_argument, NULL, O_HELP},
     {NULL, 0, NULL, 0},
 };
 
@@ -70,28 +96,65 @@ static double rate_read(const char *text)
 static void option_take(struct options *o, int id, const char *value)
 {
     switch (id) {
-    case O_FILE: o->file = value; break;
-    case O_ADMIN: o->admin_path = value; break;
-    case O_URL: o->url = value; break;
-    case O_RATE: o->rate = rate_read(value); break;
-    case O_LOOPS: o->loops = (int64_t)number_read("--loops", value, 1, 10000); break;
-    case O_CONNS: o->conns = number_read("--conns", value, 1, 1024); break;
-    case O_SEED: o->seed = number_read("--seed", value, 0, UINT64_MAX); break;
-    case O_INVOICES: o->invoices_max = number_read("--invoices", value, 1, 100000000); break;
-    case O_PATIENCE: o->patience_ms = (int64_t)number_read("--patience", value, 1, 86400) * 1000; break;
-    case O_RUN: o->run_path = value; break;
-    case O_STATUS: o->status_path = value; break;
-    case O_LOAD: o->load_only = true; break;
-    case O_PLAN: o->plan_only = true; break;
-    case O_QUIET: o->quiet = true; break;
-    case O_HELP: fputs(usage_text, stdout); exit(0);
-    default: fputs(usage_text, stderr); exit(2);
+    case O_FILE:
+        o->file = value;
+        break;
+    case O_ADMIN:
+        o->admin_path = value;
+        break;
+    case O_URL:
+        o->url = value;
+        break;
+    case O_RATE:
+        o->rate = rate_read(value);
+        break;
+    case O_LOOPS:
+        o->loops = (int64_t)number_read("--loops", value, 1, 10000);
+        break;
+    case O_CONNS:
+        o->conns = number_read("--conns", value, 1, 1024);
+        break;
+    case O_SEED:
+        o->seed = number_read("--seed", value, 0, UINT64_MAX);
+        break;
+    case O_INVOICES:
+        o->invoices_max = number_read("--invoices", value, 1, 100000000);
+        break;
+    case O_PATIENCE:
+        o->patience_ms = (int64_t)number_read("--patience", value, 1, 86400) * 1000;
+        break;
+    case O_RUN:
+        o->run_path = value;
+        break;
+    case O_STATUS:
+        o->status_path = value;
+        break;
+    case O_LOAD:
+        o->load_only = true;
+        break;
+    case O_PLAN:
+        o->plan_only = true;
+        break;
+    case O_QUIET:
+        o->quiet = true;
+        break;
+    case O_HELP:
+        fputs(usage_text, stdout);
+        exit(0);
+    default:
+        fputs(usage_text, stderr);
+        exit(2);
     }
 }
 
 static void options_read(struct options *o, int argc, char **argv)
 {
-    *o = (struct options){.url = "http://127.0.0.1:8080", .rate = 40, .loops = 1, .seed = 1, .patience_ms = 120000, .run_path = "build/replay-run.json"};
+    *o = (struct options){.url = "http://127.0.0.1:8080",
+                          .rate = 40,
+                          .loops = 1,
+                          .seed = 1,
+                          .patience_ms = 120000,
+                          .run_path = "build/replay-run.json"};
     int id;
     while ((id = getopt_long(argc, argv, "", long_options, NULL)) != -1)
         option_take(o, id, optarg);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The orders. With a rate the arrivals keep to their schedule whatever the shop does (open loop), and latency counts from the scheduled time, so that a shop that
- * stands still is not measured too kindly. Without one, a fixed number of orders is always under way (closed loop).
+ * The orders. With a rate the arrivals keep to their schedule whatever the shop does (open loop), and latency counts
+ * from the scheduled time, so that a shop that stands still is not measured too kindly. Without one, a fixed number of
+ * orders is always under way (closed loop).
  */
 #include "replay.h"
 
@@ -39,7 +40,9 @@ static void cancel_send(void *arg)
     j->cancel_asked_ms = wall_ms();
     j->run->cancels_asked++;
     j->cancel_key = util_printf("%s-cancel", j->key);
-    struct try_request q = {.method = "POST", .path = util_printf("/api/v1/orders/%s/cancel", j->id), .key = j->cancel_key,
+    struct try_request q = {.method = "POST",
+                            .path = util_printf("/api/v1/orders/%s/cancel", j->id),
+                            .key = j->cancel_key,
                             .user = &j->run->users[j->order->user]};
     try_send(j->run, &q, cancel_answered, j);
 }
@@ -118,8 +121,12 @@ static void order_send(struct job *j, int64_t intended_us)
     j->state = JOB_SENT;
     j->intended_us = intended_us;
     run->sent++;
-    struct try_request q = {.method = "POST", .path = util_strdup("/api/v1/orders"), .body = order_body(j), .key = j->key,
-                            .user = &run->users[j->order->user], .statuses = &j->statuses};
+    struct try_request q = {.method = "POST",
+                            .path = util_strdup("/api/v1/orders"),
+                            .body = order_body(j),
+                            .key = j->key,
+                            .user = &run->users[j->order->user],
+                            .statuses = &j->statuses};
     try_send(run, &q, order_answered, j);
 }
 
@@ -143,7 +150,8 @@ static void arrive(struct run *run, const struct arrival *a, int64_t intended_us
 
 static void advance_max(struct run *run)
 {
-    while (!run->stopping && run->arrival_next < run->arrival_count && run->sent - run->accepted - run->failed < run->options.conns)
+    while (!run->stopping && run->arrival_next < run->arrival_count &&
+           run->sent - run->accepted - run->failed < run->options.conns)
         arrive(run, &run->arrivals[run->arrival_next++], ficus_client_now_us(run->client));
 }
 
@@ -175,7 +183,8 @@ static void advance(void *arg)
 static void job_prepare(struct run *run, const struct plan_order *o, int64_t loop)
 {
     struct job *j = &run->jobs[run->job_count];
-    *j = (struct job){.run = run, .order = o, .loop = loop, .key = util_printf("%s-%" PRId64 "-%s", run->id, loop, o->invoice)};
+    *j = (struct job){
+        .run = run, .order = o, .loop = loop, .key = util_printf("%s-%" PRId64 "-%s", run->id, loop, o->invoice)};
     run->arrivals[run->arrival_count++] = (struct arrival){j, false, run->job_count};
     run->job_count++;
 }
@@ -194,7 +203,8 @@ void orders_prepare(struct run *run)
         for (size_t i = 0; i <= p->order_count; i++) {
             for (; credit < p->credit_count && p->credits[credit].after == i; credit++)
                 if (strcmp(p->credits[credit].verdict, "cancels") == 0)
-                    run->arrivals[run->arrival_count++] = (struct arrival){&first[p->credits[credit].order], true, run->job_count};
+                    run->arrivals[run->arrival_count++] = (struct arrival){&first[p->credits[credit].order], true,
+                                                                           run->job_count};
             if (i < p->order_count)
                 job_prepare(run, &p->orders[i], (int64_t)loop);
         }

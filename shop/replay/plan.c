@@ -7,21 +7,26 @@
 #include <string.h>
 
 const char *const plan_rules[] = {
-    "price list: a product's most frequent positive unit price in pence over all lines, ties by first seen; its name the most frequent non-empty description",
-    "lines: quantity > 0 and price > 0 are sold at list price, the same sku twice in an invoice is added up; every other line is listed with its reason",
-    "stock: the sum of what the file sells, times the loops; every 40th sku by order of appearance gets half of it, rounded down",
+    "price list: a product's most frequent positive unit price in pence over all lines, ties by first seen; its name "
+    "the most frequent non-empty description",
+    "lines: quantity > 0 and price > 0 are sold at list price, the same sku twice in an invoice is added up; every "
+    "other line is listed with its reason",
+    "stock: the sum of what the file sells, times the loops; every 40th sku by order of appearance gets half of it, "
+    "rounded down",
     "customers: one user each; lines without customer belong to one guest",
     "cards, by FNV-1a of \"card:\" + invoice, modulo 100: 0-2 declined, 3 insufficient, 4 flaky, 5 slow, else good",
-    "cancellations: a C-invoice that equals an earlier invoice of its customer cancels that order; it is \"partial\" when it shares a sku with one, else "
+    "cancellations: a C-invoice that equals an earlier invoice of its customer cancels that order; it is \"partial\" "
+    "when it shares a sku with one, else "
     "\"no such order in the file\"",
-    "besides, orders with FNV-1a of \"cancel:\" + seed + \":\" + invoice modulo 100 < 5 are cancelled 0-2 s after their 202",
+    "besides, orders with FNV-1a of \"cancel:\" + seed + \":\" + invoice modulo 100 < 5 are cancelled 0-2 s after "
+    "their 202",
     NULL,
 };
 
 enum { SCARCE_EVERY = 40, SEEDED_PERCENT = 5, CANCEL_DELAY_MS = 2000 };
 
 static const struct {
-    unsigned last;      /* of the hash modulo 100 */
+    unsigned last; /* of the hash modulo 100 */
     const char *name, *number;
 } cards[] = {
     {2, "declined", "4000000000000002"}, {3, "insufficient", "4000000000009995"}, {4, "flaky", "4000000000000119"},
@@ -66,7 +71,7 @@ static bool is_credit(const char *invoice)
 /* ---- the price list ---- */
 
 struct tally {
-    const char *text;       /* a name, or NULL */
+    const char *text; /* a name, or NULL */
     int64_t price;
     size_t count;
 };
@@ -135,11 +140,14 @@ static void products_make(struct plan *p, struct strmap *ret_by_sku)
         tally_name(&tallies[k], l->name);
     }
     for (size_t k = 0; k < count; k++) {
-        const struct tally *price = tally_top(tallies[k].prices, tallies[k].price_count), *name = tally_top(tallies[k].names, tallies[k].name_count);
+        const struct tally *price = tally_top(tallies[k].prices, tallies[k].price_count),
+                           *name = tally_top(tallies[k].names, tallies[k].name_count);
         if (price != NULL) {
             p->products = util_grow(p->products, p->product_count, sizeof *p->products);
-            p->products[p->product_count] = (struct plan_product){
-                .sku = skus[k], .name = name == NULL ? skus[k] : name->text, .price = price->price, .scarce = (p->product_count + 1) % SCARCE_EVERY == 0};
+            p->products[p->product_count] = (struct plan_product){.sku = skus[k],
+                                                                  .name = name == NULL ? skus[k] : name->text,
+                                                                  .price = price->price,
+                                                                  .scarce = (p->product_count + 1) % SCARCE_EVERY == 0};
             strmap_put(ret_by_sku, skus[k], p->product_count++);
         }
         free(tallies[k].prices);
@@ -161,7 +169,8 @@ static void list_line(struct plan *p, const struct csv_line *l, const char *reas
 /* NULL: the line is sold. */
 static const char *line_refused(const struct csv_line *l, int64_t *ret_quantity, int64_t *ret_price)
 {
-    if (!l->whole || *l->invoice == '\0' || *l->sku == '\0' || !quantity_read(l->quantity, ret_quantity) || !pence_read(l->price, ret_price))
+    if (!l->whole || *l->invoice == '\0' || *l->sku == '\0' || !quantity_read(l->quantity, ret_quantity) ||
+        !pence_read(l->price, ret_price))
         return "malformed";
     if (is_credit(l->invoice))
         return "line of a cancellation";
@@ -211,7 +220,8 @@ static void order_card(struct plan_order *o)
     o->card_number = cards[i].number;
 }
 
-static struct plan_order *order_new(struct plan *p, struct strmap *by_customer, const struct csv_line *l, const char *seed)
+static struct plan_order *order_new(struct plan *p, struct strmap *by_customer, const struct csv_line *l,
+                                    const char *seed)
 {
     p->orders = util_grow(p->orders, p->order_count, sizeof *p->orders);
     struct plan_order *o = &p->orders[p->order_count];
@@ -233,7 +243,8 @@ static int item_compare(const void *a, const void *b)
 }
 
 /* Both sorted by product. */
-static bool items_cancel_out(const struct plan_item *credit, size_t credit_count, const struct plan_item *order, size_t order_count)
+static bool items_cancel_out(const struct plan_item *credit, size_t credit_count, const struct plan_item *order,
+                             size_t order_count)
 {
     if (credit_count != order_count)
         return false;
@@ -253,7 +264,8 @@ static bool items_share(const struct plan_item *a, size_t a_count, const struct 
 }
 
 /* The customer's latest earlier order that is equal and not taken by another C-invoice. */
-static void credit_judge(struct plan *p, struct plan_credit *c, const struct plan_user *u, struct plan_item *items, size_t count)
+static void credit_judge(struct plan *p, struct plan_credit *c, const struct plan_user *u, struct plan_item *items,
+                         size_t count)
 {
     qsort(items, count, sizeof *items, item_compare);
     c->verdict = "no such order in the file";
@@ -276,13 +288,15 @@ static void credit_judge(struct plan *p, struct plan_credit *c, const struct pla
     }
 }
 
-static void credit_make(struct plan *p, const struct strmap *by_sku, const struct strmap *by_customer, const struct csv_line *first, size_t count)
+static void credit_make(struct plan *p, const struct strmap *by_sku, const struct strmap *by_customer,
+                        const struct csv_line *first, size_t count)
 {
     struct plan_item *items = NULL;
     size_t item_count = 0, product, user;
     for (size_t i = 0; i < count; i++) {
         int64_t quantity, price;
-        bool readable = first[i].whole && quantity_read(first[i].quantity, &quantity) && pence_read(first[i].price, &price);
+        bool readable = first[i].whole && quantity_read(first[i].quantity, &quantity) &&
+                        pence_read(first[i].price, &price);
         list_line(p, &first[i], readable ? "line of a cancellation" : "malformed");
         /* A sku without a price is in no order: nothing equals an invoice that names one. */
         if (readable)
@@ -295,8 +309,8 @@ static void credit_make(struct plan *p, const struct strmap *by_sku, const struc
     free(items);
 }
 
-static void order_make(struct plan *p, const struct strmap *by_sku, struct strmap *by_customer, const struct csv_line *first, size_t count,
-                       const char *seed)
+static void order_make(struct plan *p, const struct strmap *by_sku, struct strmap *by_customer,
+                       const struct csv_line *first, size_t count, const char *seed)
 {
     struct plan_order *o = NULL;
     for (size_t i = 0; i < count; i++) {
@@ -318,7 +332,8 @@ static void order_make(struct plan *p, const struct strmap *by_sku, struct strma
     }
 }
 
-/* Lines of one invoice stand together in the file; should they not, the second group is an invoice of its own with the same number. */
+/* Lines of one invoice stand together in the file; should they not, the second group is an invoice of its own with the
+ * same number. */
 static size_t invoice_size(const struct plan *p, size_t first)
 {
     size_t n = 1;
@@ -393,7 +408,8 @@ static void order_write(const struct plan *p, const struct plan_order *o, struct
     text_json(t, o->invoice);
     text_str(t, ",\"customer\":");
     text_json(t, p->users[o->user].customer);
-    text_printf(t, ",\"card\":\"%s\",\"total\":%" PRId64 ",\"file_total\":%" PRId64 ",\"cancel\":", o->card, o->total, o->file_total);
+    text_printf(t, ",\"card\":\"%s\",\"total\":%" PRId64 ",\"file_total\":%" PRId64 ",\"cancel\":", o->card, o->total,
+                o->file_total);
     text_json(t, cancel_names[o->cancel]);
     text_printf(t, ",\"cancel_delay_ms\":%" PRId64 ",\"items\":[", o->cancel_delay_ms);
     for (size_t i = 0; i < o->item_count; i++) {
@@ -448,7 +464,8 @@ void plan_write(const struct plan *p, struct text *t)
         text_json(t, p->products[i].sku);
         text_str(t, ",\"name\":");
         text_json(t, p->products[i].name);
-        text_printf(t, ",\"price\":%" PRId64 ",\"stock\":%" PRId64 "}", p->products[i].price, plan_stock(&p->products[i], 1));
+        text_printf(t, ",\"price\":%" PRId64 ",\"stock\":%" PRId64 "}", p->products[i].price,
+                    plan_stock(&p->products[i], 1));
     }
     text_str(t, "],\"orders\":[");
     for (size_t i = 0; i < p->order_count; i++) {

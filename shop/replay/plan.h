@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the invoice file means for the shop: the rules of the replay, applied once, without any shop. plan_rules says them in words.
+ * What the invoice file means for the shop: the rules of the replay, applied once, without any shop. plan_rules says
+ * them in words.
  */
 #ifndef REPLAY_PLAN_H
 #define REPLAY_PLAN_H
 
 #include "csv.h"
 
-extern const char *const plan_rules[];      /* ends with NULL */
+extern const char *const plan_rules[]; /* ends with NULL */
 
 struct plan_product {
-    const char *sku;        /* borrowed from the lines, as all texts here */
+    const char *sku; /* borrowed from the lines, as all texts here */
     const char *name;
-    int64_t price;          /* list price, pence */
-    int64_t sold;           /* pieces in the whole file */
-    bool scarce;            /* gets half */
+    int64_t price; /* list price, pence */
+    int64_t sold;  /* pieces in the whole file */
+    bool scarce;   /* gets half */
 };
 
 struct plan_item {
@@ -27,18 +28,18 @@ enum plan_cancel { CANCEL_NONE, CANCEL_FILE, CANCEL_SEEDED };
 struct plan_order {
     const char *invoice;
     size_t user;
-    const char *card;               /* "good", "declined", ... */
+    const char *card; /* "good", "declined", ... */
     const char *card_number;
     struct plan_item *items;
     size_t item_count;
-    int64_t total, file_total;      /* pence, at list prices and at the file's */
+    int64_t total, file_total; /* pence, at list prices and at the file's */
     enum plan_cancel cancel;
-    int64_t cancel_delay_ms;        /* CANCEL_SEEDED: after the 202 */
-    bool matched;                   /* a C-invoice cancels it */
+    int64_t cancel_delay_ms; /* CANCEL_SEEDED: after the 202 */
+    bool matched;            /* a C-invoice cancels it */
 };
 
 struct plan_user {
-    const char *customer;           /* "" for the guest */
+    const char *customer; /* "" for the guest */
     size_t *orders;
     size_t order_count;
 };
@@ -48,11 +49,11 @@ struct plan_listed {
     const char *reason;
 };
 
-struct plan_credit {                /* a C-invoice */
+struct plan_credit { /* a C-invoice */
     const char *invoice;
-    const char *verdict;            /* "cancels", "partial" or "no such order in the file" */
-    size_t order;                   /* for "cancels" */
-    size_t after;                   /* orders that come before it in the file */
+    const char *verdict; /* "cancels", "partial" or "no such order in the file" */
+    size_t order;        /* for "cancels" */
+    size_t after;        /* orders that come before it in the file */
 };
 
 struct plan {
@@ -68,7 +69,7 @@ struct plan {
     size_t listed_count;
     struct plan_credit *credits;
     size_t credit_count;
-    size_t invoice_count;           /* all, C-invoices and those without a sold line as well */
+    size_t invoice_count; /* all, C-invoices and those without a sold line as well */
 };
 
 /* seed: of the seeded cancellations. invoices_max: as if the file ended behind that many invoices; 0: all. */

@@ -11,17 +11,17 @@
 
 struct options {
     const char *file, *url, *admin_path, *run_path, *status_path;
-    double rate;                /* orders a second; 0: as fast as conns allow */
+    double rate; /* orders a second; 0: as fast as conns allow */
     int64_t loops;
     size_t conns, invoices_max;
     uint64_t seed;
-    int64_t patience_ms;        /* how long one request is repeated */
+    int64_t patience_ms; /* how long one request is repeated */
     bool load_only, plan_only, quiet;
 };
 
 struct user {
     struct run *run;
-    const char *customer;       /* NULL: the administrator */
+    const char *customer; /* NULL: the administrator */
     char *email, *password, *authorization;
     bool signing_in;
 };
@@ -33,12 +33,12 @@ struct job {
     const struct plan_order *order;
     int64_t loop;
     enum job_state state;
-    char *key, *id, *error;     /* error: why it failed */
-    int status;                 /* of the final answer, 0: none */
+    char *key, *id, *error; /* error: why it failed */
+    int status;             /* of the final answer, 0: none */
     unsigned tries;
-    struct text statuses;       /* JSON array elements, one per answer */
+    struct text statuses; /* JSON array elements, one per answer */
     int64_t intended_us, latency_us, accepted_ms;
-    bool cancel_due;            /* the C-invoice's turn has come */
+    bool cancel_due; /* the C-invoice's turn has come */
     bool cancel_sent;
     int cancel_status;
     unsigned cancel_tries;
@@ -57,9 +57,9 @@ struct run {
     struct options options;
     struct plan plan;
     struct ficus_client *client;
-    char id[17];                /* hex; in all keys, so that each run is new */
+    char id[17]; /* hex; in all keys, so that each run is new */
     struct user admin;
-    struct user *users;         /* as plan.users */
+    struct user *users; /* as plan.users */
     struct job *jobs;
     size_t job_count;
     struct arrival *arrivals;
@@ -67,40 +67,43 @@ struct run {
     const char *phase;
     int64_t started_ms, orders_ms, ended_ms, orders_us;
     /* counters */
-    size_t on_the_wire;         /* requests sent and not answered */
-    size_t open;                /* requests that are not final: on the wire or waiting for their repetition */
-    size_t retries, retries_order, sent, accepted, failed, cancels_asked, cancels_accepted, cancels_late, cancels_failed;
+    size_t on_the_wire; /* requests sent and not answered */
+    size_t open;        /* requests that are not final: on the wire or waiting for their repetition */
+    size_t retries, retries_order, sent, accepted, failed, cancels_asked, cancels_accepted, cancels_late,
+        cancels_failed;
     size_t products_put, stock_put, users_new;
-    int64_t *latencies_us;      /* of accepted orders */
+    int64_t *latencies_us; /* of accepted orders */
     size_t latency_count;
-    bool stopping;              /* no new orders */
+    bool stopping; /* no new orders */
 };
 
 /* ---- try.c: one request, repeated until it is answered ---- */
 
 struct outcome {
-    int status;                 /* 0: gave up */
+    int status; /* 0: gave up */
     const char *body;
     const char *location;
-    const char *error;          /* when status is 0 */
+    const char *error; /* when status is 0 */
     unsigned tries;
 };
 
 struct try_request {
     const char *method;
-    char *path, *body;          /* taken over; body may be NULL */
-    const char *key;            /* borrowed; NULL: none */
-    struct user *user;          /* NULL: not signed in */
-    struct text *statuses;      /* every status seen is appended, comma-separated; may be NULL */
+    char *path, *body;     /* taken over; body may be NULL */
+    const char *key;       /* borrowed; NULL: none */
+    struct user *user;     /* NULL: not signed in */
+    struct text *statuses; /* every status seen is appended, comma-separated; may be NULL */
 };
 
-/* Send, and on no answer, 5xx, 429, 408, 425 or a 409 with Retry-After the same again after Retry-After or a back-off; on 401 sign in again first. done fires once. */
-void try_send(struct run *run, const struct try_request *q, void (*done)(void *arg, const struct outcome *o), void *arg);
+/* Send, and on no answer, 5xx, 429, 408, 425 or a 409 with Retry-After the same again after Retry-After or a back-off;
+ * on 401 sign in again first. done fires once. */
+void try_send(struct run *run, const struct try_request *q, void (*done)(void *arg, const struct outcome *o),
+              void *arg);
 /* Get a token; done (may be NULL) tells with the answer of POST /sessions. */
 void user_sign_in(struct user *u, void (*done)(void *arg, const struct outcome *o), void *arg);
 
 /* ---- setup.c ---- */
-bool setup_admin(struct run *run);          /* false: it said why */
+bool setup_admin(struct run *run); /* false: it said why */
 bool setup_users(struct run *run);
 bool setup_products(struct run *run);
 
@@ -110,7 +113,7 @@ void orders_run(struct run *run);
 
 /* ---- report.c ---- */
 void report_header(const struct run *run);
-void report_begin(struct run *run);         /* progress and status file, until report_end */
+void report_begin(struct run *run); /* progress and status file, until report_end */
 void report_end(struct run *run);
 bool report_run_file(const struct run *run);
 void report_print(const struct run *run);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the run says: a progress line on a terminal, a status file for programs that watch, the run file for the reconciliation, the report.
+ * What the run says: a progress line on a terminal, a status file for programs that watch, the run file for the
+ * reconciliation, the report.
  */
 #include "replay.h"
 
@@ -43,7 +44,8 @@ static struct latencies latencies_of(const struct run *run, size_t first)
     int64_t *sorted = util_alloc(count * sizeof *sorted);
     memcpy(sorted, run->latencies_us + first, count * sizeof *sorted);
     qsort(sorted, count, sizeof *sorted, compare_i64);
-    struct latencies l = {sorted[count * 50 / 100], sorted[count * 90 / 100], sorted[count * 99 / 100], sorted[count - 1]};
+    struct latencies l = {sorted[count * 50 / 100], sorted[count * 90 / 100], sorted[count * 99 / 100],
+                          sorted[count - 1]};
     free(sorted);
     return l;
 }
@@ -52,7 +54,8 @@ static struct latencies latencies_of(const struct run *run, size_t first)
 
 static bool at_work(const struct run *run)
 {
-    return run->open > 0 || (!run->stopping && run->arrival_next < run->arrival_count && strcmp(run->phase, "orders") == 0);
+    return run->open > 0 ||
+           (!run->stopping && run->arrival_next < run->arrival_count && strcmp(run->phase, "orders") == 0);
 }
 
 static void status_write(const struct run *run, bool done)
@@ -60,10 +63,13 @@ static void status_write(const struct run *run, bool done)
     if (run->options.status_path == NULL)
         return;
     struct text t = {0};
-    text_printf(&t, "{\"at\":%" PRId64 ",\"phase\":\"%s\",\"done\":%s,\"planned\":%zu,\"sent\":%zu,\"accepted\":%zu,\"failed\":%zu,", wall_ms(),
-                run->phase, done ? "true" : "false", run->job_count, run->sent, run->accepted, run->failed);
-    text_printf(&t, "\"on_the_wire\":%zu,\"open\":%zu,\"retries\":%zu,\"cancels_asked\":%zu,\"cancels_accepted\":%zu}\n", run->on_the_wire, run->open,
-                run->retries, run->cancels_asked, run->cancels_accepted);
+    text_printf(&t,
+                "{\"at\":%" PRId64
+                ",\"phase\":\"%s\",\"done\":%s,\"planned\":%zu,\"sent\":%zu,\"accepted\":%zu,\"failed\":%zu,",
+                wall_ms(), run->phase, done ? "true" : "false", run->job_count, run->sent, run->accepted, run->failed);
+    text_printf(&t,
+                "\"on_the_wire\":%zu,\"open\":%zu,\"retries\":%zu,\"cancels_asked\":%zu,\"cancels_accepted\":%zu}\n",
+                run->on_the_wire, run->open, run->retries, run->cancels_asked, run->cancels_accepted);
     if (!file_replace(run->options.status_path, 0600, &t))
         die("%s: %s", run->options.status_path, strerror(errno));
     text_done(&t);
@@ -74,14 +80,16 @@ static void progress_line(const struct run *run)
     if (run->options.quiet || !isatty(STDERR_FILENO))
         return;
     if (strcmp(run->phase, "orders") != 0) {
-        fprintf(stderr, "\r\033[K%s: %zu users, %zu products, %zu stocks", run->phase, run->users_new, run->products_put, run->stock_put);
+        fprintf(stderr, "\r\033[K%s: %zu users, %zu products, %zu stocks", run->phase, run->users_new,
+                run->products_put, run->stock_put);
         return;
     }
     size_t recent = run->latency_count > 1000 ? run->latency_count - 1000 : 0;
     struct latencies l = latencies_of(run, recent);
     double seconds = (double)(ficus_client_now_us(run->client) - run->orders_us) / 1e6;
-    fprintf(stderr, "\r\033[K%zu/%zu sent, %zu accepted, %zu repeated, %zu under way, %.1f/s, p50 %.1f ms, p99 %.1f ms", run->sent, run->job_count,
-            run->accepted, run->retries, run->open, seconds > 0 ? (double)run->accepted / seconds : 0.0, (double)l.p50_us / 1e3, (double)l.p99_us / 1e3);
+    fprintf(stderr, "\r\033[K%zu/%zu sent, %zu accepted, %zu repeated, %zu under way, %.1f/s, p50 %.1f ms, p99 %.1f ms",
+            run->sent, run->job_count, run->accepted, run->retries, run->open,
+            seconds > 0 ? (double)run->accepted / seconds : 0.0, (double)l.p50_us / 1e3, (double)l.p99_us / 1e3);
 }
 
 struct ticker {
@@ -180,8 +188,9 @@ bool report_run_file(const struct run *run)
 {
     const struct options *o = &run->options;
     struct text t = {0};
-    text_printf(&t, "{\"version\":1,\"run\":\"%s\",\"seed\":%" PRIu64 ",\"loops\":%" PRId64 ",\"invoices\":%zu,\"stopped\":%s", run->id, o->seed, o->loops,
-                o->invoices_max, run->stopping ? "true" : "false");
+    text_printf(
+        &t, "{\"version\":1,\"run\":\"%s\",\"seed\":%" PRIu64 ",\"loops\":%" PRId64 ",\"invoices\":%zu,\"stopped\":%s",
+        run->id, o->seed, o->loops, o->invoices_max, run->stopping ? "true" : "false");
     field(&t, "file", o->file);
     field(&t, "url", o->url);
     field_time(&t, "started_at", run->started_ms);
@@ -236,11 +245,11 @@ static void print_file(const struct plan *p)
         total += p->orders[i].total;
         file_total += p->orders[i].file_total;
     }
-    printf("\nFile\n  %zu lines, %zu invoices: %zu orders of %zu customers, %zu C-invoices, %zu products\n", p->line_count, p->invoice_count, p->order_count,
-           p->user_count, p->credit_count, p->product_count);
+    printf("\nFile\n  %zu lines, %zu invoices: %zu orders of %zu customers, %zu C-invoices, %zu products\n",
+           p->line_count, p->invoice_count, p->order_count, p->user_count, p->credit_count, p->product_count);
     printf("  %zu lines listed: %s\n", p->listed_count, reasons.p);
-    printf("  C-invoices: %zu cancel an order, %zu partial, %zu no such order in the file\n", credits_with(p, "cancels"), credits_with(p, "partial"),
-           credits_with(p, "no such order in the file"));
+    printf("  C-invoices: %zu cancel an order, %zu partial, %zu no such order in the file\n",
+           credits_with(p, "cancels"), credits_with(p, "partial"), credits_with(p, "no such order in the file"));
     printf("  orders at the file's prices %" PRId64 " pence, at list prices %" PRId64 " pence\n", file_total, total);
     text_done(&reasons);
 }
@@ -251,9 +260,11 @@ static void print_failures(const struct run *run)
     for (size_t i = 0; i < run->job_count && said < LISTED_MAX; i++) {
         const struct job *j = &run->jobs[i];
         if (j->state == JOB_FAILED && ++said > 0)
-            printf("  failed: invoice %s loop %" PRId64 ": %d after %u tries: %s\n", j->order->invoice, j->loop, j->status, j->tries, j->error);
+            printf("  failed: invoice %s loop %" PRId64 ": %d after %u tries: %s\n", j->order->invoice, j->loop,
+                   j->status, j->tries, j->error);
         if (j->cancel_error != NULL && ++said > 0)
-            printf("  cancel failed: invoice %s loop %" PRId64 ": %d: %s\n", j->order->invoice, j->loop, j->cancel_status, j->cancel_error);
+            printf("  cancel failed: invoice %s loop %" PRId64 ": %d: %s\n", j->order->invoice, j->loop,
+                   j->cancel_status, j->cancel_error);
     }
 }
 
@@ -262,22 +273,24 @@ void report_print(const struct run *run)
     print_file(&run->plan);
     if (run->options.plan_only)
         return;
-    printf("\nShop\n  %zu users registered, %zu products and %zu stocks changed\n", run->users_new, run->products_put, run->stock_put);
+    printf("\nShop\n  %zu users registered, %zu products and %zu stocks changed\n", run->users_new, run->products_put,
+           run->stock_put);
     if (run->options.load_only)
         return;
     struct latencies l = latencies_of(run, 0);
     double seconds = (double)(run->ended_ms - run->orders_ms) / 1e3;
-    printf("\nOrders\n  %zu of %zu sent%s, %zu accepted, %zu failed, in %.1f s: %.1f/s accepted (asked: ", run->sent, run->job_count,
-           run->stopping ? " (stopped)" : "", run->accepted, run->failed, seconds, seconds > 0 ? (double)run->accepted / seconds : 0.0);
+    printf("\nOrders\n  %zu of %zu sent%s, %zu accepted, %zu failed, in %.1f s: %.1f/s accepted (asked: ", run->sent,
+           run->job_count, run->stopping ? " (stopped)" : "", run->accepted, run->failed, seconds,
+           seconds > 0 ? (double)run->accepted / seconds : 0.0);
     if (run->options.rate > 0)
         printf("%g/s)\n", run->options.rate);
     else
         printf("as fast as %zu at once go)\n", run->options.conns);
-    printf("  time to the 202, from the scheduled moment: p50 %.1f ms, p90 %.1f ms, p99 %.1f ms, most %.1f ms\n", (double)l.p50_us / 1e3,
-           (double)l.p90_us / 1e3, (double)l.p99_us / 1e3, (double)l.max_us / 1e3);
+    printf("  time to the 202, from the scheduled moment: p50 %.1f ms, p90 %.1f ms, p99 %.1f ms, most %.1f ms\n",
+           (double)l.p50_us / 1e3, (double)l.p90_us / 1e3, (double)l.p99_us / 1e3, (double)l.max_us / 1e3);
     printf("  %zu requests were repeated, %zu of them orders\n", run->retries, run->retries_order);
-    printf("  cancels: %zu asked, %zu accepted, %zu too late (cancelled already), %zu failed\n", run->cancels_asked, run->cancels_accepted,
-           run->cancels_late, run->cancels_failed);
+    printf("  cancels: %zu asked, %zu accepted, %zu too late (cancelled already), %zu failed\n", run->cancels_asked,
+           run->cancels_accepted, run->cancels_late, run->cancels_failed);
     print_failures(run);
     printf("  run file: %s\n", run->options.run_path);
 }

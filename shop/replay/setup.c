@@ -52,7 +52,7 @@ static bool batch_run(struct run *run, size_t count, size_t window, void (*start
 struct step {
     struct batch *batch;
     size_t index;
-    bool suffixed;      /* users: the plain address was taken */
+    bool suffixed; /* users: the plain address was taken */
 };
 
 static struct step *step_new(struct batch *b, size_t i)
@@ -69,7 +69,8 @@ static bool admin_read(struct run *run)
     char text[4096];
     FILE *f = fopen(run->options.admin_path, "re");
     if (f == NULL) {
-        fprintf(stderr, "shop-replay: %s: %s (it stands in the state folder of the shop)\n", run->options.admin_path, strerror(errno));
+        fprintf(stderr, "shop-replay: %s: %s (it stands in the state folder of the shop)\n", run->options.admin_path,
+                strerror(errno));
         return false;
     }
     size_t size = fread(text, 1, sizeof text - 1, f);
@@ -95,7 +96,8 @@ static void admin_signed_in(void *arg, const struct outcome *o)
 {
     (void)arg;
     if (o->status != 201)
-        fprintf(stderr, "shop-replay: the administrator cannot sign in: %d %s\n", o->status, o->status == 0 ? o->error : o->body);
+        fprintf(stderr, "shop-replay: the administrator cannot sign in: %d %s\n", o->status,
+                o->status == 0 ? o->error : o->body);
 }
 
 bool setup_admin(struct run *run)
@@ -171,7 +173,8 @@ static void user_register(struct step *s)
     text_str(&body, ",\"password\":");
     text_json(&body, u->password);
     text_str(&body, "}");
-    try_send(run, &(struct try_request){.method = "POST", .path = util_strdup("/api/v1/users"), .body = body.p}, user_registered, s);
+    try_send(run, &(struct try_request){.method = "POST", .path = util_strdup("/api/v1/users"), .body = body.p},
+             user_registered, s);
 }
 
 static void user_start(struct batch *b, size_t i)
@@ -183,7 +186,8 @@ static void user_start(struct batch *b, size_t i)
     u->run = run;
     u->customer = run->plan.users[i].customer;
     u->password = util_strdup(password);
-    u->email = *u->customer == '\0' ? util_strdup("guest@replay.example") : util_printf("c%s@replay.example", u->customer);
+    u->email = *u->customer == '\0' ? util_strdup("guest@replay.example")
+                                    : util_printf("c%s@replay.example", u->customer);
     user_register(step_new(b, i));
 }
 
@@ -196,9 +200,9 @@ bool setup_users(struct run *run)
 
 /* ---- products ---- */
 
-struct shelf {          /* what the shop has of products already */
+struct shelf { /* what the shop has of products already */
     struct run *run;
-    char **names;       /* by index of the plan; NULL: unknown sku */
+    char **names; /* by index of the plan; NULL: unknown sku */
     int64_t *prices;
     struct strmap by_sku;
     bool failed;
@@ -209,7 +213,8 @@ static void shelf_take(struct shelf *s, struct ficus_doc *d)
     const struct ficus_json *items = ficus_json_get(ficus_doc_root(d), "items");
     for (size_t i = 0; i < ficus_json_count(items); i++) {
         const struct ficus_json *item = ficus_json_at(items, i);
-        const char *sku = ficus_doc_str(d, ficus_json_get(item, "sku")), *name = ficus_doc_str(d, ficus_json_get(item, "name"));
+        const char *sku = ficus_doc_str(d, ficus_json_get(item, "sku")),
+                   *name = ficus_doc_str(d, ficus_json_get(item, "name"));
         size_t k;
         if (sku == NULL || name == NULL || !strmap_get(&s->by_sku, sku, &k))
             continue;
@@ -247,7 +252,8 @@ static void shelf_read(struct shelf *s)
     s->prices = util_alloc(p->product_count * sizeof *s->prices);
     for (size_t i = 0; i < p->product_count; i++)
         strmap_put(&s->by_sku, p->products[i].sku, i);
-    try_send(s->run, &(struct try_request){.method = "GET", .path = util_strdup("/api/v1/products?limit=100")}, shelf_page, s);
+    try_send(s->run, &(struct try_request){.method = "GET", .path = util_strdup("/api/v1/products?limit=100")},
+             shelf_page, s);
     ficus_client_run(s->run->client);
 }
 
@@ -285,7 +291,7 @@ static void product_put_done(void *arg, const struct outcome *o)
 /* The batch's items are indices into `changed`. */
 struct product_batch {
     struct batch batch;
-    size_t *changed;    /* products of the plan */
+    size_t *changed; /* products of the plan */
 };
 
 static void product_start(struct batch *b, size_t i)
@@ -296,8 +302,11 @@ static void product_start(struct batch *b, size_t i)
     text_str(&body, "{\"name\":");
     text_json(&body, p->name);
     text_printf(&body, ",\"price\":{\"amount\":%" PRId64 ",\"currency\":\"GBP\"}}", p->price);
-    try_send(b->run, &(struct try_request){.method = "PUT", .path = sku_path("/api/v1/products/", p->sku), .body = body.p, .user = &b->run->admin},
-             product_put_done, step_new(b, pb->changed[i]));
+    try_send(
+        b->run,
+        &(struct try_request){
+            .method = "PUT", .path = sku_path("/api/v1/products/", p->sku), .body = body.p, .user = &b->run->admin},
+        product_put_done, step_new(b, pb->changed[i]));
 }
 
 static bool products_put(struct run *run, const struct shelf *shelf)
@@ -349,15 +358,21 @@ static void stock_got(void *arg, const struct outcome *o)
         free(s);
         batch_ended(b);
     } else {
-        try_send(run, &(struct try_request){.method = "PUT", .path = sku_path("/api/v1/stock/", p->sku),
-                                            .body = util_printf("{\"on_hand\":%" PRId64 "}", wanted), .user = &run->admin},
+        try_send(run,
+                 &(struct try_request){.method = "PUT",
+                                       .path = sku_path("/api/v1/stock/", p->sku),
+                                       .body = util_printf("{\"on_hand\":%" PRId64 "}", wanted),
+                                       .user = &run->admin},
                  stock_put_done, s);
     }
 }
 
 static void stock_start(struct batch *b, size_t i)
 {
-    try_send(b->run, &(struct try_request){.method = "GET", .path = sku_path("/api/v1/stock/", b->run->plan.products[i].sku), .user = &b->run->admin},
+    try_send(b->run,
+             &(struct try_request){.method = "GET",
+                                   .path = sku_path("/api/v1/stock/", b->run->plan.products[i].sku),
+                                   .user = &b->run->admin},
              stock_got, step_new(b, i));
 }
 

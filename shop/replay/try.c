@@ -5,9 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BACKOFF_MS_MIN = 100, BACKOFF_MS_MAX = 2000, REQUEST_TIMEOUT_MS = 20000, SIGN_IN_WAIT_MS = 200, RETRY_AFTER_S_MAX = 10 };
+enum {
+    BACKOFF_MS_MIN = 100,
+    BACKOFF_MS_MAX = 2000,
+    REQUEST_TIMEOUT_MS = 20000,
+    SIGN_IN_WAIT_MS = 200,
+    RETRY_AFTER_S_MAX = 10
+};
 
-struct try {
+struct
+try {
     struct run *run;
     struct try_request request;
     void (*done)(void *arg, const struct outcome *o);
@@ -104,7 +111,8 @@ static void try_once(void *arg)
 void try_send(struct run *run, const struct try_request *q, void (*done)(void *arg, const struct outcome *o), void *arg)
 {
     struct try *t = util_alloc(sizeof *t);
-    *t = (struct try){.run = run, .request = *q, .done = done, .arg = arg, .begun_us = ficus_client_now_us(run->client)};
+    *t = (struct try){
+        .run = run, .request = *q, .done = done, .arg = arg, .begun_us = ficus_client_now_us(run->client)};
     run->open++;
     try_once(t);
 }
@@ -147,5 +155,6 @@ void user_sign_in(struct user *u, void (*done)(void *arg, const struct outcome *
     text_str(&body, ",\"password\":");
     text_json(&body, u->password);
     text_str(&body, "}");
-    try_send(u->run, &(struct try_request){.method = "POST", .path = util_strdup("/api/v1/sessions"), .body = body.p}, signed_in, s);
+    try_send(u->run, &(struct try_request){.method = "POST", .path = util_strdup("/api/v1/sessions"), .body = body.p},
+             signed_in, s);
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The client of include/ficus/client.h: one loop of its own, connections to one address, requests that wait in order for one of them.
+ * The client of include/ficus/client.h: one loop of its own, connections to one address, requests that wait in order
+ * for one of them.
  *
  *     WAITING --(an idle connection)--> SENT --> done, freed
  *        `---- no connection, time ------'---- lost, time ----> done with status 0, freed
  *
- * As many connections are being opened as requests wait, up to the limit; one that cannot be opened fails the request that waits longest. Nothing is called
- * back from inside ficus_client_send or ficus_client_after: the loop does it later.
+ * As many connections are being opened as requests wait, up to the limit; one that cannot be opened fails the request
+ * that waits longest. Nothing is called back from inside ficus_client_send or ficus_client_after: the loop does it
+ * later.
  */
 #include "arena.h"
 #include "assert.h"
@@ -30,12 +32,12 @@ enum {
 
 struct ficus_client {
     struct env *env;
-    char *authority;                    /* "127.0.0.1:8080" */
-    char *address;                      /* "tcp:127.0.0.1:8080" */
+    char *authority; /* "127.0.0.1:8080" */
+    char *address;   /* "tcp:127.0.0.1:8080" */
     size_t conns_max;
     size_t conn_count, connecting_count, waiting_count, timer_count, request_count;
-    struct list conns;                  /* all */
-    struct list idle;                   /* of them, the last used first */
+    struct list conns; /* all */
+    struct list idle;  /* of them, the last used first */
     struct list waiting, sent, timers;
     struct env_task pump;
     bool freeing, stopped;
@@ -50,17 +52,17 @@ struct conn {
 
 struct request {
     struct ficus_client *client;
-    struct list link;                   /* in waiting or sent */
+    struct list link; /* in waiting or sent */
     struct env_timer timer;
     int64_t begun_ns;
     void (*done)(void *arg, const struct ficus_client_answer *a);
     void *arg;
     char *method, *path, *authorization, *key, *body;
     size_t body_size, body_sent;
-    struct http_stream *stream;         /* NULL while waiting */
+    struct http_stream *stream; /* NULL while waiting */
     struct http_collect collect;
     bool collecting;
-    enum ficus_err err;                 /* of the collected body */
+    enum ficus_err err; /* of the collected body */
 };
 
 struct timer {
@@ -143,7 +145,7 @@ static void exchange_collected(void *arg, struct http_stream *s, struct slice bo
     struct request *r = arg;
     (void)body;
     if (err == FICUS_ERR_OK)
-        return;     /* on_done follows */
+        return; /* on_done follows */
     http_reset(s, FICUS_ERR_TOO_LARGE);
     request_fail(r, "the answer is too large");
 }
@@ -212,8 +214,10 @@ static bool head_write(const struct request *r, struct http_msg *m)
 /* On an idle connection. False: the connection is closing; r still waits. */
 static bool request_start(struct conn *k, struct request *r)
 {
-    static const struct http_handler handler = {
-        .on_head = exchange_head, .on_writable = exchange_writable, .on_done = exchange_done, .on_reset = exchange_reset};
+    static const struct http_handler handler = {.on_head = exchange_head,
+                                                .on_writable = exchange_writable,
+                                                .on_done = exchange_done,
+                                                .on_reset = exchange_reset};
     struct ficus_client *c = k->client;
     struct http_stream *s;
     if (http_client_open(k->http, &handler, r, &s) != FICUS_ERR_OK)
@@ -314,7 +318,7 @@ static void pump(void *arg)
         if (!list_empty(&c->idle)) {
             struct conn *k = CONTAINER_OF(c->idle.next, struct conn, idle_link);
             conn_idle_leave(k);
-            (void)request_start(k, r);  /* a closing connection reports itself; the next turn takes another */
+            (void)request_start(k, r); /* a closing connection reports itself; the next turn takes another */
         } else if (c->connecting_count < c->waiting_count && c->conn_count < c->conns_max) {
             enum ficus_err err = conn_open(c);
             if (err != FICUS_ERR_OK)
@@ -388,8 +392,8 @@ int ficus_client_send(struct ficus_client *c, const struct ficus_client_request 
     struct request *r = mem_zalloc(sizeof *r);
     if (r == NULL)
         return -1;
-    if (!copy(&r->method, q->method) || !copy(&r->path, q->path) || !copy(&r->authorization, q->authorization) || !copy(&r->key, q->key) ||
-        !copy(&r->body, q->body)) {
+    if (!copy(&r->method, q->method) || !copy(&r->path, q->path) || !copy(&r->authorization, q->authorization) ||
+        !copy(&r->key, q->key) || !copy(&r->body, q->body)) {
         request_free(r);
         return -1;
     }
@@ -477,12 +481,12 @@ void ficus_client_free(struct ficus_client *c)
     c->freeing = true;
     requests_drop(c, &c->waiting);
     requests_drop(c, &c->sent);
-    LIST_FOREACH_SAFE(&c->timers, it, tmp) {
+    LIST_FOREACH_SAFE (&c->timers, it, tmp) {
         struct timer *t = CONTAINER_OF(it, struct timer, link);
         env_timer_stop(c->env, &t->timer);
         timer_drop(t);
     }
-    LIST_FOREACH_SAFE(&c->conns, it, tmp)
+    LIST_FOREACH_SAFE (&c->conns, it, tmp)
         http_client_close(CONTAINER_OF(it, struct conn, link)->http);
     while (c->conn_count > 0)
         env_uv_run(c->env);

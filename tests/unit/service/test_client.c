@@ -21,7 +21,8 @@
 
 enum { BIG_SIZE = 300 * 1024 };
 
-/* ---- the server: /echo answers with what it was sent, /silent never, /lost closes the connection, /big with BIG_SIZE bytes ---- */
+/* ---- the server: /echo answers with what it was sent, /silent never, /lost closes the connection, /big with BIG_SIZE
+ * bytes ---- */
 
 struct server {
     pthread_t thread;
@@ -62,16 +63,20 @@ static void big_send(void *arg, struct http_stream *s)
     }
 }
 
-static const struct http_handler handler = {.on_writable = big_send, .on_done = exchange_done, .on_reset = exchange_reset};
+static const struct http_handler handler = {
+    .on_writable = big_send, .on_done = exchange_done, .on_reset = exchange_reset};
 
 static void echo(struct http_stream *s, struct slice body)
 {
     struct buf text;
     buf_init(&text, 4096);
-    struct slice key = http_msg_get(s->head_in, "Idempotency-Key"), authorization = http_msg_get(s->head_in, "Authorization");
-    buf_printf(&text, SLICE_FMT " " SLICE_FMT "?" SLICE_FMT " [" SLICE_FMT "] [" SLICE_FMT "] %zu", SLICE_ARG(s->head_in->method),
-               SLICE_ARG(s->head_in->path), SLICE_ARG(s->head_in->query), SLICE_ARG(key), SLICE_ARG(authorization), body.size);
-    const struct http_field fields[] = {{SLICE("Location"), SLICE("/there")}, {SLICE("Retry-After"), SLICE("7")}, {SLICE("X-Request-ID"), SLICE("r1")}};
+    struct slice key = http_msg_get(s->head_in, "Idempotency-Key"),
+                 authorization = http_msg_get(s->head_in, "Authorization");
+    buf_printf(&text, SLICE_FMT " " SLICE_FMT "?" SLICE_FMT " [" SLICE_FMT "] [" SLICE_FMT "] %zu",
+               SLICE_ARG(s->head_in->method), SLICE_ARG(s->head_in->path), SLICE_ARG(s->head_in->query), SLICE_ARG(key),
+               SLICE_ARG(authorization), body.size);
+    const struct http_field fields[] = {
+        {SLICE("Location"), SLICE("/there")}, {SLICE("Retry-After"), SLICE("7")}, {SLICE("X-Request-ID"), SLICE("r1")}};
     assert_int_equal(http_respond(s, 202, fields, 3, "text/plain", buf_slice(&text)), FICUS_ERR_OK);
     buf_done(&text);
 }
@@ -188,7 +193,8 @@ static void request_and_answer_are_whole(void **state)
     struct server *v = *state;
     struct ficus_client *c = ficus_client_new(v->url, 4);
     struct seen seen = {0};
-    const struct ficus_client_request r = {.method = "POST", .path = "/echo?a=1", .body = "{\"x\":1}", .authorization = "Bearer t", .key = "k1"};
+    const struct ficus_client_request r = {
+        .method = "POST", .path = "/echo?a=1", .body = "{\"x\":1}", .authorization = "Bearer t", .key = "k1"};
     assert_int_equal(ficus_client_send(c, &r, see, &seen), 0);
     assert_int_equal(seen.count, 0);
     ficus_client_run(c);
@@ -210,7 +216,9 @@ static void large_bodies_pass_both_ways(void **state)
     memset(body, ' ', BIG_SIZE);
     body[BIG_SIZE] = '\0';
     struct seen up = {0}, down = {0};
-    assert_int_equal(ficus_client_send(c, &(struct ficus_client_request){.method = "PUT", .path = "/echo", .body = body}, see, &up), 0);
+    assert_int_equal(
+        ficus_client_send(c, &(struct ficus_client_request){.method = "PUT", .path = "/echo", .body = body}, see, &up),
+        0);
     mem_free(body);
     ficus_client_run(c);
     assert_string_equal(up.body, "PUT /echo? [] [] 307200");
@@ -233,7 +241,8 @@ static void chunked_answers_are_collected(void **state)
     struct ficus_client *c = ficus_client_new(v->url, 3);
     size_t size = 0;
     for (int i = 0; i < 10; i++)
-        assert_int_equal(ficus_client_send(c, &(struct ficus_client_request){.method = "GET", .path = "/big"}, count_big, &size), 0);
+        assert_int_equal(
+            ficus_client_send(c, &(struct ficus_client_request){.method = "GET", .path = "/big"}, count_big, &size), 0);
     ficus_client_run(c);
     assert_int_equal(size, 10 * BIG_SIZE);
     ficus_client_free(c);
@@ -246,20 +255,26 @@ static void many_requests_share_few_connections(void **state)
     struct ficus_client *c = ficus_client_new(v->url, 4);
     struct seen seen = {0};
     for (int i = 0; i < 500; i++)
-        assert_int_equal(ficus_client_send(c, &(struct ficus_client_request){.method = "GET", .path = "/echo"}, see, &seen), 0);
+        assert_int_equal(
+            ficus_client_send(c, &(struct ficus_client_request){.method = "GET", .path = "/echo"}, see, &seen), 0);
     ficus_client_run(c);
     assert_int_equal(seen.count, 500);
     ficus_client_free(c);
 }
 
-/* Silence, a lost connection and a refused one are answers with status 0 and a reason; the client works on afterwards. */
+/* Silence, a lost connection and a refused one are answers with status 0 and a reason; the client works on afterwards.
+ */
 static void failures_are_answers_without_status(void **state)
 {
     struct server *v = *state;
     struct ficus_client *c = ficus_client_new(v->url, 2);
     struct seen silent = {0}, lost = {0}, fine = {0}, refused = {0};
-    assert_int_equal(ficus_client_send(c, &(struct ficus_client_request){.method = "GET", .path = "/silent", .timeout_ms = 50}, see, &silent), 0);
-    assert_int_equal(ficus_client_send(c, &(struct ficus_client_request){.method = "GET", .path = "/lost"}, see, &lost), 0);
+    assert_int_equal(
+        ficus_client_send(c, &(struct ficus_client_request){.method = "GET", .path = "/silent", .timeout_ms = 50}, see,
+                          &silent),
+        0);
+    assert_int_equal(ficus_client_send(c, &(struct ficus_client_request){.method = "GET", .path = "/lost"}, see, &lost),
+                     0);
     ficus_client_run(c);
     assert_int_equal(silent.count, 1);
     assert_int_equal(silent.status, 0);
@@ -267,7 +282,8 @@ static void failures_are_answers_without_status(void **state)
     assert_int_equal(lost.count, 1);
     assert_int_equal(lost.status, 0);
     assert_string_not_equal(lost.error, "");
-    assert_int_equal(ficus_client_send(c, &(struct ficus_client_request){.method = "GET", .path = "/echo"}, see, &fine), 0);
+    assert_int_equal(ficus_client_send(c, &(struct ficus_client_request){.method = "GET", .path = "/echo"}, see, &fine),
+                     0);
     ficus_client_run(c);
     assert_int_equal(fine.status, 202);
     ficus_client_free(c);
@@ -278,7 +294,8 @@ static void failures_are_answers_without_status(void **state)
     snprintf(url, sizeof url, "http://127.0.0.1:%u", socket_port(fd));
     close(fd);
     c = ficus_client_new(url, 2);
-    assert_int_equal(ficus_client_send(c, &(struct ficus_client_request){.method = "GET", .path = "/echo"}, see, &refused), 0);
+    assert_int_equal(
+        ficus_client_send(c, &(struct ficus_client_request){.method = "GET", .path = "/echo"}, see, &refused), 0);
     ficus_client_run(c);
     assert_int_equal(refused.count, 1);
     assert_int_equal(refused.status, 0);
@@ -321,7 +338,8 @@ static void stop_and_free_end_everything(void **state)
     struct ficus_client *c = ficus_client_new(v->url, 2);
     struct seen seen = {0};
     for (int i = 0; i < 5; i++)
-        assert_int_equal(ficus_client_send(c, &(struct ficus_client_request){.method = "GET", .path = "/silent"}, see, &seen), 0);
+        assert_int_equal(
+            ficus_client_send(c, &(struct ficus_client_request){.method = "GET", .path = "/silent"}, see, &seen), 0);
     ficus_client_after(c, 20, stop_it, c);
     ficus_client_after(c, 60000, stop_it, c);
     ficus_client_run(c);
@@ -333,12 +351,15 @@ static void stop_and_free_end_everything(void **state)
 /* Only http URLs with a numeric host are taken. */
 static void urls_are_checked(void **state)
 {
-    static const char *const bad[] = {"https://127.0.0.1", "http://", "http://example.com:80", "http://127.0.0.1:99999", "http://127.0.0.1:80/x", "127.0.0.1:80"};
+    static const char *const bad[] = {"https://127.0.0.1",     "http://",
+                                      "http://example.com:80", "http://127.0.0.1:99999",
+                                      "http://127.0.0.1:80/x", "127.0.0.1:80"};
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
         assert_null(ficus_client_new(bad[i], 1));
     struct ficus_client *c = ficus_client_new("http://[::1]:80", 1);
     assert_non_null(c);
-    assert_int_equal(ficus_client_send(c, &(struct ficus_client_request){.method = "GET", .path = "no-slash"}, see, NULL), -1);
+    assert_int_equal(
+        ficus_client_send(c, &(struct ficus_client_request){.method = "GET", .path = "no-slash"}, see, NULL), -1);
     ficus_client_free(c);
 }
 

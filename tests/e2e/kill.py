@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The kill test: SIGKILL, again and again, to every process of a shop that is taking orders; afterwards nothing may be lost, doubled or half done.
+
+    tests/e2e/kill.py [--seconds 120] [--rate 40] [--seed N] [--short] [--build FOLDER]
+
+The plan of kills is made from the seed before anything starts. A kill while nothing is in flight does not count and is repeated.
+"""
+import argparse
+import glob
+import json
+import math
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+from shop import Shop, build_folder, wait_for
+
+TARGETS = ["supervisor", "hub", "gateway", "identity", "catalog", "inventory", "payments", "orders", "notifications", "bank"]
+GAP_S = (0.5, 3.0)
+BUSY_WAIT_S = 3
+BACK_S_MAX = 30
+ORDERS_IN_FILE = 1456
+
+
+def make_plan(seed, seconds, singles, pairs):
+    """[(pause before, targets)]: each target so often alone, so many pairs, more until the seconds are full."""
+    draw = random.Random(seed)
+    kills = [[target] for target in TARGETS for _ in range(singles)] + [draw.sample(TARGETS, 2) for _ in range(pairs)]
+    draw.shuffle(kills)
+    plan = [(draw.uniform(*GAP_S), targets) for targets in kills]
+    while sum(pause for pause, _ in plan) < seconds:
+        plan.append((draw.uniform(*GAP_S), [draw.choice(TARGETS)]))
+    return plan
+
+
+class Killer:
+    def __init__(self, shop, replay):
+        self.shop, self.replay = shop, replay
+        self.begun = time.monotonic()
+        self.counted, self.at_rest = [], 0
+
+    def in_flight(self):
+        """(requests on the wire, requests not final, sagas not final or None when the hub does not say)."""
+        status = self.shop.replay_status() or {"on_the_wire": 0, "open": 0}
+        sagas = 0
+        for state in ("running", "undoing"):
+            done = self.shop.run("saga", "list", "--state", state, "--json")
+            if done.returncode != 0:
+                return status["on_the_wire"], status["open"], None
+            sagas += len(json.loads(done.stdout)["sagas"])
+        return status["on_the_wire"], status["open"], sagas
+
+    def wait_busy(self):
+        """Best is a moment in which something is under way."""
+        deadline = time.monotonic() + BUSY_WAIT_S
+        while True:
+            flight = self.in_flight()
+            if flight[1] > 0 or flight[2] or time.monotonic() > deadline:
+                return flight
+            time.sleep(0.02)
+
+    def wait_alive(self, targets):
+        """The pids; a target that an earlier kill took down may need a moment."""
+
+        def look():
+            pids = self.shop.pids()
+            return all(t in pids for t in targets) and [pids[t] for t in targets]
+
+        return wait_for(f"{targets} to live", look, BACK_S_MAX)
+
+    def kill(self, targets):
+        pids = self.wait_alive(targets)
+        wire, open_requests, sagas = self.wait_busy()
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it fell on its own between look and kill: the report of restarts will show
+        busy = open_requests > 0 or bool(sagas)
+        print(f"  {time.monotonic() - self.begun:6.1f} s  {' + '.join(targets):28} {wire:4} requests on the wire, {open_requests:4} not final, "
+              f"{'?' if sagas is None else sagas:>4} sagas{'' if busy else '  (at rest: does not count)'}", flush=True)
+        if "supervisor" in targets:
+            self.shop.up()
+        return busy
+
+    def execute(self, plan):
+        """All kills; those at rest once more at the end."""
+        waiting = list(plan)
+        while waiting:
+            pause, targets = waiting.pop(0)
+            time.sleep(pause)
+            if self.replay.poll() is not None:
+                raise AssertionError("the replay ended before the kills:\n" + self.shop.replay_report())
+            if self.kill(targets):
+                self.counted.append(targets)
+            else:
+                self.at_rest += 1
+                waiting.append((pause, targets))
+
+
+class Checks:
+    def __init__(self):
+        self.passed = self.failed = 0
+
+    def check(self, what, ok, detail=""):
+        print(f"{'ok    ' if ok else 'FAILED'} {what}{'' if ok else ': ' + detail}", flush=True)
+        if ok:
+            self.passed += 1
+        else:
+            self.failed += 1
+
+
+def damaged(folder):
+    """Files that SQLite finds fault with, and how many it looked at."""
+    files = sorted(glob.glob(os.path.join(folder, "**", "*.db"), recursive=True))
+    bad = []
+    for path in files:
+        connection = sqlite3.connect(path)
+        said = connection.execute("PRAGMA integrity_check").fetchall()
+        connection.close()
+        if said != [("ok",)]:
+            bad.append((path, said[:3]))
+    return bad, len(files)
+
+
+def stop_replay(shop, replay):
+    """No new orders; the ones under way are repeated until they are answered."""
+    replay.send_signal(signal.SIGTERM)
+    try:
+        return replay.wait(timeout=180)
+    except subprocess.TimeoutExpired:
+        replay.kill()
+        return replay.wait()
+
+
+def check_afterwards(shop, checks, replay_code):
+    checks.check("every request was answered in the end", replay_code == 0, shop.replay_report()[-2000:])
+    wait_for("all processes after the last kill", lambda: len(shop.pids()) == len(TARGETS), BACK_S_MAX)
+    code, report = shop.reconcile(60)
+    print(report, flush=True)
+    checks.check("quiet within 60 s, 0 differences, 0 breaches (a good card with stock, not cancelled, is confirmed)", code == 0, "see the reconciliation")
+    for what, command in (("no stuck saga", ("saga", "list", "--stuck")), ("no dead letter", ("events", "dead"))):
+        done = shop.run(*command, "--json")
+        checks.check(what, done.returncode == 0 and '"id"' not in done.stdout, (done.stdout + done.stderr)[:1000])
+
+
+def check_files(shop, checks):
+    down = shop.down()
+    checks.check("ficus down", down.returncode == 0, down.stdout + down.stderr)
+    bad, count = damaged(shop.state)
+    checks.check(f"PRAGMA integrity_check of {count} databases", not bad and count >= 8, str(bad))
+
+
+def run(shop, args, checks):
+    singles, pairs, seconds = (1, 2, 0) if args.short else (5, 10, args.seconds)
+    plan = make_plan(args.seed, seconds, singles, pairs)
+    length_s = sum(pause for pause, _ in plan) * 1.5 + 60
+    invoices = ["--invoices", "130"] if args.short else []
+    loops = math.ceil(length_s * args.rate / (100 if args.short else ORDERS_IN_FILE)) + 1
+    shop.up()
+    print(f"seed {args.seed}: {len(plan)} kills planned; registering users", flush=True)
+    replay = shop.replay("--rate", str(args.rate), "--loops", str(loops), "--seed", str(args.seed), *invoices)
+    try:
+        shop.wait_orders(replay)
+        killer = Killer(shop, replay)
+        killer.execute(plan)
+        print(f"{len(killer.counted)} kills counted, {killer.at_rest} at rest, in {time.monotonic() - killer.begun:.0f} s", flush=True)
+        times = {t: sum(t in targets for targets in killer.counted) for t in TARGETS}
+        both = sum(len(targets) == 2 for targets in killer.counted)
+        checks.check(f"each target at least {singles} times, two at once {pairs} times: {times}", min(times.values()) >= singles and both >= pairs)
+        code = stop_replay(shop, replay)
+    finally:
+        if replay.poll() is None:
+            replay.kill()
+            replay.wait()
+    print(shop.replay_report(), flush=True)
+    check_afterwards(shop, checks, code)
+    check_files(shop, checks)
+
+
+def arguments():
+    build, rest = build_folder(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--rate", type=float, default=40)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
+    parser.add_argument("--short", action="store_true")
+    return build, parser.parse_args(rest)
+
+
+def main():
+    build, args = arguments()
+    shop, checks = Shop(build, "kill"), Checks()
+    try:
+        run(shop, args, checks)
+    except (AssertionError, OSError, subprocess.SubprocessError) as e:
+        checks.check("the test itself", False, f"{type(e).__name__}: {e}")
+    finally:
+        shop.end()
+    print(f"{checks.passed} passed, {checks.failed} failed (seed {args.seed})")
+    return 0 if checks.failed == 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
