@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One call's life: attempts, each with a place at the breaker, a connection and a stream; repetition by the verdicts of call_core; the body
- * both ways; one deadline over all of it. Failure modes are the point of it: whatever breaks, exactly one last callback comes, the breaker's
- * admission is given back exactly once, and the connection is either returned clean or closed.
+ * One call's life: attempts, each with a place at the breaker, a connection and a stream; repetition by the verdicts
+ * of call_core; the body both ways; one deadline over all of it. Failure modes are the point of it: whatever breaks,
+ * exactly one last callback comes, the breaker's admission is given back exactly once, and the connection is either
+ * returned clean or closed.
  */
 #include "assert.h"
 #include "call_private.h"
@@ -182,7 +183,8 @@ void call_cancel(struct call *c)
 
 static bool own_field(const struct call *c, struct slice name)
 {
-    static const char *const names[] = {"ficus-identity", "ficus-timeout-ms", "ficus-attempt", "traceparent", "tracestate"};
+    static const char *const names[] = {"ficus-identity", "ficus-timeout-ms", "ficus-attempt", "traceparent",
+                                        "tracestate"};
     for (size_t i = 0; i < ARRAY_COUNT(names); i++)
         if (slice_eq_nocase(name, slice_str(names[i])))
             return true;
@@ -206,7 +208,8 @@ static bool add_trace(struct call *c, struct http_msg *m, struct arena *a)
     trace_format(&span, text);
     if (!http_msg_add(m, SLICE("traceparent"), slice_str(text)))
         return false;
-    return c->r.tracestate.size == 0 || !trace_present(c->r.trace) || http_msg_add(m, SLICE("tracestate"), c->r.tracestate);
+    return c->r.tracestate.size == 0 || !trace_present(c->r.trace) ||
+        http_msg_add(m, SLICE("tracestate"), c->r.tracestate);
 }
 
 static enum ficus_err add_own_fields(struct call *c, struct http_msg *m, struct arena *a)
@@ -225,7 +228,8 @@ static enum ficus_err add_own_fields(struct call *c, struct http_msg *m, struct 
         return err;
     int64_t left_ms = call_left_ms(c);
     struct slice timeout = decimal(a, left_ms < 1 ? 1 : left_ms), attempt = decimal(a, c->attempt_number);
-    bool fine = http_msg_add(m, SLICE("ficus-identity"), token) && timeout.p != NULL && http_msg_add(m, SLICE("ficus-timeout-ms"), timeout) &&
+    bool fine = http_msg_add(m, SLICE("ficus-identity"), token) && timeout.p != NULL &&
+        http_msg_add(m, SLICE("ficus-timeout-ms"), timeout) &&
                 attempt.p != NULL && http_msg_add(m, SLICE("ficus-attempt"), attempt) && add_trace(c, m, a) &&
                 (c->r.correlation.p == NULL || http_msg_add(m, SLICE("x-request-id"), c->r.correlation));
     return fine ? FICUS_ERR_OK : arena_overflowed(a) ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
@@ -271,7 +275,8 @@ static const struct http_handler stream_handler = {
     .on_reset = stream_on_reset,
 };
 
-/* On a connection: open a stream and send. RESET: the connection was dead already, nothing happened. Any other error is the call's. */
+/* On a connection: open a stream and send. RESET: the connection was dead already, nothing happened. Any other error
+ * is the call's. */
 static enum ficus_err attempt_send(struct call *c, struct pool_conn *conn)
 {
     struct http_stream *s;
@@ -314,7 +319,10 @@ static void attempt_take(struct call *c)
     struct pool_conn *conn;
     enum ficus_err err = pool_take(&c->edge->pool, &c->waiter, &conn);
     if (err != FICUS_ERR_OK) {
-        call_fail_later(c, err, err == FICUS_ERR_UNAVAILABLE ? "no address is known" : err == FICUS_ERR_BUSY ? "too many calls wait" : err_text(err));
+        const char *detail = err == FICUS_ERR_UNAVAILABLE ? "no address is known"
+                             : err == FICUS_ERR_BUSY      ? "too many calls wait"
+                                                          : err_text(err);
+        call_fail_later(c, err, detail);
     } else if (conn == NULL) {
         call_move(c, CALL_WAITING);
         call_check(c);
@@ -382,22 +390,25 @@ static void on_pause(void *arg)
     tell_writable(c);
 }
 
-/* How long to wait before the repetition that the rules allow; -1: there is no time, no budget, or the breaker refuses. */
+/* How long to wait before the repetition that the rules allow; -1: there is no time, no budget, or the breaker
+ * refuses. */
 static int64_t repeat_pause_ms(struct call *c, enum call_outcome outcome, int64_t retry_after_ms)
 {
     int64_t now_ns = call_now_ns(c), pause_ms = retry_after_ms;
     if (outcome != CALL_OUTCOME_REFUSED || !pool_has_another(&c->edge->pool, &c->waiter, now_ns)) {
-        int64_t backoff_ms = call_backoff_ms(CALL_BACKOFF_BASE_MS, CALL_BACKOFF_MAX_MS, c->failures, env_random_u64(c->engine->env));
+        int64_t backoff_ms = call_backoff_ms(CALL_BACKOFF_BASE_MS, CALL_BACKOFF_MAX_MS, c->failures,
+                                             env_random_u64(c->engine->env));
         pause_ms = backoff_ms > pause_ms ? backoff_ms : pause_ms;
     }
-    if (pause_ms >= call_left_ms(c) || !call_breaker_lets(&c->edge->breaker, &c->edge->policy, now_ns + pause_ms * 1000000) ||
-        !call_budget_repeat(&c->edge->budget, now_ns))
-        return -1;
-    return pause_ms;
+    bool lets = call_breaker_lets(&c->edge->breaker, &c->edge->policy, now_ns + pause_ms * 1000000);
+    bool again = pause_ms < call_left_ms(c) && lets && call_budget_repeat(&c->edge->budget, now_ns);
+    return again ? pause_ms : -1;
 }
 
-/* An attempt is over without an answer for the user: decide whether another follows. True: it does (PAUSED). The stream is detached or dead. */
-static bool attempt_over(struct call *c, enum call_outcome outcome, const struct http_progress *progress, int64_t retry_after_ms)
+/* An attempt is over without an answer for the user: decide whether another follows. True: it does (PAUSED). The
+ * stream is detached or dead. */
+static bool attempt_over(struct call *c, enum call_outcome outcome, const struct http_progress *progress,
+                         int64_t retry_after_ms)
 {
     struct call_try t = {
         .outcome = outcome,
@@ -414,7 +425,8 @@ static bool attempt_over(struct call *c, enum call_outcome outcome, const struct
     int64_t ran_ms = (call_now_ns(c) - c->attempt_started_ns) / 1000000;
     c->maybe_processed = c->maybe_processed || call_maybe_processed(outcome, progress);
     /* A kept connection that had died says nothing about the callee. */
-    attempt_note(c, verdict == CALL_REPEAT_FRESH ? CALL_HEALTH_NONE : call_health_of(outcome, ran_ms, c->edge->policy.timeout_ms));
+    enum call_health health = call_health_of(outcome, ran_ms, c->edge->policy.timeout_ms);
+    attempt_note(c, verdict == CALL_REPEAT_FRESH ? CALL_HEALTH_NONE : health);
     c->failures++;
     c->waiter.fresh = verdict == CALL_REPEAT_FRESH;
     c->waiter.avoid = verdict == CALL_REPEAT_FRESH ? NULL : c->waiter.address;
@@ -565,8 +577,10 @@ static void on_deadline(void *arg)
     /* Waiting in the queue for a place says nothing; waiting for a connection or an answer does. */
     bool queued = c->state == CALL_WAITING && c->waiter.queued;
     int64_t ran_ms = (call_now_ns(c) - c->attempt_started_ns) / 1000000;
-    attempt_note(c, call_health_of(queued ? CALL_OUTCOME_LOCAL : CALL_OUTCOME_TIMEOUT, ran_ms, c->edge->policy.timeout_ms));
-    call_fail(c, FICUS_ERR_TIMEOUT, queued ? "the deadline passed while waiting for a connection" : "the deadline passed");
+    attempt_note(c, call_health_of(queued ? CALL_OUTCOME_LOCAL : CALL_OUTCOME_TIMEOUT, ran_ms,
+                                   c->edge->policy.timeout_ms));
+    call_fail(c, FICUS_ERR_TIMEOUT,
+              queued ? "the deadline passed while waiting for a connection" : "the deadline passed");
 }
 
 /* ---- the user's side ---- */
@@ -576,7 +590,8 @@ static bool request_valid(const struct call_request *r)
     return http_token_valid(r->method) && r->path.size > 0 && (r->path.p[0] == '/' || slice_eq_str(r->path, "*"));
 }
 
-enum ficus_err call_start(struct call_engine *g, const struct call_request *r, const struct call_handler *h, void *arg, struct call **ret_call)
+enum ficus_err call_start(struct call_engine *g, const struct call_request *r, const struct call_handler *h, void *arg,
+                          struct call **ret_call)
 {
     struct call_edge *edge = map_get(&g->edges, slice_str(r->callee));
     if (g->closing)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The one engine for outbound calls: gateway, sidecar, library and hub use it, so that a timeout, a retry or a breaker means the same everywhere. It
- * takes a callee's name, picks an address from the endpoints handed in (src/resolve fills them), a pooled connection, adds identity, trace
- * context and the remaining deadline, repeats where that is safe, and streams both ways. Its decisions are the pure functions of call_core.h.
+ * The one engine for outbound calls: gateway, sidecar, library and hub use it, so that a timeout, a retry or a
+ * breaker means the same everywhere. It takes a callee's name, picks an address from the endpoints handed in
+ * (src/resolve fills them), a pooled connection, adds identity, trace context and the remaining deadline, repeats
+ * where that is safe, and streams both ways. Its decisions are the pure functions of call_core.h.
  *
  * Headers that it writes on each attempt, replacing any of the same name given by the user:
  *   Ficus-Identity      compact JWS: caller, callee, user, roles (security/identity.h)
@@ -10,10 +11,12 @@
  *   Ficus-Attempt       1, 2, ...
  *   traceparent, tracestate, X-Request-ID (the correlation id)
  *
- * A broken attempt is repeated when the policy has attempts left, the retry budget allows it, time is left, the body can be sent again, and: the
- * method is idempotent, or the callee is declared to keep keys and the request carries Idempotency-Key, or no byte of it can have been processed (refused
- * connection; connection lost before any byte was sent). A reused connection that died before the first byte of an answer is repeated once
- * beside the count of attempts, if idempotent or key-kept. Answers 502/503/504 and 429 count as failures of the attempt for the same rules.
+ * A broken attempt is repeated when the policy has attempts left, the retry budget allows it, time is left, the body
+ * can be sent again, and: the method is idempotent, or the callee is declared to keep keys and the request carries
+ * Idempotency-Key, or no byte of it can have been processed (refused connection; connection lost before any byte was
+ * sent). A reused connection that died before the first byte of an answer is repeated once beside the count of
+ * attempts, if idempotent or key-kept. Answers 502/503/504 and 429 count as failures of the attempt for the same
+ * rules.
  * The last failure is what the user sees.
  *
  * Loop thread only.
@@ -36,7 +39,8 @@ struct call_engine_options {
     const struct system_key *key;           /* borrowed for the engine's life */
     struct metrics *metrics;                /* NULL: none */
     size_t idle_conns_max;                  /* per address; 0: 16 */
-    size_t conns_max;                       /* per callee, running and idle; 0: 256. More calls wait in a queue (bounded by queue_max) */
+    /* per callee, running and idle; 0: 256. More calls wait in a queue (bounded by queue_max) */
+    size_t conns_max;
     size_t queue_max;                       /* waiting calls per callee; 0: 1024; over it BUSY */
 };
 
@@ -46,9 +50,11 @@ void call_engine_close(struct call_engine *g, void (*closed)(void *arg), void *a
 
 /* Declare an edge before its first use. p is copied. A call to an undeclared callee fails with INVALID. */
 enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const struct call_policy *p);
-/* The present addresses of a callee (copied). An empty list never replaces a filled one. Connections to addresses that left are closed when idle.
+/* The present addresses of a callee (copied). An empty list never replaces a filled one. Connections to addresses
+ * that left are closed when idle.
  * The edge may be declared later. NOMEM: the old ones stay. */
-enum ficus_err call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses, size_t address_count);
+enum ficus_err call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses,
+                                     size_t address_count);
 
 struct call_request {
     const char *callee;
@@ -57,8 +63,10 @@ struct call_request {
     const struct http_field *fields;
     size_t field_count;
     struct slice body;                      /* borrowed until the call ends; may be sent again */
-    int64_t body_stream_size;               /* < -1 or 0: none; > 0: that many bytes follow by call_send; -1: unknown many follow */
-    int64_t deadline_ns;                    /* env_now_ns scale; 0: only the policy's timeout. The earlier of both counts */
+    /* < -1 or 0: none; > 0: that many bytes follow by call_send; -1: unknown many follow */
+    int64_t body_stream_size;
+    /* env_now_ns scale; 0: only the policy's timeout. The earlier of both counts */
+    int64_t deadline_ns;
     int64_t timeout_ms;                     /* > 0: instead of the policy's */
     const struct trace_context *trace;      /* parent; NULL: a new trace begins. A child span is made per attempt */
     struct slice tracestate;
@@ -73,20 +81,25 @@ struct call_handler {
     /* The final answer's head, also 4xx/5xx. head lives as long as the call. */
     void (*on_head)(void *arg, struct call *c, struct http_msg *head, bool end);
     void (*on_data)(void *arg, struct call *c, struct slice data, bool end);    /* one for each call_recv */
-    void (*on_writable)(void *arg, struct call *c);                             /* may be NULL without a streamed body */
+    /* may be NULL without a streamed body */
+    void (*on_writable)(void *arg, struct call *c);
     void (*on_done)(void *arg, struct call *c);                                 /* last callback: all went well */
-    /* Last callback: TIMEOUT, REFUSED, RESET, UNAVAILABLE (no endpoint, breaker open), BUSY, PROTOCOL, CANCELLED (engine closing), INVALID (a head
-     * that cannot be written: fields, user, roles), NOMEM.
+    /* Last callback: TIMEOUT, REFUSED, RESET, UNAVAILABLE (no endpoint, breaker open), BUSY, PROTOCOL, CANCELLED
+     * (engine closing), INVALID (a head that cannot be written: fields, user, roles), NOMEM.
      * maybe_processed: the callee may have acted on it. May come after on_head (answer cut short). */
     void (*on_error)(void *arg, struct call *c, enum ficus_err err, bool maybe_processed, const char *detail);
 };
 
-/* Everything that r points to is borrowed until the last callback, strings, fields and roles too (not from the stack!); r itself and h may be on the stack (h's functions are copied).
- * No callback comes before it returned. INVALID: undeclared callee, malformed method or path. CANCELLED: the engine is closing. NOMEM. */
-enum ficus_err call_start(struct call_engine *g, const struct call_request *r, const struct call_handler *h, void *arg, struct call **ret_call);
+/* Everything that r points to is borrowed until the last callback, strings, fields and roles too (not from the
+ * stack!); r itself and h may be on the stack (h's functions are copied).
+ * No callback comes before it returned. INVALID: undeclared callee, malformed method or path. CANCELLED: the engine
+ * is closing. NOMEM. */
+enum ficus_err call_start(struct call_engine *g, const struct call_request *r, const struct call_handler *h, void *arg,
+                          struct call **ret_call);
 size_t call_send(struct call *c, const void *p, size_t size, bool end);     /* as http_send */
 void call_recv(struct call *c);                                             /* as http_recv */
-void call_cancel(struct call *c);                                           /* no further callback; the callee sees a reset */
+/* No further callback; the callee sees a reset. */
+void call_cancel(struct call *c);
 
 /* Whole small answers in one piece. done fires exactly once. */
 struct call_result {
@@ -99,7 +112,8 @@ struct call_result {
 };
 struct call_fetch;
 enum ficus_err call_fetch(struct call_engine *g, const struct call_request *r, size_t body_size_max,
-                          void (*done)(void *arg, const struct call_result *result), void *arg, struct call_fetch **ret_fetch /* may be NULL */);
+                          void (*done)(void *arg, const struct call_result *result), void *arg,
+                          struct call_fetch **ret_fetch /* may be NULL */);
 void call_fetch_cancel(struct call_fetch *f);   /* done will not fire */
 
 /* Breaker states etc. for status pages: "closed", "open", "half_open". */

@@ -199,7 +199,8 @@ enum call_admission call_breaker_admit(struct call_breaker *b, const struct call
     return CALL_ADMIT_PROBE;
 }
 
-void call_breaker_note(struct call_breaker *b, const struct call_policy *p, bool probe, enum call_health health, int64_t now_ns)
+void call_breaker_note(struct call_breaker *b, const struct call_policy *p, bool probe, enum call_health health,
+                       int64_t now_ns)
 {
     if (!p->breaker.enabled) {
         *b = (struct call_breaker){0};
@@ -207,8 +208,10 @@ void call_breaker_note(struct call_breaker *b, const struct call_policy *p, bool
     }
     if (probe) {
         b->probe_until_ns = INT64_MIN;
-        breaker_move(b, p, health == CALL_HEALTH_GOOD ? BREAKER_PROBE_GOOD : health == CALL_HEALTH_BAD ? BREAKER_PROBE_BAD : BREAKER_PROBE_NONE,
-                     now_ns);
+        enum breaker_event event = health == CALL_HEALTH_GOOD  ? BREAKER_PROBE_GOOD
+                                   : health == CALL_HEALTH_BAD ? BREAKER_PROBE_BAD
+                                                               : BREAKER_PROBE_NONE;
+        breaker_move(b, p, event, now_ns);
         return;
     }
     if (health == CALL_HEALTH_NONE || b->state != CALL_BREAKER_CLOSED)

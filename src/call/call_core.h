@@ -47,24 +47,26 @@ struct call_try {
     int64_t left_ms;            /* until the deadline */
 };
 
-/* CALL_REPEAT only says that the rules of call.h allow it: budget, breaker and the length of the pause are asked after it. */
+/* CALL_REPEAT only says that the rules of call.h allow it: budget, breaker and the length of the pause are asked
+ * after it. */
 enum call_verdict call_verdict_of(const struct call_try *t);
 /* May the callee have acted on this attempt? */
 bool call_maybe_processed(enum call_outcome outcome, const struct http_progress *progress);
 
-/* Full jitter: uniform in 0..min(max_ms, base_ms * 2^(failures - 1)). failures >= 1: how many failed so far. The engine uses
- * CALL_BACKOFF_*; sagas and resolvers their own. random: from env_random. */
+/* Full jitter: uniform in 0..min(max_ms, base_ms * 2^(failures - 1)). failures >= 1: how many failed so far. The
+ * engine uses CALL_BACKOFF_*; sagas and resolvers their own. random: from env_random. */
 int64_t call_backoff_ms(int64_t base_ms, int64_t max_ms, uint64_t failures, uint64_t random);
 enum { CALL_BACKOFF_BASE_MS = 25, CALL_BACKOFF_MAX_MS = 1000 };
 
-/* Retry-After in seconds as ms; 0 when absent, a date (RFC 9110 10.2.3 allows it; nobody inside sends it) or nonsense. */
+/* Retry-After in seconds as ms; 0 when absent, a date (RFC 9110 10.2.3 allows it; nobody inside sends it) or
+ * nonsense. */
 int64_t call_retry_after_ms(struct slice value);
 
 /* ---- retry budget of one edge ---- */
 
-/* Repetitions are at most 20 % of requests, plus a floor for tiny traffic: a bucket that each request fills by a fifth of a token and
- * each repetition empties by one. It begins with CALL_BUDGET_FLOOR tokens, holds CALL_BUDGET_MAX, and below the floor time adds one token a
- * second. Units: CALL_BUDGET_TOKEN to a token. */
+/* Repetitions are at most 20 % of requests, plus a floor for tiny traffic: a bucket that each request fills by a
+ * fifth of a token and each repetition empties by one. It begins with CALL_BUDGET_FLOOR tokens, holds
+ * CALL_BUDGET_MAX, and below the floor time adds one token a second. Units: CALL_BUDGET_TOKEN to a token. */
 enum { CALL_BUDGET_TOKEN = 5, CALL_BUDGET_FLOOR = 10, CALL_BUDGET_MAX = 100 };
 
 struct call_budget {
@@ -85,7 +87,8 @@ bool call_budget_repeat(struct call_budget *b, int64_t now_ns);     /* take one 
  *
  * CLOSED     everyone is admitted; failures are counted, a good outcome sets them to 0.
  * OPEN       nobody is admitted until open_until_ns; outcomes of attempts that began before are ignored.
- * HALF_OPEN  one attempt is admitted as the probe, and another when it ended without a word (cancelled) or has been silent for open_ms: it may be
+ * HALF_OPEN  one attempt is admitted as the probe, and another when it ended without a word (cancelled) or has been
+ *            silent for open_ms: it may be
  *            a long poll, which must not keep everybody out. Only outcomes of probes count.
  */
 enum call_breaker_state { CALL_BREAKER_CLOSED, CALL_BREAKER_OPEN, CALL_BREAKER_HALF_OPEN, CALL_BREAKER_STATES };
@@ -101,15 +104,16 @@ enum call_admission { CALL_ADMIT_NO, CALL_ADMIT_YES, CALL_ADMIT_PROBE };
 /* What an attempt says about its callee. */
 enum call_health { CALL_HEALTH_NONE, CALL_HEALTH_GOOD, CALL_HEALTH_BAD };
 
-/* ran_ms: how long the attempt ran; timeout_ms: the edge's own. A timeout is held against the callee only when it had at least half of the edge's
- * time; otherwise a client with tiny deadlines could open the breaker for everybody. */
+/* ran_ms: how long the attempt ran; timeout_ms: the edge's own. A timeout is held against the callee only when it had
+ * at least half of the edge's time; otherwise a client with tiny deadlines could open the breaker for everybody. */
 enum call_health call_health_of(enum call_outcome outcome, int64_t ran_ms, int64_t timeout_ms);
 
 /* May an attempt begin now? After CALL_ADMIT_PROBE exactly one call_breaker_note with probe true must follow. */
 enum call_admission call_breaker_admit(struct call_breaker *b, const struct call_policy *p, int64_t now_ns);
 /* Would it be admitted? Changes nothing. */
 bool call_breaker_lets(const struct call_breaker *b, const struct call_policy *p, int64_t now_ns);
-void call_breaker_note(struct call_breaker *b, const struct call_policy *p, bool probe, enum call_health health, int64_t now_ns);
+void call_breaker_note(struct call_breaker *b, const struct call_policy *p, bool probe, enum call_health health,
+                       int64_t now_ns);
 const char *call_breaker_state_name(enum call_breaker_state state);    /* "closed", "open", "half_open" */
 
 /* ---- choice of an address ---- */
@@ -121,8 +125,8 @@ struct call_target {
 
 enum { CALL_EJECT_MS = 1000 };
 
-/* Round robin from *cursor over those that are not ejected, other than avoid (NULL: none) when there is another; when all
- * are ejected, over all. count >= 1. Returns an index and moves *cursor behind it. */
+/* Round robin from *cursor over those that are not ejected, other than avoid (NULL: none) when there is another; when
+ * all are ejected, over all. count >= 1. Returns an index and moves *cursor behind it. */
 size_t call_choose(const struct call_target *targets, size_t count, const void *avoid, int64_t now_ns, size_t *cursor);
 /* Is there one other than avoid that is not ejected? Then no back-off is needed. */
 bool call_another(const struct call_target *targets, size_t count, const void *avoid, int64_t now_ns);

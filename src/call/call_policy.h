@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The policy of one edge (caller -> callee): the words of `calls:` in the manifest. The table call_policy_table serves YAML, the resolved files, JSON
- * Schema and the reference.
+ * The policy of one edge (caller -> callee): the words of `calls:` in the manifest. The table call_policy_table
+ * serves YAML, the resolved files, JSON Schema and the reference.
  */
 #ifndef FICUS_CALL_POLICY_H
 #define FICUS_CALL_POLICY_H

@@ -12,7 +12,8 @@
 
 enum { CALL_EDGES_MAX = 4096, CALL_NAME_SIZE_MAX = 128 };
 
-enum call_metric { CALL_METRIC_REQUESTS, CALL_METRIC_ATTEMPTS, CALL_METRIC_DURATION, CALL_METRIC_BREAKER, CALL_METRICS };
+enum call_metric { CALL_METRIC_REQUESTS, CALL_METRIC_ATTEMPTS, CALL_METRIC_DURATION, CALL_METRIC_BREAKER,
+    CALL_METRICS };
 
 /* One callee. Made by call_engine_edge or call_engine_endpoints, whichever comes first; lives as long as the engine. */
 struct call_edge {

@@ -2,20 +2,22 @@
  *
  * The engine around the calls: edges with their policy, breaker, budget and pool, the metrics, and the end of it all.
  *
- * Close: new calls are refused at once; in the next turn the running ones end with CANCELLED, every connection is closed, and
- * when the last is gone the memory goes and closed fires.
+ * Close: new calls are refused at once; in the next turn the running ones end with CANCELLED, every connection is
+ * closed, and when the last is gone the memory goes and closed fires.
  */
 #include "assert.h"
 #include "call_private.h"
 #include "mem.h"
 
 static const struct metric_def call_metric_defs[CALL_METRICS] = {
-    [CALL_METRIC_REQUESTS] = {.name = "call_requests_total", .type = METRIC_COUNTER, .labels = {"callee", "outcome"}, .children_max = 512,
-                              .help = "Outbound calls that ended, by outcome: ok, failed (answer 5xx), timeout, refused, reset, unavailable, "
-                                      "busy, protocol, cancelled, other."},
+    [CALL_METRIC_REQUESTS] = {.name = "call_requests_total", .type = METRIC_COUNTER, .labels = {"callee", "outcome"},
+                              .children_max = 512,
+                              .help = "Outbound calls that ended, by outcome: ok, failed (answer 5xx), timeout, "
+                                      "refused, reset, unavailable, busy, protocol, cancelled, other."},
     [CALL_METRIC_ATTEMPTS] = {.name = "call_attempts_total", .type = METRIC_COUNTER, .labels = {"callee"},
                               .help = "Attempts of outbound calls, repetitions included."},
-    [CALL_METRIC_DURATION] = {.name = "call_duration_seconds", .type = METRIC_HISTOGRAM, .unit = METRIC_SECONDS, .labels = {"callee"},
+    [CALL_METRIC_DURATION] = {.name = "call_duration_seconds", .type = METRIC_HISTOGRAM, .unit = METRIC_SECONDS,
+                              .labels = {"callee"},
                               .help = "Duration of outbound calls with all attempts, to the end of the answer."},
     [CALL_METRIC_BREAKER] = {.name = "call_breaker_state", .type = METRIC_GAUGE, .labels = {"callee"},
                              .help = "Circuit breaker: 0 closed, 1 open, 2 half open."},
@@ -130,7 +132,8 @@ enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const
     return FICUS_ERR_OK;
 }
 
-enum ficus_err call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses, size_t address_count)
+enum ficus_err call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses,
+                                     size_t address_count)
 {
     if (g->closing || address_count == 0)
         return FICUS_ERR_OK;

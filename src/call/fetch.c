@@ -48,7 +48,8 @@ static void fetch_on_data(void *arg, struct call *c, struct slice data, bool end
     struct call_fetch *f = arg;
     if (!buf_add_slice(&f->body, data)) {
         bool over = buf_slice(&f->body).size + data.size > f->body.size_max;
-        fetch_give_up(f, c, over ? FICUS_ERR_TOO_LARGE : FICUS_ERR_NOMEM, over ? "the answer is larger than the caller takes" : "out of memory");
+        fetch_give_up(f, c, over ? FICUS_ERR_TOO_LARGE : FICUS_ERR_NOMEM, over
+                      ? "the answer is larger than the caller takes" : "out of memory");
     } else if (!end) {
         call_recv(c);
     }
@@ -68,7 +69,8 @@ static void fetch_on_error(void *arg, struct call *c, enum ficus_err err, bool m
 }
 
 enum ficus_err call_fetch(struct call_engine *g, const struct call_request *r, size_t body_size_max,
-                          void (*done)(void *arg, const struct call_result *result), void *arg, struct call_fetch **ret_fetch)
+                          void (*done)(void *arg, const struct call_result *result), void *arg,
+                              struct call_fetch **ret_fetch)
 {
     static const struct call_handler handler = {
         .on_head = fetch_on_head,

@@ -345,7 +345,8 @@ static void drain_reset(void *arg, struct http_stream *s, enum ficus_err err, co
 {
 }
 
-static const struct http_handler drain_handler = {.on_data = drain_data, .on_done = drain_done, .on_reset = drain_reset};
+static const struct http_handler drain_handler = {.on_data = drain_data, .on_done = drain_done,
+                                                  .on_reset = drain_reset};
 
 void pool_drain(struct pool_conn *c, struct http_stream *s, bool at_end)
 {

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The connections to one callee: its addresses, what is idle (last in, first out, so that the surplus grows old and is closed), what
- * connects for whom, and the bounded queue of those that wait for a place. It knows nothing of calls.
+ * The connections to one callee: its addresses, what is idle (last in, first out, so that the surplus grows old and
+ * is closed), what connects for whom, and the bounded queue of those that wait for a place. It knows nothing of calls.
  *
- * Happy path: pool_take hands out an idle connection at once. Otherwise the waiter hears on_ready (a connection that nobody else has) or
- * on_failed (it could not connect; the address is ejected) exactly once, never from inside pool_take, unless it leaves before.
- * Failure modes: a connection that closes while idle is dropped at once; one that dies while in use is the user's to notice, by its stream.
+ * Happy path: pool_take hands out an idle connection at once. Otherwise the waiter hears on_ready (a connection that
+ * nobody else has) or on_failed (it could not connect; the address is ejected) exactly once, never from inside
+ * pool_take, unless it leaves before.
+ * Failure modes: a connection that closes while idle is dropped at once; one that dies while in use is the user's to
+ * notice, by its stream.
  * Loop thread only.
  */
 #ifndef FICUS_CALL_POOL_H
@@ -79,8 +81,9 @@ bool pool_close(struct pool *p);
 /* Replace the addresses; an empty list is ignored. NOMEM leaves the old ones. */
 enum ficus_err pool_set_addresses(struct pool *p, const char *const *addresses, size_t count);
 
-/* OK with *ret_conn: yours until its stream ended. OK with NULL: wait. UNAVAILABLE: no address. BUSY: the queue is full. NOMEM. REFUSED: the address
- * cannot even be tried (malformed); it is ejected. w stays in memory until it was called or left. */
+/* OK with *ret_conn: yours until its stream ended. OK with NULL: wait. UNAVAILABLE: no address. BUSY: the queue is
+ * full. NOMEM. REFUSED: the address cannot even be tried (malformed); it is ejected. w stays in memory until it was
+ * called or left. */
 enum ficus_err pool_take(struct pool *p, struct pool_waiter *w, struct pool_conn **ret_conn);
 /* Stop waiting; harmless when not waiting. True: a connection was being made for it (and is given up). */
 bool pool_leave(struct pool *p, struct pool_waiter *w);

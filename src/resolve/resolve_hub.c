@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The hub's subscriber; see resolve_hub.h. Two independent loops: poll -> pause -> poll, and state changed -> write the file (one job at a time, the next one when
- * it ended and the state has moved on).
+ * The hub's subscriber; see resolve_hub.h. Two independent loops: poll -> pause -> poll, and state changed -> write
+ * the file (one job at a time, the next one when it ended and the state has moved on).
  */
 #include "resolve_hub.h"
 
@@ -65,7 +65,8 @@ static enum ficus_err snapshot_apply(struct resolve_hub *r, const struct snapsho
         if (!changed)
             continue;
         r->changed = true;
-        enum ficus_err err = call_engine_endpoints(r->engine, service->name, service->addresses, service->address_count);
+        enum ficus_err err = call_engine_endpoints(r->engine, service->name, service->addresses,
+                                                   service->address_count);
         worst = err != FICUS_ERR_OK ? err : worst;
     }
     r->status.service_count = map_count(&r->state.services);
@@ -123,7 +124,8 @@ static void save_work(void *arg)
 {
     struct resolve_hub *r = arg;
     r->job_error = (struct ficus_error){0};
-    if (env_file_store(r->env, r->path, buf_slice(&r->saving), &r->job_error) != FICUS_ERR_OK && r->job_error.code == FICUS_ERR_OK)
+    if (env_file_store(r->env, r->path, buf_slice(&r->saving), &r->job_error) != FICUS_ERR_OK &&
+        r->job_error.code == FICUS_ERR_OK)
         r->job_error.code = FICUS_ERR_IO;
 }
 
@@ -173,7 +175,8 @@ static void poll_failed(struct resolve_hub *r, enum ficus_err err, const char *d
     r->failures++;
     /* Another hub may answer next time, whose versions mean nothing to us: ask for everything. */
     r->asked_version = 0;
-    poll_again(r, call_backoff_ms(RESOLVE_BACKOFF_BASE_MS, RESOLVE_BACKOFF_MAX_MS, r->failures, env_random_u64(r->env)));
+    poll_again(r, call_backoff_ms(RESOLVE_BACKOFF_BASE_MS, RESOLVE_BACKOFF_MAX_MS, r->failures,
+                                  env_random_u64(r->env)));
 }
 
 static void poll_answered(struct resolve_hub *r, bool news)
@@ -244,7 +247,8 @@ static void on_pause(void *arg)
         if (r->closing)
             return;
     }
-    (void)snprintf(r->poll_path, sizeof r->poll_path, "/v1/endpoints?version=%lld&wait=%lld", (long long)r->asked_version, (long long)r->wait_ms);
+    (void)snprintf(r->poll_path, sizeof r->poll_path, "/v1/endpoints?version=%lld&wait=%lld",
+                   (long long)r->asked_version, (long long)r->wait_ms);
     const struct call_request request = {
         .callee = r->hub,
         .method = SLICE("GET"),

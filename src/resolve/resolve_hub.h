@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Endpoints from the hub: a long poll of `GET /v1/endpoints?version=V&wait=MS` keeps the call engine's addresses current. The hub's own address is fixed
- * (call_engine_endpoints by the owner, like that of any callee that nobody resolves).
+ * Endpoints from the hub: a long poll of `GET /v1/endpoints?version=V&wait=MS` keeps the call engine's addresses
+ * current. The hub's own address is fixed (call_engine_endpoints by the owner, like that of any callee that nobody
+ * resolves).
  *
- * Happy path: each answer is a whole snapshot, {"version": N, "warming": bool, "services": {"orders": ["unix:/..."], ...}}; the next poll carries
- * its version and is answered when there is a newer one, or after wait with the same one (or 304).
- * Failure modes: when the hub is away, polls go on with back-off of 100 ms to 3 s and full jitter, and the addresses stay; so they do when a snapshot is
- * warming or lists none for a service. The last good state is kept in a file, atomically replaced, and read at the start, so that a process that starts
- * while the hub is dead has addresses. A file that is missing, damaged or of a newer version is ignored (status tells) and written anew by the next snapshot.
+ * Happy path: each answer is a whole snapshot, {"version": N, "warming": bool, "services": {"orders": ["unix:/..."],
+ * ...}}; the next poll carries its version and is answered when there is a newer one, or after wait with the same one
+ * (or 304).
+ * Failure modes: when the hub is away, polls go on with back-off of 100 ms to 3 s and full jitter, and the addresses
+ * stay; so they do when a snapshot is warming or lists none for a service. The last good state is kept in a file,
+ * atomically replaced, and read at the start, so that a process that starts while the hub is dead has addresses. A
+ * file that is missing, damaged or of a newer version is ignored (status tells) and written anew by the next
+ * snapshot.
  * Loop thread only; it never logs: resolve_hub_status tells.
  */
 #ifndef FICUS_RESOLVE_HUB_H
@@ -31,7 +35,8 @@ struct resolve_hub_options {
     const char *hub;                        /* NULL: "hub". Its own name is left out of snapshots */
     const char *snapshot_path;              /* NULL: none is kept */
     int64_t wait_ms;                        /* of one long poll; 0: 25 s */
-    /* A snapshot changed the addresses of some service; also once from the file. May be NULL. Never from inside resolve_hub_new. */
+    /* A snapshot changed the addresses of some service; also once from the file. May be NULL. Never from inside
+     * resolve_hub_new. */
     void (*on_change)(void *arg);
     void *arg;
 };
@@ -47,10 +52,11 @@ struct resolve_hub_status {
     const char *detail;                     /* of poll_err; borrowed until the next turn; may be NULL */
 };
 
-/* Reads the file (blocks shortly), hands its addresses to the engine and begins to poll. Strings are copied. Errors: NOMEM, INVALID. */
+/* Reads the file (blocks shortly), hands its addresses to the engine and begins to poll. Strings are copied. Errors:
+ * NOMEM, INVALID. */
 enum ficus_err resolve_hub_new(struct env *e, const struct resolve_hub_options *o, struct resolve_hub **ret_resolve);
-/* Ends the poll, lets a write of the file finish; then closed fires and it is gone. Close it before the engine (else its poll ends with CANCELLED, and it
- * stays quiet until it is closed). */
+/* Ends the poll, lets a write of the file finish; then closed fires and it is gone. Close it before the engine (else
+ * its poll ends with CANCELLED, and it stays quiet until it is closed). */
 void resolve_hub_close(struct resolve_hub *r, void (*closed)(void *arg), void *arg);
 void resolve_hub_status(const struct resolve_hub *r, struct resolve_hub_status *ret_status);
 

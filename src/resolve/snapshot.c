@@ -18,11 +18,12 @@ struct state_entry {
 
 /* ---- parse ---- */
 
-static enum ficus_err parse_service(struct arena *a, const struct json *list, struct snapshot_service *ret_service, struct ficus_error *reterr)
+static enum ficus_err parse_service(struct arena *a, const struct json *list, struct snapshot_service *ret_service,
+                                    struct ficus_error *reterr)
 {
     if (list->type != JSON_ARRAY || list->count > RESOLVE_ADDRESSES_MAX || list->key.size == 0)
-        return err_set(reterr, FICUS_ERR_PARSE, "endpoints of \"" SLICE_FMT "\": not a list of at most %d addresses", SLICE_ARG(list->key),
-                       RESOLVE_ADDRESSES_MAX);
+        return err_set(reterr, FICUS_ERR_PARSE, "endpoints of \"" SLICE_FMT "\": not a list of at most %d addresses",
+                       SLICE_ARG(list->key), RESOLVE_ADDRESSES_MAX);
     const char **addresses = ARENA_ARRAY(a, const char *, list->count);
     const char *name = arena_strdup(a, list->key);
     if (name == NULL || addresses == NULL)
@@ -32,7 +33,8 @@ static enum ficus_err parse_service(struct arena *a, const struct json *list, st
         struct slice text;
         if (!json_string(v, &text) || text.size > RESOLVE_ADDRESS_SIZE_MAX || memchr(text.p, '\0', text.size) != NULL ||
             (!slice_starts(text, SLICE("unix:/")) && !slice_starts(text, SLICE("tcp:"))))
-            return err_set(reterr, FICUS_ERR_PARSE, "endpoints of \"%s\": an entry is neither unix:/PATH nor tcp:HOST:PORT", name);
+            return err_set(reterr, FICUS_ERR_PARSE,
+                           "endpoints of \"%s\": an entry is neither unix:/PATH nor tcp:HOST:PORT", name);
         addresses[count] = arena_strdup(a, text);
         if (addresses[count++] == NULL)
             return err_set(reterr, FICUS_ERR_NOMEM, "endpoints: out of memory");
@@ -41,7 +43,8 @@ static enum ficus_err parse_service(struct arena *a, const struct json *list, st
     return FICUS_ERR_OK;
 }
 
-enum ficus_err snapshot_parse(struct arena *a, struct slice text, struct snapshot *ret_snapshot, struct ficus_error *reterr)
+enum ficus_err snapshot_parse(struct arena *a, struct slice text, struct snapshot *ret_snapshot,
+                              struct ficus_error *reterr)
 {
     static const struct json_limits limits = {.depth_max = 4, .size_max = RESOLVE_SNAPSHOT_SIZE_MAX};
     struct json *root;
@@ -49,7 +52,8 @@ enum ficus_err snapshot_parse(struct arena *a, struct slice text, struct snapsho
     enum ficus_err err = json_parse(a, text, &limits, &root, reterr);
     if (err != FICUS_ERR_OK)
         return err;
-    const struct json *format = json_get(root, "ficus_endpoints"), *services = json_get(root, "services"), *warming = json_get(root, "warming");
+    const struct json *format = json_get(root, "ficus_endpoints"), *services = json_get(root, "services"),
+                      *warming = json_get(root, "warming");
     if (format != NULL && json_i64_or(format, INT64_MAX) > SNAPSHOT_FORMAT)
         return err_set(reterr, FICUS_ERR_VERSION, "endpoints: written by a newer version");
     if (!json_i64(json_get(root, "version"), &s.version) || s.version < 0)
@@ -57,7 +61,8 @@ enum ficus_err snapshot_parse(struct arena *a, struct slice text, struct snapsho
     if (warming != NULL && !json_bool(warming, &s.warming))
         return err_set(reterr, FICUS_ERR_PARSE, "endpoints: \"warming\" is neither true nor false");
     if (services == NULL || services->type != JSON_OBJECT || services->count > RESOLVE_SERVICES_MAX)
-        return err_set(reterr, FICUS_ERR_PARSE, "endpoints: \"services\" is not an object with at most %d members", RESOLVE_SERVICES_MAX);
+        return err_set(reterr, FICUS_ERR_PARSE, "endpoints: \"services\" is not an object with at most %d members",
+                       RESOLVE_SERVICES_MAX);
     s.services = ARENA_ARRAY(a, struct snapshot_service, services->count);
     if (s.services == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "endpoints: out of memory");
@@ -125,7 +130,8 @@ static bool entry_equal(const struct state_entry *entry, const struct snapshot_s
     return true;
 }
 
-bool snapshot_state_take(struct snapshot_state *s, const struct snapshot_service *service, bool warming, bool *ret_changed)
+bool snapshot_state_take(struct snapshot_state *s, const struct snapshot_service *service, bool warming,
+                         bool *ret_changed)
 {
     struct slice key = slice_str(service->name);
     struct state_entry *old = map_get(&s->services, key);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A snapshot of endpoints and what is known after a row of them: pure, no I/O. The state is one list of addresses for each service that ever had
- * one; a warming or empty list never replaces a filled one.
+ * A snapshot of endpoints and what is known after a row of them: pure, no I/O. The state is one list of addresses for
+ * each service that ever had one; a warming or empty list never replaces a filled one.
  */
 #ifndef FICUS_RESOLVE_SNAPSHOT_H
 #define FICUS_RESOLVE_SNAPSHOT_H
@@ -26,9 +26,10 @@ struct snapshot {
     size_t service_count;
 };
 
-/* Parse a snapshot, of the hub or of the file, into the arena; text must outlive it. Errors: PARSE (malformed, or over a bound), VERSION (a file of a newer
- * format), TOO_LARGE, NOMEM. */
-enum ficus_err snapshot_parse(struct arena *a, struct slice text, struct snapshot *ret_snapshot, struct ficus_error *reterr);
+/* Parse a snapshot, of the hub or of the file, into the arena; text must outlive it. Errors: PARSE (malformed, or
+ * over a bound), VERSION (a file of a newer format), TOO_LARGE, NOMEM. */
+enum ficus_err snapshot_parse(struct arena *a, struct slice text, struct snapshot *ret_snapshot,
+                              struct ficus_error *reterr);
 
 /* What is known. */
 struct snapshot_state {
@@ -37,9 +38,12 @@ struct snapshot_state {
 
 void snapshot_state_init(struct snapshot_state *s, const uint64_t seed[2]);
 void snapshot_state_done(struct snapshot_state *s);
-/* Take one service of a snapshot into the state. True with *ret_changed: its addresses are to be handed on. False: out of memory. */
-bool snapshot_state_take(struct snapshot_state *s, const struct snapshot_service *service, bool warming, bool *ret_changed);
-/* The state as a file, services in alphabetical order, so that equal states give equal bytes. False: too large or out of memory. */
+/* Take one service of a snapshot into the state. True with *ret_changed: its addresses are to be handed on. False:
+ * out of memory. */
+bool snapshot_state_take(struct snapshot_state *s, const struct snapshot_service *service, bool warming,
+                         bool *ret_changed);
+/* The state as a file, services in alphabetical order, so that equal states give equal bytes. False: too large or out
+ * of memory. */
 bool snapshot_state_write(const struct snapshot_state *s, int64_t version, struct buf *out);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The rig of the component tests of call/ and resolve/: the product's env on unix sockets in a private folder, a real HTTP server whose behaviour
- * is chosen by the request's path, a raw peer that speaks bytes, and a client that records what a call came to.
+ * The rig of the component tests of call/ and resolve/: the product's env on unix sockets in a private folder, a real
+ * HTTP server whose behaviour is chosen by the request's path, a raw peer that speaks bytes, and a client that
+ * records what a call came to.
  */
 #ifndef FICUS_TESTS_CALL_RIG_H
 #define FICUS_TESTS_CALL_RIG_H
@@ -19,7 +20,8 @@ enum { RIG_SEEN_MAX = 64, RIG_WAIT_MS = 30000 };
 
 /* What the server saw of one request. */
 struct rig_seen {
-    char method[16], path[64], attempt[8], timeout_ms[16], traceparent[64], tracestate[32], request_id[32], identity_user[32], extra[32];
+    char method[16], path[64], attempt[8], timeout_ms[16], traceparent[64], tracestate[32], request_id[32],
+        identity_user[32], extra[32];
     bool identity_good;
 };
 
@@ -197,8 +199,10 @@ static void serve_record(struct rig *r, struct http_stream *s)
     struct rig_seen *seen = &r->seen[r->seen_count % RIG_SEEN_MAX];
     *seen = (struct rig_seen){0};
     r->seen_count++;
-    struct slice attempt = http_msg_get(m, "ficus-attempt"), timeout = http_msg_get(m, "ficus-timeout-ms"), trace = http_msg_get(m, "traceparent");
-    struct slice state = http_msg_get(m, "tracestate"), id = http_msg_get(m, "x-request-id"), extra = http_msg_get(m, "x-extra");
+    struct slice attempt = http_msg_get(m, "ficus-attempt"), timeout = http_msg_get(m, "ficus-timeout-ms"),
+        trace = http_msg_get(m, "traceparent");
+    struct slice state = http_msg_get(m, "tracestate"), id = http_msg_get(m, "x-request-id"),
+        extra = http_msg_get(m, "x-extra");
     RIG_COPY(seen->method, m->method);
     RIG_COPY(seen->path, m->path);
     RIG_COPY(seen->attempt, attempt);
@@ -211,7 +215,8 @@ static void serve_record(struct rig *r, struct http_stream *s)
     struct arena a;
     arena_init(&a, 65536);
     seen->identity_good = http_msg_count(m, "ficus-identity") == 1 &&
-                          identity_check(r->key, http_msg_get(m, "ficus-identity"), m->authority, env_wall_ms(r->e), &a, &claims, NULL) == FICUS_ERR_OK &&
+                          identity_check(r->key, http_msg_get(m, "ficus-identity"), m->authority, env_wall_ms(r->e),
+                                         &a, &claims, NULL) == FICUS_ERR_OK &&
                           slice_eq_str(claims.issuer, "tester");
     if (seen->identity_good)
         RIG_COPY(seen->identity_user, claims.subject);
@@ -243,7 +248,8 @@ static void serve_request(void *arg, struct http_stream *s, bool end, const stru
         bool fail = r->fail_first > 0;
         r->fail_first -= fail;
         struct http_field f = {SLICE("Retry-After"), slice_str(r->retry_after)};
-        (void)http_respond(s, fail ? 503 : 200, &f, r->retry_after != NULL && fail, "text/plain", fail ? SLICE("not now") : SLICE("fine"));
+        (void)http_respond(s, fail ? 503 : 200, &f, r->retry_after != NULL && fail, "text/plain",
+                           fail ? SLICE("not now") : SLICE("fine"));
     } else if (slice_starts(path, SLICE("/status/"))) {
         uint64_t status = 500;
         (void)slice_to_u64(slice_from(rest, 8), &status);
@@ -464,7 +470,8 @@ static void client_on_error(void *arg, struct call *call, enum ficus_err err, bo
     client_last(c, err);
 }
 
-static const struct call_handler client_handler = {client_on_head, client_on_data, client_on_writable, client_on_done, client_on_error};
+static const struct call_handler client_handler = {client_on_head, client_on_data, client_on_writable, client_on_done,
+                                                   client_on_error};
 
 static void client_begin(struct rig *r, struct client *c, const struct call_request *request)
 {

@@ -22,8 +22,10 @@ static void test_fields(void **state)
     struct rig *r = *state;
     rig_edge(r, "orders", rig_policy(2, 5000), r->address);
     const struct http_field fields[] = {
-        {SLICE("Ficus-Identity"), SLICE("forged")}, {SLICE("FICUS-TIMEOUT-MS"), SLICE("999999")}, {SLICE("ficus-attempt"), SLICE("9")},
-        {SLICE("TraceParent"), SLICE("forged")},    {SLICE("X-Request-Id"), SLICE("forged")},     {SLICE("X-Extra"), SLICE("kept")},
+        {SLICE("Ficus-Identity"), SLICE("forged")}, {SLICE("FICUS-TIMEOUT-MS"), SLICE("999999")},
+        {SLICE("ficus-attempt"), SLICE("9")},
+        {SLICE("TraceParent"), SLICE("forged")},    {SLICE("X-Request-Id"), SLICE("forged")},
+        {SLICE("X-Extra"), SLICE("kept")},
     };
     struct trace_context parent;
     assert_true(trace_parse(SLICE("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), &parent));
@@ -99,7 +101,8 @@ static void test_bad_field(void **state)
     assert_int_equal(rig_call(r, "orders", "GET", "/").status, 200);
 }
 
-/* A refused connection is repeated for any method, on the other address, and the dead address is left alone afterwards. */
+/* A refused connection is repeated for any method, on the other address, and the dead address is left alone
+ * afterwards. */
 static void test_refused_repeats(void **state)
 {
     struct rig *r = *state;
@@ -140,7 +143,8 @@ static void test_malformed_address(void **state)
     assert_int_equal(rig_call(r, "orders", "GET", "/").err, FICUS_ERR_REFUSED);
 }
 
-/* 503 is repeated for idempotent and kept-key requests only; the last failing answer is what the user sees; Retry-After shrinks what is left. */
+/* 503 is repeated for idempotent and kept-key requests only; the last failing answer is what the user sees;
+ * Retry-After shrinks what is left. */
 static void test_failed_answers(void **state)
 {
     struct rig *r = *state;
@@ -211,7 +215,8 @@ static void test_plain_errors(void **state)
     assert_string_equal(call_engine_breaker_state(r->g, "orders"), "closed");
 }
 
-/* A connection that is lost on its first exchange: GET is repeated, POST is not and says that it may have been processed. */
+/* A connection that is lost on its first exchange: GET is repeated, POST is not and says that it may have been
+ * processed. */
 static void test_lost(void **state)
 {
     struct rig *r = *state;
@@ -265,7 +270,8 @@ static void test_deadline(void **state)
     assert_int_equal(r->seen_count, 2);
 }
 
-/* The breaker opens after failures in a row, refuses without touching the callee, and closes again by one good probe. */
+/* The breaker opens after failures in a row, refuses without touching the callee, and closes again by one good probe.
+ * */
 static void test_breaker(void **state)
 {
     struct rig *r = *state;
@@ -403,7 +409,8 @@ static void test_large_body(void **state)
     mem_free(body);
 }
 
-/* A streamed body of unknown and of known size flows while the answer comes back, whether the user sends before or after there is a stream. */
+/* A streamed body of unknown and of known size flows while the answer comes back, whether the user sends before or
+ * after there is a stream. */
 static void test_stream(void **state)
 {
     struct rig *r = *state;
@@ -443,7 +450,8 @@ static bool client_stalled(void *arg)
     return w->last > 0 && w->same > 50;
 }
 
-/* A callee that does not read stops the sender, and a user that does not ask stops the callee: what is under way is bounded by buffers. */
+/* A callee that does not read stops the sender, and a user that does not ask stops the callee: what is under way is
+ * bounded by buffers. */
 static void test_back_pressure(void **state)
 {
     struct rig *r = *state;
@@ -477,7 +485,8 @@ static void test_back_pressure(void **state)
     assert_int_equal(down.received, 16 << 20);
 }
 
-/* A streamed body of which something was taken is not sent again, whatever the method; one of which nothing was taken is. */
+/* A streamed body of which something was taken is not sent again, whatever the method; one of which nothing was taken
+ * is. */
 static void test_stream_not_repeated(void **state)
 {
     struct rig *r = *state;
@@ -646,7 +655,8 @@ static void many_next(struct many *m)
     m->over = m->ended == MANY_CALLS;
     if (m->begun == MANY_CALLS)
         return;
-    struct call_request request = rig_request("orders", m->begun % 3 ? "GET" : "POST", paths[m->begun % ARRAY_COUNT(paths)]);
+    struct call_request request = rig_request("orders", m->begun % 3 ? "GET" : "POST",
+                                              paths[m->begun % ARRAY_COUNT(paths)]);
     if (m->begun % 3 == 0)
         request.body = SLICE("{\"sku\":1}");
     if (m->begun % 7 == 0)
@@ -661,7 +671,8 @@ static void many_next(struct many *m)
     }
 }
 
-/* Ten thousand mixed calls each end exactly once, within the bound of connections, and leave nothing behind (the sanitizer looks). */
+/* Ten thousand mixed calls each end exactly once, within the bound of connections, and leave nothing behind (the
+ * sanitizer looks). */
 static void test_many(void **state)
 {
     struct rig *r = *state;

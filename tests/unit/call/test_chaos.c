@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The call engine, the HTTP client and the HTTP server in memory and in virtual time, under a seed: servers that fail, hang, cut off, die and come back;
- * users that cancel; bytes in odd pieces. What must hold always is asserted on every call.
+ * The call engine, the HTTP client and the HTTP server in memory and in virtual time, under a seed: servers that
+ * fail, hang, cut off, die and come back; users that cancel; bytes in odd pieces. What must hold always is asserted
+ * on every call.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,7 +17,8 @@
 
 #include <stdio.h>
 
-enum { CHAOS_SEEDS = 300, CHAOS_STEPS = 300, CHAOS_CALLS_MAX = CHAOS_STEPS, ATTEMPTS_MAX = 3, SERVERS = 2, RUNNING_MAX = 24 };
+enum { CHAOS_SEEDS = 300, CHAOS_STEPS = 300, CHAOS_CALLS_MAX = CHAOS_STEPS, ATTEMPTS_MAX = 3, SERVERS = 2,
+    RUNNING_MAX = 24 };
 
 struct chaos_call {
     struct chaos *x;
@@ -181,7 +183,8 @@ static void on_error(void *arg, struct call *call, enum ficus_err err, bool mayb
 
 static void begin_call(struct chaos *x)
 {
-    static const struct call_handler handler = {.on_head = on_head, .on_data = on_data, .on_done = on_done, .on_error = on_error};
+    static const struct call_handler handler = {.on_head = on_head, .on_data = on_data, .on_done = on_done,
+                                                .on_error = on_error};
     static const char body[3000];
     if (x->call_count == CHAOS_CALLS_MAX || x->running >= RUNNING_MAX)
         return;
@@ -256,7 +259,8 @@ static void chaos_begin(struct chaos *x, uint64_t seed)
     fake_init(&x->net, seed);
     x->net.odd = seed % 2;
     assert_int_equal(system_key_from_bytes(slice_make(key, sizeof key), &x->key, NULL), FICUS_ERR_OK);
-    const struct call_engine_options o = {.self = "tester", .key = x->key, .conns_max = 6, .queue_max = 4, .idle_conns_max = 2};
+    const struct call_engine_options o = {.self = "tester", .key = x->key, .conns_max = 6, .queue_max = 4,
+                                          .idle_conns_max = 2};
     assert_int_equal(call_engine_new(&x->net.env, &o, &x->g), FICUS_ERR_OK);
     struct call_policy p = call_policy_default();
     p.timeout_ms = 500;
@@ -285,8 +289,9 @@ static void chaos_end(struct chaos *x)
     system_key_free(x->key);
 }
 
-/* Under every seed: one last callback per call and none after a cancel, by the deadline; a plain POST reaches a server at most once; "not processed" is
- * never a lie; and when the world is well again, every edge works again, and everything can be closed without a rest. */
+/* Under every seed: one last callback per call and none after a cancel, by the deadline; a plain POST reaches a
+ * server at most once; "not processed" is never a lie; and when the world is well again, every edge works again, and
+ * everything can be closed without a rest. */
 static void test_chaos(void **state)
 {
     struct chaos *x = mem_alloc(sizeof *x);
@@ -327,7 +332,8 @@ static void test_chaos(void **state)
     mem_free(x);
 }
 
-/* A connection that is idle for a minute is closed by us, before the server would, and then nothing wakes the process any more. */
+/* A connection that is idle for a minute is closed by us, before the server would, and then nothing wakes the process
+ * any more. */
 static void test_idle_minute(void **state)
 {
     struct chaos *x = mem_alloc(sizeof *x);

@@ -25,7 +25,8 @@ static void test_status(void **state)
     }
 }
 
-/* A reset is lost unless its reason says that nothing was connected, that the peer broke the protocol, or that it was our own doing. */
+/* A reset is lost unless its reason says that nothing was connected, that the peer broke the protocol, or that it was
+ * our own doing. */
 static void test_reset(void **state)
 {
     for (int err = 1; err < FICUS_ERR_COUNT; err++) {
@@ -55,7 +56,8 @@ static enum call_verdict oracle(const struct call_try *t)
     if (!lost && !refused && !answer)
         return CALL_GIVE_UP;
     bool untouched = refused || !t->progress.request_sent;
-    if (lost && t->progress.conn_reused && !t->progress.response_begun && !t->fresh_used && (repeatable_request || untouched))
+    if (lost && t->progress.conn_reused && !t->progress.response_begun && !t->fresh_used &&
+        (repeatable_request || untouched))
         return CALL_REPEAT_FRESH;
     if (t->attempts < t->attempts_max && (repeatable_request || untouched))
         return CALL_REPEAT;
@@ -151,7 +153,8 @@ static void test_budget_ratio(void **state)
     assert_int_equal(repeated, CALL_BUDGET_FLOOR + 10000 / CALL_BUDGET_TOKEN);
 }
 
-/* A new edge has its floor of tokens at once, and an idle emptied one earns one a second, up to the floor and no further. */
+/* A new edge has its floor of tokens at once, and an idle emptied one earns one a second, up to the floor and no
+ * further. */
 static void test_budget_floor(void **state)
 {
     struct call_budget b;
@@ -217,7 +220,8 @@ static struct call_breaker opened(const struct call_policy *p)
     return b;
 }
 
-/* Open: nobody gets in before the time is over, late outcomes change nothing; then one probe at a time, and a good one closes it. */
+/* Open: nobody gets in before the time is over, late outcomes change nothing; then one probe at a time, and a good
+ * one closes it. */
 static void test_breaker_probe_good(void **state)
 {
     struct call_policy p = policy(5, 1000);
@@ -296,8 +300,9 @@ static void test_breaker_probe_silent(void **state)
     assert_int_equal(b.state, CALL_BREAKER_CLOSED);
 }
 
-/* Random walks of attempts over time keep the invariants: probes are admitted only half open and open_ms apart unless one ended in between, others only
- * while closed, and after any walk the breaker closes again as soon as outcomes are good: it never gets stuck. */
+/* Random walks of attempts over time keep the invariants: probes are admitted only half open and open_ms apart unless
+ * one ended in between, others only while closed, and after any walk the breaker closes again as soon as outcomes are
+ * good: it never gets stuck. */
 static void test_breaker_walk(void **state)
 {
     for (uint64_t walk = 0; walk < 2000; walk++) {
@@ -340,7 +345,8 @@ static void test_breaker_walk(void **state)
     }
 }
 
-/* A timeout counts against the callee only when it had at least half of the edge's own time; what is local never counts. */
+/* A timeout counts against the callee only when it had at least half of the edge's own time; what is local never
+ * counts. */
 static void test_health(void **state)
 {
     assert_int_equal(call_health_of(CALL_OUTCOME_ANSWER, 0, 2000), CALL_HEALTH_GOOD);
@@ -366,8 +372,8 @@ static void test_choose_round(void **state)
         assert_int_equal(counts[i], 100);
 }
 
-/* For every set of ejected addresses and every one to avoid: an address that is neither is taken if there is one, then one that is only to be avoided, then
- * one that is only ejected; alone it is always taken. */
+/* For every set of ejected addresses and every one to avoid: an address that is neither is taken if there is one,
+ * then one that is only to be avoided, then one that is only ejected; alone it is always taken. */
 static void test_choose_exhaustive(void **state)
 {
     int memory[4];
@@ -413,7 +419,8 @@ static void test_policy_default(void **state)
 static void test_policy_resolved(void **state)
 {
     static const char text[] =
-        "{\"timeout\":\"300ms\",\"retry\":{\"attempts\":3},\"breaker\":{\"enabled\":false,\"failures\":7,\"open\":\"2s\"},\"keeps_keys\":true}";
+        "{\"timeout\":\"300ms\",\"retry\":{\"attempts\":3},\"breaker\":{\"enabled\":false,\"failures\":7,"
+        "\"open\":\"2s\"},\"keeps_keys\":true}";
     struct arena a;
     struct ficus_error error = {0};
     struct call_policy p;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The call engine against a peer that speaks bytes: the race of a kept connection that the server closes just as the next request goes out
- * (RFC 9112 9.3.1), peers that close, fall silent or talk nonsense, and what the peer sees of a call that is given up.
+ * The call engine against a peer that speaks bytes: the race of a kept connection that the server closes just as the
+ * next request goes out (RFC 9112 9.3.1), peers that close, fall silent or talk nonsense, and what the peer sees of a
+ * call that is given up.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -63,10 +64,12 @@ static bool raw_request(struct raw_conn *c)
 {
     struct raw *raw = c->raw;
     const char *attempt = strcasestr(c->in, "ficus-attempt: ");
-    (void)snprintf(raw->attempts[raw->requests % 16], sizeof raw->attempts[0], "%.1s", attempt != NULL ? attempt + 15 : "");
+    (void)snprintf(raw->attempts[raw->requests % 16], sizeof raw->attempts[0], "%.1s",
+                   attempt != NULL ? attempt + 15 : "");
     raw->requests++;
     c->requests++;
-    bool stale = c->requests > 1 && (raw->mode == RAW_STALE || raw->mode == RAW_STALE_BEGUN || (raw->mode == RAW_STALE_BUSY && raw->conns == 1));
+    bool stale = c->requests > 1 && (raw->mode == RAW_STALE || raw->mode == RAW_STALE_BEGUN ||
+                                     (raw->mode == RAW_STALE_BUSY && raw->conns == 1));
     bool busy = raw->mode == RAW_STALE_BUSY && raw->conns > 1 && c->requests == 1;
     if (stale && raw->mode == RAW_STALE_BEGUN)
         raw_write(c, "HTTP/1.1 2");
@@ -157,8 +160,8 @@ static struct call_policy strict_policy(bool keeps_keys)
     return p;
 }
 
-/* GET on a kept connection that dies before an answer is sent again once, on a new connection, beside the count of attempts (of which there is one),
- * and the breaker hears nothing of it. */
+/* GET on a kept connection that dies before an answer is sent again once, on a new connection, beside the count of
+ * attempts (of which there is one), and the breaker hears nothing of it. */
 static void test_stale_idempotent(void **state)
 {
     struct rig *r = *state;
@@ -290,7 +293,8 @@ static void test_stale_begun(void **state)
     raw_stop(&raw);
 }
 
-/* A connection that the peer closes while it is idle is dropped at once: the next request, even a POST, takes a new one. */
+/* A connection that the peer closes while it is idle is dropped at once: the next request, even a POST, takes a new
+ * one. */
 static void test_closed_while_idle(void **state)
 {
     struct rig *r = *state;
@@ -371,8 +375,10 @@ static void test_idle_bound(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_stale_idempotent), TEST(test_stale_then_busy), TEST(test_stale_post),  TEST(test_stale_kept_key), TEST(test_stale_many), TEST(test_stale_full),
-        TEST(test_stale_begun),      TEST(test_closed_while_idle), TEST(test_given_up), TEST(test_nonsense),   TEST(test_idle_bound),
+        TEST(test_stale_idempotent), TEST(test_stale_then_busy), TEST(test_stale_post),  TEST(test_stale_kept_key),
+        TEST(test_stale_many), TEST(test_stale_full),
+        TEST(test_stale_begun),      TEST(test_closed_while_idle), TEST(test_given_up), TEST(test_nonsense),
+        TEST(test_idle_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

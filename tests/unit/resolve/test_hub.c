@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The hub's subscriber against a small hub of its own: news, warming, a dead hub, the kept file, and every way to close.
+ * The hub's subscriber against a small hub of its own: news, warming, a dead hub, the kept file, and every way to
+ * close.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -172,15 +173,20 @@ static bool file_has_it(void *arg)
     return file_has(w->h, w->part);
 }
 
-static const char *snapshot_text(const struct fake_hub *h, char text[512], int64_t version, bool warming, const char *address)
+static const char *snapshot_text(const struct fake_hub *h, char text[512], int64_t version, bool warming,
+                                 const char *address)
 {
-    (void)snprintf(text, 512, "{\"version\": %lld, \"warming\": %s, \"services\": {\"orders\": [%s%s%s], \"hub\": [\"unix:/nowhere/hub.sock\"]}}",
-                   (long long)version, warming ? "true" : "false", address != NULL ? "\"" : "", address != NULL ? address : "",
+    (void)snprintf(text, 512,
+                   "{\"version\": %lld, \"warming\": %s, \"services\": {\"orders\": [%s%s%s], "
+                   "\"hub\": [\"unix:/nowhere/hub.sock\"]}}",
+                   (long long)version, warming ? "true" : "false", address != NULL ? "\"" : "",
+                   address != NULL ? address : "",
                    address != NULL ? "\"" : "");
     return text;
 }
 
-/* The first snapshot is applied and kept in the file; news comes while a poll waits; the hub's own address is never taken from a snapshot. */
+/* The first snapshot is applied and kept in the file; news comes while a poll waits; the hub's own address is never
+ * taken from a snapshot. */
 static void test_news(void **state)
 {
     struct fake_hub h;
@@ -237,7 +243,8 @@ static void test_warming(void **state)
     finish(&h);
 }
 
-/* While the hub is away, answers errors or nonsense, the addresses stay and polls go on; when it is back it is asked for everything. */
+/* While the hub is away, answers errors or nonsense, the addresses stay and polls go on; when it is back it is asked
+ * for everything. */
 static void test_hub_away(void **state)
 {
     struct fake_hub h;
@@ -335,7 +342,8 @@ static void test_file_bad(void **state)
     }
 }
 
-/* It may be closed at once, in a poll, in a pause, while the file is written, and after the engine; nothing fires afterwards. */
+/* It may be closed at once, in a poll, in a pause, while the file is written, and after the engine; nothing fires
+ * afterwards. */
 static void test_close(void **state)
 {
     struct fake_hub h;
@@ -372,7 +380,8 @@ static void test_close(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_news), TEST(test_warming), TEST(test_hub_away), TEST(test_file), TEST(test_file_bad), TEST(test_close),
+        TEST(test_news), TEST(test_warming), TEST(test_hub_away), TEST(test_file), TEST(test_file_bad),
+        TEST(test_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

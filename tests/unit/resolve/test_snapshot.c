@@ -27,7 +27,9 @@ static void test_parse(void **state)
 {
     struct arena a;
     struct snapshot s;
-    assert_int_equal(parse(&a, "{\"version\": 7, \"warming\": true, \"services\": {\"orders\": [\"unix:/a\", \"tcp:127.0.0.1:80\"], \"bank\": []}, \"more\": 1}", &s),
+    assert_int_equal(parse(&a,
+                           "{\"version\": 7, \"warming\": true, \"services\": {\"orders\": "
+                           "[\"unix:/a\", \"tcp:127.0.0.1:80\"], \"bank\": []}, \"more\": 1}", &s),
                      FICUS_ERR_OK);
     assert_int_equal(s.version, 7);
     assert_true(s.warming);
@@ -44,12 +46,17 @@ static void test_parse(void **state)
 static void test_parse_refused(void **state)
 {
     static const char *const texts[] = {
-        "", "null", "[]", "{}", "{\"version\": 1}", "{\"services\": {}}", "{\"version\": -1, \"services\": {}}", "{\"version\": 1.5, \"services\": {}}",
-        "{\"version\": \"1\", \"services\": {}}", "{\"version\": 1, \"services\": []}", "{\"version\": 1, \"warming\": 1, \"services\": {}}",
+        "", "null", "[]", "{}", "{\"version\": 1}", "{\"services\": {}}", "{\"version\": -1, \"services\": {}}",
+        "{\"version\": 1.5, \"services\": {}}",
+        "{\"version\": \"1\", \"services\": {}}", "{\"version\": 1, \"services\": []}",
+        "{\"version\": 1, \"warming\": 1, \"services\": {}}",
         "{\"version\": 1, \"services\": {\"a\": \"unix:/x\"}}", "{\"version\": 1, \"services\": {\"a\": [1]}}",
-        "{\"version\": 1, \"services\": {\"a\": [\"http://x\"]}}", "{\"version\": 1, \"services\": {\"a\": [\"unix:relative\"]}}",
-        "{\"version\": 1, \"services\": {\"a\": [\"unix:/x\\u0000y\"]}}", "{\"version\": 1, \"services\": {\"\": [\"unix:/x\"]}}",
-        "{\"version\": 1, \"services\": {\"a\": [\"unix:/x\"]}", "{\"ficus_endpoints\": \"1\", \"version\": 1, \"services\": {}}",
+        "{\"version\": 1, \"services\": {\"a\": [\"http://x\"]}}",
+        "{\"version\": 1, \"services\": {\"a\": [\"unix:relative\"]}}",
+        "{\"version\": 1, \"services\": {\"a\": [\"unix:/x\\u0000y\"]}}",
+        "{\"version\": 1, \"services\": {\"\": [\"unix:/x\"]}}",
+        "{\"version\": 1, \"services\": {\"a\": [\"unix:/x\"]}",
+        "{\"ficus_endpoints\": \"1\", \"version\": 1, \"services\": {}}",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         struct arena a;
@@ -69,7 +76,8 @@ static void test_parse_refused(void **state)
     arena_done(&a);
 }
 
-static bool take(struct snapshot_state *state, const char *name, const char *const *addresses, size_t count, bool warming)
+static bool take(struct snapshot_state *state, const char *name, const char *const *addresses, size_t count,
+                 bool warming)
 {
     const struct snapshot_service service = {name, addresses, count};
     bool changed;
@@ -84,7 +92,8 @@ static const char *text_of(const struct snapshot_state *state, struct buf *out)
     return buf_str(out);
 }
 
-/* A filled list replaces; an empty one never does; a warming one only fills what was unknown; an equal one is no change. */
+/* A filled list replaces; an empty one never does; a warming one only fills what was unknown; an equal one is no
+ * change. */
 static void test_take(void **unused)
 {
     static const uint64_t seed[2];
@@ -101,7 +110,9 @@ static void test_take(void **unused)
     assert_false(take(&state, "b", two, 2, true));
     assert_true(take(&state, "b", two, 2, false));
     assert_true(take(&state, "a", one, 1, false));
-    assert_string_equal(text_of(&state, &out), "{\"ficus_endpoints\":1,\"version\":3,\"services\":{\"a\":[\"unix:/1\"],\"b\":[\"unix:/2\",\"unix:/3\"]}}");
+    assert_string_equal(text_of(&state, &out),
+                        "{\"ficus_endpoints\":1,\"version\":3,\"services\":{\"a\":[\"unix:/1\"],"
+                        "\"b\":[\"unix:/2\",\"unix:/3\"]}}");
     snapshot_state_done(&state);
     buf_done(&out);
 }
