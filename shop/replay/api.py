@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading the shop's API: one connection per thread, reads repeated while the shop is coming back."""
+
 import concurrent.futures
 import http.client
 import json

@@ -3,6 +3,7 @@
 
 Shares no code with shop-replay; a test compares the two.
 """
+
 import collections
 import csv
 import gzip
@@ -147,7 +148,9 @@ def price_list(lines):
     for sku, counts in prices.items():
         if counts:
             name = names[sku].most_common(1)[0][0] if names[sku] else sku
-            products[sku] = Product(sku, name, counts.most_common(1)[0][0], scarce=(len(products) + 1) % SCARCE_EVERY == 0)
+            products[sku] = Product(
+                sku, name, counts.most_common(1)[0][0], scarce=(len(products) + 1) % SCARCE_EVERY == 0
+            )
     return products
 
 
@@ -222,13 +225,28 @@ def plan_as_json(plan):
     return {
         "lines": len(plan.lines),
         "invoices": plan.invoices,
-        "products": [{"sku": p.sku, "name": p.name, "price": p.price, "stock": p.stock(1)} for p in plan.products.values()],
+        "products": [
+            {"sku": p.sku, "name": p.name, "price": p.price, "stock": p.stock(1)} for p in plan.products.values()
+        ],
         "orders": [
-            {"invoice": o.invoice, "customer": o.customer, "card": o.card, "total": o.total, "file_total": o.file_total, "cancel": o.cancel,
-             "cancel_delay_ms": o.cancel_delay_ms, "items": [{"sku": sku, "quantity": quantity} for sku, quantity in o.items.items()]}
+            {
+                "invoice": o.invoice,
+                "customer": o.customer,
+                "card": o.card,
+                "total": o.total,
+                "file_total": o.file_total,
+                "cancel": o.cancel,
+                "cancel_delay_ms": o.cancel_delay_ms,
+                "items": [{"sku": sku, "quantity": quantity} for sku, quantity in o.items.items()],
+            }
             for o in plan.orders
         ],
-        "credits": [{"invoice": invoice, "verdict": verdict, "cancels": cancels} for invoice, verdict, cancels in plan.credits],
+        "credits": [
+            {"invoice": invoice, "verdict": verdict, "cancels": cancels} for invoice, verdict, cancels in plan.credits
+        ],
         "listed_by_reason": plan.listed_by_reason(),
-        "listed": [{"line": line.number, "invoice": line.invoice, "sku": line.sku, "reason": reason} for line, reason in plan.listed],
+        "listed": [
+            {"line": line.number, "invoice": line.invoice, "sku": line.sku, "reason": reason}
+            for line, reason in plan.listed
+        ],
     }

@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reconciliation: what the invoice file says against what the shop says, invoice by invoice and to the penny.
 
-Reads the CSV itself (expect.py) and the run file of shop-replay for what was answered to whom; everything else comes from the shop's API. Ends with
-"N invoices, N differences"; exit code 0 only when there are none and none of the seven statements of the shop is broken.
+Reads the CSV itself (expect.py) and the run file of shop-replay for what was answered to whom; everything else comes
+from the shop's API. Ends with "N invoices, N differences"; exit code 0 only when there are none and none of the seven
+statements of the shop is broken.
 """
+
 import argparse
 import collections
 import json
@@ -117,7 +119,9 @@ def check_money(order_id, payments, ledger, found):
             wanted.append(("refund", p["amount"]["amount"]))
     have = [(line["kind"], line["amount"]["amount"]) for line in ledger]
     if sorted(have) != sorted(wanted):
-        found.breach(7, f"order {order_id}: bank {have}, payments {[(p['status'], p['amount']['amount']) for p in payments]}")
+        found.breach(
+            7, f"order {order_id}: bank {have}, payments {[(p['status'], p['amount']['amount']) for p in payments]}"
+        )
     if len(payments) > 1:
         found.breach(7, f"order {order_id} has {len(payments)} payments")
 
@@ -131,7 +135,12 @@ def check_notifications(order, notifications, found):
 
 def check_history(order, found):
     steps = statuses(order)
-    if steps not in (["pending"], ["pending", "confirmed"], ["pending", "cancelled"], ["pending", "confirmed", "cancelled"]):
+    if steps not in (
+        ["pending"],
+        ["pending", "confirmed"],
+        ["pending", "cancelled"],
+        ["pending", "confirmed", "cancelled"],
+    ):
         found.breach(4, f"order {order['id']} has the history {steps}")
     if steps and steps[-1] != order["status"]:
         found.breach(4, f"order {order['id']} is {order['status']}, its history says {steps}")
@@ -254,7 +263,9 @@ def compare_movements(expected, order, movements, say):
     moves = collections.defaultdict(list)
     for m in movements:
         moves[m["sku"]].append((m["kind"], m["quantity"]))
-    ways = [{sku: [(kind, n) for kind in way] for sku, n in expected.items.items() if way} for way in MOVES[order["reason"]]]
+    ways = [
+        {sku: [(kind, n) for kind in way] for sku, n in expected.items.items() if way} for way in MOVES[order["reason"]]
+    ]
     if dict(moves) not in ways:
         say(f"movements {dict(moves)} of an order {order['status']} {order['reason'] or ''}")
 
@@ -292,7 +303,10 @@ def compare_invoice(expected, job, plan, shop, run, reserved, found):
     outcome = (order["status"], order["reason"])
     compare_items(expected, order, plan, say)
     if outcome not in outcomes_allowed(expected, job, short):
-        say(f"ended {outcome}, card {expected.card}, cancel {job.get('cancel')}, allowed {outcomes_allowed(expected, job, short)}")
+        say(
+            f"ended {outcome}, card {expected.card}, cancel {job.get('cancel')}, "
+            f"allowed {outcomes_allowed(expected, job, short)}"
+        )
         if order["reason"] not in MONEY:
             return order
     compare_money(expected, order, shop.payments.get(job["id"], []), shop.ledger.get(job["id"], []), say)
@@ -328,13 +342,21 @@ def reconcile_once(api, plan, run):
             continue
         outcomes[(order["status"], order["reason"])] += 1
         if order["status"] == "confirmed":
-            captured = sum(p["amount"]["amount"] for p in shop.payments.get(order["id"], []) if p["status"] == "captured")
+            captured = sum(
+                p["amount"]["amount"] for p in shop.payments.get(order["id"], []) if p["status"] == "captured"
+            )
             sums.add(expected[job["invoice"]], captured)
             if captured != expected[job["invoice"]].total:
-                found.differ((job["invoice"], job["loop"]), f"the shop took {captured}, at list prices it is {expected[job['invoice']].total}")
+                found.differ(
+                    (job["invoice"], job["loop"]),
+                    f"the shop took {captured}, at list prices it is {expected[job['invoice']].total}",
+                )
     check_run(plan, run, found)
     if sums.listed - sums.file != sums.differences or sums.listed != sums.shop:
-        found.differ("sums", f"file {sums.file}, at list prices {sums.listed}, price differences {sums.differences}, shop {sums.shop}")
+        found.differ(
+            "sums",
+            f"file {sums.file}, at list prices {sums.listed}, price differences {sums.differences}, shop {sums.shop}",
+        )
     check_statements(shop, plan, run, found)
     return found, sums, outcomes
 
@@ -342,7 +364,9 @@ def reconcile_once(api, plan, run):
 def check_run(plan, run, found):
     """Did the replay play what the file says?"""
     if run["listed_by_reason"] != plan.listed_by_reason():
-        found.differ("listed lines", f"the replay listed {run['listed_by_reason']}, it should be {plan.listed_by_reason()}")
+        found.differ(
+            "listed lines", f"the replay listed {run['listed_by_reason']}, it should be {plan.listed_by_reason()}"
+        )
     played = collections.Counter(job["invoice"] for job in run["orders"])
     wanted = {o.invoice: run["loops"] for o in plan.orders}
     if dict(played) != wanted:
@@ -384,11 +408,18 @@ def print_report(plan, run, result, waited_s):
     found, sums, outcomes = result
     sent = [job for job in run["orders"] if job["state"] != "waiting"]
     print(f"\nReconciliation of {run['file']} with {run['url']}, {run['loops']} loop(s), run {run['run']}")
-    print(f"  quiet {waited_s:.1f} s after the replay" if found.count() == (0, 0) else f"  not right after {waited_s:.1f} s")
+    print(
+        f"  quiet {waited_s:.1f} s after the replay"
+        if found.count() == (0, 0)
+        else f"  not right after {waited_s:.1f} s"
+    )
     for (status, reason), count in sorted(outcomes.items(), key=str):
         print(f"  {count:6} {status}{' ' + reason if reason else ''}")
     print(f"  {len(plan.listed)} lines listed, not sold: {plan.listed_by_reason()}")
-    print(f"  the {sums.count} confirmed: file at file prices {pounds(sums.file)}, file at list prices {pounds(sums.listed)}, shop {pounds(sums.shop)} GBP")
+    print(
+        f"  the {sums.count} confirmed: file at file prices {pounds(sums.file)}, "
+        f"file at list prices {pounds(sums.listed)}, shop {pounds(sums.shop)} GBP"
+    )
     print(f"  price differences, added up line by line: {pounds(sums.differences)} GBP")
     print_findings(found)
     differences, breaches = found.count()

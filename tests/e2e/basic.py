@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shop's API seen from outside, row by row, against a fresh shop. Each test's docstring states what it checks.
 
-    tests/e2e/basic.py [--build FOLDER] [names of tests]
+tests/e2e/basic.py [--build FOLDER] [names of tests]
 """
+
 import base64
 import concurrent.futures
 import json
@@ -69,7 +70,14 @@ class Base(unittest.TestCase):
 class Answers(Base):
     def test_request_id_and_trace_are_on_every_answer(self):
         """Every answer, a refused one too, carries X-Request-ID and traceparent."""
-        for path in ("/health", "/alive", "/api/v1/products", "/api/v1/none", "/api/v1/orders", "/.well-known/jwks.json"):
+        for path in (
+            "/health",
+            "/alive",
+            "/api/v1/products",
+            "/api/v1/none",
+            "/api/v1/orders",
+            "/.well-known/jwks.json",
+        ):
             answer = self.shop.request("GET", path)
             self.assertTrue(answer.headers["X-Request-ID"], path)
             self.assertRegex(answer.headers["traceparent"], TRACE, path)
@@ -77,11 +85,15 @@ class Answers(Base):
     def test_valid_ids_are_taken_over(self):
         """X-Request-ID and the trace id come from the request when they are valid, else they are new."""
         trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-        answer = self.shop.request("GET", "/api/v1/products", headers={"X-Request-ID": "req-4711", "traceparent": trace})
+        answer = self.shop.request(
+            "GET", "/api/v1/products", headers={"X-Request-ID": "req-4711", "traceparent": trace}
+        )
         self.assertEqual(answer.headers["X-Request-ID"], "req-4711")
         self.assertEqual(answer.headers["traceparent"].split("-")[1], trace.split("-")[1])
         bad = "00-00000000000000000000000000000000-b7ad6b7169203331-01"
-        answer = self.shop.request("GET", "/api/v1/products", headers={"X-Request-ID": "bad id \u00e4".encode("latin-1"), "traceparent": bad})
+        answer = self.shop.request(
+            "GET", "/api/v1/products", headers={"X-Request-ID": "bad id \u00e4".encode("latin-1"), "traceparent": bad}
+        )
         self.assertNotIn("bad id", answer.headers["X-Request-ID"])
         self.assertRegex(answer.headers["traceparent"], TRACE)
         self.assertNotIn("0" * 32, answer.headers["traceparent"])
@@ -104,7 +116,9 @@ class Answers(Base):
 class Users(Base):
     def test_register_and_me(self):
         """POST users gives 201 {id, email, name}; GET me gives the same to the signed-in user."""
-        answer = self.shop.request("POST", "/api/v1/users", {"email": "carl@example.org", "name": "Carl \u00d6", "password": "x" * 10})
+        answer = self.shop.request(
+            "POST", "/api/v1/users", {"email": "carl@example.org", "name": "Carl \u00d6", "password": "x" * 10}
+        )
         self.assertEqual(answer.status, 201, answer)
         self.assertEqual(set(answer.json), {"id", "email", "name"})
         self.assertEqual((answer.json["email"], answer.json["name"]), ("carl@example.org", "Carl \u00d6"))
@@ -113,13 +127,17 @@ class Users(Base):
 
     def test_taken_email_is_409(self):
         """A second account with the same email is refused."""
-        answer = self.shop.request("POST", "/api/v1/users", {"email": "ann@example.org", "name": "A", "password": "y" * 12})
+        answer = self.shop.request(
+            "POST", "/api/v1/users", {"email": "ann@example.org", "name": "A", "password": "y" * 12}
+        )
         self.check_problem(answer, 409)
 
     def test_password_bounds(self):
         """Passwords have 10 to 200 characters."""
         for size, status in ((9, 400), (10, 201), (200, 201), (201, 400)):
-            answer = self.shop.request("POST", "/api/v1/users", {"email": f"p{size}@example.org", "name": "P", "password": "\u00e4" * size})
+            answer = self.shop.request(
+                "POST", "/api/v1/users", {"email": f"p{size}@example.org", "name": "P", "password": "\u00e4" * size}
+            )
             self.assertEqual(answer.status, status, (size, answer))
             if status == 400:
                 self.check_problem(answer, 400, "/password")
@@ -132,7 +150,9 @@ class Users(Base):
 
     def test_session(self):
         """POST sessions gives a bearer JWT signed with ES256 by a key of the JWKS."""
-        answer = self.shop.request("POST", "/api/v1/sessions", {"email": "ann@example.org", "password": "a good password"})
+        answer = self.shop.request(
+            "POST", "/api/v1/sessions", {"email": "ann@example.org", "password": "a good password"}
+        )
         self.assertEqual(answer.status, 201, answer)
         self.assertEqual(answer.json["token_type"], "Bearer")
         self.assertIsInstance(answer.json["expires_in"], int)
@@ -145,11 +165,18 @@ class Users(Base):
 
     def test_wrong_credentials_look_alike(self):
         """A wrong password and an unknown email get the same 401."""
-        wrong = self.shop.request("POST", "/api/v1/sessions", {"email": "ann@example.org", "password": "not the password"})
-        unknown = self.shop.request("POST", "/api/v1/sessions", {"email": "nobody@example.org", "password": "not the password"})
+        wrong = self.shop.request(
+            "POST", "/api/v1/sessions", {"email": "ann@example.org", "password": "not the password"}
+        )
+        unknown = self.shop.request(
+            "POST", "/api/v1/sessions", {"email": "nobody@example.org", "password": "not the password"}
+        )
         self.check_problem(wrong, 401)
         self.check_problem(unknown, 401)
-        self.assertEqual({k: wrong.json[k] for k in ("type", "title", "detail")}, {k: unknown.json[k] for k in ("type", "title", "detail")})
+        self.assertEqual(
+            {k: wrong.json[k] for k in ("type", "title", "detail")},
+            {k: unknown.json[k] for k in ("type", "title", "detail")},
+        )
 
     def test_bad_tokens_are_401(self):
         """No token, rubbish, a changed payload and alg none are refused."""
@@ -180,7 +207,10 @@ class Products(Base):
 
     def test_only_admins_put(self):
         """Anonymous 401, a user 403."""
-        for path, body in (("/api/v1/products/p", {"name": "P", "price": money(1)}), ("/api/v1/stock/p", {"on_hand": 1})):
+        for path, body in (
+            ("/api/v1/products/p", {"name": "P", "price": money(1)}),
+            ("/api/v1/stock/p", {"on_hand": 1}),
+        ):
             self.check_problem(self.shop.request("PUT", path, body), 401)
             self.check_problem(self.shop.request("PUT", path, body, self.user), 403)
             self.assertEqual(self.shop.request("GET", "/api/v1/products/p").status, 404)
@@ -199,8 +229,12 @@ class Products(Base):
 
     def test_bad_products_are_400(self):
         """Prices are integers in pence of GBP, names are there."""
-        for body, pointer in (({"name": "N", "price": {"amount": 1.5, "currency": GBP}}, "/price"), ({"name": "N", "price": money(-1)}, "/price"),
-                              ({"name": "N", "price": {"amount": 1, "currency": "EUR"}}, "/price"), ({"price": money(1)}, "/name")):
+        for body, pointer in (
+            ({"name": "N", "price": {"amount": 1.5, "currency": GBP}}, "/price"),
+            ({"name": "N", "price": money(-1)}, "/price"),
+            ({"name": "N", "price": {"amount": 1, "currency": "EUR"}}, "/price"),
+            ({"price": money(1)}, "/name"),
+        ):
             self.check_problem(self.shop.request("PUT", "/api/v1/products/bad", body, self.admin), 400, pointer)
 
     def test_list_pages(self):
@@ -244,7 +278,11 @@ class Stock(Base):
         """on_hand cannot go below what orders hold. A slow card holds it for a while."""
         self.shop.product(self.admin, "held", 5, 10)
         order = self.place({"held": 6}, SLOW)
-        wait_for("6 reserved", lambda: self.shop.request("GET", "/api/v1/stock/held", token=self.admin).json["reserved"] == 6, 10)
+        wait_for(
+            "6 reserved",
+            lambda: self.shop.request("GET", "/api/v1/stock/held", token=self.admin).json["reserved"] == 6,
+            10,
+        )
         self.check_problem(self.shop.request("PUT", "/api/v1/stock/held", {"on_hand": 5}, self.admin), 409)
         self.assertEqual(self.shop.ended(self.user, order)["status"], "confirmed")
 
@@ -255,7 +293,9 @@ class Stock(Base):
         self.shop.ended(self.user, order)
         wait_for("taken", lambda: len(self.admin_items("/api/v1/stock-movements?order_id=" + order)) == 4, 10)
         moves = self.admin_items("/api/v1/stock-movements?sku=moved")
-        self.assertEqual([(m["order_id"], m["quantity"], m["kind"]) for m in moves], [(order, 2, "reserved"), (order, 2, "taken")])
+        self.assertEqual(
+            [(m["order_id"], m["quantity"], m["kind"]) for m in moves], [(order, 2, "reserved"), (order, 2, "taken")]
+        )
         for m in moves:
             self.assertEqual(set(m), {"id", "order_id", "sku", "quantity", "kind", "at"})
             self.assertRegex(m["at"], TIME)
@@ -265,7 +305,7 @@ class Stock(Base):
 
 class Orders(Base):
     def test_good_order(self):
-        """202 with Location and the pending order; it ends confirmed with one payment, one line at the bank, and a notification."""
+        """202 with Location and the pending order; it ends confirmed with one payment and one line at the bank."""
         answer = self.shop.order(self.user, {"plenty": 3})
         self.assertEqual((answer.status, answer.json["status"]), (202, "pending"), answer)
         self.assertTrue(answer.headers["Location"].endswith("/api/v1/orders/" + answer.json["id"]))
@@ -274,23 +314,29 @@ class Orders(Base):
         self.assertEqual([h["status"] for h in order["history"]], ["pending", "confirmed"])
         self.assertTrue(all(TIME.fullmatch(h["at"]) for h in order["history"]))
         item = order["items"][0]
-        self.assertEqual((item["sku"], item["name"], item["quantity"], item["price"]), ("plenty", "plenty", 3, money(250)))
+        self.assertEqual(
+            (item["sku"], item["name"], item["quantity"], item["price"]), ("plenty", "plenty", 3, money(250))
+        )
         self.assertIn("product_id", item)
-        payment, = self.admin_items("/api/v1/payments?order_id=" + order["id"])
+        (payment,) = self.admin_items("/api/v1/payments?order_id=" + order["id"])
         self.assertEqual((payment["status"], payment["amount"]), ("captured", money(750)))
-        line, = self.admin_items("/api/v1/bank/ledger?order_id=" + order["id"])
+        (line,) = self.admin_items("/api/v1/bank/ledger?order_id=" + order["id"])
         self.assertEqual((line["kind"], line["amount"]), ("capture", money(750)))
 
     def test_cards(self):
         """The test cards end as their numbers say."""
-        for card, outcome in ((DECLINED, ("cancelled", "payment_declined")), (INSUFFICIENT, ("cancelled", "payment_declined")),
-                              (FLAKY, ("confirmed", None)), (SLOW, ("confirmed", None))):
+        for card, outcome in (
+            (DECLINED, ("cancelled", "payment_declined")),
+            (INSUFFICIENT, ("cancelled", "payment_declined")),
+            (FLAKY, ("confirmed", None)),
+            (SLOW, ("confirmed", None)),
+        ):
             order_id = self.place({"plenty": 1}, card)
             order = self.shop.ended(self.user, order_id)
             self.assertEqual((order["status"], order["reason"]), outcome, card)
             ledger = [line["kind"] for line in self.admin_items("/api/v1/bank/ledger?order_id=" + order_id)]
             self.assertEqual(ledger, ["capture"] if outcome[0] == "confirmed" else [], card)
-            payment, = self.admin_items("/api/v1/payments?order_id=" + order_id)
+            (payment,) = self.admin_items("/api/v1/payments?order_id=" + order_id)
             self.assertEqual(payment["status"], "captured" if outcome[0] == "confirmed" else "declined", card)
 
     def test_out_of_stock(self):
@@ -298,15 +344,25 @@ class Orders(Base):
         self.shop.product(self.admin, "few", 5, 3)
         self.assertEqual(self.shop.ended(self.user, self.place({"few": 4, "plenty": 1}))["reason"], "out_of_stock")
         self.assertEqual(self.shop.ended(self.user, self.place({"few": 3}))["status"], "confirmed")
-        wait_for("none left", lambda: self.shop.request("GET", "/api/v1/stock/few", token=self.admin).json
-                 == {"sku": "few", "on_hand": 0, "reserved": 0, "available": 0}, 10)
+        wait_for(
+            "none left",
+            lambda: self.shop.request("GET", "/api/v1/stock/few", token=self.admin).json
+            == {"sku": "few", "on_hand": 0, "reserved": 0, "available": 0},
+            10,
+        )
         self.assertEqual(self.shop.ended(self.user, self.place({"few": 1}))["reason"], "out_of_stock")
 
     def test_product_named_twice(self):
         """A product named twice, by sku and by id, is one item with the sum."""
         product_id = self.shop.request("GET", "/api/v1/products/plenty").json["id"]
-        body = {"items": [{"product_id": "plenty", "quantity": 2}, {"product_id": product_id, "quantity": 3}, {"product_id": "plenty", "quantity": 1}],
-                "payment": {"card_number": GOOD}}
+        body = {
+            "items": [
+                {"product_id": "plenty", "quantity": 2},
+                {"product_id": product_id, "quantity": 3},
+                {"product_id": "plenty", "quantity": 1},
+            ],
+            "payment": {"card_number": GOOD},
+        }
         answer = self.shop.request("POST", "/api/v1/orders", body, self.user, "twice-1")
         order = self.shop.ended(self.user, answer.json["id"])
         self.assertEqual([(i["sku"], i["quantity"]) for i in order["items"]], [("plenty", 6)])
@@ -324,29 +380,42 @@ class Orders(Base):
         """Bounds of items, quantity and card, each with its pointer."""
         item, pay = {"product_id": "plenty", "quantity": 1}, {"card_number": GOOD}
         for body, pointer in (
-                ({"items": [], "payment": pay}, "/items"), ({"items": [item] * 1001, "payment": pay}, "/items"), ({"payment": pay}, "/items"),
-                ({"items": [dict(item, quantity=0)], "payment": pay}, "/items/0/quantity"),
-                ({"items": [item, dict(item, quantity=1000001)], "payment": pay}, "/items/1/quantity"),
-                ({"items": [dict(item, quantity=1.5)], "payment": pay}, "/items/0/quantity"),
-                ({"items": [{"quantity": 1}], "payment": pay}, "/items/0/product_id"),
-                ({"items": [item], "payment": {"card_number": "4242424242424241"}}, "/payment/card_number"), ({"items": [item]}, "/payment/card_number")):
-            self.check_problem(self.shop.request("POST", "/api/v1/orders", body, self.user, os.urandom(4).hex()), 400, pointer)
+            ({"items": [], "payment": pay}, "/items"),
+            ({"items": [item] * 1001, "payment": pay}, "/items"),
+            ({"payment": pay}, "/items"),
+            ({"items": [dict(item, quantity=0)], "payment": pay}, "/items/0/quantity"),
+            ({"items": [item, dict(item, quantity=1000001)], "payment": pay}, "/items/1/quantity"),
+            ({"items": [dict(item, quantity=1.5)], "payment": pay}, "/items/0/quantity"),
+            ({"items": [{"quantity": 1}], "payment": pay}, "/items/0/product_id"),
+            ({"items": [item], "payment": {"card_number": "4242424242424241"}}, "/payment/card_number"),
+            ({"items": [item]}, "/payment/card_number"),
+        ):
+            self.check_problem(
+                self.shop.request("POST", "/api/v1/orders", body, self.user, os.urandom(4).hex()), 400, pointer
+            )
 
     def test_large_orders(self):
         """1,000 items pass; a body over 256 KiB is 413."""
         items = [{"product_id": "plenty", "quantity": 1}] * 1000
-        answer = self.shop.request("POST", "/api/v1/orders", {"items": items, "payment": {"card_number": GOOD}}, self.user, "large-1")
+        answer = self.shop.request(
+            "POST", "/api/v1/orders", {"items": items, "payment": {"card_number": GOOD}}, self.user, "large-1"
+        )
         self.assertEqual(answer.status, 202, answer)
         self.assertEqual(self.shop.ended(self.user, answer.json["id"])["total"], money(250000))
         body = json.dumps({"items": items, "payment": {"card_number": GOOD}, "note": "x" * 262144}).encode()
-        answer = self.shop.request("POST", "/api/v1/orders", body, self.user, "large-2", {"Content-Type": "application/json"})
+        answer = self.shop.request(
+            "POST", "/api/v1/orders", body, self.user, "large-2", {"Content-Type": "application/json"}
+        )
         self.check_problem(answer, 413)
 
     def test_who_sees_an_order(self):
         """Its user and admins; for others it is not there."""
         order = self.place({"plenty": 1})
         path = "/api/v1/orders/" + order
-        self.assertEqual([self.shop.request("GET", path, token=t).status for t in (self.user, self.admin, self.other, None)], [200, 200, 404, 401])
+        self.assertEqual(
+            [self.shop.request("GET", path, token=t).status for t in (self.user, self.admin, self.other, None)],
+            [200, 200, 404, 401],
+        )
         self.check_problem(self.shop.request("POST", path + "/cancel", token=self.other), 404)
         self.check_problem(self.shop.request("GET", "/api/v1/orders/none", token=self.user), 404)
 
@@ -355,7 +424,9 @@ class Orders(Base):
         user = self.shop.user("lister@example.org")
         first, second = self.place({"plenty": 1}, token=user), self.place({"plenty": 1}, DECLINED, token=user)
         self.shop.ended(user, first), self.shop.ended(user, second)
-        get = lambda query, token: [o["id"] for o in self.shop.request("GET", "/api/v1/orders" + query, token=token).json["items"]]
+        get = lambda query, token: [
+            o["id"] for o in self.shop.request("GET", "/api/v1/orders" + query, token=token).json["items"]
+        ]
         self.assertEqual(get("", user), [second, first])
         self.assertEqual(get("?status=cancelled", user), [second])
         self.assertEqual(get("?limit=2", self.admin), [second, first])
@@ -376,16 +447,20 @@ class Keys(Base):
         return self.shop.request("POST", "/api/v1/orders", body, token or self.user, key)
 
     def test_same_key_same_answer(self):
-        """Same key and body: the same status, body and Location, also after the order moved on and after its service was killed."""
+        """Same key and body: same status, body and Location, also after the order moved on and a kill."""
         first = self.post("same-1", self.body())
         self.shop.ended(self.user, first.json["id"])
         self.check_same(first, self.post("same-1", self.body()))
         os.kill(self.shop.pids()["orders"], signal.SIGKILL)
-        wait_for("orders to be back", lambda: self.shop.request("GET", "/api/v1/orders", token=self.user).status == 200, 30)
+        wait_for(
+            "orders to be back", lambda: self.shop.request("GET", "/api/v1/orders", token=self.user).status == 200, 30
+        )
         self.check_same(first, self.post("same-1", self.body()))
 
     def check_same(self, first, again):
-        self.assertEqual((again.status, again.raw, again.headers["Location"]), (first.status, first.raw, first.headers["Location"]))
+        self.assertEqual(
+            (again.status, again.raw, again.headers["Location"]), (first.status, first.raw, first.headers["Location"])
+        )
 
     def test_other_body_is_422(self):
         """Same key, other body."""
@@ -445,10 +520,15 @@ class Cancels(Base):
         self.assertEqual(self.shop.ended(self.user, order)["status"], "confirmed")
         self.assertEqual(self.cancel(order).status, 202)
         ended = self.cancelled(order)
-        self.assertEqual((ended["reason"], [h["status"] for h in ended["history"]]), ("by_customer", ["pending", "confirmed", "cancelled"]))
-        payment, = self.admin_items("/api/v1/payments?order_id=" + order)
+        self.assertEqual(
+            (ended["reason"], [h["status"] for h in ended["history"]]),
+            ("by_customer", ["pending", "confirmed", "cancelled"]),
+        )
+        (payment,) = self.admin_items("/api/v1/payments?order_id=" + order)
         self.assertEqual(payment["status"], "refunded")
-        self.assertEqual([line["kind"] for line in self.admin_items("/api/v1/bank/ledger?order_id=" + order)], ["capture", "refund"])
+        self.assertEqual(
+            [line["kind"] for line in self.admin_items("/api/v1/bank/ledger?order_id=" + order)], ["capture", "refund"]
+        )
         self.assertEqual(self.shop.request("GET", "/api/v1/stock/back", token=self.admin).json["available"], 4)
         self.check_problem(self.cancel(order), 409)
 
@@ -476,13 +556,18 @@ class Notifications(Base):
         look = lambda: self.shop.request("GET", "/api/v1/notifications", token=user).json
         wait_for("two notifications", lambda: len(look()["items"]) == 2, 30)
         page = look()
-        self.assertEqual([(n["kind"], n["order_id"]) for n in page["items"]], [("order.cancelled", order), ("order.confirmed", order)])
+        self.assertEqual(
+            [(n["kind"], n["order_id"]) for n in page["items"]],
+            [("order.cancelled", order), ("order.confirmed", order)],
+        )
         self.assertEqual((page["unread"], page["next"]), (2, None))
         for n in page["items"]:
             self.assertEqual(set(n), {"id", "kind", "order_id", "text", "at", "read"})
             self.assertFalse(n["read"])
         first = self.shop.request("GET", "/api/v1/notifications?limit=1", token=user).json
-        second = self.shop.request("GET", "/api/v1/notifications?limit=1&after=" + segment(first["next"]), token=user).json
+        second = self.shop.request(
+            "GET", "/api/v1/notifications?limit=1&after=" + segment(first["next"]), token=user
+        ).json
         self.assertEqual([n["kind"] for n in first["items"] + second["items"]], ["order.cancelled", "order.confirmed"])
         self.check_problem(self.shop.request("GET", "/api/v1/notifications"), 401)
 
@@ -505,7 +590,9 @@ class Operators(Base):
         """ficus logs --trace tells one order's way through the processes that it passed."""
         trace = os.urandom(16).hex()
         body = {"items": [{"product_id": "plenty", "quantity": 1}], "payment": {"card_number": GOOD}}
-        answer = self.shop.request("POST", "/api/v1/orders", body, self.user, "story-1", {"traceparent": f"00-{trace}-{'1' * 16}-01"})
+        answer = self.shop.request(
+            "POST", "/api/v1/orders", body, self.user, "story-1", {"traceparent": f"00-{trace}-{'1' * 16}-01"}
+        )
         self.shop.ended(self.user, answer.json["id"])
         wanted = {"gateway", "orders", "hub", "inventory", "payments", "notifications"}
 

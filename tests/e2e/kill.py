@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The kill test: SIGKILL, again and again, to every process of a shop that is taking orders; afterwards nothing may be lost, doubled or half done.
+"""The kill test: SIGKILL, again and again, to every process of a shop that is taking orders; afterwards nothing may be
+lost, doubled or half done.
 
     tests/e2e/kill.py [--seconds 120] [--rate 40] [--seed N] [--short] [--build FOLDER]
 
-The plan of kills is made from the seed before anything starts. A kill while nothing is in flight does not count and is repeated.
+The plan of kills is made from the seed before anything starts. A kill while nothing is in flight does not count and is
+repeated.
 """
+
 import argparse
 import glob
 import json
@@ -20,7 +23,18 @@ import time
 
 from shop import Shop, build_folder, wait_for
 
-TARGETS = ["supervisor", "hub", "gateway", "identity", "catalog", "inventory", "payments", "orders", "notifications", "bank"]
+TARGETS = [
+    "supervisor",
+    "hub",
+    "gateway",
+    "identity",
+    "catalog",
+    "inventory",
+    "payments",
+    "orders",
+    "notifications",
+    "bank",
+]
 GAP_S = (0.5, 3.0)
 BUSY_WAIT_S = 3
 BACK_S_MAX = 30
@@ -82,8 +96,12 @@ class Killer:
             except ProcessLookupError:
                 pass  # it fell on its own between look and kill: the report of restarts will show
         busy = open_requests > 0 or bool(sagas)
-        print(f"  {time.monotonic() - self.begun:6.1f} s  {' + '.join(targets):28} {wire:4} requests on the wire, {open_requests:4} not final, "
-              f"{'?' if sagas is None else sagas:>4} sagas{'' if busy else '  (at rest: does not count)'}", flush=True)
+        print(
+            f"  {time.monotonic() - self.begun:6.1f} s  {' + '.join(targets):28} "
+            f"{wire:4} requests on the wire, {open_requests:4} not final, "
+            f"{'?' if sagas is None else sagas:>4} sagas{'' if busy else '  (at rest: does not count)'}",
+            flush=True,
+        )
         if "supervisor" in targets:
             self.shop.up()
         return busy
@@ -143,7 +161,11 @@ def check_afterwards(shop, checks, replay_code):
     wait_for("all processes after the last kill", lambda: len(shop.pids()) == len(TARGETS), BACK_S_MAX)
     code, report = shop.reconcile(60)
     print(report, flush=True)
-    checks.check("quiet within 60 s, 0 differences, 0 breaches (a good card with stock, not cancelled, is confirmed)", code == 0, "see the reconciliation")
+    checks.check(
+        "quiet within 60 s, 0 differences, 0 breaches (a good card with stock, not cancelled, is confirmed)",
+        code == 0,
+        "see the reconciliation",
+    )
     for what, command in (("no stuck saga", ("saga", "list", "--stuck")), ("no dead letter", ("events", "dead"))):
         done = shop.run(*command, "--json")
         checks.check(what, done.returncode == 0 and '"id"' not in done.stdout, (done.stdout + done.stderr)[:1000])
@@ -169,10 +191,17 @@ def run(shop, args, checks):
         shop.wait_orders(replay)
         killer = Killer(shop, replay)
         killer.execute(plan)
-        print(f"{len(killer.counted)} kills counted, {killer.at_rest} at rest, in {time.monotonic() - killer.begun:.0f} s", flush=True)
+        print(
+            f"{len(killer.counted)} kills counted, {killer.at_rest} at rest, "
+            f"in {time.monotonic() - killer.begun:.0f} s",
+            flush=True,
+        )
         times = {t: sum(t in targets for targets in killer.counted) for t in TARGETS}
         both = sum(len(targets) == 2 for targets in killer.counted)
-        checks.check(f"each target at least {singles} times, two at once {pairs} times: {times}", min(times.values()) >= singles and both >= pairs)
+        checks.check(
+            f"each target at least {singles} times, two at once {pairs} times: {times}",
+            min(times.values()) >= singles and both >= pairs,
+        )
         code = stop_replay(shop, replay)
     finally:
         if replay.poll() is None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole shop for one test: its own state folder in BUILD/e2e-NAME, its own port; and its clients."""
+
 import http.client
 import json
 import os
@@ -15,7 +16,12 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 DATA = os.path.join(ROOT, "shop/data/online-retail-2010-12.csv.gz")
 
 GOOD, DECLINED, INSUFFICIENT, FLAKY, SLOW = (
-    "4242424242424242", "4000000000000002", "4000000000009995", "4000000000000119", "4000000000000341")
+    "4242424242424242",
+    "4000000000000002",
+    "4000000000009995",
+    "4000000000000119",
+    "4000000000000341",
+)
 
 
 class Answer:
@@ -68,7 +74,9 @@ class Shop:
         return subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=seconds, check=False)
 
     def up(self, wait_s=60):
-        done = self.run("up", "-d", "--wait", f"{wait_s}s", "--set", f"gateway.listen=127.0.0.1:{self.port}", seconds=wait_s + 30)
+        done = self.run(
+            "up", "-d", "--wait", f"{wait_s}s", "--set", f"gateway.listen=127.0.0.1:{self.port}", seconds=wait_s + 30
+        )
         if done.returncode != 0:
             raise AssertionError(f"ficus up: exit code {done.returncode}\n{done.stdout}{done.stderr}")
 
@@ -133,7 +141,12 @@ class Shop:
 
     def product(self, admin, sku, price=100, on_hand=None, name=None):
         quoted = urllib.parse.quote(sku, safe="")
-        answer = self.request("PUT", "/api/v1/products/" + quoted, {"name": name or sku, "price": {"amount": price, "currency": "GBP"}}, admin)
+        answer = self.request(
+            "PUT",
+            "/api/v1/products/" + quoted,
+            {"name": name or sku, "price": {"amount": price, "currency": "GBP"}},
+            admin,
+        )
         if answer.status not in (200, 201):
             raise AssertionError(f"product: {answer}")
         if on_hand is not None:
@@ -144,7 +157,10 @@ class Shop:
 
     def order(self, token, items, card=GOOD, key=None):
         """items: sku to quantity. The answer."""
-        body = {"items": [{"product_id": sku, "quantity": n} for sku, n in items.items()], "payment": {"card_number": card}}
+        body = {
+            "items": [{"product_id": sku, "quantity": n} for sku, n in items.items()],
+            "payment": {"card_number": card},
+        }
         return self.request("POST", "/api/v1/orders", body, token, key or os.urandom(8).hex())
 
     def ended(self, token, order_id, seconds=60):
@@ -169,8 +185,21 @@ class Shop:
     def replay(self, *args):
         """A running shop-replay."""
         self.replay_log = open(os.path.join(self.folder, "replay.txt"), "w+", encoding="utf-8")
-        command = [os.path.join(self.build, "shop/shop-replay"), "--file", DATA, "--url", self.url, "--admin", os.path.join(self.state, "admin.json"),
-                   "--run", self.run_file, "--status", self.status_file, "--quiet", *args]
+        command = [
+            os.path.join(self.build, "shop/shop-replay"),
+            "--file",
+            DATA,
+            "--url",
+            self.url,
+            "--admin",
+            os.path.join(self.state, "admin.json"),
+            "--run",
+            self.run_file,
+            "--status",
+            self.status_file,
+            "--quiet",
+            *args,
+        ]
         return subprocess.Popen(command, env=self.env, stdout=self.replay_log, stderr=subprocess.STDOUT)
 
     def replay_report(self):
@@ -197,8 +226,16 @@ class Shop:
 
     def reconcile(self, quiet_s=60):
         """(exit code, report)"""
-        command = [sys.executable, os.path.join(ROOT, "shop/replay/reconcile.py"), "--run", self.run_file, "--quiet", str(quiet_s),
-                   "--admin", os.path.join(self.state, "admin.json")]
+        command = [
+            sys.executable,
+            os.path.join(ROOT, "shop/replay/reconcile.py"),
+            "--run",
+            self.run_file,
+            "--quiet",
+            str(quiet_s),
+            "--admin",
+            os.path.join(self.state, "admin.json"),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
         return done.returncode, done.stdout + done.stderr
 
@@ -223,6 +260,6 @@ def build_folder(argv):
     if "--build" in rest:
         at = rest.index("--build")
         build = rest[at + 1]
-        del rest[at:at + 2]
+        del rest[at : at + 2]
         return build, rest
     return os.path.join(ROOT, "build"), rest

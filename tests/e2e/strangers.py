@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Strangers: another local process without the key gets nothing from any listening port or socket of a running shop, and no secret lies in its state folder.
+"""Strangers: another local process without the key gets nothing from any listening port or socket of a shop, and
+no secret lies in its state folder.
 
     tests/e2e/strangers.py [--build FOLDER]
 
-Ports and sockets are found by /proc. Paths are those of the manifest, of the services' sources and of the hub's and supervisor's interfaces. Run by root it also plays
-a process of another user, against the operators' sockets too; other users may not even connect.
+Ports and sockets are found by /proc. Paths are those of the manifest, of the services' sources and of the hub's and
+supervisor's interfaces. Run by root it also plays a process of another user, against the operators' sockets too; other
+users may not even connect.
 """
+
 import base64
 import glob
 import http.client
@@ -25,8 +28,20 @@ from shop import ROOT, Shop, build_folder
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
 REFUSALS = {400, 401, 403, 404, 405, 415, 421, 501}
 OPEN_TO_ALL = {("GET", "/alive"), ("GET", "/health"), ("GET", "/metrics")}  # say nothing of the shop's data
-HUB_PATHS = ["/v1/events", "/v1/endpoints", "/v1/registry", "/v1/sagas", "/v1/sagas/checkout/{id}", "/v1/sagas/checkout/{id}/retry", "/v1/topics",
-             "/v1/dead", "/metrics", "/v1/status", "/v1/restart/orders", "/v1/down"]
+HUB_PATHS = [
+    "/v1/events",
+    "/v1/endpoints",
+    "/v1/registry",
+    "/v1/sagas",
+    "/v1/sagas/checkout/{id}",
+    "/v1/sagas/checkout/{id}/retry",
+    "/v1/topics",
+    "/v1/dead",
+    "/metrics",
+    "/v1/status",
+    "/v1/restart/orders",
+    "/v1/down",
+]
 NOBODY = 65534
 
 
@@ -114,8 +129,19 @@ def filled(path, order_id):
 
 def token_of_a_stranger():
     part = lambda value: base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
-    claims = {"iss": "gateway", "aud": "orders", "sub": "root", "user": "root", "roles": ["admin"], "iat": 0, "exp": 4000000000}
-    return part({"alg": "none", "typ": "JWT"}) + "." + part(claims) + ".", part({"alg": "HS256", "typ": "JWT"}) + "." + part(claims) + "." + "A" * 43
+    claims = {
+        "iss": "gateway",
+        "aud": "orders",
+        "sub": "root",
+        "user": "root",
+        "roles": ["admin"],
+        "iat": 0,
+        "exp": 4000000000,
+    }
+    return (
+        part({"alg": "none", "typ": "JWT"}) + "." + part(claims) + ".",
+        part({"alg": "HS256", "typ": "JWT"}) + "." + part(claims) + "." + "A" * 43,
+    )
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -144,8 +170,14 @@ def ask(connection, method, path, headers):
 
 def forgeries():
     none, hs256 = token_of_a_stranger()
-    return [{}, {"Ficus-Identity": "x"}, {"Ficus-Identity": none}, {"Ficus-Identity": hs256}, {"Authorization": "Bearer " + none},
-            {"Ficus-Identity": hs256, "Authorization": "Bearer " + hs256}]
+    return [
+        {},
+        {"Ficus-Identity": "x"},
+        {"Ficus-Identity": none},
+        {"Ficus-Identity": hs256},
+        {"Authorization": "Bearer " + none},
+        {"Ficus-Identity": hs256, "Authorization": "Bearer " + hs256},
+    ]
 
 
 def attack_unix(path, paths, order_id):
@@ -169,7 +201,9 @@ def attack_gateway(port, order_id):
     for target in paths:
         for method in METHODS:
             for headers in forgeries():
-                status, _ = ask(http.client.HTTPConnection("127.0.0.1", port, timeout=10), method, filled(target, order_id), headers)
+                status, _ = ask(
+                    http.client.HTTPConnection("127.0.0.1", port, timeout=10), method, filled(target, order_id), headers
+                )
                 count += 1
                 if status not in REFUSALS and (method, target) not in anyone:
                     through.append((method, target, sorted(headers), status))
@@ -187,15 +221,20 @@ def check_sockets(shop, checks, order_id):
     own = inodes(processes(shop))
     ports, (streams, datagrams) = tcp_listeners(own), unix_listeners(own)
     checks.check(f"the gateway's is the only TCP port: {ports}", ports == [shop.port], str(ports))
-    checks.check(f"found the sockets of hub, services and operators: {len(streams)}, {len(datagrams)} for datagrams",
-                 len(streams) >= 9 and len(operator_sockets(streams)) == 2, str(streams))
+    checks.check(
+        f"found the sockets of hub, services and operators: {len(streams)}, {len(datagrams)} for datagrams",
+        len(streams) >= 9 and len(operator_sockets(streams)) == 2,
+        str(streams),
+    )
     through, count = attack_gateway(shop.port, order_id)
     checks.check(f"the gateway refuses {count} requests of a stranger", not through, str(through[:10]))
     paths = service_paths() + HUB_PATHS
     for path in streams:
         if path not in operator_sockets(streams):
             through, count = attack_unix(path, paths, order_id)
-            checks.check(f"{os.path.basename(path)} refuses {count} requests without the key", not through, str(through[:10]))
+            checks.check(
+                f"{os.path.basename(path)} refuses {count} requests without the key", not through, str(through[:10])
+            )
         mode = stat.S_IMODE(os.stat(os.path.dirname(path)).st_mode)
         checks.check(f"{os.path.basename(path)} stands in a folder of mode 0700", mode == 0o700, oct(mode))
     check_datagrams(shop, checks, datagrams)
@@ -257,7 +296,10 @@ def check_browsers(shop, checks):
     for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example"):
         answer = shop.request("GET", "/api/v1/products", headers={"Host": host})
         checks.check(f"the foreign host {host} is refused", answer.status in (400, 403, 421), str(answer))
-    checks.check("the own host and origin are fine", shop.request("GET", "/api/v1/products", headers={"Origin": shop.url}).status == 200)
+    checks.check(
+        "the own host and origin are fine",
+        shop.request("GET", "/api/v1/products", headers={"Origin": shop.url}).status == 200,
+    )
 
 
 def secrets_of(shop):
@@ -273,7 +315,10 @@ def secrets_of(shop):
         secrets.append(("password of " + user["email"], user["password"].encode()))
         if user["authorization"]:
             token = user["authorization"].split(" ", 1)[1]
-            secrets += [("token of " + user["email"], token.encode()), ("signature of the token of " + user["email"], token.rsplit(".", 1)[1].encode())]
+            secrets += [
+                ("token of " + user["email"], token.encode()),
+                ("signature of the token of " + user["email"], token.rsplit(".", 1)[1].encode()),
+            ]
     return secrets
 
 
@@ -289,7 +334,11 @@ def check_secrets(shop, checks):
                 content = f.read()
             count, size = count + 1, size + len(content)
             found += [(os.path.relpath(path, shop.state), what) for what, text in secrets if text in content]
-    checks.check(f"none of {len(secrets)} secrets stands in the {count} files ({size / 1e6:.1f} MB) of the state folder", not found and size > 0, str(found[:10]))
+    checks.check(
+        f"none of {len(secrets)} secrets stands in the {count} files ({size / 1e6:.1f} MB) of the state folder",
+        not found and size > 0,
+        str(found[:10]),
+    )
 
 
 def run(shop, checks):
