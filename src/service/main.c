@@ -9,6 +9,7 @@
 #include "io_env.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -107,8 +108,17 @@ static enum ficus_err run(struct program *p, const struct ficus_service *def, co
     return err;
 }
 
+/* Large blocks (a password hash takes 32 MiB) go back to the system when they are freed, and many short-lived threads do not
+ * each keep a heap of their own. */
+static void limit_heaps(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, 1024 * 1024);
+    (void)mallopt(M_ARENA_MAX, 2);
+}
+
 int ficus_main(const struct ficus_service *service, int argc, char **argv)
 {
+    limit_heaps();
     struct ficus_error error = {0};
     struct program p = {0};
     const struct env_uv_options options = {.workers_count = ENV_WORKERS, .jobs_max = 1024};

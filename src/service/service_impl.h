@@ -33,8 +33,8 @@ enum {
     ANSWER_SIZE_MAX = 4 * 1024 * 1024,
     ANSWER_HEADERS_MAX = 16,
     INVALID_MAX = 20,      /* faults of the input that are kept */
-    QUEUE_FRONT_MAX = 256, /* requests that wait for a worker */
-    QUEUE_BACK_MAX = 128,  /* of them saga calls and events */
+    QUEUE_FRONT_MAX = 512, /* requests that wait for a worker */
+    QUEUE_BACK_MAX = 384,  /* of them saga calls and events */
     KEY_SIZE_MAX = 128,    /* of an Idempotency-Key */
     KEY_WAITING_MAX = 32,  /* requests that wait for the first one with their key */
     KEY_KEPT_MS = 48 * 3600 * 1000,
