@@ -402,8 +402,8 @@ static bool step_exchange(struct h1_server_conn *c)
     }
     if (h1_stream_deliver(st) || h1_stream_writable(st))
         return true;
-    /* A user who answered and does not ask for more of the body does not want it. */
-    if (out_done && !st->recv_wanted) {
+    /* The answer is out: what is left of the body can no longer matter to it, and waiting for a client that perhaps waits for us would hang. */
+    if (out_done) {
         exchange_finish(c);
         return true;
     }

@@ -25,7 +25,8 @@ struct http_handler {
     void (*on_data)(void *arg, struct http_stream *s, struct slice data, bool end);
     /* There is room again after http_send took less than all. May be NULL when the user never sends more than fits. */
     void (*on_writable)(void *arg, struct http_stream *s);
-    /* Both directions are complete. Server: the response left the buffer for the kernel. */
+    /* Both directions are complete. Server: the response left the buffer for the kernel; a request body that was not read to its end by then is
+     * discarded, also when http_recv was called. Client: the response is complete; what was not sent of the request by then is discarded. */
     void (*on_done)(void *arg, struct http_stream *s);
     /* Broken: err RESET (peer gone), TIMEOUT (stalled), PROTOCOL, TOO_LARGE, CANCELLED, REFUSED. detail: fixed text for logs. */
     void (*on_reset)(void *arg, struct http_stream *s, enum ficus_err err, const char *detail);
