@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One SQLite database file of one process: a single connection that writes and checkpoints, readers beside it (SQLite 3.40's WAL-reset
- * bug forbids a second writer), and transactions of waiting workers grouped by SAVEPOINT into one synced commit. SQLite reaches the disk only
- * through a VFS made from env's file operations, which also locks the file against every other process for as long as it is open.
+ * One SQLite database file of one process: a single connection that writes and checkpoints, readers beside it (SQLite
+ * 3.40's WAL-reset bug forbids a second writer), and transactions of waiting workers grouped by SAVEPOINT into one
+ * synced commit. SQLite reaches the disk only through a VFS made from env's file operations, which also locks the file
+ * against every other process for as long as it is open.
  *
  * Functions block and run on workers, or anywhere before the loop runs. A connection is used by one thread at a time.
  *
- * Failures: a full disk (FULL), read-only storage (READ_ONLY), damage (CORRUPT) and input/output errors fail the transactions of the
- * group that meets them, each gets the error, the file stays as it was; the next transaction tries again.
+ * Failures: a full disk (FULL), read-only storage (READ_ONLY), damage (CORRUPT) and input/output errors fail the
+ * transactions of the group that meets them, each gets the error, the file stays as it was; the next transaction tries
+ * again.
  */
 #ifndef FICUS_DATA_DB_H
 #define FICUS_DATA_DB_H
@@ -30,7 +32,8 @@ struct db_options {
     size_t checkpoint_pages;    /* the commit after which the WAL has so many pages also checkpoints; 0: 1000 */
 };
 
-/* Opens the writer, sets WAL and synchronous=FULL, recovers. BUSY: another process has the file; CORRUPT, VERSION (not a database of ours), FULL, IO... */
+/* Opens the writer, sets WAL and synchronous=FULL, recovers. BUSY: another process has the file; CORRUPT, VERSION
+ * (not a database of ours), FULL, IO... */
 enum ficus_err db_open(struct env *e, const struct db_options *o, struct db **ret_db, struct ficus_error *reterr);
 /* No transaction may be running. Checkpoints. NULL is fine. */
 void db_close(struct db *d);
@@ -39,14 +42,15 @@ void db_close(struct db *d);
 /* A reading connection of its own (opened lazily; waits when all are in use). Give it back on the same worker. */
 enum ficus_err db_reader_take(struct db *d, struct db_conn **ret_conn, struct ficus_error *reterr);
 void db_reader_give(struct db *d, struct db_conn *c);
-/* All that is read from here until db_reader_give is of one moment (else: of one moment per statement). Keep it short: a checkpoint cannot
- * pass the oldest snapshot. */
+/* All that is read from here until db_reader_give is of one moment (else: of one moment per statement). Keep it short:
+ * a checkpoint cannot pass the oldest snapshot. */
 enum ficus_err db_reader_snapshot(struct db_conn *c, struct ficus_error *reterr);
 
 /* ---- writing ---- */
 /* One transaction; lives in its owner, zero-initialise. */
 struct db_tx {
-    /* called once after the group's commit was synced (OK) or failed; on a worker thread (any), never from inside db_tx_commit's caller's lock. */
+    /* called once after the group's commit was synced (OK) or failed; on a worker thread (any), never from inside
+     * db_tx_commit's caller's lock. */
     void (*committed)(void *arg, enum ficus_err err, const char *detail);
     void *arg;
     /* private below */
@@ -57,12 +61,14 @@ struct db_tx {
     struct ficus_error *error;  /* not NULL: somebody waits in db_tx_commit_wait */
 };
 
-/* Wait for the writer's turn and open a savepoint. deadline_ns 0: none; TIMEOUT when it passes (checked when the turn comes). On error the tx is not open. */
+/* Wait for the writer's turn and open a savepoint. deadline_ns 0: none; TIMEOUT when it passes (checked when the
+ * turn comes). On error the tx is not open. */
 enum ficus_err db_tx_begin(struct db *d, struct db_tx *tx, int64_t deadline_ns, struct ficus_error *reterr);
 struct db_conn *db_tx_conn(struct db_tx *tx);
 /* Undo and give the turn on. */
 void db_tx_rollback(struct db_tx *tx);
-/* Keep the savepoint for the group and give the turn on; the group commits when nobody waits or it is full. tx->committed tells the end.
+/* Keep the savepoint for the group and give the turn on; the group commits when nobody waits or it is full.
+ * tx->committed tells the end.
  * The worker does not wait: it returns at once, or after it made the commit itself. */
 void db_tx_commit(struct db_tx *tx);
 /* As db_tx_commit, but waits for the end and returns it (committed is not called). */
@@ -70,13 +76,18 @@ enum ficus_err db_tx_commit_wait(struct db_tx *tx, struct ficus_error *reterr);
 
 /* ---- statements ----
  * Prepared once per connection and SQL text (cached, at most 128). Binds by format, one letter a parameter:
- *   i int64_t   s const char * (NULL: NULL)   S struct slice as text (p NULL: NULL)   b struct slice as blob   n NULL (no argument)
+ *   i int64_t                       s const char * (NULL: NULL)     S struct slice as text (p NULL: NULL)
+ *   b struct slice as blob          n NULL (no argument)
  */
-/* Run to the end; for statements that return no rows. EXISTS: a unique or primary key was there already; CONFLICT: another constraint. */
+/* Run to the end; for statements that return no rows. EXISTS: a unique or primary key was there already; CONFLICT:
+ * another constraint. */
 enum ficus_err db_exec(struct db_conn *c, struct ficus_error *reterr, const char *sql, const char *format, ...);
-/* Begin a query: then db_step until 0, and db_finish in every case. Several different statements may be open at once. */
-enum ficus_err db_query(struct db_conn *c, struct db_stmt **ret_stmt, struct ficus_error *reterr, const char *sql, const char *format, ...);
-enum ficus_err db_vquery(struct db_conn *c, struct db_stmt **ret_stmt, struct ficus_error *reterr, const char *sql, const char *format, va_list args);
+/* Begin a query: then db_step until 0, and db_finish in every case. Several different statements may be open at
+ * once. */
+enum ficus_err db_query(struct db_conn *c, struct db_stmt **ret_stmt, struct ficus_error *reterr, const char *sql,
+                        const char *format, ...);
+enum ficus_err db_vquery(struct db_conn *c, struct db_stmt **ret_stmt, struct ficus_error *reterr, const char *sql,
+                         const char *format, va_list args);
 /* 1: a row; 0: no more; < 0: -(enum ficus_err), text in *reterr. */
 int db_step(struct db_stmt *s, struct ficus_error *reterr);
 void db_finish(struct db_stmt *s);      /* NULL is fine */
@@ -97,9 +108,11 @@ struct db_migration {
     const char *name;
     struct slice sql;
 };
-/* Run those that are missing, in order, each in a synced transaction, and record number, name, SHA-256 and time in table ficus_migrations. Refuses: a gap or a wrong
- * order (INVALID), a changed text of one that ran (CONFLICT, names it), a database that has newer ones (VERSION). The chassis's own tables are
- * migrated with the same function under another `set` name. */
-enum ficus_err db_migrate(struct db *d, const char *set, const struct db_migration *list, size_t count, struct ficus_error *reterr);
+/* Run those that are missing, in order, each in a synced transaction, and record number, name, SHA-256 and time in
+ * table ficus_migrations. Refuses: a gap or a wrong order (INVALID), a changed text of one that ran (CONFLICT, names
+ * it), a database that has newer ones (VERSION). The chassis's own tables are migrated with the same function under
+ * another `set` name. */
+enum ficus_err db_migrate(struct db *d, const char *set, const struct db_migration *list, size_t count,
+                          struct ficus_error *reterr);
 
 #endif

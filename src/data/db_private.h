@@ -30,8 +30,8 @@ struct db_conn {
     void *handle;                               /* sqlite3 * */
     void *control[DB_CONTROL_COUNT];            /* sqlite3_stmt * */
     bool is_writer, trusted;                    /* trusted: our own SQL is prepared; the authorizer lets it pass */
-    /* Between SAVEPOINT and its end. When SQLite meanwhile rolled the whole transaction back by itself, lost says why, and every further statement
-     * is refused: outside a transaction it would commit alone. */
+    /* Between SAVEPOINT and its end. When SQLite meanwhile rolled the whole transaction back by itself, lost says why,
+     * and every further statement is refused: outside a transaction it would commit alone. */
     bool tx_open;
     struct ficus_error lost;
     struct map statements;                      /* SQL -> struct db_stmt, those of the same text chained */

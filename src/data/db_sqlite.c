@@ -74,9 +74,10 @@ enum ficus_err db_conn_error(struct db_conn *c, int rc, struct ficus_error *rete
 
 static bool pragma_allowed(const char *name, const char *value)
 {
-    static const char *const any[] = {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo",
-        "foreign_key_list", "foreign_key_check", "integrity_check", "quick_check", "defer_foreign_keys"};
-    static const char *const reads[] = {"page_count", "freelist_count", "page_size", "user_version", "data_version", "schema_version"};
+    static const char *const any[] = {"table_info", "table_xinfo", "table_list", "index_list", "index_info",
+        "index_xinfo", "foreign_key_list", "foreign_key_check", "integrity_check", "quick_check", "defer_foreign_keys"};
+    static const char *const reads[] = {"page_count", "freelist_count", "page_size", "user_version", "data_version",
+        "schema_version"};
     for (size_t i = 0; i < ARRAY_COUNT(any); i++)
         if (sqlite3_stricmp(name, any[i]) == 0)
             return true;
@@ -169,18 +170,20 @@ static enum ficus_err writer_setup(struct db_conn *c, struct ficus_error *reterr
     int64_t id = 0;
     enum ficus_err err = conn_ask(c, "PRAGMA journal_mode=WAL", NULL, text, sizeof text, reterr);
     if (err == FICUS_ERR_OK && strcmp(text, "wal") != 0)
-        err = err_set(reterr, FICUS_ERR_IO, "%s: write-ahead logging cannot be set, the journal mode stays %s", c->db->path, text);
+        err = err_set(reterr, FICUS_ERR_IO, "%s: write-ahead logging cannot be set, the journal mode stays %s",
+            c->db->path, text);
     if (err == FICUS_ERR_OK)
         err = conn_ask(c, "PRAGMA application_id", &id, NULL, 0, reterr);
     if (err != FICUS_ERR_OK)
         return err;
     if (id != 0 && id != APPLICATION_ID)
-        return err_set(reterr, FICUS_ERR_CORRUPT, "%s: belongs to another application (application_id 0x%llx)", c->db->path,
-            (unsigned long long)id);
+        return err_set(reterr, FICUS_ERR_CORRUPT, "%s: belongs to another application (application_id 0x%llx)",
+            c->db->path, (unsigned long long)id);
     char sql[256];
     size_t pages = c->db->o.checkpoint_pages;
-    snprintf(sql, sizeof sql, "PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=%zu; PRAGMA journal_size_limit=%d; %s",
-        pages, WAL_SIZE_KEPT_MAX, id == 0 ? "PRAGMA application_id=0x46696375;" : "");
+    snprintf(sql, sizeof sql,
+        "PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=%zu; PRAGMA journal_size_limit=%d; %s", pages,
+        WAL_SIZE_KEPT_MAX, id == 0 ? "PRAGMA application_id=0x46696375;" : "");
     return conn_run(c, sql, reterr);
 }
 
@@ -194,11 +197,13 @@ static enum ficus_err conn_setup(struct db_conn *c, struct ficus_error *reterr)
     sqlite3_db_config(h, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
     sqlite3_db_config(h, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
     sqlite3_db_config(h, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !c->is_writer, NULL);
-    snprintf(sql, sizeof sql, "PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; PRAGMA foreign_keys=ON;"
+    snprintf(sql, sizeof sql,
+        "PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; PRAGMA foreign_keys=ON;"
         "PRAGMA cell_size_check=ON; PRAGMA cache_size=-%zu;", c->db->o.cache_kib);
     enum ficus_err err = conn_run(c, sql, reterr);
     if (err == FICUS_ERR_OK)
-        err = c->is_writer ? writer_setup(c, reterr) : conn_run(c, "PRAGMA query_only=ON; PRAGMA wal_autocheckpoint=0;", reterr);
+        err = c->is_writer ? writer_setup(c, reterr) : conn_run(c, "PRAGMA query_only=ON; PRAGMA wal_autocheckpoint=0;",
+            reterr);
     /* the first look at the content: recovery happens here, and damage shows */
     if (err == FICUS_ERR_OK)
         err = conn_ask(c, "SELECT count(*) FROM sqlite_schema", NULL, NULL, 0, reterr);

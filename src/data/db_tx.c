@@ -2,12 +2,16 @@
  *
  * The writer's turn, and groups of transactions in one synced commit.
  *
- *     turn free -> A: BEGIN, SAVEPOINT .. RELEASE -> somebody waits: B: SAVEPOINT .. RELEASE -> nobody waits (or the group is full): COMMIT
+ *     turn free -> A: BEGIN, SAVEPOINT .. RELEASE -> somebody waits: B: SAVEPOINT .. RELEASE
+ *               -> nobody waits, or the group is full: COMMIT
  *
  * Invariants
- *  1. Whoever has the turn (turn_taken, exactly one) owns the writing connection and `begun`; the turn goes from hand to hand with `waiting`.
- *  2. `begun` is true while the group is not empty, unless SQLite rolled all back by itself: then the whole group fails at the next passing on.
- *  3. A transaction is told its end once, after the COMMIT that held it returned (which synced) or after all was rolled back.
+ *  1. Whoever has the turn (turn_taken, exactly one) owns the writing connection and `begun`; the turn goes from hand
+ *     to hand with `waiting`.
+ *  2. `begun` is true while the group is not empty, unless SQLite rolled all back by itself: then the whole group fails
+ *     at the next passing on.
+ *  3. A transaction is told its end once, after the COMMIT that held it returned (which synced) or after all was rolled
+ *     back.
  *  4. No mutex is held while SQLite runs or somebody waits.
  */
 #include "assert.h"
@@ -78,7 +82,8 @@ static void group_end(struct db *d, struct ficus_error *ret_error)
         (void)db_conn_control(c, DB_COMMIT, ret_error);
     }
     if (db_conn_in_transaction(c))
-        (void)db_conn_control(c, DB_ROLLBACK, NULL);    /* after a failed COMMIT; in the worst case SQLite rolls back at the next BEGIN */
+        /* after a failed COMMIT; in the worst case SQLite rolls back at the next BEGIN */
+        (void)db_conn_control(c, DB_ROLLBACK, NULL);
     c->lost.code = FICUS_ERR_OK;
     d->begun = false;
 }
@@ -89,7 +94,8 @@ static bool turn_pass_on(struct db *d, const struct db_tx *self)
     struct list group;
     struct ficus_error e;
     pthread_mutex_lock(&d->mutex);
-    bool due = list_empty(&d->waiting) || d->group_count >= d->o.group_count_max || d->writer->lost.code != FICUS_ERR_OK;
+    bool lost = d->writer->lost.code != FICUS_ERR_OK;
+    bool due = list_empty(&d->waiting) || d->group_count >= d->o.group_count_max || lost;
     pthread_mutex_unlock(&d->mutex);
     list_init(&group);
     if (due && d->begun) {

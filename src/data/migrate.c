@@ -1,46 +1,52 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Numbered migrations: what ran is kept with its SHA-256, so that an edited or missing one is found and never run twice.
+ * Numbered migrations: what ran is kept with its SHA-256, so that an edited or missing one is found and never run
+ * twice.
  */
 #include "db_private.h"
 #include "identity.h"
 #include "timefmt.h"
 
-#define TABLE_SQL                                                                                                        \
-    "CREATE TABLE IF NOT EXISTS ficus_migrations(set_name TEXT NOT NULL, version INTEGER NOT NULL, name TEXT NOT NULL,"  \
-    " sha256 TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY(set_name, version)) STRICT"
+#define TABLE_SQL                                                                                           \
+    "CREATE TABLE IF NOT EXISTS ficus_migrations(set_name TEXT NOT NULL, version INTEGER NOT NULL,"         \
+    " name TEXT NOT NULL, sha256 TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY(set_name, version)) STRICT"
 
-static enum ficus_err list_check(const char *set, const struct db_migration *list, size_t count, struct ficus_error *reterr)
+static enum ficus_err list_check(const char *set, const struct db_migration *list, size_t count,
+                                 struct ficus_error *reterr)
 {
     for (size_t i = 0; i < count; i++)
         if (list[i].version != (int64_t)i + 1)
-            return err_set(reterr, FICUS_ERR_INVALID, "migrations of %s: %s has number %lld, but %zu must come next (numbers go up from 1 "
+            return err_set(reterr, FICUS_ERR_INVALID,
+                "migrations of %s: %s has number %lld, but %zu must come next (numbers go up from 1 "
                 "without gaps)", set, list[i].name, (long long)list[i].version, i + 1);
     return FICUS_ERR_OK;
 }
 
 /* One row of those that ran, against what we have. */
-static enum ficus_err ran_check(struct db_stmt *s, const char *path, const char *set, const struct db_migration *list, size_t count,
-                                size_t ran, struct ficus_error *reterr)
+static enum ficus_err ran_check(struct db_stmt *s, const char *path, const char *set, const struct db_migration *list,
+                                size_t count, size_t ran, struct ficus_error *reterr)
 {
     int64_t version = db_i64(s, 0);
     struct slice name = db_text(s, 1);
     if (version > (int64_t)count)
-        return err_set(reterr, FICUS_ERR_VERSION, "%s: migration %lld of %s (" SLICE_FMT ") ran here, but this program only knows %zu; it is older "
+        return err_set(reterr, FICUS_ERR_VERSION,
+            "%s: migration %lld of %s (" SLICE_FMT ") ran here, but this program only knows %zu; it is older "
             "than the database", path, (long long)version, set, SLICE_ARG(name), count);
     if (version != (int64_t)ran + 1)
-        return err_set(reterr, FICUS_ERR_CORRUPT, "%s: migration %zu of %s is missing in ficus_migrations", path, ran + 1, set);
+        return err_set(reterr, FICUS_ERR_CORRUPT, "%s: migration %zu of %s is missing in ficus_migrations", path,
+            ran + 1, set);
     char hash[SHA256_HEX_SIZE];
     if (!sha256_hex(list[ran].sql, hash))
         return err_set(reterr, FICUS_ERR_INTERNAL, "SHA-256 is not available");
     if (!slice_eq_str(db_text(s, 2), hash))
-        return err_set(reterr, FICUS_ERR_CONFLICT, "%s: migration %lld of %s (%s) ran with another text; put the old text back and write a new "
+        return err_set(reterr, FICUS_ERR_CONFLICT,
+            "%s: migration %lld of %s (%s) ran with another text; put the old text back and write a new "
             "migration", path, (long long)version, set, list[ran].name);
     return FICUS_ERR_OK;
 }
 
-static enum ficus_err ran_count(struct db_conn *c, const char *set, const struct db_migration *list, size_t count, size_t *ret_ran,
-                                struct ficus_error *reterr)
+static enum ficus_err ran_count(struct db_conn *c, const char *set, const struct db_migration *list, size_t count,
+                                size_t *ret_ran, struct ficus_error *reterr)
 {
     struct db_stmt *s = NULL;
     size_t ran = 0;
@@ -59,7 +65,8 @@ static enum ficus_err ran_count(struct db_conn *c, const char *set, const struct
     return err;
 }
 
-static enum ficus_err run_one(struct db *d, struct db_conn *c, const char *set, const struct db_migration *m, struct ficus_error *reterr)
+static enum ficus_err run_one(struct db *d, struct db_conn *c, const char *set, const struct db_migration *m,
+                              struct ficus_error *reterr)
 {
     char at[TIME_TEXT_SIZE], hash[SHA256_HEX_SIZE];
     enum ficus_err err = db_script(c, m->sql, reterr);
@@ -70,12 +77,12 @@ static enum ficus_err run_one(struct db *d, struct db_conn *c, const char *set, 
     time_format(env_wall_ms(d->env), at);
     if (!sha256_hex(m->sql, hash))
         return err_set(reterr, FICUS_ERR_INTERNAL, "SHA-256 is not available");
-    return db_exec(c, reterr, "INSERT INTO ficus_migrations(set_name, version, name, sha256, at) VALUES(?, ?, ?, ?, ?)", "sisss", set,
-        m->version, m->name, hash, at);
+    return db_exec(c, reterr, "INSERT INTO ficus_migrations(set_name, version, name, sha256, at) VALUES(?, ?, ?, ?, ?)",
+        "sisss", set, m->version, m->name, hash, at);
 }
 
-static enum ficus_err check_all(struct db *d, const char *set, const struct db_migration *list, size_t count, size_t *ret_ran,
-                                struct ficus_error *reterr)
+static enum ficus_err check_all(struct db *d, const char *set, const struct db_migration *list, size_t count,
+                                size_t *ret_ran, struct ficus_error *reterr)
 {
     struct db_tx tx = {0};
     enum ficus_err err = db_tx_begin(d, &tx, 0, reterr);
@@ -91,7 +98,8 @@ static enum ficus_err check_all(struct db *d, const char *set, const struct db_m
     return err;
 }
 
-enum ficus_err db_migrate(struct db *d, const char *set, const struct db_migration *list, size_t count, struct ficus_error *reterr)
+enum ficus_err db_migrate(struct db *d, const char *set, const struct db_migration *list, size_t count,
+                          struct ficus_error *reterr)
 {
     size_t ran = 0;
     enum ficus_err err = list_check(set, list, count, reterr);

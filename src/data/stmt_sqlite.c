@@ -52,7 +52,8 @@ static bool cache_make_room(struct db_conn *c)
     return false;
 }
 
-static enum ficus_err stmt_prepare(struct db_conn *c, const char *sql, struct db_stmt **ret_stmt, struct ficus_error *reterr)
+static enum ficus_err stmt_prepare(struct db_conn *c, const char *sql, struct db_stmt **ret_stmt,
+                                   struct ficus_error *reterr)
 {
     if (!cache_make_room(c))
         return err_set(reterr, FICUS_ERR_TOO_LARGE, "more than %d statements are open at once", DB_STATEMENTS_MAX);
@@ -82,7 +83,8 @@ static enum ficus_err stmt_prepare(struct db_conn *c, const char *sql, struct db
     return FICUS_ERR_OK;
 }
 
-static enum ficus_err stmt_get(struct db_conn *c, const char *sql, struct db_stmt **ret_stmt, struct ficus_error *reterr)
+static enum ficus_err stmt_get(struct db_conn *c, const char *sql, struct db_stmt **ret_stmt,
+                               struct ficus_error *reterr)
 {
     if (c->tx_open && c->lost.code != FICUS_ERR_OK)
         return err_set(reterr, c->lost.code, "the transaction was rolled back: %s", c->lost.text);
@@ -132,8 +134,8 @@ static enum ficus_err stmt_bind(struct db_stmt *s, const char *format, va_list a
     sqlite3_stmt *h = handle(s);
     int wanted = sqlite3_bind_parameter_count(h);
     if ((size_t)wanted != strlen(format))
-        return err_set(reterr, FICUS_ERR_INVALID, "the statement has %d parameters, the format \"%s\" has %zu: %s", wanted, format,
-            strlen(format), sqlite3_sql(h));
+        return err_set(reterr, FICUS_ERR_INVALID, "the statement has %d parameters, the format \"%s\" has %zu: %s",
+            wanted, format, strlen(format), sqlite3_sql(h));
     for (int i = 1; i <= wanted; i++) {
         int rc = SQLITE_OK;
         switch (format[i - 1]) {
@@ -153,7 +155,8 @@ static enum ficus_err stmt_bind(struct db_stmt *s, const char *format, va_list a
             rc = sqlite3_bind_null(h, i);
             break;
         default:
-            return err_set(reterr, FICUS_ERR_INVALID, "unknown letter '%c' in the format \"%s\"", format[i - 1], format);
+            return err_set(reterr, FICUS_ERR_INVALID, "unknown letter '%c' in the format \"%s\"", format[i - 1],
+                format);
         }
         if (rc != SQLITE_OK)
             return db_conn_error(s->conn, rc, reterr);
@@ -163,7 +166,8 @@ static enum ficus_err stmt_bind(struct db_stmt *s, const char *format, va_list a
 
 /* ---- running ---- */
 
-/* SQLite lets a reader that meets an update of the WAL index try again for a while only; nothing waits here, so go on a little longer. */
+/* SQLite lets a reader that meets an update of the WAL index try again for a while only; nothing waits here, so go
+ * on a little longer. */
 static int step_reader(struct db_stmt *s)
 {
     int rc = sqlite3_step(handle(s));
@@ -217,8 +221,8 @@ enum ficus_err db_exec(struct db_conn *c, struct ficus_error *reterr, const char
     return more < 0 ? (enum ficus_err)-more : err;
 }
 
-enum ficus_err db_vquery(struct db_conn *c, struct db_stmt **ret_stmt, struct ficus_error *reterr, const char *sql, const char *format,
-                         va_list args)
+enum ficus_err db_vquery(struct db_conn *c, struct db_stmt **ret_stmt, struct ficus_error *reterr, const char *sql,
+                         const char *format, va_list args)
 {
     struct db_stmt *s = NULL;
     enum ficus_err err = stmt_get(c, sql, &s, reterr);
@@ -232,7 +236,8 @@ enum ficus_err db_vquery(struct db_conn *c, struct db_stmt **ret_stmt, struct fi
     return err;
 }
 
-enum ficus_err db_query(struct db_conn *c, struct db_stmt **ret_stmt, struct ficus_error *reterr, const char *sql, const char *format, ...)
+enum ficus_err db_query(struct db_conn *c, struct db_stmt **ret_stmt, struct ficus_error *reterr, const char *sql,
+                        const char *format, ...)
 {
     va_list args;
     va_start(args, format);

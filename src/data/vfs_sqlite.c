@@ -43,7 +43,8 @@ struct db_vfs {
     struct env *env;
     char path[PATH_SIZE_MAX], name[32];
     struct vfs_node nodes[NODE_COUNT];
-    atomic_int error;               /* enum ficus_err; a single value, read after SQLite reported a failure on the same thread */
+    /* enum ficus_err; a single value, read after SQLite reported a failure on the same thread */
+    atomic_int error;
 
     /* guards what follows and nodes[].file/refs; never held over a call of env */
     pthread_mutex_t mutex;
@@ -66,7 +67,8 @@ static struct db_vfs *vfs_of(sqlite3_vfs *base)
     return CONTAINER_OF(base, struct db_vfs, base);
 }
 
-/* Remember the cause and give SQLite its own word. FULL and I/O errors only: for others its pager would keep a cache that no longer fits the file. */
+/* Remember the cause and give SQLite its own word. FULL and I/O errors only: for others its pager would keep a cache
+ * that no longer fits the file. */
 static int failed(struct db_vfs *v, enum ficus_err err, int sqlite_code)
 {
     atomic_store(&v->error, (int)err);
@@ -234,9 +236,10 @@ static int file_lock(sqlite3_file *file, int level)
     struct db_vfs *v = f->v;
     int rc = SQLITE_OK;
     pthread_mutex_lock(&v->mutex);
+    int other = v->owner == NULL || v->owner == f ? SQLITE_LOCK_NONE : v->owner->level;
     if (f->level >= level) {
         /* has it */
-    } else if (v->owner != NULL && v->owner != f && (level > SQLITE_LOCK_SHARED || v->owner->level > SQLITE_LOCK_RESERVED)) {
+    } else if (other > (level == SQLITE_LOCK_SHARED ? SQLITE_LOCK_RESERVED : SQLITE_LOCK_NONE)) {
         rc = SQLITE_BUSY;
     } else if (level == SQLITE_LOCK_SHARED) {
         v->shared_count++;
@@ -440,7 +443,8 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *file, int
     if (path != NULL && (flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL)) == 0)
         return SQLITE_CANTOPEN;     /* super-journals and named temporary files: nothing here attaches databases */
     if (path != NULL) {
-        enum node_kind kind = (flags & SQLITE_OPEN_MAIN_DB) != 0 ? NODE_MAIN : (flags & SQLITE_OPEN_WAL) != 0 ? NODE_WAL : NODE_JOURNAL;
+        enum node_kind kind = (flags & SQLITE_OPEN_MAIN_DB) != 0 ? NODE_MAIN : (flags & SQLITE_OPEN_WAL) != 0 ? NODE_WAL
+            : NODE_JOURNAL;
         unsigned open_flags = (flags & SQLITE_OPEN_CREATE) != 0 ? ENV_OPEN_CREATE : 0;
         if ((flags & SQLITE_OPEN_EXCLUSIVE) != 0)
             open_flags |= ENV_OPEN_EXCLUSIVE;
@@ -528,10 +532,10 @@ enum ficus_err db_vfs_new(struct env *e, const char *path, struct db_vfs **ret_v
     v->env = e;
     snprintf(v->path, sizeof v->path, "%s", path);
     snprintf(v->name, sizeof v->name, "ficus-%llx", (unsigned long long)(uintptr_t)v);
-    v->base = (sqlite3_vfs){.iVersion = 2, .szOsFile = sizeof(struct vfs_file), .mxPathname = PATH_SIZE_MAX, .zName = v->name,
-        .xOpen = vfs_open, .xDelete = vfs_delete, .xAccess = vfs_access, .xFullPathname = vfs_full_pathname,
-        .xRandomness = vfs_randomness, .xSleep = vfs_sleep, .xCurrentTime = vfs_time, .xGetLastError = vfs_last_error,
-        .xCurrentTimeInt64 = vfs_time_ms};
+    v->base = (sqlite3_vfs){.iVersion = 2, .szOsFile = sizeof(struct vfs_file), .mxPathname = PATH_SIZE_MAX,
+        .zName = v->name, .xOpen = vfs_open, .xDelete = vfs_delete, .xAccess = vfs_access,
+        .xFullPathname = vfs_full_pathname, .xRandomness = vfs_randomness, .xSleep = vfs_sleep,
+        .xCurrentTime = vfs_time, .xGetLastError = vfs_last_error, .xCurrentTimeInt64 = vfs_time_ms};
     pthread_mutex_init(&v->mutex, NULL);
     struct vfs_node *main_node = &v->nodes[NODE_MAIN];
     enum ficus_err err = node_acquire(v, main_node, v->path, ENV_OPEN_CREATE);
@@ -542,7 +546,8 @@ enum ficus_err db_vfs_new(struct env *e, const char *path, struct db_vfs **ret_v
     err = env_file_lock(e, main_node->file, LOCK_OFFSET, LOCK_SIZE);
     if (err != FICUS_ERR_OK) {
         db_vfs_free(v);
-        return err_set(reterr, err, err == FICUS_ERR_BUSY ? "%s: another process has this database open" : "%s: cannot lock", path);
+        return err_set(reterr, err, err == FICUS_ERR_BUSY ? "%s: another process has this database open"
+            : "%s: cannot lock", path);
     }
     *ret_vfs = v;
     return FICUS_ERR_OK;

@@ -2,10 +2,11 @@
  *
  * SQLite's way to the disk for one database file: a VFS made from env's file operations. Private to data/.
  *
- * One object serves all connections that one process has to one file. The file is opened once and locked against every other process over
- * SQLite's own lock bytes (so that its command line tool sees "database is locked" too) until db_vfs_free. Between the connections, locks and the WAL
- * index are plain memory in this object: there is nothing to clean up after a crash, and nothing global but SQLite's list of VFSs,
- * in which the object stands only while a connection opens.
+ * One object serves all connections that one process has to one file. The file is opened once and locked against every
+ * other process over SQLite's own lock bytes (so that its command line tool sees "database is locked" too) until
+ * db_vfs_free. Between the connections, locks and the WAL index are plain memory in this object: there is nothing to
+ * clean up after a crash, and nothing global but SQLite's list of VFSs, in which the object stands only while a
+ * connection opens.
  *
  * Failures of env come back to SQLite as its I/O errors; db_vfs_error tells which one it was.
  */
@@ -22,7 +23,8 @@ enum ficus_err db_vfs_new(struct env *e, const char *path, struct db_vfs **ret_v
 /* All connections are closed. NULL is fine. */
 void db_vfs_free(struct db_vfs *v);
 
-/* Make the name known to SQLite for the sqlite3_open_v2 that follows, and forget it. [any, also at once from several threads] */
+/* Make the name known to SQLite for the sqlite3_open_v2 that follows, and forget it. [any, also at once from several
+ * threads] */
 const char *db_vfs_enter(struct db_vfs *v);     /* NULL: SQLite refuses (out of memory) */
 void db_vfs_leave(struct db_vfs *v);
 

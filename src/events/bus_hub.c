@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The hub's log over HTTP:
- *   POST /v1/events   application/cloudevents-batch+json -> 200 after the sync; 403 the caller may not publish a topic; 400 malformed; 503 not now
+ *   POST /v1/events   application/cloudevents-batch+json -> 200 after the sync; 403 the caller may not publish a topic;
+ *                     400 malformed; 503 not now
  *   GET  /v1/events?topics=a,b&after=N&limit=M&wait=MS  -> 200 {"events":[CloudEvent with "sequence"],"next":N}
  * What the relay and the consumer do with an error (try again later) needs no more than its code here.
  */
@@ -89,13 +90,14 @@ static void publish_done(void *arg, const struct call_result *r)
     arena_done(&a);
 }
 
-static enum ficus_err hub_publish(struct bus *b, struct slice batch, void (*done)(void *arg, enum ficus_err err, const char *detail), void *arg)
+static enum ficus_err hub_publish(struct bus *b, struct slice batch, void (*done)(void *arg, enum ficus_err err,
+                                  const char *detail), void *arg)
 {
     static const struct http_field fields[] = {{SLICE("Content-Type"), SLICE("application/cloudevents-batch+json")}};
     struct bus_hub *h = of(b);
     FICUS_ASSERT(h->publishing == NULL);
-    struct call_request r = {.callee = "hub", .method = SLICE("POST"), .path = SLICE("/v1/events"), .fields = fields, .field_count = 1,
-        .body = batch};
+    struct call_request r = {.callee = "hub", .method = SLICE("POST"), .path = SLICE("/v1/events"), .fields = fields,
+        .field_count = 1, .body = batch};
     h->published = done;
     h->published_arg = arg;
     return call_fetch(h->engine, &r, PROBLEM_SIZE_MAX, publish_done, h, &h->publishing);
@@ -103,8 +105,8 @@ static enum ficus_err hub_publish(struct bus *b, struct slice batch, void (*done
 
 /* ---- pull ---- */
 
-static enum ficus_err answer_read(struct arena *a, struct slice body, int64_t offset, struct event **ret_events, size_t *ret_count,
-                                  int64_t *ret_next)
+static enum ficus_err answer_read(struct arena *a, struct slice body, int64_t offset, struct event **ret_events,
+                                  size_t *ret_count, int64_t *ret_next)
 {
     struct json_limits limits = {.size_max = ANSWER_SIZE_MAX, .values_max = ANSWER_VALUES_MAX};
     struct json *root = NULL;
@@ -113,7 +115,9 @@ static enum ficus_err answer_read(struct arena *a, struct slice body, int64_t of
         return err == FICUS_ERR_NOMEM ? err : FICUS_ERR_PROTOCOL;
     const struct json *list = json_get(root, "events");
     int64_t next = 0, last = offset;
-    if (list == NULL || list->type != JSON_ARRAY || list->count > EVENT_BATCH_COUNT_MAX || !json_i64(json_get(root, "next"), &next))
+    if (list == NULL || list->type != JSON_ARRAY || list->count > EVENT_BATCH_COUNT_MAX)
+        return FICUS_ERR_PROTOCOL;
+    if (!json_i64(json_get(root, "next"), &next))
         return FICUS_ERR_PROTOCOL;
     struct event *events = ARENA_ARRAY(a, struct event, list->count);
     if (events == NULL)
@@ -152,15 +156,18 @@ static void pull_done(void *arg, const struct call_result *r)
 }
 
 static enum ficus_err hub_pull(struct bus *b, const char *topics, int64_t offset, size_t count_max, int64_t wait_ms,
-                               void (*done)(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next), void *arg)
+                               void (*done)(void *arg, enum ficus_err err, const struct event *events, size_t count,
+                               int64_t next), void *arg)
 {
     struct bus_hub *h = of(b);
     FICUS_ASSERT(h->pulling == NULL);
     buf_clear(&h->path);
     /* topics are a-z 0-9 . _ - and commas: nothing to encode */
-    if (!buf_printf(&h->path, "/v1/events?topics=%s&after=%lld&limit=%zu&wait=%lld", topics, (long long)offset, count_max, (long long)wait_ms))
+    if (!buf_printf(&h->path, "/v1/events?topics=%s&after=%lld&limit=%zu&wait=%lld", topics, (long long)offset,
+        count_max, (long long)wait_ms))
         return FICUS_ERR_TOO_LARGE;
-    struct call_request r = {.callee = "hub", .method = SLICE("GET"), .path = buf_slice(&h->path), .timeout_ms = wait_ms + PULL_GRACE_MS};
+    struct call_request r = {.callee = "hub", .method = SLICE("GET"), .path = buf_slice(&h->path),
+        .timeout_ms = wait_ms + PULL_GRACE_MS};
     h->pulled = done;
     h->pulled_arg = arg;
     h->offset = offset;

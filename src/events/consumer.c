@@ -50,7 +50,8 @@ static void rest(struct consumer *c, int64_t ms)
 
 static void back_off(struct consumer *c)
 {
-    c->backoff_ms = c->backoff_ms == 0 ? BACKOFF_MIN_MS : c->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : c->backoff_ms * 2;
+    c->backoff_ms = c->backoff_ms == 0 ? BACKOFF_MIN_MS : c->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS
+        : c->backoff_ms * 2;
     rest(c, c->backoff_ms / 2 + (int64_t)(env_random_u64(c->env) % (uint64_t)(c->backoff_ms / 2 + 1)));
 }
 
@@ -185,7 +186,8 @@ static void task(void *arg)
     close_now(c);
 }
 
-enum ficus_err consumer_new(struct env *e, struct bus *b, const struct consumer_options *o, struct consumer **ret_consumer)
+enum ficus_err consumer_new(struct env *e, struct bus *b, const struct consumer_options *o,
+                            struct consumer **ret_consumer)
 {
     struct consumer *c = mem_zalloc(sizeof *c);
     if (c == NULL || (c->topics = mem_strdup(o->topics)) == NULL) {

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The embedded event log: one SQLite file, one sequence for all topics (so events of a key, and of all keys, keep their order), batches of
- * publishers grouped into one synced commit, a repeated (source, id) dropped, retention by age and size with a janitor. Acknowledged means synced.
+ * The embedded event log: one SQLite file, one sequence for all topics (so events of a key, and of all keys, keep their
+ * order), batches of publishers grouped into one synced commit, a repeated (source, id) dropped, retention by age and
+ * size with a janitor. Acknowledged means synced.
  * One disk, no replica: who needs more sets the URL of a real broker.
  *
- * Loop thread; the blocking work runs on a worker of env. Happy path: append queues, one job writes all that waits in one transaction, acknowledges. Failure: the whole
- * transaction fails, each batch in it gets the error, nothing of it is in the log.
+ * Loop thread; the blocking work runs on a worker of env. Happy path: append queues, one job writes all that waits in
+ * one transaction, acknowledges. Failure: the whole transaction fails, each batch in it gets the error, nothing of it
+ * is in the log.
  */
 #ifndef FICUS_EVENTS_ELOG_H
 #define FICUS_EVENTS_ELOG_H
@@ -21,24 +23,31 @@ struct elog_options {
     size_t queue_size_max;      /* bytes waiting to be appended; 0: 16 MiB; over it BUSY */
 };
 /* Blocks (before the loop runs). */
-enum ficus_err elog_open(struct env *e, const struct elog_options *o, struct elog **ret_log, struct ficus_error *reterr);
+enum ficus_err elog_open(struct env *e, const struct elog_options *o, struct elog **ret_log,
+                         struct ficus_error *reterr);
 /* Publishers that still wait hear CANCELLED. All readers are freed. */
 void elog_close(struct elog *l, void (*closed)(void *arg), void *arg);
 
-/* events (1..EVENT_BATCH_COUNT_MAX) are checked and copied. INVALID, TOO_LARGE: one of them is not fit; BUSY: too much waits. done: OK with the last offset given, or the error for all of them. */
-enum ficus_err elog_append(struct elog *l, const struct event *events, size_t count, void (*done)(void *arg, enum ficus_err err, int64_t last_offset, const char *detail), void *arg);
+/* events (1..EVENT_BATCH_COUNT_MAX) are checked and copied. INVALID, TOO_LARGE: one of them is not fit; BUSY: too
+ * much waits. done: OK with the last offset given, or the error for all of them. */
+enum ficus_err elog_append(struct elog *l, const struct event *events, size_t count,
+                           void (*done)(void *arg, enum ficus_err err, int64_t last_offset, const char *detail),
+                           void *arg);
 
-/* A reader: one outstanding read each. See bus.h pull for the meaning. count_max 0: EVENT_BATCH_COUNT_MAX, which also is the most. At most about 2 MiB
- * a read, but always one event. INVALID: topics are malformed; CONFLICT: the offset lies beyond the end, so it is not of this log. */
+/* A reader: one outstanding read each. See bus.h pull for the meaning. count_max 0: EVENT_BATCH_COUNT_MAX, which also
+ * is the most. At most about 2 MiB a read, but always one event. INVALID: topics are malformed; CONFLICT: the offset
+ * lies beyond the end, so it is not of this log. */
 struct elog_reader;
 enum ficus_err elog_reader_new(struct elog *l, struct elog_reader **ret_reader);
 enum ficus_err elog_read(struct elog_reader *r, const char *topics, int64_t offset, size_t count_max, int64_t wait_ms,
-                         void (*done)(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next), void *arg);
+                         void (*done)(void *arg, enum ficus_err err, const struct event *events, size_t count,
+                         int64_t next), void *arg);
 void elog_reader_free(struct elog_reader *r);   /* cancels: done will not fire */
 
 /* For `ficus events topics`: name, count, first and last offset, newest time. Runs a job; done on the loop. */
 struct elog_topic { struct slice topic; int64_t count, offset_first, offset_last; struct slice time_last; };
-enum ficus_err elog_topics(struct elog *l, void (*done)(void *arg, enum ficus_err err, const struct elog_topic *topics, size_t count), void *arg);
+enum ficus_err elog_topics(struct elog *l, void (*done)(void *arg, enum ficus_err err, const struct elog_topic *topics,
+                           size_t count), void *arg);
 int64_t elog_last_offset(const struct elog *l);
 
 #endif

@@ -51,14 +51,16 @@ bool event_topic_valid(struct slice topic)
     return true;
 }
 
-enum ficus_err event_topics_parse(struct slice text, struct slice ret_topics[EVENT_TOPICS_MAX], size_t *ret_count, struct ficus_error *reterr)
+enum ficus_err event_topics_parse(struct slice text, struct slice ret_topics[EVENT_TOPICS_MAX], size_t *ret_count,
+                                  struct ficus_error *reterr)
 {
     size_t count = 0;
     struct slice rest = text;
     do {
         struct slice topic = slice_cut(&rest, ',');
         if (!event_topic_valid(topic))
-            return err_set(reterr, FICUS_ERR_INVALID, "\"" SLICE_FMT "\" is no topic (a-z 0-9 . _ - are allowed)", SLICE_ARG(topic));
+            return err_set(reterr, FICUS_ERR_INVALID, "\"" SLICE_FMT "\" is no topic (a-z 0-9 . _ - are allowed)",
+                SLICE_ARG(topic));
         for (size_t i = 0; i < count; i++)
             if (slice_eq(ret_topics[i], topic))
                 return err_set(reterr, FICUS_ERR_INVALID, "topic " SLICE_FMT " is named twice", SLICE_ARG(topic));
@@ -90,13 +92,15 @@ static enum ficus_err attributes_check(const struct event *ev, enum ficus_err co
         if (v.p == NULL || v.size == 0)
             return err_set(reterr, code, "event: %s is %s", at->name, v.p == NULL ? "missing" : "empty");
         if (v.size > at->size_max)
-            return err_set(reterr, code, "event: %s has %zu bytes, at most %zu are allowed", at->name, v.size, at->size_max);
+            return err_set(reterr, code, "event: %s has %zu bytes, at most %zu are allowed", at->name, v.size,
+                at->size_max);
         if (!text_plain(v))
             return err_set(reterr, code, "event: %s has control characters or is not UTF-8", at->name);
     }
     int64_t ms = 0;
     if (!event_topic_valid(ev->topic))
-        return err_set(reterr, code, "event: type \"" SLICE_FMT "\" is no topic (a-z 0-9 . _ - are allowed)", SLICE_ARG(ev->topic));
+        return err_set(reterr, code, "event: type \"" SLICE_FMT "\" is no topic (a-z 0-9 . _ - are allowed)",
+            SLICE_ARG(ev->topic));
     if (ev->time.p != NULL && !time_parse(ev->time, &ms))
         return err_set(reterr, code, "event: time \"" SLICE_FMT "\" is not RFC 3339", SLICE_ARG(ev->time));
     return FICUS_ERR_OK;
@@ -108,7 +112,8 @@ enum ficus_err event_check(const struct event *ev, struct ficus_error *reterr)
     if (err != FICUS_ERR_OK || ev->data.p == NULL)
         return err;
     if (ev->data.size > EVENT_SIZE_MAX)
-        return err_set(reterr, FICUS_ERR_INVALID, "event: data has %zu bytes, at most %d are allowed", ev->data.size, EVENT_SIZE_MAX);
+        return err_set(reterr, FICUS_ERR_INVALID, "event: data has %zu bytes, at most %d are allowed", ev->data.size,
+            EVENT_SIZE_MAX);
     struct arena a;
     struct json *v = NULL;
     struct json_limits limits = {.values_max = TREE_VALUES_MAX};
@@ -164,7 +169,8 @@ enum ficus_err event_encode(struct buf *out, const struct event *ev, struct ficu
 
 /* ---- reading ---- */
 
-static enum ficus_err data_read(struct arena *a, const struct json *data, struct slice *ret_text, struct ficus_error *reterr)
+static enum ficus_err data_read(struct arena *a, const struct json *data, struct slice *ret_text,
+                                struct ficus_error *reterr)
 {
     struct buf b;
     struct json_writer w;
@@ -219,7 +225,8 @@ enum ficus_err event_decode(struct arena *a, struct slice text, struct event *re
     return err == FICUS_ERR_OK ? event_read(a, v, ret_event, reterr) : err;
 }
 
-enum ficus_err event_decode_batch(struct arena *a, struct slice text, struct event **ret_events, size_t *ret_count, struct ficus_error *reterr)
+enum ficus_err event_decode_batch(struct arena *a, struct slice text, struct event **ret_events, size_t *ret_count,
+                                  struct ficus_error *reterr)
 {
     struct json *list = NULL;
     struct json_limits limits = {.size_max = EVENT_BATCH_SIZE_MAX, .values_max = TREE_VALUES_MAX};
@@ -229,7 +236,8 @@ enum ficus_err event_decode_batch(struct arena *a, struct slice text, struct eve
     if (list->type != JSON_ARRAY)
         return err_set(reterr, FICUS_ERR_PARSE, "events: a JSON array is needed");
     if (list->count > EVENT_BATCH_COUNT_MAX)
-        return err_set(reterr, FICUS_ERR_TOO_LARGE, "events: %u in one batch, at most %d are allowed", list->count, EVENT_BATCH_COUNT_MAX);
+        return err_set(reterr, FICUS_ERR_TOO_LARGE, "events: %u in one batch, at most %d are allowed", list->count,
+            EVENT_BATCH_COUNT_MAX);
     struct event *events = ARENA_ARRAY(a, struct event, list->count);
     if (events == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "events: out of memory");
@@ -249,7 +257,8 @@ size_t event_encoded_data_at(const struct event *ev, size_t encoded_size)
     return ev->data.p == NULL ? 0 : encoded_size - 1 - ev->data.size;
 }
 
-enum ficus_err event_decode_stored(struct arena *a, char *text, size_t size, size_t data_at, struct event *ret_event, struct ficus_error *reterr)
+enum ficus_err event_decode_stored(struct arena *a, char *text, size_t size, size_t data_at, struct event *ret_event,
+                                   struct ficus_error *reterr)
 {
     static const struct slice before_data = SLICE(",\"datacontenttype\":\"application/json\",\"data\":");
     struct slice head = slice_make(text, size), data = SLICE_NONE;
@@ -292,7 +301,8 @@ enum ficus_err event_copy(struct arena *a, const struct event *ev, struct event 
 
 /* ---- dead letters ---- */
 
-static void dead_data_write(struct buf *b, const struct event *original, const char *consumer, const char *reason, int64_t attempts, bool whole)
+static void dead_data_write(struct buf *b, const struct event *original, const char *consumer, const char *reason,
+                            int64_t attempts, bool whole)
 {
     struct json_writer w;
     struct event ev = *original;
@@ -310,12 +320,14 @@ static void dead_data_write(struct buf *b, const struct event *original, const c
     json_write_end(&w);
 }
 
-enum ficus_err event_dead_letter(struct env *e, struct arena *a, const struct event *original, const char *consumer, const char *reason,
-                                 int64_t attempts, struct event *ret_event, struct ficus_error *reterr)
+enum ficus_err event_dead_letter(struct env *e, struct arena *a, const struct event *original, const char *consumer,
+                                 const char *reason, int64_t attempts, struct event *ret_event,
+                                 struct ficus_error *reterr)
 {
     enum { ENVELOPE_SIZE_MAX = 16 * 1024 };     /* attributes around data, all at their bounds and escaped */
-    struct event ev = {.topic = SLICE(EVENT_TOPIC_DEAD), .subject = original->subject, .traceparent = original->traceparent,
-        .tracestate = original->tracestate, .correlation = original->correlation, .causation = original->id};
+    struct event ev = {.topic = SLICE(EVENT_TOPIC_DEAD), .subject = original->subject,
+        .traceparent = original->traceparent, .tracestate = original->tracestate, .correlation = original->correlation,
+        .causation = original->id};
     struct buf b;
     uint8_t random[10];
     char id[UUID_TEXT_SIZE], at[TIME_TEXT_SIZE];

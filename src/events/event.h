@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One event: CloudEvents 1.0 in JSON. Ficus uses type = topic, subject = key (events of one key keep their order), and the extensions
- * traceparent, tracestate, correlationid, causationid (the id of the event that led to this one).
+ * One event: CloudEvents 1.0 in JSON. Ficus uses type = topic, subject = key (events of one key keep their order), and
+ * the extensions traceparent, tracestate, correlationid, causationid (the id of the event that led to this one).
  */
 #ifndef FICUS_EVENTS_EVENT_H
 #define FICUS_EVENTS_EVENT_H
@@ -36,37 +36,46 @@ enum { EVENT_SIZE_MAX = 1024 * 1024, EVENT_BATCH_COUNT_MAX = 256, EVENT_BATCH_SI
 
 /* A topic: 1..EVENT_TOPIC_SIZE_MAX of a-z 0-9 . _ -, not beginning with a dot. */
 bool event_topic_valid(struct slice topic);
-/* Cut a comma-separated list of topics, at most EVENT_TOPICS_MAX, without repetition; they borrow from text. INVALID names what is wrong. */
-enum ficus_err event_topics_parse(struct slice text, struct slice ret_topics[EVENT_TOPICS_MAX], size_t *ret_count, struct ficus_error *reterr);
+/* Cut a comma-separated list of topics, at most EVENT_TOPICS_MAX, without repetition; they borrow from text. INVALID
+ * names what is wrong. */
+enum ficus_err event_topics_parse(struct slice text, struct slice ret_topics[EVENT_TOPICS_MAX], size_t *ret_count,
+                                  struct ficus_error *reterr);
 
-/* Is it fit to be published? Required attributes, sizes, characters; data, when there, must be one JSON value. INVALID names the attribute. */
+/* Is it fit to be published? Required attributes, sizes, characters; data, when there, must be one JSON value.
+ * INVALID names the attribute. */
 enum ficus_err event_check(const struct event *ev, struct ficus_error *reterr);
 
-/* As one structured CloudEvent (application/cloudevents+json). offset > 0 is written as the extension `sequence` (string, CloudEvents sequence extension). */
+/* As one structured CloudEvent (application/cloudevents+json). offset > 0 is written as the extension `sequence`
+ * (string, CloudEvents sequence extension). */
 void event_write(struct json_writer *w, const struct event *ev);
 /* The same as text appended to *out. TOO_LARGE: over EVENT_SIZE_MAX, or out is full. */
 enum ficus_err event_encode(struct buf *out, const struct event *ev, struct ficus_error *reterr);
 
-/* Check required attributes (specversion 1.0, id, source, type) and bounds; v's data is written back to text in the arena. PARSE names the attribute.
+/* Check required attributes (specversion 1.0, id, source, type) and bounds; v's data is written back to text in the
+ * arena. PARSE names the attribute.
  * Other extensions are ignored. */
 enum ficus_err event_read(struct arena *a, const struct json *v, struct event *ret_event, struct ficus_error *reterr);
-/* Text of one, or of a JSON array of at most EVENT_BATCH_COUNT_MAX (application/cloudevents-batch+json); events in the arena. An arena of three times the text's size
- * plus 1 KiB for each event is enough for plain ones. */
+/* Text of one, or of a JSON array of at most EVENT_BATCH_COUNT_MAX (application/cloudevents-batch+json); events in the
+ * arena. An arena of three times the text's size plus 1 KiB for each event is enough for plain ones. */
 enum ficus_err event_decode(struct arena *a, struct slice text, struct event *ret_event, struct ficus_error *reterr);
-enum ficus_err event_decode_batch(struct arena *a, struct slice text, struct event **ret_events, size_t *ret_count, struct ficus_error *reterr);
+enum ficus_err event_decode_batch(struct arena *a, struct slice text, struct event **ret_events, size_t *ret_count,
+                                  struct ficus_error *reterr);
 
-/* Reading back what event_encode wrote, without looking into the data: data_at is where that begins in text (0: there is none), text is
- * changed and must live as long as the event. CORRUPT: it was not written like that. */
+/* Reading back what event_encode wrote, without looking into the data: data_at is where that begins in text (0: there
+ * is none), text is changed and must live as long as the event. CORRUPT: it was not written like that. */
 size_t event_encoded_data_at(const struct event *ev, size_t encoded_size);
-enum ficus_err event_decode_stored(struct arena *a, char *text, size_t size, size_t data_at, struct event *ret_event, struct ficus_error *reterr);
+enum ficus_err event_decode_stored(struct arena *a, char *text, size_t size, size_t data_at, struct event *ret_event,
+                                   struct ficus_error *reterr);
 
 /* Deep copy into the arena. NOMEM: it is full. */
 enum ficus_err event_copy(struct arena *a, const struct event *ev, struct event *ret_event);
 
-/* The event that tells of one that was given up: topic EVENT_TOPIC_DEAD, source "/" consumer, subject, trace and correlation of the original, which also is its
- * causation; data {consumer, reason, attempts, event: original}. Of an original so large that this would not fit, the data is left out and
- * "data_omitted": true says so. All in the arena. */
-enum ficus_err event_dead_letter(struct env *e, struct arena *a, const struct event *original, const char *consumer, const char *reason,
-                                 int64_t attempts, struct event *ret_event, struct ficus_error *reterr);
+/* The event that tells of one that was given up: topic EVENT_TOPIC_DEAD, source "/" consumer, subject, trace and
+ * correlation of the original, which also is its causation; data {consumer, reason, attempts, event: original}. Of an
+ * original so large that this would not fit, the data is left out and "data_omitted": true says so. All in the
+ * arena. */
+enum ficus_err event_dead_letter(struct env *e, struct arena *a, const struct event *original, const char *consumer,
+                                 const char *reason, int64_t attempts, struct event *ret_event,
+                                 struct ficus_error *reterr);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "outbox.h"
 
-enum ficus_err inbox_accept(struct db_conn *c, const char *consumer, int64_t offset, bool *ret_is_new, struct ficus_error *reterr)
+enum ficus_err inbox_accept(struct db_conn *c, const char *consumer, int64_t offset, bool *ret_is_new,
+                            struct ficus_error *reterr)
 {
     /* one statement decides and advances: next_offset only grows */
     enum ficus_err err = db_exec(c, reterr,
@@ -13,10 +14,12 @@ enum ficus_err inbox_accept(struct db_conn *c, const char *consumer, int64_t off
     return err;
 }
 
-enum ficus_err inbox_position(struct db_conn *c, const char *consumer, int64_t *ret_offset, int64_t *ret_attempts, struct ficus_error *reterr)
+enum ficus_err inbox_position(struct db_conn *c, const char *consumer, int64_t *ret_offset, int64_t *ret_attempts,
+                              struct ficus_error *reterr)
 {
     struct db_stmt *s = NULL;
-    enum ficus_err err = db_query(c, &s, reterr, "SELECT next_offset - 1, attempts FROM ficus_inbox WHERE consumer = ?", "s", consumer);
+    enum ficus_err err = db_query(c, &s, reterr, "SELECT next_offset - 1, attempts FROM ficus_inbox WHERE consumer = ?",
+        "s", consumer);
     if (err != FICUS_ERR_OK)
         return err;
     int row = db_step(s, reterr);
@@ -40,5 +43,6 @@ enum ficus_err inbox_refused(struct db_conn *c, const char *consumer, int64_t *r
     if (row > 0)
         *ret_attempts = db_i64(s, 0);
     db_finish(s);
-    return row < 0 ? (enum ficus_err)-row : row == 0 ? err_set(reterr, FICUS_ERR_INTERNAL, "inbox: no row came back") : FICUS_ERR_OK;
+    return row < 0 ? (enum ficus_err)-row : row == 0 ? err_set(reterr, FICUS_ERR_INTERNAL, "inbox: no row came back")
+        : FICUS_ERR_OK;
 }

@@ -4,7 +4,8 @@
 const struct db_migration events_migrations[] = {
     {1, "0001_outbox_inbox.sql",
         SLICE("CREATE TABLE ficus_outbox(seq INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL) STRICT;"
-              "CREATE TABLE ficus_inbox(consumer TEXT PRIMARY KEY, next_offset INTEGER NOT NULL, attempts INTEGER NOT NULL) STRICT;")},
+              "CREATE TABLE ficus_inbox(consumer TEXT PRIMARY KEY, next_offset INTEGER NOT NULL,"
+              " attempts INTEGER NOT NULL) STRICT;")},
 };
 const size_t events_migration_count = sizeof events_migrations / sizeof *events_migrations;
 

@@ -2,12 +2,13 @@
  *
  * The relay, one batch at a time:
  *
- *     IDLE -> kicked -> READING (worker) -> rows -> PUBLISHING -> acknowledged -> READING ...
- *                           |                            `-> failed -> RESTING (back-off) -> PUBLISHING the same bytes again
- *                           `-> no rows, nothing kicked meanwhile -> IDLE -> 5 s of quiet -> TRIMMING (worker) -> IDLE
+ *  IDLE -> kicked -> READING (worker) -> rows -> PUBLISHING -> acknowledged -> READING ...
+ *                       |                            `-> failed -> RESTING (back-off) -> PUBLISHING the same bytes
+ *                       `-> no rows, nothing kicked meanwhile -> IDLE -> 5 s of quiet -> TRIMMING (worker) -> IDLE
  *
  * Invariants
- *  1. Rows are published in the order of seq, and none after a row that is not acknowledged: nothing is skipped, whatever the bus says.
+ *  1. Rows are published in the order of seq, and none after a row that is not acknowledged: nothing is skipped,
+ *     whatever the bus says.
  *  2. A row is deleted only when acknowledged (seq <= acked).
  */
 #include "assert.h"
@@ -30,8 +31,9 @@ struct outbox_relay {
     struct db *db;
     struct bus *bus;
     enum relay_state state;
-    /* The highest acknowledged seq; written on the loop, read by outbox_trim on workers. A single number that only grows and is stored after the
-     * acknowledgement came: an older value deletes less, never too much. So do pending, which is for people, and trimmed, a hint. */
+    /* The highest acknowledged seq; written on the loop, read by outbox_trim on workers. A single number that only
+     * grows and is stored after the acknowledgement came: an older value deletes less, never too much. So do
+     * pending, which is for people, and trimmed, a hint. */
     _Atomic int64_t acked, pending, trimmed;
     bool kicked, trim_due, closing, ended;
     struct env_task kick, end;
@@ -58,7 +60,8 @@ static enum ficus_err batch_fill(struct outbox_relay *r, struct db_conn *c, stru
     struct db_stmt *s = NULL;
     int more = 0;
     int64_t acked = atomic_load_explicit(&r->acked, memory_order_relaxed);
-    enum ficus_err err = db_query(c, &s, reterr, "SELECT seq, event, (SELECT max(seq) FROM ficus_outbox) FROM ficus_outbox WHERE seq > ?"
+    enum ficus_err err = db_query(c, &s, reterr,
+        "SELECT seq, event, (SELECT max(seq) FROM ficus_outbox) FROM ficus_outbox WHERE seq > ?"
         " ORDER BY seq LIMIT ?", "ii", acked, (int64_t)EVENT_BATCH_COUNT_MAX);
     while (err == FICUS_ERR_OK && (more = db_step(s, reterr)) > 0) {
         struct slice event = db_text(s, 1);
@@ -103,7 +106,8 @@ static void back_off(struct outbox_relay *r)
 {
     if (r->closing)
         return;
-    r->backoff_ms = r->backoff_ms == 0 ? BACKOFF_MIN_MS : r->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : r->backoff_ms * 2;
+    r->backoff_ms = r->backoff_ms == 0 ? BACKOFF_MIN_MS : r->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS
+        : r->backoff_ms * 2;
     rest(r, r->backoff_ms / 2 + (int64_t)(env_random_u64(r->env) % (uint64_t)(r->backoff_ms / 2 + 1)));
 }
 
@@ -163,7 +167,8 @@ static void publish(struct outbox_relay *r)
 
 /* ---- trimming ---- */
 
-/* [worker] On its own, for a service that writes nothing more: the rows must not be there when the log has forgotten them. */
+/* [worker] On its own, for a service that writes nothing more: the rows must not be there when the log has forgotten
+ * them. */
 static void trim_work(void *arg)
 {
     struct outbox_relay *r = arg;
@@ -196,7 +201,8 @@ enum ficus_err outbox_trim(struct outbox_relay *r, struct db_conn *c, struct fic
     int64_t acked = atomic_load_explicit(&r->acked, memory_order_relaxed);
     if (acked <= atomic_load_explicit(&r->trimmed, memory_order_relaxed))
         return FICUS_ERR_OK;
-    /* A hint only: when this transaction is rolled back, the next acknowledgement or the quiet timer deletes the rows. */
+    /* A hint only: when this transaction is rolled back, the next acknowledgement or the quiet timer deletes the
+     * rows. */
     atomic_store_explicit(&r->trimmed, acked, memory_order_relaxed);
     return db_exec(c, reterr, "DELETE FROM ficus_outbox WHERE seq <= ?", "i", acked);
 }

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A disk in memory that keeps synced and unsynced bytes apart, as cruel as POSIX allows: at a crash what was not synced is forgotten, or torn
- * sector by sector, in any order; a directory entry lives only after its folder was synced. The simulator and the durability tests put their
- * env's file operations on it. One thread.
+ * A disk in memory that keeps synced and unsynced bytes apart, as cruel as POSIX allows: at a crash what was not synced
+ * is forgotten, or torn sector by sector, in any order; a directory entry lives only after its folder was synced. The
+ * simulator and the durability tests put their env's file operations on it. One thread.
  *
  * Life of a byte:   write -> live (read back at once) -> sync -> durable
- *                   crash: durable stays; of the rest as `enum sim_crash` says; every open file is dead and must only be closed
+ *                   crash: durable stays; of the rest as `enum sim_crash` says; every open file is dead and must only
+ *                   be closed
  *
- * Faults besides: the disk dies after the n-th operation that changes it (each later one fails with IO and changes nothing), fails a
- * window of operations with a given error, or is full.
+ * Faults besides: the disk dies after the n-th operation that changes it (each later one fails with IO and changes
+ * nothing), fails a window of operations with a given error, or is full.
  */
 #ifndef FICUS_SIM_DISK_H
 #define FICUS_SIM_DISK_H
@@ -23,7 +24,8 @@ enum { SIM_SECTOR_SIZE = 512 };
 enum sim_crash {
     SIM_CRASH_KEEP,     /* the process dies, the machine lives: all that was written is there */
     SIM_CRASH_FORGET,   /* power lost: exactly the synced bytes are there */
-    SIM_CRASH_TEAR,     /* power lost: of each unsynced write any subset of its sectors, even parts of one, as the seed says */
+    /* power lost: of each unsynced write any subset of its sectors, even parts of one, as the seed says */
+    SIM_CRASH_TEAR,
 };
 
 struct sim_disk;
@@ -39,7 +41,8 @@ void sim_disk_crash(struct sim_disk *d, enum sim_crash mode, uint64_t seed);
 /* ---- faults ---- */
 /* Operations that change the disk, so far: create, write, truncate, sync, unlink, rename, sync of a folder. */
 uint64_t sim_disk_op_count(const struct sim_disk *d);
-void sim_disk_die_after(struct sim_disk *d, uint64_t op_count);     /* in operations from now, the last one still happens; 0: dead at once */
+/* in operations from now, the last one still happens; 0: dead at once */
+void sim_disk_die_after(struct sim_disk *d, uint64_t op_count);
 bool sim_disk_dead(const struct sim_disk *d);
 /* Operations [first, first + count) from now fail with err and change nothing. count 0: none. */
 void sim_disk_fail(struct sim_disk *d, uint64_t first, uint64_t count, enum ficus_err err);

@@ -207,7 +207,8 @@ struct env_file {
     struct sim_file *file;
 };
 
-static enum ficus_err op_file_open(struct env *e, const char *path, unsigned flags, struct env_file **ret_file, struct ficus_error *reterr)
+static enum ficus_err op_file_open(struct env *e, const char *path, unsigned flags, struct env_file **ret_file,
+                                   struct ficus_error *reterr)
 {
     yield(of(e));
     struct sim_file *file = NULL;
@@ -289,8 +290,8 @@ static const struct env_ops ops = {
     .timer_start = op_timer_start, .timer_stop = op_timer_stop, .post = op_post,
     .file_open = op_file_open, .file_close = op_file_close, .file_read = op_file_read, .file_write = op_file_write,
     .file_truncate = op_file_truncate, .file_sync = op_file_sync, .file_size = op_file_size, .file_lock = op_file_lock,
-    .file_unlink = op_file_unlink, .file_rename = op_file_rename, .file_exists = op_file_exists, .dir_sync = op_dir_sync,
-    .run = op_run, .wait = op_wait, .wake = op_wake, .log_write = op_log_write,
+    .file_unlink = op_file_unlink, .file_rename = op_file_rename, .file_exists = op_file_exists,
+    .dir_sync = op_dir_sync, .run = op_run, .wait = op_wait, .wake = op_wake, .log_write = op_log_write,
 };
 
 /* ---- life ---- */
@@ -426,10 +427,12 @@ static const struct {
     enum sim_crash mode;
     uint64_t salt;
 } crash_ways[] = {
-    {SIM_CRASH_KEEP, 0}, {SIM_CRASH_FORGET, 0}, {SIM_CRASH_TEAR, 1}, {SIM_CRASH_TEAR, 2}, {SIM_CRASH_TEAR, 3}, {SIM_CRASH_TEAR, 4},
+    {SIM_CRASH_KEEP, 0}, {SIM_CRASH_FORGET, 0}, {SIM_CRASH_TEAR, 1}, {SIM_CRASH_TEAR, 2}, {SIM_CRASH_TEAR, 3},
+        {SIM_CRASH_TEAR, 4},
 };
 
-static void crash_and_check(const struct crash_case *cc, const struct sim_disk *disk, size_t way, uint64_t seed, void *state)
+static void crash_and_check(const struct crash_case *cc, const struct sim_disk *disk, size_t way, uint64_t seed,
+                            void *state)
 {
     struct sim_disk *d = sim_disk_clone(disk);
     FICUS_ASSERT(d != NULL);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * An env for tests: virtual time, one thread, workers as coroutines, files on a sim_disk. A seed decides who goes on next, so that a run
- * repeats; a worker lets others go on at each file operation and while it waits. No network.
+ * An env for tests: virtual time, one thread, workers as coroutines, files on a sim_disk. A seed decides who goes on
+ * next, so that a run repeats; a worker lets others go on at each file operation and while it waits. No network.
  *
  * How to test that a durable writer keeps its word (all three writers here do the same; see crash_sweep below):
- *   1. a workload opens its store in an env on a disk that dies after operation n, and writes down what was acknowledged;
+ *   1. a workload opens its store in an env on a disk that dies after operation n, and writes down what was
+ *      acknowledged;
  *   2. it ends (everything fails once the disk is dead, nothing hangs) and closes;
- *   3. the disk crashes: it keeps, forgets or tears what was not synced; a new env opens the store again and a check compares.
+ *   3. the disk crashes: it keeps, forgets or tears what was not synced; a new env opens the store again and a check
+ *      compares.
  * For every n until the workload gets through.
  */
 #ifndef FICUS_TESTS_CRASH_ENV_H
@@ -37,12 +39,12 @@ struct crash_case {
     void (*state_free)(void *state);
     /* Open the store, work, close. The disk may die at any moment, also while opening. [loop thread of ce] */
     void (*work)(struct crash_env *ce, void *state);
-    /* Open the store again and compare with the state: fail by a cmocka assertion. Must end with the store closed. When the disk dies again in here (a
-     * crash in recovery), return false without comparing. */
+    /* Open the store again and compare with the state: fail by a cmocka assertion. Must end with the store closed. When
+     * the disk dies again in here (a crash in recovery), return false without comparing. */
     bool (*check)(struct crash_env *ce, void *state);
 };
-/* For n = 1, 2, ... until the work gets through: crash after operation n, in each way of crashing (tearing with several seeds; sometimes
- * a second crash in the recovery), and check. Prints how many crashes were checked. */
+/* For n = 1, 2, ... until the work gets through: crash after operation n, in each way of crashing (tearing with several
+ * seeds; sometimes a second crash in the recovery), and check. Prints how many crashes were checked. */
 void crash_sweep(const struct crash_case *cc, const char *name);
 
 #endif

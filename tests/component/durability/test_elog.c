@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Durable writer 2, publishing to the log: after any crash every acknowledged batch is there at the offset that was told, no batch by half, nothing twice, and
- * what was published again after the crash is no second event.
+ * Durable writer 2, publishing to the log: after any crash every acknowledged batch is there at the offset that was
+ * told, no batch by half, nothing twice, and what was published again after the crash is no second event.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -42,7 +42,8 @@ static enum ficus_err open_log(struct crash_env *ce, struct elog **ret_log, stru
     return elog_open(crash_env(ce), &(struct elog_options){.path = "data/log.db"}, ret_log, reterr);
 }
 
-static enum ficus_err publish(struct batch *b, void (*done)(void *arg, enum ficus_err err, int64_t last_offset, const char *detail))
+static enum ficus_err publish(struct batch *b, void (*done)(void *arg, enum ficus_err err, int64_t last_offset,
+                              const char *detail))
 {
     static char data[700];
     char ids[BATCH][16];
@@ -51,8 +52,8 @@ static enum ficus_err publish(struct batch *b, void (*done)(void *arg, enum ficu
     data[0] = data[sizeof data - 1] = '"';
     for (int i = 0; i < BATCH; i++) {
         snprintf(ids[i], sizeof ids[i], "%d", b->number * BATCH + i);
-        events[i] = (struct event){.id = slice_str(ids[i]), .source = SLICE("/s"), .topic = i == 1 ? SLICE("b") : SLICE("a"),
-            .data = slice_make(data, sizeof data)};
+        events[i] = (struct event){.id = slice_str(ids[i]), .source = SLICE("/s"), .topic = i == 1 ? SLICE("b")
+            : SLICE("a"), .data = slice_make(data, sizeof data)};
     }
     return elog_append(b->run->log, events, BATCH, done, b);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Durable writer 1, a service's commit: after any crash every acknowledged transaction is there whole, none is there by half, and the file is sound.
+ * Durable writer 1, a service's commit: after any crash every acknowledged transaction is there whole, none is there by
+ * half, and the file is sound.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,7 +33,8 @@ struct run {
 
 static const struct db_migration migrations[] = {
     {1, "0001_a.sql", SLICE("CREATE TABLE a(id INTEGER PRIMARY KEY, text TEXT NOT NULL)")},
-    {2, "0002_b.sql", SLICE("CREATE TABLE b(id INTEGER PRIMARY KEY, text TEXT NOT NULL); CREATE INDEX b_text ON b(text)")},
+    {2, "0002_b.sql",
+    SLICE("CREATE TABLE b(id INTEGER PRIMARY KEY, text TEXT NOT NULL); CREATE INDEX b_text ON b(text)")},
 };
 
 static void *run_new(uint64_t seed)

@@ -93,8 +93,8 @@ static void test_values(void **state)
     struct db_tx tx = {0};
     must(db_tx_begin(fx.db, &tx, 0, &error));
     struct db_conn *c = db_tx_conn(&tx);
-    must(db_exec(c, &error, "INSERT INTO t VALUES(?, ?, ?, ?, ?, ?, ?)", "isSbnsb", (int64_t)INT64_MIN, "text", SLICE("sl\0ice"),
-        SLICE("\0\1blob"), NULL, SLICE("")));
+    must(db_exec(c, &error, "INSERT INTO t VALUES(?, ?, ?, ?, ?, ?, ?)", "isSbnsb", (int64_t)INT64_MIN, "text",
+        SLICE("sl\0ice"), SLICE("\0\1blob"), NULL, SLICE("")));
     assert_int_equal(db_changes(c), 1);
     struct db_stmt *s = NULL;
     must(db_query(c, &s, &error, "SELECT * FROM t WHERE a = ?", "i", (int64_t)INT64_MIN));
@@ -115,7 +115,8 @@ static void test_values(void **state)
     must(db_tx_commit_wait(&tx, &error));
 }
 
-/* A taken key says EXISTS, any other constraint CONFLICT, wrong SQL and a wrong format INVALID; each error names the file or the fault. */
+/* A taken key says EXISTS, any other constraint CONFLICT, wrong SQL and a wrong format INVALID; each error names the
+ * file or the fault. */
 static void test_error_codes(void **state)
 {
     (void)state;
@@ -138,8 +139,8 @@ static void test_refused_sql(void **state)
 {
     (void)state;
     static const char *const refused[] = {"COMMIT", "ROLLBACK", "BEGIN", "SAVEPOINT x", "RELEASE tx", "ATTACH 'x' AS x",
-        "PRAGMA journal_mode=DELETE", "PRAGMA synchronous=OFF", "PRAGMA wal_checkpoint", "PRAGMA foreign_keys=OFF", "PRAGMA user_version=7",
-        "PRAGMA query_only=OFF"};
+        "PRAGMA journal_mode=DELETE", "PRAGMA synchronous=OFF", "PRAGMA wal_checkpoint", "PRAGMA foreign_keys=OFF",
+        "PRAGMA user_version=7", "PRAGMA query_only=OFF"};
     open_db((struct db_options){0});
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
         assert_int_equal(write_sql(refused[i]), FICUS_ERR_DENIED);
@@ -160,7 +161,8 @@ static void test_reader_writes(void **state)
     db_reader_give(fx.db, c);
 }
 
-/* The same text may be open twice, each with its own place; statements over the cache's bound are replaced, open ones over it refused. */
+/* The same text may be open twice, each with its own place; statements over the cache's bound are replaced, open
+ * ones over it refused. */
 static void test_statements(void **state)
 {
     (void)state;
@@ -249,7 +251,8 @@ static void test_large_rollback(void **state)
     (void)state;
     open_db((struct db_options){0});
     must(write_sql("CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT)"));
-    must(write_sql("INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) SELECT i, printf('%0500d', i) FROM n"));
+    must(write_sql("INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)"
+                   " SELECT i, printf('%0500d', i) FROM n"));
     struct db_tx tx = {0};
     must(db_tx_begin(fx.db, &tx, 0, &error));
     must(db_exec(db_tx_conn(&tx), &error, "UPDATE t SET b = printf('%0600d', a + 1)", ""));
@@ -264,11 +267,13 @@ static void test_script(void **state)
     open_db((struct db_options){0});
     struct db_tx tx = {0};
     must(db_tx_begin(fx.db, &tx, 0, &error));
-    must(db_script(db_tx_conn(&tx), SLICE("-- first\nCREATE TABLE t(a);\nINSERT INTO t VALUES(1); INSERT INTO t VALUES(2);\n-- end\n"), &error));
+    must(db_script(db_tx_conn(&tx),
+        SLICE("-- first\nCREATE TABLE t(a);\nINSERT INTO t VALUES(1); INSERT INTO t VALUES(2);\n-- end\n"), &error));
     must(db_tx_commit_wait(&tx, &error));
     assert_int_equal(ask("SELECT sum(a) FROM t"), 3);
     must(db_tx_begin(fx.db, &tx, 0, &error));
-    assert_int_equal(db_script(db_tx_conn(&tx), SLICE("SELECT 1;\nINSERT INTO t VALUES(3);\nINSRT INTO t;"), &error), FICUS_ERR_INVALID);
+    assert_int_equal(db_script(db_tx_conn(&tx), SLICE("SELECT 1;\nINSERT INTO t VALUES(3);\nINSRT INTO t;"), &error),
+        FICUS_ERR_INVALID);
     assert_non_null(strstr(error.text, "line 2"));      /* the statement's text begins behind the semicolon of line 2 */
     db_tx_rollback(&tx);
     assert_int_equal(ask("SELECT sum(a) FROM t"), 3);
@@ -313,7 +318,8 @@ static void test_damage(void **state)
     (void)state;
     open_db((struct db_options){0});
     must(write_sql("CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT)"));
-    must(write_sql("INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) SELECT i, printf('%0500d', i) FROM n"));
+    must(write_sql("INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)"
+                   " SELECT i, printf('%0500d', i) FROM n"));
     db_close(fx.db);
     struct sim_file *f = NULL;
     char junk[4096 * 4];
@@ -358,8 +364,10 @@ static void test_close_checkpoints(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_values), TEST(test_error_codes), TEST(test_refused_sql), TEST(test_reader_writes), TEST(test_statements), TEST(test_snapshot),
-        TEST(test_readers_wait), TEST(test_large_rollback), TEST(test_script), TEST(test_foreign_files), TEST(test_damage), TEST(test_one_owner),
+        TEST(test_values), TEST(test_error_codes), TEST(test_refused_sql), TEST(test_reader_writes),
+            TEST(test_statements), TEST(test_snapshot),
+        TEST(test_readers_wait), TEST(test_large_rollback), TEST(test_script), TEST(test_foreign_files),
+        TEST(test_damage), TEST(test_one_owner),
         TEST(test_close_checkpoints),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -85,7 +85,8 @@ static void test_refused(void **state)
 static void test_failing(void **state)
 {
     (void)state;
-    const struct db_migration bad[] = {good[0], {2, "0002_bad.sql", SLICE("INSERT INTO t VALUES(5);\nINSERT INTO missing VALUES(1);")}};
+    const struct db_migration bad[] = {good[0],
+        {2, "0002_bad.sql", SLICE("INSERT INTO t VALUES(5);\nINSERT INTO missing VALUES(1);")}};
     assert_int_equal(db_migrate(db, "app", bad, 2, &error), FICUS_ERR_INVALID);
     assert_non_null(strstr(error.text, "0002_bad.sql"));
     assert_int_equal(ask("SELECT sum(a) FROM t"), 1);

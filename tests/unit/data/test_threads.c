@@ -32,7 +32,8 @@ static int setup(void **state)
         return -1;
     snprintf(path, sizeof path, "%s/t.db", folder);
     env = env_uv_new(&(struct env_uv_options){.workers_count = 6, .jobs_max = 2 * JOBS}, &error);
-    return env != NULL && db_open(env, &(struct db_options){.path = path, .readers_max = 2}, &db, &error) == FICUS_ERR_OK ? 0 : -1;
+    return env != NULL && db_open(env, &(struct db_options){.path = path, .readers_max = 2}, &db,
+        &error) == FICUS_ERR_OK ? 0 : -1;
 }
 
 static int teardown(void **state)
@@ -81,7 +82,8 @@ static void read_some(void *arg)
         struct ficus_error e;
         struct db_conn *c = NULL;
         struct db_stmt *s = NULL;
-        if (db_reader_take(db, &c, &e) != FICUS_ERR_OK || db_query(c, &s, &e, "SELECT n FROM t", "") != FICUS_ERR_OK || db_step(s, &e) != 1)
+        if (db_reader_take(db, &c, &e) != FICUS_ERR_OK || db_query(c, &s, &e, "SELECT n FROM t", "") != FICUS_ERR_OK
+            || db_step(s, &e) != 1)
             abort();
         if (db_i64(s, 0) < last)
             abort();
@@ -98,7 +100,8 @@ static void job_done(void *arg)
         env_uv_stop(env);
 }
 
-/* Writers and readers at once on real threads: each acknowledged write counts once, rolled back ones never, readers never go back in time. */
+/* Writers and readers at once on real threads: each acknowledged write counts once, rolled back ones never, readers
+ * never go back in time. */
 static void test_many(void **state)
 {
     (void)state;

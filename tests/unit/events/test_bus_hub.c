@@ -30,7 +30,8 @@ static struct {
 } engine;
 
 enum ficus_err call_fetch(struct call_engine *g, const struct call_request *r, size_t body_size_max,
-                          void (*done)(void *arg, const struct call_result *result), void *arg, struct call_fetch **ret_fetch)
+                          void (*done)(void *arg, const struct call_result *result), void *arg,
+                          struct call_fetch **ret_fetch)
 {
     (void)g;
     assert_true(body_size_max > 0);
@@ -68,7 +69,8 @@ static int teardown(void **state)
 
 static void reply(enum ficus_err err, int status, const char *body)
 {
-    struct call_result r = {.err = err, .status = status, .body = slice_str(body), .detail = err == FICUS_ERR_OK ? NULL : "broken"};
+    struct call_result r = {.err = err, .status = status, .body = slice_str(body), .detail = err == FICUS_ERR_OK ? NULL
+        : "broken"};
     engine.done(engine.arg, &r);
 }
 
@@ -111,7 +113,8 @@ static void test_publish(void **state)
         const char *detail;
     } cases[] = {
         {FICUS_ERR_OK, 200, "{\"last\":7}", FICUS_ERR_OK, ""},
-        {FICUS_ERR_OK, 403, "{\"status\":403,\"detail\":\"orders may not publish x\"}", FICUS_ERR_DENIED, "orders may not publish x"},
+        {FICUS_ERR_OK, 403, "{\"status\":403,\"detail\":\"orders may not publish x\"}", FICUS_ERR_DENIED,
+        "orders may not publish x"},
         {FICUS_ERR_OK, 400, "nonsense", FICUS_ERR_INVALID, "400"},
         {FICUS_ERR_OK, 503, "", FICUS_ERR_UNAVAILABLE, "503"},
         {FICUS_ERR_OK, 507, "", FICUS_ERR_FULL, "507"},
@@ -135,9 +138,11 @@ static void test_publish(void **state)
     assert_int_equal(bus->ops->publish(bus, SLICE("[{}]"), on_published, NULL), FICUS_ERR_BUSY);
 }
 
-#define EV(n) "{\"specversion\":\"1.0\",\"id\":\"" #n "\",\"source\":\"/s\",\"type\":\"t\",\"sequence\":\"" #n "\",\"data\":{}}"
+#define EV(n)                                                                                               \
+    "{\"specversion\":\"1.0\",\"id\":\"" #n "\",\"source\":\"/s\",\"type\":\"t\",\"sequence\":\"" #n "\",\"data\":{}}"
 
-/* A pull asks for exactly this, waits longer than the hub does, and takes only an answer whose offsets ascend from where it asked. */
+/* A pull asks for exactly this, waits longer than the hub does, and takes only an answer whose offsets ascend from
+ * where it asked. */
 static void test_pull(void **state)
 {
     (void)state;

@@ -50,7 +50,8 @@ static void bus_answer(void *arg)
         if (at % 2 != 0)
             continue;
         snprintf(ids[count], sizeof ids[0], "%lld", (long long)at);
-        events[count] = (struct event){.id = slice_str(ids[count]), .source = SLICE("/s"), .topic = SLICE("t"), .offset = at};
+        events[count] = (struct event){.id = slice_str(ids[count]), .source = SLICE("/s"), .topic = SLICE("t"),
+            .offset = at};
         count++;
     }
     int64_t next = count == bus.count_max ? events[count - 1].offset : bus.last;
@@ -59,7 +60,8 @@ static void bus_answer(void *arg)
 }
 
 static enum ficus_err bus_pull(struct bus *b, const char *topics, int64_t offset, size_t count_max, int64_t wait_ms,
-                               void (*done)(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next), void *arg)
+                               void (*done)(void *arg, enum ficus_err err, const struct event *events, size_t count,
+                               int64_t next), void *arg)
 {
     (void)b;
     assert_false(bus.outstanding);
@@ -187,7 +189,8 @@ static int teardown(void **state)
     return 0;
 }
 
-/* Every event is delivered once and in order, batch after batch, answered from inside or later; then the consumer waits without spinning. */
+/* Every event is delivered once and in order, batch after batch, answered from inside or later; then the consumer
+ * waits without spinning. */
 static void test_order(void **state)
 {
     (void)state;
@@ -257,7 +260,8 @@ static void test_impatient_bus(void **state)
     assert_in_range(bus.pulls, 2, 30);
 }
 
-/* Closing ends it in any state: before it began, while it pulls (which is cancelled), while an event is out, while it rests. */
+/* Closing ends it in any state: before it began, while it pulls (which is cancelled), while an event is out, while
+ * it rests. */
 static void test_close(void **state)
 {
     (void)state;
@@ -285,7 +289,8 @@ static void test_close(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test_teardown(test_order, teardown), TEST(test_offset), TEST(test_refused), TEST(test_bus_away),
+    const struct CMUnitTest tests[] = {cmocka_unit_test_teardown(test_order, teardown), TEST(test_offset),
+        TEST(test_refused), TEST(test_bus_away),
         TEST(test_impatient_bus), TEST(test_close)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

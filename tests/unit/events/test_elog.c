@@ -81,7 +81,8 @@ static void on_append(void *arg, enum ficus_err err, int64_t last_offset, const 
 
 static struct event make(const char *topic, const char *id)
 {
-    return (struct event){.id = slice_str(id), .source = SLICE("/test"), .topic = slice_str(topic), .data = SLICE("{\"n\":1}")};
+    return (struct event){.id = slice_str(id), .source = SLICE("/test"), .topic = slice_str(topic),
+        .data = SLICE("{\"n\":1}")};
 }
 
 static struct appended append(const char *topic, const char *id)
@@ -183,7 +184,8 @@ static void test_repeated(void **state)
     assert_int_equal(seen.offsets[2], 3);
 }
 
-/* A waiting read ends with the first event of its topics, and at its time without one; then next has passed what others published. */
+/* A waiting read ends with the first event of its topics, and at its time without one; then next has passed what
+ * others published. */
 static void test_wait(void **state)
 {
     (void)state;
@@ -264,7 +266,8 @@ static void test_queue_bound(void **state)
     assert_int_equal(append("a", "later").err, FICUS_ERR_OK);
 }
 
-/* When the sync fails, every batch of that transaction hears it, none of it is in the log, and publishing again works. */
+/* When the sync fails, every batch of that transaction hears it, none of it is in the log, and publishing again
+ * works. */
 static void test_sync_fails(void **state)
 {
     (void)state;
@@ -341,7 +344,8 @@ static void follow(void *arg, enum ficus_err err, const struct event *events, si
     assert_int_equal(elog_read(f->reader, f->topics, next, 7, 5000, follow, f), FICUS_ERR_OK);
 }
 
-/* Readers that follow while publishers write see every event of their topics once, in order, whatever the schedule: none is passed. */
+/* Readers that follow while publishers write see every event of their topics once, in order, whatever the schedule:
+ * none is passed. */
 static void test_followers(void **state)
 {
     (void)state;
@@ -377,7 +381,8 @@ static void test_followers(void **state)
 
 /* ---- retention, topics, closing ---- */
 
-/* The janitor takes what is older than the retention, in every step of which the log works; offsets go on from where they were. */
+/* The janitor takes what is older than the retention, in every step of which the log works; offsets go on from where
+ * they were. */
 static void test_retention_age(void **state)
 {
     (void)state;
@@ -493,7 +498,8 @@ static void test_close(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_order), TEST(test_repeated), TEST(test_wait), TEST(test_cancel), TEST(test_refused), TEST(test_queue_bound), TEST(test_sync_fails),
+        TEST(test_order), TEST(test_repeated), TEST(test_wait), TEST(test_cancel), TEST(test_refused),
+            TEST(test_queue_bound), TEST(test_sync_fails),
         TEST(test_followers), TEST(test_retention_age), TEST(test_retention_size), TEST(test_topics), TEST(test_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,8 +31,9 @@ static int teardown(void **state)
 
 static struct event sample(void)
 {
-    return (struct event){.id = SLICE("0190-1"), .source = SLICE("/orders"), .topic = SLICE("order.placed"), .subject = SLICE("o \"7\" \xc3\xa4"),
-        .time = SLICE("2026-01-02T03:04:05.006Z"), .data = SLICE("{\"items\":[1,2.50,{\"x\":null}]}"),
+    return (struct event){.id = SLICE("0190-1"), .source = SLICE("/orders"), .topic = SLICE("order.placed"),
+        .subject = SLICE("o \"7\" \xc3\xa4"), .time = SLICE("2026-01-02T03:04:05.006Z"),
+        .data = SLICE("{\"items\":[1,2.50,{\"x\":null}]}"),
         .traceparent = SLICE("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), .tracestate = SLICE("a=b"),
         .correlation = SLICE("c-1"), .causation = SLICE("0190-0"), .offset = 12};
 }
@@ -107,7 +108,8 @@ static void test_refused(void **state)
         {"{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"yesterday\"}", "time"},
         {"{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"subject\":\"\"}", "subject"},
         {"{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"sequence\":\"x\"}", "sequence"},
-        {"{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"data_base64\":\"AA==\"}", "data_base64"},
+        {"{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"data_base64\":\"AA==\"}",
+        "data_base64"},
     };
     struct event ev;
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
@@ -122,7 +124,8 @@ static void test_batch(void **state)
     (void)state;
     struct event *events = NULL;
     size_t count = 0;
-    struct slice text = SLICE("[{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"x\":[1],\"subject\":null},"
+    struct slice text = SLICE(
+        "[{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"x\":[1],\"subject\":null},"
         "{\"specversion\":\"1.0\",\"id\":\"2\",\"source\":\"s\",\"type\":\"u\",\"data\":  [ 1 , 2 ] }]");
     assert_int_equal(event_decode_batch(&arena, text, &events, &count, &error), FICUS_ERR_OK);
     assert_int_equal(count, 2);
@@ -172,7 +175,8 @@ static void test_dead_letter(void **state)
     struct event ev = sample(), dead, inner;
     struct json *v = NULL;
     int64_t attempts = 0;
-    assert_int_equal(event_dead_letter(crash_env(ce), &arena, &ev, "payments", "no \"such\" card", 5, &dead, &error), FICUS_ERR_OK);
+    assert_int_equal(event_dead_letter(crash_env(ce), &arena, &ev, "payments", "no \"such\" card", 5, &dead, &error),
+        FICUS_ERR_OK);
     assert_int_equal(event_check(&dead, &error), FICUS_ERR_OK);
     assert_true(slice_eq_str(dead.topic, EVENT_TOPIC_DEAD));
     assert_true(slice_eq_str(dead.source, "/payments"));
@@ -191,7 +195,8 @@ static void test_dead_letter(void **state)
         (void)buf_add_char(&big, 'x');
     (void)buf_add_char(&big, '"');
     ev.data = buf_slice(&big);
-    assert_int_equal(event_dead_letter(crash_env(ce), &arena, &ev, "payments", "large", 1, &dead, &error), FICUS_ERR_OK);
+    assert_int_equal(event_dead_letter(crash_env(ce), &arena, &ev, "payments", "large", 1, &dead, &error),
+        FICUS_ERR_OK);
     assert_int_equal(event_check(&dead, &error), FICUS_ERR_OK);
     assert_int_equal(json_parse(&arena, dead.data, NULL, &v, &error), FICUS_ERR_OK);
     bool omitted = false;
@@ -206,7 +211,8 @@ static void test_dead_letter(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_round_trip), TEST(test_stored_damage), TEST(test_refused), TEST(test_batch), TEST(test_check),
+    const struct CMUnitTest tests[] = {TEST(test_round_trip), TEST(test_stored_damage), TEST(test_refused),
+        TEST(test_batch), TEST(test_check),
         TEST(test_topics), TEST(test_dead_letter)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

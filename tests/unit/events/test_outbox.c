@@ -64,7 +64,8 @@ static void bus_answer(void *arg)
     bus.done(bus.arg, err, err == FICUS_ERR_OK ? "" : "not today");
 }
 
-static enum ficus_err bus_publish(struct bus *b, struct slice batch, void (*done)(void *arg, enum ficus_err err, const char *detail), void *arg)
+static enum ficus_err bus_publish(struct bus *b, struct slice batch, void (*done)(void *arg, enum ficus_err err,
+                                  const char *detail), void *arg)
 {
     (void)b;
     assert_false(bus.outstanding);
@@ -198,7 +199,8 @@ static void test_order(void **state)
     assert_int_equal(outbox_relay_error(relay, &detail), FICUS_ERR_OK);
 }
 
-/* An event of a transaction that was rolled back is never published; one that could not be in the log does not get into the outbox. */
+/* An event of a transaction that was rolled back is never published; one that could not be in the log does not get
+ * into the outbox. */
 static void test_rollback(void **state)
 {
     (void)state;
@@ -219,7 +221,8 @@ static void test_rollback(void **state)
 static void test_bus_away(void **state)
 {
     (void)state;
-    static const enum ficus_err errs[] = {FICUS_ERR_UNAVAILABLE, FICUS_ERR_DENIED, FICUS_ERR_INVALID, FICUS_ERR_TIMEOUT};
+    static const enum ficus_err errs[] = {FICUS_ERR_UNAVAILABLE, FICUS_ERR_DENIED, FICUS_ERR_INVALID,
+        FICUS_ERR_TIMEOUT};
     int id = 0;
     relay_open();
     for (size_t i = 0; i < ARRAY_COUNT(errs); i++) {
@@ -256,7 +259,8 @@ static void test_backoff(void **state)
     assert_in_range(bus.tries - early, 20, 41);
 }
 
-/* A process that dies between the acknowledgement and the deletion publishes those rows again, the log's matter to drop, and no others. */
+/* A process that dies between the acknowledgement and the deletion publishes those rows again, the log's matter to
+ * drop, and no others. */
 static void test_restart(void **state)
 {
     (void)state;
@@ -335,7 +339,8 @@ static void test_close(void **state)
 
 /* ---- the inbox ---- */
 
-/* An offset is new once, an older one never; the position is the last that was processed, and goes back with its transaction. */
+/* An offset is new once, an older one never; the position is the last that was processed, and goes back with its
+ * transaction. */
 static void test_inbox(void **state)
 {
     (void)state;
@@ -394,7 +399,8 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_order), TEST(test_rollback), TEST(test_bus_away), TEST(test_backoff), TEST(test_restart),
+    const struct CMUnitTest tests[] = {TEST(test_order), TEST(test_rollback), TEST(test_bus_away), TEST(test_backoff),
+        TEST(test_restart),
         TEST(test_trim), TEST(test_close), TEST(test_inbox), TEST(test_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
