@@ -65,7 +65,7 @@ static inline void shop_page_read(struct ficus_req *req, struct shop_page *page)
         char check[24] = "";
         if (sscanf(after, "%16" SCNx64 "-%4x", &n, &sum) == 2)
             snprintf(check, sizeof check, "%" PRIx64 "-%04x", n, sum);
-        if (strcmp(check, after) != 0 || sum != shop_cursor_sum(n) || n > INT64_MAX)
+        if (*after == '\0' || strcmp(check, after) != 0 || sum != shop_cursor_sum(n) || n > INT64_MAX)
             ficus_invalid(req, "/after", "is not a cursor of this list");
         page->after = (int64_t)n;
     }

@@ -90,7 +90,7 @@ static void order_accepted(struct job *j)
 {
     struct run *run = j->run;
     j->state = JOB_ACCEPTED;
-    j->accepted_ms = wall_ms();
+    j->accepted_ms = run->accepted_ms = wall_ms();
     j->latency_us = ficus_client_now_us(run->client) - j->intended_us;
     run->accepted++;
     run->latencies_us[run->latency_count++] = j->latency_us;

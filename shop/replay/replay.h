@@ -65,7 +65,7 @@ struct run {
     struct arrival *arrivals;
     size_t arrival_count, arrival_next;
     const char *phase;
-    int64_t started_ms, orders_ms, ended_ms, orders_us;
+    int64_t started_ms, orders_ms, accepted_ms, ended_ms, orders_us; /* accepted_ms: the last 202 */
     /* counters */
     size_t on_the_wire; /* requests sent and not answered */
     size_t open;        /* requests that are not final: on the wire or waiting for their repetition */

@@ -278,7 +278,7 @@ void report_print(const struct run *run)
     if (run->options.load_only)
         return;
     struct latencies l = latencies_of(run, 0);
-    double seconds = (double)(run->ended_ms - run->orders_ms) / 1e3;
+    double seconds = (double)(run->accepted_ms - run->orders_ms) / 1e3;
     printf("\nOrders\n  %zu of %zu sent%s, %zu accepted, %zu failed, in %.1f s: %.1f/s accepted (asked: ", run->sent,
            run->job_count, run->stopping ? " (stopped)" : "", run->accepted, run->failed, seconds,
            seconds > 0 ? (double)run->accepted / seconds : 0.0);
