@@ -186,7 +186,7 @@ class Shop:
         """A running shop-replay."""
         self.replay_log = open(os.path.join(self.folder, "replay.txt"), "w+", encoding="utf-8")
         command = [
-            os.path.join(self.build, "shop/shop-replay"),
+            os.path.join(self.build, "shop/replay/shop-replay"),
             "--file",
             DATA,
             "--url",
