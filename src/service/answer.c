@@ -113,7 +113,8 @@ int request_fail(struct ficus_req *r, int status, const char *code, bool technic
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    answer_problem(r, status, code, text);
+    /* What is wrong inside is for the log; the client can do nothing with it. */
+    answer_problem(r, status, code, status == 500 ? "the service failed" : text);
     LOG(&r->service->process.log, LOG_ERROR, &r->log, "request.failed", "a handler could not go on",
         LOG_INT("status", status), LOG_STR("code", code), LOG_STR("error", text));
     return -1;

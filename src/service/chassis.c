@@ -148,7 +148,7 @@ void service_start_settled(struct ficus_req *r)
 {
     struct service *v = r->service;
     env_timer_stop(v->env, &r->deadline);
-    bool good = r->result == 0 && !r->is_failed && !v->is_ready_told;
+    bool good = r->result == 0 && !r->is_failed && !v->is_ready_told && v->drained == NULL;
     if (v->state == SERVICE_STARTING && good) {
         serve(v);
     } else if (!v->is_ready_told) {
@@ -157,7 +157,7 @@ void service_start_settled(struct ficus_req *r)
         if (problem.size > 300)
             problem.size = 300;
         (void)snprintf(text, sizeof text, "the start handler failed: " SLICE_FMT, SLICE_ARG(problem));
-        tell_ready(v, v->state == SERVICE_STARTING ? FICUS_ERR_INTERNAL : FICUS_ERR_CANCELLED, text);
+        tell_ready(v, r->result != 0 && v->state == SERVICE_STARTING ? FICUS_ERR_INTERNAL : FICUS_ERR_CANCELLED, text);
     }
     request_unref(r);
 }
@@ -202,7 +202,7 @@ static void open_done(void *arg)
 {
     struct service *v = arg;
     v->is_opening = false;
-    if (v->state == SERVICE_CLOSING) {
+    if (v->state == SERVICE_CLOSING || v->drained != NULL) {
         tell_ready(v, FICUS_ERR_CANCELLED, "closed while starting");
         service_check_end(v);
         return;

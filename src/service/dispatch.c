@@ -55,6 +55,8 @@ static void begin(struct service *v, struct ficus_req *r)
     }
     bool moved = request_move(r, REQUEST_QUEUED, REQUEST_RUNNING);
     FICUS_ASSERT(moved);
+    if (v->state == SERVICE_CLOSING)
+        (void)request_move(r, REQUEST_RUNNING, REQUEST_ABANDONED);
     r->job = (struct env_job){.work = request_work, .done = request_work_done, .arg = r};
     if (env_run(v->env, &r->job) == FICUS_ERR_OK)
         return;
@@ -64,8 +66,7 @@ static void begin(struct service *v, struct ficus_req *r)
     dispatch_release(v, r);
     if (r->kind == REQUEST_HTTP) {
         keys_leave(r);
-        moved = request_move(r, REQUEST_RUNNING, REQUEST_REPLYING);
-        FICUS_ASSERT(moved);
+        (void)request_move(r, REQUEST_RUNNING, REQUEST_REPLYING);
         request_problem(r, 503, "busy", "no worker could be started", true);
     } else {
         request_settled(r);

@@ -44,6 +44,11 @@ static void leave_waiting(struct key_entry *e, struct ficus_req *r)
     e->waiting_count--;
 }
 
+int keys_busy_status(const struct ficus_req *r)
+{
+    return strcmp(r->caller, "gateway") == 0 ? 409 : 503;
+}
+
 bool keys_enter(struct ficus_req *r)
 {
     struct service *v = r->service;
@@ -66,7 +71,7 @@ bool keys_enter(struct ficus_req *r)
         return true;
     }
     if (e->waiting_count >= KEY_WAITING_MAX) {
-        to_problem(r, 409, "in_progress", "too many requests with this Idempotency-Key are waiting");
+        to_problem(r, keys_busy_status(r), "in_progress", "too many requests with this Idempotency-Key are waiting");
         return false;
     }
     bool moved = request_move(r, REQUEST_READING, REQUEST_WAITING);

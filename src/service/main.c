@@ -69,7 +69,7 @@ static void on_ready(void *arg, enum ficus_err err, const char *detail)
         process_notify("READY=1");
         return;
     }
-    if (p->is_closing)
+    if (p->is_draining || p->is_closing)
         return;
     LOG(&p->log, LOG_ERROR, NULL, "service.failed", "the service could not start", LOG_STR("error", detail));
     p->code = err_exit_code(err);
@@ -108,8 +108,8 @@ static enum ficus_err run(struct program *p, const struct ficus_service *def, co
     return err;
 }
 
-/* Large blocks (a password hash takes 32 MiB) go back to the system when they are freed, and many short-lived threads do not
- * each keep a heap of their own. */
+/* Large blocks (a password hash takes 32 MiB) go back to the system when they are freed, and many short-lived threads
+ * do not each keep a heap of their own. */
 static void limit_heaps(void)
 {
     (void)mallopt(M_MMAP_THRESHOLD, 1024 * 1024);

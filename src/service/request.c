@@ -6,7 +6,7 @@
  *                                           \-> ABANDONED ---------------------^
  *
  *  READING     the body is coming; the deadline answers 408.
- *  WAITING     another request with the same Idempotency-Key runs; the deadline answers 409. No worker is held.
+ *  WAITING     another request with its Idempotency-Key runs, no worker is held; the deadline answers 409 or 503.
  *  QUEUED      for a worker; the deadline answers 504 and takes it out of the queue.
  *  RUNNING     a worker has it; the deadline moves it to ABANDONED and answers 504.
  *  COMMITTING  its group commit is on the way to the disk: the deadline has no say any more, the commit tells.
@@ -237,7 +237,7 @@ static void on_deadline(void *arg)
         return;
     case REQUEST_WAITING:
         keys_leave_waiting(r);
-        refuse(r, 409, "in_progress", "a request with this Idempotency-Key is still being worked on");
+        refuse(r, keys_busy_status(r), "in_progress", "a request with this Idempotency-Key is still being worked on");
         return;
     case REQUEST_QUEUED:
         if (r->kind != REQUEST_HTTP)

@@ -303,8 +303,11 @@ void dispatch_remove(struct service *v, struct ficus_req *r);  /* from its queue
 void dispatch_release(struct service *v, struct ficus_req *r); /* its worker is free again */
 
 /* ---- idempotency.c ---- */
-bool keys_enter(struct ficus_req *r);         /* [loop] true: it runs now; false: it waits, or was answered */
-void keys_leave(struct ficus_req *r);         /* [loop] settled: the next one's turn; nothing when it has none */
+bool keys_enter(struct ficus_req *r); /* [loop] true: it runs now; false: it waits, or was answered */
+void keys_leave(struct ficus_req *r); /* [loop] settled: the next one's turn; nothing when it has none */
+/* [loop] What one is told whose predecessor still runs: 409 for clients; for processes 503, since a saga takes 409 for
+ * a refusal, and nothing was decided here. */
+int keys_busy_status(const struct ficus_req *r);
 void keys_leave_waiting(struct ficus_req *r); /* [loop] it waits no longer */
 /* [worker] 1: an answer is kept for the key (and stands in r->answer now, or a 422); 0: none; -1 failed. */
 int keys_lookup(struct ficus_req *r, struct db_conn *c);
@@ -351,6 +354,7 @@ void sse_end_all(struct service *v);
 extern const struct db_migration service_migrations[];
 extern const size_t service_migration_count;
 enum ficus_err tables_open(struct service *v, struct ficus_error *reterr); /* [worker] open, migrate */
+bool janitor_sweep(struct service *v); /* [worker] one small step; true: there is more */
 void janitor_start(struct service *v);
 void janitor_stop(struct service *v);
 

@@ -132,23 +132,30 @@ static enum ficus_err sweep(struct service *v, struct db_conn *c, bool *ret_more
     return err;
 }
 
-static void janitor_work(void *arg)
+bool janitor_sweep(struct service *v)
 {
-    struct service *v = arg;
     struct ficus_error error = {0};
     struct db_tx tx = {0};
-    v->janitor_more = false;
+    bool more = false;
     enum ficus_err err = db_tx_begin(v->db, &tx, env_now_ns(v->env) + (int64_t)JANITOR_TIMEOUT_MS * 1000000, &error);
     if (err == FICUS_ERR_OK) {
-        err = sweep(v, db_tx_conn(&tx), &v->janitor_more, &error);
+        err = sweep(v, db_tx_conn(&tx), &more, &error);
         if (err == FICUS_ERR_OK)
             err = db_tx_commit_wait(&tx, &error);
         else
             db_tx_rollback(&tx);
     }
-    if (err != FICUS_ERR_OK)
-        LOG(&v->process.log, LOG_WARN, NULL, "janitor.failed", "old rows could not be deleted; tried again later",
-            LOG_ERR(&error));
+    if (err == FICUS_ERR_OK)
+        return more;
+    LOG(&v->process.log, LOG_WARN, NULL, "janitor.failed", "old rows could not be deleted; tried again later",
+        LOG_ERR(&error));
+    return false;
+}
+
+static void janitor_work(void *arg)
+{
+    struct service *v = arg;
+    v->janitor_more = janitor_sweep(v);
 }
 
 static void janitor_done(void *arg)

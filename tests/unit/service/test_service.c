@@ -270,6 +270,16 @@ static void *hub_gate(void *arg)
     return NULL;
 }
 
+static void *hub_keyed_gate(void *arg)
+{
+    *(int *)arg = ficus_test_call(t, &(struct ficus_test_request){.method = "POST",
+                                                                  .path = "/v1/gate",
+                                                                  .caller = "hub",
+                                                                  .key = "checkout/1/take/do"})
+                      .status;
+    return NULL;
+}
+
 /* Saga calls take at most half of the workers: with all of them stuck a customer is still served. */
 static void test_half(void **state)
 {
@@ -288,6 +298,47 @@ static void test_half(void **state)
         assert_int_equal(status[i], 204);
     }
     assert_int_equal(effects("gate"), COUNT);
+}
+
+/* More saga calls than the line holds are told to come later at once; the others all have their turn. */
+static void test_line_full(void **state)
+{
+    enum { COUNT = 400, PLACES = 384 + 2 };
+    static pthread_t threads[COUNT];
+    static int status[COUNT];
+    int refused = 0, done = 0;
+    gate_close();
+    for (int i = 0; i < COUNT; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, hub_gate, &status[i]), 0);
+    while (get("/v1/effects").status != 200 || strstr(get("/metrics").body, "status=\"503\"} 14\n") == NULL)
+        continue;
+    gate_open();
+    for (int i = 0; i < COUNT; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        refused += status[i] == 503;
+        done += status[i] == 204;
+    }
+    assert_int_equal(refused, COUNT - PLACES);
+    assert_int_equal(done, PLACES);
+    assert_int_equal(effects("gate"), PLACES);
+}
+
+/* A saga that repeats a call while the first one runs is told 503, never 409, which it would take for a refusal. */
+static void test_key_of_saga(void **state)
+{
+    pthread_t thread;
+    int status = 0;
+    gate_close();
+    assert_int_equal(pthread_create(&thread, NULL, hub_keyed_gate, &status), 0);
+    gate_wait_for(1);
+    struct ficus_test_answer a = ficus_test_call(
+        t, &(struct ficus_test_request){
+               .method = "POST", .path = "/v1/gate", .caller = "hub", .key = "checkout/1/take/do", .timeout_ms = 20});
+    assert_int_equal(a.status, 503);
+    gate_open();
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(status, 204);
+    assert_int_equal(effects("gate"), 1);
 }
 
 static void step(const char *method, const char *id, int status, const char *body)
@@ -442,24 +493,11 @@ static void test_restart(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_create_and_read),
-        TEST(test_bad_input),
-        TEST(test_routes),
-        TEST(test_who),
-        TEST(test_rollback),
-        TEST(test_misuse),
-        TEST(test_call),
-        TEST(test_key),
-        TEST(test_key_refused),
-        TEST(test_key_at_once),
-        TEST(test_abandoned),
-        TEST(test_half),
-        TEST(test_steps),
-        TEST(test_events),
-        TEST(test_dead_letter),
-        TEST(test_stream),
-        TEST(test_big),
-        TEST(test_restart),
+        TEST(test_create_and_read), TEST(test_bad_input),   TEST(test_routes),    TEST(test_who),
+        TEST(test_rollback),        TEST(test_misuse),      TEST(test_call),      TEST(test_key),
+        TEST(test_key_refused),     TEST(test_key_at_once), TEST(test_abandoned), TEST(test_half),
+        TEST(test_line_full),       TEST(test_key_of_saga), TEST(test_steps),     TEST(test_events),
+        TEST(test_dead_letter),     TEST(test_stream),      TEST(test_big),       TEST(test_restart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

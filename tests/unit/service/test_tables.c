@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The chassis's tables and their janitor, on a real file without a loop.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "io_env.h"
+#include "service_impl.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+static struct service v;
+static struct service_config config;
+static char dir[32], path[64];
+
+static int setup(void **state)
+{
+    struct ficus_error error = {0};
+    memset(&v, 0, sizeof v);
+    memset(&config, 0, sizeof config);
+    (void)snprintf(dir, sizeof dir, "/tmp/ficus-tab-XXXXXX");
+    if (mkdtemp(dir) == NULL || (v.env = env_uv_new(NULL, &error)) == NULL)
+        return -1;
+    (void)snprintf(path, sizeof path, "%s/s.db", dir);
+    config.store = path;
+    config.workers = 1;
+    v.config = &config;
+    return tables_open(&v, &error) == FICUS_ERR_OK ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
+    char file[80];
+    db_close(v.db);
+    env_uv_free(v.env);
+    for (size_t i = 0; i < ARRAY_COUNT(suffixes); i++) {
+        (void)snprintf(file, sizeof file, "%s%s", path, suffixes[i]);
+        (void)unlink(file);
+    }
+    return rmdir(dir);
+}
+
+static void run(const char *sql, int64_t at, int64_t count)
+{
+    struct db_tx tx = {0};
+    assert_int_equal(db_tx_begin(v.db, &tx, 0, NULL), FICUS_ERR_OK);
+    assert_int_equal(db_exec(db_tx_conn(&tx), NULL, sql, "ii", at, count), FICUS_ERR_OK);
+    assert_int_equal(db_tx_commit_wait(&tx, NULL), FICUS_ERR_OK);
+}
+
+static int64_t count(const char *sql)
+{
+    struct db_conn *c = NULL;
+    struct db_stmt *s = NULL;
+    assert_int_equal(db_reader_take(v.db, &c, NULL), FICUS_ERR_OK);
+    assert_int_equal(db_query(c, &s, NULL, sql, ""), FICUS_ERR_OK);
+    assert_int_equal(db_step(s, NULL), 1);
+    int64_t n = db_i64(s, 0);
+    db_finish(s);
+    db_reader_give(v.db, c);
+    return n;
+}
+
+/* Kept answers older than 48 h go, in small steps; younger ones stay. */
+static void test_keys(void **state)
+{
+    static const char insert[] = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?2)"
+                                 " INSERT INTO ficus_keys(key_hash, scope, body_hash, status, headers, body, at)"
+                                 " SELECT CAST(?1 || '/' || i AS BLOB), 's', x'00', 200, '{}', NULL, ?1 FROM n";
+    int64_t now = env_wall_ms(v.env), hour = 3600 * 1000;
+    run(insert, now - 49 * hour, 700);
+    run(insert, now - 25 * hour, 5);
+    assert_true(janitor_sweep(&v));
+    assert_int_equal(count("SELECT count(*) FROM ficus_keys"), 205);
+    assert_false(janitor_sweep(&v));
+    assert_int_equal(count("SELECT count(*) FROM ficus_keys"), 5);
+}
+
+/* Of the participants' table only what is finished goes, after 30 days; what was done may still have to be undone. */
+static void test_steps(void **state)
+{
+    static const char insert[] =
+        "INSERT INTO ficus_steps(kind, id, state, at) SELECT 'k', ?1 || s, s, ?1 FROM"
+        " (SELECT 'done' AS s UNION SELECT 'undone' UNION SELECT 'refused' UNION SELECT 'tombstone') WHERE ?2";
+    int64_t now = env_wall_ms(v.env), day = (int64_t)24 * 3600 * 1000;
+    run(insert, now - 31 * day, 1);
+    run(insert, now - 29 * day, 1);
+    assert_false(janitor_sweep(&v));
+    assert_int_equal(count("SELECT count(*) FROM ficus_steps"), 5);
+    assert_int_equal(count("SELECT count(*) FROM ficus_steps WHERE state = 'done'"), 2);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {TEST(test_keys), TEST(test_steps)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
