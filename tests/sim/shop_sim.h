@@ -65,6 +65,7 @@ struct shop {
     int64_t stock[SHOP_SKUS];               /* as set */
     int setup_left;                         /* products and stock still to be put */
     bool faults;                            /* may hosts crash? */
+    bool cruel;                             /* disks also are full or fail for a while, syncs hang, hosts stay down for long */
     bool registry_dirty;                    /* the hub must be told anew */
     bool registry_running;
     struct env_timer registry_timer;
@@ -72,7 +73,7 @@ struct shop {
 };
 
 /* shop_world.c */
-struct shop *shop_new(uint64_t seed, const char *source_root, int order_count);
+struct shop *shop_new(uint64_t seed, const char *source_root, int order_count, bool cruel);
 void shop_host_start(struct shop_host *h);
 /* Something may crash now; what is down long enough comes back. To be called between steps. */
 void shop_turn(struct shop *s);

@@ -143,7 +143,7 @@ static void plan_order(struct shop *s, struct shop_order *o, int number)
     snprintf(o->body + n, sizeof o->body - (size_t)n, "]}");
 }
 
-struct shop *shop_new(uint64_t seed, const char *source_root, int order_count)
+struct shop *shop_new(uint64_t seed, const char *source_root, int order_count, bool cruel)
 {
     struct shop *s = mem_zalloc(sizeof *s);
     FICUS_ASSERT(s != NULL && order_count <= SHOP_ORDERS_MAX);
@@ -163,6 +163,9 @@ struct shop *shop_new(uint64_t seed, const char *source_root, int order_count)
         .cut_rate = (unsigned)sim_draw_below(s->sim, 60),
         .refuse_rate = (unsigned)sim_draw_below(s->sim, 10000),
     });
+    s->cruel = cruel;
+    if (cruel)
+        sim_set_disk_stall(s->sim, (unsigned)sim_draw_below(s->sim, 100), 15000);
     return s;
 }
 
@@ -188,6 +191,8 @@ static void host_boot(void *arg, struct env *e)
         struct hub *hub;
         err = hub_start(e, &h->hub_config, &hub, &error);
         h->shop->registry_dirty = true;
+        if (err == FICUS_ERR_FULL || err == FICUS_ERR_IO)
+            sim_exit(h->process);   /* the supervisor starts it again */
     } else {
         struct service *service;
         const struct service_hooks hooks = {.ready = service_ready, .arg = h};
@@ -212,6 +217,16 @@ static void host_down(struct shop_host *h)
     h->process = NULL;
     h->crash_count++;
     h->restart_at_ms = sim_now_ms(s->sim) + 20 + (int64_t)sim_draw_below(s->sim, sim_draw_below(s->sim, 4) == 0 ? 5000 : 300);
+    if (s->cruel && sim_draw_below(s->sim, 5) == 0)
+        h->restart_at_ms += (int64_t)sim_draw_below(s->sim, 12000);
+}
+
+/* For a while the disk is full, or its writes fail: nothing may be lost that was answered, and all goes on when it has room again. */
+static void disk_ill(struct shop_host *h)
+{
+    struct shop *s = h->shop;
+    sim_disk_fail(h->disk, sim_draw_below(s->sim, 30), 1 + sim_draw_below(s->sim, sim_draw_below(s->sim, 3) == 0 ? 1000 : 40),
+                  sim_draw_below(s->sim, 2) == 0 ? FICUS_ERR_FULL : FICUS_ERR_IO);
 }
 
 void shop_turn(struct shop *s)
@@ -227,6 +242,8 @@ void shop_turn(struct shop *s)
                 sim_disk_die_after(h->disk, 50 + sim_draw_below(s->sim, 600));
         } else if (h->process != NULL && s->faults && sim_draw_below(s->sim, 6000) == 0) {
             host_down(h);
+        } else if (h->process != NULL && s->faults && s->cruel && sim_draw_below(s->sim, 3000) == 0) {
+            disk_ill(h);
         }
     }
 }
@@ -235,11 +252,13 @@ void shop_heal(struct shop *s)
 {
     s->faults = false;
     sim_set_network(s->sim, &(struct sim_network){0});
+    sim_set_disk_stall(s->sim, 0, 0);
     for (int i = 0; i < s->host_count; i++) {
         struct shop_host *h = &s->hosts[i];
         if (h->process != NULL && !sim_alive(h->process))
             host_down(h);
         sim_disk_die_after(h->disk, UINT64_C(1) << 60);
+        sim_disk_fail(h->disk, 0, 0, FICUS_ERR_OK);
         if (h->process == NULL)
             shop_host_start(h);
     }

@@ -41,6 +41,12 @@ void sim_set_network(struct sim *w, const struct sim_network *n)
     w->network = *n;
 }
 
+void sim_set_disk_stall(struct sim *w, unsigned rate, int64_t ms_max)
+{
+    w->disk_stall_rate = rate;
+    w->disk_stall_ms_max = ms_max;
+}
+
 void sim_set_verbose(struct sim *w, bool verbose)
 {
     w->verbose = verbose;

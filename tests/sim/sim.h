@@ -27,6 +27,8 @@ struct sim_network {
 struct sim *sim_new(uint64_t seed);
 void sim_free(struct sim *w);               /* memory of killed processes is not returned: run each seed in a process of its own */
 void sim_set_network(struct sim *w, const struct sim_network *n);
+/* A sync hangs for up to ms_max, per ten thousand; everything else of the process goes on. Rate 0: never. */
+void sim_set_disk_stall(struct sim *w, unsigned rate, int64_t ms_max);
 void sim_set_verbose(struct sim *w, bool verbose);      /* print the processes' logs */
 int64_t sim_now_ms(const struct sim *w);
 uint64_t sim_draw(struct sim *w);                       /* random numbers for the test's own decisions */

@@ -66,6 +66,8 @@ enum ficus_err sim_env_file_sync(struct env_file *f)
 {
     struct sim *w = f->process->world;
     sim_sleep(w, (int64_t)(10000 + sim_draw_below(w, sim_draw_below(w, 20) == 0 ? 30000000 : 500000)));
+    if (w->disk_stall_rate > 0 && sim_draw_below(w, 10000) < w->disk_stall_rate)
+        sim_sleep(w, (int64_t)sim_draw_below(w, (uint64_t)w->disk_stall_ms_max * 1000000));
     enum ficus_err err = sim_file_sync(f->file);
     after(&f->process->env);
     return err;

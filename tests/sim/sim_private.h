@@ -59,6 +59,8 @@ struct sim {
     uint64_t random, fingerprint, step_count;
     int64_t now_ns;
     struct sim_network network;
+    unsigned disk_stall_rate;
+    int64_t disk_stall_ms_max;
     bool verbose;
     struct list processes, events;
     struct list waiting;        /* streams in the queue of a listener that is not there */

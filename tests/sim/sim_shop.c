@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * sim_shop: the shop under seeds.
- *   sim_shop [--seed N] [--count N] [--orders N] [--jobs N] [-v]
+ *   sim_shop [--seed N] [--count N] [--orders N] [--jobs N] [--cruel] [-v]
  * Each seed runs in a process of its own: customers order and cancel, hosts crash, networks stall; then all heals, everything must become quiet within three virtual minutes and
  * every statement must hold. A seed that fails prints why and how to repeat it. Ends with "N passed, N failed".
  */
@@ -20,7 +20,7 @@ enum { RUN_MS = 18000, HEAL_MS = 180000, CHECK_EVERY_MS = 1500, STEPS_MAX = 6000
 struct options {
     uint64_t seed, count;
     int orders, jobs;
-    bool verbose;
+    bool verbose, cruel;
     const char *source;
 };
 
@@ -38,7 +38,7 @@ static void run_for(struct shop *s, int64_t ms)
 
 static void run_seed(const struct options *o, uint64_t seed)
 {
-    struct shop *s = shop_new(seed, o->source, o->orders);
+    struct shop *s = shop_new(seed, o->source, o->orders, o->cruel);
     sim_set_verbose(s->sim, o->verbose);
     for (int i = 0; i < s->host_count; i++)
         shop_host_start(&s->hosts[i]);
@@ -77,6 +77,8 @@ static struct options parse(int argc, char **argv)
         const char *next = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(argv[i], "-v") == 0)
             o.verbose = true;
+        else if (strcmp(argv[i], "--cruel") == 0)
+            o.cruel = true;
         else if (strcmp(argv[i], "--seed") == 0 && ++i < argc)
             o.seed = number(next);
         else if (strcmp(argv[i], "--count") == 0 && ++i < argc)
@@ -86,7 +88,7 @@ static struct options parse(int argc, char **argv)
         else if (strcmp(argv[i], "--jobs") == 0 && ++i < argc)
             o.jobs = (int)number(next);
         else {
-            fprintf(stderr, "usage: sim_shop [--seed N] [--count N] [--orders 1..%d] [--jobs N] [-v]\n", SHOP_ORDERS_MAX);
+            fprintf(stderr, "usage: sim_shop [--seed N] [--count N] [--orders 1..%d] [--jobs N] [--cruel] [-v]\n", SHOP_ORDERS_MAX);
             exit(2);
         }
     }
@@ -126,9 +128,9 @@ int main(int argc, char **argv)
                 passed++;
             } else {
                 failed++;
-                fprintf(stderr, "seed %llu failed (%s %d); repeat with: sim_shop --seed %llu --orders %d -v\n", (unsigned long long)jobs[i].seed,
+                fprintf(stderr, "seed %llu failed (%s %d); repeat with: sim_shop --seed %llu --orders %d%s -v\n", (unsigned long long)jobs[i].seed,
                         WIFSIGNALED(status) ? "signal" : "exit", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
-                        (unsigned long long)jobs[i].seed, o.orders);
+                        (unsigned long long)jobs[i].seed, o.orders, o.cruel ? " --cruel" : "");
             }
         }
     }
