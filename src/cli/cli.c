@@ -88,12 +88,14 @@ const char *cli_segment(struct cli *cli, const char *text)
 
 static int ask_problem(const struct cli_request *r, int status, const struct json *root)
 {
-    struct slice detail = json_string_or(json_get(root, "detail"), json_string_or(json_get(root, "title"), SLICE("no reason given")));
+    struct slice detail = json_string_or(json_get(root, "detail"), json_string_or(json_get(root, "title"),
+        SLICE("no reason given")));
     dprintf(2, "ficus: %s answered %d: " SLICE_FMT "\n", r->who, status, SLICE_ARG(detail));
     return EXIT_FAILED;
 }
 
-int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struct slice *ret_body, const struct json **ret_json)
+int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struct slice *ret_body,
+            const struct json **ret_json)
 {
     struct ficus_error error = {0};
     struct slice body = SLICE_NONE;
@@ -101,7 +103,8 @@ int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struc
     int status = 0;
     const char *address = arena_printf(&cli->a, "unix:%s/%s", cli->state.sockets, r->socket);
     enum ficus_err err = address == NULL ? FICUS_ERR_NOMEM
-                                         : ops_call_wait(cli->e, &cli->a, address, r->method, r->target, SLICE_NONE, 0, &status, &body, &error);
+                                         : ops_call_wait(cli->e, &cli->a, address, r->method, r->target, SLICE_NONE, 0,
+                                                         &status, &body, &error);
     if (err == FICUS_ERR_REFUSED) {
         if (!r->quiet)
             dprintf(2, "ficus: %s is not running (state %s)\n", r->who, cli->state.root);
@@ -109,7 +112,8 @@ int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struc
     }
     if (err != FICUS_ERR_OK)
         return r->quiet ? EXIT_FAILED : cli_fail(&error);
-    if (body.size > 0 && json_parse(&cli->a, body, &(struct json_limits){.size_max = OPS_BODY_SIZE_MAX, .values_max = 1000000}, &root, &error) != FICUS_ERR_OK)
+    if (body.size > 0 && json_parse(&cli->a, body, &(struct json_limits){.size_max = OPS_BODY_SIZE_MAX,
+        .values_max = 1000000}, &root, &error) != FICUS_ERR_OK)
         return r->quiet ? EXIT_FAILED : cli_fail(&error);
     if (ret_status != NULL)
         *ret_status = status;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the files of the ficus command share. Exit codes: 0 done, 1 failed, 2 wrong usage or errors in the manifest, 3 not running, 4 not healthy in time.
+ * What the files of the ficus command share. Exit codes: 0 done, 1 failed, 2 wrong usage or errors in the manifest, 3
+ * not running, 4 not healthy in time.
  */
 #ifndef FICUS_CLI_H
 #define FICUS_CLI_H
@@ -52,15 +53,16 @@ bool cli_colour(int fd);                        /* a terminal, and NO_COLOR is n
 /* A duration option in ms; false: said why. */
 bool cli_duration(const struct command_call *c, const char *option, const char *fallback, int64_t *ret_ms);
 
-/* Ask an operator socket ("supervisor.sock", "hub-ops.sock") and expect JSON. Returns an exit code; EXIT_NOT_RUNNING when nobody listens. quiet: print nothing then. Problems that it
- * answers are printed. ret_json may be NULL. */
+/* Ask an operator socket ("supervisor.sock", "hub-ops.sock") and expect JSON. Returns an exit code; EXIT_NOT_RUNNING
+ * when nobody listens. quiet: print nothing then. Problems that it answers are printed. ret_json may be NULL. */
 struct cli_request {
     const char *socket, *who;   /* "hub-ops.sock", "the hub" */
     const char *method, *target;
     int expected;               /* status; another one is a failure */
     bool quiet;
 };
-int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struct slice *ret_body, const struct json **ret_json);
+int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struct slice *ret_body,
+            const struct json **ret_json);
 /* One segment of a path, percent-encoded, in the arena. */
 const char *cli_segment(struct cli *cli, const char *text);
 

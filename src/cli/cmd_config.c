@@ -31,7 +31,8 @@ int cmd_config_check(const struct command_call *c)
         json_write_end(&w);
         buf_add_char(&out, '\n');
     } else if (err == FICUS_ERR_OK) {
-        buf_printf(&out, "%s: system %s, %zu services, %zu processes: ok\n", file, m->system, m->service_count, m->process_count);
+        buf_printf(&out, "%s: system %s, %zu services, %zu processes: ok\n", file, m->system, m->service_count,
+                   m->process_count);
     } else {
         cli_print_errors(&errors);
         dprintf(2, "%zu error%s\n", errors.count, errors.count == 1 ? "" : "s");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ficus down: the supervisor stops everything; when it is dead or does not listen, the record of its children is enough.
+ * ficus down: the supervisor stops everything; when it is dead or does not listen, the record of its children is
+ * enough.
  */
 #include "cli.h"
 

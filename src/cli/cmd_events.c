@@ -16,7 +16,8 @@ static struct slice text_of(const struct json *v, const char *key)
 static void print_topic(const struct json *v, struct buf *out)
 {
     const struct json *consumers = json_get(v, "consumers");
-    buf_printf(out, "%-28.*s %-14.*s %10lld  %-24.*s ", SLICE_ARG(text_of(v, "topic")), SLICE_ARG(text_of(v, "publisher")),
+    buf_printf(out, "%-28.*s %-14.*s %10lld  %-24.*s ", SLICE_ARG(text_of(v, "topic")),
+               SLICE_ARG(text_of(v, "publisher")),
                (long long)json_i64_or(json_get(v, "count"), 0), SLICE_ARG(text_of(v, "time")));
     for (const struct json *name = consumers == NULL ? NULL : consumers->first; name != NULL; name = name->next)
         buf_printf(out, "%s" SLICE_FMT, name == consumers->first ? "" : ", ", SLICE_ARG(name->text));
@@ -32,7 +33,8 @@ int cmd_events_topics(const struct command_call *c)
     if (cli_init(&cli, c)) {
         const struct json *root = NULL;
         struct slice body = SLICE_NONE;
-        code = cli_ask(&cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", "/v1/topics", 200, false}, NULL, &body, &root);
+        code = cli_ask(&cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", "/v1/topics", 200, false}, NULL,
+                       &body, &root);
         const struct json *topics = json_get(root, "topics");
         if (code == EXIT_OK && cli.json) {
             buf_printf(&out, SLICE_FMT "\n", SLICE_ARG(body));
@@ -51,7 +53,8 @@ int cmd_events_topics(const struct command_call *c)
 static void print_dead(const struct json *v, struct buf *out)
 {
     struct json_writer w;
-    buf_printf(out, SLICE_FMT "  " SLICE_FMT "  " SLICE_FMT "  ", SLICE_ARG(text_of(v, "time")), SLICE_ARG(text_of(v, "source")), SLICE_ARG(text_of(v, "id")));
+    buf_printf(out, SLICE_FMT "  " SLICE_FMT "  " SLICE_FMT "  ", SLICE_ARG(text_of(v, "time")),
+               SLICE_ARG(text_of(v, "source")), SLICE_ARG(text_of(v, "id")));
     if (json_get(v, "data") != NULL) {
         json_write_init(&w, out);
         json_write_value(&w, json_get(v, "data"));
@@ -74,9 +77,11 @@ int cmd_events_dead(const struct command_call *c)
         const char *target = !ok ? NULL : arena_printf(&cli.a, "/v1/dead?limit=%d&after=%lld", PAGE, (long long)after);
         if (target == NULL)
             break;
-        code = cli_ask(&cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", target, 200, false}, NULL, NULL, &root);
+        code = cli_ask(&cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", target, 200, false}, NULL, NULL,
+                       &root);
         const struct json *events = json_get(root, "events");
-        for (const struct json *v = code != EXIT_OK || events == NULL ? NULL : events->first; v != NULL; v = v->next, page++) {
+        for (const struct json *v = code != EXIT_OK || events == NULL ? NULL : events->first; v != NULL; v = v->next,
+             page++) {
             struct json_writer w;
             if (cli.json) {
                 json_write_init(&w, &out);

@@ -17,8 +17,10 @@ static struct slice text_of(const struct json *v, const char *key)
 
 static void print_row(const struct json *v, struct buf *out)
 {
-    buf_printf(out, "%-14.*s %-36.*s %-12.*s %-12.*s %-20.*s " SLICE_FMT "\n", SLICE_ARG(text_of(v, "saga")), SLICE_ARG(text_of(v, "id")),
-               SLICE_ARG(text_of(v, "state")), SLICE_ARG(text_of(v, "step")), SLICE_ARG(text_of(v, "failure")), SLICE_ARG(text_of(v, "updated_at")));
+    buf_printf(out, "%-14.*s %-36.*s %-12.*s %-12.*s %-20.*s " SLICE_FMT "\n", SLICE_ARG(text_of(v, "saga")),
+               SLICE_ARG(text_of(v, "id")),
+               SLICE_ARG(text_of(v, "state")), SLICE_ARG(text_of(v, "step")), SLICE_ARG(text_of(v, "failure")),
+                   SLICE_ARG(text_of(v, "updated_at")));
 }
 
 /* All pages; as one JSON document, or as a table. */
@@ -35,13 +37,15 @@ static int list(struct cli *cli, const char *state)
         buf_printf(&out, "%-14s %-36s %-12s %-12s %-20s %s\n", "saga", "id", "state", "step", "failure", "updated");
     do {
         const struct json *root = NULL;
-        const char *target = arena_printf(&cli->a, "/v1/sagas?limit=%d%s%s%s%s", PAGE, state == NULL ? "" : "&state=", state == NULL ? "" : state,
+        const char *target = arena_printf(&cli->a, "/v1/sagas?limit=%d%s%s%s%s", PAGE, state == NULL ? "" : "&state=",
+                                          state == NULL ? "" : state,
                                           after[0] == '\0' ? "" : "&after=", after);
         if (target == NULL) {
             code = cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM});
             break;
         }
-        code = cli_ask(cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", target, 200, false}, NULL, NULL, &root);
+        code = cli_ask(cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", target, 200, false}, NULL, NULL,
+                       &root);
         after = "";
         if (code != EXIT_OK)
             break;
@@ -87,7 +91,8 @@ static size_t saga_names(struct cli *cli, const char *names[SAGAS_MAX])
     size_t count = 0;
     const char *path = arena_printf(&cli->a, "%s/hub.json", cli->state.run);
     if (path == NULL || env_file_load(cli->e, &cli->a, path, FILE_SIZE_MAX, &text, NULL) != FICUS_ERR_OK ||
-        json_parse(&cli->a, text, &(struct json_limits){.size_max = FILE_SIZE_MAX, .values_max = 1000000}, &root, NULL) != FICUS_ERR_OK)
+        json_parse(&cli->a, text, &(struct json_limits){.size_max = FILE_SIZE_MAX, .values_max = 1000000}, &root,
+                   NULL) != FICUS_ERR_OK)
         return 0;
     const struct json *sagas = json_get(root, "sagas");
     for (const struct json *v = sagas == NULL ? NULL : sagas->first; v != NULL && count < SAGAS_MAX; v = v->next)
@@ -98,14 +103,16 @@ static size_t saga_names(struct cli *cli, const char *names[SAGAS_MAX])
 
 static void print_saga(const struct json *v, struct buf *out)
 {
-    static const char *const keys[] = {"state", "failure", "started_at", "updated_at", "correlation", "traceparent", "definition"};
+    static const char *const keys[] = {"state", "failure", "started_at", "updated_at", "correlation", "traceparent",
+        "definition"};
     buf_printf(out, "saga " SLICE_FMT "/" SLICE_FMT "\n", SLICE_ARG(text_of(v, "saga")), SLICE_ARG(text_of(v, "id")));
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (json_get(v, keys[i]) != NULL)
             buf_printf(out, "  %-12s " SLICE_FMT "\n", keys[i], SLICE_ARG(text_of(v, keys[i])));
     const struct json *history = json_get(v, "history");
     for (const struct json *r = history == NULL ? NULL : history->first; r != NULL; r = r->next) {
-        buf_printf(out, "  " SLICE_FMT "  %-12.*s %-12.*s", SLICE_ARG(text_of(r, "at")), SLICE_ARG(text_of(r, "kind")), SLICE_ARG(text_of(r, "step")));
+        buf_printf(out, "  " SLICE_FMT "  %-12.*s %-12.*s", SLICE_ARG(text_of(r, "at")), SLICE_ARG(text_of(r, "kind")),
+                   SLICE_ARG(text_of(r, "step")));
         if (json_get(r, "status") != NULL)
             buf_printf(out, " %lld", (long long)json_i64_or(json_get(r, "status"), 0));
         if (json_get(r, "code") != NULL)
@@ -146,7 +153,8 @@ static bool one_init(struct one *o, const struct command_call *c)
 }
 
 /* Ask for the id in each saga; 404 means: not this one. Returns the exit code; *ret_found counts the others. */
-static int one_ask(struct one *o, size_t i, const char *method, const char *action, int expected, struct slice *ret_body, const struct json **ret_json,
+static int one_ask(struct one *o, size_t i, const char *method, const char *action, int expected,
+                   struct slice *ret_body, const struct json **ret_json,
                    bool *ret_missing)
 {
     int status = 0;

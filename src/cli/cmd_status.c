@@ -54,7 +54,8 @@ static int wait_for_new(struct cli *cli, const char *name, int64_t old_pid, int6
         const struct json *process = find_process(cli_status(cli, &text, &code), name);
         if (process == NULL)
             return code == EXIT_OK ? EXIT_FAILED : code;
-        if (slice_eq_str(json_string_or(json_get(process, "state"), SLICE_NONE), "running") && json_i64_or(json_get(process, "pid"), 0) != old_pid)
+        if (slice_eq_str(json_string_or(json_get(process, "state"), SLICE_NONE), "running") &&
+            json_i64_or(json_get(process, "pid"), 0) != old_pid)
             return EXIT_OK;
         if (env_now_ms(cli->e) >= end_ms || arena_overflowed(&cli->a)) {
             dprintf(2, "ficus: %s is not running again yet\n", name);
@@ -68,12 +69,14 @@ static int restart(struct cli *cli, const char *name, int64_t wait_ms)
 {
     struct slice text;
     const struct json *status;
-    int code = cli_ask(cli, &(struct cli_request){"supervisor.sock", "the supervisor", "GET", "/v1/status", 200, false}, NULL, &text, &status);
+    int code = cli_ask(cli, &(struct cli_request){"supervisor.sock", "the supervisor", "GET", "/v1/status", 200, false},
+                       NULL, &text, &status);
     if (code != EXIT_OK)
         return code;
     int64_t old_pid = json_i64_or(json_get(find_process(status, name), "pid"), 0);
     const char *target = arena_printf(&cli->a, "/v1/restart/%s", cli_segment(cli, name));
-    code = cli_ask(cli, &(struct cli_request){"supervisor.sock", "the supervisor", "POST", target, 202, false}, NULL, NULL, NULL);
+    code = cli_ask(cli, &(struct cli_request){"supervisor.sock", "the supervisor", "POST", target, 202, false}, NULL,
+                   NULL, NULL);
     return code == EXIT_OK ? wait_for_new(cli, name, old_pid, wait_ms) : code;
 }
 

@@ -2,8 +2,9 @@
  *
  * ficus up: in the foreground until Ctrl-C, or with -d in the background.
  *
- * In the background a child becomes the supervisor; it tells by a pipe what became of the start: one byte, 'H' for healthy, or the exit code of a failure after it has said why on the terminal. By then
- * it has let go of terminal and pipes: 0, 1 and 2 lead to /dev/null and to log/supervisor.log, all else is closed.
+ * In the background a child becomes the supervisor; it tells by a pipe what became of the start: one byte, 'H' for
+ * healthy, or the exit code of a failure after it has said why on the terminal. By then it has let go of terminal and
+ * pipes: 0, 1 and 2 lead to /dev/null and to log/supervisor.log, all else is closed.
  */
 #include "cli.h"
 
@@ -51,7 +52,8 @@ static void print_healthy(struct running *r)
     if (r->up.plan.gateway_url[0] != '\0')
         buf_printf(&out, "\ngateway        %s\n", r->up.plan.gateway_url);
     if (r->up.admin_email != NULL)
-        buf_printf(&out, "administrator  %s  password %s  (%s)\n", r->up.admin_email, r->up.admin_password, r->up.state.admin_file);
+        buf_printf(&out, "administrator  %s  password %s  (%s)\n", r->up.admin_email, r->up.admin_password,
+                   r->up.state.admin_file);
     buf_add_str(&out, "\nCtrl-C stops everything.\n");
     cli_print(buf_slice(&out));
     buf_done(&out);
@@ -129,7 +131,8 @@ static const char *build_folder(struct arena *a)
     return slash == NULL ? NULL : arena_strdup(a, slice_make(path, (size_t)(slash - path)));
 }
 
-/* Before anything of ours is open: everything that came from the caller but the terminal's three (and the pipe, which is re-opened above them) is closed. */
+/* Before anything of ours is open: everything that came from the caller but the terminal's three (and the pipe,
+ * which is re-opened above them) is closed. */
 static void close_foreign(int keep)
 {
     if (keep > 3)
@@ -168,7 +171,8 @@ static enum ficus_err prepare(struct running *r, struct conf_errors *errors, str
         return e == NULL ? reterr->code : err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
     }
     memcpy(kept, sets, set_count * sizeof sets[0]);
-    enum ficus_err err = up_prepare(e, &r->arena, command_value(r->call, "file", "ficus.yaml"), build_folder(&r->arena), kept, set_count, &r->up, errors,
+    enum ficus_err err = up_prepare(e, &r->arena, command_value(r->call, "file", "ficus.yaml"), build_folder(&r->arena),
+                                    kept, set_count, &r->up, errors,
                                     reterr);
     env_uv_free(e);
     return err;
@@ -176,7 +180,8 @@ static enum ficus_err prepare(struct running *r, struct conf_errors *errors, str
 
 static enum ficus_err start(struct running *r, struct ficus_error *reterr)
 {
-    struct supervisor_options o = {.plan = &r->up.plan, .log = &r->log, .on_healthy = on_healthy, .on_stopped = on_stopped, .arg = r};
+    struct supervisor_options o = {.plan = &r->up.plan, .log = &r->log, .on_healthy = on_healthy,
+        .on_stopped = on_stopped, .arg = r};
     static const int ends[] = {SIGINT, SIGTERM};
     enum ficus_err err = FICUS_ERR_OK;
     for (size_t i = 0; i < ARRAY_COUNT(ends) && err == FICUS_ERR_OK; i++)
@@ -229,7 +234,8 @@ static int up(struct running *r)
     if (err != FICUS_ERR_OK && errors.count > 0) {
         cli_print_errors(&errors);
         code = EXIT_USAGE;
-    } else if (err != FICUS_ERR_OK || (errors_to = fcntl(2, F_DUPFD_CLOEXEC, 3)) < 0 || redirect(r, &error) != FICUS_ERR_OK) {
+    } else if (err != FICUS_ERR_OK || (errors_to = fcntl(2, F_DUPFD_CLOEXEC, 3)) < 0 ||
+               redirect(r, &error) != FICUS_ERR_OK) {
         code = cli_fail(&error);
     } else {
         code = run(r, errors_to);

@@ -11,19 +11,23 @@
 
 static const char *state_colour(struct slice state)
 {
-    return slice_eq_str(state, "running") ? "\033[32m" : slice_eq_str(state, "backoff") || slice_eq_str(state, "stopped") ? "\033[31m" : "\033[33m";
+    return slice_eq_str(state, "running") ? "\033[32m" : slice_eq_str(state, "backoff") ||
+        slice_eq_str(state, "stopped") ? "\033[31m" : "\033[33m";
 }
 
 static void print_process(const struct json *v, struct slice name, bool colour, struct buf *out)
 {
-    struct slice state = json_string_or(json_get(v, "state"), SLICE("-")), address = json_string_or(json_get(v, "address"), SLICE("-"));
+    struct slice state = json_string_or(json_get(v, "state"), SLICE("-")),
+        address = json_string_or(json_get(v, "address"), SLICE("-"));
     int64_t pid = json_i64_or(json_get(v, "pid"), 0), pss = json_i64_or(json_get(v, "pss_bytes"), 0);
     struct buf number;
     buf_init(&number, 32);
     if (pid > 0)
         buf_printf(&number, "%lld", (long long)pid);
-    buf_printf(out, "%-14.*s %s%-11.*s%s %7s %6.1f MB %8lld  " SLICE_FMT "\n", SLICE_ARG(name), colour ? state_colour(state) : "", SLICE_ARG(state),
-               colour ? "\033[0m" : "", pid > 0 ? buf_str(&number) : "-", (double)pss / 1048576.0, (long long)json_i64_or(json_get(v, "restarts"), 0),
+    buf_printf(out, "%-14.*s %s%-11.*s%s %7s %6.1f MB %8lld  " SLICE_FMT "\n", SLICE_ARG(name), colour
+               ? state_colour(state) : "", SLICE_ARG(state),
+               colour ? "\033[0m" : "", pid > 0 ? buf_str(&number) : "-", (double)pss / 1048576.0,
+                   (long long)json_i64_or(json_get(v, "restarts"), 0),
                SLICE_ARG(address));
     buf_done(&number);
 }
@@ -76,7 +80,8 @@ static void note_unhealthy(void *arg, struct slice name, const struct json *proc
     struct printing *p = arg;
     struct slice state = json_string_or(json_get(process, "state"), SLICE("?"));
     if (!slice_eq_str(state, "running"))
-        buf_printf(p->out, "%s" SLICE_FMT " (" SLICE_FMT ")", p->count++ == 0 ? "" : ", ", SLICE_ARG(name), SLICE_ARG(state));
+        buf_printf(p->out, "%s" SLICE_FMT " (" SLICE_FMT ")", p->count++ == 0 ? "" : ", ", SLICE_ARG(name),
+                   SLICE_ARG(state));
 }
 
 size_t status_unhealthy(const struct json *status, struct buf *names)
@@ -93,7 +98,8 @@ const struct json *cli_status(struct cli *cli, struct slice *ret_text, int *ret_
     struct json *own = NULL;
     struct ficus_error error = {0};
     struct buf text;
-    *ret_exit = cli_ask(cli, &(struct cli_request){"supervisor.sock", "the supervisor", "GET", "/v1/status", 200, true}, NULL, ret_text, &root);
+    *ret_exit = cli_ask(cli, &(struct cli_request){"supervisor.sock", "the supervisor", "GET", "/v1/status", 200, true},
+                        NULL, ret_text, &root);
     if (*ret_exit == EXIT_OK)
         return root;
     buf_init(&text, OPS_BODY_SIZE_MAX);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * struct env on libuv: loop, clock, tasks, timers, signals; streams are in stream_uv.c, files in file_os.c, workers in workers_os.c.
+ * struct env on libuv: loop, clock, tasks, timers, signals; streams are in stream_uv.c, files in file_os.c, workers in
+ * workers_os.c.
  *
- * Timers lie in the heap of base/timers.h; one uv_timer is set to the earliest. Stopping a timer leaves it set (one early wake-up at
- * most, then it is set anew), so that the arm-and-disarm of each request's timeout costs no libuv call.
- * Tasks and finished jobs wait in lists under one mutex. Another thread wakes the loop by the async handle (one write to an
- * eventfd); the loop itself starts the idle handle instead, which costs no system call.
+ * Timers lie in the heap of base/timers.h; one uv_timer is set to the earliest. Stopping a timer leaves it set (one
+ * early wake-up at most, then it is set anew), so that the arm-and-disarm of each request's timeout costs no libuv
+ * call. Tasks and finished jobs wait in lists under one mutex. Another thread wakes the loop by the async handle (one
+ * write to an eventfd); the loop itself starts the idle handle instead, which costs no system call.
  */
 #include <uv.h>
 
@@ -62,7 +63,8 @@ static void alarm_set(struct env_uv *e)
     int64_t due_ns = timers_next_due_ns(&e->timers);
     if (due_ns == INT64_MAX || due_ns >= e->alarm_due_ns)
         return;
-    /* libuv compares whole milliseconds of the same clock: round up, so that it never comes early and has to be set again */
+    /* libuv compares whole milliseconds of the same clock: round up, so that it never comes early and has to be set
+     * again */
     uv_update_time(&e->loop);
     int64_t due_ms = (due_ns + 999999) / 1000000, now_ms = (int64_t)uv_now(&e->loop);
     uv_timer_start(&e->alarm, on_alarm, due_ms > now_ms ? (uint64_t)(due_ms - now_ms) : 0, 0);
@@ -88,7 +90,8 @@ static void uv_timer_arm(struct env *base, struct env_timer *t, int64_t delay_ms
     if (delay_ms < 0)
         delay_ms = 0;
     int64_t due_ns = now_ns + (delay_ms > delay_ms_max ? delay_ms_max : delay_ms) * 1000000;
-    /* A lost timer would be a request that never ends; the heap grows by doubling, so this needs megabytes to be missing. */
+    /* A lost timer would be a request that never ends; the heap grows by doubling, so this needs megabytes to be
+     * missing. */
     bool added = timers_add(&e->timers, t, due_ns);
     FICUS_ASSERT(added);
     if (!e->firing)
@@ -107,12 +110,14 @@ static void uv_timer_disarm(struct env *base, struct env_timer *t)
 
 /* ---- tasks and finished jobs ---- */
 
-/* Runs what was queued when it began, in order; what those queue waits for the next turn, so that I/O gets its share. */
+/* Runs what was queued when it began, in order; what those queue waits for the next turn, so that I/O gets its
+ * share. */
 static void run_tasks(struct env_uv *e)
 {
     struct list jobs;
     list_init(&jobs);
-    struct env_task fence = {0};        /* tasks may be unposted meanwhile, so they stay in the list; this marks the end of the batch */
+    /* tasks may be unposted meanwhile, so they stay in the list; this marks the end of the batch */
+    struct env_task fence = {0};
     pthread_mutex_lock(&e->mutex);
     list_add_tail(&e->tasks, &fence.link);
     while (!list_empty(&e->jobs_done))
@@ -216,7 +221,8 @@ static const struct env_ops ops_uv = {
     .shutdown_write = stream_uv_shutdown_write, .close = stream_uv_close,
     .file_open = file_os_open, .file_close = file_os_close, .file_read = file_os_read, .file_write = file_os_write,
     .file_truncate = file_os_truncate, .file_sync = file_os_sync, .file_size = file_os_size, .file_lock = file_os_lock,
-    .file_unlink = file_os_unlink, .file_rename = file_os_rename, .file_exists = file_os_exists, .dir_sync = file_os_dir_sync,
+    .file_unlink = file_os_unlink, .file_rename = file_os_rename, .file_exists = file_os_exists,
+        .dir_sync = file_os_dir_sync,
     .run = uv_run_job, .wait = uv_wait, .wake = uv_wake, .log_write = uv_log_write,
 };
 
@@ -235,7 +241,8 @@ static enum ficus_err check_options(struct env_uv_options *o, struct ficus_error
     if (o->jobs_max > 65536)
         return err_set(reterr, FICUS_ERR_INVALID, "env: a queue of %u jobs, at most 65536 are allowed", o->jobs_max);
     if (o->stack_size < 64 * 1024 || o->stack_size > 64 * 1024 * 1024)
-        return err_set(reterr, FICUS_ERR_INVALID, "env: stacks of %zu bytes, 64 KiB to 64 MiB are allowed", o->stack_size);
+        return err_set(reterr, FICUS_ERR_INVALID, "env: stacks of %zu bytes, 64 KiB to 64 MiB are allowed",
+                       o->stack_size);
     return FICUS_ERR_OK;
 }
 
@@ -244,7 +251,8 @@ struct env *env_uv_new(const struct env_uv_options *options, struct ficus_error 
     struct env_uv_options o = options == NULL ? (struct env_uv_options){0} : *options;
     if (check_options(&o, reterr) != FICUS_ERR_OK)
         return NULL;
-    mallopt(M_ARENA_MAX, 2);    /* each further arena costs an idle process memory and saves contention that workers do not have */
+    /* each further arena costs an idle process memory and saves contention that workers do not have */
+    mallopt(M_ARENA_MAX, 2);
     struct env_uv *e = mem_zalloc(sizeof *e);
     if (e == NULL) {
         err_set(reterr, FICUS_ERR_NOMEM, "env: out of memory");
@@ -329,7 +337,8 @@ static void on_signal(uv_signal_t *handle, int signum)
     s->fn(s->arg, signum);
 }
 
-enum ficus_err env_uv_signal(struct env *base, int signum, void (*fn)(void *arg, int signum), void *arg, struct ficus_error *reterr)
+enum ficus_err env_uv_signal(struct env *base, int signum, void (*fn)(void *arg, int signum), void *arg,
+                             struct ficus_error *reterr)
 {
     struct env_uv *e = env_uv_of(base);
     struct env_uv_signal *s = NULL;
@@ -346,7 +355,8 @@ enum ficus_err env_uv_signal(struct env *base, int signum, void (*fn)(void *arg,
             return FICUS_ERR_OK;
         uv_signal_init(&e->loop, &s->handle);
         s->handle.data = s;
-        s->signum = signum;     /* from here on the slot is this signal's, whatever comes: the handle is closed with the env */
+        /* from here on the slot is this signal's, whatever comes: the handle is closed with the env */
+        s->signum = signum;
     }
     s->fn = fn;
     s->arg = arg;
@@ -376,7 +386,8 @@ static void on_watch_closed(uv_handle_t *handle)
     mem_free(handle->data);
 }
 
-enum ficus_err env_uv_watch(struct env *base, int fd, void (*fn)(void *arg), void *arg, struct env_uv_watch **ret_watch, struct ficus_error *reterr)
+enum ficus_err env_uv_watch(struct env *base, int fd, void (*fn)(void *arg), void *arg, struct env_uv_watch **ret_watch,
+                            struct ficus_error *reterr)
 {
     struct env_uv_watch *w = mem_zalloc(sizeof *w);
     if (w == NULL)

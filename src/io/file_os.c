@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Files. Reads and writes carry their offset, so that one env_file may be used from several threads. Locks belong to the open file
- * description (F_OFD_*), so that closing another descriptor of the same file does not drop them.
+ * Files. Reads and writes carry their offset, so that one env_file may be used from several threads. Locks belong to
+ * the open file description (F_OFD_*), so that closing another descriptor of the same file does not drop them.
  */
 #include "io_file.h"
 
@@ -18,7 +18,8 @@ struct env_file {
     int fd;
 };
 
-enum ficus_err file_os_open(struct env *e, const char *path, unsigned flags, struct env_file **ret_file, struct ficus_error *reterr)
+enum ficus_err file_os_open(struct env *e, const char *path, unsigned flags, struct env_file **ret_file,
+                            struct ficus_error *reterr)
 {
     int mode = O_CLOEXEC | ((flags & ENV_OPEN_READ_ONLY) != 0 ? O_RDONLY : O_RDWR);
     if ((flags & ENV_OPEN_CREATE) != 0)

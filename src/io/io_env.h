@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The product's struct env: the table of effects of base/env.h on libuv, pthreads and the Linux file calls. One env is one
- * loop; a process normally has one.
+ * The product's struct env: the table of effects of base/env.h on libuv, pthreads and the Linux file calls. One env is
+ * one loop; a process normally has one.
  *
- * Beyond base/env.h: SIGPIPE is ignored from env_uv_new on (a child must reset it before exec). An idle env arms no timer and
- * causes no wake-up. Worker threads start when they are first needed and block all signals.
+ * Beyond base/env.h: SIGPIPE is ignored from env_uv_new on (a child must reset it before exec). An idle env arms no
+ * timer and causes no wake-up. Worker threads start when they are first needed and block all signals.
  */
 #ifndef FICUS_IO_ENV_H
 #define FICUS_IO_ENV_H
@@ -17,9 +17,10 @@ struct env_uv_options {
     size_t stack_size;          /* of a worker, bytes, 64 KiB..64 MiB; 0: 256 KiB */
 };
 
-/* A new env, or NULL with *reterr set (INVALID, NOMEM, or the code of a failed system call). The calling thread becomes the
- * loop thread. options may be NULL. When the variable FICUS_LOG names the file behind fd 2, env_log_write bounds that file: over
- * 32 MiB it is renamed to NAME.old and a new one takes its place behind fd 2 (and 1). */
+/* A new env, or NULL with *reterr set (INVALID, NOMEM, or the code of a failed system call). The calling thread
+ * becomes the loop thread. options may be NULL. When the variable FICUS_LOG names the file behind fd 2,
+ * env_log_write bounds that file: over 32 MiB it is renamed to NAME.old and a new one takes its place behind fd 2
+ * (and 1). */
 struct env *env_uv_new(const struct env_uv_options *options, struct ficus_error *reterr);
 
 /* [loop] Serve events until env_uv_stop. May be called again. */
@@ -28,18 +29,21 @@ void env_uv_run(struct env *e);
 /* [any] Make env_uv_run return soon; when it is not running, the next one returns at once. Not for signal handlers. */
 void env_uv_stop(struct env *e);
 
-/* [loop, not running] Joins the workers (a job that runs is finished, queued jobs, tasks and timers are dropped without their callbacks), closes
- * the streams and listeners that are still open, frees all. A worker that waits must have been woken. NULL is fine. */
+/* [loop, not running] Joins the workers (a job that runs is finished, queued jobs, tasks and timers are dropped
+ * without their callbacks), closes the streams and listeners that are still open, frees all. A worker that waits
+ * must have been woken. NULL is fine. */
 void env_uv_free(struct env *e);
 
-/* [loop] Call fn on the loop for each signal signum from now on; one fn per signal, a second call replaces it. fn NULL: the
- * signal's default action comes back. At most 16 different signals. */
-enum ficus_err env_uv_signal(struct env *e, int signum, void (*fn)(void *arg, int signum), void *arg, struct ficus_error *reterr);
+/* [loop] Call fn on the loop for each signal signum from now on; one fn per signal, a second call replaces it. fn
+ * NULL: the signal's default action comes back. At most 16 different signals. */
+enum ficus_err env_uv_signal(struct env *e, int signum, void (*fn)(void *arg, int signum), void *arg,
+                             struct ficus_error *reterr);
 
-/* [loop] Call fn on the loop whenever fd has something to read (or an error, or its end), until env_uv_unwatch. fd stays the caller's and must
- * stay open until then; it is made non-blocking. */
+/* [loop] Call fn on the loop whenever fd has something to read (or an error, or its end), until env_uv_unwatch. fd
+ * stays the caller's and must stay open until then; it is made non-blocking. */
 struct env_uv_watch;
-enum ficus_err env_uv_watch(struct env *e, int fd, void (*fn)(void *arg), void *arg, struct env_uv_watch **ret_watch, struct ficus_error *reterr);
+enum ficus_err env_uv_watch(struct env *e, int fd, void (*fn)(void *arg), void *arg, struct env_uv_watch **ret_watch,
+                            struct ficus_error *reterr);
 /* [loop] fn comes no more; the descriptor may be closed at return. NULL is fine. Must precede env_uv_free. */
 void env_uv_unwatch(struct env_uv_watch *w);
 

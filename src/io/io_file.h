@@ -7,7 +7,8 @@
 
 #include "env.h"
 
-enum ficus_err file_os_open(struct env *e, const char *path, unsigned flags, struct env_file **ret_file, struct ficus_error *reterr);
+enum ficus_err file_os_open(struct env *e, const char *path, unsigned flags, struct env_file **ret_file,
+                            struct ficus_error *reterr);
 void file_os_close(struct env_file *f);
 ssize_t file_os_read(struct env_file *f, void *p, size_t size, int64_t offset);
 enum ficus_err file_os_write(struct env_file *f, const void *p, size_t size, int64_t offset);

@@ -17,14 +17,16 @@ struct log_os {
     char *path;                 /* owned; NULL: never rotated */
     char *path_old;             /* owned */
     bool is_regular;
-    atomic_llong size_seen;     /* at least what this process has written since it last looked; only decides when to look again */
+    /* at least what this process has written since it last looked; only decides when to look again */
+    atomic_llong size_seen;
     pthread_mutex_t rotating;
 };
 
 /* path: the file behind fd 2, or NULL. False: out of memory. */
 bool log_os_init(struct log_os *l, const char *path, int64_t size_max);
 void log_os_done(struct log_os *l);
-/* [any] One write(2). Lines longer than a pipe holds at once may be cut by the kernel; a full pipe or terminal drops the line. */
+/* [any] One write(2). Lines longer than a pipe holds at once may be cut by the kernel; a full pipe or terminal drops
+ * the line. */
 void log_os_write(struct log_os *l, const void *p, size_t size);
 
 #endif

@@ -50,15 +50,18 @@ static inline struct env_uv *env_uv_of(struct env *e)
 /* [loop] Take a task out of the queue; it will not run. */
 void env_uv_unpost(struct env_uv *e, struct env_task *t);
 
-enum ficus_err stream_uv_listen(struct env *e, const char *address, void (*on_accept)(void *arg, struct env_stream *s), void *arg,
+enum ficus_err stream_uv_listen(struct env *e, const char *address, void (*on_accept)(void *arg, struct env_stream *s),
+                                void *arg,
                                 struct env_listener **ret_listener, struct ficus_error *reterr);
 void stream_uv_listener_pause(struct env_listener *l, bool paused);
 void stream_uv_listener_close(struct env_listener *l);
-enum ficus_err stream_uv_connect(struct env *e, const char *address, void (*on_connect)(void *arg, enum ficus_err err), void *arg,
+enum ficus_err stream_uv_connect(struct env *e, const char *address, void (*on_connect)(void *arg, enum ficus_err err),
+                                 void *arg,
                                  struct env_stream **ret_stream);
 void stream_uv_peer(struct env_stream *s, struct env_peer *ret_peer);
 void stream_uv_read(struct env_stream *s, void *p, size_t size, void (*on_read)(void *arg, ssize_t n), void *arg);
-ssize_t stream_uv_write(struct env_stream *s, const struct iovec *iov, int iov_count, void (*on_write)(void *arg, ssize_t n), void *arg);
+ssize_t stream_uv_write(struct env_stream *s, const struct iovec *iov, int iov_count,
+                        void (*on_write)(void *arg, ssize_t n), void *arg);
 void stream_uv_shutdown_write(struct env_stream *s);
 void stream_uv_close(struct env_stream *s, void (*on_closed)(void *arg), void *arg);
 /* Close what is still open, without callbacks; the loop must run once more to free it. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Log lines to fd 2 and the rotation of the file behind it. Failure modes: when rename or open fails, the old file goes on being
- * used and rotation is tried again a quarter of the bound later. Two processes with one file behind fd 2 do not disturb each other:
- * who finds that the path is a new file already only reopens it.
+ * Log lines to fd 2 and the rotation of the file behind it. Failure modes: when rename or open fails, the old file goes
+ * on being used and rotation is tried again a quarter of the bound later. Two processes with one file behind fd 2 do
+ * not disturb each other: who finds that the path is a new file already only reopens it.
  */
 #include "io_log.h"
 

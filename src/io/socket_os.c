@@ -14,7 +14,8 @@
 
 enum { BACKLOG = 4096 };    /* the kernel cuts it to net.core.somaxconn */
 
-static enum ficus_err parse_tcp(struct slice text, const char *whole, struct socket_address *a, struct ficus_error *reterr)
+static enum ficus_err parse_tcp(struct slice text, const char *whole, struct socket_address *a,
+                                struct ficus_error *reterr)
 {
     struct slice host = text;
     const char *colon = memrchr(text.p, ':', text.size);
@@ -44,13 +45,15 @@ static enum ficus_err parse_tcp(struct slice text, const char *whole, struct soc
     return FICUS_ERR_OK;
 }
 
-static enum ficus_err parse_unix(struct slice path, const char *whole, struct socket_address *a, struct ficus_error *reterr)
+static enum ficus_err parse_unix(struct slice path, const char *whole, struct socket_address *a,
+                                 struct ficus_error *reterr)
 {
     struct sockaddr_un un = {.sun_family = AF_UNIX};
     if (path.size == 0)
         return err_set(reterr, FICUS_ERR_INVALID, "address \"%s\": the path is empty", whole);
     if (path.size >= sizeof un.sun_path)
-        return err_set(reterr, FICUS_ERR_TOO_LARGE, "address \"%s\": path of %zu bytes, at most 107 are allowed", whole, path.size);
+        return err_set(reterr, FICUS_ERR_TOO_LARGE, "address \"%s\": path of %zu bytes, at most 107 are allowed", whole,
+                       path.size);
     memcpy(un.sun_path, path.p, path.size);
     memcpy(&a->storage, &un, sizeof un);
     a->size = sizeof un;
@@ -71,7 +74,8 @@ enum ficus_err socket_address_parse(const char *text, struct socket_address *ret
         a.inherited_fd = (int)fd;
         err = FICUS_ERR_OK;
     } else {
-        err = err_set(reterr, FICUS_ERR_INVALID, "address \"%s\": expected tcp:HOST:PORT, unix:/PATH or fd:NUMBER", text);
+        err = err_set(reterr, FICUS_ERR_INVALID, "address \"%s\": expected tcp:HOST:PORT, unix:/PATH or fd:NUMBER",
+                      text);
     }
     if (err == FICUS_ERR_OK)
         *ret_address = a;
@@ -122,7 +126,8 @@ static bool remove_stale(const struct socket_address *a)
     return stale && unlink(un->sun_path) == 0;
 }
 
-static enum ficus_err bind_and_listen(int fd, const struct socket_address *a, const char *address, struct ficus_error *reterr)
+static enum ficus_err bind_and_listen(int fd, const struct socket_address *a, const char *address,
+                                      struct ficus_error *reterr)
 {
     bool is_unix = a->storage.ss_family == AF_UNIX;
     int on = 1;

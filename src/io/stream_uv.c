@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Streams and listeners: non-blocking sockets with our own read, write, connect and accept, told by uv_poll when they are ready.
+ * Streams and listeners: non-blocking sockets with our own read, write, connect and accept, told by uv_poll when they
+ * are ready.
  *
- * A stream's interests are changed as seldom as possible, since each change is two epoll_ctl calls: a write is tried at once and
- * waits for the socket only when the kernel's buffer is full; the read interest is kept when a read completes and dropped only when
- * the socket is readable and nobody wants to read. libuv reports an error or hang-up once (status < 0) and stops the handle; that counts
- * as readable and writable, and the system call then says what happened.
+ * A stream's interests are changed as seldom as possible, since each change is two epoll_ctl calls: a write is tried at
+ * once and waits for the socket only when the kernel's buffer is full; the read interest is kept when a read completes
+ * and dropped only when the socket is readable and nobody wants to read. libuv reports an error or hang-up once (status
+ * < 0) and stops the handle; that counts as readable and writable, and the system call then says what happened.
  *
- * Life of a stream:  (connecting ->) open -> closing -> freed in the handle's close callback, which first tells on_closed. The owner
- * may close it inside any callback; the code below looks at `closing` after each. Memory is freed only in a later phase of the
- * loop, so that looking is safe.
+ * Life of a stream:  (connecting ->) open -> closing -> freed in the handle's close callback, which first tells
+ * on_closed. The owner may close it inside any callback; the code below looks at `closing` after each. Memory is freed
+ * only in a later phase of the loop, so that looking is safe.
  *
- * Failure modes: out of descriptors at accept pauses that listener for 100 ms (the connections wait in the kernel's queue) instead of spinning.
- * A full backlog of a unix listener (EAGAIN) is tried again every 20 ms for a second, as TCP would, then reported as BUSY.
+ * Failure modes: out of descriptors at accept pauses that listener for 100 ms (the connections wait in the kernel's
+ * queue) instead of spinning. A full backlog of a unix listener (EAGAIN) is tried again every 20 ms for a second, as
+ * TCP would, then reported as BUSY.
  */
 #include <uv.h>
 
@@ -200,7 +202,8 @@ void stream_uv_read(struct env_stream *s, void *p, size_t size, void (*on_read)(
     watch_what_is_pending(s);
 }
 
-ssize_t stream_uv_write(struct env_stream *s, const struct iovec *iov, int iov_count, void (*on_write)(void *arg, ssize_t n), void *arg)
+ssize_t stream_uv_write(struct env_stream *s, const struct iovec *iov, int iov_count,
+                        void (*on_write)(void *arg, ssize_t n), void *arg)
 {
     FICUS_ASSERT(!s->closing && s->on_connect == NULL);
     FICUS_ASSERT(s->on_write == NULL && on_write != NULL && !s->shutdown_wanted);
@@ -352,7 +355,8 @@ static void connect_try(void *arg)
     env_post(&s->e->base, &s->connect_task);    /* never from inside env_connect */
 }
 
-enum ficus_err stream_uv_connect(struct env *e, const char *address, void (*on_connect)(void *arg, enum ficus_err err), void *arg,
+enum ficus_err stream_uv_connect(struct env *e, const char *address, void (*on_connect)(void *arg, enum ficus_err err),
+                                 void *arg,
                                  struct env_stream **ret_stream)
 {
     struct socket_address a;
@@ -423,10 +427,12 @@ static void on_listener_event(uv_poll_t *handle, int status, int events)
         l->on_accept(l->arg, s);
     }
     if (status < 0)
-        listener_rest(l);       /* libuv stopped the handle; a listening socket in error is looked at again, not spun on */
+        /* libuv stopped the handle; a listening socket in error is looked at again, not spun on */
+        listener_rest(l);
 }
 
-enum ficus_err stream_uv_listen(struct env *e, const char *address, void (*on_accept)(void *arg, struct env_stream *s), void *arg,
+enum ficus_err stream_uv_listen(struct env *e, const char *address, void (*on_accept)(void *arg, struct env_stream *s),
+                                void *arg,
                                 struct env_listener **ret_listener, struct ficus_error *reterr)
 {
     FICUS_ASSERT(on_accept != NULL);

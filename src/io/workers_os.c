@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Worker threads. One mutex guards the queue, the counters and every waiter; critical sections are a few instructions. A worker
- * is started when a job finds more jobs queued than workers idle, up to workers_max; workers then stay.
+ * Worker threads. One mutex guards the queue, the counters and every waiter; critical sections are a few instructions.
+ * A worker is started when a job finds more jobs queued than workers idle, up to workers_max; workers then stay.
  */
 #include "io_workers.h"
 
@@ -25,7 +25,8 @@ struct workers {
     pthread_t threads[];
 };
 
-struct workers *workers_new(uint32_t workers_max, uint32_t jobs_max, size_t stack_size, void (*finished)(void *ctx, struct env_job *job),
+struct workers *workers_new(uint32_t workers_max, uint32_t jobs_max, size_t stack_size,
+                            void (*finished)(void *ctx, struct env_job *job),
                       void *ctx)
 {
     struct workers *p = mem_zalloc(sizeof *p + workers_max * sizeof p->threads[0]);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * fork, gate, exec. Everything that allocates happens before fork; the child only makes system calls.
- * Failure modes: what goes wrong in the child is written to its log and ends it with status 127 (126 when the gate closed).
+ * fork, gate, exec. Everything that allocates happens before fork; the child only makes system calls. Failure modes:
+ * what goes wrong in the child is written to its log and ends it with status 127 (126 when the gate closed).
  */
 #include "child.h"
 
@@ -34,7 +34,8 @@ struct prepared {
 static bool is_ours(const char *variable)
 {
     struct slice s = slice_str(variable);
-    return slice_starts(s, SLICE("FICUS_")) || slice_starts(s, SLICE("LISTEN_")) || slice_starts(s, SLICE("NOTIFY_SOCKET="));
+    return slice_starts(s, SLICE("FICUS_")) || slice_starts(s, SLICE("LISTEN_")) ||
+        slice_starts(s, SLICE("NOTIFY_SOCKET="));
 }
 
 static bool make_environment(struct prepared *p, struct arena *a)
@@ -153,7 +154,8 @@ enum ficus_err child_spawn(const struct child_spec *spec, int64_t *ret_pid, int 
     struct prepared p = {.spec = spec, .parent = getpid()};
     int gate[2];
     if (spec->socket_count > CHILD_SOCKETS_MAX)
-        return err_set(reterr, FICUS_ERR_INVALID, "start %s: %zu sockets, at most %d are allowed", spec->argv[0], spec->socket_count, CHILD_SOCKETS_MAX);
+        return err_set(reterr, FICUS_ERR_INVALID, "start %s: %zu sockets, at most %d are allowed", spec->argv[0],
+                       spec->socket_count, CHILD_SOCKETS_MAX);
     arena_init(&a, 1 << 20);
     if (!make_environment(&p, &a)) {
         arena_done(&a);

@@ -92,7 +92,8 @@ static bool decode_record(struct arena *a, const struct json *v, bool this_boot,
     return r->name != NULL && r->team != NULL && r->address != NULL && r->pid >= 0;
 }
 
-enum ficus_err children_read(struct env *e, struct arena *a, const char *path, struct children *ret_children, struct ficus_error *reterr)
+enum ficus_err children_read(struct env *e, struct arena *a, const char *path, struct children *ret_children,
+                             struct ficus_error *reterr)
 {
     struct slice text;
     struct json *root;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * run/children.json: which processes a supervisor has started. Written before each of them may exec, read by the next supervisor (which ends what is left) and by
- * the commands that work while no supervisor does.
+ * run/children.json: which processes a supervisor has started. Written before each of them may exec, read by the next
+ * supervisor (which ends what is left) and by the commands that work while no supervisor does.
  */
 #ifndef FICUS_SYSTEM_CHILDREN_H
 #define FICUS_SYSTEM_CHILDREN_H
@@ -36,8 +36,10 @@ const char *child_kind_name(enum child_kind kind);      /* "gateway", "service",
 /* Replace the file in one step. Not synced: what a power failure would tear describes processes that it has ended. */
 enum ficus_err children_write(struct env *e, const char *path, const struct children *c, struct ficus_error *reterr);
 /* NOT_FOUND, CORRUPT, VERSION. Records of an earlier boot come with pid 0. Strings are in the arena. */
-enum ficus_err children_read(struct env *e, struct arena *a, const char *path, struct children *ret_children, struct ficus_error *reterr);
-/* End the sessions of all records that still run, and wait for them, at most wait_ms each. Returns how many processes were ended. Blocks. */
+enum ficus_err children_read(struct env *e, struct arena *a, const char *path, struct children *ret_children,
+                             struct ficus_error *reterr);
+/* End the sessions of all records that still run, and wait for them, at most wait_ms each. Returns how many
+ * processes were ended. Blocks. */
 unsigned children_end(const struct children *c, const char *state_root, int wait_ms);
 
 #endif

@@ -53,7 +53,7 @@ static const char *nearest_command(const struct command_table *t, const char *wo
 }
 
 /* "saga list" is two words of argv. *ret_words: how many were taken. */
-static const struct command *take_command(const struct command_table *t, char *const *argv, size_t *ret_words)
+static const struct command *take_command(const struct command_table *t, const char *const *argv, size_t *ret_words)
 {
     char two[128];
     if (argv[1] != NULL && strlen(argv[0]) + strlen(argv[1]) + 2 <= sizeof two) {
@@ -71,7 +71,8 @@ static const struct command *take_command(const struct command_table *t, char *c
     return command_find(t, argv[0]);
 }
 
-static enum ficus_err unknown_command(const struct command_table *t, char *const *argv, struct ficus_error *reterr)
+static enum ficus_err unknown_command(const struct command_table *t, const char *const *argv,
+                                      struct ficus_error *reterr)
 {
     char group[128];
     struct buf members;
@@ -81,10 +82,12 @@ static enum ficus_err unknown_command(const struct command_table *t, char *const
         if (size < sizeof group && strncmp(t->commands[i].name, argv[0], size) == 0 && t->commands[i].name[size] == ' ')
             buf_printf(&members, "%s%s", buf_slice(&members).size == 0 ? "" : ", ", t->commands[i].name);
     if (buf_slice(&members).size > 0) {
-        (void)err_set(reterr, FICUS_ERR_INVALID, "\"%s %s\" is no command; there are: %s", argv[0], argv[1] == NULL ? "" : argv[1], buf_str(&members));
+        (void)err_set(reterr, FICUS_ERR_INVALID, "\"%s %s\" is no command; there are: %s", argv[0], argv[1] == NULL ? ""
+                      : argv[1], buf_str(&members));
     } else {
         const char *near = nearest_command(t, argv[0]);
-        (void)err_set(reterr, FICUS_ERR_INVALID, "\"%s\" is no command%s%s%s (see %s help)", argv[0], near == NULL ? "" : "; did you mean \"",
+        (void)err_set(reterr, FICUS_ERR_INVALID, "\"%s\" is no command%s%s%s (see %s help)", argv[0], near == NULL ? ""
+                      : "; did you mean \"",
                       near == NULL ? "" : near, near == NULL ? "" : "\"?", t->program);
     }
     buf_done(&members);
@@ -93,7 +96,8 @@ static enum ficus_err unknown_command(const struct command_table *t, char *const
 
 static const struct command_option *option_at(const struct command_table *t, const struct command *c, size_t i)
 {
-    return i < c->option_count ? &c->options[i] : i < c->option_count + t->common_count ? &t->common[i - c->option_count] : NULL;
+    return i < c->option_count ? &c->options[i] : i < c->option_count + t->common_count
+        ? &t->common[i - c->option_count] : NULL;
 }
 
 static const struct command_option *find_option(const struct command_call *call, struct slice name, char letter)
@@ -105,7 +109,8 @@ static const struct command_option *find_option(const struct command_call *call,
     return NULL;
 }
 
-static enum ficus_err unknown_option(const struct command_call *call, struct slice name, const char *word, struct ficus_error *reterr)
+static enum ficus_err unknown_option(const struct command_call *call, struct slice name, const char *word,
+                                     struct ficus_error *reterr)
 {
     const char *names[NAMES_MAX];
     const struct command_option *o;
@@ -113,11 +118,13 @@ static enum ficus_err unknown_option(const struct command_call *call, struct sli
     for (size_t i = 0; count < NAMES_MAX && (o = option_at(call->table, call->command, i)) != NULL; i++)
         names[count++] = o->name;
     const char *near = name.p == NULL ? NULL : text_nearest(name, names, count);
-    return err_set(reterr, FICUS_ERR_INVALID, "%s: \"%s\" is no option of it%s%s%s", call->command->name, word, near == NULL ? "" : "; did you mean --",
+    return err_set(reterr, FICUS_ERR_INVALID, "%s: \"%s\" is no option of it%s%s%s", call->command->name, word,
+                   near == NULL ? "" : "; did you mean --",
                    near == NULL ? "" : near, near == NULL ? "" : "?");
 }
 
-static enum ficus_err give(struct command_call *call, const struct command_option *o, const char *value, struct ficus_error *reterr)
+static enum ficus_err give(struct command_call *call, const struct command_option *o, const char *value,
+                           struct ficus_error *reterr)
 {
     if (call->given_count == COMMAND_OPTIONS_MAX)
         return err_set(reterr, FICUS_ERR_INVALID, "%s: more than %d options", call->command->name, COMMAND_OPTIONS_MAX);
@@ -126,7 +133,8 @@ static enum ficus_err give(struct command_call *call, const struct command_optio
 }
 
 /* -x VALUE, -xVALUE, --name VALUE, --name=VALUE. *at moves over a value of its own. */
-static enum ficus_err take_option(struct command_call *call, char *const *argv, size_t *at, struct ficus_error *reterr)
+static enum ficus_err take_option(struct command_call *call, const char *const *argv, size_t *at,
+                                  struct ficus_error *reterr)
 {
     const char *word = argv[*at];
     bool is_long = word[1] == '-';
@@ -147,15 +155,18 @@ static enum ficus_err take_option(struct command_call *call, char *const *argv, 
         return unknown_option(call, name, word, reterr);
     if (o->value == NULL)
         return value == NULL ? give(call, o, "", reterr)
-                             : err_set(reterr, FICUS_ERR_INVALID, "%s: --%s takes no value", call->command->name, o->name);
+                             : err_set(reterr, FICUS_ERR_INVALID, "%s: --%s takes no value", call->command->name,
+                                       o->name);
     if (value == NULL)
         value = argv[++*at];
     if (value == NULL)
-        return err_set(reterr, FICUS_ERR_INVALID, "%s: --%s needs a value: --%s %s", call->command->name, o->name, o->name, o->value);
+        return err_set(reterr, FICUS_ERR_INVALID, "%s: --%s needs a value: --%s %s", call->command->name, o->name,
+                       o->name, o->value);
     return give(call, o, value, reterr);
 }
 
-enum ficus_err command_parse(const struct command_table *t, char *const *argv, struct command_call *ret_call, struct ficus_error *reterr)
+enum ficus_err command_parse(const struct command_table *t, const char *const *argv, struct command_call *ret_call,
+                             struct ficus_error *reterr)
 {
     struct command_call call = {.table = t};
     size_t at = 0;
@@ -172,7 +183,8 @@ enum ficus_err command_parse(const struct command_table *t, char *const *argv, s
         } else if (!only_operands && argv[at][0] == '-' && argv[at][1] != '\0') {
             err = take_option(&call, argv, &at, reterr);
         } else if (call.operand_count == call.command->operand_max || call.operand_count == COMMAND_OPERANDS_MAX) {
-            err = err_set(reterr, FICUS_ERR_INVALID, "%s: \"%s\" is one word too many; usage: %s %s %s", call.command->name, argv[at], t->program,
+            err = err_set(reterr, FICUS_ERR_INVALID, "%s: \"%s\" is one word too many; usage: %s %s %s",
+                          call.command->name, argv[at], t->program,
                           call.command->name, call.command->operands);
         } else {
             call.operands[call.operand_count++] = argv[at];
@@ -181,7 +193,8 @@ enum ficus_err command_parse(const struct command_table *t, char *const *argv, s
             return err;
     }
     if (call.operand_count < call.command->operand_min && !call.help_wanted)
-        return err_set(reterr, FICUS_ERR_INVALID, "%s: usage: %s %s %s", call.command->name, t->program, call.command->name, call.command->operands);
+        return err_set(reterr, FICUS_ERR_INVALID, "%s: usage: %s %s %s", call.command->name, t->program,
+                       call.command->name, call.command->operands);
     *ret_call = call;
     return FICUS_ERR_OK;
 }
@@ -202,7 +215,8 @@ static void help_option(const struct command_option *o, struct buf *out)
 static void help_command(const struct command_table *t, const struct command *c, struct buf *out)
 {
     const struct command_option *o;
-    buf_printf(out, "%s %s%s%s [OPTIONS]\n\n%s\n", t->program, c->name, c->operands[0] == '\0' ? "" : " ", c->operands, c->doc);
+    buf_printf(out, "%s %s%s%s [OPTIONS]\n\n%s\n", t->program, c->name, c->operands[0] == '\0' ? "" : " ", c->operands,
+               c->doc);
     if (c->text != NULL)
         buf_printf(out, "\n%s\n", c->text);
     buf_add_str(out, "\nOptions:\n");

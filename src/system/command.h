@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Command lines by table: one table of commands and options feeds parsing, --help, the manual page and completion. Pure; knows no command.
+ * Command lines by table: one table of commands and options feeds parsing, --help, the manual page and completion.
+ * Pure; knows no command.
  */
 #ifndef FICUS_SYSTEM_COMMAND_H
 #define FICUS_SYSTEM_COMMAND_H
@@ -52,8 +53,10 @@ struct command_call {
     size_t operand_count;
 };
 
-/* argv without the program's name, NULL-terminated; strings are borrowed. INVALID with a sentence for people, with a suggestion where there is one. */
-enum ficus_err command_parse(const struct command_table *t, char *const *argv, struct command_call *ret_call, struct ficus_error *reterr);
+/* argv without the program's name, NULL-terminated; strings are borrowed. INVALID with a sentence for people, with a
+ * suggestion where there is one. */
+enum ficus_err command_parse(const struct command_table *t, const char *const *argv, struct command_call *ret_call,
+                             struct ficus_error *reterr);
 const struct command *command_find(const struct command_table *t, const char *name);
 bool command_has(const struct command_call *c, const char *option);
 /* The last value given, or fallback. */
@@ -61,7 +64,8 @@ const char *command_value(const struct command_call *c, const char *option, cons
 /* All values of a repeated option; returns how many. */
 size_t command_values(const struct command_call *c, const char *option, const char **ret_values, size_t count_max);
 
-void command_help(const struct command_table *t, const struct command *c, struct buf *out);     /* c NULL: the overview */
+/* c NULL: the overview */
+void command_help(const struct command_table *t, const struct command *c, struct buf *out);
 void command_manual(const struct command_table *t, const char *version, struct buf *out);       /* troff, section 1 */
 
 #endif

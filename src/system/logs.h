@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The logs of all processes of a system as one stream in the order of time. Needs only the log folder: works when everything is dead.
+ * The logs of all processes of a system as one stream in the order of time. Needs only the log folder: works when
+ * everything is dead.
  */
 #ifndef FICUS_SYSTEM_LOGS_H
 #define FICUS_SYSTEM_LOGS_H
@@ -22,8 +23,10 @@ struct logs_query {
     size_t last_max;                /* only the last so many, at most LOGS_LAST_MAX; 0: all */
 };
 
-/* Call out for each line, newline included; false from out ends it. Errors: of the folder; INVALID: a service that has no log. Blocks. */
-enum ficus_err logs_read(const struct logs_query *q, bool (*out)(void *arg, struct slice line), void *arg, struct ficus_error *reterr);
+/* Call out for each line, newline included; false from out ends it. Errors: of the folder; INVALID: a service that
+ * has no log. Blocks. */
+enum ficus_err logs_read(const struct logs_query *q, bool (*out)(void *arg, struct slice line), void *arg,
+                         struct ficus_error *reterr);
 
 /* One line for people. Pure. v: the parsed line; raw: when it is no JSON (v NULL). name: of the process. */
 void logs_format(const struct json *v, struct slice raw, const char *name, bool colour, struct buf *out);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Merging log files. Each process has one source: NAME.N.log.old (when its log was rotated) and then NAME.N.log; a source is read line by line through a fixed buffer, and the line with the
- * earliest time comes next. A line that is no JSON has the time of the one before it, so that it stays behind it.
+ * Merging log files. Each process has one source: NAME.N.log.old (when its log was rotated) and then NAME.N.log; a
+ * source is read line by line through a fixed buffer, and the line with the earliest time comes next. A line that is no
+ * JSON has the time of the one before it, so that it stays behind it.
  */
 #include "logs.h"
 
@@ -16,7 +17,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { READ_SIZE = 32 * 1024, NAME_SIZE = 256 };    /* a line is at most LOG_LINE_SIZE_MAX bytes; foreign longer ones come in pieces */
+/* a line is at most LOG_LINE_SIZE_MAX bytes; foreign longer ones come in pieces */
+enum { READ_SIZE = 32 * 1024, NAME_SIZE = 256 };
 
 struct source {
     char file[NAME_SIZE];       /* "orders.1.log" */
@@ -44,7 +46,8 @@ struct merge {
 
 static const char *level_colour(struct slice level)
 {
-    return slice_eq_str(level, "error") ? "\033[31m" : slice_eq_str(level, "warn") ? "\033[33m" : slice_eq_str(level, "debug") ? "\033[2m" : "";
+    return slice_eq_str(level, "error") ? "\033[31m" : slice_eq_str(level, "warn") ? "\033[33m"
+        : slice_eq_str(level, "debug") ? "\033[2m" : "";
 }
 
 static bool is_in_front(struct slice key)
@@ -71,12 +74,14 @@ static void add_member(struct buf *out, const struct json *v)
     if (v->type == JSON_STRING || v->type == JSON_NUMBER)
         add_text(out, v->text);
     else
-        buf_add_str(out, v->type == JSON_TRUE ? "true" : v->type == JSON_FALSE ? "false" : v->type == JSON_NULL ? "null" : "...");
+        buf_add_str(out, v->type == JSON_TRUE ? "true" : v->type == JSON_FALSE ? "false" : v->type == JSON_NULL ? "null"
+                    : "...");
 }
 
 void logs_format(const struct json *v, struct slice raw, const char *name, bool colour, struct buf *out)
 {
-    struct slice time = json_string_or(json_get(v, "time"), SLICE_NONE), level = json_string_or(json_get(v, "level"), SLICE("-"));
+    struct slice time = json_string_or(json_get(v, "time"), SLICE_NONE),
+        level = json_string_or(json_get(v, "level"), SLICE("-"));
     const char *begin = colour ? level_colour(level) : "";
     buf_add_str(out, begin);
     if (time.size > 12)
@@ -199,7 +204,8 @@ static enum ficus_err open_sources(struct merge *m, struct ficus_error *reterr)
         for (size_t j = 0; j < m->count && !found; j++)
             found = strcmp(m->sources[j].name, m->q->services[i]) == 0;
         if (!found)
-            err = err_set(reterr, FICUS_ERR_INVALID, "there is no log of \"%s\" in %s", m->q->services[i], m->q->folder);
+            err = err_set(reterr, FICUS_ERR_INVALID, "there is no log of \"%s\" in %s", m->q->services[i],
+                          m->q->folder);
     }
     qsort(m->sources, m->count, sizeof m->sources[0], compare_names);
     return err;
@@ -289,7 +295,8 @@ static void merge_all(struct merge *m)
     }
 }
 
-enum ficus_err logs_read(const struct logs_query *q, bool (*out)(void *arg, struct slice line), void *arg, struct ficus_error *reterr)
+enum ficus_err logs_read(const struct logs_query *q, bool (*out)(void *arg, struct slice line), void *arg,
+                         struct ficus_error *reterr)
 {
     struct merge m = {.q = q, .out = out, .arg = arg};
     if (q->last_max > LOGS_LAST_MAX)

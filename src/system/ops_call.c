@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A request to an operator socket. Everything ends in the connection's on_closed, which reports the result; whoever wants to end it (answer complete, failure, time out, cancel)
- * notes the result, the first one counts, and closes the connection.
+ * A request to an operator socket. Everything ends in the connection's on_closed, which reports the result; whoever
+ * wants to end it (answer complete, failure, time out, cancel) notes the result, the first one counts, and closes the
+ * connection.
  */
 #include "ops_call.h"
 
@@ -120,7 +121,8 @@ static void on_closed(void *arg, struct http_client_conn *conn)
     buf_done(&c->answer);
 }
 
-static const struct http_client_handler conn_handler = {.on_connected = on_connected, .on_idle = on_idle, .on_closed = on_closed};
+static const struct http_client_handler conn_handler = {.on_connected = on_connected, .on_idle = on_idle,
+    .on_closed = on_closed};
 
 static void on_timeout(void *arg)
 {
@@ -175,11 +177,13 @@ static void on_answer(void *arg, enum ficus_err err, int status, struct slice bo
     env_uv_stop(w->e);
 }
 
-enum ficus_err ops_call_wait(struct env *e, struct arena *a, const char *address, const char *method, const char *target, struct slice body,
+enum ficus_err ops_call_wait(struct env *e, struct arena *a, const char *address, const char *method,
+                             const char *target, struct slice body,
                              int64_t timeout_ms, int *ret_status, struct slice *ret_body, struct ficus_error *reterr)
 {
     struct waiting w = {.e = e, .a = a, .err = FICUS_ERR_INTERNAL};
-    struct ops_call c = {.env = e, .address = address, .method = method, .target = target, .body = body, .timeout_ms = timeout_ms,
+    struct ops_call c = {.env = e, .address = address, .method = method, .target = target, .body = body,
+        .timeout_ms = timeout_ms,
         .done = on_answer, .arg = &w};
     enum ficus_err err = ops_call_start(&c);
     if (err == FICUS_ERR_OK) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What /proc tells about a process, and ending processes that are not our children without hitting a stranger who got the same pid.
+ * What /proc tells about a process, and ending processes that are not our children without hitting a stranger who got
+ * the same pid.
  */
 #ifndef FICUS_SYSTEM_PROC_H
 #define FICUS_SYSTEM_PROC_H
@@ -20,13 +21,15 @@ struct proc_info {
 bool proc_read(int64_t pid, struct proc_info *ret_info);
 /* Alive, not a zombie, and the same process as then. */
 bool proc_is(int64_t pid, uint64_t start_ticks);
-/* Resident and proportional set size of all processes in the session that pid leads, bytes. False when none can be read. */
+/* Resident and proportional set size of all processes in the session that pid leads, bytes. False when none can be
+ * read. */
 bool proc_memory(int64_t pid, int64_t *ret_rss_bytes, int64_t *ret_pss_bytes);
 /* This boot of the machine; "" when the kernel does not say. */
 void proc_boot_id(char ret_text[PROC_BOOT_ID_SIZE]);
 
-/* SIGKILL every process of the session that pid led when it had start_ticks, and wait until they are gone, at most wait_ms in all. Members of a
- * session whose leader is dead are taken only when their environment names state_path (what we start does). Returns how many were ended. Blocks. */
+/* SIGKILL every process of the session that pid led when it had start_ticks, and wait until they are gone, at most
+ * wait_ms in all. Members of a session whose leader is dead are taken only when their environment names state_path
+ * (what we start does). Returns how many were ended. Blocks. */
 unsigned proc_end_session(int64_t pid, uint64_t start_ticks, const char *state_path, int wait_ms);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reading /proc. A pid may be reused between a look and a signal, so processes that are not our children are signalled through a pidfd that was
- * opened before the look.
+ * Reading /proc. A pid may be reused between a look and a signal, so processes that are not our children are signalled
+ * through a pidfd that was opened before the look.
  */
 #include "proc.h"
 
@@ -63,10 +63,15 @@ bool proc_read(int64_t pid, struct proc_info *ret_info)
     return true;
 }
 
+static bool is_alive(const struct proc_info *info)
+{
+    return info->state != 'Z' && info->state != 'X';
+}
+
 bool proc_is(int64_t pid, uint64_t start_ticks)
 {
     struct proc_info info;
-    return proc_read(pid, &info) && info.start_ticks == start_ticks && info.state != 'Z' && info.state != 'X';
+    return proc_read(pid, &info) && info.start_ticks == start_ticks && is_alive(&info);
 }
 
 void proc_boot_id(char ret_text[PROC_BOOT_ID_SIZE])
@@ -76,7 +81,7 @@ void proc_boot_id(char ret_text[PROC_BOOT_ID_SIZE])
     ret_text[36] = '\0';
 }
 
-/* The pids of all processes in a session; at most SESSION_PIDS_MAX of them. */
+/* The pids of all living processes in a session; at most SESSION_PIDS_MAX of them. */
 static size_t session_pids(int64_t session, int64_t pids[SESSION_PIDS_MAX])
 {
     DIR *dir = opendir("/proc");
@@ -86,7 +91,8 @@ static size_t session_pids(int64_t session, int64_t pids[SESSION_PIDS_MAX])
     for (struct dirent *entry; count < SESSION_PIDS_MAX && (entry = readdir(dir)) != NULL;) {
         int64_t pid;
         struct proc_info info;
-        if (slice_to_i64(slice_str(entry->d_name), &pid) && proc_read(pid, &info) && info.session == session)
+        if (slice_to_i64(slice_str(entry->d_name), &pid) && proc_read(pid, &info) && info.session == session &&
+            is_alive(&info))
             pids[count++] = pid;
     }
     closedir(dir);
@@ -166,7 +172,7 @@ unsigned proc_end_session(int64_t pid, uint64_t start_ticks, const char *state_p
         return 0;
     }
     size_t count = session_pids(pid, pids);
-    if (leader_there && leader.session != pid)
+    if (leader_there && leader.session != pid && is_alive(&leader))
         pids[count < SESSION_PIDS_MAX ? count++ : count - 1] = pid;     /* was caught before its setsid */
     for (size_t i = 0; i < count; i++) {
         int fd = (int)syscall(SYS_pidfd_open, (pid_t)pids[i], 0);
@@ -174,11 +180,13 @@ unsigned proc_end_session(int64_t pid, uint64_t start_ticks, const char *state_p
             continue;
         /* looked at after the pidfd is there: the number cannot change hands any more */
         bool ours = proc_read(pids[i], &info) && (info.session == pid || pids[i] == pid) &&
-                    (pids[i] == pid ? info.start_ticks == start_ticks : leader_there || environment_names(pids[i], state_path));
+                    (pids[i] == pid ? info.start_ticks == start_ticks : leader_there ||
+                     environment_names(pids[i], state_path));
         if (ours && syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) == 0) {
             int64_t left_ms = end_ms - now_ms();
             struct pollfd gone = {.fd = fd, .events = POLLIN};
-            (void)poll(&gone, 1, left_ms > 0 ? (int)left_ms : 0);      /* who is not gone by then sleeps in the kernel; it will not run again */
+            /* who is not gone by then sleeps in the kernel; it will not run again */
+            (void)poll(&gone, 1, left_ms > 0 ? (int)left_ms : 0);
             ended++;
         }
         close(fd);

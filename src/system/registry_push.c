@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One request at a time; a change meanwhile makes it dirty again, and the next request carries the newest truth. A failure is tried again after 100 ms doubling to
- * 2 s as long as the hub lives; without a hub nothing is tried and no timer runs.
+ * One request at a time; a change meanwhile makes it dirty again, and the next request carries the newest truth. A
+ * failure is tried again after 100 ms doubling to 2 s as long as the hub lives; without a hub nothing is tried and no
+ * timer runs.
  */
 #include "registry_push.h"
 
@@ -41,7 +42,8 @@ static void push(struct registry_push *r)
     if (!r->write(r->arg, &r->body))
         return;                 /* bounded by the number of processes; cannot be larger */
     r->dirty = false;
-    r->call = (struct ops_call){.env = r->env, .address = r->address, .method = "PUT", .target = "/v1/registry", .body = buf_slice(&r->body),
+    r->call = (struct ops_call){.env = r->env, .address = r->address, .method = "PUT", .target = "/v1/registry",
+        .body = buf_slice(&r->body),
         .timeout_ms = RETRY_MAX_MS, .done = on_pushed, .arg = r};
     enum ficus_err err = ops_call_start(&r->call);
     if (err != FICUS_ERR_OK)

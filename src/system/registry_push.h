@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Telling the hub which services run: PUT /v1/registry with the whole truth, after each change and whenever the hub has started anew, until it was taken.
+ * Telling the hub which services run: PUT /v1/registry with the whole truth, after each change and whenever the hub has
+ * started anew, until it was taken.
  */
 #ifndef FICUS_SYSTEM_REGISTRY_PUSH_H
 #define FICUS_SYSTEM_REGISTRY_PUSH_H

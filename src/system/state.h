@@ -6,7 +6,8 @@
  *     system.key        0600, made once      admin.json   0600, made once
  *     data/             stores               private/     one folder per service
  *     log/              NAME.N.log, supervisor.log
- *     run/              0700: lock, children.json, resolved files NAME.json, sockets (or the file "sockets" that says where they are)
+ *     run/              0700: lock, children.json, resolved files NAME.json, sockets (or the file "sockets" that says
+ *     where they are)
  */
 #ifndef FICUS_SYSTEM_STATE_H
 #define FICUS_SYSTEM_STATE_H
@@ -27,27 +28,31 @@ struct state {
     const char *key_file, *admin_file, *lock_file, *children_file;
 };
 
-/* Where the state of the manifest's system lies: $FICUS_STATE, else .ficus beside the manifest. Looks at the disk (for run/sockets) but changes nothing.
- * Strings are in the arena. */
+/* Where the state of the manifest's system lies: $FICUS_STATE, else .ficus beside the manifest. Looks at the disk
+ * (for run/sockets) but changes nothing. Strings are in the arena. */
 enum ficus_err state_locate(struct arena *a, const char *manifest, struct state *ret_state, struct ficus_error *reterr);
 /* Whether the folder is there and has the marker. */
 bool state_exists(const struct state *s);
-/* Create what is missing. CONFLICT: the folder is there, not empty and without marker; VERSION: made by a newer Ficus. */
+/* Create what is missing. CONFLICT: the folder is there, not empty and without marker; VERSION: made by a newer
+ * Ficus. */
 enum ficus_err state_create(struct env *e, const struct state *s, struct ficus_error *reterr);
 /* Take the lock; *ret_fd is to be kept open for life. BUSY with the other's pid in the text. */
 enum ficus_err state_lock(const struct state *s, int *ret_fd, struct ficus_error *reterr);
 /* The pid in the lock file when somebody holds the lock, 0 when nobody does. */
 int64_t state_lock_holder(const struct state *s);
-/* Choose the folder of the sockets so that FOLDER/NAME.N.sock of the longest name fits, create it 0700, check that it is ours, note it in run/sockets. Sets
- * s->sockets. */
-enum ficus_err state_choose_sockets(struct env *e, struct arena *a, struct state *s, size_t name_size_max, struct ficus_error *reterr);
+/* Choose the folder of the sockets so that FOLDER/NAME.N.sock of the longest name fits, create it 0700, check that
+ * it is ours, note it in run/sockets. Sets s->sockets. */
+enum ficus_err state_choose_sockets(struct env *e, struct arena *a, struct state *s, size_t name_size_max,
+                                    struct ficus_error *reterr);
 /* Make system.key unless it is there. */
 enum ficus_err state_key(struct env *e, const struct state *s, struct ficus_error *reterr);
-/* Make admin.json {email, password} unless it is there with this email; in either case tell the password, in the arena. */
-enum ficus_err state_admin(struct env *e, struct arena *a, const struct state *s, const char *email, const char **ret_password,
+/* Make admin.json {email, password} unless it is there with this email; in either case tell the password, in the
+ * arena. */
+enum ficus_err state_admin(struct env *e, struct arena *a, const struct state *s, const char *email,
+                           const char **ret_password,
                            struct ficus_error *reterr);
-/* Remove what Ficus made; what else is found at the top stays, and so does the folder then. *ret_left (in the arena): their names, separated by ", ", "" for
- * none. DENIED without marker. */
+/* Remove what Ficus made; what else is found at the top stays, and so does the folder then. *ret_left (in the
+ * arena): their names, separated by ", ", "" for none. DENIED without marker. */
 enum ficus_err state_purge(struct arena *a, const struct state *s, const char **ret_left, struct ficus_error *reterr);
 
 #endif

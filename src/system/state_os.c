@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The state folder on disk. The lock is an flock: it goes with the last descriptor of the process that holds it, however that process dies.
+ * The state folder on disk. The lock is an flock: it goes with the last descriptor of the process that holds it,
+ * however that process dies.
  */
 #include "state.h"
 
@@ -28,7 +29,8 @@ static const char *absolute(struct arena *a, const char *path)
     if (realpath(path, real) != NULL)
         return arena_strdup(a, slice_str(real));
     const char *slash = strrchr(path, '/');
-    const char *folder = slash == NULL ? "." : slash == path ? "/" : arena_strdup(a, slice_make(path, (size_t)(slash - path)));
+    const char *folder = slash == NULL ? "." : slash == path ? "/" : arena_strdup(a,
+        slice_make(path, (size_t)(slash - path)));
     if (folder == NULL || realpath(folder, real) == NULL)
         return NULL;
     return arena_printf(a, "%s/%s", strcmp(real, "/") == 0 ? "" : real, slash == NULL ? path : slash + 1);
@@ -55,7 +57,8 @@ enum ficus_err state_locate(struct arena *a, const char *manifest, struct state 
     if (from_env != NULL && from_env[0] != '\0') {
         s.root = absolute(a, from_env);
         if (s.root == NULL)
-            return err_set(reterr, FICUS_ERR_NOT_FOUND, "FICUS_STATE: the folder that is to hold %s does not exist", from_env);
+            return err_set(reterr, FICUS_ERR_NOT_FOUND, "FICUS_STATE: the folder that is to hold %s does not exist",
+                           from_env);
     } else {
         const char *file = absolute(a, manifest);
         if (file == NULL)
@@ -138,7 +141,8 @@ enum ficus_err state_create(struct env *e, const struct state *s, struct ficus_e
     if (state_exists(s)) {
         err = check_marker(e, s, reterr);
     } else if (!folder_is_empty(s->root)) {
-        err = err_set(reterr, FICUS_ERR_CONFLICT, "%s: holds files but no " MARKER ", so it is not Ficus' state; choose another folder by FICUS_STATE",
+        err = err_set(reterr, FICUS_ERR_CONFLICT,
+                      "%s: holds files but no " MARKER ", so it is not Ficus' state; FICUS_STATE can name another",
                       s->root);
     } else {
         char text[16];
@@ -167,7 +171,8 @@ enum ficus_err state_lock(const struct state *s, int *ret_fd, struct ficus_error
             return err_sys(reterr, error, "lock %s", s->lock_file);
         struct slice text = slice_make(pid, n > 0 ? (size_t)n : 0);
         struct slice digits = slice_cut(&text, '\n');
-        return err_set(reterr, FICUS_ERR_BUSY, "already running with pid " SLICE_FMT " (state %s)", SLICE_ARG(digits), s->root);
+        return err_set(reterr, FICUS_ERR_BUSY, "already running with pid " SLICE_FMT " (state %s)", SLICE_ARG(digits),
+                       s->root);
     }
     int size = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
     if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)size, 0) != size) {
@@ -206,7 +211,8 @@ static enum ficus_err own_folder(const char *path, struct ficus_error *reterr)
     if (lstat(path, &st) != 0)
         return err_sys(reterr, errno, "look at %s", path);
     if (!S_ISDIR(st.st_mode) || st.st_uid != getuid() || (st.st_mode & 077) != 0)
-        return err_set(reterr, FICUS_ERR_DENIED, "%s: must be a folder of user %u with mode 0700", path, (unsigned)getuid());
+        return err_set(reterr, FICUS_ERR_DENIED, "%s: must be a folder of user %u with mode 0700", path,
+                       (unsigned)getuid());
     return FICUS_ERR_OK;
 }
 
@@ -219,7 +225,8 @@ static uint64_t name_hash(const char *text)
     return hash;
 }
 
-enum ficus_err state_choose_sockets(struct env *e, struct arena *a, struct state *s, size_t name_size_max, struct ficus_error *reterr)
+enum ficus_err state_choose_sockets(struct env *e, struct arena *a, struct state *s, size_t name_size_max,
+                                    struct ficus_error *reterr)
 {
     struct ficus_error ignored;
     const char *note = arena_printf(a, "%s/sockets", s->run);
@@ -230,7 +237,8 @@ enum ficus_err state_choose_sockets(struct env *e, struct arena *a, struct state
         (void)env_file_unlink(e, note);     /* absent is the rule */
         return FICUS_ERR_OK;
     }
-    const char *folder = arena_printf(a, "/tmp/ficus-%u-%016llx", (unsigned)getuid(), (unsigned long long)name_hash(s->root));
+    const char *folder = arena_printf(a, "/tmp/ficus-%u-%016llx", (unsigned)getuid(),
+                                      (unsigned long long)name_hash(s->root));
     const char *line = folder == NULL ? NULL : arena_printf(a, "%s\n", folder);
     if (line == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "choose a folder for sockets: out of memory");
@@ -278,19 +286,23 @@ static void make_password(struct env *e, char ret_password[STATE_PASSWORD_SIZE])
     ret_password[STATE_PASSWORD_SIZE - 1] = '\0';
 }
 
-static bool read_admin(struct env *e, struct arena *a, const struct state *s, const char *email, const char **ret_password)
+static bool read_admin(struct env *e, struct arena *a, const struct state *s, const char *email,
+                       const char **ret_password)
 {
     struct slice text, password;
     struct json *root;
-    if (env_file_load(e, a, s->admin_file, 4096, &text, NULL) != FICUS_ERR_OK || json_parse(a, text, NULL, &root, NULL) != FICUS_ERR_OK)
+    if (env_file_load(e, a, s->admin_file, 4096, &text, NULL) != FICUS_ERR_OK ||
+        json_parse(a, text, NULL, &root, NULL) != FICUS_ERR_OK)
         return false;
-    if (!slice_eq_str(json_string_or(json_get(root, "email"), SLICE_NONE), email) || !json_string(json_get(root, "password"), &password))
+    if (!slice_eq_str(json_string_or(json_get(root, "email"), SLICE_NONE), email) ||
+        !json_string(json_get(root, "password"), &password))
         return false;
     *ret_password = arena_strdup(a, password);
     return *ret_password != NULL;
 }
 
-enum ficus_err state_admin(struct env *e, struct arena *a, const struct state *s, const char *email, const char **ret_password,
+enum ficus_err state_admin(struct env *e, struct arena *a, const struct state *s, const char *email,
+                           const char **ret_password,
                            struct ficus_error *reterr)
 {
     if (read_admin(e, a, s, email, ret_password))
@@ -368,9 +380,11 @@ enum ficus_err state_purge(struct arena *a, const struct state *s, const char **
         return err_sys(reterr, errno, "open %s", s->root);
     struct slice sockets = slice_str(s->sockets);
     if (slice_starts(sockets, SLICE("/tmp/ficus-")) && own_folder(s->sockets, NULL) == FICUS_ERR_OK)
-        (void)remove_tree(AT_FDCWD, s->sockets, 1);     /* sockets of nobody; what stays there is found by the next start */
+        /* sockets of nobody; what stays there is found by the next start */
+        (void)remove_tree(AT_FDCWD, s->sockets, 1);
     /* the marker goes last: a purge that was interrupted can be repeated */
-    static const char *const known[] = {"run", "log", "data", "private", "secrets", "system.key", "system.key.tmp", "admin.json", "admin.json.tmp",
+    static const char *const known[] = {"run", "log", "data", "private", "secrets", "system.key", "system.key.tmp",
+        "admin.json", "admin.json.tmp",
         MARKER ".tmp"};
     bool ok = true;
     for (size_t i = 0; i < ARRAY_COUNT(known); i++)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What `ficus status --json` prints, made from a list of processes: by the supervisor of what it runs, or from run/children.json when there is none.
+ * What `ficus status --json` prints, made from a list of processes: by the supervisor of what it runs, or from
+ * run/children.json when there is none.
  */
 #ifndef FICUS_SYSTEM_STATUS_H
 #define FICUS_SYSTEM_STATUS_H
@@ -23,6 +24,7 @@ struct status {
 /* One JSON object. Reads the memory of each process from /proc. */
 void status_write(const struct status *s, struct buf *out);
 /* From the record alone: a process that it lists is "running" or "stopped". The same errors as children_read. */
-enum ficus_err status_from_record(struct env *e, const char *children_file, struct buf *out, struct ficus_error *reterr);
+enum ficus_err status_from_record(struct env *e, const char *children_file, struct buf *out,
+                                  struct ficus_error *reterr);
 
 #endif

@@ -2,10 +2,12 @@
  *
  * The supervisor's core: drives the units (unit.h) and carries out their actions.
  *
- * Happy path: all units get START (who needs others, when those were ready); their processes are forked, recorded in run/children.json together, and only then let go to exec.
- * Failure modes: a process that dies is started again (unit.h); one whose command cannot run keeps failing every 3 s and says why in its log. When the record cannot be written (disk
- * full) the processes start nevertheless, with an error in the log: PR_SET_PDEATHSIG still ties them to us. A supervisor that is killed leaves nothing: the kernel kills its
- * children, the next supervisor kills what those had started.
+ * Happy path: all units get START (who needs others, when those were ready); their processes are forked, recorded in
+ * run/children.json together, and only then let go to exec. Failure modes: a process that dies is started again
+ * (unit.h); one whose command cannot run keeps failing every 3 s and says why in its log. When the record cannot be
+ * written (disk full) the processes start nevertheless, with an error in the log: PR_SET_PDEATHSIG still ties them to
+ * us. A supervisor that is killed leaves nothing: the kernel kills its children, the next supervisor kills what those
+ * had started.
  */
 #include "supervisor_private.h"
 
@@ -82,12 +84,14 @@ static void spawn(struct supervised *p)
     snprintf(log_path, sizeof log_path, "%s/%s.%lld.log", state_of(s)->log, plan->name, (long long)p->record.instance);
     snprintf(log_variable, sizeof log_variable, "FICUS_LOG=%s", log_path);
     const char *const environment[] = {config, notify, log_variable, NULL};
-    struct child_spec spec = {.argv = plan->argv, .file = plan->file, .folder = plan->folder, .log_path = log_path, .environment = environment,
+    struct child_spec spec = {.argv = plan->argv, .file = plan->file, .folder = plan->folder, .log_path = log_path,
+        .environment = environment,
         .sockets = p->sockets, .socket_names = plan->listen_names, .socket_count = plan->listen_count};
     int64_t pid = 0;
     struct proc_info info = {0};
     if (child_spawn(&spec, &pid, &p->gate, &error) != FICUS_ERR_OK) {
-        LOG(s->o.log, LOG_ERROR, NULL, "process.start", "a process cannot be started", LOG_STR("process", plan->name), LOG_ERR(&error));
+        LOG(s->o.log, LOG_ERROR, NULL, "process.start", "a process cannot be started", LOG_STR("process", plan->name),
+            LOG_ERR(&error));
         supervisor_event(p, UNIT_EXIT);         /* as if it had died at once: backs off and tries again */
         return;
     }
@@ -97,7 +101,8 @@ static void spawn(struct supervised *p)
     p->record.started_at_ms = env_wall_ms(s->env);
     p->record.restarts = p->unit.restarts;
     s->record_wanted = true;
-    LOG(s->o.log, LOG_INFO, NULL, "process.started", "process started", LOG_STR("process", plan->name), LOG_INT("pid", pid),
+    LOG(s->o.log, LOG_INFO, NULL, "process.started", "process started", LOG_STR("process", plan->name),
+        LOG_INT("pid", pid),
         LOG_INT("restarts", p->unit.restarts));
 }
 
@@ -200,7 +205,8 @@ static void on_unit_timer(void *arg)
 {
     struct supervised *p = arg;
     if (p->unit.state == UNIT_STOPPING || p->unit.state == UNIT_RESTARTING)
-        LOG(p->s->o.log, LOG_WARN, NULL, "process.drain", "process did not end in time and is killed", LOG_STR("process", p->process->name),
+        LOG(p->s->o.log, LOG_WARN, NULL, "process.drain", "process did not end in time and is killed",
+            LOG_STR("process", p->process->name),
             LOG_INT("pid", p->record.pid));
     supervisor_event(p, UNIT_TIMER);
     supervisor_flush(p->s);
@@ -230,8 +236,10 @@ static void on_child(void *arg, int signum)
         if (p->record.pid <= 0 || !reap(p, &info))
             continue;
         bool wanted = p->unit.state == UNIT_STOPPING || p->unit.state == UNIT_RESTARTING;
-        LOG(s->o.log, wanted ? LOG_INFO : LOG_WARN, NULL, "process.ended", "process ended", LOG_STR("process", p->process->name),
-            LOG_INT("pid", p->record.pid), LOG_STR("how", info.si_code == CLD_EXITED ? "exit" : "signal"), LOG_INT("status", info.si_status));
+        LOG(s->o.log, wanted ? LOG_INFO : LOG_WARN, NULL, "process.ended", "process ended",
+            LOG_STR("process", p->process->name),
+            LOG_INT("pid", p->record.pid), LOG_STR("how", info.si_code == CLD_EXITED ? "exit" : "signal"),
+                LOG_INT("status", info.si_status));
         p->record.pid = 0;
         if (p->gate >= 0)
             close(p->gate);
@@ -283,7 +291,8 @@ enum ficus_err supervisor_restart(struct supervisor *s, struct slice name)
 void supervisor_status(struct supervisor *s, struct buf *out)
 {
     struct status_process *list = mem_array(s->count + 1, sizeof *list);
-    struct status status = {.system = s->o.plan->system, .gateway_url = s->o.plan->gateway_url, .supervisor_pid = getpid(), .processes = list,
+    struct status status = {.system = s->o.plan->system, .gateway_url = s->o.plan->gateway_url,
+        .supervisor_pid = getpid(), .processes = list,
         .count = list == NULL ? 0 : s->count};
     for (size_t i = 0; i < status.count; i++) {
         struct supervised *p = &s->processes[i];
@@ -320,7 +329,8 @@ static bool write_registry(void *arg, struct buf *out)
 
 /* ---- life ---- */
 
-/* A process that dies while we start may hold a port for some milliseconds, and nothing tells when it lets go: so a busy address is tried again for two seconds. */
+/* A process that dies while we start may hold a port for some milliseconds, and nothing tells when it lets go: so a
+ * busy address is tried again for two seconds. */
 static enum ficus_err open_socket(const char *address, int *ret_fd, struct ficus_error *reterr)
 {
     enum ficus_err err = FICUS_ERR_OK;
@@ -356,9 +366,11 @@ static void end_orphans(struct supervisor *s)
     if (err == FICUS_ERR_OK) {
         unsigned ended = children_end(&left, state_of(s)->root, ORPHAN_WAIT_MS);
         if (ended > 0)
-            LOG(s->o.log, LOG_WARN, NULL, "supervisor.orphans", "ended processes that a dead supervisor had left", LOG_INT("count", ended));
+            LOG(s->o.log, LOG_WARN, NULL, "supervisor.orphans", "ended processes that a dead supervisor had left",
+                LOG_INT("count", ended));
     } else if (err != FICUS_ERR_NOT_FOUND) {
-        LOG(s->o.log, LOG_WARN, NULL, "supervisor.record", "the record of earlier processes cannot be read", LOG_ERR(&error));
+        LOG(s->o.log, LOG_WARN, NULL, "supervisor.record", "the record of earlier processes cannot be read",
+            LOG_ERR(&error));
     }
     arena_done(&a);
 }
@@ -375,7 +387,8 @@ static bool set_up_processes(struct supervisor *s)
         const struct supervisor_process *process = &plan->processes[i];
         *p = (struct supervised){.s = s, .process = process, .gate = -1};
         p->timer = (struct env_timer){.fn = on_unit_timer, .arg = p};
-        p->record = (struct child_record){.kind = process->kind, .name = process->name, .team = process->team, .instance = 1,
+        p->record = (struct child_record){.kind = process->kind, .name = process->name, .team = process->team,
+            .instance = 1,
             .address = process->listen_count > 0 ? process->listen[0] : ""};
         for (size_t j = 0; j < i; j++)
             p->record.instance += strcmp(plan->processes[j].name, process->name) == 0;
@@ -385,7 +398,8 @@ static bool set_up_processes(struct supervisor *s)
     return true;
 }
 
-enum ficus_err supervisor_new(struct env *e, const struct supervisor_options *o, struct supervisor **ret_supervisor, struct ficus_error *reterr)
+enum ficus_err supervisor_new(struct env *e, const struct supervisor_options *o, struct supervisor **ret_supervisor,
+                              struct ficus_error *reterr)
 {
     struct ficus_error own = {0};
     struct proc_info info = {0};
@@ -403,7 +417,8 @@ enum ficus_err supervisor_new(struct env *e, const struct supervisor_options *o,
     }
     (void)proc_read(getpid(), &info);
     s->own_start_ticks = info.start_ticks;
-    s->registry = (struct registry_push){.env = e, .address = o->plan->hub_operator_address, .write = write_registry, .arg = s};
+    s->registry = (struct registry_push){.env = e, .address = o->plan->hub_operator_address, .write = write_registry,
+        .arg = s};
     registry_push_init(&s->registry);
     end_orphans(s);
     enum ficus_err err = open_sockets(s, reterr);
@@ -412,7 +427,8 @@ enum ficus_err supervisor_new(struct env *e, const struct supervisor_options *o,
     if (err == FICUS_ERR_OK)
         err = env_uv_signal(e, SIGCHLD, on_child, s, reterr);
     if (err == FICUS_ERR_OK)
-        err = supervisor_api_open(s, reterr);   /* last: it alone would have to be closed over several turns of the loop */
+        /* last: it alone would have to be closed over several turns of the loop */
+        err = supervisor_api_open(s, reterr);
     if (err != FICUS_ERR_OK) {
         supervisor_free(s);
         return err;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The supervisor: owns the listening sockets, starts, watches, restarts and stops the processes of one system, tells the hub who runs, answers operators.
- * One thread, single: no worker is ever started in its env (it forks).
+ * The supervisor: owns the listening sockets, starts, watches, restarts and stops the processes of one system, tells
+ * the hub who runs, answers operators. One thread, single: no worker is ever started in its env (it forks).
  */
 #ifndef FICUS_SYSTEM_SUPERVISOR_H
 #define FICUS_SYSTEM_SUPERVISOR_H
@@ -19,7 +19,8 @@ struct supervisor_process {
     const char *file;           /* executed instead of argv[0]; NULL: argv[0] */
     const char *folder;
     const char *config_file;    /* becomes FICUS_CONFIG */
-    const char *listen[SUPERVISOR_SOCKETS_MAX];         /* "tcp:...", "unix:..."; fd 3, 4, ...; the first is its address */
+    const char *listen[SUPERVISOR_SOCKETS_MAX];         /* "tcp:...", "unix:..."; fd 3, 4, ...;
+        the first is its address */
     const char *listen_names[SUPERVISOR_SOCKETS_MAX];
     size_t listen_count;
     const char *const *needs;   /* names of processes that must have been ready once before it starts; no cycles */
@@ -44,9 +45,10 @@ struct supervisor_options {
     void *arg;
 };
 
-/* End what a dead supervisor left, open all sockets, start everything that waits for nothing. Blocks for a moment, and up to 2 s when a dying process still
- * holds a port. On failure nothing runs. */
-enum ficus_err supervisor_new(struct env *e, const struct supervisor_options *o, struct supervisor **ret_supervisor, struct ficus_error *reterr);
+/* End what a dead supervisor left, open all sockets, start everything that waits for nothing. Blocks for a moment,
+ * and up to 2 s when a dying process still holds a port. On failure nothing runs. */
+enum ficus_err supervisor_new(struct env *e, const struct supervisor_options *o, struct supervisor **ret_supervisor,
+                              struct ficus_error *reterr);
 /* Gateway, then services, then hub: SIGTERM, 10 s, SIGKILL each. Called again: SIGKILL for all at once. */
 void supervisor_stop(struct supervisor *s);
 /* Only after on_stopped. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The supervisor's operator socket: who runs as the same user (or root) may look and command; the kernel says who it is.
+ * The supervisor's operator socket: who runs as the same user (or root) may look and command; the kernel says who it
+ * is.
  *
  *     GET  /v1/status           200 the document of status.h
  *     POST /v1/restart/NAME     202; 404 when there is no such process; 409 while stopping
@@ -23,7 +24,8 @@ struct answer {
 
 static void ignore_data(void *arg, struct http_stream *s, struct slice data, bool end)
 {
-    (void)arg, (void)s, (void)data, (void)end;  /* no request of this API has a body; whoever sends one loses the connection at its end */
+    /* no request of this API has a body; whoever sends one loses the connection at its end */
+    (void)arg, (void)s, (void)data, (void)end;
 }
 
 static void on_writable(void *arg, struct http_stream *s)
@@ -46,7 +48,8 @@ static void on_reset(void *arg, struct http_stream *s, enum ficus_err err, const
     on_done(arg, s);
 }
 
-static const struct http_handler handler = {.on_data = ignore_data, .on_writable = on_writable, .on_done = on_done, .on_reset = on_reset};
+static const struct http_handler handler = {.on_data = ignore_data, .on_writable = on_writable, .on_done = on_done,
+    .on_reset = on_reset};
 
 static void answer_status(struct supervisor *v, struct http_stream *s)
 {
@@ -106,7 +109,8 @@ static void on_request(void *arg, struct http_stream *s, bool end, const struct 
 
 enum ficus_err supervisor_api_open(struct supervisor *s, struct ficus_error *reterr)
 {
-    struct http_server_options o = {.limits = {.conn_count_max = 64}, .server_name = "ficus", .on_request = on_request, .arg = s};
+    struct http_server_options o = {.limits = {.conn_count_max = 64}, .server_name = "ficus", .on_request = on_request,
+        .arg = s};
     snprintf(s->api_address, sizeof s->api_address, "unix:%s/supervisor.sock", s->o.plan->state->sockets);
     enum ficus_err err = http_server_new(s->env, &o, &s->api);
     if (err != FICUS_ERR_OK)

@@ -9,7 +9,8 @@
 const char *unit_state_name(enum unit_state state)
 {
     static const char *const names[UNIT_STATE_COUNT] = {
-        [UNIT_WAITING] = "waiting", [UNIT_STARTING] = "starting", [UNIT_READY] = "running", [UNIT_RESTARTING] = "restarting",
+        [UNIT_WAITING] = "waiting", [UNIT_STARTING] = "starting", [UNIT_READY] = "running",
+            [UNIT_RESTARTING] = "restarting",
         [UNIT_STOPPING] = "stopping", [UNIT_BACKOFF] = "backoff", [UNIT_STOPPED] = "stopped",
     };
     FICUS_ASSERT(state < UNIT_STATE_COUNT);

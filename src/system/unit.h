@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The life of one supervised process as a table: pure, fed with events and the time, answers with actions. Who spawns, signals and
- * sets timers is supervisor.c.
+ * The life of one supervised process as a table: pure, fed with events and the time, answers with actions. Who spawns,
+ * signals and sets timers is supervisor.c.
  *
  *                    START                READY
  *      WAITING ----------------> STARTING -----> READY
@@ -10,11 +10,13 @@
  *                                 v  |         |  |  +---------> RESTARTING ----> STARTING
  *                               BACKOFF <---------+ EXIT          (TERM; TIMER: KILL)
  *
- *      STOP leads from WAITING and BACKOFF to STOPPED, from the others to STOPPING (TERM; TIMER: KILL), and its EXIT to STOPPED.
+ *      STOP leads from WAITING and BACKOFF to STOPPED, from the others to STOPPING (TERM; TIMER: KILL), and its EXIT to
+ *      STOPPED.
  *
- * Invariants: (1) a process exists exactly in STARTING, READY, RESTARTING and STOPPING; (2) nothing leaves STOPPED; (3) the unit is listed (its
- * address is in the registry) only after a process said READY, and from an unplanned death until the next READY it is not.
- * During a planned restart it stays listed: the listening socket is the supervisor's, connections wait in its queue.
+ * Invariants: (1) a process exists exactly in STARTING, READY, RESTARTING and STOPPING; (2) nothing leaves STOPPED; (3)
+ * the unit is listed (its address is in the registry) only after a process said READY, and from an unplanned death
+ * until the next READY it is not. During a planned restart it stays listed: the listening socket is the supervisor's,
+ * connections wait in its queue.
  */
 #ifndef FICUS_SYSTEM_UNIT_H
 #define FICUS_SYSTEM_UNIT_H
@@ -22,7 +24,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum unit_state { UNIT_WAITING, UNIT_STARTING, UNIT_READY, UNIT_RESTARTING, UNIT_STOPPING, UNIT_BACKOFF, UNIT_STOPPED, UNIT_STATE_COUNT };
+enum unit_state { UNIT_WAITING, UNIT_STARTING, UNIT_READY, UNIT_RESTARTING, UNIT_STOPPING, UNIT_BACKOFF, UNIT_STOPPED,
+    UNIT_STATE_COUNT };
 enum unit_event { UNIT_START, UNIT_IS_READY, UNIT_EXIT, UNIT_RESTART, UNIT_STOP, UNIT_TIMER, UNIT_EVENT_COUNT };
 
 enum unit_action {
@@ -53,7 +56,8 @@ struct unit {
 const char *unit_state_name(enum unit_state state);     /* "running" for READY, else lower case */
 static inline bool unit_has_process(const struct unit *u)
 {
-    return u->state == UNIT_STARTING || u->state == UNIT_READY || u->state == UNIT_RESTARTING || u->state == UNIT_STOPPING;
+    return u->state == UNIT_STARTING || u->state == UNIT_READY || u->state == UNIT_RESTARTING ||
+        u->state == UNIT_STOPPING;
 }
 
 /* Zeroed unit: WAITING. Returns actions, or-ed. An event that a state does not know changes nothing and returns 0. */

@@ -17,9 +17,11 @@ struct up {
     const char *admin_email, *admin_password;   /* NULL: the manifest names no administrator */
 };
 
-/* Load and check; nothing is created when that finds errors (they are in errors then). After it: lock, write what processes need, fill the plan. e may have no worker running.
- * build: absolute folder for ${build}. BUSY: already running. */
-enum ficus_err up_prepare(struct env *e, struct arena *a, const char *manifest, const char *build, const char *const *sets, size_t set_count,
+/* Load and check; nothing is created when that finds errors (they are in errors then). After it: lock, write what
+ * processes need, fill the plan. e may have no worker running. build: absolute folder for ${build}. BUSY: already
+ * running. */
+enum ficus_err up_prepare(struct env *e, struct arena *a, const char *manifest, const char *build,
+                          const char *const *sets, size_t set_count,
                           struct up *ret_up, struct conf_errors *errors, struct ficus_error *reterr);
 void up_done(struct up *u);     /* lets the lock go */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The contract of struct env (base/env.h) as tests, for every implementation: the product's on libuv and the simulator's. A test file
- * sets up a struct env_contract, puts it behind cmocka's state and runs ENV_CONTRACT_TESTS.
+ * The contract of struct env (base/env.h) as tests, for every implementation: the product's on libuv and the
+ * simulator's. A test file sets up a struct env_contract, puts it behind cmocka's state and runs ENV_CONTRACT_TESTS.
  */
 #ifndef FICUS_TESTS_ENV_CONTRACT_H
 #define FICUS_TESTS_ENV_CONTRACT_H
@@ -164,7 +164,8 @@ static inline void contract_test_echo(void **state)
     struct env_contract *c = *state;
     struct contract_pair p;
     contract_pair_open(&p, c);
-    struct iovec iov[3] = {{(void *)(uintptr_t)"one ", 4}, {(void *)(uintptr_t)"two ", 4}, {(void *)(uintptr_t)"three", 5}};
+    struct iovec iov[3] = {{(void *)(uintptr_t)"one ", 4}, {(void *)(uintptr_t)"two ", 4},
+        {(void *)(uintptr_t)"three", 5}};
     struct contract_io io = {.c = c};
     assert_int_equal(env_write(c->e, p.client, iov, 3, contract_on_io, &io), 13);
     assert_int_equal(io.calls, 0);      /* written at once: no callback follows */
@@ -309,7 +310,8 @@ static inline void contract_bulk_on_read(void *arg, ssize_t n)
     env_read(b->c->e, b->to, b->part, sizeof b->part, contract_bulk_on_read, b);
 }
 
-/* A write that is larger than any buffer is pending, completes once with its total, and arrives whole; a read may be started inside a read's callback. */
+/* A write that is larger than any buffer is pending, completes once with its total, and arrives whole; a read may be
+ * started inside a read's callback. */
 static inline void contract_test_bulk(void **state)
 {
     struct env_contract *c = *state;
@@ -454,7 +456,8 @@ static inline void contract_on_mark(void *arg)
         m->trace->c->stop(m->trace->c->e);
 }
 
-/* Timers fire in the order of their due times, equal ones in the order of arming; a stopped one never; a re-armed one once, at its new time. */
+/* Timers fire in the order of their due times, equal ones in the order of arming; a stopped one never; a re-armed
+ * one once, at its new time. */
 static inline void contract_test_timer_order(void **state)
 {
     struct env_contract *c = *state;
@@ -507,7 +510,8 @@ static inline void contract_test_timer_rearm(void **state)
     assert_int_equal(r.count, 3);
 }
 
-/* Tasks run in the order of posting, never inside env_post; posting a queued one again changes nothing; it may be posted anew once it ran. */
+/* Tasks run in the order of posting, never inside env_post; posting a queued one again changes nothing; it may be
+ * posted anew once it ran. */
 static inline void contract_test_post(void **state)
 {
     struct env_contract *c = *state;
@@ -666,14 +670,16 @@ static inline void contract_test_clock_random(void **state)
     assert_true(a != b);
 }
 
-#define ENV_CONTRACT_TESTS                                                                                                           \
-    cmocka_unit_test(contract_test_echo), cmocka_unit_test(contract_test_read_first), cmocka_unit_test(contract_test_half_close),    \
-    cmocka_unit_test(contract_test_close_cancels_read), cmocka_unit_test(contract_test_close_inside),                                \
-    cmocka_unit_test(contract_test_bulk), cmocka_unit_test(contract_test_close_cancels_write),                                       \
-    cmocka_unit_test(contract_test_write_to_closed), cmocka_unit_test(contract_test_refused),                                        \
-    cmocka_unit_test(contract_test_close_cancels_connect), cmocka_unit_test(contract_test_bad_address),                              \
-    cmocka_unit_test(contract_test_pause), cmocka_unit_test(contract_test_timer_order), cmocka_unit_test(contract_test_timer_rearm), \
-    cmocka_unit_test(contract_test_post), cmocka_unit_test(contract_test_run), cmocka_unit_test(contract_test_wait),                 \
-    cmocka_unit_test(contract_test_file), cmocka_unit_test(contract_test_file_names), cmocka_unit_test(contract_test_clock_random)
+#define ENV_CONTRACT_TESTS                                                                                         \
+    cmocka_unit_test(contract_test_echo), cmocka_unit_test(contract_test_read_first),                              \
+    cmocka_unit_test(contract_test_half_close), cmocka_unit_test(contract_test_close_cancels_read),                \
+    cmocka_unit_test(contract_test_close_inside), cmocka_unit_test(contract_test_bulk),                            \
+    cmocka_unit_test(contract_test_close_cancels_write), cmocka_unit_test(contract_test_write_to_closed),          \
+    cmocka_unit_test(contract_test_refused), cmocka_unit_test(contract_test_close_cancels_connect),                \
+    cmocka_unit_test(contract_test_bad_address), cmocka_unit_test(contract_test_pause),                            \
+    cmocka_unit_test(contract_test_timer_order), cmocka_unit_test(contract_test_timer_rearm),                      \
+    cmocka_unit_test(contract_test_post), cmocka_unit_test(contract_test_run),                                     \
+    cmocka_unit_test(contract_test_wait), cmocka_unit_test(contract_test_file),                                    \
+    cmocka_unit_test(contract_test_file_names), cmocka_unit_test(contract_test_clock_random)
 
 #endif

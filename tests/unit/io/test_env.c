@@ -116,7 +116,8 @@ static void test_reset(void **state)
     close(fd);
 }
 
-/* A unix socket is created 0600, tells the peer's pid, and a file that a dead listener left is replaced while a live one is not. */
+/* A unix socket is created 0600, tells the peer's pid, and a file that a dead listener left is replaced while a live
+ * one is not. */
 static void test_unix(void **state)
 {
     struct env_contract *c = *state;
@@ -150,7 +151,8 @@ static void count_accept(void *arg, struct env_stream *s)
     p->c->stop(p->c->e);
 }
 
-/* Out of descriptors, accept rests instead of spinning, and the waiting connection is taken when there are some again. */
+/* Out of descriptors, accept rests instead of spinning, and the waiting connection is taken when there are some
+ * again. */
 static void test_accept_emfile(void **state)
 {
     struct env_contract *c = *state;
@@ -164,7 +166,8 @@ static void test_accept_emfile(void **state)
     assert_int_equal(connect(client, (const void *)&a.storage, a.size), 0);
     struct rlimit before, none;
     getrlimit(RLIMIT_NOFILE, &before);
-    none = (struct rlimit){.rlim_cur = (rlim_t)client + 1, .rlim_max = before.rlim_max};    /* client was the lowest free one */
+    /* client was the lowest free one */
+    none = (struct rlimit){.rlim_cur = (rlim_t)client + 1, .rlim_max = before.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
     struct rusage used_before, used_after;
     getrusage(RUSAGE_SELF, &used_before);
@@ -193,7 +196,8 @@ static void test_lock(void **state)
         struct env_file *f = NULL;
         char b = 'n';
         close(end[1]);
-        if (env_file_open(c->e, path.text, ENV_OPEN_CREATE, &f, NULL) == FICUS_ERR_OK && env_file_lock(c->e, f, 10, 5) == FICUS_ERR_OK)
+        if (env_file_open(c->e, path.text, ENV_OPEN_CREATE, &f, NULL) == FICUS_ERR_OK &&
+            env_file_lock(c->e, f, 10, 5) == FICUS_ERR_OK)
             b = 'y';
         (void)!write(ready[1], &b, 1);
         (void)!read(end[0], &b, 1);     /* until the parent closes it */
@@ -338,7 +342,8 @@ static void test_options(void **state)
     assert_null(env_uv_new(&(struct env_uv_options){.jobs_max = 100000}, &error));
 }
 
-/* The log file behind fd 2 is bounded: over its limit it becomes NAME.old, no line is lost at the change, and none is torn. */
+/* The log file behind fd 2 is bounded: over its limit it becomes NAME.old, no line is lost at the change, and none
+ * is torn. */
 static void test_log_rotation(void **state)
 {
     struct env_contract *c = *state;
@@ -374,7 +379,8 @@ static void test_addresses(void **state)
 {
     struct socket_address a;
     struct ficus_error error = {0};
-    static const char *const wrong[] = {"", "tcp:", "tcp:127.0.0.1", "tcp:127.0.0.1:", "tcp:127.0.0.1:65536", "tcp:localhost:80",
+    static const char *const wrong[] = {"", "tcp:", "tcp:127.0.0.1", "tcp:127.0.0.1:", "tcp:127.0.0.1:65536",
+        "tcp:localhost:80",
         "tcp:1.2.3.4.5:80", "tcp:[::1:80", "tcp:[x]:80", "unix:", "fd:", "fd:x", "fd:-1", "http://x"};
     for (size_t i = 0; i < ARRAY_COUNT(wrong); i++)
         assert_int_equal(socket_address_parse(wrong[i], &a, &error), FICUS_ERR_INVALID);
@@ -398,8 +404,10 @@ int main(void)
         ENV_CONTRACT_TESTS,
         cmocka_unit_test(test_tcp), cmocka_unit_test(test_listener_inherited_stays), cmocka_unit_test(test_reset),
         cmocka_unit_test(test_unix), cmocka_unit_test(test_accept_emfile), cmocka_unit_test(test_lock),
-        cmocka_unit_test(test_disk_full), cmocka_unit_test(test_jobs_bound), cmocka_unit_test(test_signal), cmocka_unit_test(test_watch),
-        cmocka_unit_test(test_free_with_open_things), cmocka_unit_test(test_options), cmocka_unit_test(test_log_rotation),
+        cmocka_unit_test(test_disk_full), cmocka_unit_test(test_jobs_bound), cmocka_unit_test(test_signal),
+            cmocka_unit_test(test_watch),
+        cmocka_unit_test(test_free_with_open_things), cmocka_unit_test(test_options),
+            cmocka_unit_test(test_log_rotation),
         cmocka_unit_test(test_addresses),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

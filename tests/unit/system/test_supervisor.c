@@ -47,7 +47,8 @@ static int mode_serve(void)
 {
     char pid[32];
     snprintf(pid, sizeof pid, "%d", (int)getpid());
-    if (getenv("LISTEN_PID") == NULL || strcmp(getenv("LISTEN_PID"), pid) != 0 || strcmp(getenv("LISTEN_FDS"), "1") != 0 || getsid(0) != getpid() ||
+    if (getenv("LISTEN_PID") == NULL || strcmp(getenv("LISTEN_PID"), pid) != 0 ||
+        strcmp(getenv("LISTEN_FDS"), "1") != 0 || getsid(0) != getpid() ||
         getenv("FICUS_CONFIG") == NULL || getenv("FICUS_LOG") == NULL)
         return 3;
     say_ready();
@@ -116,7 +117,8 @@ static int mode_hub(void)
 {
     struct fake_hub hub = {.e = env_uv_new(NULL, NULL)};
     struct http_server *server;
-    if (http_server_new(hub.e, &(struct http_server_options){.on_request = on_hub_request, .arg = &hub}, &server) != FICUS_ERR_OK ||
+    if (http_server_new(hub.e, &(struct http_server_options){.on_request = on_hub_request, .arg = &hub},
+                        &server) != FICUS_ERR_OK ||
         http_server_listen(server, "fd:4", NULL) != FICUS_ERR_OK)
         return 3;
     say_ready();
@@ -154,16 +156,19 @@ struct fixture {
     int64_t give_up_ms;
 };
 
-static void add(struct fixture *f, enum child_kind kind, const char *name, const char *mode, const char *const *needs, size_t need_count)
+static void add(struct fixture *f, enum child_kind kind, const char *name, const char *mode, const char *const *needs,
+                size_t need_count)
 {
     struct supervisor_process *p = &f->processes[f->plan.process_count++];
     const char **argv = ARENA_ARRAY(&f->a, const char *, 4);
     argv[0] = program;
     argv[1] = "child";
     argv[2] = mode;
-    *p = (struct supervisor_process){.kind = kind, .name = name, .team = kind == CHILD_SERVICE ? "team" : "", .argv = argv, .folder = f->dir,
+    *p = (struct supervisor_process){.kind = kind, .name = name, .team = kind == CHILD_SERVICE ? "team" : "",
+        .argv = argv, .folder = f->dir,
         .config_file = arena_printf(&f->a, "%s/%s.json", f->state.run, name), .needs = needs, .need_count = need_count};
-    p->listen[0] = kind == CHILD_GATEWAY ? "tcp:127.0.0.1:0" : arena_printf(&f->a, "unix:%s/%s.1.sock", f->state.sockets, name);
+    p->listen[0] = kind == CHILD_GATEWAY ? "tcp:127.0.0.1:0" : arena_printf(&f->a, "unix:%s/%s.1.sock",
+        f->state.sockets, name);
     p->listen_names[0] = "api";
     p->listen_count = 1;
     if (kind == CHILD_HUB) {
@@ -185,10 +190,12 @@ static int set_up(void **state)
     char manifest[128];
     snprintf(manifest, sizeof manifest, "%s/ficus.yaml", f.dir);
     unsetenv("FICUS_STATE");
-    if (state_locate(&f.a, manifest, &f.state, NULL) != FICUS_ERR_OK || state_create(f.e, &f.state, NULL) != FICUS_ERR_OK ||
+    if (state_locate(&f.a, manifest, &f.state, NULL) != FICUS_ERR_OK ||
+        state_create(f.e, &f.state, NULL) != FICUS_ERR_OK ||
         state_lock(&f.state, &f.lock_fd, NULL) != FICUS_ERR_OK)
         return -1;
-    f.plan = (struct supervisor_plan){.system = "test", .gateway_url = "http://127.0.0.1:0", .state = &f.state, .processes = f.processes};
+    f.plan = (struct supervisor_plan){.system = "test", .gateway_url = "http://127.0.0.1:0", .state = &f.state,
+        .processes = f.processes};
     f.plan.hub_operator_address = arena_printf(&f.a, "unix:%s/hub-ops.sock", f.state.sockets);
     *state = &f;
     return 0;
@@ -300,7 +307,8 @@ static bool registry_has_both(struct fixture *f)
     snprintf(path, sizeof path, "%s/hub.json.registry", f->state.run);
     if (env_file_load(f->e, &f->a, path, 4096, &text, NULL) != FICUS_ERR_OK)
         return false;
-    snprintf(wanted, sizeof wanted, "{\"services\":{\"a\":[\"unix:%s/a.1.sock\"],\"b\":[\"unix:%s/b.1.sock\"]}}", f->state.sockets, f->state.sockets);
+    snprintf(wanted, sizeof wanted, "{\"services\":{\"a\":[\"unix:%s/a.1.sock\"],\"b\":[\"unix:%s/b.1.sock\"]}}",
+             f->state.sockets, f->state.sockets);
     return slice_eq_str(text, wanted);
 }
 
@@ -308,7 +316,8 @@ static bool registry_has_both(struct fixture *f)
 
 static const char *const needs_a[] = {"a"};
 
-/* All become healthy; who needs another starts after it was ready; sockets answer; the hub learns who runs, also a hub that was killed; the status has it all. */
+/* All become healthy; who needs another starts after it was ready; sockets answer; the hub learns who runs, also a
+ * hub that was killed; the status has it all. */
 static void test_start(void **state)
 {
     struct fixture *f = *state;
@@ -337,7 +346,8 @@ static void test_start(void **state)
     assert_int_equal(json_parse(&f->a, buf_slice(&text), NULL, &root, &error), FICUS_ERR_OK);
     assert_int_equal(json_i64_or(json_get(json_get(root, "supervisor"), "pid"), 0), getpid());
     assert_int_equal(json_i64_or(json_get(json_get(root, "hub"), "restarts"), -1), 1);
-    const struct json *service = json_at(json_get(root, "services"), 0), *instance = json_at(json_get(service, "instances"), 0);
+    const struct json *service = json_at(json_get(root, "services"), 0),
+        *instance = json_at(json_get(service, "instances"), 0);
     assert_true(slice_eq_str(json_string_or(json_get(service, "team"), SLICE_NONE), "team"));
     assert_true(slice_eq_str(json_string_or(json_get(instance, "state"), SLICE_NONE), "running"));
     assert_true(json_i64_or(json_get(instance, "pss_bytes"), 0) > 0);
@@ -360,7 +370,8 @@ static void count_family(int64_t leader, unsigned *ret_count)
     for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
         struct proc_info info;
         int64_t pid;
-        if (slice_to_i64(slice_str(entry->d_name), &pid) && proc_read(pid, &info) && info.session == leader && info.state != 'Z')
+        if (slice_to_i64(slice_str(entry->d_name), &pid) && proc_read(pid, &info) && info.session == leader &&
+            info.state != 'Z')
             (*ret_count)++;
     }
     closedir(dir);
@@ -373,7 +384,8 @@ static bool killed_family_is_gone(struct fixture *f)
     return count == 0;
 }
 
-/* A killed process is started anew, and a connection that came meanwhile is served by the new one: the socket was never closed. What it had started dies with it. */
+/* A killed process is started anew, and a connection that came meanwhile is served by the new one: the socket was
+ * never closed. What it had started dies with it. */
 static void test_kill(void **state)
 {
     struct fixture *f = *state;
@@ -406,7 +418,8 @@ static bool is_answered(struct fixture *f)
 
 static int call(struct fixture *f, const char *method, const char *target)
 {
-    struct ops_call c = {.env = f->e, .address = arena_printf(&f->a, "unix:%s/supervisor.sock", f->state.sockets), .method = method, .target = target,
+    struct ops_call c = {.env = f->e, .address = arena_printf(&f->a, "unix:%s/supervisor.sock", f->state.sockets),
+        .method = method, .target = target,
         .done = on_answer};
     answer.came = false;
     assert_int_equal(ops_call_start(&c), FICUS_ERR_OK);
@@ -440,12 +453,14 @@ static bool has_failed_thrice(struct fixture *f)
     buf_init(&text, 65536);
     supervisor_status(f->supervisor, &text);
     assert_int_equal(json_parse(&f->a, buf_slice(&text), NULL, &root, NULL), FICUS_ERR_OK);
-    int64_t restarts = json_i64_or(json_get(json_at(json_get(json_at(json_get(root, "services"), 0), "instances"), 0), "restarts"), 0);
+    int64_t restarts = json_i64_or(json_get(json_at(json_get(json_at(json_get(root, "services"), 0), "instances"), 0),
+                                            "restarts"), 0);
     buf_done(&text);
     return restarts >= 3;
 }
 
-/* A command that cannot run, or that ends at once, keeps being tried and does not keep others from running; the log says why. */
+/* A command that cannot run, or that ends at once, keeps being tried and does not keep others from running; the log
+ * says why. */
 static void test_failing(void **state)
 {
     struct fixture *f = *state;
@@ -456,7 +471,8 @@ static void test_failing(void **state)
     assert_int_equal(ask(connect_to(f->processes[1].listen[0])), pid_of(f, "b"));
     wait_until(f, has_failed_thrice);
     struct slice log;
-    assert_int_equal(env_file_load(f->e, &f->a, arena_printf(&f->a, "%s/a.1.log", f->state.log), 4096, &log, NULL), FICUS_ERR_OK);
+    assert_int_equal(env_file_load(f->e, &f->a, arena_printf(&f->a, "%s/a.1.log", f->state.log), 4096, &log, NULL),
+                     FICUS_ERR_OK);
     assert_non_null(strstr(log.p, "cannot run /nonexistent/command: No such file"));
     stop(f);
 }
@@ -473,7 +489,8 @@ static void test_stubborn(void **state)
     wait_until(f, is_stopped);
 }
 
-/* A supervisor that is killed takes its children with it; what those had started is ended by the next supervisor, which then starts cleanly. */
+/* A supervisor that is killed takes its children with it; what those had started is ended by the next supervisor,
+ * which then starts cleanly. */
 static void test_supervisor_killed(void **state)
 {
     struct fixture *f = *state;
@@ -519,8 +536,10 @@ int main(int argc, char **argv)
     path[n] = '\0';
     program = path;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_start, set_up, tear_down), cmocka_unit_test_setup_teardown(test_kill, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_api, set_up, tear_down), cmocka_unit_test_setup_teardown(test_failing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_start, set_up, tear_down),
+            cmocka_unit_test_setup_teardown(test_kill, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_api, set_up, tear_down), cmocka_unit_test_setup_teardown(test_failing,
+            set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_stubborn, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_supervisor_killed, set_up, tear_down),
     };

@@ -28,7 +28,8 @@ static void test_plain_life(void **state)
     assert_int_equal(u.restarts, 0);
 }
 
-/* A death is followed by a start at once, the next ones after 100 ms doubling to 3 s; ten seconds of health forget them. */
+/* A death is followed by a start at once, the next ones after 100 ms doubling to 3 s; ten seconds of health forget
+ * them. */
 static void test_backoff(void **state)
 {
     static const int64_t wanted_ms[] = {0, 100, 200, 400, 800, 1600, 3000, 3000};
@@ -49,7 +50,8 @@ static void test_backoff(void **state)
     assert_int_equal(u.timer_ms, 0);
 }
 
-/* An unplanned death takes the address out of the registry; a planned restart leaves it in, as the socket stays open and connections wait. */
+/* An unplanned death takes the address out of the registry; a planned restart leaves it in, as the socket stays open
+ * and connections wait. */
 static void test_listing(void **state)
 {
     struct unit u = {0};
@@ -69,8 +71,9 @@ static void test_listing(void **state)
     assert_false(u.listed);
 }
 
-/* Every sequence of seven events keeps the invariants: a process exists exactly in four states (a spawn comes when there is none, an exit
- * ends it), nothing leaves STOPPED, a term or kill needs a process, listed implies an earlier READY. */
+/* Every sequence of seven events keeps the invariants: a process exists exactly in four states (a spawn comes when
+ * there is none, an exit ends it), nothing leaves STOPPED, a term or kill needs a process, listed implies an earlier
+ * READY. */
 static void test_invariants(void **state)
 {
     enum { LENGTH = 7 };
@@ -84,7 +87,8 @@ static void test_invariants(void **state)
         for (int i = 0; i < LENGTH; i++, rest /= UNIT_EVENT_COUNT) {
             enum unit_event event = (enum unit_event)(rest % UNIT_EVENT_COUNT);
             /* what cannot happen: an exit without process, a timer that is not set */
-            if ((event == UNIT_EXIT && !process) || (event == UNIT_IS_READY && !process) || (event == UNIT_TIMER && !timer))
+            if ((event == UNIT_EXIT && !process) || (event == UNIT_IS_READY && !process) ||
+                (event == UNIT_TIMER && !timer))
                 continue;
             enum unit_state before = u.state;
             if (event == UNIT_EXIT)
@@ -116,7 +120,8 @@ static void test_invariants(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain_life), cmocka_unit_test(test_backoff), cmocka_unit_test(test_listing), cmocka_unit_test(test_invariants),
+        cmocka_unit_test(test_plain_life), cmocka_unit_test(test_backoff), cmocka_unit_test(test_listing),
+            cmocka_unit_test(test_invariants),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
