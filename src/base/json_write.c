@@ -78,6 +78,9 @@ static void put_escape(struct buf *out, unsigned char c)
     case '\n': (void)buf_add(out, "\\n", 2); break;
     case '\r': (void)buf_add(out, "\\r", 2); break;
     case '\t': (void)buf_add(out, "\\t", 2); break;
+    /* also these two: what was read never grows when it is written again */
+    case '\b': (void)buf_add(out, "\\b", 2); break;
+    case '\f': (void)buf_add(out, "\\f", 2); break;
     default: (void)buf_printf(out, "\\u%04x", c); break;
     }
 }

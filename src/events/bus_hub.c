@@ -13,8 +13,9 @@
 
 enum {
     ANSWER_SIZE_MAX = EVENT_BATCH_SIZE_MAX + 256 * 1024,
-    ANSWER_ARENA_MAX = 64 * 1024 * 1024,
-    ANSWER_VALUES_MAX = 1000000,
+    /* for the largest answer with the smallest values: one that did not fit would be asked for again and again */
+    ANSWER_ARENA_MAX = 256 * 1024 * 1024,
+    ANSWER_VALUES_MAX = ANSWER_SIZE_MAX,
     PROBLEM_SIZE_MAX = 64 * 1024,
     PULL_GRACE_MS = 5000,       /* beyond the time that the hub may wait */
     PATH_SIZE_MAX = 16 * 1024,

@@ -7,7 +7,9 @@
 
 #include <stdio.h>
 
-enum { TREE_VALUES_MAX = 1000000 };
+/* Of a tree: as many values as fit into the text, which is the real limit; and the levels around the original's data in
+ * a dead letter. */
+enum { TREE_VALUES_MAX = EVENT_BATCH_SIZE_MAX, DEAD_LEVELS = 2 };
 
 /* Attributes that are plain strings, in the order in which they are written. */
 static const struct attribute {
@@ -116,7 +118,9 @@ enum ficus_err event_check(const struct event *ev, struct ficus_error *reterr)
             EVENT_SIZE_MAX);
     struct arena a;
     struct json *v = NULL;
-    struct json_limits limits = {.values_max = TREE_VALUES_MAX};
+    bool dead = slice_eq_str(ev->topic, EVENT_TOPIC_DEAD);
+    struct json_limits limits = {.values_max = TREE_VALUES_MAX,
+        .depth_max = EVENT_DATA_DEPTH_MAX + (dead ? DEAD_LEVELS : 0)};
     arena_init(&a, 64 * 1024 * 1024);
     if (json_parse(&a, ev->data, &limits, &v, reterr) != FICUS_ERR_OK) {
         err = FICUS_ERR_INVALID;

@@ -19,6 +19,9 @@ enum {
     EVENT_SUBJECT_SIZE_MAX = 512,
     EVENT_EXTENSION_SIZE_MAX = 512,     /* traceparent and the like */
     EVENT_TOPICS_MAX = 64,              /* in one comma-separated list */
+    /* levels of arrays and objects in data (in a dead letter's two more): leaves room for what it travels in (batches,
+     * answers, bodies of saga calls), where nobody may refuse it: it would come again for ever */
+    EVENT_DATA_DEPTH_MAX = 32,
 };
 
 struct event {

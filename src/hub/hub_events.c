@@ -12,7 +12,7 @@
 
 /* A batch of the largest size can hold millions of small values; only one is parsed at a time, and its tree dies before
  * the next. */
-enum { PARSE_VALUES_MAX = 2000000, PARSE_ARENA_MAX = 256 * 1024 * 1024 };
+enum { PARSE_VALUES_MAX = EVENT_BATCH_SIZE_MAX, PARSE_ARENA_MAX = 256 * 1024 * 1024 };
 
 static const struct hub_topic *find_topic(const struct hub_config *c, struct slice name)
 {

@@ -153,6 +153,71 @@ static void test_check(void **state)
     assert_int_equal(event_check(&ev, &error), FICUS_ERR_INVALID);
 }
 
+static struct slice nested(int depth)
+{
+    char *text = arena_alloc(&arena, (size_t)depth * 2);
+    memset(text, '[', (size_t)depth);
+    memset(text + depth, ']', (size_t)depth);
+    return slice_make(text, (size_t)depth * 2);
+}
+
+/* Through the batch to the hub and through its answer: still fit, and parsed by anybody's defaults. */
+static void assert_travels(const struct event *ev)
+{
+    struct arena a;
+    struct buf b;
+    struct event *back;
+    struct json *v = NULL;
+    size_t count = 0;
+    const struct json_limits limits = {.size_max = EVENT_BATCH_SIZE_MAX};
+    arena_init(&a, 16 * 1024 * 1024);
+    buf_init(&b, 2 * EVENT_SIZE_MAX);
+    (void)buf_add_char(&b, '[');
+    assert_int_equal(event_encode(&b, ev, &error), FICUS_ERR_OK);
+    (void)buf_add_char(&b, ']');
+    assert_int_equal(event_decode_batch(&a, buf_slice(&b), &back, &count, &error), FICUS_ERR_OK);
+    assert_int_equal(event_check(&back[0], &error), FICUS_ERR_OK);
+    struct buf answer;
+    buf_init(&answer, 2 * EVENT_SIZE_MAX);
+    (void)buf_add_str(&answer, "{\"events\":[");
+    assert_int_equal(event_encode(&answer, &back[0], &error), FICUS_ERR_OK);
+    (void)buf_add_str(&answer, "]}");
+    assert_int_equal(json_parse(&a, buf_slice(&answer), &limits, &v, &error), FICUS_ERR_OK);
+    buf_done(&answer);
+    buf_done(&b);
+    arena_done(&a);
+}
+
+/* What event_check passes can travel, also as a dead letter; else an outbox or a consumer would try it for ever. */
+static void test_travels(void **state)
+{
+    (void)state;
+    struct sim_disk *disk = sim_disk_new();
+    struct crash_env *ce = crash_env_new(disk, 1);
+    struct buf big;
+    buf_init(&big, EVENT_SIZE_MAX);
+    (void)buf_add_char(&big, '"');
+    while (buf_slice(&big).size < EVENT_SIZE_MAX - 2000)
+        (void)buf_add_str(&big, "\\b\\f");      /* must not grow on the way */
+    (void)buf_add_char(&big, '"');
+    struct event ev = sample(), dead;
+    ev.data = nested(EVENT_DATA_DEPTH_MAX + 1);
+    assert_int_equal(event_check(&ev, &error), FICUS_ERR_INVALID);
+    const struct slice data[] = {nested(EVENT_DATA_DEPTH_MAX), buf_slice(&big)};
+    for (size_t i = 0; i < ARRAY_COUNT(data); i++) {
+        ev = sample();
+        ev.data = data[i];
+        assert_int_equal(event_check(&ev, &error), FICUS_ERR_OK);
+        assert_travels(&ev);
+        assert_int_equal(event_dead_letter(crash_env(ce), &arena, &ev, "x", "y", 1, &dead, &error), FICUS_ERR_OK);
+        assert_int_equal(event_check(&dead, &error), FICUS_ERR_OK);
+        assert_travels(&dead);
+    }
+    buf_done(&big);
+    crash_env_free(ce);
+    sim_disk_free(disk);
+}
+
 static void test_topics(void **state)
 {
     (void)state;
@@ -212,7 +277,7 @@ static void test_dead_letter(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(test_round_trip), TEST(test_stored_damage), TEST(test_refused),
-        TEST(test_batch), TEST(test_check),
+        TEST(test_batch), TEST(test_check), TEST(test_travels),
         TEST(test_topics), TEST(test_dead_letter)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
