@@ -275,7 +275,9 @@ static int stream_send(struct ficus_req *req)
     if (ficus_tx(req) != 0 ||
         ficus_exec(req, "INSERT INTO progress(key, id, last) VALUES(?, ?, ?)", "sii", key, id, last) != 0)
         return -1;
-    if (ficus_stream_send(req, key, id, "step", "{\"first\":false}", last != 0) != 0)
+    const char *pad = ficus_json_str(req, ficus_json_get(body, "pad"));
+    const char *data = pad == NULL ? "{\"first\":false}" : ficus_printf(req, "{\"pad\":\"%s\"}", pad);
+    if (ficus_stream_send(req, key, id, "step", data, last != 0) != 0)
         return -1;
     return ficus_reply_empty(req, 204);
 }

@@ -161,7 +161,7 @@ static int begin(const char *method, const char *path, const char *body)
     return fd;
 }
 
-static char answer[1024 * 1024];
+static char answer[4 * 1024 * 1024];
 
 static int finish(int fd)
 {
@@ -197,6 +197,53 @@ static void test_drain(void **state)
     expect_notice("READY=1");
     assert_int_equal(request("GET", "/v1/effects", ""), 200);
     assert_non_null(strstr(answer, "\"nap\":1"));
+}
+
+static void wait_streams(const char *metric)
+{
+    do
+        assert_int_equal(request("GET", "/metrics", ""), 200);
+    while (strstr(answer, metric) == NULL);
+}
+
+static void send_step(int id, size_t pad)
+{
+    static char body[32 * 1024];
+    int at = snprintf(body, sizeof body, "{\"id\":%d,\"last\":0,\"pad\":\"", id);
+    memset(body + at, 'p', pad);
+    (void)snprintf(body + (size_t)at + pad, 8, "\"}");
+    assert_int_equal(request("POST", "/v1/streams/k", body), 204);
+}
+
+/* A stream ends with its client, is cut off when the client does not read, and ends in order when the service drains.
+ */
+static void test_streams(void **state)
+{
+    start(x.config, 0);
+    expect_notice("READY=1");
+    int fd = begin("GET", "/v1/streams/k", "");
+    wait_streams("service_streams 1\n");
+    assert_int_equal(close(fd), 0);
+    wait_streams("service_streams 0\n");
+    fd = begin("GET", "/v1/streams/k", ""); /* never read */
+    wait_streams("service_streams 1\n");
+    int id = 0;
+    while (strstr(answer, "service_streams 0\n") == NULL) {
+        assert_true(id < 1000);
+        send_step(id++, 16 * 1024);
+        assert_int_equal(request("GET", "/metrics", ""), 200);
+    }
+    assert_int_equal(close(fd), 0);
+    fd = begin("GET", "/v1/streams/k", "");
+    wait_streams("service_streams 1\n");
+    send_step(1000, 1);
+    assert_int_equal(kill(x.pid, SIGTERM), 0);
+    expect_notice("STOPPING=1");
+    assert_int_equal(finish(fd), 200);
+    assert_non_null(strstr(answer, "id: 0\n"));
+    assert_non_null(strstr(answer, "id: 1000\n"));
+    assert_string_equal(answer + strlen(answer) - 5, "0\r\n\r\n"); /* the last chunk: nothing was cut */
+    assert_int_equal(wait_exit(), 0);
 }
 
 /* SIGKILL: what was answered 201 is there after the next start, whose port of call is the same socket. */
@@ -269,6 +316,7 @@ static void test_no_room(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_drain), TEST(test_kill), TEST(test_bad_start), TEST(test_no_room)};
+    const struct CMUnitTest tests[] = {TEST(test_drain), TEST(test_streams), TEST(test_kill), TEST(test_bad_start),
+                                       TEST(test_no_room)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
