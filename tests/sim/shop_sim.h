@@ -65,6 +65,7 @@ struct shop {
     int64_t stock[SHOP_SKUS];               /* as set */
     int setup_left;                         /* products and stock still to be put */
     bool faults;                            /* may hosts crash? */
+    bool healed;                            /* they may never again */
     bool cruel;                             /* disks also are full or fail for a while, syncs hang, hosts stay down for long */
     bool registry_dirty;                    /* the hub must be told anew */
     bool registry_running;

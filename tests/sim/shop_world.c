@@ -251,6 +251,7 @@ void shop_turn(struct shop *s)
 void shop_heal(struct shop *s)
 {
     s->faults = false;
+    s->healed = true;
     sim_set_network(s->sim, &(struct sim_network){0});
     sim_set_disk_stall(s->sim, 0, 0);
     for (int i = 0; i < s->host_count; i++) {
