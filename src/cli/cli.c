@@ -88,8 +88,8 @@ const char *cli_segment(struct cli *cli, const char *text)
 
 static int ask_problem(const struct cli_request *r, int status, const struct json *root)
 {
-    struct slice detail = json_string_or(json_get(root, "detail"), json_string_or(json_get(root, "title"),
-        SLICE("no reason given")));
+    struct slice detail = json_string_or(json_get(root, "detail"),
+                                         json_string_or(json_get(root, "title"), SLICE("no reason given")));
     dprintf(2, "ficus: %s answered %d: " SLICE_FMT "\n", r->who, status, SLICE_ARG(detail));
     return EXIT_FAILED;
 }
@@ -112,8 +112,9 @@ int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struc
     }
     if (err != FICUS_ERR_OK)
         return r->quiet ? EXIT_FAILED : cli_fail(&error);
-    if (body.size > 0 && json_parse(&cli->a, body, &(struct json_limits){.size_max = OPS_BODY_SIZE_MAX,
-        .values_max = 1000000}, &root, &error) != FICUS_ERR_OK)
+    if (body.size > 0 &&
+        json_parse(&cli->a, body, &(struct json_limits){.size_max = OPS_BODY_SIZE_MAX, .values_max = 1000000}, &root,
+                   &error) != FICUS_ERR_OK)
         return r->quiet ? EXIT_FAILED : cli_fail(&error);
     if (ret_status != NULL)
         *ret_status = status;

@@ -46,19 +46,19 @@ struct cli {
 bool cli_init(struct cli *cli, const struct command_call *c);
 void cli_done(struct cli *cli);
 
-int cli_fail(const struct ficus_error *error);  /* "ficus: TEXT" on stderr; the exit code of the error */
-void cli_print(struct slice text);              /* to stdout, all of it; a reader that has gone is no failure */
-void cli_print_errors(const struct conf_errors *errors);        /* to stderr */
-bool cli_colour(int fd);                        /* a terminal, and NO_COLOR is not set */
+int cli_fail(const struct ficus_error *error); /* "ficus: TEXT" on stderr; the exit code of the error */
+void cli_print(struct slice text);             /* to stdout, all of it; a reader that has gone is no failure */
+void cli_print_errors(const struct conf_errors *errors); /* to stderr */
+bool cli_colour(int fd);                                 /* a terminal, and NO_COLOR is not set */
 /* A duration option in ms; false: said why. */
 bool cli_duration(const struct command_call *c, const char *option, const char *fallback, int64_t *ret_ms);
 
 /* Ask an operator socket ("supervisor.sock", "hub-ops.sock") and expect JSON. Returns an exit code; EXIT_NOT_RUNNING
  * when nobody listens. quiet: print nothing then. Problems that it answers are printed. ret_json may be NULL. */
 struct cli_request {
-    const char *socket, *who;   /* "hub-ops.sock", "the hub" */
+    const char *socket, *who; /* "hub-ops.sock", "the hub" */
     const char *method, *target;
-    int expected;               /* status; another one is a failure */
+    int expected; /* status; another one is a failure */
     bool quiet;
 };
 int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struct slice *ret_body,

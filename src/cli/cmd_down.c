@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 enum {
-    STOP_WAIT_MS = 35000,       /* three groups of ten seconds, and a rest */
+    STOP_WAIT_MS = 35000, /* three groups of ten seconds, and a rest */
     KILL_WAIT_MS = 5000,
 };
 
@@ -31,7 +31,7 @@ static int stop_supervisor(struct cli *cli, int64_t pid)
     if (pidfd < 0 || state_lock_holder(&cli->state) != pid) {
         if (pidfd >= 0)
             close(pidfd);
-        return EXIT_OK;         /* it ended in this moment */
+        return EXIT_OK; /* it ended in this moment */
     }
     struct cli_request down = {"supervisor.sock", "the supervisor", "POST", "/v1/down", 202, true};
     if (cli_ask(cli, &down, NULL, NULL, NULL) != EXIT_OK)

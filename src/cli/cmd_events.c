@@ -17,8 +17,8 @@ static void print_topic(const struct json *v, struct buf *out)
 {
     const struct json *consumers = json_get(v, "consumers");
     buf_printf(out, "%-28.*s %-14.*s %10lld  %-24.*s ", SLICE_ARG(text_of(v, "topic")),
-               SLICE_ARG(text_of(v, "publisher")),
-               (long long)json_i64_or(json_get(v, "count"), 0), SLICE_ARG(text_of(v, "time")));
+               SLICE_ARG(text_of(v, "publisher")), (long long)json_i64_or(json_get(v, "count"), 0),
+               SLICE_ARG(text_of(v, "time")));
     for (const struct json *name = consumers == NULL ? NULL : consumers->first; name != NULL; name = name->next)
         buf_printf(out, "%s" SLICE_FMT, name == consumers->first ? "" : ", ", SLICE_ARG(name->text));
     buf_add_char(out, '\n');
@@ -80,8 +80,8 @@ int cmd_events_dead(const struct command_call *c)
         code = cli_ask(&cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", target, 200, false}, NULL, NULL,
                        &root);
         const struct json *events = json_get(root, "events");
-        for (const struct json *v = code != EXIT_OK || events == NULL ? NULL : events->first; v != NULL; v = v->next,
-             page++) {
+        for (const struct json *v = code != EXIT_OK || events == NULL ? NULL : events->first; v != NULL;
+             v = v->next, page++) {
             struct json_writer w;
             if (cli.json) {
                 json_write_init(&w, &out);

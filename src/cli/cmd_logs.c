@@ -12,7 +12,7 @@
 
 struct printing {
     struct buf text;
-    bool gone;                  /* the reader (a pager, head) has closed the pipe */
+    bool gone; /* the reader (a pager, head) has closed the pipe */
 };
 
 static void flush(struct printing *p)
@@ -43,9 +43,11 @@ int cmd_logs(const struct command_call *c)
     struct ficus_error error = {0};
     struct printing p = {0};
     uint64_t last = 0;
-    struct logs_query q = {.services = c->operands, .service_count = c->operand_count,
-        .trace = command_value(c, "trace", NULL), .json = command_has(c, "json"),
-        .colour = cli_colour(1)};
+    struct logs_query q = {.services = c->operands,
+                           .service_count = c->operand_count,
+                           .trace = command_value(c, "trace", NULL),
+                           .json = command_has(c, "json"),
+                           .colour = cli_colour(1)};
     const char *level = command_value(c, "level", "debug"), *count = command_value(c, "lines", "0");
     if (!log_level_parse(slice_str(level), &q.level_min)) {
         dprintf(2, "ficus: --level: \"%s\" is none of debug, info, warn, error\n", level);

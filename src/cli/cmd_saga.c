@@ -18,9 +18,8 @@ static struct slice text_of(const struct json *v, const char *key)
 static void print_row(const struct json *v, struct buf *out)
 {
     buf_printf(out, "%-14.*s %-36.*s %-12.*s %-12.*s %-20.*s " SLICE_FMT "\n", SLICE_ARG(text_of(v, "saga")),
-               SLICE_ARG(text_of(v, "id")),
-               SLICE_ARG(text_of(v, "state")), SLICE_ARG(text_of(v, "step")), SLICE_ARG(text_of(v, "failure")),
-                   SLICE_ARG(text_of(v, "updated_at")));
+               SLICE_ARG(text_of(v, "id")), SLICE_ARG(text_of(v, "state")), SLICE_ARG(text_of(v, "step")),
+               SLICE_ARG(text_of(v, "failure")), SLICE_ARG(text_of(v, "updated_at")));
 }
 
 /* All pages; as one JSON document, or as a table. */
@@ -37,8 +36,8 @@ static int list(struct cli *cli, const char *state)
         buf_printf(&out, "%-14s %-36s %-12s %-12s %-20s %s\n", "saga", "id", "state", "step", "failure", "updated");
     do {
         const struct json *root = NULL;
-        const char *target = arena_printf(&cli->a, "/v1/sagas?limit=%d%s%s%s%s", PAGE, state == NULL ? "" : "&state=",
-                                          state == NULL ? "" : state,
+        const char *target = arena_printf(&cli->a, "/v1/sagas?limit=%d%s%s%s%s", PAGE,
+                                          state == NULL ? "" : "&state=", state == NULL ? "" : state,
                                           after[0] == '\0' ? "" : "&after=", after);
         if (target == NULL) {
             code = cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM});
@@ -103,8 +102,8 @@ static size_t saga_names(struct cli *cli, const char *names[SAGAS_MAX])
 
 static void print_saga(const struct json *v, struct buf *out)
 {
-    static const char *const keys[] = {"state", "failure", "started_at", "updated_at", "correlation", "traceparent",
-        "definition"};
+    static const char *const keys[] = {"state",       "failure",     "started_at", "updated_at",
+                                       "correlation", "traceparent", "definition"};
     buf_printf(out, "saga " SLICE_FMT "/" SLICE_FMT "\n", SLICE_ARG(text_of(v, "saga")), SLICE_ARG(text_of(v, "id")));
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (json_get(v, keys[i]) != NULL)
@@ -125,8 +124,8 @@ static void print_saga(const struct json *v, struct buf *out)
 
 struct one {
     struct cli cli;
-    const char *id;             /* encoded */
-    const char *names[SAGAS_MAX];       /* encoded: the sagas to look in */
+    const char *id;               /* encoded */
+    const char *names[SAGAS_MAX]; /* encoded: the sagas to look in */
     size_t count;
 };
 
@@ -154,8 +153,7 @@ static bool one_init(struct one *o, const struct command_call *c)
 
 /* Ask for the id in each saga; 404 means: not this one. Returns the exit code; *ret_found counts the others. */
 static int one_ask(struct one *o, size_t i, const char *method, const char *action, int expected,
-                   struct slice *ret_body, const struct json **ret_json,
-                   bool *ret_missing)
+                   struct slice *ret_body, const struct json **ret_json, bool *ret_missing)
 {
     int status = 0;
     *ret_missing = false;
@@ -168,7 +166,7 @@ static int one_ask(struct one *o, size_t i, const char *method, const char *acti
         *ret_missing = status == 404;
         return EXIT_OK;
     }
-    r.quiet = false;            /* say it */
+    r.quiet = false; /* say it */
     return cli_ask(&o->cli, &r, &status, ret_body, ret_json);
 }
 
@@ -218,7 +216,7 @@ static int retry(struct one *o, const char *id)
             continue;
         found++;
         if (o->count > 1 && !slice_eq_str(text_of(root, "state"), "stuck"))
-            continue;           /* an id alone means the stuck one of its sagas */
+            continue; /* an id alone means the stuck one of its sagas */
         code = one_ask(o, i, "POST", "/retry", 202, NULL, NULL, &missing);
         if (code != EXIT_OK)
             return code;

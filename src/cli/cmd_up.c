@@ -32,7 +32,7 @@ struct running {
     struct logger log;
     struct supervisor *supervisor;
     struct env_timer patience;
-    int report;                 /* the pipe of -d; -1 in the foreground */
+    int report; /* the pipe of -d; -1 in the foreground */
     int64_t wait_ms;
 };
 
@@ -172,21 +172,20 @@ static enum ficus_err prepare(struct running *r, struct conf_errors *errors, str
     }
     memcpy(kept, sets, set_count * sizeof sets[0]);
     enum ficus_err err = up_prepare(e, &r->arena, command_value(r->call, "file", "ficus.yaml"), build_folder(&r->arena),
-                                    kept, set_count, &r->up, errors,
-                                    reterr);
+                                    kept, set_count, &r->up, errors, reterr);
     env_uv_free(e);
     return err;
 }
 
 static enum ficus_err start(struct running *r, struct ficus_error *reterr)
 {
-    struct supervisor_options o = {.plan = &r->up.plan, .log = &r->log, .on_healthy = on_healthy,
-        .on_stopped = on_stopped, .arg = r};
+    struct supervisor_options o = {
+        .plan = &r->up.plan, .log = &r->log, .on_healthy = on_healthy, .on_stopped = on_stopped, .arg = r};
     static const int ends[] = {SIGINT, SIGTERM};
     enum ficus_err err = FICUS_ERR_OK;
     for (size_t i = 0; i < ARRAY_COUNT(ends) && err == FICUS_ERR_OK; i++)
         err = env_uv_signal(r->e, ends[i], on_end_signal, r, reterr);
-    if (err == FICUS_ERR_OK)    /* a terminal that goes away ends what runs in it; in the background there is none */
+    if (err == FICUS_ERR_OK) /* a terminal that goes away ends what runs in it; in the background there is none */
         err = env_uv_signal(r->e, SIGHUP, command_has(r->call, "detach") ? ignore_signal : on_end_signal, r, reterr);
     if (err != FICUS_ERR_OK)
         return err;
@@ -209,7 +208,7 @@ static int run(struct running *r, int errors_to)
     int code = EXIT_OK;
     if (start(r, &error) == FICUS_ERR_OK) {
         if (command_has(r->call, "detach"))
-            close(errors_to);   /* the terminal is let go before health is reported */
+            close(errors_to); /* the terminal is let go before health is reported */
         env_uv_run(r->e);
     } else {
         dprintf(errors_to, "ficus: %s\n", error.text);

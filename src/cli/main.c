@@ -14,8 +14,14 @@ static const struct command_option common_options[] = {
     {'f', "file", "FILE", "the manifest (default: ficus.yaml); the state lies beside it in .ficus, or in FICUS_STATE"},
 };
 
-#define SET_OPTION {0, "set", "KEY=VALUE", "put a value into the manifest: gateway.listen=127.0.0.1:80; may be repeated"}
-#define JSON_OPTION {0, "json", NULL, "print JSON"}
+#define SET_OPTION                                                                               \
+    {                                                                                            \
+        0, "set", "KEY=VALUE", "put a value into the manifest, e.g. gateway.listen=127.0.0.1:80" \
+    }
+#define JSON_OPTION                   \
+    {                                 \
+        0, "json", NULL, "print JSON" \
+    }
 
 static const struct command_option up_options[] = {
     {'d', "detach", NULL, "run in the background; return when everything is healthy"},
@@ -48,53 +54,93 @@ static const struct command_option help_options[] = {
 #define OPTIONS(list) .options = (list), .option_count = sizeof(list) / sizeof((list)[0])
 
 static const struct command commands[] = {
-    {.name = "up", .run = cmd_up, .operands = "", OPTIONS(up_options),
+    {.name = "up",
+     .run = cmd_up,
+     .operands = "",
+     OPTIONS(up_options),
      .doc = "Start the system that the manifest describes",
      .text = "Checks the manifest, prepares the state folder, opens all listening sockets and starts everything in "
              "parallel. In the foreground it shows each process when all are healthy, and stops everything on Ctrl-C "
              "(twice: at once)."},
-    {.name = "down", .run = cmd_down, .operands = "", OPTIONS(down_options),
+    {.name = "down",
+     .run = cmd_down,
+     .operands = "",
+     OPTIONS(down_options),
      .doc = "Stop it",
      .text = "Gateway, then services, then hub; each has ten seconds to finish its work. Works also when the "
              "supervisor is dead."},
-    {.name = "status", .run = cmd_status, .operands = "", OPTIONS(json_options),
+    {.name = "status",
+     .run = cmd_status,
+     .operands = "",
+     OPTIONS(json_options),
      .doc = "Show each process",
      .text = "State, pid, memory (proportional), restarts, address. Needs only the state folder. The exit code is 3 "
              "when no supervisor runs."},
-    {.name = "logs", .run = cmd_logs, .operands = "[SERVICE...]", .operand_max = COMMAND_OPERANDS_MAX,
+    {.name = "logs",
+     .run = cmd_logs,
+     .operands = "[SERVICE...]",
+     .operand_max = COMMAND_OPERANDS_MAX,
      OPTIONS(logs_options),
      .doc = "Print the logs of all or some processes in the order of time"},
-    {.name = "restart", .run = cmd_restart, .operands = "SERVICE", .operand_min = 1, .operand_max = 1,
+    {.name = "restart",
+     .run = cmd_restart,
+     .operands = "SERVICE",
+     .operand_min = 1,
+     .operand_max = 1,
      OPTIONS(restart_options),
      .doc = "Restart a service, the gateway or the hub",
      .text = "The old process finishes its work; new connections wait meanwhile, none is lost."},
-    {.name = "saga list", .run = cmd_saga_list, .operands = "", OPTIONS(saga_list_options),
-     .doc = "List sagas"},
-    {.name = "saga show", .run = cmd_saga_show, .operands = "[SAGA/]ID", .operand_min = 1, .operand_max = 1,
+    {.name = "saga list", .run = cmd_saga_list, .operands = "", OPTIONS(saga_list_options), .doc = "List sagas"},
+    {.name = "saga show",
+     .run = cmd_saga_show,
+     .operands = "[SAGA/]ID",
+     .operand_min = 1,
+     .operand_max = 1,
      OPTIONS(json_options),
      .doc = "Show the history of a saga"},
-    {.name = "saga retry", .run = cmd_saga_retry, .operands = "[SAGA/]ID", .operand_min = 1, .operand_max = 1,
+    {.name = "saga retry",
+     .run = cmd_saga_retry,
+     .operands = "[SAGA/]ID",
+     .operand_min = 1,
+     .operand_max = 1,
      .doc = "Go on with a stuck saga"},
-    {.name = "events topics", .run = cmd_events_topics, .operands = "", OPTIONS(json_options),
+    {.name = "events topics",
+     .run = cmd_events_topics,
+     .operands = "",
+     OPTIONS(json_options),
      .doc = "List the topics"},
-    {.name = "events dead", .run = cmd_events_dead, .operands = "", OPTIONS(json_options),
+    {.name = "events dead",
+     .run = cmd_events_dead,
+     .operands = "",
+     OPTIONS(json_options),
      .doc = "List the dead letters"},
-    {.name = "config check", .run = cmd_config_check, .operands = "", OPTIONS(config_options),
+    {.name = "config check",
+     .run = cmd_config_check,
+     .operands = "",
+     OPTIONS(config_options),
      .doc = "Check the manifest and show all its errors"},
-    {.name = "version", .run = cmd_version, .operands = "",
-     .doc = "Print the version"},
-    {.name = "help", .run = cmd_help, .operands = "[COMMAND]", .operand_max = 2, OPTIONS(help_options),
+    {.name = "version", .run = cmd_version, .operands = "", .doc = "Print the version"},
+    {.name = "help",
+     .run = cmd_help,
+     .operands = "[COMMAND]",
+     .operand_max = 2,
+     OPTIONS(help_options),
      .doc = "Explain a command"},
-    {.name = "gateway", .run = cmd_gateway, .operands = "", .hidden = true,
+    {.name = "gateway",
+     .run = cmd_gateway,
+     .operands = "",
+     .hidden = true,
      .doc = "The gateway's process, started by ficus up"},
-    {.name = "hub", .run = cmd_hub, .operands = "", .hidden = true,
-     .doc = "The hub's process, started by ficus up"},
+    {.name = "hub", .run = cmd_hub, .operands = "", .hidden = true, .doc = "The hub's process, started by ficus up"},
 };
 
 const struct command_table cli_table = {
-    .program = "ficus", .doc = "grow a system of microservices around a monolith and keep it survivable",
-    .commands = commands, .count = sizeof commands / sizeof commands[0],
-    .common = common_options, .common_count = sizeof common_options / sizeof common_options[0],
+    .program = "ficus",
+    .doc = "grow a system of microservices around a monolith and keep it survivable",
+    .commands = commands,
+    .count = sizeof commands / sizeof commands[0],
+    .common = common_options,
+    .common_count = sizeof common_options / sizeof common_options[0],
     .text = ".SH EXIT STATUS\n.TP\n0\ndone\n.TP\n1\nfailed\n.TP\n2\n"
             "wrong usage, or errors in the manifest\n.TP\n3\nnot running\n.TP\n4\nnot healthy in time\n"
             ".SH ENVIRONMENT\n.TP\n.B FICUS_STATE\nthe state folder, instead of .ficus beside the manifest\n"

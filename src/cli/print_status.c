@@ -11,24 +11,24 @@
 
 static const char *state_colour(struct slice state)
 {
-    return slice_eq_str(state, "running") ? "\033[32m" : slice_eq_str(state, "backoff") ||
-        slice_eq_str(state, "stopped") ? "\033[31m" : "\033[33m";
+    return slice_eq_str(state, "running")                                     ? "\033[32m"
+           : slice_eq_str(state, "backoff") || slice_eq_str(state, "stopped") ? "\033[31m"
+                                                                              : "\033[33m";
 }
 
 static void print_process(const struct json *v, struct slice name, bool colour, struct buf *out)
 {
     struct slice state = json_string_or(json_get(v, "state"), SLICE("-")),
-        address = json_string_or(json_get(v, "address"), SLICE("-"));
+                 address = json_string_or(json_get(v, "address"), SLICE("-"));
     int64_t pid = json_i64_or(json_get(v, "pid"), 0), pss = json_i64_or(json_get(v, "pss_bytes"), 0);
     struct buf number;
     buf_init(&number, 32);
     if (pid > 0)
         buf_printf(&number, "%lld", (long long)pid);
-    buf_printf(out, "%-14.*s %s%-11.*s%s %7s %6.1f MB %8lld  " SLICE_FMT "\n", SLICE_ARG(name), colour
-               ? state_colour(state) : "", SLICE_ARG(state),
-               colour ? "\033[0m" : "", pid > 0 ? buf_str(&number) : "-", (double)pss / 1048576.0,
-                   (long long)json_i64_or(json_get(v, "restarts"), 0),
-               SLICE_ARG(address));
+    buf_printf(out, "%-14.*s %s%-11.*s%s %7s %6.1f MB %8lld  " SLICE_FMT "\n", SLICE_ARG(name),
+               colour ? state_colour(state) : "", SLICE_ARG(state), colour ? "\033[0m" : "",
+               pid > 0 ? buf_str(&number) : "-", (double)pss / 1048576.0,
+               (long long)json_i64_or(json_get(v, "restarts"), 0), SLICE_ARG(address));
     buf_done(&number);
 }
 

@@ -48,7 +48,7 @@ static void uv_random_fill(struct env *e, void *p, size_t size)
 {
     for (size_t done = 0; done < size;) {
         ssize_t n = getrandom((char *)p + done, size - done, 0);
-        FICUS_ASSERT(n > 0 || errno == EINTR);  /* with these arguments there is no other failure (getrandom(2)) */
+        FICUS_ASSERT(n > 0 || errno == EINTR); /* with these arguments there is no other failure (getrandom(2)) */
         if (n > 0)
             done += (size_t)n;
     }
@@ -103,7 +103,7 @@ static void uv_timer_disarm(struct env *base, struct env_timer *t)
     struct env_uv *e = env_uv_of(base);
     timers_remove(&e->timers, t);
     if (timers_next_due_ns(&e->timers) == INT64_MAX && e->alarm_due_ns != INT64_MAX) {
-        uv_timer_stop(&e->alarm);       /* nothing left: do not wake an idle process */
+        uv_timer_stop(&e->alarm); /* nothing left: do not wake an idle process */
         e->alarm_due_ns = INT64_MAX;
     }
 }
@@ -214,16 +214,37 @@ static void uv_log_write(struct env *e, const void *p, size_t size)
 }
 
 static const struct env_ops ops_uv = {
-    .now_ns = uv_now_ns, .wall_ms = uv_wall_ms, .random = uv_random_fill,
-    .timer_start = uv_timer_arm, .timer_stop = uv_timer_disarm, .post = uv_post,
-    .listen = stream_uv_listen, .listener_pause = stream_uv_listener_pause, .listener_close = stream_uv_listener_close,
-    .connect = stream_uv_connect, .peer = stream_uv_peer, .read = stream_uv_read, .write = stream_uv_write,
-    .shutdown_write = stream_uv_shutdown_write, .close = stream_uv_close,
-    .file_open = file_os_open, .file_close = file_os_close, .file_read = file_os_read, .file_write = file_os_write,
-    .file_truncate = file_os_truncate, .file_sync = file_os_sync, .file_size = file_os_size, .file_lock = file_os_lock,
-    .file_unlink = file_os_unlink, .file_rename = file_os_rename, .file_exists = file_os_exists,
-        .dir_sync = file_os_dir_sync,
-    .run = uv_run_job, .wait = uv_wait, .wake = uv_wake, .log_write = uv_log_write,
+    .now_ns = uv_now_ns,
+    .wall_ms = uv_wall_ms,
+    .random = uv_random_fill,
+    .timer_start = uv_timer_arm,
+    .timer_stop = uv_timer_disarm,
+    .post = uv_post,
+    .listen = stream_uv_listen,
+    .listener_pause = stream_uv_listener_pause,
+    .listener_close = stream_uv_listener_close,
+    .connect = stream_uv_connect,
+    .peer = stream_uv_peer,
+    .read = stream_uv_read,
+    .write = stream_uv_write,
+    .shutdown_write = stream_uv_shutdown_write,
+    .close = stream_uv_close,
+    .file_open = file_os_open,
+    .file_close = file_os_close,
+    .file_read = file_os_read,
+    .file_write = file_os_write,
+    .file_truncate = file_os_truncate,
+    .file_sync = file_os_sync,
+    .file_size = file_os_size,
+    .file_lock = file_os_lock,
+    .file_unlink = file_os_unlink,
+    .file_rename = file_os_rename,
+    .file_exists = file_os_exists,
+    .dir_sync = file_os_dir_sync,
+    .run = uv_run_job,
+    .wait = uv_wait,
+    .wake = uv_wake,
+    .log_write = uv_log_write,
 };
 
 /* ---- life ---- */
@@ -273,7 +294,7 @@ struct env *env_uv_new(const struct env_uv_options *options, struct ficus_error 
     e->loop_thread = pthread_self();
     e->alarm_due_ns = INT64_MAX;
     timers_init(&e->timers);
-    uv_timer_init(&e->loop, &e->alarm);     /* these two cannot fail */
+    uv_timer_init(&e->loop, &e->alarm); /* these two cannot fail */
     uv_idle_init(&e->loop, &e->turn);
     e->async.data = e->alarm.data = e->turn.data = e;
     list_init(&e->streams);
@@ -287,17 +308,17 @@ struct env *env_uv_new(const struct env_uv_options *options, struct ficus_error 
         env_uv_free(&e->base);
         return NULL;
     }
-    signal(SIGPIPE, SIG_IGN);   /* sockets use MSG_NOSIGNAL; this is for write(2) to a closed pipe behind fd 2 */
+    signal(SIGPIPE, SIG_IGN); /* sockets use MSG_NOSIGNAL; this is for write(2) to a closed pipe behind fd 2 */
     return &e->base;
 }
 
 void env_uv_run(struct env *base)
 {
     struct env_uv *e = env_uv_of(base);
-    if (!pthread_equal(e->loop_thread, pthread_self()))     /* workers read it */
+    if (!pthread_equal(e->loop_thread, pthread_self())) /* workers read it */
         e->loop_thread = pthread_self();
     if (!atomic_exchange(&e->stop_wanted, false))
-        uv_run(&e->loop, UV_RUN_DEFAULT);       /* the async handle keeps it going */
+        uv_run(&e->loop, UV_RUN_DEFAULT); /* the async handle keeps it going */
 }
 
 void env_uv_stop(struct env *base)
@@ -400,7 +421,7 @@ enum ficus_err env_uv_watch(struct env *base, int fd, void (*fn)(void *arg), voi
     w->poll.data = w;
     w->fn = fn;
     w->arg = arg;
-    (void)uv_poll_start(&w->poll, UV_READABLE, on_watch_event);    /* cannot fail: just initialised */
+    (void)uv_poll_start(&w->poll, UV_READABLE, on_watch_event); /* cannot fail: just initialised */
     *ret_watch = w;
     return FICUS_ERR_OK;
 }

@@ -32,7 +32,7 @@ enum ficus_err file_os_open(struct env *e, const char *path, unsigned flags, str
     do
         f->fd = open(path, mode, 0600);
     while (f->fd < 0 && errno == EINTR);
-    if (f->fd >= 0 && f->fd < 3) {      /* a process that was started with 0..2 closed: keep data away from them */
+    if (f->fd >= 0 && f->fd < 3) { /* a process that was started with 0..2 closed: keep data away from them */
         int low = f->fd;
         f->fd = fcntl(low, F_DUPFD_CLOEXEC, 3);
         close(low);

@@ -12,9 +12,9 @@
 #include "env.h"
 
 struct env_uv_options {
-    uint32_t workers_count;     /* most worker threads, 1..64; 0: 4 */
-    uint32_t jobs_max;          /* jobs queued and not begun, 1..65536; 0: 256 */
-    size_t stack_size;          /* of a worker, bytes, 64 KiB..64 MiB; 0: 256 KiB */
+    uint32_t workers_count; /* most worker threads, 1..64; 0: 4 */
+    uint32_t jobs_max;      /* jobs queued and not begun, 1..65536; 0: 256 */
+    size_t stack_size;      /* of a worker, bytes, 64 KiB..64 MiB; 0: 256 KiB */
 };
 
 /* A new env, or NULL with *reterr set (INVALID, NOMEM, or the code of a failed system call). The calling thread

@@ -12,10 +12,10 @@
 #include <stdint.h>
 
 struct log_os {
-    int64_t size_max;           /* bytes; the file is rotated when it is larger */
+    int64_t size_max; /* bytes; the file is rotated when it is larger */
     /* private below */
-    char *path;                 /* owned; NULL: never rotated */
-    char *path_old;             /* owned */
+    char *path;     /* owned; NULL: never rotated */
+    char *path_old; /* owned */
     bool is_regular;
     /* at least what this process has written since it last looked; only decides when to look again */
     atomic_llong size_seen;

@@ -14,7 +14,7 @@
 struct socket_address {
     struct sockaddr_storage storage;
     socklen_t size;
-    int inherited_fd;           /* "fd:N": N, and storage is unset; else -1 */
+    int inherited_fd; /* "fd:N": N, and storage is unset; else -1 */
 };
 
 /* "tcp:127.0.0.1:80", "tcp:[::1]:80", "unix:/path", "fd:3". INVALID, or TOO_LARGE for a path over 107 bytes. Pure. */

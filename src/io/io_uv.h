@@ -14,29 +14,29 @@ enum { SIGNALS_MAX = 16 };
 
 struct env_uv_signal {
     uv_signal_t handle;
-    int signum;                 /* 0: unused */
+    int signum; /* 0: unused */
     void (*fn)(void *arg, int signum);
     void *arg;
 };
 
 struct env_uv {
-    struct env base;            /* first */
+    struct env base; /* first */
     uv_loop_t loop;
     pthread_t loop_thread;
     atomic_bool stop_wanted;
 
     /* loop thread only */
     struct timers timers;
-    uv_timer_t alarm;           /* one for all of timers */
-    int64_t alarm_due_ns;       /* INT64_MAX: not started */
-    bool firing;                /* the alarm is set once, after all that are due have fired */
-    uv_idle_t turn;             /* makes the loop not sleep while tasks are queued that the loop itself posted */
+    uv_timer_t alarm;     /* one for all of timers */
+    int64_t alarm_due_ns; /* INT64_MAX: not started */
+    bool firing;          /* the alarm is set once, after all that are due have fired */
+    uv_idle_t turn;       /* makes the loop not sleep while tasks are queued that the loop itself posted */
     struct list streams, listeners;
     struct env_uv_signal signals[SIGNALS_MAX];
 
     /* any thread */
     uv_async_t async;
-    pthread_mutex_t mutex;      /* guards tasks and jobs_done */
+    pthread_mutex_t mutex; /* guards tasks and jobs_done */
     struct list tasks, jobs_done;
     struct workers *workers;
     struct log_os log;
@@ -51,13 +51,11 @@ static inline struct env_uv *env_uv_of(struct env *e)
 void env_uv_unpost(struct env_uv *e, struct env_task *t);
 
 enum ficus_err stream_uv_listen(struct env *e, const char *address, void (*on_accept)(void *arg, struct env_stream *s),
-                                void *arg,
-                                struct env_listener **ret_listener, struct ficus_error *reterr);
+                                void *arg, struct env_listener **ret_listener, struct ficus_error *reterr);
 void stream_uv_listener_pause(struct env_listener *l, bool paused);
 void stream_uv_listener_close(struct env_listener *l);
 enum ficus_err stream_uv_connect(struct env *e, const char *address, void (*on_connect)(void *arg, enum ficus_err err),
-                                 void *arg,
-                                 struct env_stream **ret_stream);
+                                 void *arg, struct env_stream **ret_stream);
 void stream_uv_peer(struct env_stream *s, struct env_peer *ret_peer);
 void stream_uv_read(struct env_stream *s, void *p, size_t size, void (*on_read)(void *arg, ssize_t n), void *arg);
 ssize_t stream_uv_write(struct env_stream *s, const struct iovec *iov, int iov_count,

@@ -52,7 +52,7 @@ static bool same_file(const struct stat *a, const struct stat *b)
 static void rotate(struct log_os *l)
 {
     struct stat behind, named, out;
-    atomic_store(&l->size_seen, l->size_max - l->size_max / 4);     /* when anything below fails: look again later */
+    atomic_store(&l->size_seen, l->size_max - l->size_max / 4); /* when anything below fails: look again later */
     if (fstat(2, &behind) != 0)
         return;
     bool have_name = stat(l->path, &named) == 0;
@@ -68,7 +68,7 @@ static void rotate(struct log_os *l)
     if (fd < 0)
         return;
     if (fstat(1, &out) == 0 && same_file(&behind, &out))
-        (void)dup2(fd, 1);      /* cannot fail: both are open; the log goes on in either case */
+        (void)dup2(fd, 1); /* cannot fail: both are open; the log goes on in either case */
     if (dup2(fd, 2) == 2 && fstat(2, &behind) == 0)
         atomic_store(&l->size_seen, behind.st_size);
     close(fd);

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BACKLOG = 4096 };    /* the kernel cuts it to net.core.somaxconn */
+enum { BACKLOG = 4096 }; /* the kernel cuts it to net.core.somaxconn */
 
 static enum ficus_err parse_tcp(struct slice text, const char *whole, struct socket_address *a,
                                 struct ficus_error *reterr)

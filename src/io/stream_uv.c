@@ -42,28 +42,28 @@ struct env_stream {
     struct env_uv *e;
     uv_poll_t poll;
     int fd;
-    int interest;               /* UV_READABLE | UV_WRITABLE that uv_poll watches now */
+    int interest; /* UV_READABLE | UV_WRITABLE that uv_poll watches now */
     bool is_unix, closing, in_event, shutdown_wanted;
-    struct list link;           /* in e->streams */
+    struct list link; /* in e->streams */
 
     void *read_p;
     size_t read_size;
-    void (*on_read)(void *arg, ssize_t n);      /* NULL: no read is pending */
+    void (*on_read)(void *arg, ssize_t n); /* NULL: no read is pending */
     void *read_arg;
 
-    struct iovec iov[IOV_MAX_COUNT];            /* what is still to be written */
+    struct iovec iov[IOV_MAX_COUNT]; /* what is still to be written */
     int iov_at, iov_count;
     ssize_t write_total;
-    void (*on_write)(void *arg, ssize_t n);     /* NULL: no write is pending */
+    void (*on_write)(void *arg, ssize_t n); /* NULL: no write is pending */
     void *write_arg;
 
-    void (*on_connect)(void *arg, enum ficus_err err);  /* NULL: not connecting */
+    void (*on_connect)(void *arg, enum ficus_err err); /* NULL: not connecting */
     void *connect_arg;
-    enum ficus_err connect_result;              /* what the task will report */
+    enum ficus_err connect_result; /* what the task will report */
     struct env_task connect_task;
     struct env_timer connect_retry;
     unsigned connect_retries;
-    struct socket_address address;              /* while connecting */
+    struct socket_address address; /* while connecting */
 
     void (*on_closed)(void *arg);
     void *closed_arg;
@@ -74,8 +74,8 @@ struct env_listener {
     uv_poll_t poll;
     int fd;
     bool is_tcp, paused, closing;
-    struct env_timer rest;      /* after EMFILE and the like */
-    struct list link;           /* in e->listeners */
+    struct env_timer rest; /* after EMFILE and the like */
+    struct list link;      /* in e->listeners */
     void (*on_accept)(void *arg, struct env_stream *s);
     void *arg;
 };
@@ -160,7 +160,7 @@ static void try_write(struct env_stream *s)
     void (*fn)(void *arg, ssize_t n) = s->on_write;
     s->on_write = NULL;
     if (n >= 0 && s->shutdown_wanted)
-        (void)shutdown(s->fd, SHUT_WR);     /* fails only when the connection is gone; reading will tell */
+        (void)shutdown(s->fd, SHUT_WR); /* fails only when the connection is gone; reading will tell */
     fn(s->write_arg, n < 0 ? n : s->write_total);
 }
 
@@ -170,7 +170,7 @@ static void on_stream_event(uv_poll_t *handle, int status, int events)
 {
     struct env_stream *s = handle->data;
     if (status < 0) {
-        s->interest = 0;        /* libuv stopped the handle */
+        s->interest = 0; /* libuv stopped the handle */
         events = UV_READABLE | UV_WRITABLE;
     }
     if (s->on_connect != NULL) {
@@ -232,7 +232,7 @@ void stream_uv_shutdown_write(struct env_stream *s)
         return;
     s->shutdown_wanted = true;
     if (s->on_write == NULL)
-        (void)shutdown(s->fd, SHUT_WR);     /* as above */
+        (void)shutdown(s->fd, SHUT_WR); /* as above */
 }
 
 /* ---- life ---- */
@@ -257,7 +257,7 @@ void stream_uv_close(struct env_stream *s, void (*on_closed)(void *arg), void *a
     env_uv_unpost(s->e, &s->connect_task);
     env_timer_stop(&s->e->base, &s->connect_retry);
     list_remove(&s->link);
-    uv_close((uv_handle_t *)&s->poll, on_stream_closed);    /* takes the descriptor out of epoll at once */
+    uv_close((uv_handle_t *)&s->poll, on_stream_closed); /* takes the descriptor out of epoll at once */
     close(s->fd);
     s->fd = -1;
 }
@@ -278,7 +278,7 @@ static struct env_stream *stream_new(struct env_uv *e, int fd, bool is_unix)
     list_add_tail(&e->streams, &s->link);
     if (!is_unix) {
         int on = 1;
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);     /* slower without, but works */
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* slower without, but works */
     }
     return s;
 }
@@ -348,16 +348,15 @@ static void connect_try(void *arg)
         s->connect_result = FICUS_ERR_OK;
     else if (errno == EAGAIN)
         s->connect_result = FICUS_ERR_BUSY;
-    else if (errno == ENOENT)   /* a unix path that nobody has bound: nobody listens there */
+    else if (errno == ENOENT) /* a unix path that nobody has bound: nobody listens there */
         s->connect_result = FICUS_ERR_REFUSED;
     else
         s->connect_result = err_from_errno(errno);
-    env_post(&s->e->base, &s->connect_task);    /* never from inside env_connect */
+    env_post(&s->e->base, &s->connect_task); /* never from inside env_connect */
 }
 
 enum ficus_err stream_uv_connect(struct env *e, const char *address, void (*on_connect)(void *arg, enum ficus_err err),
-                                 void *arg,
-                                 struct env_stream **ret_stream)
+                                 void *arg, struct env_stream **ret_stream)
 {
     struct socket_address a;
     enum ficus_err err = socket_address_parse(address, &a, NULL);
@@ -392,7 +391,7 @@ static void listener_watch(struct env_listener *l)
         return;
     bool wanted = !l->paused && !env_timer_armed(&l->rest);
     int rc = wanted ? uv_poll_start(&l->poll, UV_READABLE, on_listener_event) : uv_poll_stop(&l->poll);
-    FICUS_ASSERT(rc == 0);      /* as in watch() */
+    FICUS_ASSERT(rc == 0); /* as in watch() */
 }
 
 static void on_rest_over(void *arg)
@@ -418,7 +417,7 @@ static void on_listener_event(uv_poll_t *handle, int status, int events)
             return;
         }
         if (fd < 0)
-            continue;           /* that connection died in the queue (accept(2) lists many errors for it) */
+            continue; /* that connection died in the queue (accept(2) lists many errors for it) */
         struct env_stream *s = stream_new(l->e, fd, !l->is_tcp);
         if (s == NULL) {
             listener_rest(l);
@@ -432,8 +431,7 @@ static void on_listener_event(uv_poll_t *handle, int status, int events)
 }
 
 enum ficus_err stream_uv_listen(struct env *e, const char *address, void (*on_accept)(void *arg, struct env_stream *s),
-                                void *arg,
-                                struct env_listener **ret_listener, struct ficus_error *reterr)
+                                void *arg, struct env_listener **ret_listener, struct ficus_error *reterr)
 {
     FICUS_ASSERT(on_accept != NULL);
     int fd = -1;
@@ -449,7 +447,7 @@ enum ficus_err stream_uv_listen(struct env *e, const char *address, void (*on_ac
     }
     int domain = 0;
     socklen_t size = sizeof domain;
-    (void)getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size);    /* cannot fail on a socket that listens */
+    (void)getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size); /* cannot fail on a socket that listens */
     l->is_tcp = domain != AF_UNIX;
     l->poll.data = l;
     l->e = env_uv_of(e);
@@ -490,8 +488,8 @@ void stream_uv_listener_close(struct env_listener *l)
 
 void stream_uv_close_all(struct env_uv *e)
 {
-    LIST_FOREACH_SAFE(&e->streams, it, next)
+    LIST_FOREACH_SAFE (&e->streams, it, next)
         stream_uv_close(CONTAINER_OF(it, struct env_stream, link), NULL, NULL);
-    LIST_FOREACH_SAFE(&e->listeners, it, next)
+    LIST_FOREACH_SAFE (&e->listeners, it, next)
         stream_uv_listener_close(CONTAINER_OF(it, struct env_listener, link));
 }

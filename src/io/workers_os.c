@@ -17,7 +17,7 @@ struct workers {
     void (*finished)(void *ctx, struct env_job *job);
     void *ctx;
 
-    pthread_mutex_t mutex;      /* guards all below */
+    pthread_mutex_t mutex; /* guards all below */
     pthread_cond_t work;
     struct list queue;
     uint32_t queued, idle, started;
@@ -26,8 +26,7 @@ struct workers {
 };
 
 struct workers *workers_new(uint32_t workers_max, uint32_t jobs_max, size_t stack_size,
-                            void (*finished)(void *ctx, struct env_job *job),
-                      void *ctx)
+                            void (*finished)(void *ctx, struct env_job *job), void *ctx)
 {
     struct workers *p = mem_zalloc(sizeof *p + workers_max * sizeof p->threads[0]);
     if (p == NULL)
@@ -35,7 +34,7 @@ struct workers *workers_new(uint32_t workers_max, uint32_t jobs_max, size_t stac
     p->workers_max = workers_max;
     p->jobs_max = jobs_max;
 #ifdef __SANITIZE_ADDRESS__
-    stack_size *= 4;            /* red zones make frames several times larger */
+    stack_size *= 4; /* red zones make frames several times larger */
 #endif
     p->stack_size = stack_size;
     p->finished = finished;
@@ -62,7 +61,7 @@ static void *worker_main(void *arg)
         struct env_job *job = CONTAINER_OF(list_pop_head(&p->queue), struct env_job, link);
         p->queued--;
         pthread_mutex_unlock(&p->mutex);
-        bool has_done = job->done != NULL;  /* without done the job may be gone after work */
+        bool has_done = job->done != NULL; /* without done the job may be gone after work */
         job->work(job->arg);
         if (has_done)
             p->finished(p->ctx, job);

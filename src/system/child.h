@@ -14,15 +14,15 @@
 enum { CHILD_SOCKETS_MAX = 8 };
 
 struct child_spec {
-    const char *const *argv;    /* NULL-terminated; argv[0] is looked up in PATH unless it holds a '/' */
-    const char *file;           /* what to execute instead of argv[0]; NULL: argv[0] */
-    const char *folder;         /* working folder */
-    const char *log_path;       /* stdout and stderr are appended to it; made 0600 */
-    const char *const *environment;     /* NULL-terminated "NAME=value": added to ours, which loses FICUS_*,
-        LISTEN_* and NOTIFY_SOCKET first */
-    const int *sockets;         /* become fd 3, 4, ... */
-    const char *const *socket_names;    /* for LISTEN_FDNAMES */
-    size_t socket_count;        /* at most CHILD_SOCKETS_MAX */
+    const char *const *argv;         /* NULL-terminated; argv[0] is looked up in PATH unless it holds a '/' */
+    const char *file;                /* what to execute instead of argv[0]; NULL: argv[0] */
+    const char *folder;              /* working folder */
+    const char *log_path;            /* stdout and stderr are appended to it; made 0600 */
+    const char *const *environment;  /* NULL-terminated "NAME=value": added to ours, which loses FICUS_*,
+     LISTEN_* and NOTIFY_SOCKET first */
+    const int *sockets;              /* become fd 3, 4, ... */
+    const char *const *socket_names; /* for LISTEN_FDNAMES */
+    size_t socket_count;             /* at most CHILD_SOCKETS_MAX */
 };
 
 /* Forks. *ret_gate: pass it to child_release, or close it to make the child end. Single-threaded callers only.

@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 enum {
-    FIRST_SOCKET = 3,           /* SD_LISTEN_FDS_START */
-    PARKING = 64,               /* descriptors are moved up here first, so that none is overwritten */
+    FIRST_SOCKET = 3, /* SD_LISTEN_FDS_START */
+    PARKING = 64,     /* descriptors are moved up here first, so that none is overwritten */
     PID_DIGITS = 20,
     ENVIRONMENT_MAX = 4096,
 };
@@ -26,7 +26,7 @@ enum {
 struct prepared {
     const struct child_spec *spec;
     char **environment;
-    char *listen_pid;           /* where the child writes its own pid; NULL without sockets */
+    char *listen_pid; /* where the child writes its own pid; NULL without sockets */
     int gate;
     pid_t parent;
 };
@@ -35,7 +35,7 @@ static bool is_ours(const char *variable)
 {
     struct slice s = slice_str(variable);
     return slice_starts(s, SLICE("FICUS_")) || slice_starts(s, SLICE("LISTEN_")) ||
-        slice_starts(s, SLICE("NOTIFY_SOCKET="));
+           slice_starts(s, SLICE("NOTIFY_SOCKET="));
 }
 
 static bool make_environment(struct prepared *p, struct arena *a)
@@ -94,7 +94,7 @@ static void put_pid(char *at)
 static void reset_signals(void)
 {
     for (int signum = 1; signum < NSIG; signum++)
-        (void)signal(signum, SIG_DFL);  /* KILL and STOP refuse, which is fine */
+        (void)signal(signum, SIG_DFL); /* KILL and STOP refuse, which is fine */
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -172,7 +172,7 @@ enum ficus_err child_spawn(const struct child_spec *spec, int64_t *ret_pid, int 
     sigprocmask(SIG_SETMASK, &all, &before);
     pid_t pid = fork();
     if (pid == 0) {
-        close(gate[1]);         /* with it open the child would never notice that we died */
+        close(gate[1]); /* with it open the child would never notice that we died */
         child_main(&p);
     }
     int error = errno;
@@ -190,6 +190,6 @@ enum ficus_err child_spawn(const struct child_spec *spec, int64_t *ret_pid, int 
 
 void child_release(int gate)
 {
-    (void)!write(gate, "g", 1);     /* fails only when the child is dead already, and SIGCHLD tells that */
+    (void)!write(gate, "g", 1); /* fails only when the child is dead already, and SIGCHLD tells that */
     close(gate);
 }

@@ -79,7 +79,9 @@ static bool decode_record(struct arena *a, const struct json *v, bool this_boot,
     if (!json_string(json_get(v, "name"), &name))
         return false;
     *r = (struct child_record){
-        .kind = slice_eq_str(kind, "gateway") ? CHILD_GATEWAY : slice_eq_str(kind, "hub") ? CHILD_HUB : CHILD_SERVICE,
+        .kind = slice_eq_str(kind, "gateway") ? CHILD_GATEWAY
+                : slice_eq_str(kind, "hub")   ? CHILD_HUB
+                                              : CHILD_SERVICE,
         .name = arena_strdup(a, name),
         .team = arena_strdup(a, json_string_or(json_get(v, "team"), SLICE(""))),
         .address = arena_strdup(a, json_string_or(json_get(v, "address"), SLICE(""))),

@@ -15,11 +15,11 @@ enum child_kind { CHILD_GATEWAY, CHILD_SERVICE, CHILD_HUB, CHILD_KIND_COUNT };
 
 struct child_record {
     enum child_kind kind;
-    const char *name, *team, *address;  /* team "" for gateway and hub */
-    int64_t instance;           /* from 1 */
-    int64_t pid;                /* 0: not running when this was written */
+    const char *name, *team, *address; /* team "" for gateway and hub */
+    int64_t instance;                  /* from 1 */
+    int64_t pid;                       /* 0: not running when this was written */
     uint64_t start_ticks;
-    int64_t started_at_ms;      /* wall clock; 0 with pid 0 */
+    int64_t started_at_ms; /* wall clock; 0 with pid 0 */
     int64_t restarts;
 };
 
@@ -31,7 +31,7 @@ struct children {
     size_t count;
 };
 
-const char *child_kind_name(enum child_kind kind);      /* "gateway", "service", "hub" */
+const char *child_kind_name(enum child_kind kind); /* "gateway", "service", "hub" */
 
 /* Replace the file in one step. Not synced: what a power failure would tear describes processes that it has ended. */
 enum ficus_err children_write(struct env *e, const char *path, const struct children *c, struct ficus_error *reterr);

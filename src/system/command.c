@@ -82,13 +82,13 @@ static enum ficus_err unknown_command(const struct command_table *t, const char 
         if (size < sizeof group && strncmp(t->commands[i].name, argv[0], size) == 0 && t->commands[i].name[size] == ' ')
             buf_printf(&members, "%s%s", buf_slice(&members).size == 0 ? "" : ", ", t->commands[i].name);
     if (buf_slice(&members).size > 0) {
-        (void)err_set(reterr, FICUS_ERR_INVALID, "\"%s %s\" is no command; there are: %s", argv[0], argv[1] == NULL ? ""
-                      : argv[1], buf_str(&members));
+        (void)err_set(reterr, FICUS_ERR_INVALID, "\"%s %s\" is no command; there are: %s", argv[0],
+                      argv[1] == NULL ? "" : argv[1], buf_str(&members));
     } else {
         const char *near = nearest_command(t, argv[0]);
-        (void)err_set(reterr, FICUS_ERR_INVALID, "\"%s\" is no command%s%s%s (see %s help)", argv[0], near == NULL ? ""
-                      : "; did you mean \"",
-                      near == NULL ? "" : near, near == NULL ? "" : "\"?", t->program);
+        (void)err_set(reterr, FICUS_ERR_INVALID, "\"%s\" is no command%s%s%s (see %s help)", argv[0],
+                      near == NULL ? "" : "; did you mean \"", near == NULL ? "" : near, near == NULL ? "" : "\"?",
+                      t->program);
     }
     buf_done(&members);
     return FICUS_ERR_INVALID;
@@ -96,8 +96,9 @@ static enum ficus_err unknown_command(const struct command_table *t, const char 
 
 static const struct command_option *option_at(const struct command_table *t, const struct command *c, size_t i)
 {
-    return i < c->option_count ? &c->options[i] : i < c->option_count + t->common_count
-        ? &t->common[i - c->option_count] : NULL;
+    return i < c->option_count                     ? &c->options[i]
+           : i < c->option_count + t->common_count ? &t->common[i - c->option_count]
+                                                   : NULL;
 }
 
 static const struct command_option *find_option(const struct command_call *call, struct slice name, char letter)
@@ -119,8 +120,7 @@ static enum ficus_err unknown_option(const struct command_call *call, struct sli
         names[count++] = o->name;
     const char *near = name.p == NULL ? NULL : text_nearest(name, names, count);
     return err_set(reterr, FICUS_ERR_INVALID, "%s: \"%s\" is no option of it%s%s%s", call->command->name, word,
-                   near == NULL ? "" : "; did you mean --",
-                   near == NULL ? "" : near, near == NULL ? "" : "?");
+                   near == NULL ? "" : "; did you mean --", near == NULL ? "" : near, near == NULL ? "" : "?");
 }
 
 static enum ficus_err give(struct command_call *call, const struct command_option *o, const char *value,
@@ -154,9 +154,9 @@ static enum ficus_err take_option(struct command_call *call, const char *const *
     if (o == NULL)
         return unknown_option(call, name, word, reterr);
     if (o->value == NULL)
-        return value == NULL ? give(call, o, "", reterr)
-                             : err_set(reterr, FICUS_ERR_INVALID, "%s: --%s takes no value", call->command->name,
-                                       o->name);
+        return value == NULL
+                   ? give(call, o, "", reterr)
+                   : err_set(reterr, FICUS_ERR_INVALID, "%s: --%s takes no value", call->command->name, o->name);
     if (value == NULL)
         value = argv[++*at];
     if (value == NULL)
@@ -184,8 +184,7 @@ enum ficus_err command_parse(const struct command_table *t, const char *const *a
             err = take_option(&call, argv, &at, reterr);
         } else if (call.operand_count == call.command->operand_max || call.operand_count == COMMAND_OPERANDS_MAX) {
             err = err_set(reterr, FICUS_ERR_INVALID, "%s: \"%s\" is one word too many; usage: %s %s %s",
-                          call.command->name, argv[at], t->program,
-                          call.command->name, call.command->operands);
+                          call.command->name, argv[at], t->program, call.command->name, call.command->operands);
         } else {
             call.operands[call.operand_count++] = argv[at];
         }

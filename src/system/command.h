@@ -12,31 +12,31 @@
 enum { COMMAND_OPTIONS_MAX = 64, COMMAND_OPERANDS_MAX = 64 };
 
 struct command_option {
-    char letter;                /* 0: none */
-    const char *name;           /* "file" for --file */
-    const char *value;          /* what the help calls it: "FILE"; NULL: a flag */
-    const char *doc;            /* one line */
+    char letter;       /* 0: none */
+    const char *name;  /* "file" for --file */
+    const char *value; /* what the help calls it: "FILE"; NULL: a flag */
+    const char *doc;   /* one line */
 };
 
 struct command_call;
 
 struct command {
-    const char *name;           /* "up"; "saga list" */
-    const char *operands;       /* "[SERVICE...]"; "" */
+    const char *name;     /* "up"; "saga list" */
+    const char *operands; /* "[SERVICE...]"; "" */
     size_t operand_min, operand_max;
-    const char *doc;            /* one line */
-    const char *text;           /* paragraphs for --help and the manual; NULL: none */
+    const char *doc;  /* one line */
+    const char *text; /* paragraphs for --help and the manual; NULL: none */
     const struct command_option *options;
     size_t option_count;
-    bool hidden;                /* for the program itself */
-    int (*run)(const struct command_call *c);   /* returns the exit code */
+    bool hidden;                              /* for the program itself */
+    int (*run)(const struct command_call *c); /* returns the exit code */
 };
 
 struct command_table {
-    const char *program, *doc, *text;   /* text: troff, the end of the manual; NULL: none */
+    const char *program, *doc, *text; /* text: troff, the end of the manual; NULL: none */
     const struct command *commands;
     size_t count;
-    const struct command_option *common;        /* options of every command */
+    const struct command_option *common; /* options of every command */
     size_t common_count;
 };
 
@@ -66,6 +66,6 @@ size_t command_values(const struct command_call *c, const char *option, const ch
 
 /* c NULL: the overview */
 void command_help(const struct command_table *t, const struct command *c, struct buf *out);
-void command_manual(const struct command_table *t, const char *version, struct buf *out);       /* troff, section 1 */
+void command_manual(const struct command_table *t, const char *version, struct buf *out); /* troff, section 1 */
 
 #endif

@@ -14,13 +14,13 @@ enum { LOGS_FILES_MAX = 512, LOGS_LAST_MAX = 100000 };
 
 struct logs_query {
     const char *folder;
-    const char *const *services;    /* names of processes ("orders", "gateway", "supervisor"); none: all */
+    const char *const *services; /* names of processes ("orders", "gateway", "supervisor"); none: all */
     size_t service_count;
-    const char *trace;              /* only lines of this trace or correlation id; NULL: all */
-    enum log_level level_min;       /* lines that are no JSON (a crash's last words) are shown whatever the level */
-    bool json;                      /* lines as written (what is no JSON is wrapped); else for people */
+    const char *trace;        /* only lines of this trace or correlation id; NULL: all */
+    enum log_level level_min; /* lines that are no JSON (a crash's last words) are shown whatever the level */
+    bool json;                /* lines as written (what is no JSON is wrapped); else for people */
     bool colour;
-    size_t last_max;                /* only the last so many, at most LOGS_LAST_MAX; 0: all */
+    size_t last_max; /* only the last so many, at most LOGS_LAST_MAX; 0: all */
 };
 
 /* Call out for each line, newline included; false from out ends it. Errors: of the folder; INVALID: a service that

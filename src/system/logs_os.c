@@ -21,12 +21,12 @@
 enum { READ_SIZE = 32 * 1024, NAME_SIZE = 256 };
 
 struct source {
-    char file[NAME_SIZE];       /* "orders.1.log" */
-    char name[NAME_SIZE];       /* "orders" */
-    int fds[2];                 /* old, current; -1: none or read */
-    char *p;                    /* READ_SIZE bytes */
+    char file[NAME_SIZE]; /* "orders.1.log" */
+    char name[NAME_SIZE]; /* "orders" */
+    int fds[2];           /* old, current; -1: none or read */
+    char *p;              /* READ_SIZE bytes */
     size_t at, size;
-    struct slice line;          /* the present one, without newline; p NULL: at the end */
+    struct slice line; /* the present one, without newline; p NULL: at the end */
     char time[TIME_TEXT_SIZE + 8];
 };
 
@@ -34,11 +34,11 @@ struct merge {
     const struct logs_query *q;
     struct source *sources;
     size_t count;
-    struct arena arena;         /* of the present line */
+    struct arena arena; /* of the present line */
     struct buf text;
     bool (*out)(void *arg, struct slice line);
     void *arg;
-    char **last;                /* ring of last_max lines */
+    char **last; /* ring of last_max lines */
     size_t last_at, last_count;
 };
 
@@ -46,8 +46,10 @@ struct merge {
 
 static const char *level_colour(struct slice level)
 {
-    return slice_eq_str(level, "error") ? "\033[31m" : slice_eq_str(level, "warn") ? "\033[33m"
-        : slice_eq_str(level, "debug") ? "\033[2m" : "";
+    return slice_eq_str(level, "error")   ? "\033[31m"
+           : slice_eq_str(level, "warn")  ? "\033[33m"
+           : slice_eq_str(level, "debug") ? "\033[2m"
+                                          : "";
 }
 
 static bool is_in_front(struct slice key)
@@ -74,18 +76,20 @@ static void add_member(struct buf *out, const struct json *v)
     if (v->type == JSON_STRING || v->type == JSON_NUMBER)
         add_text(out, v->text);
     else
-        buf_add_str(out, v->type == JSON_TRUE ? "true" : v->type == JSON_FALSE ? "false" : v->type == JSON_NULL ? "null"
-                    : "...");
+        buf_add_str(out, v->type == JSON_TRUE    ? "true"
+                         : v->type == JSON_FALSE ? "false"
+                         : v->type == JSON_NULL  ? "null"
+                                                 : "...");
 }
 
 void logs_format(const struct json *v, struct slice raw, const char *name, bool colour, struct buf *out)
 {
     struct slice time = json_string_or(json_get(v, "time"), SLICE_NONE),
-        level = json_string_or(json_get(v, "level"), SLICE("-"));
+                 level = json_string_or(json_get(v, "level"), SLICE("-"));
     const char *begin = colour ? level_colour(level) : "";
     buf_add_str(out, begin);
     if (time.size > 12)
-        time = slice_make(time.p + 11, time.size - 12);         /* without date and 'Z' */
+        time = slice_make(time.p + 11, time.size - 12); /* without date and 'Z' */
     buf_printf(out, "%-12.*s %-5.*s %-13s ", SLICE_ARG(time), SLICE_ARG(level), name);
     if (v == NULL) {
         add_text(out, raw);
@@ -144,7 +148,7 @@ static void next_line(struct source *s)
         *fd = -1;
         if (more)
             continue;
-        s->line = s->size > 0 ? slice_make(s->p, s->size) : SLICE_NONE;     /* a last line without newline */
+        s->line = s->size > 0 ? slice_make(s->p, s->size) : SLICE_NONE; /* a last line without newline */
         s->at = s->size;
         return;
     }
@@ -242,7 +246,7 @@ static bool emit(struct merge *m, struct slice line)
     if (m->q->last_max == 0)
         return m->out(m->arg, line);
     mem_free(m->last[m->last_at]);
-    m->last[m->last_at] = mem_strndup(line.p, line.size);       /* out of memory: that line is missing */
+    m->last[m->last_at] = mem_strndup(line.p, line.size); /* out of memory: that line is missing */
     m->last_at = (m->last_at + 1) % m->q->last_max;
     m->last_count += m->last_count < m->q->last_max;
     return true;

@@ -62,7 +62,11 @@ static void on_reset(void *arg, struct http_stream *s, enum ficus_err err, const
 }
 
 static const struct http_handler exchange_handler = {
-    .on_head = on_head, .on_data = on_data, .on_writable = on_writable, .on_done = on_done, .on_reset = on_reset,
+    .on_head = on_head,
+    .on_data = on_data,
+    .on_writable = on_writable,
+    .on_done = on_done,
+    .on_reset = on_reset,
 };
 
 static enum ficus_err send_request(struct ops_call *c)
@@ -93,7 +97,7 @@ static void on_connected(void *arg, struct http_client_conn *conn, enum ficus_er
     struct ops_call *c = arg;
     c->conn = conn;
     if (err != FICUS_ERR_OK) {
-        c->closing = true;      /* it closes by itself */
+        c->closing = true; /* it closes by itself */
         finish(c, err);
         return;
     }
@@ -121,8 +125,8 @@ static void on_closed(void *arg, struct http_client_conn *conn)
     buf_done(&c->answer);
 }
 
-static const struct http_client_handler conn_handler = {.on_connected = on_connected, .on_idle = on_idle,
-    .on_closed = on_closed};
+static const struct http_client_handler conn_handler = {
+    .on_connected = on_connected, .on_idle = on_idle, .on_closed = on_closed};
 
 static void on_timeout(void *arg)
 {
@@ -178,13 +182,18 @@ static void on_answer(void *arg, enum ficus_err err, int status, struct slice bo
 }
 
 enum ficus_err ops_call_wait(struct env *e, struct arena *a, const char *address, const char *method,
-                             const char *target, struct slice body,
-                             int64_t timeout_ms, int *ret_status, struct slice *ret_body, struct ficus_error *reterr)
+                             const char *target, struct slice body, int64_t timeout_ms, int *ret_status,
+                             struct slice *ret_body, struct ficus_error *reterr)
 {
     struct waiting w = {.e = e, .a = a, .err = FICUS_ERR_INTERNAL};
-    struct ops_call c = {.env = e, .address = address, .method = method, .target = target, .body = body,
-        .timeout_ms = timeout_ms,
-        .done = on_answer, .arg = &w};
+    struct ops_call c = {.env = e,
+                         .address = address,
+                         .method = method,
+                         .target = target,
+                         .body = body,
+                         .timeout_ms = timeout_ms,
+                         .done = on_answer,
+                         .arg = &w};
     enum ficus_err err = ops_call_start(&c);
     if (err == FICUS_ERR_OK) {
         env_uv_run(e);

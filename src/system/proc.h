@@ -13,8 +13,8 @@ enum { PROC_BOOT_ID_SIZE = 40 };
 
 struct proc_info {
     int64_t pid, session;
-    uint64_t start_ticks;       /* since boot: with pid and boot id it names a process for ever */
-    char state;                 /* 'R', 'S', 'T', 'Z', ... */
+    uint64_t start_ticks; /* since boot: with pid and boot id it names a process for ever */
+    char state;           /* 'R', 'S', 'T', 'Z', ... */
 };
 
 /* False when there is no such process (any more). */

@@ -168,20 +168,20 @@ unsigned proc_end_session(int64_t pid, uint64_t start_ticks, const char *state_p
     struct proc_info leader, info;
     bool leader_there = proc_read(pid, &leader);
     if (pids == NULL || (leader_there && leader.start_ticks != start_ticks)) {
-        mem_free(pids);         /* a stranger has the number now: the session that we knew is gone */
+        mem_free(pids); /* a stranger has the number now: the session that we knew is gone */
         return 0;
     }
     size_t count = session_pids(pid, pids);
     if (leader_there && leader.session != pid && is_alive(&leader))
-        pids[count < SESSION_PIDS_MAX ? count++ : count - 1] = pid;     /* was caught before its setsid */
+        pids[count < SESSION_PIDS_MAX ? count++ : count - 1] = pid; /* was caught before its setsid */
     for (size_t i = 0; i < count; i++) {
         int fd = (int)syscall(SYS_pidfd_open, (pid_t)pids[i], 0);
         if (fd < 0)
             continue;
         /* looked at after the pidfd is there: the number cannot change hands any more */
         bool ours = proc_read(pids[i], &info) && (info.session == pid || pids[i] == pid) &&
-                    (pids[i] == pid ? info.start_ticks == start_ticks : leader_there ||
-                     environment_names(pids[i], state_path));
+                    (pids[i] == pid ? info.start_ticks == start_ticks
+                                    : leader_there || environment_names(pids[i], state_path));
         if (ours && syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) == 0) {
             int64_t left_ms = end_ms - now_ms();
             struct pollfd gone = {.fd = fd, .events = POLLIN};

@@ -40,11 +40,16 @@ static void push(struct registry_push *r)
     env_timer_stop(r->env, &r->retry);
     buf_clear(&r->body);
     if (!r->write(r->arg, &r->body))
-        return;                 /* bounded by the number of processes; cannot be larger */
+        return; /* bounded by the number of processes; cannot be larger */
     r->dirty = false;
-    r->call = (struct ops_call){.env = r->env, .address = r->address, .method = "PUT", .target = "/v1/registry",
-        .body = buf_slice(&r->body),
-        .timeout_ms = RETRY_MAX_MS, .done = on_pushed, .arg = r};
+    r->call = (struct ops_call){.env = r->env,
+                                .address = r->address,
+                                .method = "PUT",
+                                .target = "/v1/registry",
+                                .body = buf_slice(&r->body),
+                                .timeout_ms = RETRY_MAX_MS,
+                                .done = on_pushed,
+                                .arg = r};
     enum ficus_err err = ops_call_start(&r->call);
     if (err != FICUS_ERR_OK)
         on_pushed(r, err, 0, SLICE_NONE);
@@ -88,7 +93,7 @@ void registry_push_close(struct registry_push *r, void (*closed)(void *arg), voi
     r->closed_arg = arg;
     env_timer_stop(r->env, &r->retry);
     if (ops_call_busy(&r->call))
-        return;                 /* bounded by its time limit */
+        return; /* bounded by its time limit */
     buf_done(&r->body);
     closed(arg);
 }

@@ -10,8 +10,8 @@
 
 struct registry_push {
     struct env *env;
-    const char *address;        /* of hub-ops.sock */
-    bool (*write)(void *arg, struct buf *out);  /* {"services":{...}} as it is now; false: does not fit */
+    const char *address;                       /* of hub-ops.sock */
+    bool (*write)(void *arg, struct buf *out); /* {"services":{...}} as it is now; false: does not fit */
     void *arg;
     /* private below */
     struct ops_call call;
@@ -23,7 +23,7 @@ struct registry_push {
     void *closed_arg;
 };
 
-void registry_push_init(struct registry_push *r);       /* after the public fields are set */
+void registry_push_init(struct registry_push *r); /* after the public fields are set */
 /* The hub can take it (or not any more). Becoming ready means that it knows nothing. */
 void registry_push_hub(struct registry_push *r, bool ready);
 void registry_push_changed(struct registry_push *r);

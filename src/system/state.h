@@ -17,14 +17,14 @@
 
 enum {
     STATE_VERSION = 1,
-    STATE_SOCKET_PATH_MAX = 100,    /* bytes of a unix socket's path; the kernel takes 107 */
-    STATE_PASSWORD_SIZE = 21,       /* 20 characters and a NUL */
+    STATE_SOCKET_PATH_MAX = 100, /* bytes of a unix socket's path; the kernel takes 107 */
+    STATE_PASSWORD_SIZE = 21,    /* 20 characters and a NUL */
 };
 
 struct state {
-    const char *root;           /* absolute, as all below */
+    const char *root; /* absolute, as all below */
     const char *run, *log, *data, *private_root;
-    const char *sockets;        /* folder of the unix sockets */
+    const char *sockets; /* folder of the unix sockets */
     const char *key_file, *admin_file, *lock_file, *children_file;
 };
 
@@ -49,8 +49,7 @@ enum ficus_err state_key(struct env *e, const struct state *s, struct ficus_erro
 /* Make admin.json {email, password} unless it is there with this email; in either case tell the password, in the
  * arena. */
 enum ficus_err state_admin(struct env *e, struct arena *a, const struct state *s, const char *email,
-                           const char **ret_password,
-                           struct ficus_error *reterr);
+                           const char **ret_password, struct ficus_error *reterr);
 /* Remove what Ficus made; what else is found at the top stays, and so does the folder then. *ret_left (in the
  * arena): their names, separated by ", ", "" for none. DENIED without marker. */
 enum ficus_err state_purge(struct arena *a, const struct state *s, const char **ret_left, struct ficus_error *reterr);

@@ -29,8 +29,9 @@ static const char *absolute(struct arena *a, const char *path)
     if (realpath(path, real) != NULL)
         return arena_strdup(a, slice_str(real));
     const char *slash = strrchr(path, '/');
-    const char *folder = slash == NULL ? "." : slash == path ? "/" : arena_strdup(a,
-        slice_make(path, (size_t)(slash - path)));
+    const char *folder = slash == NULL   ? "."
+                         : slash == path ? "/"
+                                         : arena_strdup(a, slice_make(path, (size_t)(slash - path)));
     if (folder == NULL || realpath(folder, real) == NULL)
         return NULL;
     return arena_printf(a, "%s/%s", strcmp(real, "/") == 0 ? "" : real, slash == NULL ? path : slash + 1);
@@ -195,7 +196,7 @@ int64_t state_lock_holder(const struct state *s)
         ssize_t n = pread(fd, text, sizeof text, 0);
         struct slice s_text = slice_make(text, n > 0 ? (size_t)n : 0);
         if (!slice_to_i64(slice_cut(&s_text, '\n'), &pid))
-            pid = -1;           /* held, but its pid is not written yet */
+            pid = -1; /* held, but its pid is not written yet */
     }
     close(fd);
     return pid;
@@ -234,7 +235,7 @@ enum ficus_err state_choose_sockets(struct env *e, struct arena *a, struct state
         return err_set(reterr, FICUS_ERR_NOMEM, "choose a folder for sockets: out of memory");
     if (strlen(s->run) + 1 + name_size_max <= STATE_SOCKET_PATH_MAX) {
         s->sockets = s->run;
-        (void)env_file_unlink(e, note);     /* absent is the rule */
+        (void)env_file_unlink(e, note); /* absent is the rule */
         return FICUS_ERR_OK;
     }
     const char *folder = arena_printf(a, "/tmp/ficus-%u-%016llx", (unsigned)getuid(),
@@ -302,8 +303,7 @@ static bool read_admin(struct env *e, struct arena *a, const struct state *s, co
 }
 
 enum ficus_err state_admin(struct env *e, struct arena *a, const struct state *s, const char *email,
-                           const char **ret_password,
-                           struct ficus_error *reterr)
+                           const char **ret_password, struct ficus_error *reterr)
 {
     if (read_admin(e, a, s, email, ret_password))
         return FICUS_ERR_OK;
@@ -383,14 +383,21 @@ enum ficus_err state_purge(struct arena *a, const struct state *s, const char **
         /* sockets of nobody; what stays there is found by the next start */
         (void)remove_tree(AT_FDCWD, s->sockets, 1);
     /* the marker goes last: a purge that was interrupted can be repeated */
-    static const char *const known[] = {"run", "log", "data", "private", "secrets", "system.key", "system.key.tmp",
-        "admin.json", "admin.json.tmp",
-        MARKER ".tmp"};
+    static const char *const known[] = {"run",
+                                        "log",
+                                        "data",
+                                        "private",
+                                        "secrets",
+                                        "system.key",
+                                        "system.key.tmp",
+                                        "admin.json",
+                                        "admin.json.tmp",
+                                        MARKER ".tmp"};
     bool ok = true;
     for (size_t i = 0; i < ARRAY_COUNT(known); i++)
         ok = remove_tree(folder, known[i], 32) && ok;
     if (ok)
-        (void)unlinkat(folder, MARKER, 0);      /* shows in the list when it stays */
+        (void)unlinkat(folder, MARKER, 0); /* shows in the list when it stays */
     *ret_left = list_left(a, folder);
     close(folder);
     if (!ok)

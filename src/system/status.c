@@ -22,7 +22,7 @@ static void write_process(struct json_writer *w, const struct status_process *p)
     int64_t rss = 0, pss = 0;
     char started[TIME_TEXT_SIZE];
     if (p->record.pid > 0)
-        (void)proc_memory(p->record.pid, &rss, &pss);   /* it may just have ended: then 0 */
+        (void)proc_memory(p->record.pid, &rss, &pss); /* it may just have ended: then 0 */
     write_id(w, "pid", p->record.pid);
     json_write_kv_str(w, "address", p->record.address);
     json_write_kv_str(w, "state", p->state);

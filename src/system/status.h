@@ -16,8 +16,8 @@ struct status_process {
 
 struct status {
     const char *system, *gateway_url;
-    int64_t supervisor_pid;     /* 0: none */
-    const struct status_process *processes;     /* instances of one service stand together */
+    int64_t supervisor_pid;                 /* 0: none */
+    const struct status_process *processes; /* instances of one service stand together */
     size_t count;
 };
 

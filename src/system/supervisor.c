@@ -41,8 +41,11 @@ static const struct state *state_of(const struct supervisor *s)
 static void write_record(struct supervisor *s)
 {
     struct ficus_error error = {0};
-    struct children c = {.system = s->o.plan->system, .gateway_url = s->o.plan->gateway_url, .supervisor_pid = getpid(),
-        .supervisor_start_ticks = s->own_start_ticks, .count = s->count};
+    struct children c = {.system = s->o.plan->system,
+                         .gateway_url = s->o.plan->gateway_url,
+                         .supervisor_pid = getpid(),
+                         .supervisor_start_ticks = s->own_start_ticks,
+                         .count = s->count};
     struct child_record *records = mem_array(s->count + 1, sizeof *records);
     if (records == NULL) {
         LOG(s->o.log, LOG_ERROR, NULL, "supervisor.record", "out of memory, processes are not recorded");
@@ -84,26 +87,30 @@ static void spawn(struct supervised *p)
     snprintf(log_path, sizeof log_path, "%s/%s.%lld.log", state_of(s)->log, plan->name, (long long)p->record.instance);
     snprintf(log_variable, sizeof log_variable, "FICUS_LOG=%s", log_path);
     const char *const environment[] = {config, notify, log_variable, NULL};
-    struct child_spec spec = {.argv = plan->argv, .file = plan->file, .folder = plan->folder, .log_path = log_path,
-        .environment = environment,
-        .sockets = p->sockets, .socket_names = plan->listen_names, .socket_count = plan->listen_count};
+    struct child_spec spec = {.argv = plan->argv,
+                              .file = plan->file,
+                              .folder = plan->folder,
+                              .log_path = log_path,
+                              .environment = environment,
+                              .sockets = p->sockets,
+                              .socket_names = plan->listen_names,
+                              .socket_count = plan->listen_count};
     int64_t pid = 0;
     struct proc_info info = {0};
     if (child_spawn(&spec, &pid, &p->gate, &error) != FICUS_ERR_OK) {
         LOG(s->o.log, LOG_ERROR, NULL, "process.start", "a process cannot be started", LOG_STR("process", plan->name),
             LOG_ERR(&error));
-        supervisor_event(p, UNIT_EXIT);         /* as if it had died at once: backs off and tries again */
+        supervisor_event(p, UNIT_EXIT); /* as if it had died at once: backs off and tries again */
         return;
     }
-    (void)proc_read(pid, &info);        /* our child, so it is there */
+    (void)proc_read(pid, &info); /* our child, so it is there */
     p->record.pid = pid;
     p->record.start_ticks = info.start_ticks;
     p->record.started_at_ms = env_wall_ms(s->env);
     p->record.restarts = p->unit.restarts;
     s->record_wanted = true;
     LOG(s->o.log, LOG_INFO, NULL, "process.started", "process started", LOG_STR("process", plan->name),
-        LOG_INT("pid", pid),
-        LOG_INT("restarts", p->unit.restarts));
+        LOG_INT("pid", pid), LOG_INT("restarts", p->unit.restarts));
 }
 
 static void tell_healthy(struct supervisor *s)
@@ -164,7 +171,7 @@ static void stop_next(struct supervisor *s)
     if (s->ending)
         return;
     s->ending = true;
-    write_record(s);            /* nobody is left: says so */
+    write_record(s); /* nobody is left: says so */
     LOG(s->o.log, LOG_INFO, NULL, "system.stopped", "all processes have ended");
     supervisor_notify_close(s);
     registry_push_close(&s->registry, on_registry_closed, s);
@@ -188,7 +195,7 @@ void supervisor_event(struct supervised *p, enum unit_event event)
     else if ((actions & UNIT_LISTING) != 0)
         registry_push_changed(&s->registry);
     else if (is_hub && event == UNIT_IS_READY && p->unit.state == UNIT_READY)
-        registry_push_hub(&s->registry, true);          /* planned restart: it stayed listed, but has forgotten */
+        registry_push_hub(&s->registry, true); /* planned restart: it stayed listed, but has forgotten */
     if (p->unit.state == UNIT_READY && event == UNIT_IS_READY && !p->was_ready) {
         p->was_ready = true;
         start_who_may(s);
@@ -206,8 +213,7 @@ static void on_unit_timer(void *arg)
     struct supervised *p = arg;
     if (p->unit.state == UNIT_STOPPING || p->unit.state == UNIT_RESTARTING)
         LOG(p->s->o.log, LOG_WARN, NULL, "process.drain", "process did not end in time and is killed",
-            LOG_STR("process", p->process->name),
-            LOG_INT("pid", p->record.pid));
+            LOG_STR("process", p->process->name), LOG_INT("pid", p->record.pid));
     supervisor_event(p, UNIT_TIMER);
     supervisor_flush(p->s);
 }
@@ -237,9 +243,8 @@ static void on_child(void *arg, int signum)
             continue;
         bool wanted = p->unit.state == UNIT_STOPPING || p->unit.state == UNIT_RESTARTING;
         LOG(s->o.log, wanted ? LOG_INFO : LOG_WARN, NULL, "process.ended", "process ended",
-            LOG_STR("process", p->process->name),
-            LOG_INT("pid", p->record.pid), LOG_STR("how", info.si_code == CLD_EXITED ? "exit" : "signal"),
-                LOG_INT("status", info.si_status));
+            LOG_STR("process", p->process->name), LOG_INT("pid", p->record.pid),
+            LOG_STR("how", info.si_code == CLD_EXITED ? "exit" : "signal"), LOG_INT("status", info.si_status));
         p->record.pid = 0;
         if (p->gate >= 0)
             close(p->gate);
@@ -291,9 +296,11 @@ enum ficus_err supervisor_restart(struct supervisor *s, struct slice name)
 void supervisor_status(struct supervisor *s, struct buf *out)
 {
     struct status_process *list = mem_array(s->count + 1, sizeof *list);
-    struct status status = {.system = s->o.plan->system, .gateway_url = s->o.plan->gateway_url,
-        .supervisor_pid = getpid(), .processes = list,
-        .count = list == NULL ? 0 : s->count};
+    struct status status = {.system = s->o.plan->system,
+                            .gateway_url = s->o.plan->gateway_url,
+                            .supervisor_pid = getpid(),
+                            .processes = list,
+                            .count = list == NULL ? 0 : s->count};
     for (size_t i = 0; i < status.count; i++) {
         struct supervised *p = &s->processes[i];
         list[i] = (struct status_process){.record = p->record, .state = unit_state_name(p->unit.state)};
@@ -387,9 +394,11 @@ static bool set_up_processes(struct supervisor *s)
         const struct supervisor_process *process = &plan->processes[i];
         *p = (struct supervised){.s = s, .process = process, .gate = -1};
         p->timer = (struct env_timer){.fn = on_unit_timer, .arg = p};
-        p->record = (struct child_record){.kind = process->kind, .name = process->name, .team = process->team,
-            .instance = 1,
-            .address = process->listen_count > 0 ? process->listen[0] : ""};
+        p->record = (struct child_record){.kind = process->kind,
+                                          .name = process->name,
+                                          .team = process->team,
+                                          .instance = 1,
+                                          .address = process->listen_count > 0 ? process->listen[0] : ""};
         for (size_t j = 0; j < i; j++)
             p->record.instance += strcmp(plan->processes[j].name, process->name) == 0;
         for (size_t j = 0; j < SUPERVISOR_SOCKETS_MAX; j++)
@@ -417,8 +426,8 @@ enum ficus_err supervisor_new(struct env *e, const struct supervisor_options *o,
     }
     (void)proc_read(getpid(), &info);
     s->own_start_ticks = info.start_ticks;
-    s->registry = (struct registry_push){.env = e, .address = o->plan->hub_operator_address, .write = write_registry,
-        .arg = s};
+    s->registry = (struct registry_push){
+        .env = e, .address = o->plan->hub_operator_address, .write = write_registry, .arg = s};
     registry_push_init(&s->registry);
     end_orphans(s);
     enum ficus_err err = open_sockets(s, reterr);
@@ -435,7 +444,7 @@ enum ficus_err supervisor_new(struct env *e, const struct supervisor_options *o,
     }
     start_who_may(s);
     supervisor_flush(s);
-    tell_healthy(s);            /* a system without processes */
+    tell_healthy(s); /* a system without processes */
     *ret_supervisor = s;
     return FICUS_ERR_OK;
 }

@@ -15,33 +15,33 @@ enum { SUPERVISOR_PROCESSES_MAX = 256, SUPERVISOR_SOCKETS_MAX = 4 };
 struct supervisor_process {
     enum child_kind kind;
     const char *name, *team;
-    const char *const *argv;    /* NULL-terminated */
-    const char *file;           /* executed instead of argv[0]; NULL: argv[0] */
+    const char *const *argv; /* NULL-terminated */
+    const char *file;        /* executed instead of argv[0]; NULL: argv[0] */
     const char *folder;
-    const char *config_file;    /* becomes FICUS_CONFIG */
-    const char *listen[SUPERVISOR_SOCKETS_MAX];         /* "tcp:...", "unix:..."; fd 3, 4, ...;
-        the first is its address */
+    const char *config_file;                    /* becomes FICUS_CONFIG */
+    const char *listen[SUPERVISOR_SOCKETS_MAX]; /* "tcp:...", "unix:..."; fd 3, 4, ...;
+the first is its address */
     const char *listen_names[SUPERVISOR_SOCKETS_MAX];
     size_t listen_count;
-    const char *const *needs;   /* names of processes that must have been ready once before it starts; no cycles */
+    const char *const *needs; /* names of processes that must have been ready once before it starts; no cycles */
     size_t need_count;
 };
 
 struct supervisor_plan {
     const char *system, *gateway_url;
-    const struct state *state;  /* created and locked by the caller */
+    const struct state *state; /* created and locked by the caller */
     const struct supervisor_process *processes;
-    size_t process_count;       /* at most SUPERVISOR_PROCESSES_MAX */
-    const char *hub_operator_address;   /* of hub-ops.sock; NULL: no hub */
+    size_t process_count;             /* at most SUPERVISOR_PROCESSES_MAX */
+    const char *hub_operator_address; /* of hub-ops.sock; NULL: no hub */
 };
 
 struct supervisor;
 
 struct supervisor_options {
-    const struct supervisor_plan *plan;         /* outlives the supervisor */
+    const struct supervisor_plan *plan; /* outlives the supervisor */
     struct logger *log;
-    void (*on_healthy)(void *arg);      /* all processes are ready, for the first time; may be NULL */
-    void (*on_stopped)(void *arg);      /* after supervisor_stop: no process is left */
+    void (*on_healthy)(void *arg); /* all processes are ready, for the first time; may be NULL */
+    void (*on_stopped)(void *arg); /* after supervisor_stop: no process is left */
     void *arg;
 };
 
@@ -58,6 +58,6 @@ void supervisor_free(struct supervisor *s);
 void supervisor_status(struct supervisor *s, struct buf *out);
 /* Restart all instances of a service, or "gateway" or "hub". NOT_FOUND; CONFLICT while stopping. */
 enum ficus_err supervisor_restart(struct supervisor *s, struct slice name);
-bool supervisor_healthy(const struct supervisor *s);    /* all processes are ready now */
+bool supervisor_healthy(const struct supervisor *s); /* all processes are ready now */
 
 #endif

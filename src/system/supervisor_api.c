@@ -48,8 +48,8 @@ static void on_reset(void *arg, struct http_stream *s, enum ficus_err err, const
     on_done(arg, s);
 }
 
-static const struct http_handler handler = {.on_data = ignore_data, .on_writable = on_writable, .on_done = on_done,
-    .on_reset = on_reset};
+static const struct http_handler handler = {
+    .on_data = ignore_data, .on_writable = on_writable, .on_done = on_done, .on_reset = on_reset};
 
 static void answer_status(struct supervisor *v, struct http_stream *s)
 {
@@ -68,7 +68,7 @@ static void answer_status(struct supervisor *v, struct http_stream *s)
     if (buf_failed(&a->text) || !http_msg_add(&m, SLICE("Content-Type"), SLICE("application/json")) ||
         http_send_head(s, &m, false) != FICUS_ERR_OK) {
         http_reset(s, FICUS_ERR_TOO_LARGE);
-        buf_done(&a->text);     /* no callback follows a reset of ours */
+        buf_done(&a->text); /* no callback follows a reset of ours */
         return;
     }
     on_writable(a, s);
@@ -109,8 +109,8 @@ static void on_request(void *arg, struct http_stream *s, bool end, const struct 
 
 enum ficus_err supervisor_api_open(struct supervisor *s, struct ficus_error *reterr)
 {
-    struct http_server_options o = {.limits = {.conn_count_max = 64}, .server_name = "ficus", .on_request = on_request,
-        .arg = s};
+    struct http_server_options o = {
+        .limits = {.conn_count_max = 64}, .server_name = "ficus", .on_request = on_request, .arg = s};
     snprintf(s->api_address, sizeof s->api_address, "unix:%s/supervisor.sock", s->o.plan->state->sockets);
     enum ficus_err err = http_server_new(s->env, &o, &s->api);
     if (err != FICUS_ERR_OK)

@@ -60,8 +60,7 @@ static void on_notify(void *arg)
         if (p == NULL || !says_ready(slice_make(text, size)))
             continue;
         LOG(s->o.log, LOG_INFO, NULL, "process.ready", "process is ready", LOG_STR("process", p->process->name),
-            LOG_INT("pid", p->record.pid),
-            LOG_INT("after_ms", env_wall_ms(s->env) - p->record.started_at_ms));
+            LOG_INT("pid", p->record.pid), LOG_INT("after_ms", env_wall_ms(s->env) - p->record.started_at_ms));
         supervisor_event(p, UNIT_IS_READY);
     }
     supervisor_flush(s);
@@ -75,10 +74,10 @@ enum ficus_err supervisor_notify_open(struct supervisor *s, struct ficus_error *
     if (size < 0 || (size_t)size >= sizeof un.sun_path)
         return err_set(reterr, FICUS_ERR_TOO_LARGE, "%s: path too long for a socket", s->notify_path);
     memcpy(un.sun_path, s->notify_path, (size_t)size + 1);
-    (void)unlink(s->notify_path);       /* left by a dead supervisor: we hold the lock */
+    (void)unlink(s->notify_path); /* left by a dead supervisor: we hold the lock */
     s->notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (s->notify_fd < 0 || fchmod(s->notify_fd, 0600) != 0 || setsockopt(s->notify_fd, SOL_SOCKET, SO_PASSCRED, &on,
-        sizeof on) != 0 ||
+    if (s->notify_fd < 0 || fchmod(s->notify_fd, 0600) != 0 ||
+        setsockopt(s->notify_fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0 ||
         bind(s->notify_fd, (const void *)&un, sizeof un) != 0)
         return err_sys(reterr, errno, "%s", s->notify_path);
     return env_uv_watch(s->env, s->notify_fd, on_notify, s, &s->notify_watch, reterr);

@@ -9,9 +9,9 @@
 const char *unit_state_name(enum unit_state state)
 {
     static const char *const names[UNIT_STATE_COUNT] = {
-        [UNIT_WAITING] = "waiting", [UNIT_STARTING] = "starting", [UNIT_READY] = "running",
-            [UNIT_RESTARTING] = "restarting",
-        [UNIT_STOPPING] = "stopping", [UNIT_BACKOFF] = "backoff", [UNIT_STOPPED] = "stopped",
+        [UNIT_WAITING] = "waiting",       [UNIT_STARTING] = "starting", [UNIT_READY] = "running",
+        [UNIT_RESTARTING] = "restarting", [UNIT_STOPPING] = "stopping", [UNIT_BACKOFF] = "backoff",
+        [UNIT_STOPPED] = "stopped",
     };
     FICUS_ASSERT(state < UNIT_STATE_COUNT);
     return names[state];
@@ -24,36 +24,43 @@ struct rule {
 };
 
 /* What is not here does not happen or changes nothing. The back-off after an EXIT is worked out in unit_step. */
-static const struct rule rules[UNIT_STATE_COUNT][UNIT_EVENT_COUNT] = {
-    [UNIT_WAITING] = {
-        [UNIT_START] = {true, UNIT_STARTING, UNIT_SPAWN},
-        [UNIT_STOP] = {true, UNIT_STOPPED, 0},
-    },
-    [UNIT_STARTING] = {
-        [UNIT_IS_READY] = {true, UNIT_READY, 0},
-        [UNIT_EXIT] = {true, UNIT_BACKOFF, UNIT_SET_TIMER},
-        [UNIT_RESTART] = {true, UNIT_RESTARTING, UNIT_TERM | UNIT_SET_TIMER},
-        [UNIT_STOP] = {true, UNIT_STOPPING, UNIT_TERM | UNIT_SET_TIMER},
-    },
-    [UNIT_READY] = {
-        [UNIT_EXIT] = {true, UNIT_BACKOFF, UNIT_SET_TIMER},
-        [UNIT_RESTART] = {true, UNIT_RESTARTING, UNIT_TERM | UNIT_SET_TIMER},
-        [UNIT_STOP] = {true, UNIT_STOPPING, UNIT_TERM | UNIT_SET_TIMER},
-    },
-    [UNIT_RESTARTING] = {
-        [UNIT_EXIT] = {true, UNIT_STARTING, UNIT_SPAWN | UNIT_CLEAR_TIMER},
-        [UNIT_TIMER] = {true, UNIT_RESTARTING, UNIT_KILL},
-        [UNIT_STOP] = {true, UNIT_STOPPING, 0},         /* it is draining already, and its timer runs */
-    },
-    [UNIT_STOPPING] = {
-        [UNIT_EXIT] = {true, UNIT_STOPPED, UNIT_CLEAR_TIMER},
-        [UNIT_TIMER] = {true, UNIT_STOPPING, UNIT_KILL},
-    },
-    [UNIT_BACKOFF] = {
-        [UNIT_TIMER] = {true, UNIT_STARTING, UNIT_SPAWN},
-        [UNIT_RESTART] = {true, UNIT_STARTING, UNIT_SPAWN | UNIT_CLEAR_TIMER},
-        [UNIT_STOP] = {true, UNIT_STOPPED, UNIT_CLEAR_TIMER},
-    },
+static const struct rule rules[UNIT_STATE_COUNT][UNIT_EVENT_COUNT] =
+    {
+        [UNIT_WAITING] =
+            {
+                [UNIT_START] = {true, UNIT_STARTING, UNIT_SPAWN},
+                [UNIT_STOP] = {true, UNIT_STOPPED, 0},
+            },
+        [UNIT_STARTING] =
+            {
+                [UNIT_IS_READY] = {true, UNIT_READY, 0},
+                [UNIT_EXIT] = {true, UNIT_BACKOFF, UNIT_SET_TIMER},
+                [UNIT_RESTART] = {true, UNIT_RESTARTING, UNIT_TERM | UNIT_SET_TIMER},
+                [UNIT_STOP] = {true, UNIT_STOPPING, UNIT_TERM | UNIT_SET_TIMER},
+            },
+        [UNIT_READY] =
+            {
+                [UNIT_EXIT] = {true, UNIT_BACKOFF, UNIT_SET_TIMER},
+                [UNIT_RESTART] = {true, UNIT_RESTARTING, UNIT_TERM | UNIT_SET_TIMER},
+                [UNIT_STOP] = {true, UNIT_STOPPING, UNIT_TERM | UNIT_SET_TIMER},
+            },
+        [UNIT_RESTARTING] =
+            {
+                [UNIT_EXIT] = {true, UNIT_STARTING, UNIT_SPAWN | UNIT_CLEAR_TIMER},
+                [UNIT_TIMER] = {true, UNIT_RESTARTING, UNIT_KILL},
+                [UNIT_STOP] = {true, UNIT_STOPPING, 0}, /* it is draining already, and its timer runs */
+            },
+        [UNIT_STOPPING] =
+            {
+                [UNIT_EXIT] = {true, UNIT_STOPPED, UNIT_CLEAR_TIMER},
+                [UNIT_TIMER] = {true, UNIT_STOPPING, UNIT_KILL},
+            },
+        [UNIT_BACKOFF] =
+            {
+                [UNIT_TIMER] = {true, UNIT_STARTING, UNIT_SPAWN},
+                [UNIT_RESTART] = {true, UNIT_STARTING, UNIT_SPAWN | UNIT_CLEAR_TIMER},
+                [UNIT_STOP] = {true, UNIT_STOPPED, UNIT_CLEAR_TIMER},
+            },
 };
 
 /* 0, 100, 200, 400, ... 3000 ms. */

@@ -24,40 +24,48 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum unit_state { UNIT_WAITING, UNIT_STARTING, UNIT_READY, UNIT_RESTARTING, UNIT_STOPPING, UNIT_BACKOFF, UNIT_STOPPED,
-    UNIT_STATE_COUNT };
+enum unit_state {
+    UNIT_WAITING,
+    UNIT_STARTING,
+    UNIT_READY,
+    UNIT_RESTARTING,
+    UNIT_STOPPING,
+    UNIT_BACKOFF,
+    UNIT_STOPPED,
+    UNIT_STATE_COUNT
+};
 enum unit_event { UNIT_START, UNIT_IS_READY, UNIT_EXIT, UNIT_RESTART, UNIT_STOP, UNIT_TIMER, UNIT_EVENT_COUNT };
 
 enum unit_action {
     UNIT_SPAWN = 1,
     UNIT_TERM = 2,
     UNIT_KILL = 4,
-    UNIT_SET_TIMER = 8,         /* to timer_ms from now; replaces one that is set */
+    UNIT_SET_TIMER = 8, /* to timer_ms from now; replaces one that is set */
     UNIT_CLEAR_TIMER = 16,
-    UNIT_LISTING = 32,          /* listed has changed */
+    UNIT_LISTING = 32, /* listed has changed */
 };
 
 enum {
-    UNIT_DRAIN_MS = 10000,      /* from TERM to KILL */
+    UNIT_DRAIN_MS = 10000, /* from TERM to KILL */
     UNIT_BACKOFF_FIRST_MS = 100,
     UNIT_BACKOFF_MAX_MS = 3000,
-    UNIT_STABLE_MS = 10000,     /* so long ready: earlier deaths are forgotten */
+    UNIT_STABLE_MS = 10000, /* so long ready: earlier deaths are forgotten */
 };
 
 struct unit {
     enum unit_state state;
     bool listed;
-    uint32_t restarts;          /* processes started after the first */
-    uint32_t deaths;            /* unplanned, in a row */
-    int64_t ready_since_ms;     /* while READY, and until the next start */
-    int64_t timer_ms;           /* for UNIT_SET_TIMER */
+    uint32_t restarts;      /* processes started after the first */
+    uint32_t deaths;        /* unplanned, in a row */
+    int64_t ready_since_ms; /* while READY, and until the next start */
+    int64_t timer_ms;       /* for UNIT_SET_TIMER */
 };
 
-const char *unit_state_name(enum unit_state state);     /* "running" for READY, else lower case */
+const char *unit_state_name(enum unit_state state); /* "running" for READY, else lower case */
 static inline bool unit_has_process(const struct unit *u)
 {
     return u->state == UNIT_STARTING || u->state == UNIT_READY || u->state == UNIT_RESTARTING ||
-        u->state == UNIT_STOPPING;
+           u->state == UNIT_STOPPING;
 }
 
 /* Zeroed unit: WAITING. Returns actions, or-ed. An event that a state does not know changes nothing and returns 0. */

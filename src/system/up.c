@@ -48,16 +48,22 @@ static const char *gateway_url(struct arena *a, const struct manifest *m)
 
 static bool plan_process(struct up *u, const struct manifest_process *from, struct supervisor_process *p)
 {
-    static const char *const own[][3] = {[MANIFEST_HUB] = {"ficus", "hub", NULL},
-        [MANIFEST_GATEWAY] = {"ficus", "gateway", NULL}};
-    static const enum child_kind kinds[] = {[MANIFEST_HUB] = CHILD_HUB, [MANIFEST_GATEWAY] = CHILD_GATEWAY,
-        [MANIFEST_SERVICE] = CHILD_SERVICE};
-    *p = (struct supervisor_process){.kind = kinds[from->kind], .name = from->name, .team = from->team,
-        .argv = from->argv, .folder = from->folder,
-        .config_file = from->config_path, .needs = from->needs, .need_count = from->need_count, .listen_count = 1};
+    static const char *const own[][3] = {
+        [MANIFEST_HUB] = {"ficus", "hub", NULL}, [MANIFEST_GATEWAY] = {"ficus", "gateway", NULL}};
+    static const enum child_kind kinds[] = {
+        [MANIFEST_HUB] = CHILD_HUB, [MANIFEST_GATEWAY] = CHILD_GATEWAY, [MANIFEST_SERVICE] = CHILD_SERVICE};
+    *p = (struct supervisor_process){.kind = kinds[from->kind],
+                                     .name = from->name,
+                                     .team = from->team,
+                                     .argv = from->argv,
+                                     .folder = from->folder,
+                                     .config_file = from->config_path,
+                                     .needs = from->needs,
+                                     .need_count = from->need_count,
+                                     .listen_count = 1};
     if (from->argv == NULL) {
         p->argv = own[from->kind];
-        p->file = "/proc/self/exe";     /* this very program, also when its file was replaced meanwhile */
+        p->file = "/proc/self/exe"; /* this very program, also when its file was replaced meanwhile */
     }
     p->listen[0] = from->address;
     p->listen_names[0] = from->name;
@@ -77,9 +83,11 @@ static enum ficus_err make_plan(struct up *u, struct ficus_error *reterr)
         return err_set(reterr, FICUS_ERR_TOO_LARGE, "%s: %zu processes, at most %d are allowed", m->file,
                        m->process_count, SUPERVISOR_PROCESSES_MAX);
     struct supervisor_process *list = ARENA_ARRAY(u->arena, struct supervisor_process, m->process_count + 1);
-    u->plan = (struct supervisor_plan){.system = m->system, .gateway_url = gateway_url(u->arena, m), .state = &u->state,
-        .processes = list,
-        .process_count = m->process_count};
+    u->plan = (struct supervisor_plan){.system = m->system,
+                                       .gateway_url = gateway_url(u->arena, m),
+                                       .state = &u->state,
+                                       .processes = list,
+                                       .process_count = m->process_count};
     bool ok = list != NULL && u->plan.gateway_url != NULL;
     for (size_t i = 0; i < m->process_count && ok; i++)
         ok = plan_process(u, &m->processes[i], &list[i]);
@@ -87,8 +95,7 @@ static enum ficus_err make_plan(struct up *u, struct ficus_error *reterr)
 }
 
 static enum ficus_err prepare_state(struct env *e, struct up *u, struct manifest_options *o, const char *file,
-                                    struct conf_errors *errors,
-                                    struct ficus_error *reterr)
+                                    struct conf_errors *errors, struct ficus_error *reterr)
 {
     enum ficus_err err = state_create(e, &u->state, reterr);
     if (err == FICUS_ERR_OK)
@@ -116,8 +123,8 @@ static enum ficus_err prepare_state(struct env *e, struct up *u, struct manifest
 }
 
 enum ficus_err up_prepare(struct env *e, struct arena *a, const char *manifest, const char *build,
-                          const char *const *sets, size_t set_count,
-                          struct up *ret_up, struct conf_errors *errors, struct ficus_error *reterr)
+                          const char *const *sets, size_t set_count, struct up *ret_up, struct conf_errors *errors,
+                          struct ficus_error *reterr)
 {
     struct manifest_options o = {.build = build, .sets = sets, .set_count = set_count};
     *ret_up = (struct up){.arena = a, .lock_fd = -1};

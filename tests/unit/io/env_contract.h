@@ -13,9 +13,9 @@
 
 struct env_contract {
     struct env *e;
-    void (*run)(struct env *e);         /* serve events until stop */
-    void (*stop)(struct env *e);        /* [any] */
-    const char *dir;                    /* for files and unix sockets; at most 80 bytes */
+    void (*run)(struct env *e);  /* serve events until stop */
+    void (*stop)(struct env *e); /* [any] */
+    const char *dir;             /* for files and unix sockets; at most 80 bytes */
 };
 
 struct env_contract_path {
@@ -75,7 +75,7 @@ static inline void contract_pair_open(struct contract_pair *p, struct env_contra
     env_file_unlink(c->e, path.text + 5);
     assert_int_equal(env_listen(c->e, path.text, contract_on_accept, p, &p->listener, NULL), FICUS_ERR_OK);
     assert_int_equal(env_connect(c->e, path.text, contract_on_connect, p, &p->client), FICUS_ERR_OK);
-    assert_int_equal(p->connects, 0);   /* never from inside the call */
+    assert_int_equal(p->connects, 0); /* never from inside the call */
     c->run(c->e);
     assert_int_equal(p->connected, FICUS_ERR_OK);
     assert_int_equal(p->connects, 1);
@@ -124,7 +124,7 @@ static inline ssize_t contract_read(struct env_contract *c, struct env_stream *s
 {
     struct contract_io io = {.c = c};
     env_read(c->e, s, p, size, contract_on_io, &io);
-    assert_int_equal(io.calls, 0);      /* never from inside the call */
+    assert_int_equal(io.calls, 0); /* never from inside the call */
     c->run(c->e);
     assert_int_equal(io.calls, 1);
     return io.n;
@@ -164,11 +164,11 @@ static inline void contract_test_echo(void **state)
     struct env_contract *c = *state;
     struct contract_pair p;
     contract_pair_open(&p, c);
-    struct iovec iov[3] = {{(void *)(uintptr_t)"one ", 4}, {(void *)(uintptr_t)"two ", 4},
-        {(void *)(uintptr_t)"three", 5}};
+    struct iovec iov[3] = {
+        {(void *)(uintptr_t) "one ", 4}, {(void *)(uintptr_t) "two ", 4}, {(void *)(uintptr_t) "three", 5}};
     struct contract_io io = {.c = c};
     assert_int_equal(env_write(c->e, p.client, iov, 3, contract_on_io, &io), 13);
-    assert_int_equal(io.calls, 0);      /* written at once: no callback follows */
+    assert_int_equal(io.calls, 0); /* written at once: no callback follows */
     char text[64];
     size_t got = 0;
     while (got < 13) {
@@ -235,7 +235,7 @@ static inline void contract_test_close_cancels_read(void **state)
     p.server = NULL;
     contract_turn(c, 1);
     ssize_t n = contract_read(c, p.client, text, sizeof text);
-    assert_true(n == 0 || n == -(ssize_t)FICUS_ERR_RESET);      /* a byte was left unread: the kernel may say reset */
+    assert_true(n == 0 || n == -(ssize_t)FICUS_ERR_RESET); /* a byte was left unread: the kernel may say reset */
     env_close(c->e, p.client, contract_on_closed, &p);
     p.client = NULL;
     if (p.closes < 2)
@@ -325,7 +325,7 @@ static inline void contract_test_bulk(void **state)
     for (size_t i = 0; i < 16; i++)
         iov[i] = (struct iovec){b->bytes + i * part, part};
     assert_int_equal(env_write(c->e, p.client, iov, 16, contract_bulk_on_write, b), 0);
-    memset(iov, 0, sizeof iov);         /* the array was copied */
+    memset(iov, 0, sizeof iov); /* the array was copied */
     env_read(c->e, p.server, b->part, sizeof b->part, contract_bulk_on_read, b);
     c->run(c->e);
     assert_int_equal(b->written, CONTRACT_BULK);
@@ -438,7 +438,7 @@ static inline void contract_test_pause(void **state)
 struct contract_trace {
     struct env_contract *c;
     char text[32];
-    unsigned wanted;            /* stop when so many have come */
+    unsigned wanted; /* stop when so many have come */
 };
 
 struct contract_mark {
@@ -479,7 +479,7 @@ static inline void contract_test_timer_order(void **state)
     env_timer_start(c->e, &timers[3], 80);
     c->run(c->e);
     assert_string_equal(trace.text, "bcad");
-    assert_true(env_now_ns(c->e) - begin_ns >= 80 * 1000000);   /* never early; how late is not asserted */
+    assert_true(env_now_ns(c->e) - begin_ns >= 80 * 1000000); /* never early; how late is not asserted */
     assert_false(env_timer_armed(&timers[0]));
 }
 
@@ -517,8 +517,9 @@ static inline void contract_test_post(void **state)
     struct env_contract *c = *state;
     struct contract_trace trace = {.c = c, .wanted = 3};
     struct contract_mark marks[3] = {{&trace, 'a'}, {&trace, 'b'}, {&trace, 'c'}};
-    struct env_task tasks[3] = {{.fn = contract_on_mark, .arg = &marks[0]}, {.fn = contract_on_mark, .arg = &marks[1]},
-        {.fn = contract_on_mark, .arg = &marks[2]}};
+    struct env_task tasks[3] = {{.fn = contract_on_mark, .arg = &marks[0]},
+                                {.fn = contract_on_mark, .arg = &marks[1]},
+                                {.fn = contract_on_mark, .arg = &marks[2]}};
     for (size_t i = 0; i < 3; i++)
         env_post(c->e, &tasks[i]);
     env_post(c->e, &tasks[0]);
@@ -582,9 +583,9 @@ static inline void contract_wake_task(void *arg)
 static inline void contract_work_wait(void *arg)
 {
     struct contract_worker *w = arg;
-    env_post(w->c->e, &w->task);        /* the loop wakes us, before or after we wait */
+    env_post(w->c->e, &w->task); /* the loop wakes us, before or after we wait */
     env_wait(w->c->e, &w->waiter);
-    env_wake(w->c->e, &w->waiter);      /* woken before the wait: it returns at once */
+    env_wake(w->c->e, &w->waiter); /* woken before the wait: it returns at once */
     env_wait(w->c->e, &w->waiter);
     w->worked = true;
 }
@@ -670,16 +671,16 @@ static inline void contract_test_clock_random(void **state)
     assert_true(a != b);
 }
 
-#define ENV_CONTRACT_TESTS                                                                                         \
-    cmocka_unit_test(contract_test_echo), cmocka_unit_test(contract_test_read_first),                              \
-    cmocka_unit_test(contract_test_half_close), cmocka_unit_test(contract_test_close_cancels_read),                \
-    cmocka_unit_test(contract_test_close_inside), cmocka_unit_test(contract_test_bulk),                            \
-    cmocka_unit_test(contract_test_close_cancels_write), cmocka_unit_test(contract_test_write_to_closed),          \
-    cmocka_unit_test(contract_test_refused), cmocka_unit_test(contract_test_close_cancels_connect),                \
-    cmocka_unit_test(contract_test_bad_address), cmocka_unit_test(contract_test_pause),                            \
-    cmocka_unit_test(contract_test_timer_order), cmocka_unit_test(contract_test_timer_rearm),                      \
-    cmocka_unit_test(contract_test_post), cmocka_unit_test(contract_test_run),                                     \
-    cmocka_unit_test(contract_test_wait), cmocka_unit_test(contract_test_file),                                    \
-    cmocka_unit_test(contract_test_file_names), cmocka_unit_test(contract_test_clock_random)
+#define ENV_CONTRACT_TESTS                                                                                    \
+    cmocka_unit_test(contract_test_echo), cmocka_unit_test(contract_test_read_first),                         \
+        cmocka_unit_test(contract_test_half_close), cmocka_unit_test(contract_test_close_cancels_read),       \
+        cmocka_unit_test(contract_test_close_inside), cmocka_unit_test(contract_test_bulk),                   \
+        cmocka_unit_test(contract_test_close_cancels_write), cmocka_unit_test(contract_test_write_to_closed), \
+        cmocka_unit_test(contract_test_refused), cmocka_unit_test(contract_test_close_cancels_connect),       \
+        cmocka_unit_test(contract_test_bad_address), cmocka_unit_test(contract_test_pause),                   \
+        cmocka_unit_test(contract_test_timer_order), cmocka_unit_test(contract_test_timer_rearm),             \
+        cmocka_unit_test(contract_test_post), cmocka_unit_test(contract_test_run),                            \
+        cmocka_unit_test(contract_test_wait), cmocka_unit_test(contract_test_file),                           \
+        cmocka_unit_test(contract_test_file_names), cmocka_unit_test(contract_test_clock_random)
 
 #endif

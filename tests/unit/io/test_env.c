@@ -67,7 +67,7 @@ static void test_tcp(void **state)
     assert_int_equal(contract_read(c, p.server, text, sizeof text), 4);
     contract_pair_close(&p);
 
-    close(fd);                  /* the last descriptor of the listening socket: from now on nobody listens */
+    close(fd); /* the last descriptor of the listening socket: from now on nobody listens */
     p = (struct contract_pair){.c = c};
     assert_int_equal(env_connect(c->e, connect_address, contract_on_connect, &p, &p.client), FICUS_ERR_OK);
     c->run(c->e);
@@ -200,7 +200,7 @@ static void test_lock(void **state)
             env_file_lock(c->e, f, 10, 5) == FICUS_ERR_OK)
             b = 'y';
         (void)!write(ready[1], &b, 1);
-        (void)!read(end[0], &b, 1);     /* until the parent closes it */
+        (void)!read(end[0], &b, 1); /* until the parent closes it */
         _exit(0);
     }
     assert_true(pid > 0);
@@ -257,7 +257,7 @@ static void test_jobs_bound(void **state)
         accepted += err == FICUS_ERR_OK;
         refused += err == FICUS_ERR_BUSY;
     }
-    assert_true(accepted == 2 || accepted == 3);        /* 3 when the worker took the first before the last came */
+    assert_true(accepted == 2 || accepted == 3); /* 3 when the worker took the first before the last came */
     assert_int_equal(accepted + refused, 5);
     trace.wanted = accepted;
     for (size_t i = 0; i < 5; i++)
@@ -370,7 +370,7 @@ static void test_log_rotation(void **state)
     struct stat st, st_old;
     assert_int_equal(stat(path.text, &st), 0);
     assert_int_equal(stat(old.text, &st_old), 0);
-    assert_int_equal(st_old.st_size, 1050);     /* the line that went over the limit is its last */
+    assert_int_equal(st_old.st_size, 1050); /* the line that went over the limit is its last */
     assert_int_equal(st.st_size, 30 * 50 - 1050 + 4);
 }
 
@@ -379,9 +379,20 @@ static void test_addresses(void **state)
 {
     struct socket_address a;
     struct ficus_error error = {0};
-    static const char *const wrong[] = {"", "tcp:", "tcp:127.0.0.1", "tcp:127.0.0.1:", "tcp:127.0.0.1:65536",
-        "tcp:localhost:80",
-        "tcp:1.2.3.4.5:80", "tcp:[::1:80", "tcp:[x]:80", "unix:", "fd:", "fd:x", "fd:-1", "http://x"};
+    static const char *const wrong[] = {"",
+                                        "tcp:",
+                                        "tcp:127.0.0.1",
+                                        "tcp:127.0.0.1:",
+                                        "tcp:127.0.0.1:65536",
+                                        "tcp:localhost:80",
+                                        "tcp:1.2.3.4.5:80",
+                                        "tcp:[::1:80",
+                                        "tcp:[x]:80",
+                                        "unix:",
+                                        "fd:",
+                                        "fd:x",
+                                        "fd:-1",
+                                        "http://x"};
     for (size_t i = 0; i < ARRAY_COUNT(wrong); i++)
         assert_int_equal(socket_address_parse(wrong[i], &a, &error), FICUS_ERR_INVALID);
     assert_int_equal(socket_address_parse("tcp:[::1]:80", &a, NULL), FICUS_ERR_OK);
@@ -394,7 +405,7 @@ static void test_addresses(void **state)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
     char address[16];
     snprintf(address, sizeof address, "fd:%d", pair[0]);
-    assert_int_equal(socket_listen(address, &fd, NULL), FICUS_ERR_INVALID);     /* it does not listen */
+    assert_int_equal(socket_listen(address, &fd, NULL), FICUS_ERR_INVALID); /* it does not listen */
     close(pair[0]), close(pair[1]);
 }
 
@@ -402,12 +413,19 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         ENV_CONTRACT_TESTS,
-        cmocka_unit_test(test_tcp), cmocka_unit_test(test_listener_inherited_stays), cmocka_unit_test(test_reset),
-        cmocka_unit_test(test_unix), cmocka_unit_test(test_accept_emfile), cmocka_unit_test(test_lock),
-        cmocka_unit_test(test_disk_full), cmocka_unit_test(test_jobs_bound), cmocka_unit_test(test_signal),
-            cmocka_unit_test(test_watch),
-        cmocka_unit_test(test_free_with_open_things), cmocka_unit_test(test_options),
-            cmocka_unit_test(test_log_rotation),
+        cmocka_unit_test(test_tcp),
+        cmocka_unit_test(test_listener_inherited_stays),
+        cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_unix),
+        cmocka_unit_test(test_accept_emfile),
+        cmocka_unit_test(test_lock),
+        cmocka_unit_test(test_disk_full),
+        cmocka_unit_test(test_jobs_bound),
+        cmocka_unit_test(test_signal),
+        cmocka_unit_test(test_watch),
+        cmocka_unit_test(test_free_with_open_things),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_log_rotation),
         cmocka_unit_test(test_addresses),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -12,16 +12,20 @@
 
 static const struct command_option common[] = {{'f', "file", "FILE", "a file"}};
 static const struct command_option list_options[] = {{0, "stuck", NULL, "only those"},
-    {'n', "lines", "COUNT", "so many"}};
+                                                     {'n', "lines", "COUNT", "so many"}};
 static const struct command commands[] = {
     {.name = "up", .operands = "", .doc = "start"},
-    {.name = "saga list", .operands = "[NAME...]", .operand_max = 3, .doc = "list", .options = list_options,
-        .option_count = 2},
+    {.name = "saga list",
+     .operands = "[NAME...]",
+     .operand_max = 3,
+     .doc = "list",
+     .options = list_options,
+     .option_count = 2},
     {.name = "restart", .operands = "NAME", .operand_min = 1, .operand_max = 1, .doc = "again"},
     {.name = "secret", .operands = "", .doc = "internal", .hidden = true},
 };
-static const struct command_table table = {.program = "tool", .doc = "does", .commands = commands, .count = 4, .common =
-    common, .common_count = 1};
+static const struct command_table table = {
+    .program = "tool", .doc = "does", .commands = commands, .count = 4, .common = common, .common_count = 1};
 
 #define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
@@ -38,8 +42,9 @@ static enum ficus_err parse(const char *const *words)
  * operand. */
 static void test_options(void **state)
 {
-    assert_int_equal(parse(WORDS("saga", "list", "-n", "3", "a", "--file=x", "-n5", "--file", "y", "--stuck", "--",
-                                 "-b")), FICUS_ERR_OK);
+    assert_int_equal(
+        parse(WORDS("saga", "list", "-n", "3", "a", "--file=x", "-n5", "--file", "y", "--stuck", "--", "-b")),
+        FICUS_ERR_OK);
     assert_string_equal(call.command->name, "saga list");
     assert_string_equal(command_value(&call, "lines", ""), "5");
     assert_string_equal(command_value(&call, "file", ""), "y");
@@ -76,7 +81,7 @@ static void test_errors(void **state)
         if (strstr(error.text, cases[i].text) == NULL)
             fail_msg("\"%s\" does not say \"%s\"", error.text, cases[i].text);
     }
-    assert_null(strstr(error.text, "secret"));  /* hidden commands are not suggested */
+    assert_null(strstr(error.text, "secret")); /* hidden commands are not suggested */
 }
 
 /* Help is asked for even when operands are missing; help and manual name every command but the hidden ones, and every
@@ -105,6 +110,6 @@ static void test_help(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_options), cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_help)};
+                                       cmocka_unit_test(test_help)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,8 +29,8 @@ static void put(const char *name, const char *text)
     close(fd);
 }
 
-#define LINE(second, service, level, more)                                                         \
-    "{\"time\":\"2026-11-21T01:02:0" second ".000Z\",\"level\":\"" level "\",\"service\":\"" service   \
+#define LINE(second, service, level, more)                                                           \
+    "{\"time\":\"2026-11-21T01:02:0" second ".000Z\",\"level\":\"" level "\",\"service\":\"" service \
     "\",\"msg\":\"m" second "\"" more "}\n"
 
 static int set_up(void **state)
@@ -39,8 +39,8 @@ static int set_up(void **state)
     if (mkdtemp(dir) == NULL)
         return -1;
     put("a.1.log.old", LINE("1", "a", "info", ",\"trace\":\"t1\""));
-    put("a.1.log", LINE("4", "a", "error", ",\"correlation\":\"t1\"") "Segmentation fault\n" LINE("6", "a", "info",
-        ""));
+    put("a.1.log",
+        LINE("4", "a", "error", ",\"correlation\":\"t1\"") "Segmentation fault\n" LINE("6", "a", "info", ""));
     put("b.1.log", LINE("2", "b", "warn", "") LINE("5", "b", "debug", ",\"trace\":\"t1\",\"n\":7"));
     put("supervisor.log", LINE("3", "supervisor", "info", ""));
     put("other.txt", "no log\n");
@@ -143,9 +143,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_order, set_up, tear_down),
-            cmocka_unit_test_setup_teardown(test_choose, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_choose, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_human, set_up, tear_down),
-            cmocka_unit_test_setup_teardown(test_long_line, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_long_line, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

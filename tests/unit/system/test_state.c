@@ -226,13 +226,27 @@ static void test_children(void **state)
     struct fixture *f = *state;
     struct state s = make(f);
     struct child_record records[] = {
-        {.kind = CHILD_GATEWAY, .name = "gateway", .team = "", .address = "tcp:127.0.0.1:80", .instance = 1,
-            .pid = getpid(), .start_ticks = 7},
-        {.kind = CHILD_SERVICE, .name = "orders", .team = "checkout", .address = "unix:/x", .instance = 1,
-            .restarts = 3, .started_at_ms = 5},
+        {.kind = CHILD_GATEWAY,
+         .name = "gateway",
+         .team = "",
+         .address = "tcp:127.0.0.1:80",
+         .instance = 1,
+         .pid = getpid(),
+         .start_ticks = 7},
+        {.kind = CHILD_SERVICE,
+         .name = "orders",
+         .team = "checkout",
+         .address = "unix:/x",
+         .instance = 1,
+         .restarts = 3,
+         .started_at_ms = 5},
     };
-    struct children c = {.system = "shop", .gateway_url = "http://x", .supervisor_pid = 42, .supervisor_start_ticks = 9,
-        .records = records, .count = 2};
+    struct children c = {.system = "shop",
+                         .gateway_url = "http://x",
+                         .supervisor_pid = 42,
+                         .supervisor_start_ticks = 9,
+                         .records = records,
+                         .count = 2};
     struct children back;
     assert_int_equal(children_read(f->e, &f->a, s.children_file, &back, NULL), FICUS_ERR_NOT_FOUND);
     assert_int_equal(children_write(f->e, s.children_file, &c, NULL), FICUS_ERR_OK);
@@ -254,11 +268,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_create, set_up, tear_down),
-            cmocka_unit_test_setup_teardown(test_foreign, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_lock, set_up, tear_down), cmocka_unit_test_setup_teardown(test_secrets,
-            set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_foreign, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_lock, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_secrets, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_sockets, set_up, tear_down),
-            cmocka_unit_test_setup_teardown(test_purge, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_purge, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_children, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

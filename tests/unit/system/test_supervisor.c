@@ -28,7 +28,7 @@
 #include <unistd.h>
 
 enum { PROCESSES = 5, PATIENCE_MS = 20000 };
-static const char *program;     /* path of this executable */
+static const char *program; /* path of this executable */
 
 /* ---- the modes of the started process ---- */
 
@@ -48,8 +48,8 @@ static int mode_serve(void)
     char pid[32];
     snprintf(pid, sizeof pid, "%d", (int)getpid());
     if (getenv("LISTEN_PID") == NULL || strcmp(getenv("LISTEN_PID"), pid) != 0 ||
-        strcmp(getenv("LISTEN_FDS"), "1") != 0 || getsid(0) != getpid() ||
-        getenv("FICUS_CONFIG") == NULL || getenv("FICUS_LOG") == NULL)
+        strcmp(getenv("LISTEN_FDS"), "1") != 0 || getsid(0) != getpid() || getenv("FICUS_CONFIG") == NULL ||
+        getenv("FICUS_LOG") == NULL)
         return 3;
     say_ready();
     for (;;) {
@@ -117,8 +117,8 @@ static int mode_hub(void)
 {
     struct fake_hub hub = {.e = env_uv_new(NULL, NULL)};
     struct http_server *server;
-    if (http_server_new(hub.e, &(struct http_server_options){.on_request = on_hub_request, .arg = &hub},
-                        &server) != FICUS_ERR_OK ||
+    if (http_server_new(hub.e, &(struct http_server_options){.on_request = on_hub_request, .arg = &hub}, &server) !=
+            FICUS_ERR_OK ||
         http_server_listen(server, "fd:4", NULL) != FICUS_ERR_OK)
         return 3;
     say_ready();
@@ -136,7 +136,7 @@ static int mode_main(const char *mode)
         return mode_stubborn();
     if (strcmp(mode, "hub") == 0)
         return mode_hub();
-    return 4;       /* "fail" */
+    return 4; /* "fail" */
 }
 
 /* ---- fixture ---- */
@@ -164,11 +164,16 @@ static void add(struct fixture *f, enum child_kind kind, const char *name, const
     argv[0] = program;
     argv[1] = "child";
     argv[2] = mode;
-    *p = (struct supervisor_process){.kind = kind, .name = name, .team = kind == CHILD_SERVICE ? "team" : "",
-        .argv = argv, .folder = f->dir,
-        .config_file = arena_printf(&f->a, "%s/%s.json", f->state.run, name), .needs = needs, .need_count = need_count};
-    p->listen[0] = kind == CHILD_GATEWAY ? "tcp:127.0.0.1:0" : arena_printf(&f->a, "unix:%s/%s.1.sock",
-        f->state.sockets, name);
+    *p = (struct supervisor_process){.kind = kind,
+                                     .name = name,
+                                     .team = kind == CHILD_SERVICE ? "team" : "",
+                                     .argv = argv,
+                                     .folder = f->dir,
+                                     .config_file = arena_printf(&f->a, "%s/%s.json", f->state.run, name),
+                                     .needs = needs,
+                                     .need_count = need_count};
+    p->listen[0] = kind == CHILD_GATEWAY ? "tcp:127.0.0.1:0"
+                                         : arena_printf(&f->a, "unix:%s/%s.1.sock", f->state.sockets, name);
     p->listen_names[0] = "api";
     p->listen_count = 1;
     if (kind == CHILD_HUB) {
@@ -183,7 +188,7 @@ static int set_up(void **state)
     static struct fixture f;
     f = (struct fixture){0};
     f.e = env_uv_new(NULL, NULL);
-    arena_init(&f.a, 256 << 20);    /* conditions that are looked at every 2 ms use it up */
+    arena_init(&f.a, 256 << 20); /* conditions that are looked at every 2 ms use it up */
     snprintf(f.dir, sizeof f.dir, "/tmp/ficus-sup-XXXXXX");
     if (f.e == NULL || mkdtemp(f.dir) == NULL)
         return -1;
@@ -191,11 +196,10 @@ static int set_up(void **state)
     snprintf(manifest, sizeof manifest, "%s/ficus.yaml", f.dir);
     unsetenv("FICUS_STATE");
     if (state_locate(&f.a, manifest, &f.state, NULL) != FICUS_ERR_OK ||
-        state_create(f.e, &f.state, NULL) != FICUS_ERR_OK ||
-        state_lock(&f.state, &f.lock_fd, NULL) != FICUS_ERR_OK)
+        state_create(f.e, &f.state, NULL) != FICUS_ERR_OK || state_lock(&f.state, &f.lock_fd, NULL) != FICUS_ERR_OK)
         return -1;
-    f.plan = (struct supervisor_plan){.system = "test", .gateway_url = "http://127.0.0.1:0", .state = &f.state,
-        .processes = f.processes};
+    f.plan = (struct supervisor_plan){
+        .system = "test", .gateway_url = "http://127.0.0.1:0", .state = &f.state, .processes = f.processes};
     f.plan.hub_operator_address = arena_printf(&f.a, "unix:%s/hub-ops.sock", f.state.sockets);
     *state = &f;
     return 0;
@@ -325,7 +329,7 @@ static void test_start(void **state)
     add(f, CHILD_SERVICE, "a", "serve", NULL, 0);
     add(f, CHILD_SERVICE, "b", "serve", needs_a, 1);
     start(f);
-    assert_int_equal(pid_of(f, "b"), 0);        /* a cannot have been ready yet: its READY comes by the loop */
+    assert_int_equal(pid_of(f, "b"), 0); /* a cannot have been ready yet: its READY comes by the loop */
     assert_true(pid_of(f, "a") > 0);
     wait_until(f, is_healthy);
     assert_int_equal(ask(connect_to(f->processes[1].listen[0])), pid_of(f, "a"));
@@ -336,7 +340,7 @@ static void test_start(void **state)
     snprintf(path, sizeof path, "%s/hub.json.registry", f->state.run);
     assert_int_equal(unlink(path), 0);
     kill((pid_t)pid_of(f, "hub"), SIGKILL);
-    wait_until(f, registry_has_both);   /* the new hub knows nothing and is told */
+    wait_until(f, registry_has_both); /* the new hub knows nothing and is told */
 
     struct buf text;
     struct json *root;
@@ -347,7 +351,7 @@ static void test_start(void **state)
     assert_int_equal(json_i64_or(json_get(json_get(root, "supervisor"), "pid"), 0), getpid());
     assert_int_equal(json_i64_or(json_get(json_get(root, "hub"), "restarts"), -1), 1);
     const struct json *service = json_at(json_get(root, "services"), 0),
-        *instance = json_at(json_get(service, "instances"), 0);
+                      *instance = json_at(json_get(service, "instances"), 0);
     assert_true(slice_eq_str(json_string_or(json_get(service, "team"), SLICE_NONE), "team"));
     assert_true(slice_eq_str(json_string_or(json_get(instance, "state"), SLICE_NONE), "running"));
     assert_true(json_i64_or(json_get(instance, "pss_bytes"), 0) > 0);
@@ -418,9 +422,11 @@ static bool is_answered(struct fixture *f)
 
 static int call(struct fixture *f, const char *method, const char *target)
 {
-    struct ops_call c = {.env = f->e, .address = arena_printf(&f->a, "unix:%s/supervisor.sock", f->state.sockets),
-        .method = method, .target = target,
-        .done = on_answer};
+    struct ops_call c = {.env = f->e,
+                         .address = arena_printf(&f->a, "unix:%s/supervisor.sock", f->state.sockets),
+                         .method = method,
+                         .target = target,
+                         .done = on_answer};
     answer.came = false;
     assert_int_equal(ops_call_start(&c), FICUS_ERR_OK);
     wait_until(f, is_answered);
@@ -453,8 +459,8 @@ static bool has_failed_thrice(struct fixture *f)
     buf_init(&text, 65536);
     supervisor_status(f->supervisor, &text);
     assert_int_equal(json_parse(&f->a, buf_slice(&text), NULL, &root, NULL), FICUS_ERR_OK);
-    int64_t restarts = json_i64_or(json_get(json_at(json_get(json_at(json_get(root, "services"), 0), "instances"), 0),
-                                            "restarts"), 0);
+    int64_t restarts = json_i64_or(
+        json_get(json_at(json_get(json_at(json_get(root, "services"), 0), "instances"), 0), "restarts"), 0);
     buf_done(&text);
     return restarts >= 3;
 }
@@ -499,7 +505,7 @@ static void test_supervisor_killed(void **state)
     assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
     pid_t pid = fork();
     if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);   /* when the test fails, nothing stays */
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* when the test fails, nothing stays */
         env_uv_free(f->e);
         f->e = env_uv_new(NULL, NULL);
         start(f);
@@ -516,7 +522,7 @@ static void test_supervisor_killed(void **state)
     assert_int_equal(count, 2);
     kill(pid, SIGKILL);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
-    start(f);                   /* ends the orphan, waits for it, and starts its own */
+    start(f); /* ends the orphan, waits for it, and starts its own */
     count_family(leader, &count);
     assert_int_equal(count, 0);
     wait_until(f, is_healthy);
@@ -537,9 +543,9 @@ int main(int argc, char **argv)
     program = path;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_start, set_up, tear_down),
-            cmocka_unit_test_setup_teardown(test_kill, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_api, set_up, tear_down), cmocka_unit_test_setup_teardown(test_failing,
-            set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_kill, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_api, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_failing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_stubborn, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_supervisor_killed, set_up, tear_down),
     };

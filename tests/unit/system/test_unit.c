@@ -37,7 +37,7 @@ static void test_backoff(void **state)
     unit_step(&u, UNIT_START, 0);
     for (size_t i = 0; i < sizeof wanted_ms / sizeof wanted_ms[0]; i++) {
         if (i % 2 == 0)
-            unit_step(&u, UNIT_IS_READY, 1000);         /* to be ready for a short while changes nothing */
+            unit_step(&u, UNIT_IS_READY, 1000); /* to be ready for a short while changes nothing */
         unsigned actions = unit_step(&u, UNIT_EXIT, 1000 + UNIT_STABLE_MS - 1);
         assert_true((actions & UNIT_SET_TIMER) != 0);
         assert_int_equal(u.state, UNIT_BACKOFF);
@@ -67,7 +67,7 @@ static void test_listing(void **state)
     assert_int_equal(unit_step(&u, UNIT_EXIT, 0), UNIT_SPAWN | UNIT_CLEAR_TIMER);
     assert_true(u.listed);
     assert_int_equal(u.state, UNIT_STARTING);
-    assert_true((unit_step(&u, UNIT_EXIT, 0) & UNIT_LISTING) != 0);     /* the new one died before it was ready */
+    assert_true((unit_step(&u, UNIT_EXIT, 0) & UNIT_LISTING) != 0); /* the new one died before it was ready */
     assert_false(u.listed);
 }
 
@@ -120,8 +120,10 @@ static void test_invariants(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain_life), cmocka_unit_test(test_backoff), cmocka_unit_test(test_listing),
-            cmocka_unit_test(test_invariants),
+        cmocka_unit_test(test_plain_life),
+        cmocka_unit_test(test_backoff),
+        cmocka_unit_test(test_listing),
+        cmocka_unit_test(test_invariants),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
