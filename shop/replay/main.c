@@ -23,7 +23,7 @@ static const char usage_text[] =
     "  --invoices N     as if the file ended behind its N-th invoice\n"
     "  --patience S     repeat a request for at most so many seconds (default 120)\n"
     "  --run FILE       where to write what was answered, with passwords (default build/replay-run.json)\n"
-    "  --status FILE    rewrite this small JSON file every 100 ms\n"
+    "  --status FILE    rewrite this small JSON file every 25 ms\n"
     "  --load-only      bring in products and stock, place no orders\n"
     "  --plan           print what the file means as JSON and talk to no shop\n"
     "  --quiet          no progress line\n"

@@ -120,6 +120,7 @@ static void order_send(struct job *j, int64_t intended_us)
     struct run *run = j->run;
     j->state = JOB_SENT;
     j->intended_us = intended_us;
+    j->sent_ms = wall_ms();
     run->sent++;
     struct try_request q = {.method = "POST",
                             .path = util_strdup("/api/v1/orders"),

@@ -37,7 +37,7 @@ struct job {
     int status;             /* of the final answer, 0: none */
     unsigned tries;
     struct text statuses; /* JSON array elements, one per answer */
-    int64_t intended_us, latency_us, accepted_ms;
+    int64_t intended_us, latency_us, sent_ms, accepted_ms;
     bool cancel_due; /* the C-invoice's turn has come */
     bool cancel_sent;
     int cancel_status;

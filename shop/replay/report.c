@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TICK_MS = 100, TICKS_PER_LINE = 10, LISTED_MAX = 20 };
+enum { TICK_MS = 25, TICKS_PER_LINE = 40, LISTED_MAX = 20 };
 
 /* Set by SIGINT and SIGTERM. A signal handler can reach nothing else. */
 static volatile sig_atomic_t stop_signals;
@@ -162,6 +162,7 @@ static void job_write(const struct job *j, struct text *t)
     field(t, "email", u->email);
     text_printf(t, ",\"status\":%d,\"tries\":%u,\"statuses\":[%s],\"latency_us\":%" PRId64, j->status, j->tries,
                 j->statuses.p == NULL ? "" : j->statuses.p, j->latency_us);
+    field_time(t, "sent_at", j->sent_ms);
     field_time(t, "accepted_at", j->accepted_ms);
     field(t, "error", j->error);
     if (j->cancel_sent) {

@@ -55,7 +55,9 @@ DIRTY = (
 
 def plans(build, path, *args):
     c = subprocess.run(
-        [os.path.join(build, "shop/replay/shop-replay"), "--plan", "--file", path, *args], capture_output=True, check=True
+        [os.path.join(build, "shop/replay/shop-replay"), "--plan", "--file", path, *args],
+        capture_output=True,
+        check=True,
     )
     python = subprocess.run(
         [sys.executable, os.path.join(ROOT, "shop/replay/reconcile.py"), "--plan", "--file", path, *args],

@@ -70,7 +70,7 @@ class Shop:
     # ---- the command line ----
 
     def run(self, *args, seconds=60):
-        command = [self.ficus, args[0], "-f", self.manifest, *args[1:]]
+        command = [self.ficus, *args, "-f", self.manifest]
         return subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=seconds, check=False)
 
     def up(self, wait_s=60):
