@@ -20,6 +20,7 @@ struct ficus_test_answer {
     const char *body;         /* whole; NUL-terminated; lives for the next 60 calls with this ficus_test */
     const char *location;     /* or NULL */
     const char *content_type; /* or NULL */
+    const char *head;         /* status line and all fields as they came; lives as long as body */
 };
 
 struct ficus_test_request {

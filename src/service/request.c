@@ -357,6 +357,18 @@ static bool may_come(struct ficus_req *r)
     return true;
 }
 
+/* A parameter that cannot be decoded must not read as one that is absent: a broken cursor would begin anew. */
+static bool query_valid(struct ficus_req *r)
+{
+    struct slice decoded;
+    if (r->query.p == NULL || slice_find(r->query, '%') < 0)
+        return true;
+    if (text_percent_decode(&r->arena, r->query, true, &decoded) && memchr(decoded.p, '\0', decoded.size) == NULL)
+        return true;
+    refuse(r, 400, "query", "the query holds a broken escape or a NUL");
+    return false;
+}
+
 static bool method_is_safe(struct slice m)
 {
     return slice_eq(m, SLICE("GET")) || slice_eq(m, SLICE("HEAD"));
@@ -484,7 +496,7 @@ void request_on_head(void *arg, struct http_stream *s, bool end, const struct en
     http_stream_handle(s, &request_handler, r);
     request_ref(r);
     request_arm_deadline(r);
-    if (find_route(r) && may_come(r) && read_key(r, s->head_in)) {
+    if (find_route(r) && may_come(r) && query_valid(r) && read_key(r, s->head_in)) {
         r->handler = r->route->def->handler;
         read_body(r, s, end);
     }

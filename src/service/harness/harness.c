@@ -491,7 +491,7 @@ static size_t dechunk(char *body, size_t size)
 
 static struct ficus_test_answer parse_answer(struct ficus_test *t, char *text, size_t size)
 {
-    struct ficus_test_answer a = {.body = ""};
+    struct ficus_test_answer a = {.body = "", .head = ""};
     char *split = size < 12 ? NULL : strstr(text, "\r\n\r\n");
     uint64_t status = 0;
     if (split == NULL || !slice_to_u64(slice_make(text + 9, 3), &status))
@@ -501,8 +501,10 @@ static struct ficus_test_answer parse_answer(struct ficus_test *t, char *text, s
     const char *encoding = header_of(t, head, "transfer-encoding");
     if (encoding != NULL)
         (void)dechunk(body, size - (size_t)(body - text));
+    *split = '\0';
     a.status = (int)status;
     a.body = body;
+    a.head = text;
     a.location = header_of(t, head, "location");
     a.content_type = header_of(t, head, "content-type");
     return a;
