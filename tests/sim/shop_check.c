@@ -90,16 +90,16 @@ static const struct source {
     {"orders", "SELECT id, user_id, status, reason, total FROM orders", "INSERT INTO orders VALUES (?, ?, ?, ?, ?)", "ssssi"},
     {"orders", "SELECT order_id, sku, quantity FROM item", "INSERT INTO item VALUES (?, ?, ?)", "ssi"},
     {"orders", "SELECT order_id, status FROM history", "INSERT INTO history VALUES (?, ?)", "ss"},
+    {"orders", "SELECT 'orders', seq FROM ficus_outbox", "INSERT INTO outbox VALUES (?, ?)", "si"},
     {"payments", "SELECT order_id, amount, status FROM payment", "INSERT INTO payment VALUES (?, ?, ?)", "sis"},
     {"bank", "SELECT order_id, kind, amount FROM ledger", "INSERT INTO ledger VALUES (?, ?, ?)", "ssi"},
     {"inventory", "SELECT order_id, sku, quantity, kind FROM movement", "INSERT INTO movement VALUES (?, ?, ?, ?)", "ssis"},
     {"inventory", "SELECT sku, on_hand, reserved FROM stock", "INSERT INTO stock VALUES (?, ?, ?)", "sii"},
+    {"inventory", "SELECT 'inventory', seq FROM ficus_outbox", "INSERT INTO outbox VALUES (?, ?)", "si"},
     {"notifications", "SELECT order_id, kind FROM notification", "INSERT INTO notification VALUES (?, ?)", "ss"},
     {"hub", "SELECT saga, id, state FROM saga_instance", "INSERT INTO saga VALUES (?, ?, ?)", "sss"},
     {"hub-log", "SELECT id FROM event WHERE topic = 'ficus.dead'", "INSERT INTO dead VALUES (?)", "s"},
     {"hub-log", "SELECT topic, coalesce(subject, '') FROM event", "INSERT INTO event VALUES (?, ?)", "ss"},
-    {"orders", "SELECT 'orders', seq FROM ficus_outbox", "INSERT INTO outbox VALUES (?, ?)", "si"},
-    {"inventory", "SELECT 'inventory', seq FROM ficus_outbox", "INSERT INTO outbox VALUES (?, ?)", "si"},
 };
 
 struct check {
@@ -141,14 +141,16 @@ static struct sim_disk *copy_all(struct shop *s)
     FICUS_ASSERT(scratch != NULL);
     for (int i = 0; i < s->host_count; i++) {
         struct shop_host *h = &s->hosts[i];
-        struct sim_disk *disk = sim_disk_clone(h->disk);
+        /* A dead disk answers nothing; its clone does. */
+        struct sim_disk *disk = sim_disk_dead(h->disk) ? sim_disk_clone(h->disk) : h->disk;
         const char *stores[2] = {h->service != NULL ? h->service_config.store : h->hub_config.journal_file,
                                  h->service != NULL ? NULL : h->hub_config.log_file};
         for (int k = 0; k < 2 && stores[k] != NULL; k++) {
             copy_file(disk, scratch, stores[k]);
             copy_file(disk, scratch, arena_printf(&s->arena, "%s-wal", stores[k]));
         }
-        sim_disk_free(disk);
+        if (disk != h->disk)
+            sim_disk_free(disk);
     }
     return scratch;
 }
@@ -203,30 +205,42 @@ static bool store_ready(struct db_conn *c, const char *select)
     return ready;
 }
 
-static void facts_from(struct shop *s, struct env *e, struct db_conn *facts, const struct source *src)
+static void facts_from(struct shop *s, struct db_conn *facts, const struct source *src, struct db_conn *c)
+{
+    struct ficus_error error = {0};
+    struct db_stmt *row = NULL;
+    if (!store_ready(c, src->select))
+        return;
+    must(s, db_query(c, &row, &error, src->select, ""), &error);
+    int more;
+    while ((more = db_step(row, &error)) == 1)
+        insert_row(s, facts, src, row);
+    if (more < 0)
+        shop_fail(s, "%s: %s", src->host, error.text);
+    db_finish(row);
+}
+
+/* Sources of one host stand together: each store is opened once. Returns the first source of the next host. */
+static size_t facts_from_host(struct shop *s, struct env *e, struct db_conn *facts, size_t first)
 {
     struct ficus_error error = {0};
     struct db *d = NULL;
     struct db_conn *c = NULL;
-    struct db_stmt *row = NULL;
+    const struct db_options options = {.path = host_store(s, sources[first].host)};
     bool there = false;
-    const struct db_options options = {.path = host_store(s, src->host)};
     must(s, env_file_exists(e, options.path, &there), &error);
-    if (!there)
-        return;
-    must(s, db_open(e, &options, &d, &error), &error);
-    must(s, db_reader_take(d, &c, &error), &error);
-    if (store_ready(c, src->select)) {
-        must(s, db_query(c, &row, &error, src->select, ""), &error);
-        int more;
-        while ((more = db_step(row, &error)) == 1)
-            insert_row(s, facts, src, row);
-        if (more < 0)
-            shop_fail(s, "%s: %s", src->host, error.text);
-        db_finish(row);
+    if (there) {
+        must(s, db_open(e, &options, &d, &error), &error);
+        must(s, db_reader_take(d, &c, &error), &error);
     }
-    db_reader_give(d, c);
+    size_t i = first;
+    for (; i < ARRAY_COUNT(sources) && strcmp(sources[i].host, sources[first].host) == 0; i++)
+        if (there)
+            facts_from(s, facts, &sources[i], c);
+    if (there)
+        db_reader_give(d, c);
     db_close(d);
+    return i;
 }
 
 static bool card_good(const struct shop_order *o)
@@ -314,8 +328,8 @@ static void check_work(struct check *k)
     must(s, db_tx_begin(d, &tx, 0, &error), &error);
     struct db_conn *facts = db_tx_conn(&tx);
     must(s, db_script(facts, SLICE(fact_tables), &error), &error);
-    for (size_t i = 0; i < ARRAY_COUNT(sources); i++)
-        facts_from(s, e, facts, &sources[i]);
+    for (size_t i = 0; i < ARRAY_COUNT(sources);)
+        i = facts_from_host(s, e, facts, i);
     facts_of_client(s, facts);
     busy_check(k, facts);
     statements_check(k, facts);
