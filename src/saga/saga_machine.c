@@ -323,7 +323,7 @@ enum saga_answer saga_classify(enum ficus_err err, int status)
         return SAGA_ANSWER_UNKNOWN;
     if (status >= 200 && status <= 299)
         return SAGA_ANSWER_DONE;
-    if (status >= 400 && status <= 499 && status != 408 && status != 425 && status != 429)
+    if (status >= 400 && status <= 499 && status != 401 && status != 408 && status != 425 && status != 429)
         return SAGA_ANSWER_REFUSED;
     return SAGA_ANSWER_UNKNOWN;
 }

@@ -130,9 +130,10 @@ enum ficus_err saga_fold(const struct saga_def *def, struct saga_state *s, const
 void saga_machine_input(const struct saga_def *def, struct saga_state *s, const struct saga_input *in,
                         struct saga_output *ret_out);
 
-/* Class of an answer. err OK: status counts. Done: 2xx. Refused: 4xx but 408, 425, 429. Everything else is unknown.
- * So 401 and 403 of a participant's identity check and 404 of a route that it does not have are refusals: faults of the
- * configuration, which repeating would not heal. */
+/* Class of an answer. err OK: status counts. Done: 2xx. Refused: 4xx but 401, 408, 425, 429. Everything else is unknown.
+ * 401 says that the request's identity was not believed, for example because the participant was stopped for longer than
+ * an identity lives: that is about the messenger and must not undo a good order (docs/adr/0013). 403 of a caller that is
+ * not declared and 404 of a route that is not there are refusals: faults of the definition, which repetition does not mend. */
 enum saga_answer saga_classify(enum ficus_err err, int status);
 
 /* Is a refusal of this step's call past undoing (behind the pivot, or retry: forever without a pivot)? */

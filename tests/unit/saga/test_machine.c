@@ -361,7 +361,7 @@ static void test_classes(void **state)
         enum saga_answer expected = SAGA_ANSWER_UNKNOWN;
         if (status / 100 == 2)
             expected = SAGA_ANSWER_DONE;
-        if (status / 100 == 4 && status != 408 && status != 425 && status != 429)
+        if (status / 100 == 4 && status != 401 && status != 408 && status != 425 && status != 429)
             expected = SAGA_ANSWER_REFUSED;
         assert_int_equal(saga_classify(FICUS_ERR_OK, status), expected);
     }
