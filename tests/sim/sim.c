@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Time, processes and their stacks. One step runs one loop callback, or a worker until it blocks. The scheduler draws from all that could run now; only when nothing
- * can does time move on to the next event or timer.
+ * Time, processes and their stacks. One step runs one loop callback, or a worker until it blocks. The scheduler draws
+ * from all that could run now; only when nothing can does time move on to the next event or timer.
  */
 #include "sim_private.h"
 
@@ -31,7 +31,7 @@ struct sim *sim_new(uint64_t seed)
 
 void sim_free(struct sim *w)
 {
-    LIST_FOREACH_SAFE(&w->events, it, tmp)
+    LIST_FOREACH_SAFE (&w->events, it, tmp)
         mem_free(CONTAINER_OF(it, struct sim_event, link));
     mem_free(w);
 }
@@ -92,7 +92,7 @@ void sim_at(struct sim *w, int64_t delay_ns, struct sim_process *p, void (*fn)(v
 
 void sim_forget(struct sim *w, const void *arg)
 {
-    LIST_FOREACH_SAFE(&w->events, it, tmp) {
+    LIST_FOREACH_SAFE (&w->events, it, tmp) {
         struct sim_event *ev = CONTAINER_OF(it, struct sim_event, link);
         if (ev->arg == arg) {
             list_remove(&ev->link);
@@ -124,7 +124,7 @@ void sim_check_alive(struct sim_process *p)
         sim_kill(p);
     if (p->dead && p->world->running != NULL && p->world->running->process == p)
         for (;;)
-            stack_leave(p->world);  /* nobody will come back; the loop only tells the compiler */
+            stack_leave(p->world); /* nobody will come back; the loop only tells the compiler */
 }
 
 static void stack_main(unsigned high, unsigned low)
@@ -190,7 +190,8 @@ static void boot(void *arg)
     p->boot(p->boot_arg, &p->env);
 }
 
-struct sim_process *sim_start(struct sim *w, const char *name, struct sim_disk *disk, size_t workers_count, void (*boot_fn)(void *arg, struct env *e), void *arg)
+struct sim_process *sim_start(struct sim *w, const char *name, struct sim_disk *disk, size_t workers_count,
+                              void (*boot_fn)(void *arg, struct env *e), void *arg)
 {
     struct sim_process *p = mem_zalloc(sizeof *p);
     FICUS_ASSERT(p != NULL);
@@ -238,7 +239,7 @@ void sim_kill(struct sim_process *p)
     p->dead = true;
     struct sim *w = p->world;
     sim_mix(w, 0xdead);
-    LIST_FOREACH_SAFE(&w->events, it, tmp) {
+    LIST_FOREACH_SAFE (&w->events, it, tmp) {
         struct sim_event *ev = CONTAINER_OF(it, struct sim_event, link);
         if (ev->process == p) {
             list_remove(&ev->link);
@@ -247,7 +248,7 @@ void sim_kill(struct sim_process *p)
     }
     sim_net_process_died(p);
     stack_abandon(p->loop);
-    LIST_FOREACH(&p->stacks, it)
+    LIST_FOREACH (&p->stacks, it)
         stack_abandon(CONTAINER_OF(it, struct sim_stack, link));
     list_remove(&p->link);
 }
@@ -261,14 +262,15 @@ void sim_exit(struct sim_process *p)
 void sim_describe(const struct sim_process *p)
 {
     size_t waiting = 0, ready = 0;
-    LIST_FOREACH(&p->stacks, it) {
+    LIST_FOREACH (&p->stacks, it) {
         const struct sim_stack *s = CONTAINER_OF(it, struct sim_stack, link);
         waiting += s->state == SIM_STACK_WAITING;
         ready += s->state == SIM_STACK_READY;
     }
-    fprintf(stderr, "  %s: %s, loop %s, %zu workers busy (%zu waiting, %zu ready), %zu jobs queued, next timer in %.3f s\n", p->name, sim_alive(p) ? "alive" : "dead",
-            p->loop->state == SIM_STACK_IDLE ? "idle" : "busy", p->workers_busy, waiting, ready, p->job_count,
-            (double)(timers_next_due_ns(&p->timers) - p->world->now_ns) / 1e9);
+    fprintf(
+        stderr, "  %s: %s, loop %s, %zu workers busy (%zu waiting, %zu ready), %zu jobs queued, next timer in %.3f s\n",
+        p->name, sim_alive(p) ? "alive" : "dead", p->loop->state == SIM_STACK_IDLE ? "idle" : "busy", p->workers_busy,
+        waiting, ready, p->job_count, (double)(timers_next_due_ns(&p->timers) - p->world->now_ns) / 1e9);
 }
 
 /* ---- scheduling ---- */
@@ -276,7 +278,7 @@ void sim_describe(const struct sim_process *p)
 /* Reservoir sampling: keep one of all that could run. */
 struct choice {
     uint64_t seen;
-    struct sim_process *process;    /* run its tasks (task set), timers (timers set) or job */
+    struct sim_process *process; /* run its tasks (task set), timers (timers set) or job */
     struct sim_event *event;
     struct sim_stack *stack;
     enum { CHOICE_NONE, CHOICE_EVENT, CHOICE_STACK, CHOICE_TASK, CHOICE_TIMERS, CHOICE_JOB } kind;
@@ -301,7 +303,7 @@ static void offer_process(struct sim *w, struct choice *c, struct sim_process *p
         offer(w, c, (struct choice){.process = p, .kind = CHOICE_JOB});
     if (p->loop->state == SIM_STACK_READY)
         offer(w, c, (struct choice){.stack = p->loop, .kind = CHOICE_STACK});
-    LIST_FOREACH(&p->stacks, it) {
+    LIST_FOREACH (&p->stacks, it) {
         struct sim_stack *s = CONTAINER_OF(it, struct sim_stack, link);
         if (s->state == SIM_STACK_READY)
             offer(w, c, (struct choice){.stack = s, .kind = CHOICE_STACK});
@@ -311,12 +313,12 @@ static void offer_process(struct sim *w, struct choice *c, struct sim_process *p
 static struct choice choose(struct sim *w)
 {
     struct choice c = {.kind = CHOICE_NONE};
-    LIST_FOREACH(&w->events, it) {
+    LIST_FOREACH (&w->events, it) {
         struct sim_event *ev = CONTAINER_OF(it, struct sim_event, link);
         if (ev->due_ns <= w->now_ns && (ev->process == NULL || ev->process->loop->state == SIM_STACK_IDLE))
             offer(w, &c, (struct choice){.event = ev, .kind = CHOICE_EVENT});
     }
-    LIST_FOREACH(&w->processes, it)
+    LIST_FOREACH (&w->processes, it)
         offer_process(w, &c, CONTAINER_OF(it, struct sim_process, link));
     return c;
 }
@@ -338,7 +340,7 @@ static void fire_timers(void *arg)
 static void run_job(struct sim_process *p)
 {
     struct sim_stack *free_stack = NULL;
-    LIST_FOREACH(&p->stacks, it) {
+    LIST_FOREACH (&p->stacks, it) {
         struct sim_stack *s = CONTAINER_OF(it, struct sim_stack, link);
         if (s->state == SIM_STACK_IDLE) {
             free_stack = s;
@@ -359,12 +361,12 @@ static void run_job(struct sim_process *p)
 static bool advance(struct sim *w)
 {
     int64_t next = INT64_MAX;
-    LIST_FOREACH(&w->events, it) {
+    LIST_FOREACH (&w->events, it) {
         struct sim_event *ev = CONTAINER_OF(it, struct sim_event, link);
         if (ev->due_ns < next && ev->due_ns > w->now_ns)
             next = ev->due_ns;
     }
-    LIST_FOREACH(&w->processes, it) {
+    LIST_FOREACH (&w->processes, it) {
         int64_t due = timers_next_due_ns(&CONTAINER_OF(it, struct sim_process, link)->timers);
         if (due < next && due > w->now_ns)
             next = due;
@@ -431,7 +433,7 @@ static void nothing(void *arg)
 void sim_run_ms(struct sim *w, int64_t ms)
 {
     int64_t until = w->now_ns + ms * 1000000;
-    sim_at(w, ms * 1000000, NULL, nothing, w);  /* so that time gets there */
+    sim_at(w, ms * 1000000, NULL, nothing, w); /* so that time gets there */
     while (w->now_ns < until && sim_step(w))
         ;
 }
@@ -521,7 +523,8 @@ static void op_log_write(struct env *e, const void *p, size_t size)
 {
     struct sim_process *process = process_of(e);
     if (process->world->verbose)
-        fprintf(stderr, "%8.3f %-13s %.*s", (double)process->world->now_ns / 1e9, process->name, (int)size, (const char *)p);
+        fprintf(stderr, "%8.3f %-13s %.*s", (double)process->world->now_ns / 1e9, process->name, (int)size,
+                (const char *)p);
 }
 
 const struct env_ops sim_ops = {

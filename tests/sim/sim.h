@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A world in virtual time on one thread: processes (each a struct env of its own), a network and disks, all under one seed. Loop callbacks and
- * workers of a process are ucontext stacks; whatever blocks gives the thread to another. Nothing takes time but what the world makes slow, and
- * what may run next is drawn from the seed, so that a seed replays a run exactly.
+ * A world in virtual time on one thread: processes (each a struct env of its own), a network and disks, all under one
+ * seed. Loop callbacks and workers of a process are ucontext stacks; whatever blocks gives the thread to another.
+ * Nothing takes time but what the world makes slow, and what may run next is drawn from the seed, so that a seed
+ * replays a run exactly.
  *
- * The network delays, splits, stalls and cuts connections; a connection to a process that is down is refused or waits in the queue of the inherited
- * listener. A process may be killed at any step, or by its disk dying at a chosen operation: its stacks are abandoned where they stand.
+ * The network delays, splits, stalls and cuts connections; a connection to a process that is down is refused or waits
+ * in the queue of the inherited listener. A process may be killed at any step, or by its disk dying at a chosen
+ * operation: its stacks are abandoned where they stand.
  */
 #ifndef FICUS_SIM_H
 #define FICUS_SIM_H
@@ -18,31 +20,33 @@ struct sim_process;
 
 /* How unkind the network is; per ten thousand. */
 struct sim_network {
-    unsigned stall_rate;        /* a chunk is late by up to stall_ms_max, and all behind it on its connection */
+    unsigned stall_rate; /* a chunk is late by up to stall_ms_max, and all behind it on its connection */
     int64_t stall_ms_max;
-    unsigned cut_rate;          /* a chunk is lost and its connection reset at both ends */
-    unsigned refuse_rate;       /* a connect to a process that is down is refused (else it waits for the next listener) */
+    unsigned cut_rate;    /* a chunk is lost and its connection reset at both ends */
+    unsigned refuse_rate; /* a connect to a process that is down is refused (else it waits for the next listener) */
 };
 
 struct sim *sim_new(uint64_t seed);
-void sim_free(struct sim *w);               /* memory of killed processes is not returned: run each seed in a process of its own */
+void sim_free(struct sim *w); /* memory of killed processes is not returned: run each seed in a process of its own */
 void sim_set_network(struct sim *w, const struct sim_network *n);
 /* A sync hangs for up to ms_max, per ten thousand; everything else of the process goes on. Rate 0: never. */
 void sim_set_disk_stall(struct sim *w, unsigned rate, int64_t ms_max);
-void sim_set_verbose(struct sim *w, bool verbose);      /* print the processes' logs */
+void sim_set_verbose(struct sim *w, bool verbose); /* print the processes' logs */
 int64_t sim_now_ms(const struct sim *w);
-uint64_t sim_draw(struct sim *w);                       /* random numbers for the test's own decisions */
+uint64_t sim_draw(struct sim *w); /* random numbers for the test's own decisions */
 uint64_t sim_draw_below(struct sim *w, uint64_t bound);
 uint64_t sim_step_count(const struct sim *w);
-uint64_t sim_fingerprint(const struct sim *w);          /* of everything that ran so far: equal for equal seeds */
+uint64_t sim_fingerprint(const struct sim *w); /* of everything that ran so far: equal for equal seeds */
 
 /* Start a process on a disk; boot runs as its first loop callback and may block. uid etc. of peers are one's own. */
-struct sim_process *sim_start(struct sim *w, const char *name, struct sim_disk *disk, size_t workers_count, void (*boot)(void *arg, struct env *e), void *arg);
+struct sim_process *sim_start(struct sim *w, const char *name, struct sim_disk *disk, size_t workers_count,
+                              void (*boot)(void *arg, struct env *e), void *arg);
 struct env *sim_env(struct sim_process *p);
-void sim_kill(struct sim_process *p);                   /* kill -9: connections break, stacks stay where they are; harmless on a dead one */
-bool sim_alive(const struct sim_process *p);            /* false also after its disk died under it */
-void sim_describe(const struct sim_process *p);         /* to stderr: what it is doing */
-/* From inside the process: it ended by itself (as exit would). Does not return when called on a stack of the process. */
+/* kill -9: connections break, stacks stay where they are; harmless on a dead one */
+void sim_kill(struct sim_process *p);
+bool sim_alive(const struct sim_process *p);    /* false also after its disk died under it */
+void sim_describe(const struct sim_process *p); /* to stderr: what it is doing */
+/* From inside the process: it ended by itself (as exit would). Does not return when called on a stack of it. */
 void sim_exit(struct sim_process *p);
 
 /* Run the next thing; advances time when nothing is ready. False: nothing will ever happen again. */

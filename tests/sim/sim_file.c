@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Files of a simulated process, on its disk. A sync takes time, in which others run; an operation after which the disk is dead never returns: the process died in it.
+ * Files of a simulated process, on its disk. A sync takes time, in which others run; an operation after which the disk
+ * is dead never returns: the process died in it.
  */
 #include "sim_private.h"
 
@@ -23,7 +24,8 @@ static void after(struct env *e)
     sim_check_alive((struct sim_process *)e);
 }
 
-enum ficus_err sim_env_file_open(struct env *e, const char *path, unsigned flags, struct env_file **ret_file, struct ficus_error *reterr)
+enum ficus_err sim_env_file_open(struct env *e, const char *path, unsigned flags, struct env_file **ret_file,
+                                 struct ficus_error *reterr)
 {
     struct sim_file *file = NULL;
     enum ficus_err err = sim_disk_open(disk_of(e), path, flags, &file);

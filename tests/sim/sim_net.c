@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The network: streams are pairs of pipes whose bytes become visible at their time. A stream's process may die while the other end lives on; the other end
- * then reads what had arrived and a reset. Connections to an address wait in its queue while nobody listens, as with an inherited socket.
+ * The network: streams are pairs of pipes whose bytes become visible at their time. A stream's process may die while
+ * the other end lives on; the other end then reads what had arrived and a reset. Connections to an address wait in its
+ * queue while nobody listens, as with an inherited socket.
  */
 #include "sim_private.h"
 
@@ -25,16 +26,16 @@ struct chunk {
 struct pipe {
     struct list chunks;
     size_t size;
-    int64_t last_ns;            /* when the newest chunk, or the end, becomes visible */
-    bool ended;                 /* end of input after the chunks */
-    bool broken;                /* reset after the chunks */
+    int64_t last_ns; /* when the newest chunk, or the end, becomes visible */
+    bool ended;      /* end of input after the chunks */
+    bool broken;     /* reset after the chunks */
 };
 
 struct env_stream {
     struct sim *world;
-    struct sim_process *process;    /* NULL: not accepted yet */
-    struct env_stream *peer;        /* NULL: gone */
-    struct pipe in;                 /* to this end */
+    struct sim_process *process; /* NULL: not accepted yet */
+    struct env_stream *peer;     /* NULL: gone */
+    struct pipe in;              /* to this end */
     bool closed, write_broken;
     bool read_scheduled, connecting;
     /* the waiting read, write and connect */
@@ -54,8 +55,8 @@ struct env_stream {
     enum ficus_err connect_result;
     void (*on_closed)(void *arg);
     void *closed_arg;
-    char address[128];              /* where it waits for a listener */
-    struct list link;               /* in its process, or in the world's waiting */
+    char address[128]; /* where it waits for a listener */
+    struct list link;  /* in its process, or in the world's waiting */
 };
 
 struct env_listener {
@@ -98,7 +99,7 @@ static struct env_stream *stream_new(struct sim *w, struct sim_process *p)
 
 static void stream_free(struct env_stream *s)
 {
-    LIST_FOREACH_SAFE(&s->in.chunks, it, tmp)
+    LIST_FOREACH_SAFE (&s->in.chunks, it, tmp)
         mem_free(CONTAINER_OF(it, struct chunk, link));
     list_remove(&s->link);
     mem_free(s->out.p);
@@ -120,7 +121,7 @@ static void schedule_write(struct env_stream *s)
 static size_t pipe_read(struct sim *w, struct pipe *pipe, char *p, size_t size)
 {
     size_t done = 0;
-    LIST_FOREACH_SAFE(&pipe->chunks, it, tmp) {
+    LIST_FOREACH_SAFE (&pipe->chunks, it, tmp) {
         struct chunk *c = CONTAINER_OF(it, struct chunk, link);
         if (c->visible_ns > w->now_ns || done == size)
             break;
@@ -152,7 +153,7 @@ static void read_now(void *arg)
     if (s->on_read == NULL)
         return;
     size_t size = s->read_size;
-    if (sim_draw_below(s->world, 8) == 0)   /* short reads happen */
+    if (sim_draw_below(s->world, 8) == 0) /* short reads happen */
         size = 1 + sim_draw_below(s->world, size);
     size_t n = pipe_read(s->world, &s->in, s->read_p, size);
     FICUS_ASSERT(n > 0 || s->in.broken || s->in.ended);
@@ -244,7 +245,7 @@ static ssize_t send_some(struct env_stream *s, const char *p, size_t size)
         pipe_break(peer);
         s->write_broken = true;
         pipe_end(s, true);
-        return (ssize_t)size;   /* the kernel took it; nobody will get it */
+        return (ssize_t)size; /* the kernel took it; nobody will get it */
     }
     return (ssize_t)pipe_write(s->peer, p, size);
 }
@@ -259,7 +260,7 @@ static void write_more(void *arg)
     if (n >= 0)
         s->out.sent += (size_t)n;
     if (n >= 0 && s->out.sent < s->out.size)
-        return;     /* the reader will wake us */
+        return; /* the reader will wake us */
     void (*on_write)(void *, ssize_t) = s->out.on_write;
     void *write_arg = s->out.arg;
     size_t total = s->out.total;
@@ -268,7 +269,8 @@ static void write_more(void *arg)
     on_write(write_arg, n < 0 ? -(ssize_t)FICUS_ERR_RESET : (ssize_t)total);
 }
 
-ssize_t sim_net_write(struct env_stream *s, const struct iovec *iov, int iov_count, void (*on_write)(void *arg, ssize_t n), void *arg)
+ssize_t sim_net_write(struct env_stream *s, const struct iovec *iov, int iov_count,
+                      void (*on_write)(void *arg, ssize_t n), void *arg)
 {
     FICUS_ASSERT(s->out.on_write == NULL && !s->closed && iov_count <= 16);
     size_t total = 0;
@@ -286,7 +288,8 @@ ssize_t sim_net_write(struct env_stream *s, const struct iovec *iov, int iov_cou
         mem_free(all);
         return n < 0 ? -(ssize_t)FICUS_ERR_RESET : n;
     }
-    s->out = (struct buf_out){.p = all, .size = total, .sent = (size_t)n, .total = total, .on_write = on_write, .arg = arg};
+    s->out = (struct buf_out){
+        .p = all, .size = total, .sent = (size_t)n, .total = total, .on_write = on_write, .arg = arg};
     return 0;
 }
 
@@ -315,7 +318,7 @@ static void part(struct env_stream *s, bool broken)
         return;
     peer->peer = NULL;
     s->peer = NULL;
-    if (peer->process == NULL) {    /* nobody accepted it: it stays in the queue and will read the end */
+    if (peer->process == NULL) { /* nobody accepted it: it stays in the queue and will read the end */
         pipe_end(peer, broken);
         return;
     }
@@ -366,7 +369,7 @@ static void queue_serve(struct env_listener *l)
 {
     if (l->paused)
         return;
-    LIST_FOREACH_SAFE(&l->process->world->waiting, it, tmp) {
+    LIST_FOREACH_SAFE (&l->process->world->waiting, it, tmp) {
         struct env_stream *s = CONTAINER_OF(it, struct env_stream, link);
         if (strcmp(s->address, l->address) == 0) {
             list_remove(&s->link);
@@ -377,9 +380,9 @@ static void queue_serve(struct env_listener *l)
 
 static struct env_listener *listener_find(struct sim *w, const char *address)
 {
-    LIST_FOREACH(&w->processes, it) {
+    LIST_FOREACH (&w->processes, it) {
         struct sim_process *p = CONTAINER_OF(it, struct sim_process, link);
-        LIST_FOREACH(&p->listeners, lit) {
+        LIST_FOREACH (&p->listeners, lit) {
             struct env_listener *l = CONTAINER_OF(lit, struct env_listener, link);
             if (strcmp(l->address, address) == 0)
                 return l;
@@ -388,8 +391,8 @@ static struct env_listener *listener_find(struct sim *w, const char *address)
     return NULL;
 }
 
-enum ficus_err sim_net_listen(struct env *e, const char *address, void (*on_accept)(void *arg, struct env_stream *s), void *arg,
-                              struct env_listener **ret_listener, struct ficus_error *reterr)
+enum ficus_err sim_net_listen(struct env *e, const char *address, void (*on_accept)(void *arg, struct env_stream *s),
+                              void *arg, struct env_listener **ret_listener, struct ficus_error *reterr)
 {
     struct sim_process *p = (struct sim_process *)e;
     if (strlen(address) >= sizeof((struct env_listener *)NULL)->address)
@@ -422,7 +425,7 @@ void sim_net_listener_pause(struct env_listener *l, bool paused)
 static void listener_remove(struct env_listener *l)
 {
     struct sim *w = l->process->world;
-    LIST_FOREACH_SAFE(&w->events, it, tmp) {
+    LIST_FOREACH_SAFE (&w->events, it, tmp) {
         struct sim_event *ev = CONTAINER_OF(it, struct sim_event, link);
         if (ev->fn != accept_now || ((struct arrival *)ev->arg)->listener != l)
             continue;
@@ -449,7 +452,8 @@ static void connected_now(void *arg)
         on_connect(s->connect_arg, s->connect_result);
 }
 
-enum ficus_err sim_net_connect(struct env *e, const char *address, void (*on_connect)(void *arg, enum ficus_err err), void *arg, struct env_stream **ret_stream)
+enum ficus_err sim_net_connect(struct env *e, const char *address, void (*on_connect)(void *arg, enum ficus_err err),
+                               void *arg, struct env_stream **ret_stream)
 {
     struct sim_process *p = (struct sim_process *)e;
     struct sim *w = p->world;
@@ -489,7 +493,7 @@ void sim_net_process_died(struct sim_process *p)
 {
     while (!list_empty(&p->listeners))
         listener_remove(CONTAINER_OF(p->listeners.next, struct env_listener, link));
-    LIST_FOREACH_SAFE(&p->streams, it, tmp) {
+    LIST_FOREACH_SAFE (&p->streams, it, tmp) {
         struct env_stream *s = CONTAINER_OF(it, struct env_stream, link);
         sim_forget(p->world, s);
         sim_forget(p->world, &s->out);

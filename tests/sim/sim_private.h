@@ -30,25 +30,25 @@ struct sim_stack {
     void *memory;
     enum sim_stack_state state;
     bool is_loop;
-    void (*fn)(void *arg);      /* loop: the callback to run */
+    void (*fn)(void *arg); /* loop: the callback to run */
     void *arg;
-    struct env_job *job;        /* worker: the job to run */
-    struct env_waiter *waiter;  /* waiting in env_wait */
-    struct list link;           /* in the process's stacks */
+    struct env_job *job;       /* worker: the job to run */
+    struct env_waiter *waiter; /* waiting in env_wait */
+    struct list link;          /* in the process's stacks */
 };
 
 struct sim_process {
-    struct env env;             /* first: struct env * is struct sim_process * */
+    struct env env; /* first: struct env * is struct sim_process * */
     struct sim *world;
     char name[32];
     bool dead;
     struct sim_disk *disk;
     struct timers timers;
-    struct list tasks, jobs;    /* env_task, env_job */
+    struct list tasks, jobs; /* env_task, env_job */
     size_t job_count, workers_count, workers_busy;
     struct sim_stack *loop;
-    struct list stacks;         /* workers */
-    struct list streams;        /* env_stream */
+    struct list stacks;  /* workers */
+    struct list streams; /* env_stream */
     struct list listeners;
     void (*boot)(void *arg, struct env *e);
     void *boot_arg;
@@ -63,38 +63,42 @@ struct sim {
     int64_t disk_stall_ms_max;
     bool verbose;
     struct list processes, events;
-    struct list waiting;        /* streams in the queue of a listener that is not there */
+    struct list waiting; /* streams in the queue of a listener that is not there */
     ucontext_t scheduler;
-    struct sim_stack *running;  /* NULL: the scheduler or the test itself */
+    struct sim_stack *running; /* NULL: the scheduler or the test itself */
 };
 
 /* Schedule; the event is freed after it fired. */
 void sim_at(struct sim *w, int64_t delay_ns, struct sim_process *p, void (*fn)(void *arg), void *arg);
 /* Forget all events with this argument. */
 void sim_forget(struct sim *w, const void *arg);
-/* Block the running stack for a while; returns at once when called outside any stack. Does not return when the process died meanwhile. */
+/* Block the running stack for a while; returns at once when called outside any stack. Does not return when the process
+ * died meanwhile. */
 void sim_sleep(struct sim *w, int64_t delay_ns);
 /* Leave the running stack for ever when its process is dead. */
 void sim_check_alive(struct sim_process *p);
-void sim_mix(struct sim *w, uint64_t value);    /* into the fingerprint */
+void sim_mix(struct sim *w, uint64_t value); /* into the fingerprint */
 
 extern const struct env_ops sim_ops;
 void sim_net_process_died(struct sim_process *p);
 
 /* sim_net.c */
-enum ficus_err sim_net_listen(struct env *e, const char *address, void (*on_accept)(void *arg, struct env_stream *s), void *arg,
-                              struct env_listener **ret_listener, struct ficus_error *reterr);
+enum ficus_err sim_net_listen(struct env *e, const char *address, void (*on_accept)(void *arg, struct env_stream *s),
+                              void *arg, struct env_listener **ret_listener, struct ficus_error *reterr);
 void sim_net_listener_pause(struct env_listener *l, bool paused);
 void sim_net_listener_close(struct env_listener *l);
-enum ficus_err sim_net_connect(struct env *e, const char *address, void (*on_connect)(void *arg, enum ficus_err err), void *arg, struct env_stream **ret_stream);
+enum ficus_err sim_net_connect(struct env *e, const char *address, void (*on_connect)(void *arg, enum ficus_err err),
+                               void *arg, struct env_stream **ret_stream);
 void sim_net_peer(struct env_stream *s, struct env_peer *ret_peer);
 void sim_net_read(struct env_stream *s, void *p, size_t size, void (*on_read)(void *arg, ssize_t n), void *arg);
-ssize_t sim_net_write(struct env_stream *s, const struct iovec *iov, int iov_count, void (*on_write)(void *arg, ssize_t n), void *arg);
+ssize_t sim_net_write(struct env_stream *s, const struct iovec *iov, int iov_count,
+                      void (*on_write)(void *arg, ssize_t n), void *arg);
 void sim_net_shutdown_write(struct env_stream *s);
 void sim_net_close(struct env_stream *s, void (*on_closed)(void *arg), void *arg);
 
 /* sim_file.c */
-enum ficus_err sim_env_file_open(struct env *e, const char *path, unsigned flags, struct env_file **ret_file, struct ficus_error *reterr);
+enum ficus_err sim_env_file_open(struct env *e, const char *path, unsigned flags, struct env_file **ret_file,
+                                 struct ficus_error *reterr);
 void sim_env_file_close(struct env_file *f);
 ssize_t sim_env_file_read(struct env_file *f, void *p, size_t size, int64_t offset);
 enum ficus_err sim_env_file_write(struct env_file *f, const void *p, size_t size, int64_t offset);
