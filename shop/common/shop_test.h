@@ -92,13 +92,13 @@ static inline size_t count_of(const char *text, const char *part)
     return n;
 }
 
-/* The first text (or bare word) that stands behind this key; lives for 32 more. "" when there is none. */
+/* The first text (or bare word) that stands behind this key; lives for 128 more. "" when there is none. */
 static inline const char *value_of(const char *json, const char *key)
 {
-    static char values[32][1024];
+    static char values[128][1024];
     static unsigned next;
     char name[64];
-    char *value = values[next++ % 32];
+    char *value = values[next++ % 128];
     *value = '\0';
     snprintf(name, sizeof name, "\"%s\":", key);
     const char *at = strstr(json, name);

@@ -85,10 +85,13 @@ static int charge_put(struct ficus_req *req)
     if (body == NULL)
         return -1;
     int64_t amount = 0;
-    if (!shop_money_read(req, ficus_json_get(body, "amount"), amount_max, &amount)) {
+    const char *card = ficus_json_str(req, ficus_json_get(body, "card"));
+    if (!shop_money_read(req, ficus_json_get(body, "amount"), amount_max, &amount))
         ficus_invalid(req, "/amount", "must be money in " SHOP_CURRENCY);
+    if (card == NULL)
+        ficus_invalid(req, "/card", "must be a token of the bank");
+    if (ficus_is_invalid(req))
         return ficus_problem_invalid(req);
-    }
     const char *state = ficus_step_state(req, "charge", id);
     if (state == NULL)
         return -1;
@@ -101,7 +104,7 @@ static int charge_put(struct ficus_req *req)
         return -1;
     ficus_out_object(o, NULL);
     shop_money(o, "amount", amount);
-    ficus_out_str(o, "card", ficus_json_str(req, ficus_json_get(body, "card")));
+    ficus_out_str(o, "card", card);
     ficus_out_end(o);
     struct ficus_answer bank;
     if (ficus_call(req, &(struct ficus_call){.service = "bank", .method = "PUT", .path = ficus_printf(req, "/v1/captures/%s", ficus_segment(req, id)),
