@@ -65,8 +65,10 @@ struct shop {
     int64_t stock[SHOP_SKUS];               /* as set */
     int setup_left;                         /* products and stock still to be put */
     bool faults;                            /* may hosts crash? */
+    struct sim_network network;             /* cruel: from when the products are put */
     bool healed;                            /* they may never again */
     bool cruel;                             /* disks also are full or fail for a while, syncs hang, hosts stay down for long */
+    bool impatient;                         /* the checkout soon gives up on a step: see shop_world.c */
     bool registry_dirty;                    /* the hub must be told anew */
     bool registry_running;
     struct env_timer registry_timer;
