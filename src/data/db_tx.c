@@ -110,6 +110,22 @@ static bool turn_pass_on(struct db *d, const struct db_tx *self)
 
 /* ---- transactions ---- */
 
+/* Out of memory here makes SQLite roll back the group as well. Without a note of that the next savepoint would be a
+ * transaction of its own and commit at its release, before the group's members are told that all failed. */
+static enum ficus_err savepoint_open(struct db *d, struct ficus_error *reterr)
+{
+    struct db_conn *c = d->writer;
+    struct ficus_error e;
+    enum ficus_err err = db_conn_control(c, DB_SAVEPOINT, &e);
+    if (err == FICUS_ERR_OK)
+        return FICUS_ERR_OK;
+    if (!db_conn_in_transaction(c) && c->lost.code == FICUS_ERR_OK)
+        c->lost = e;
+    if (reterr != NULL)
+        *reterr = e;
+    return err;
+}
+
 enum ficus_err db_tx_begin(struct db *d, struct db_tx *tx, int64_t deadline_ns, struct ficus_error *reterr)
 {
     FICUS_ASSERT(tx->db == NULL);
@@ -125,7 +141,7 @@ enum ficus_err db_tx_begin(struct db *d, struct db_tx *tx, int64_t deadline_ns, 
         d->begun = err == FICUS_ERR_OK;
     }
     if (err == FICUS_ERR_OK)
-        err = db_conn_control(d->writer, DB_SAVEPOINT, reterr);
+        err = savepoint_open(d, reterr);
     if (err != FICUS_ERR_OK) {
         (void)turn_pass_on(d, NULL);
         return err;
