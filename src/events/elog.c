@@ -81,6 +81,8 @@ enum ficus_err elog_open(struct env *e, const struct elog_options *o, struct elo
     }
     l->env = e;
     l->o = *o;
+    if (l->last_offset < o->offset_min)
+        l->last_offset = o->offset_min;
     l->o.path = NULL;
     if (l->o.retention_ms == 0)
         l->o.retention_ms = (int64_t)7 * 24 * 3600 * 1000;

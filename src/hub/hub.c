@@ -164,7 +164,8 @@ static enum ficus_err open_all(struct hub *h, struct ficus_error *reterr)
     h->requests = families[0];
     h->published = families[1];
     h->waiting = metric_only(families[2]);
-    const struct elog_options log = {.path = c->log_file, .retention_ms = c->retention_ms};
+    const struct elog_options log = {
+        .path = c->log_file, .retention_ms = c->retention_ms, .offset_min = env_wall_ms(h->env) * 1000};
     err = elog_open(h->env, &log, &h->log, reterr);
     if (err == FICUS_ERR_OK)
         err = make_sagas(h, reterr);

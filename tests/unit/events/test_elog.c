@@ -493,6 +493,35 @@ static void test_close(void **state)
     assert_int_equal(seen.count, ok);
 }
 
+/* A log that was put back from an old copy gives no offset again that was given after the copy was made: who has read
+ * further than it reaches misses nothing of what comes now, and is not told CONFLICT. */
+static void test_offset_min(void **state)
+{
+    (void)state;
+    append("a", "1");
+    close_log();
+    struct sim_disk *copy = sim_disk_clone(disk);
+    open_log((struct elog_options){0});
+    append("a", "2");
+    assert_int_equal(append("a", "3").last, 3);
+    close_log();
+    crash_env_free(ce);
+    sim_disk_free(disk);
+    disk = copy;
+    ce = crash_env_new(disk, 6);
+    open_log((struct elog_options){.offset_min = 1000});
+    read_now("a", 3, 0);
+    assert_int_equal(seen.err, FICUS_ERR_OK);
+    assert_int_equal(seen.count, 0);
+    assert_int_equal(append("a", "4").last, 1001);
+    read_now("a", 3, 0);
+    assert_int_equal(seen.count, 1);
+    assert_string_equal(seen.ids[0], "4");
+    close_log();
+    open_log((struct elog_options){.offset_min = 500});     /* the clock was put back */
+    assert_int_equal(append("a", "5").last, 1002);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -501,6 +530,7 @@ int main(void)
         TEST(test_order), TEST(test_repeated), TEST(test_wait), TEST(test_cancel), TEST(test_refused),
             TEST(test_queue_bound), TEST(test_sync_fails),
         TEST(test_followers), TEST(test_retention_age), TEST(test_retention_size), TEST(test_topics), TEST(test_close),
+        TEST(test_offset_min),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -334,7 +334,7 @@ static void test_saga_runs(void **state)
     tell_registry(w);
     struct answer *a = ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"));
     assert_int_equal(a->status, 200);
-    assert_string_equal(a->body, "{\"last\":1}\n");
+    assert_memory_equal(a->body, "{\"last\":", 8);
     wait_for_state(w, "o1", "completed");
     assert_int_equal(w->seen_count, 3);
     assert_string_equal(w->seen[0], "PUT /r/o1 checkout/o1/reserve/do {\"items\":[1,2]}");
@@ -392,12 +392,19 @@ static void test_pull_waits(void **state)
     struct asked q;
     ask_begin(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed&after=0&limit=10&wait=15000", NULL, &q,
               pulled);
-    assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"))->status, 200);
+    struct answer *published = ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"));
+    assert_int_equal(published->status, 200);
+    long long last = 0;
+    char expected[64];
+    assert_int_equal(sscanf(published->body, "{\"last\":%lld}", &last), 1);
+    assert_true(last > 1000000);    /* a new log begins where no earlier one was */
     ask_end(&q);
     assert_int_equal(pulled->status, 200);
     assert_non_null(strstr(pulled->body, "\"subject\":\"o1\""));
-    assert_non_null(strstr(pulled->body, "\"sequence\":\"1\""));
-    assert_non_null(strstr(pulled->body, "\"next\":1"));
+    snprintf(expected, sizeof expected, "\"sequence\":\"%lld\"", last);
+    assert_non_null(strstr(pulled->body, expected));
+    snprintf(expected, sizeof expected, "\"next\":%lld}", last);
+    assert_non_null(strstr(pulled->body, expected));
     assert_int_equal(ask(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed&after=x", NULL)->status,
                      400);
     assert_int_equal(ask(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed&wait=60001", NULL)->status,
@@ -585,7 +592,7 @@ static void test_bus_of_services(void **state)
         env_uv_run(w->env);
     assert_int_equal(seen.err, FICUS_ERR_OK);
     assert_int_equal(seen.count, 1);
-    assert_int_equal(seen.next, 1);
+    assert_true(seen.next > 0);
     bus_hub_free(orders);
     bus_hub_free(notifications);
     world_free(w);
