@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The HTTP/1.1 client connection against arbitrary bytes of a server. Byte 0 chooses the request and how the server leaves. Whole and in odd
- * pieces the outcome is the same; every exchange and every connection ends once; nothing is left behind.
+ * The HTTP/1.1 client connection against arbitrary bytes of a server. Byte 0 chooses the request and how the server
+ * leaves. Whole and in odd pieces the outcome is the same; every exchange and every connection ends once; nothing is
+ * left behind.
  */
 #include "../tests/unit/http/fake_net.h"
 #include "http_client.h"
@@ -104,7 +105,10 @@ static void on_reset(void *arg, struct http_stream *s, enum ficus_err err, const
 }
 static const struct http_handler handler = {on_head, on_interim, on_data, on_writable, on_done, on_reset};
 
-static void on_accept(void *arg, struct env_stream *s) { ((struct run *)arg)->peer = s; }
+static void on_accept(void *arg, struct env_stream *s)
+{
+    ((struct run *)arg)->peer = s;
+}
 
 static void request(struct run *r)
 {

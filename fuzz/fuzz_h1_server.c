@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The whole HTTP/1.1 server against arbitrary bytes of a client. Byte 0 chooses what the handler does. The same bytes run twice,
- * whole and in odd pieces, and what the handler saw must be the same; every exchange ends once; nothing is left behind.
+ * The whole HTTP/1.1 server against arbitrary bytes of a client. Byte 0 chooses what the handler does. The same bytes
+ * run twice, whole and in odd pieces, and what the handler saw must be the same; every exchange ends once; nothing is
+ * left behind.
  */
 #include "../tests/unit/http/fake_net.h"
 #include "http_server.h"
@@ -74,7 +75,8 @@ static const struct http_handler handler = {.on_data = on_data, .on_done = on_do
 
 static void check_head(struct run *r, const struct http_msg *m)
 {
-    FICUS_ASSERT(http_token_valid(m->method) && m->path.size > 0 && (m->path.p[0] == '/' || slice_eq_str(m->path, "*")));
+    FICUS_ASSERT(http_token_valid(m->method) && m->path.size > 0 &&
+                 (m->path.p[0] == '/' || slice_eq_str(m->path, "*")));
     note(r, m->method.p, m->method.size);
     note(r, m->path.p, m->path.size);
     note(r, m->query.p == NULL ? "" : m->query.p, m->query.size);
@@ -126,7 +128,10 @@ static void on_refused(void *arg, int status, const char *detail)
         note(r, &status, sizeof status);
 }
 
-static void on_closed(void *arg) { ((struct run *)arg)->closed = true; }
+static void on_closed(void *arg)
+{
+    ((struct run *)arg)->closed = true;
+}
 
 static uint64_t run(uint8_t mode, const uint8_t *p, size_t size, bool odd)
 {
@@ -137,7 +142,8 @@ static uint64_t run(uint8_t mode, const uint8_t *p, size_t size, bool odd)
         r.net.piece_max = 1;
     struct http_server_options o = {.on_request = on_request, .on_refused = on_refused, .arg = &r};
     if (mode & 0x20)
-        o.limits = (struct http_limits){.head_size_max = 256, .field_count_max = 4, .target_size_max = 32, .arena_size_max = 4096};
+        o.limits = (struct http_limits){
+            .head_size_max = 256, .field_count_max = 4, .target_size_max = 32, .arena_size_max = 4096};
     FICUS_ASSERT(http_server_new(&r.net.env, &o, &r.server) == FICUS_ERR_OK);
     FICUS_ASSERT(http_server_listen(r.server, "fd:3", NULL) == FICUS_ERR_OK);
     struct env_stream *client, *end;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Whole small bodies in memory. The bytes are not in the arena, because the arena bounds heads, and the size of a body is
- * bounded here.
+ * Whole small bodies in memory. The bytes are not in the arena, because the arena bounds heads, and the size of a body
+ * is bounded here.
  */
 #include "http_stream.h"
 
@@ -64,10 +64,11 @@ void http_collect(struct http_stream *s, struct http_collect *c, size_t size_max
 {
     c->handler_before = s->handler;
     c->arg_before = s->arg;
-    c->handler = (struct http_handler){collect_head, collect_interim, collect_data, collect_writable, collect_stream_done, collect_reset};
+    c->handler = (struct http_handler){collect_head,     collect_interim,     collect_data,
+                                       collect_writable, collect_stream_done, collect_reset};
     buf_init(&c->body, size_max);
     if (s->head_in != NULL && s->head_in->content_length > 0 && (uint64_t)s->head_in->content_length <= size_max)
-        (void)buf_reserve(&c->body, (size_t)s->head_in->content_length);    /* a failure shows at the first byte */
+        (void)buf_reserve(&c->body, (size_t)s->head_in->content_length); /* a failure shows at the first byte */
     http_stream_handle(s, &c->handler, c);
     http_recv(s);
 }

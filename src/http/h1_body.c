@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The incoming body: by length, chunked (RFC 9112 7.1), or until the end of input. The chunked decoder is a machine over single characters for all
- * that is not data; data is moved in runs.
+ * The incoming body: by length, chunked (RFC 9112 7.1), or until the end of input. The chunked decoder is a machine
+ * over single characters for all that is not data; data is moved in runs.
  *
  *   SIZE -> [EXT] -> SIZE_LF -> DATA -> DATA_CR -> DATA_LF -> SIZE ...
  *                           `-> TRAILER -> NAME -> VALUE -> VALUE_LF -> TRAILER ...
@@ -13,16 +13,30 @@
 #include "h1_chars.h"
 
 enum chunk_state {
-    CHUNK_SIZE, CHUNK_EXT_BLANK, CHUNK_EXT, CHUNK_SIZE_LF, CHUNK_DATA, CHUNK_DATA_CR, CHUNK_DATA_LF,
-    CHUNK_TRAILER, CHUNK_NAME, CHUNK_VALUE, CHUNK_VALUE_LF, CHUNK_END_LF,
+    CHUNK_SIZE,
+    CHUNK_EXT_BLANK,
+    CHUNK_EXT,
+    CHUNK_SIZE_LF,
+    CHUNK_DATA,
+    CHUNK_DATA_CR,
+    CHUNK_DATA_LF,
+    CHUNK_TRAILER,
+    CHUNK_NAME,
+    CHUNK_VALUE,
+    CHUNK_VALUE_LF,
+    CHUNK_END_LF,
 };
 
-enum { CHUNK_DIGITS_MAX = 15 };     /* 60 bits: no overflow, also when added up in an int64_t a few times; leading zeros count */
+enum {
+    CHUNK_DIGITS_MAX = 15
+}; /* 60 bits: no overflow, also when added up in an int64_t a few times; leading zeros count */
 
 void h1_body_init(struct h1_body *b, enum h1_framing framing, int64_t content_length)
 {
     FICUS_ASSERT(framing != H1_BODY_LENGTH || content_length > 0);
-    *b = (struct h1_body){.framing = framing, .done = framing == H1_BODY_NONE, .state = CHUNK_SIZE,
+    *b = (struct h1_body){.framing = framing,
+                          .done = framing == H1_BODY_NONE,
+                          .state = CHUNK_SIZE,
                           .left = framing == H1_BODY_LENGTH ? (uint64_t)content_length : 0};
 }
 
@@ -48,7 +62,7 @@ static bool size_char(struct h1_body *b, char c, const char **reterr_detail)
     else if (c == ';')
         b->state = CHUNK_EXT;
     else if (c == ' ' || c == '\t')
-        b->state = CHUNK_EXT_BLANK;     /* BWS, which only an extension may follow */
+        b->state = CHUNK_EXT_BLANK; /* BWS, which only an extension may follow */
     else
         return malformed("chunk size is not a hexadecimal number", reterr_detail);
     return true;
@@ -132,7 +146,8 @@ static bool chunk_char(struct h1_body *b, char c, const char **reterr_detail)
     }
 }
 
-static bool chunks_decode(struct h1_body *b, char *p, size_t size, size_t *ret_used, size_t *ret_data, const char **reterr_detail)
+static bool chunks_decode(struct h1_body *b, char *p, size_t size, size_t *ret_used, size_t *ret_data,
+                          const char **reterr_detail)
 {
     size_t used = 0, data = 0;
     while (used < size && !b->done) {
@@ -156,7 +171,8 @@ static bool chunks_decode(struct h1_body *b, char *p, size_t size, size_t *ret_u
     return true;
 }
 
-bool h1_body_decode(struct h1_body *b, char *p, size_t size, size_t *ret_used, size_t *ret_data, const char **reterr_detail)
+bool h1_body_decode(struct h1_body *b, char *p, size_t size, size_t *ret_used, size_t *ret_data,
+                    const char **reterr_detail)
 {
     *ret_used = *ret_data = 0;
     if (b->done)

@@ -9,11 +9,12 @@
 #include <stdint.h>
 
 enum {
-    H1_TOKEN = 1,   /* tchar, RFC 9110 5.6.2 */
-    H1_VALUE = 2,   /* field-vchar, SP, HTAB, obs-text, RFC 9110 5.5: no other control characters, no DEL */
-    H1_PATH = 4,    /* pchar and "/", RFC 3986 3.3; "%" is checked apart */
-    H1_QUERY = 8,   /* RFC 3986 3.4, and []{}|^`\ which browsers send as they are (WHATWG URL, query percent-encode set) */
-    H1_NAME = 16,   /* reg-name, RFC 3986 3.2.2 */
+    H1_TOKEN = 1, /* tchar, RFC 9110 5.6.2 */
+    H1_VALUE = 2, /* field-vchar, SP, HTAB, obs-text, RFC 9110 5.5: no other control characters, no DEL */
+    H1_PATH = 4,  /* pchar and "/", RFC 3986 3.3; "%" is checked apart */
+    H1_QUERY =
+        8, /* RFC 3986 3.4, and []{}|^`\ which browsers send as they are (WHATWG URL, query percent-encode set) */
+    H1_NAME = 16, /* reg-name, RFC 3986 3.2.2 */
     H1_HEX = 32,
     H1_DIGIT = 64,
 };

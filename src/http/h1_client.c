@@ -7,13 +7,14 @@
  *          |          |`---------'+------------'|
  *          `----------'-----------'-------------'----> CLOSING --> on_closed, freed
  *
- * IDLE      connected, no exchange; a byte or an end from the server closes it (a server may close at any time, RFC 9112 9.5)
- * EXCHANGE  c->stream exists; back to IDLE only when both messages are complete and both sides want to go on
- * SETTLE    the answer is complete and the user gone, but the kernel has not confirmed the last bytes of the request: mostly it has them and
- *           only the confirmation is behind the answer
+ * IDLE      connected, no exchange; a byte or an end from the server closes it (a server may close at any time, RFC
+ * 9112 9.5) EXCHANGE  c->stream exists; back to IDLE only when both messages are complete and both sides want to go on
+ * SETTLE    the answer is complete and the user gone, but the kernel has not confirmed the last bytes of the request:
+ * mostly it has them and only the confirmation is behind the answer
  *
- * Failure modes: when writing the request fails, an answer may already be waiting (413 and close, say), so reading goes on for
- * H1_LAST_WORD_MS before the exchange is called broken. All callbacks come from pump(), which is never re-entered.
+ * Failure modes: when writing the request fails, an answer may already be waiting (413 and close, say), so reading goes
+ * on for H1_LAST_WORD_MS before the exchange is called broken. All callbacks come from pump(), which is never
+ * re-entered.
  */
 #include "http_client.h"
 
@@ -32,9 +33,9 @@ enum {
 enum state { CONNECTING, IDLE, EXCHANGE, SETTLE, CLOSING, STATE_COUNT };
 
 struct client_stream {
-    struct h1_stream st;        /* first */
+    struct h1_stream st; /* first */
     struct http_client_conn *c;
-    bool head_asked;            /* the request is HEAD */
+    bool head_asked; /* the request is HEAD */
     bool head_came;
     bool answer_begun;
     bool write_lost;
@@ -49,10 +50,10 @@ struct http_client_conn {
     void *arg;
     struct http_limits limits;
     bool close_wanted;
-    bool reuse;                     /* of the present exchange: the server wants to go on */
+    bool reuse; /* of the present exchange: the server wants to go on */
     uint64_t exchange_count;
-    int64_t settle_ms;              /* entry into SETTLE */
-    struct client_stream *stream;   /* in arena; not NULL exactly in EXCHANGE */
+    int64_t settle_ms;            /* entry into SETTLE */
+    struct client_stream *stream; /* in arena; not NULL exactly in EXCHANGE */
     struct arena arena;
     struct h1_io io;
     char small[H1_CLIENT_SMALL_SIZE];
@@ -91,7 +92,7 @@ static void conn_closed(void *arg)
 
 static void conn_close(struct http_client_conn *c)
 {
-    c->stream = NULL;   /* its memory lives until conn_closed */
+    c->stream = NULL; /* its memory lives until conn_closed */
     move(c, CLOSING);
     h1_io_close(&c->io);
 }
@@ -153,7 +154,7 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
 
     struct h1_write w = {.m = m, .framing = H1_BODY_NONE, .content_length = -1};
     if (end) {
-        w.content_length = method_wants_length(m->method) ? 0 : -1;     /* RFC 9110 8.6 */
+        w.content_length = method_wants_length(m->method) ? 0 : -1; /* RFC 9110 8.6 */
     } else {
         w.content_length = m->content_length;
         w.framing = m->content_length > 0 ? H1_BODY_LENGTH : m->content_length == 0 ? H1_BODY_NONE : H1_BODY_CHUNKED;
@@ -172,7 +173,7 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
 static void stream_reset(struct http_stream *s, enum ficus_err why)
 {
     struct client_stream *cs = (struct client_stream *)(void *)s;
-    (void)why;      /* HTTP/1.1 has no way to tell the server */
+    (void)why; /* HTTP/1.1 has no way to tell the server */
     cs->st.abandoned = true;
     h1_io_kick(&cs->c->io);
 }
@@ -180,13 +181,15 @@ static void stream_reset(struct http_stream *s, enum ficus_err why)
 static void stream_progress(const struct http_stream *s, struct http_progress *ret_progress)
 {
     const struct client_stream *cs = (const struct client_stream *)(const void *)s;
-    *ret_progress = (struct http_progress){.conn_reused = cs->c->exchange_count > 1, .request_sent = cs->c->io.begun,
-                                           .response_begun = cs->answer_begun};
+    *ret_progress = (struct http_progress){
+        .conn_reused = cs->c->exchange_count > 1, .request_sent = cs->c->io.begun, .response_begun = cs->answer_begun};
 }
 
-static const struct http_stream_ops stream_ops = {stream_send_head, h1_stream_send, h1_stream_recv, stream_reset, stream_progress};
+static const struct http_stream_ops stream_ops = {stream_send_head, h1_stream_send, h1_stream_recv, stream_reset,
+                                                  stream_progress};
 
-enum ficus_err http_client_open(struct http_client_conn *c, const struct http_handler *h, void *arg, struct http_stream **ret_stream)
+enum ficus_err http_client_open(struct http_client_conn *c, const struct http_handler *h, void *arg,
+                                struct http_stream **ret_stream)
 {
     if (c->state == CONNECTING || c->state == EXCHANGE || c->state == SETTLE)
         return FICUS_ERR_BUSY;
@@ -287,7 +290,8 @@ static bool step_head(struct client_stream *cs)
     if (head_size == 0) {
         if (!io->in_eof && io->in_err == FICUS_ERR_OK)
             return false;
-        h1_stream_fail(st, FICUS_ERR_RESET, cs->answer_begun ? "connection ended inside a head" : "connection ended before an answer");
+        h1_stream_fail(st, FICUS_ERR_RESET,
+                       cs->answer_begun ? "connection ended inside a head" : "connection ended before an answer");
         return true;
     }
     struct h1_head parsed;
@@ -343,7 +347,10 @@ static bool step_exchange(struct http_client_conn *c)
 }
 
 static bool (*const steps[STATE_COUNT])(struct http_client_conn *c) = {
-    [CONNECTING] = step_connecting, [IDLE] = step_idle, [EXCHANGE] = step_exchange, [SETTLE] = step_settle,
+    [CONNECTING] = step_connecting,
+    [IDLE] = step_idle,
+    [EXCHANGE] = step_exchange,
+    [SETTLE] = step_settle,
 };
 
 /* ---- waiting ---- */
@@ -412,7 +419,8 @@ static void timer_fired(void *arg)
         else if (c->stream->write_lost)
             h1_stream_fail(&c->stream->st, FICUS_ERR_RESET, "connection ended while the request was sent");
         else
-            h1_stream_fail(&c->stream->st, FICUS_ERR_TIMEOUT, c->io.writing ? "server does not read" : "response body stalled");
+            h1_stream_fail(&c->stream->st, FICUS_ERR_TIMEOUT,
+                           c->io.writing ? "server does not read" : "response body stalled");
     }
     pump(c);
 }
@@ -422,7 +430,7 @@ static void timer_fired(void *arg)
 static void connected(void *arg, enum ficus_err err)
 {
     struct http_client_conn *c = arg;
-    c->io.pumping = true;   /* the callback may open and send: all of it is looked at below */
+    c->io.pumping = true; /* the callback may open and send: all of it is looked at below */
     if (err == FICUS_ERR_OK)
         move(c, IDLE);
     c->handler->on_connected(c->arg, c, err);

@@ -83,7 +83,7 @@ static void read_done(void *arg, ssize_t n)
     } else if (n == 0) {
         io->in_eof = true;
     } else {
-        io->in_err = (enum ficus_err)-n;
+        io->in_err = (enum ficus_err) - n;
     }
     io->on_event(io->arg);
 }
@@ -111,7 +111,7 @@ void h1_io_read(struct h1_io *io, bool much)
         in_move(io, io->small, io->small_size);
     } else if (io->in == io->small && much) {
         char *big = mem_alloc(H1_IN_SIZE);
-        if (big != NULL)    /* else go on in small steps */
+        if (big != NULL) /* else go on in small steps */
             in_move(io, big, H1_IN_SIZE);
     }
     if (io->in_start > 0 && (size == 0 || io->in_capacity - io->in_end < io->in_capacity / 4)) {
@@ -264,7 +264,7 @@ static void write_done(void *arg, ssize_t n)
     struct h1_io *io = arg;
     io->writing = false;
     if (n < 0)
-        io->out_err = (enum ficus_err)-n;
+        io->out_err = (enum ficus_err) - n;
     else
         write_complete(io);
     io->on_event(io->arg);
@@ -282,8 +282,8 @@ static int flight_build(struct h1_io *io, bool end, struct iovec *iov)
         iov[count++] = (struct iovec){io->chunk_line, (size_t)size};
         count += ring_pieces(io, io->out_raw, body, iov + count);
     }
-    static const char tail_text[] = "\r\n0\r\n\r\n";  /* one text, three uses */
-    char *tail = (char *)(uintptr_t)tail_text;          /* iovec has no const; env_write does not write to it */
+    static const char tail_text[] = "\r\n0\r\n\r\n"; /* one text, three uses */
+    char *tail = (char *)(uintptr_t)tail_text;       /* iovec has no const; env_write does not write to it */
     if (body > 0 && end)
         iov[count++] = (struct iovec){tail, 7};
     else if (body > 0)
@@ -311,7 +311,7 @@ bool h1_io_flush(struct h1_io *io)
     io->moved_ms = env_now_ms(io->env);
     ssize_t n = env_write(io->env, io->stream, iov, count, write_done, io);
     if (n < 0) {
-        io->out_err = (enum ficus_err)-n;
+        io->out_err = (enum ficus_err) - n;
         return true;
     }
     io->begun = true;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The transport half of an HTTP/1.1 connection, the same for server and client: a read buffer that is small while little is expected, a ring of
- * outgoing bytes that is framed (chunked) only when it is written, and the flags that say what happened. It decides nothing: after each event it calls
- * on_event, and its owner looks at the flags.
+ * The transport half of an HTTP/1.1 connection, the same for server and client: a read buffer that is small while
+ * little is expected, a ring of outgoing bytes that is framed (chunked) only when it is written, and the flags that say
+ * what happened. It decides nothing: after each event it calls on_event, and its owner looks at the flags.
  *
  * Failure modes: in_err/out_err are sticky. After h1_io_close nothing fires but closed().
  */
@@ -13,18 +13,19 @@
 #include "http_stream.h"
 
 enum {
-    H1_IN_SIZE = HTTP_BODY_BUFFER_SIZE,             /* also the ceiling of a head */
-    H1_OUT_SIZE_MAX = HTTP_BODY_BUFFER_SIZE + 8192, /* body bytes never take more than HTTP_BODY_BUFFER_SIZE of it; the rest is for heads */
+    H1_IN_SIZE = HTTP_BODY_BUFFER_SIZE, /* also the ceiling of a head */
+    H1_OUT_SIZE_MAX = HTTP_BODY_BUFFER_SIZE +
+                      8192, /* body bytes never take more than HTTP_BODY_BUFFER_SIZE of it; the rest is for heads */
 };
 
 struct h1_io {
     struct env *env;
-    struct env_stream *stream;              /* NULL before and after its life */
-    void (*on_event)(void *arg);            /* something below changed */
+    struct env_stream *stream;   /* NULL before and after its life */
+    void (*on_event)(void *arg); /* something below changed */
     void (*on_timer)(void *arg);
-    void (*closed)(void *arg);              /* the transport is gone; the owner frees itself */
+    void (*closed)(void *arg); /* the transport is gone; the owner frees itself */
     void *arg;
-    bool pumping;                           /* the owner is looking at the flags right now: no kick needed */
+    bool pumping; /* the owner is looking at the flags right now: no kick needed */
 
     /* input: bytes [in_start, in_end) of in are not consumed yet */
     char *in, *small;
@@ -33,44 +34,51 @@ struct h1_io {
     enum ficus_err in_err;
 
     /* output ring: out_size bytes from out_at; the first out_raw of them are head bytes, the others body bytes */
-    char *out, *out_retired;                /* out_retired: an outgrown ring that the kernel still reads from */
+    char *out, *out_retired; /* out_retired: an outgrown ring that the kernel still reads from */
     size_t out_capacity, out_at, out_size, out_raw;
-    size_t flight_size;                     /* bytes of the ring in the write that is under way */
+    size_t flight_size; /* bytes of the ring in the write that is under way */
     bool flight_end, writing;
-    bool chunked, ended, end_sent;          /* framing of the outgoing body; ended by the user; its end is with the kernel */
-    bool begun;                             /* a byte of the message went to the kernel */
+    bool chunked, ended, end_sent; /* framing of the outgoing body; ended by the user; its end is with the kernel */
+    bool begun;                    /* a byte of the message went to the kernel */
     enum ficus_err out_err;
     char chunk_line[24];
 
-    int64_t moved_ms;                       /* when bytes last moved, or a wait began */
+    int64_t moved_ms; /* when bytes last moved, or a wait began */
     struct env_timer kick, timer;
     int64_t timer_due_ms;
 };
 
 /* small: memory of the owner, used while no body is expected. */
 void h1_io_init(struct h1_io *io, struct env *e, char *small, size_t small_size);
-void h1_io_done(struct h1_io *io);          /* only before the stream was set or after closed() */
-void h1_io_close(struct h1_io *io);         /* once; frees nothing yet */
+void h1_io_done(struct h1_io *io);  /* only before the stream was set or after closed() */
+void h1_io_close(struct h1_io *io); /* once; frees nothing yet */
 
 /* Have on_event called in the next turn of the loop, unless the owner is pumping anyway. */
 void h1_io_kick(struct h1_io *io);
-/* Have on_timer called at due_ms or a little earlier or later; the owner compares the clock itself. An earlier timer is left alone. */
+/* Have on_timer called at due_ms or a little earlier or later; the owner compares the clock itself. An earlier timer is
+ * left alone. */
 void h1_io_wake_at(struct h1_io *io, int64_t due_ms);
 
 /* Start a read when none is pending and there is room. much: allow the big buffer. */
 void h1_io_read(struct h1_io *io, bool much);
-static inline char *h1_io_in(struct h1_io *io) { return io->in + io->in_start; }
-static inline size_t h1_io_in_size(const struct h1_io *io) { return io->in_end - io->in_start; }
+static inline char *h1_io_in(struct h1_io *io)
+{
+    return io->in + io->in_start;
+}
+static inline size_t h1_io_in_size(const struct h1_io *io)
+{
+    return io->in_end - io->in_start;
+}
 void h1_io_consume(struct h1_io *io, size_t size);
 
 /* Begin an outgoing message. */
 void h1_io_out_begin(struct h1_io *io);
-/* Room for a head, contiguous: fill it, then h1_io_head_done. body_size_hint: body bytes that will follow at once, if known. NULL: out of memory or over the
- * ceiling. Only before body bytes. */
+/* Room for a head, contiguous: fill it, then h1_io_head_done. body_size_hint: body bytes that will follow at once, if
+ * known. NULL: out of memory or over the ceiling. Only before body bytes. */
 char *h1_io_head_room(struct h1_io *io, size_t size, size_t body_size_hint);
 /* Append body bytes; returns how many were taken. Out of memory sets out_err. */
 size_t h1_io_put(struct h1_io *io, const void *p, size_t size);
-size_t h1_io_out_room(const struct h1_io *io);      /* how many body bytes h1_io_put would take */
+size_t h1_io_out_room(const struct h1_io *io); /* how many body bytes h1_io_put would take */
 /* Give what is there to the kernel. True: something changed at once (written, or failed). */
 bool h1_io_flush(struct h1_io *io);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * HTTP/1.1 heads by RFC 9112, strict: whatever two parsers could read in two ways is refused, never repaired. One pass over the bytes,
- * driven by the table of character classes.
+ * HTTP/1.1 heads by RFC 9112, strict: whatever two parsers could read in two ways is refused, never repaired. One pass
+ * over the bytes, driven by the table of character classes.
  */
 #include "h1_parse.h"
 
@@ -31,7 +31,15 @@ size_t h1_head_end(const char *p, size_t size, struct h1_scan *scan)
 
 /* ---- fields ---- */
 
-enum known_field { FIELD_OTHER, FIELD_HOST, FIELD_CONTENT_LENGTH, FIELD_TRANSFER_ENCODING, FIELD_CONNECTION, FIELD_EXPECT, FIELD_HOP };
+enum known_field {
+    FIELD_OTHER,
+    FIELD_HOST,
+    FIELD_CONTENT_LENGTH,
+    FIELD_TRANSFER_ENCODING,
+    FIELD_CONNECTION,
+    FIELD_EXPECT,
+    FIELD_HOP
+};
 
 static enum known_field field_known(struct slice name)
 {
@@ -42,7 +50,7 @@ static enum known_field field_known(struct slice name)
         {{"te", 2}, FIELD_HOP},
         {{"host", 4}, FIELD_HOST},
         {{"expect", 6}, FIELD_EXPECT},
-        {{"trailer", 7}, FIELD_HOP},    /* trailers are dropped, so their announcement is too */
+        {{"trailer", 7}, FIELD_HOP}, /* trailers are dropped, so their announcement is too */
         {{"upgrade", 7}, FIELD_HOP},
         {{"keep-alive", 10}, FIELD_HOP},
         {{"connection", 10}, FIELD_CONNECTION},
@@ -72,11 +80,12 @@ struct field_facts {
     struct slice host, content_length, transfer_encoding, expect;
     unsigned host_count, content_length_count, transfer_encoding_count, expect_count;
     bool close, keep_alive;
-    struct slice options[CONNECTION_OPTIONS_MAX];   /* other names that Connection listed */
+    struct slice options[CONNECTION_OPTIONS_MAX]; /* other names that Connection listed */
     size_t option_count;
 };
 
-/* RFC 9110 7.6.1. False: too many options, a broken one, or one that would take away what frames or addresses the message. */
+/* RFC 9110 7.6.1. False: too many options, a broken one, or one that would take away what frames or addresses the
+ * message. */
 static bool connection_options(struct field_facts *facts, struct slice value)
 {
     while (value.p != NULL) {
@@ -170,7 +179,8 @@ static bool field_keep(struct http_msg *m, struct slice name, struct slice value
 }
 
 /* All field lines and the empty line. 0 or a status. */
-static int fields_parse(struct cursor *c, size_t field_count_max, struct http_msg *m, struct field_facts *facts, const char **reterr_detail)
+static int fields_parse(struct cursor *c, size_t field_count_max, struct http_msg *m, struct field_facts *facts,
+                        const char **reterr_detail)
 {
     size_t count = 0;
     while (!take_crlf(c)) {
@@ -217,7 +227,8 @@ static int fields_parse(struct cursor *c, size_t field_count_max, struct http_ms
 }
 
 /* RFC 9112 6.1, 6.3: exactly one way to tell where the body ends, or none. */
-static int framing_decide(const struct field_facts *facts, int minor, enum h1_framing *ret_framing, int64_t *ret_length, const char **reterr_detail)
+static int framing_decide(const struct field_facts *facts, int minor, enum h1_framing *ret_framing, int64_t *ret_length,
+                          const char **reterr_detail)
 {
     *ret_framing = H1_BODY_NONE;
     *ret_length = 0;
@@ -299,7 +310,8 @@ bool h1_authority_valid(struct slice s)
     return s.p[host_size] == ':' && port_valid(slice_from(s, host_size + 1));
 }
 
-/* Path and query in origin-form (RFC 9112 3.2.1): fills m->path and m->query. Consumes up to the first character that fits neither. */
+/* Path and query in origin-form (RFC 9112 3.2.1): fills m->path and m->query. Consumes up to the first character that
+ * fits neither. */
 static bool origin_parse(struct cursor *c, struct http_msg *m)
 {
     const char *begin = c->at;
@@ -335,7 +347,8 @@ static bool absolute_parse(struct cursor *c, struct http_msg *m)
     struct slice scheme = SLICE_NONE;
     for (size_t i = 0; i < 2; i++) {
         size_t size = schemes[i].size;
-        if (rest.size > size + 3 && slice_eq_nocase(slice_make(rest.p, size), schemes[i]) && memcmp(rest.p + size, "://", 3) == 0)
+        if (rest.size > size + 3 && slice_eq_nocase(slice_make(rest.p, size), schemes[i]) &&
+            memcmp(rest.p + size, "://", 3) == 0)
             scheme = schemes[i];
     }
     if (scheme.p == NULL)
@@ -348,7 +361,7 @@ static bool absolute_parse(struct cursor *c, struct http_msg *m)
     m->authority = slice_make(authority, (size_t)(c->at - authority));
     if (!h1_authority_valid(m->authority) || !origin_parse(c, m))
         return false;
-    if (m->path.size == 0)  /* RFC 9112 3.2.4: OPTIONS on the whole server; RFC 9110 4.2.3: else the same as "/" */
+    if (m->path.size == 0) /* RFC 9112 3.2.4: OPTIONS on the whole server; RFC 9110 4.2.3: else the same as "/" */
         m->path = slice_eq_str(m->method, "OPTIONS") && m->query.p == NULL ? SLICE("*") : SLICE("/");
     return true;
 }
@@ -365,8 +378,8 @@ static bool target_parse(struct cursor *c, struct http_msg *m)
     return absolute_parse(c, m);
 }
 
-static int request_line_parse(struct cursor *c, const struct h1_parse_limits *limits, struct http_msg *m, int *ret_minor,
-                              const char **reterr_detail)
+static int request_line_parse(struct cursor *c, const struct h1_parse_limits *limits, struct http_msg *m,
+                              int *ret_minor, const char **reterr_detail)
 {
     const char *method = c->at;
     while (c->at < c->end && h1_is(*c->at, H1_TOKEN))
@@ -411,8 +424,8 @@ static int authority_decide(struct http_msg *m, const struct field_facts *facts,
     return 0;
 }
 
-int h1_parse_request(struct slice head, const struct h1_parse_limits *limits, struct http_msg *m, struct h1_head *ret_head,
-                     const char **reterr_detail)
+int h1_parse_request(struct slice head, const struct h1_parse_limits *limits, struct http_msg *m,
+                     struct h1_head *ret_head, const char **reterr_detail)
 {
     struct cursor c = {head.p, head.p + head.size};
     struct field_facts facts = {0};
@@ -446,7 +459,8 @@ static int status_line_parse(struct cursor *c, struct http_msg *m, int *ret_mino
     if (status != 0)
         return status;
     const char *p = c->at;
-    if (c->end - p < 5 || p[0] != ' ' || !h1_is(p[1], H1_DIGIT) || !h1_is(p[2], H1_DIGIT) || !h1_is(p[3], H1_DIGIT) || p[4] != ' ')
+    if (c->end - p < 5 || p[0] != ' ' || !h1_is(p[1], H1_DIGIT) || !h1_is(p[2], H1_DIGIT) || !h1_is(p[3], H1_DIGIT) ||
+        p[4] != ' ')
         return refuse(400, "malformed status line", reterr_detail);
     m->status = (p[1] - '0') * 100 + (p[2] - '0') * 10 + (p[3] - '0');
     if (m->status < 100 || m->status > 599)
@@ -458,14 +472,16 @@ static int status_line_parse(struct cursor *c, struct http_msg *m, int *ret_mino
 }
 
 /* RFC 9112 6.3, in its order. */
-static int response_framing(const struct field_facts *facts, bool answers_head, struct http_msg *m, struct h1_head *h, const char **reterr_detail)
+static int response_framing(const struct field_facts *facts, bool answers_head, struct http_msg *m, struct h1_head *h,
+                            const char **reterr_detail)
 {
     int status = framing_decide(facts, h->minor, &h->framing, &m->content_length, reterr_detail);
     if (status != 0)
         return status;
     bool framed = facts->transfer_encoding_count + facts->content_length_count > 0;
     if (m->status < 200 || m->status == 204) {
-        /* RFC 9112 6.1, RFC 9110 8.6: a server must send neither here; a length of 0 cannot be misread and is let pass. */
+        /* RFC 9112 6.1, RFC 9110 8.6: a server must send neither here; a length of 0 cannot be misread and is let pass.
+         */
         if (h->framing != H1_BODY_NONE)
             return refuse(400, "body framing in an answer that has no body", reterr_detail);
         m->content_length = 0;
@@ -485,8 +501,8 @@ static int response_framing(const struct field_facts *facts, bool answers_head, 
     return 0;
 }
 
-enum ficus_err h1_parse_response(struct slice head, const struct h1_parse_limits *limits, bool answers_head, struct http_msg *m,
-                                 struct h1_head *ret_head, const char **reterr_detail)
+enum ficus_err h1_parse_response(struct slice head, const struct h1_parse_limits *limits, bool answers_head,
+                                 struct http_msg *m, struct h1_head *ret_head, const char **reterr_detail)
 {
     struct cursor c = {head.p, head.p + head.size};
     struct field_facts facts = {0};

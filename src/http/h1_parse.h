@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reading HTTP/1.1 (RFC 9112): where a head ends, what it says, what bytes of the body mean. Pure: no I/O, no clock; the only memory is
- * the message's arena. Feeding the bytes in any pieces gives the same result, because nothing is judged before its line, or for
- * heads the whole head, is there.
+ * Reading HTTP/1.1 (RFC 9112): where a head ends, what it says, what bytes of the body mean. Pure: no I/O, no clock;
+ * the only memory is the message's arena. Feeding the bytes in any pieces gives the same result, because nothing is
+ * judged before its line, or for heads the whole head, is there.
  */
 #ifndef FICUS_HTTP_H1_PARSE_H
 #define FICUS_HTTP_H1_PARSE_H
@@ -11,21 +11,21 @@
 
 /* Where the search for the end of a head stands. Zero-initialise for each head. */
 struct h1_scan {
-    size_t line;    /* offset of the line that is not complete yet */
-    size_t at;      /* bytes before this were looked at */
+    size_t line; /* offset of the line that is not complete yet */
+    size_t at;   /* bytes before this were looked at */
 };
 
-/* Size of the head that begins at p, its empty line included; 0: not complete yet. p may have moved between calls, its bytes not changed.
- * A bare LF ends a line here, so that the parser gets to see and refuse it. */
+/* Size of the head that begins at p, its empty line included; 0: not complete yet. p may have moved between calls, its
+ * bytes not changed. A bare LF ends a line here, so that the parser gets to see and refuse it. */
 size_t h1_head_end(const char *p, size_t size, struct h1_scan *scan);
 
 /* How the end of a body is known (RFC 9112 6.3). */
 enum h1_framing { H1_BODY_NONE, H1_BODY_LENGTH, H1_BODY_CHUNKED, H1_BODY_UNTIL_CLOSE };
 
 struct h1_head {
-    int minor;                  /* HTTP/1.minor */
-    bool keep_alive;            /* the sender lets the connection go on after this message */
-    bool expect_continue;       /* RFC 9110 10.1.1 */
+    int minor;            /* HTTP/1.minor */
+    bool keep_alive;      /* the sender lets the connection go on after this message */
+    bool expect_continue; /* RFC 9110 10.1.1 */
     enum h1_framing framing;
 };
 
@@ -34,32 +34,34 @@ struct h1_parse_limits {
     size_t target_size_max;
 };
 
-/* head must outlive m: slices point into it; m must be fresh from http_msg_init. Returns 0, or the status to refuse with (400, 414, 417, 431, 501, 503, 505)
- * and its fixed reason; then m and ret_head are undefined. */
-int h1_parse_request(struct slice head, const struct h1_parse_limits *limits, struct http_msg *m, struct h1_head *ret_head,
-                     const char **reterr_detail);
+/* head must outlive m: slices point into it; m must be fresh from http_msg_init. Returns 0, or the status to refuse
+ * with (400, 414, 417, 431, 501, 503, 505) and its fixed reason; then m and ret_head are undefined. */
+int h1_parse_request(struct slice head, const struct h1_parse_limits *limits, struct http_msg *m,
+                     struct h1_head *ret_head, const char **reterr_detail);
 
 /* request_method decides whether a body can follow. PROTOCOL, TOO_LARGE (fields) or NOMEM with the reason. */
-enum ficus_err h1_parse_response(struct slice head, const struct h1_parse_limits *limits, bool answers_head, struct http_msg *m,
-                                 struct h1_head *ret_head, const char **reterr_detail);
+enum ficus_err h1_parse_response(struct slice head, const struct h1_parse_limits *limits, bool answers_head,
+                                 struct http_msg *m, struct h1_head *ret_head, const char **reterr_detail);
 
 /* RFC 3986 3.2 without userinfo: host or IP literal, optional port. */
 bool h1_authority_valid(struct slice s);
 
-/* True for fields that belong to the connection or that the codec itself writes (RFC 9110 7.6.1): never in http_msg.fields, never sent from there. */
+/* True for fields that belong to the connection or that the codec itself writes (RFC 9110 7.6.1): never in
+ * http_msg.fields, never sent from there. */
 bool h1_field_reserved(struct slice name);
 
 enum {
-    H1_CHUNK_EXT_SIZE_MAX = 256,        /* of one chunk; extensions are skipped */
-    H1_CHUNK_EXT_TOTAL_MAX = 16 * 1024, /* of one message: else many small chunks with long extensions cost more than they carry */
-    H1_TRAILER_SIZE_MAX = 8 * 1024,     /* checked, then dropped */
+    H1_CHUNK_EXT_SIZE_MAX = 256, /* of one chunk; extensions are skipped */
+    H1_CHUNK_EXT_TOTAL_MAX =
+        16 * 1024, /* of one message: else many small chunks with long extensions cost more than they carry */
+    H1_TRAILER_SIZE_MAX = 8 * 1024, /* checked, then dropped */
 };
 
 /* The incoming body. Private to h1_parse.c but for done. */
 struct h1_body {
     enum h1_framing framing;
-    bool done;                  /* nothing more belongs to this message */
-    uint64_t left;              /* of the length or of the present chunk */
+    bool done;     /* nothing more belongs to this message */
+    uint64_t left; /* of the length or of the present chunk */
     int state;
     unsigned digits;
     size_t ext_size, ext_total, trailer_size;
@@ -67,8 +69,10 @@ struct h1_body {
 
 void h1_body_init(struct h1_body *b, enum h1_framing framing, int64_t content_length);
 
-/* Decode in place: takes *ret_used bytes from the front of p (all, unless the body ends before) and leaves *ret_data body bytes at the front of p, *ret_data <= *ret_used.
- * False: malformed; the reason is fixed text. The end of input ends only H1_BODY_UNTIL_CLOSE; that is the caller's to say (done = true). */
-bool h1_body_decode(struct h1_body *b, char *p, size_t size, size_t *ret_used, size_t *ret_data, const char **reterr_detail);
+/* Decode in place: takes *ret_used bytes from the front of p (all, unless the body ends before) and leaves *ret_data
+ * body bytes at the front of p, *ret_data <= *ret_used. False: malformed; the reason is fixed text. The end of input
+ * ends only H1_BODY_UNTIL_CLOSE; that is the caller's to say (done = true). */
+bool h1_body_decode(struct h1_body *b, char *p, size_t size, size_t *ret_used, size_t *ret_data,
+                    const char **reterr_detail);
 
 #endif

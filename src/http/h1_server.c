@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * HTTP/1.1 server: listeners, the set of connections, their number, drain and close. Life of one connection: h1_server_conn.c.
+ * HTTP/1.1 server: listeners, the set of connections, their number, drain and close. Life of one connection:
+ * h1_server_conn.c.
  *
  *   open -> draining (no listener, connections end by themselves) -> gone
  *       `-> closing  (no listener, connections are ended)         -> gone, freed
@@ -117,7 +118,7 @@ void http_server_drain(struct http_server *v, void (*drained)(void *arg), void *
     v->gone = drained;
     v->gone_arg = arg;
     listeners_close(v);
-    LIST_FOREACH(&v->conns, it)
+    LIST_FOREACH (&v->conns, it)
         h1_server_conn_drain(h1_server_conn_of(it));
     env_timer_start(v->env, &v->gone_kick, 0);
 }
@@ -129,7 +130,7 @@ void http_server_close(struct http_server *v, void (*closed)(void *arg), void *a
     v->gone = closed;
     v->gone_arg = arg;
     listeners_close(v);
-    LIST_FOREACH(&v->conns, it)
+    LIST_FOREACH (&v->conns, it)
         h1_server_conn_abort(h1_server_conn_of(it));
     if (v->conn_count == 0)
         env_timer_start(v->env, &v->gone_kick, 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the two halves of the HTTP/1.1 server share: h1_server.c owns listeners and the set of connections, h1_server_conn.c runs one
- * connection. Private to src/http.
+ * What the two halves of the HTTP/1.1 server share: h1_server.c owns listeners and the set of connections,
+ * h1_server_conn.c runs one connection. Private to src/http.
  */
 #ifndef FICUS_HTTP_H1_SERVER_H
 #define FICUS_HTTP_H1_SERVER_H
@@ -17,14 +17,14 @@ struct http_server {
     struct http_server_options o;
     struct env_listener *listeners[H1_SERVER_LISTENERS_MAX];
     size_t listener_count;
-    bool paused;                    /* conn_count_max reached */
+    bool paused; /* conn_count_max reached */
     bool draining, closing;
     struct list conns;
     size_t conn_count;
-    void (*gone)(void *arg);        /* drained or closed, once conns is empty */
+    void (*gone)(void *arg); /* drained or closed, once conns is empty */
     void *gone_arg;
     struct env_timer gone_kick;
-    int64_t date_second;            /* of date */
+    int64_t date_second; /* of date */
     char date[HTTP_DATE_SIZE];
 };
 

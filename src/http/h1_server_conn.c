@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One server connection of HTTP/1.1 (RFC 9112). Requests are served one after another; what the client pipelines behind the present one waits in
- * the read buffer, and beyond that in the kernel.
+ * One server connection of HTTP/1.1 (RFC 9112). Requests are served one after another; what the client pipelines behind
+ * the present one waits in the read buffer, and beyond that in the kernel.
  *
  *            first byte        head complete          response out, body read
  *     IDLE ------------> HEAD --------------> EXCHANGE ----------------------> IDLE
@@ -30,14 +30,14 @@
 enum {
     H1_DRAIN_SIZE_MAX = 64 * 1024,
     H1_LINGER_MS = 2000,
-    H1_DRAIN_FIRST_MS = 1000,   /* a draining server waits so long for the first request of a connection that it accepted already */
-    H1_SMALL_SIZE = 1024,       /* most requests without body fit */
+    H1_DRAIN_FIRST_MS = 1000, /* a draining server waits so long for the first request of an accepted connection */
+    H1_SMALL_SIZE = 1024,     /* most requests without body fit */
 };
 
 enum state { IDLE, HEAD, EXCHANGE, DRAIN, REFUSE, LINGER, CLOSING, STATE_COUNT };
 
 struct server_stream {
-    struct h1_stream st;        /* first */
+    struct h1_stream st; /* first */
     struct h1_server_conn *c;
     bool answers_head, expects;
     int minor;
@@ -50,9 +50,9 @@ struct h1_server_conn {
     enum state state;
     bool abort_wanted, line_skipped, reuse;
     uint64_t request_count;
-    int64_t since_ms;                   /* entry into state */
+    int64_t since_ms; /* entry into state */
     struct h1_scan scan;
-    struct server_stream *stream;       /* in arena; not NULL exactly in EXCHANGE */
+    struct server_stream *stream; /* in arena; not NULL exactly in EXCHANGE */
     struct arena arena;
     struct h1_body drain_body;
     size_t discarded_size;
@@ -63,7 +63,7 @@ struct h1_server_conn {
 
 static const struct {
     const char *name;
-    unsigned next;              /* set of states that may follow */
+    unsigned next; /* set of states that may follow */
 } states[STATE_COUNT] = {
     [IDLE] = {"idle", 1u << HEAD | 1u << CLOSING},
     [HEAD] = {"head", 1u << EXCHANGE | 1u << REFUSE | 1u << CLOSING},
@@ -97,12 +97,12 @@ static void conn_closed(void *arg)
     arena_done(&c->arena);
     list_remove(&c->link);
     mem_free(c);
-    h1_server_conn_gone(v);     /* the server may go with its last connection */
+    h1_server_conn_gone(v); /* the server may go with its last connection */
 }
 
 static void conn_close(struct h1_server_conn *c)
 {
-    c->stream = NULL;   /* its memory lives until conn_closed */
+    c->stream = NULL; /* its memory lives until conn_closed */
     move(c, CLOSING);
     h1_io_close(&c->io);
 }
@@ -121,23 +121,29 @@ static void refuse(struct h1_server_conn *c, int status, const char *detail)
     if (v->o.on_refused != NULL)
         v->o.on_refused(v->o.arg, status, detail);
 
-    if (c->state == HEAD)       /* else interim answers may be on their way */
+    if (c->state == HEAD) /* else interim answers may be on their way */
         h1_io_out_begin(&c->io);
     struct buf body;
     buf_init(&body, 1024);
     http_problem_write(&body, status, NULL, detail, SLICE_NONE);
-    struct http_field fields[1 + HTTP_REFUSAL_FIELDS_MAX] = {{SLICE("Content-Type"), SLICE("application/problem+json")}};
-    struct http_msg m = {.status = status, .fields = fields, .field_count = 1, .field_capacity = 1 + HTTP_REFUSAL_FIELDS_MAX};
+    struct http_field fields[1 + HTTP_REFUSAL_FIELDS_MAX] = {
+        {SLICE("Content-Type"), SLICE("application/problem+json")}};
+    struct http_msg m = {
+        .status = status, .fields = fields, .field_count = 1, .field_capacity = 1 + HTTP_REFUSAL_FIELDS_MAX};
     if (v->o.refusal_fields != NULL)
         m.field_count += v->o.refusal_fields(v->o.arg, fields + 1);
     FICUS_ASSERT(m.field_count <= m.field_capacity);
-    struct h1_write w = {.m = &m, .framing = H1_BODY_LENGTH, .content_length = (int64_t)buf_slice(&body).size, .close = true,
-                         .date = h1_server_date(v), .server = v->o.server_name};
+    struct h1_write w = {.m = &m,
+                         .framing = H1_BODY_LENGTH,
+                         .content_length = (int64_t)buf_slice(&body).size,
+                         .close = true,
+                         .date = h1_server_date(v),
+                         .server = v->o.server_name};
     size_t size = h1_response_size(&w);
     char *room = h1_io_head_room(&c->io, size, buf_slice(&body).size);
     if (room != NULL && !buf_failed(&body)) {
         h1_response_write(&w, room);
-        (void)h1_io_put(&c->io, buf_slice(&body).p, buf_slice(&body).size);     /* room was reserved */
+        (void)h1_io_put(&c->io, buf_slice(&body).p, buf_slice(&body).size); /* room was reserved */
         c->io.ended = true;
         move(c, REFUSE);
     } else {
@@ -193,9 +199,9 @@ static void exchange_finish(struct h1_server_conn *c)
 static enum ficus_err interim_send(struct server_stream *ss, const struct http_msg *m)
 {
     if (m->status == 101)
-        return FICUS_ERR_INVALID;   /* no Upgrade here */
+        return FICUS_ERR_INVALID; /* no Upgrade here */
     if (ss->minor == 0)
-        return FICUS_ERR_OK;        /* RFC 9110 15.2: not to a 1.0 client */
+        return FICUS_ERR_OK; /* RFC 9110 15.2: not to a 1.0 client */
     struct h1_write w = {.m = m, .framing = H1_BODY_NONE, .content_length = -1};
     size_t size = h1_response_size(&w);
     char *room = size == 0 ? NULL : h1_io_head_room(&ss->c->io, size, 0);
@@ -212,10 +218,11 @@ static bool reuse_decide(const struct server_stream *ss, enum h1_framing framing
     const struct h1_body *body = &ss->st.body;
     if (!ss->keep_alive || ss->c->server->draining || ss->c->server->closing || framing == H1_BODY_UNTIL_CLOSE)
         return false;
-    if (ss->expects && !body->done)     /* RFC 9110 10.1.1: nobody can know whether the body will come */
+    if (ss->expects && !body->done) /* RFC 9110 10.1.1: nobody can know whether the body will come */
         return false;
     /* A refusal that has not asked for the body will hardly want it: say at once that the connection ends. */
-    return status < 300 || body->done || ss->st.recv_wanted || body->framing != H1_BODY_LENGTH || body->left <= H1_DRAIN_SIZE_MAX;
+    return status < 300 || body->done || ss->st.recv_wanted || body->framing != H1_BODY_LENGTH ||
+           body->left <= H1_DRAIN_SIZE_MAX;
 }
 
 static enum ficus_err stream_send_head(struct http_stream *s, const struct http_msg *m, bool end)
@@ -230,10 +237,13 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
         return m->status < 100 ? FICUS_ERR_INVALID : interim_send(ss, m);
 
     bool no_body = ss->answers_head || m->status == 204 || m->status == 304;
-    struct h1_write w = {.m = m, .framing = H1_BODY_NONE, .content_length = m->content_length, .date = h1_server_date(ss->c->server),
+    struct h1_write w = {.m = m,
+                         .framing = H1_BODY_NONE,
+                         .content_length = m->content_length,
+                         .date = h1_server_date(ss->c->server),
                          .server = ss->c->server->o.server_name};
     if (m->status == 204 || (m->status == 304 && w.content_length == 0))
-        w.content_length = -1;          /* RFC 9110 8.6: not here; on 304 it would speak of the 200 that did not come */
+        w.content_length = -1; /* RFC 9110 8.6: not here; on 304 it would speak of the 200 that did not come */
     else if (!no_body && end && w.content_length < 0)
         w.content_length = 0;
     else if (!no_body && end && w.content_length > 0)
@@ -244,7 +254,8 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
     w.close = !ss->c->reuse;
 
     size_t size = h1_response_size(&w);
-    size_t hint = w.framing == H1_BODY_LENGTH && w.content_length <= HTTP_BODY_BUFFER_SIZE ? (size_t)w.content_length : 0;
+    size_t hint = w.framing == H1_BODY_LENGTH && w.content_length <= HTTP_BODY_BUFFER_SIZE ? (size_t)w.content_length
+                                                                                           : 0;
     char *room = size == 0 ? NULL : h1_io_head_room(io, size, hint);
     if (room == NULL)
         return size == 0 ? FICUS_ERR_INVALID : io->out_err != FICUS_ERR_OK ? FICUS_ERR_NOMEM : FICUS_ERR_TOO_LARGE;
@@ -259,8 +270,8 @@ static void stream_recv(struct http_stream *s)
     if (ss->expects && ss->st.out == H1_OUT_HEAD && !ss->st.body.done) {
         ss->expects = false;
         struct http_msg m = {.status = 100};
-        if (h1_io_in_size(&ss->c->io) == 0)     /* RFC 9110 10.1.1: may be omitted when the body is coming already */
-            (void)interim_send(ss, &m);         /* failing that, the client goes on by itself after a while */
+        if (h1_io_in_size(&ss->c->io) == 0) /* RFC 9110 10.1.1: may be omitted when the body is coming already */
+            (void)interim_send(ss, &m);     /* failing that, the client goes on by itself after a while */
     }
     h1_stream_recv(s);
 }
@@ -268,7 +279,7 @@ static void stream_recv(struct http_stream *s)
 static void stream_reset(struct http_stream *s, enum ficus_err why)
 {
     struct server_stream *ss = (struct server_stream *)(void *)s;
-    (void)why;      /* HTTP/1.1 has no way to tell the client */
+    (void)why; /* HTTP/1.1 has no way to tell the client */
     ss->st.abandoned = true;
     h1_io_kick(&ss->c->io);
 }
@@ -276,10 +287,12 @@ static void stream_reset(struct http_stream *s, enum ficus_err why)
 static void stream_progress(const struct http_stream *s, struct http_progress *ret_progress)
 {
     const struct server_stream *ss = (const struct server_stream *)(const void *)s;
-    *ret_progress = (struct http_progress){.conn_reused = ss->c->request_count > 1, .request_sent = true, .response_begun = ss->c->io.begun};
+    *ret_progress = (struct http_progress){
+        .conn_reused = ss->c->request_count > 1, .request_sent = true, .response_begun = ss->c->io.begun};
 }
 
-static const struct http_stream_ops stream_ops = {stream_send_head, h1_stream_send, stream_recv, stream_reset, stream_progress};
+static const struct http_stream_ops stream_ops = {stream_send_head, h1_stream_send, stream_recv, stream_reset,
+                                                  stream_progress};
 
 /* ---- steps: each does one thing at most and says whether it did ---- */
 
@@ -349,14 +362,14 @@ static bool step_head(struct h1_server_conn *c)
     if (size > 0 && p[0] == '\r' && !c->line_skipped && (size == 1 || p[1] == '\n')) {
         if (size == 1 && !input_ended(io))
             return false;
-        if (size > 1) {     /* RFC 9112 2.2: one empty line before a request is let pass */
+        if (size > 1) { /* RFC 9112 2.2: one empty line before a request is let pass */
             h1_io_consume(io, 2);
             c->line_skipped = true;
             return true;
         }
     }
     if (size > 0 && !http_token_valid(slice_make(p, 1))) {
-        refuse(c, 400, "malformed method");     /* TLS, most often: no use in waiting for a line */
+        refuse(c, 400, "malformed method"); /* TLS, most often: no use in waiting for a line */
         return true;
     }
     size_t head_size = h1_head_end(p, size, &c->scan);
@@ -383,8 +396,9 @@ static bool step_exchange(struct h1_server_conn *c)
         h1_stream_fail(st, FICUS_ERR_CANCELLED, "server closed");
     if (io->out_err != FICUS_ERR_OK || io->in_err != FICUS_ERR_OK)
         h1_stream_fail(st, FICUS_ERR_RESET, "client is gone");
-    /* A client that cancels closes, and only an end is seen of that. One that merely shuts its side (RFC 9112 9.6 lets it) gets what was
-     * answered by then; who waits for more is taken for gone, or long polls and slow handlers would never hear of it. */
+    /* A client that cancels closes, and only an end is seen of that. One that merely shuts its side (RFC 9112 9.6 lets
+     * it) gets what was answered by then; who waits for more is taken for gone, or long polls and slow handlers would
+     * never hear of it. */
     if (io->in_eof && st->body.done && st->out != H1_OUT_ENDED && h1_io_in_size(io) == 0)
         h1_stream_fail(st, FICUS_ERR_RESET, "client is gone");
     bool out_done = h1_stream_out_done(st);
@@ -402,7 +416,8 @@ static bool step_exchange(struct h1_server_conn *c)
     }
     if (h1_stream_deliver(st) || h1_stream_writable(st))
         return true;
-    /* The answer is out: what is left of the body can no longer matter to it, and waiting for a client that perhaps waits for us would hang. */
+    /* The answer is out: what is left of the body can no longer matter to it, and waiting for a client that perhaps
+     * waits for us would hang. */
     if (out_done) {
         exchange_finish(c);
         return true;
@@ -459,7 +474,8 @@ static bool step_linger(struct h1_server_conn *c)
 }
 
 static bool (*const steps[STATE_COUNT])(struct h1_server_conn *c) = {
-    [IDLE] = step_idle, [HEAD] = step_head, [EXCHANGE] = step_exchange, [DRAIN] = step_drain, [REFUSE] = step_refuse, [LINGER] = step_linger,
+    [IDLE] = step_idle,   [HEAD] = step_head,     [EXCHANGE] = step_exchange,
+    [DRAIN] = step_drain, [REFUSE] = step_refuse, [LINGER] = step_linger,
 };
 
 /* ---- waiting ---- */
@@ -477,7 +493,7 @@ static void read_more(struct h1_server_conn *c)
         const struct h1_body *body = &c->stream->st.body;
         bool counted = body->framing == H1_BODY_LENGTH;
         if (body->done)
-            h1_io_read(io, false);      /* the next request, or the news that the client is gone */
+            h1_io_read(io, false); /* the next request, or the news that the client is gone */
         else if (counted ? size < body->left : size == 0)
             h1_io_read(io, !counted || body->left > H1_SMALL_SIZE);
         break;
@@ -519,7 +535,7 @@ static void pump(void *arg)
     do {
         while (c->state != CLOSING && steps[c->state](c)) {
         }
-        if (c->abort_wanted && c->state != CLOSING)     /* in a state without stream */
+        if (c->abort_wanted && c->state != CLOSING) /* in a state without stream */
             conn_close(c);
     } while (c->state != CLOSING && h1_io_flush(&c->io));
     c->io.pumping = false;
@@ -539,7 +555,8 @@ static void timer_fired(void *arg)
     int64_t due_ms = deadline_ms(c);
     if (due_ms != NEVER && env_now_ms(c->io.env) >= due_ms) {
         if (c->state == EXCHANGE)
-            h1_stream_fail(&c->stream->st, FICUS_ERR_TIMEOUT, c->io.writing ? "client does not read" : "request body stalled");
+            h1_stream_fail(&c->stream->st, FICUS_ERR_TIMEOUT,
+                           c->io.writing ? "client does not read" : "request body stalled");
         else if (c->state == HEAD)
             refuse(c, 408, "request head came too slowly");
         else
@@ -584,6 +601,6 @@ void h1_server_conn_drain(struct h1_server_conn *c)
     if (c->state == CLOSING)
         return;
     if (c->state == IDLE)
-        c->since_ms = env_now_ms(c->io.env);    /* the shorter wait begins now */
+        c->since_ms = env_now_ms(c->io.env); /* the shorter wait begins now */
     h1_io_kick(&c->io);
 }

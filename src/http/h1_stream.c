@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Body flow of one HTTP/1.1 exchange. Nothing here calls the user but h1_stream_deliver and h1_stream_writable, and those are called only
- * by the owner's pump, never from inside http_send or http_recv.
+ * Body flow of one HTTP/1.1 exchange. Nothing here calls the user but h1_stream_deliver and h1_stream_writable, and
+ * those are called only by the owner's pump, never from inside http_send or http_recv.
  */
 #include "h1_stream.h"
 
@@ -28,7 +28,7 @@ void h1_stream_out_open(struct h1_stream *st, enum h1_framing framing, int64_t c
         st->out = H1_OUT_ENDED;
         st->io->ended = true;
         if (!st->io->pumping)
-            (void)h1_io_flush(st->io);  /* what it did is seen in the pump */
+            (void)h1_io_flush(st->io); /* what it did is seen in the pump */
     }
     h1_io_kick(st->io);
 }
@@ -39,7 +39,7 @@ size_t h1_stream_send(struct http_stream *s, const void *p, size_t size, bool en
     struct h1_io *io = st->io;
     FICUS_ASSERT(st->out != H1_OUT_HEAD);
     if (st->out == H1_OUT_ENDED || st->fail != FICUS_ERR_OK || st->abandoned)
-        return size;    /* it is over; the callback that says so is on its way */
+        return size; /* it is over; the callback that says so is on its way */
     size_t taken = size;
     if (!st->out_discard) {
         if (st->out_counted && (uint64_t)size > (uint64_t)st->out_left) {
@@ -61,7 +61,7 @@ size_t h1_stream_send(struct http_stream *s, const void *p, size_t size, bool en
     }
     /* Small pieces wait for the next turn and leave together; an end or a full buffer leaves now. */
     if (!io->pumping && (io->ended || taken < size || h1_io_out_room(io) < HTTP_BODY_BUFFER_SIZE / 2))
-        (void)h1_io_flush(io);  /* what it did is seen in the pump */
+        (void)h1_io_flush(io); /* what it did is seen in the pump */
     h1_io_kick(io);
     return taken;
 }
@@ -104,7 +104,8 @@ bool h1_stream_deliver(struct h1_stream *st)
     }
     st->recv_wanted = false;
     st->in_ended = st->body.done;
-    /* The bytes are lent: consume after the callback. It may abandon the stream, but the buffer is the connection's and stays. */
+    /* The bytes are lent: consume after the callback. It may abandon the stream, but the buffer is the connection's and
+     * stays. */
     st->s.handler->on_data(st->s.arg, &st->s, slice_make(p, data), st->body.done);
     h1_io_consume(io, used);
     return true;

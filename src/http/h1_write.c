@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * HTTP/1.1 heads out. One function walks over the parts of a head; it either adds up sizes or copies, so the two cannot disagree.
+ * HTTP/1.1 heads out. One function walks over the parts of a head; it either adds up sizes or copies, so the two cannot
+ * disagree.
  */
 #include "h1_write.h"
 

@@ -7,18 +7,19 @@
 
 #include "h1_parse.h"
 
-enum { HTTP_DATE_SIZE = 30 };   /* "Sun, 06 Nov 1994 08:49:37 GMT" and a NUL */
+enum { HTTP_DATE_SIZE = 30 }; /* "Sun, 06 Nov 1994 08:49:37 GMT" and a NUL */
 
 /* IMF-fixdate, RFC 9110 5.6.7. wall_ms: 1970 to 9999. */
 void http_date_format(int64_t wall_ms, char ret_text[HTTP_DATE_SIZE]);
 
 struct h1_write {
     const struct http_msg *m;
-    enum h1_framing framing;    /* what to say about the body... */
-    int64_t content_length;     /* ...and with NONE: -1 says nothing, >= 0 writes Content-Length (also without a body: HEAD) */
-    bool close;                 /* Connection: close */
-    const char *date;           /* response: Date field when m has none; NULL: none */
-    const char *server;         /* response: Server field when m has none; NULL: none */
+    enum h1_framing framing; /* what to say about the body... */
+    int64_t
+        content_length; /* ...and with NONE: -1 says nothing, >= 0 writes Content-Length (also without a body: HEAD) */
+    bool close;         /* Connection: close */
+    const char *date;   /* response: Date field when m has none; NULL: none */
+    const char *server; /* response: Server field when m has none; NULL: none */
 };
 
 /* Size of the head, or 0 when it cannot be written (RFC 9112): bad method, path, status or authority. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One HTTP/1.1 client connection. Which connection a call takes, when it is repeated and where it goes is decided above, in src/call.
+ * One HTTP/1.1 client connection. Which connection a call takes, when it is repeated and where it goes is decided
+ * above, in src/call.
  */
 #ifndef FICUS_HTTP_CLIENT_H
 #define FICUS_HTTP_CLIENT_H
@@ -12,7 +13,8 @@
 struct http_client_conn;
 
 struct http_client_handler {
-    /* Connected (OK), or failed: REFUSED, TIMEOUT, IO... After a failure the connection is closed by itself; on_closed follows. */
+    /* Connected (OK), or failed: REFUSED, TIMEOUT, IO... After a failure the connection is closed by itself; on_closed
+     * follows. */
     void (*on_connected)(void *arg, struct http_client_conn *c, enum ficus_err err);
     /* The exchange ended cleanly and the connection may carry the next one. */
     void (*on_idle)(void *arg, struct http_client_conn *c);
@@ -23,8 +25,10 @@ struct http_client_handler {
 /* Starts connecting. limits may be NULL (response head 32 KiB). */
 enum ficus_err http_client_connect(struct env *e, const char *address, const struct http_limits *limits,
                                    const struct http_client_handler *h, void *arg, struct http_client_conn **ret_conn);
-/* Begin an exchange on a connected, idle connection: then http_send_head. BUSY when one is running, RESET when the connection is closing. */
-enum ficus_err http_client_open(struct http_client_conn *c, const struct http_handler *h, void *arg, struct http_stream **ret_stream);
+/* Begin an exchange on a connected, idle connection: then http_send_head. BUSY when one is running, RESET when the
+ * connection is closing. */
+enum ficus_err http_client_open(struct http_client_conn *c, const struct http_handler *h, void *arg,
+                                struct http_stream **ret_stream);
 /* Close; a running stream is reset (its on_reset fires with CANCELLED). on_closed follows. */
 void http_client_close(struct http_client_conn *c);
 

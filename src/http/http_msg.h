@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The message of RFC 9110: what HTTP/1.1, HTTP/2 and gRPC have in common. A head lives in an arena with a ceiling; body bytes never
- * do (see http_stream.h).
+ * The message of RFC 9110: what HTTP/1.1, HTTP/2 and gRPC have in common. A head lives in an arena with a ceiling; body
+ * bytes never do (see http_stream.h).
  */
 #ifndef FICUS_HTTP_MSG_H
 #define FICUS_HTTP_MSG_H
@@ -11,27 +11,29 @@
 #include "err.h"
 
 struct http_field {
-    struct slice name;      /* as received; compare without case */
-    struct slice value;     /* no blanks around it */
+    struct slice name;  /* as received; compare without case */
+    struct slice value; /* no blanks around it */
 };
 
 /* Request or response head. All slices are borrowed from the arena or from literals. */
 struct http_msg {
     struct arena *arena;
-    struct slice method;        /* request */
-    struct slice scheme;        /* "http" or "https" */
-    struct slice authority;     /* Host or :authority; p NULL when absent (HTTP/1.0) */
-    struct slice path;          /* raw, percent-encoding kept, begins with '/', or "*" */
-    struct slice query;         /* without '?'; p NULL when there is none */
-    int status;                 /* response: 100..599 */
-    int64_t content_length;     /* body size when known, else -1; 0 for none. The codec writes and reads the field itself. */
-    struct http_field *fields;  /* in order; without Host, Content-Length, Transfer-Encoding, Connection and other hop-by-hop fields */
+    struct slice method;    /* request */
+    struct slice scheme;    /* "http" or "https" */
+    struct slice authority; /* Host or :authority; p NULL when absent (HTTP/1.0) */
+    struct slice path;      /* raw, percent-encoding kept, begins with '/', or "*" */
+    struct slice query;     /* without '?'; p NULL when there is none */
+    int status;             /* response: 100..599 */
+    int64_t
+        content_length; /* body size when known, else -1; 0 for none. The codec writes and reads the field itself. */
+    struct http_field
+        *fields; /* in order; without Host, Content-Length, Transfer-Encoding, Connection and other hop-by-hop fields */
     size_t field_count, field_capacity;
 };
 
-void http_msg_init(struct http_msg *m, struct arena *a);    /* content_length 0, scheme "http" */
-/* Add, set (replace all of that name) or remove. name and value must outlive the message (arena or literal). False: arena full, or a name or
- * value that RFC 9110 5.1/5.5 forbids (CR, LF, NUL...). */
+void http_msg_init(struct http_msg *m, struct arena *a); /* content_length 0, scheme "http" */
+/* Add, set (replace all of that name) or remove. name and value must outlive the message (arena or literal). False:
+ * arena full, or a name or value that RFC 9110 5.1/5.5 forbids (CR, LF, NUL...). */
 bool http_msg_add(struct http_msg *m, struct slice name, struct slice value);
 bool http_msg_set(struct http_msg *m, struct slice name, struct slice value);
 void http_msg_remove(struct http_msg *m, struct slice name);
@@ -41,16 +43,17 @@ size_t http_msg_count(const struct http_msg *m, const char *name);
 /* Iterate over all values of a name: *pos = 0 first. */
 bool http_msg_next(const struct http_msg *m, const char *name, size_t *pos, struct slice *ret_value);
 
-bool http_method_idempotent(struct slice method);           /* RFC 9110 9.2.2 */
-const char *http_status_text(int status);                   /* "Not Found"; "Unknown" for others */
-bool http_token_valid(struct slice s);                      /* RFC 9110 5.6.2 */
+bool http_method_idempotent(struct slice method); /* RFC 9110 9.2.2 */
+const char *http_status_text(int status);         /* "Not Found"; "Unknown" for others */
+bool http_token_valid(struct slice s);            /* RFC 9110 5.6.2 */
 bool http_value_valid(struct slice s);
 
-/* The first value of a query parameter, percent- and plus-decoded into the arena; SLICE_NONE when absent; *ret_ok false on a broken escape. */
+/* The first value of a query parameter, percent- and plus-decoded into the arena; SLICE_NONE when absent; *ret_ok false
+ * on a broken escape. */
 struct slice http_query_get(struct slice query, const char *name, struct arena *a, bool *ret_ok);
 
-/* Build an application/problem+json document (RFC 9457): type "about:blank" unless given, title from the status, detail, instance,
- * and code (an extension member that Ficus uses for machine-readable reasons; NULL: left out). */
+/* Build an application/problem+json document (RFC 9457): type "about:blank" unless given, title from the status,
+ * detail, instance, and code (an extension member that Ficus uses for machine-readable reasons; NULL: left out). */
 void http_problem_write(struct buf *out, int status, const char *code, const char *detail, struct slice instance);
 
 #endif

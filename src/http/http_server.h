@@ -14,25 +14,26 @@ struct http_server;
 enum { HTTP_REFUSAL_FIELDS_MAX = 4 };
 
 struct http_limits {
-    size_t head_size_max;           /* request line and fields; 0: 16 KiB -> 431 (414 for the target) */
-    size_t field_count_max;         /* 0: 100 */
-    size_t target_size_max;         /* 0: 8 KiB */
-    size_t arena_size_max;          /* per exchange; 0: 256 KiB */
-    size_t conn_count_max;          /* 0: 1024; over it accepting pauses */
-    int64_t head_timeout_ms;        /* from the first byte of a request to the end of its head; 0: 10 s */
-    int64_t idle_timeout_ms;        /* between requests; 0: 75 s */
-    int64_t body_timeout_ms;        /* without progress of a body that we wait for, either direction; 0: 30 s */
+    size_t head_size_max;    /* request line and fields; 0: 16 KiB -> 431 (414 for the target) */
+    size_t field_count_max;  /* 0: 100 */
+    size_t target_size_max;  /* 0: 8 KiB */
+    size_t arena_size_max;   /* per exchange; 0: 256 KiB */
+    size_t conn_count_max;   /* 0: 1024; over it accepting pauses */
+    int64_t head_timeout_ms; /* from the first byte of a request to the end of its head; 0: 10 s */
+    int64_t idle_timeout_ms; /* between requests; 0: 75 s */
+    int64_t body_timeout_ms; /* without progress of a body that we wait for, either direction; 0: 30 s */
 };
 
 struct http_server_options {
     struct http_limits limits;
-    const char *server_name;        /* for the Server field; NULL: none */
-    /* A request head came. The callee sets the handler with http_stream_handle before it returns. s->head_in is the request; end: it has no body.
-     * peer is borrowed for the call. */
+    const char *server_name; /* for the Server field; NULL: none */
+    /* A request head came. The callee sets the handler with http_stream_handle before it returns. s->head_in is the
+     * request; end: it has no body. peer is borrowed for the call. */
     void (*on_request)(void *arg, struct http_stream *s, bool end, const struct env_peer *peer);
     /* The codec refused malformed input by itself with this status (for metrics); may be NULL. */
     void (*on_refused)(void *arg, int status, const char *detail);
-    /* More fields for that answer (a request id, say); returns how many. What they point to must stay until the next call. May be NULL. */
+    /* More fields for that answer (a request id, say); returns how many. What they point to must stay until the next
+     * call. May be NULL. */
     size_t (*refusal_fields)(void *arg, struct http_field ret_fields[HTTP_REFUSAL_FIELDS_MAX]);
     void *arg;
 };
@@ -41,7 +42,8 @@ struct http_server_options {
 enum ficus_err http_server_new(struct env *e, const struct http_server_options *o, struct http_server **ret_server);
 /* Accept on an address of env_listen ("fd:3", "unix:...", "tcp:..."). May be called several times. */
 enum ficus_err http_server_listen(struct http_server *v, const char *address, struct ficus_error *reterr);
-/* Stop accepting, close idle connections, let running exchanges end with "Connection: close"; then call drained once. */
+/* Stop accepting, close idle connections, let running exchanges end with "Connection: close"; then call drained once.
+ */
 void http_server_drain(struct http_server *v, void (*drained)(void *arg), void *arg);
 /* Close everything at once (resets reach the handlers); closed fires when all is gone; then the server is freed. */
 void http_server_close(struct http_server *v, void (*closed)(void *arg), void *arg);

@@ -1,23 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One exchange, seen from either end: an incoming message and an outgoing message whose bodies flow independently, each
- * with a window, and a reset with a reason from either side at any time. A server stream receives the request and sends the response; a client
- * stream the reverse. The codec (HTTP/1.1 now, HTTP/2 later) stands behind struct http_stream_ops; the code above never knows which.
+ * with a window, and a reset with a reason from either side at any time. A server stream receives the request and sends
+ * the response; a client stream the reverse. The codec (HTTP/1.1 now, HTTP/2 later) stands behind struct
+ * http_stream_ops; the code above never knows which.
  *
- * Loop thread only. Callbacks may call any function of this header, http_reset included; the stream's memory goes after the last callback:
- * exactly one of on_done and on_reset, once, as the last. After http_reset by the user no further callback fires.
+ * Loop thread only. Callbacks may call any function of this header, http_reset included; the stream's memory goes after
+ * the last callback: exactly one of on_done and on_reset, once, as the last. After http_reset by the user no further
+ * callback fires.
  */
 #ifndef FICUS_HTTP_STREAM_H
 #define FICUS_HTTP_STREAM_H
 
 #include "http_msg.h"
 
-enum { HTTP_BODY_BUFFER_SIZE = 32 * 1024 };     /* per direction; reading stops when it is full */
+enum { HTTP_BODY_BUFFER_SIZE = 32 * 1024 }; /* per direction; reading stops when it is full */
 
 struct http_stream;
 
 struct http_handler {
-    /* Client streams: the final response head (content_length -1 when unknown). end: no body follows. The message lives as long as the stream. */
+    /* Client streams: the final response head (content_length -1 when unknown). end: no body follows. The message lives
+     * as long as the stream. */
     void (*on_head)(void *arg, struct http_stream *s, struct http_msg *m, bool end);
     /* Interim 1xx; may be NULL. */
     void (*on_interim)(void *arg, struct http_stream *s, struct http_msg *m);
@@ -25,18 +28,20 @@ struct http_handler {
     void (*on_data)(void *arg, struct http_stream *s, struct slice data, bool end);
     /* There is room again after http_send took less than all. May be NULL when the user never sends more than fits. */
     void (*on_writable)(void *arg, struct http_stream *s);
-    /* Both directions are complete. Server: the response left the buffer for the kernel; a request body that was not read to its end by then is
-     * discarded, also when http_recv was called. Client: the response is complete; what was not sent of the request by then is discarded. */
+    /* Both directions are complete. Server: the response left the buffer for the kernel; a request body that was not
+     * read to its end by then is discarded, also when http_recv was called. Client: the response is complete; what was
+     * not sent of the request by then is discarded. */
     void (*on_done)(void *arg, struct http_stream *s);
-    /* Broken: err RESET (peer gone), TIMEOUT (stalled), PROTOCOL, TOO_LARGE, CANCELLED, REFUSED. detail: fixed text for logs. */
+    /* Broken: err RESET (peer gone), TIMEOUT (stalled), PROTOCOL, TOO_LARGE, CANCELLED, REFUSED. detail: fixed text for
+     * logs. */
     void (*on_reset)(void *arg, struct http_stream *s, enum ficus_err err, const char *detail);
 };
 
 /* What a caller needs to judge whether a broken request may be repeated (RFC 9110 9.2.2, RFC 9112 9.3.1). */
 struct http_progress {
-    bool conn_reused;           /* not the first request of its connection */
-    bool request_sent;          /* at least one byte of the request went to the kernel */
-    bool response_begun;        /* at least one byte of an answer came */
+    bool conn_reused;    /* not the first request of its connection */
+    bool request_sent;   /* at least one byte of the request went to the kernel */
+    bool response_begun; /* at least one byte of an answer came */
 };
 
 struct http_stream_ops {
@@ -49,29 +54,52 @@ struct http_stream_ops {
 
 struct http_stream {
     const struct http_stream_ops *ops;
-    const struct http_handler *handler;     /* the user's */
+    const struct http_handler *handler; /* the user's */
     void *arg;
-    struct arena *arena;                    /* of this exchange, with its ceiling; the user may allocate from it */
-    struct http_msg *head_in;               /* request on a server stream; response on a client stream, NULL before on_head */
+    struct arena *arena;      /* of this exchange, with its ceiling; the user may allocate from it */
+    struct http_msg *head_in; /* request on a server stream; response on a client stream, NULL before on_head */
 };
 
-static inline void http_stream_handle(struct http_stream *s, const struct http_handler *h, void *arg) { s->handler = h; s->arg = arg; }
-/* Send the head, once (a server may send 1xx heads before). m may die at return. Content-Length or chunked follows from m->content_length; bodies of
- * 1xx/204/304 and of answers to HEAD are suppressed by the codec. INVALID: a head that cannot be written. */
-static inline enum ficus_err http_send_head(struct http_stream *s, const struct http_msg *m, bool end) { return s->ops->send_head(s, m, end); }
-/* Append body bytes; returns how many were taken (0..size). Less than size: wait for on_writable and send the rest. end counts only when all was taken. */
-static inline size_t http_send(struct http_stream *s, const void *p, size_t size, bool end) { return s->ops->send(s, p, size, end); }
-/* Ask for the next piece of the incoming body: one on_data follows. Not before its on_data came again, not after end. This is the back-pressure. */
-static inline void http_recv(struct http_stream *s) { s->ops->recv(s); }
+static inline void http_stream_handle(struct http_stream *s, const struct http_handler *h, void *arg)
+{
+    s->handler = h;
+    s->arg = arg;
+}
+/* Send the head, once (a server may send 1xx heads before). m may die at return. Content-Length or chunked follows from
+ * m->content_length; bodies of 1xx/204/304 and of answers to HEAD are suppressed by the codec. INVALID: a head that
+ * cannot be written. */
+static inline enum ficus_err http_send_head(struct http_stream *s, const struct http_msg *m, bool end)
+{
+    return s->ops->send_head(s, m, end);
+}
+/* Append body bytes; returns how many were taken (0..size). Less than size: wait for on_writable and send the rest. end
+ * counts only when all was taken. */
+static inline size_t http_send(struct http_stream *s, const void *p, size_t size, bool end)
+{
+    return s->ops->send(s, p, size, end);
+}
+/* Ask for the next piece of the incoming body: one on_data follows. Not before its on_data came again, not after end.
+ * This is the back-pressure. */
+static inline void http_recv(struct http_stream *s)
+{
+    s->ops->recv(s);
+}
 /* Give the exchange up. On HTTP/1.1 this closes the connection unless both messages were complete. */
-static inline void http_reset(struct http_stream *s, enum ficus_err why) { s->ops->reset(s, why); }
-static inline void http_stream_progress(const struct http_stream *s, struct http_progress *ret_progress) { s->ops->progress(s, ret_progress); }
+static inline void http_reset(struct http_stream *s, enum ficus_err why)
+{
+    s->ops->reset(s, why);
+}
+static inline void http_stream_progress(const struct http_stream *s, struct http_progress *ret_progress)
+{
+    s->ops->progress(s, ret_progress);
+}
 
 /* ---- helpers for small bodies (collect.c, respond.c) ---- */
 
-/* Read the whole incoming body, at most size_max bytes, into the stream's arena... then call done(arg, s, body, err): err TOO_LARGE when it does not fit (the rest
- * is not read: answer 413 and the connection will close), else OK. A reset meanwhile goes to the handler's on_reset as usual. Takes over on_data until then.
- * Body bytes live in a buffer of their own that dies with the stream. */
+/* Read the whole incoming body, at most size_max bytes, into the stream's arena... then call done(arg, s, body, err):
+ * err TOO_LARGE when it does not fit (the rest is not read: answer 413 and the connection will close), else OK. A reset
+ * meanwhile goes to the handler's on_reset as usual. Takes over on_data until then. Body bytes live in a buffer of
+ * their own that dies with the stream. */
 struct http_collect {
     void (*done)(void *arg, struct http_stream *s, struct slice body, enum ficus_err err);
     void *arg;
@@ -85,7 +113,8 @@ struct http_collect {
 void http_collect(struct http_stream *s, struct http_collect *c, size_t size_max);
 void http_collect_done(struct http_collect *c);
 
-/* Answer at once with a whole body (copied as far as the stream takes it; at most HTTP_BODY_BUFFER_SIZE, else use http_send). content_type NULL: none. */
+/* Answer at once with a whole body (copied as far as the stream takes it; at most HTTP_BODY_BUFFER_SIZE, else use
+ * http_send). content_type NULL: none. */
 enum ficus_err http_respond(struct http_stream *s, int status, const struct http_field *fields, size_t field_count,
                             const char *content_type, struct slice body);
 enum ficus_err http_respond_problem(struct http_stream *s, int status, const char *code, const char *detail);

@@ -15,7 +15,10 @@ enum ficus_err http_respond(struct http_stream *s, int status, const struct http
     struct http_field own[RESPOND_FIELDS_MAX];
     if (field_count >= RESPOND_FIELDS_MAX)
         return FICUS_ERR_TOO_LARGE;
-    struct http_msg m = {.arena = s->arena, .status = status, .content_length = (int64_t)body.size, .fields = own,
+    struct http_msg m = {.arena = s->arena,
+                         .status = status,
+                         .content_length = (int64_t)body.size,
+                         .fields = own,
                          .field_capacity = RESPOND_FIELDS_MAX};
     if (content_type != NULL && !http_msg_add(&m, SLICE("Content-Type"), slice_str(content_type)))
         return FICUS_ERR_INVALID;
@@ -37,8 +40,9 @@ enum ficus_err http_respond_problem(struct http_stream *s, int status, const cha
     struct buf body;
     buf_init(&body, 4096);
     http_problem_write(&body, status, code, detail, SLICE_NONE);
-    enum ficus_err err = buf_failed(&body) ? FICUS_ERR_NOMEM
-                                           : http_respond(s, status, NULL, 0, "application/problem+json", buf_slice(&body));
+    enum ficus_err err = buf_failed(&body)
+                             ? FICUS_ERR_NOMEM
+                             : http_respond(s, status, NULL, 0, "application/problem+json", buf_slice(&body));
     buf_done(&body);
     return err;
 }

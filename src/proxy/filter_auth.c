@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Who the user is: a bearer token (RFC 6750), a JWT of the issuer, checked against its keys. The token ends here; behind the gateway the user is named in
- * Ficus-Identity.
+ * Who the user is: a bearer token (RFC 6750), a JWT of the issuer, checked against its keys. The token ends here;
+ * behind the gateway the user is named in Ficus-Identity.
  */
 #include "proxy_private.h"
 
 static enum proxy_verdict refuse(struct proxy_request *q, const char *reason, bool token_given)
 {
-    struct http_field challenge = {SLICE("WWW-Authenticate"), token_given ? SLICE("Bearer error=\"invalid_token\"") : SLICE("Bearer")};
+    struct http_field challenge = {SLICE("WWW-Authenticate"),
+                                   token_given ? SLICE("Bearer error=\"invalid_token\"") : SLICE("Bearer")};
     metric_inc(METRIC(q->proxy->metrics[PROXY_AUTH_FAILURES], slice_str(reason)));
     q->err_detail = reason;
-    proxy_problem(q, 401, "unauthenticated", token_given ? JWT_REFUSED_TEXT : "this path needs an access token", &challenge, 1);
+    proxy_problem(q, 401, "unauthenticated", token_given ? JWT_REFUSED_TEXT : "this path needs an access token",
+                  &challenge, 1);
     return PROXY_ANSWERED;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which request this is, for logs and for everybody behind: X-Request-ID and traceparent (W3C Trace Context) are taken over when they are valid, else new.
+ * Which request this is, for logs and for everybody behind: X-Request-ID and traceparent (W3C Trace Context) are taken
+ * over when they are valid, else new.
  */
 #include "proxy_private.h"
 

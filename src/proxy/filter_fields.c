@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which fields pass the gateway. Inwards: nothing that could be taken for an identity, a route or a deadline of ours, nor the client's credentials (the
- * engine writes what the service may believe). Outwards: nothing internal.
+ * Which fields pass the gateway. Inwards: nothing that could be taken for an identity, a route or a deadline of ours,
+ * nor the client's credentials (the engine writes what the service may believe). Outwards: nothing internal.
  */
 #include "proxy_private.h"
 
@@ -21,9 +21,23 @@ static bool is_ficus(struct slice name)
 static bool request_field(struct slice name)
 {
     static const char *const dropped[] = {
-        "authorization", "cookie", "proxy-authorization", "x-request-id", "traceparent", "tracestate", "forwarded", "x-forwarded-for",
-        "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-forwarded-prefix", "x-real-ip", "x-original-url", "x-rewrite-url",
-        "x-http-method-override", NULL,
+        "authorization",
+        "cookie",
+        "proxy-authorization",
+        "x-request-id",
+        "traceparent",
+        "tracestate",
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-forwarded-port",
+        "x-forwarded-prefix",
+        "x-real-ip",
+        "x-original-url",
+        "x-rewrite-url",
+        "x-http-method-override",
+        NULL,
     };
     return !is_ficus(name) && !is_one_of(name, dropped);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The gateway's own health and metrics. Health is asked before the host is checked, because probes come by address; metrics are for the
- * machine itself: loopback, and not through another proxy.
+ * The gateway's own health and metrics. Health is asked before the host is checked, because probes come by address;
+ * metrics are for the machine itself: loopback, and not through another proxy.
  */
 #include "proxy_private.h"
 
@@ -40,13 +40,14 @@ static bool is_local(const struct proxy_request *q)
     const struct http_msg *m = q->stream->head_in;
     struct slice peer = slice_str(q->peer.text);
     bool loopback = q->peer.is_unix || slice_starts(peer, SLICE("127.")) || slice_starts(peer, SLICE("[::1]"));
-    return loopback && http_msg_count(m, "x-forwarded-for") + http_msg_count(m, "forwarded") + http_msg_count(m, "x-real-ip") == 0;
+    return loopback &&
+           http_msg_count(m, "x-forwarded-for") + http_msg_count(m, "forwarded") + http_msg_count(m, "x-real-ip") == 0;
 }
 
 enum proxy_verdict filter_metrics(struct proxy_request *q)
 {
     if (!slice_eq_str(q->stream->head_in->path, "/metrics") || !is_local(q))
-        return PROXY_PASS;      /* to a stranger this path does not exist; the router says so */
+        return PROXY_PASS; /* to a stranger this path does not exist; the router says so */
     if (!is_read(q->stream->head_in->method)) {
         refuse_method(q);
         return PROXY_ANSWERED;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Only the names that this gateway goes by: a page elsewhere whose name is made to lead here (DNS rebinding) sends its own name and is
- * refused, 421 (RFC 9110 15.5.20).
+ * Only the names that this gateway goes by: a page elsewhere whose name is made to lead here (DNS rebinding) sends its
+ * own name and is refused, 421 (RFC 9110 15.5.20).
  */
 #include "proxy_private.h"
 

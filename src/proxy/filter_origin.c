@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Pages of other origins may not change anything here: a request that changes state and says that it comes from elsewhere is refused, and so are the
- * content types that a form can send without being asked (Fetch standard, "CORS-safelisted request-header").
+ * Pages of other origins may not change anything here: a request that changes state and says that it comes from
+ * elsewhere is refused, and so are the content types that a form can send without being asked (Fetch standard,
+ * "CORS-safelisted request-header").
  */
 #include "proxy_private.h"
 

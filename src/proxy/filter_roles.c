@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the user may do: any of the route's roles. What a user may see of other users' things is the service's to decide.
+ * What the user may do: any of the route's roles. What a user may see of other users' things is the service's to
+ * decide.
  */
 #include "proxy_private.h"
 

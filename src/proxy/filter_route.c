@@ -13,7 +13,8 @@ enum proxy_verdict filter_route(struct proxy_request *q)
         q->route = &p->config->routes[q->match.route];
         return PROXY_PASS;
     case PROXY_BAD_PATH:
-        proxy_problem(q, 400, "path", "the path has dot segments, empty segments or characters that are not allowed there", NULL, 0);
+        proxy_problem(q, 400, "path",
+                      "the path has dot segments, empty segments or characters that are not allowed there", NULL, 0);
         break;
     case PROXY_NO_ROUTE:
         proxy_problem(q, 404, "no_route", "there is nothing under this path", NULL, 0);

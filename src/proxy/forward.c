@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A request goes to its service and the answer back, both streaming, each direction reading only when the other side has taken what was read: at most one
- * buffer of each stream and one remainder here are under way. Small bodies are gathered first, because only a body that is all there can be sent
- * again.
+ * A request goes to its service and the answer back, both streaming, each direction reading only when the other side
+ * has taken what was read: at most one buffer of each stream and one remainder here are under way. Small bodies are
+ * gathered first, because only a body that is all there can be sent again.
  */
 #include "proxy_private.h"
 
@@ -13,7 +13,7 @@ static void give_up(struct proxy_request *q, enum ficus_err err, const char *det
 {
     struct http_stream *s = q->stream;
     http_reset(s, err);
-    s->handler->on_reset(s->arg, s, err, detail);   /* the same end as when the client goes; frees what q holds */
+    s->handler->on_reset(s->arg, s, err, detail); /* the same end as when the client goes; frees what q holds */
 }
 
 /* ---- the answer ---- */
@@ -24,7 +24,8 @@ static bool response_head(struct proxy_request *q, const struct http_msg *head, 
     m->status = head->status;
     m->content_length = head->content_length;
     for (size_t i = 0; i < head->field_count; i++)
-        if (filter_response_field(head->fields[i].name) && !http_msg_add(m, head->fields[i].name, head->fields[i].value))
+        if (filter_response_field(head->fields[i].name) &&
+            !http_msg_add(m, head->fields[i].name, head->fields[i].value))
             return false;
     return proxy_mark_answer(q, m);
 }
@@ -87,7 +88,7 @@ static void call_done(void *arg, struct call *c)
 {
     struct proxy_request *q = arg;
     (void)c;
-    q->call = NULL;     /* the stream ends by itself when the client has taken all */
+    q->call = NULL; /* the stream ends by itself when the client has taken all */
 }
 
 static void call_error(void *arg, struct call *c, enum ficus_err err, bool maybe_processed, const char *detail)
@@ -99,7 +100,7 @@ static void call_error(void *arg, struct call *c, enum ficus_err err, bool maybe
     if (q->upstream_ns == 0)
         q->upstream_ns = env_now_ns(q->proxy->env) - q->upstream_begin_ns;
     if (q->status != 0) {
-        give_up(q, err, detail);    /* the client sees that its answer is cut */
+        give_up(q, err, detail); /* the client sees that its answer is cut */
         return;
     }
     q->err = err;
@@ -127,7 +128,7 @@ static void call_writable(void *arg, struct call *c)
 void proxy_forward_data(struct proxy_request *q, struct slice data, bool end)
 {
     if (q->call == NULL)
-        return;     /* answered already; the codec takes care of the rest */
+        return; /* answered already; the codec takes care of the rest */
     q->request_size += data.size;
     if (q->request_size > (uint64_t)q->route->body_size_max) {
         proxy_forward_cancel(q);
@@ -180,9 +181,21 @@ static void forward_start(struct proxy_request *q, struct slice body, int64_t st
         return;
     }
     struct call_request r = {
-        .callee = q->route->service, .method = m->method, .path = path, .fields = fields, .field_count = field_count, .body = body,
-        .body_stream_size = stream_size, .deadline_ns = deadline_ns(q), .timeout_ms = q->route->timeout_ms, .trace = &q->trace,
-        .tracestate = q->tracestate, .correlation = q->request_id, .user = q->user, .roles = q->roles, .role_count = q->role_count,
+        .callee = q->route->service,
+        .method = m->method,
+        .path = path,
+        .fields = fields,
+        .field_count = field_count,
+        .body = body,
+        .body_stream_size = stream_size,
+        .deadline_ns = deadline_ns(q),
+        .timeout_ms = q->route->timeout_ms,
+        .trace = &q->trace,
+        .tracestate = q->tracestate,
+        .correlation = q->request_id,
+        .user = q->user,
+        .roles = q->roles,
+        .role_count = q->role_count,
         .keyed = http_msg_count(m, "idempotency-key") == 1,
     };
     q->upstream_begin_ns = env_now_ns(p->env);

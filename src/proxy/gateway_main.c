@@ -41,7 +41,8 @@ static void on_ready(void *arg)
     process_notify("READY=1");
 }
 
-static enum ficus_err serve(struct gateway_program *g, struct arena *a, const char *config_path, struct ficus_error *reterr)
+static enum ficus_err serve(struct gateway_program *g, struct arena *a, const char *config_path,
+                            struct ficus_error *reterr)
 {
     struct proxy_config config;
     struct proxy_options options = {.on_ready = on_ready};

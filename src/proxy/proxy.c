@@ -2,7 +2,8 @@
  *
  * The gateway's life: start, ready, drain, stop. See proxy.h.
  *
- *   start -> serving (ready when keys are there or not needed) -> draining -> connections closed -> keys, process -> freed
+ *   start -> serving (ready when keys are there or not needed) -> draining -> connections closed -> keys, process ->
+ * freed
  */
 #include "proxy_private.h"
 
@@ -10,16 +11,43 @@
 #include "mem.h"
 
 static const struct metric_def metric_defs[PROXY_METRIC_COUNT] = {
-    [PROXY_REQUESTS] = {"gateway_requests_total", METRIC_COUNTER, METRIC_NONE, "Requests by route and status of the answer.", {"route", "status"},
-                        METRIC_CHILDREN_MAX, NULL},
-    [PROXY_SECONDS] = {"gateway_request_seconds", METRIC_HISTOGRAM, METRIC_SECONDS, "From the head of a request to the end of its answer.", {"route"},
-                       METRIC_CHILDREN_MAX, NULL},
-    [PROXY_UPSTREAM_SECONDS] = {"gateway_upstream_seconds", METRIC_HISTOGRAM, METRIC_SECONDS, "How long services took to the head of their answer.",
-                                {"route"}, METRIC_CHILDREN_MAX, NULL},
-    [PROXY_AUTH_FAILURES] = {"gateway_auth_failures_total", METRIC_COUNTER, METRIC_NONE, "Requests refused for who sent them.", {"reason"}, 0, NULL},
-    [PROXY_REFUSED] = {"gateway_malformed_total", METRIC_COUNTER, METRIC_NONE, "Input that was no acceptable HTTP request, by status.", {"status"}, 0,
+    [PROXY_REQUESTS] = {"gateway_requests_total",
+                        METRIC_COUNTER,
+                        METRIC_NONE,
+                        "Requests by route and status of the answer.",
+                        {"route", "status"},
+                        METRIC_CHILDREN_MAX,
+                        NULL},
+    [PROXY_SECONDS] = {"gateway_request_seconds",
+                       METRIC_HISTOGRAM,
+                       METRIC_SECONDS,
+                       "From the head of a request to the end of its answer.",
+                       {"route"},
+                       METRIC_CHILDREN_MAX,
                        NULL},
-    [PROXY_CONNECTIONS] = {"gateway_connections", METRIC_GAUGE, METRIC_NONE, "Open connections of clients.", {NULL}, 0, NULL},
+    [PROXY_UPSTREAM_SECONDS] = {"gateway_upstream_seconds",
+                                METRIC_HISTOGRAM,
+                                METRIC_SECONDS,
+                                "How long services took to the head of their answer.",
+                                {"route"},
+                                METRIC_CHILDREN_MAX,
+                                NULL},
+    [PROXY_AUTH_FAILURES] = {"gateway_auth_failures_total",
+                             METRIC_COUNTER,
+                             METRIC_NONE,
+                             "Requests refused for who sent them.",
+                             {"reason"},
+                             0,
+                             NULL},
+    [PROXY_REFUSED] = {"gateway_malformed_total",
+                       METRIC_COUNTER,
+                       METRIC_NONE,
+                       "Input that was no acceptable HTTP request, by status.",
+                       {"status"},
+                       0,
+                       NULL},
+    [PROXY_CONNECTIONS] =
+        {"gateway_connections", METRIC_GAUGE, METRIC_NONE, "Open connections of clients.", {NULL}, 0, NULL},
 };
 
 static void on_refused(void *arg, int status, const char *detail)
@@ -27,7 +55,8 @@ static void on_refused(void *arg, int status, const char *detail)
     struct proxy *p = arg;
     char text[4] = {(char)('0' + status / 100), (char)('0' + status / 10 % 10), (char)('0' + status % 10), '\0'};
     metric_inc(METRIC(p->metrics[PROXY_REFUSED], slice_str(text)));
-    LOG(&p->process.log, LOG_DEBUG, NULL, "gateway.malformed", "input was refused", LOG_INT("status", status), LOG_STR("reason", detail));
+    LOG(&p->process.log, LOG_DEBUG, NULL, "gateway.malformed", "input was refused", LOG_INT("status", status),
+        LOG_STR("reason", detail));
 }
 
 /* Even an answer to garbage can be asked about later. */
@@ -54,7 +83,8 @@ static void become_ready(void *arg)
     if (p->ready)
         return;
     p->ready = true;
-    LOG(&p->process.log, LOG_INFO, NULL, "gateway.ready", "the gateway can serve all routes", LOG_INT("routes", p->config->route_count));
+    LOG(&p->process.log, LOG_INFO, NULL, "gateway.ready", "the gateway can serve all routes",
+        LOG_INT("routes", p->config->route_count));
     if (p->o.on_ready != NULL)
         p->o.on_ready(p->o.arg);
 }
@@ -113,7 +143,8 @@ void proxy_stop(struct proxy *p, void (*stopped)(void *arg), void *arg)
     p->stopping = true;
     p->stopped = stopped;
     p->stopped_arg = arg;
-    LOG(&p->process.log, LOG_INFO, NULL, "gateway.draining", "the gateway takes no new connections", LOG_INT("connections", http_server_conn_count(p->server)));
+    LOG(&p->process.log, LOG_INFO, NULL, "gateway.draining", "the gateway takes no new connections",
+        LOG_INT("connections", http_server_conn_count(p->server)));
     env_timer_start(p->env, &p->drain_limit, PROXY_DRAIN_MS);
     http_server_drain(p->server, drained, p);
 }
@@ -129,7 +160,8 @@ static enum ficus_err start_parts(struct proxy *p, struct ficus_error *reterr)
         return err_set(reterr, FICUS_ERR_INVALID, "a route has auth, but the gateway has no issuer of tokens (auth)");
     if (metrics_register_all(p->process.metrics, metric_defs, PROXY_METRIC_COUNT, p->metrics) != FICUS_ERR_OK)
         return err_set(reterr, FICUS_ERR_NOMEM, "metrics");
-    struct http_server_options o = {.on_request = proxy_on_request, .on_refused = on_refused, .refusal_fields = refusal_fields, .arg = p};
+    struct http_server_options o = {
+        .on_request = proxy_on_request, .on_refused = on_refused, .refusal_fields = refusal_fields, .arg = p};
     err = http_server_new(p->env, &o, &p->server);
     if (err == FICUS_ERR_OK && p->config->auth != NULL)
         err = proxy_keys_new(&p->process, p->config->auth, become_ready, p, &p->keys);
@@ -143,8 +175,8 @@ static enum ficus_err start_parts(struct proxy *p, struct ficus_error *reterr)
     return FICUS_ERR_OK;
 }
 
-enum ficus_err proxy_start(struct env *e, const struct proxy_config *config, const struct proxy_options *o, struct proxy **ret_proxy,
-                           struct ficus_error *reterr)
+enum ficus_err proxy_start(struct env *e, const struct proxy_config *config, const struct proxy_options *o,
+                           struct proxy **ret_proxy, struct ficus_error *reterr)
 {
     struct proxy *p = mem_zalloc(sizeof *p);
     if (p == NULL)

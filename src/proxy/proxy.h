@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The gateway: clients' requests pass a chain of filters (one feature, one file filter_*.c) and are then forwarded by the call engine, streaming both
- * ways. Loop thread only.
+ * The gateway: clients' requests pass a chain of filters (one feature, one file filter_*.c) and are then forwarded by
+ * the call engine, streaming both ways. Loop thread only.
  *
- * It keeps serving when the hub, the issuer of tokens or any service is away: with the last endpoints and the last keys, and with
- * problem documents for what cannot be answered.
+ * It keeps serving when the hub, the issuer of tokens or any service is away: with the last endpoints and the last
+ * keys, and with problem documents for what cannot be answered.
  */
 #ifndef FICUS_PROXY_H
 #define FICUS_PROXY_H
@@ -15,15 +15,16 @@
 struct proxy;
 
 struct proxy_options {
-    /* The gateway can serve every route now (keys are there or not needed). Fires once, never from inside proxy_start. May be NULL. */
+    /* The gateway can serve every route now (keys are there or not needed). Fires once, never from inside proxy_start.
+     * May be NULL. */
     void (*on_ready)(void *arg);
     void *arg;
 };
 
-/* config is borrowed until stopped. Reads key and kept JWKS (blocks shortly), then listens. On failure everything is released; what needs
- * the loop for that happens when it runs. */
-enum ficus_err proxy_start(struct env *e, const struct proxy_config *config, const struct proxy_options *o, struct proxy **ret_proxy,
-                           struct ficus_error *reterr);
+/* config is borrowed until stopped. Reads key and kept JWKS (blocks shortly), then listens. On failure everything is
+ * released; what needs the loop for that happens when it runs. */
+enum ficus_err proxy_start(struct env *e, const struct proxy_config *config, const struct proxy_options *o,
+                           struct proxy **ret_proxy, struct ficus_error *reterr);
 /* Drain for at most PROXY_DRAIN_MS, close what is left, free; then stopped. */
 enum { PROXY_DRAIN_MS = 10000 };
 void proxy_stop(struct proxy *p, void (*stopped)(void *arg), void *arg);

@@ -8,37 +8,37 @@
 #include "process_config.h"
 
 enum proxy_auth_mode {
-    PROXY_AUTH_NONE,        /* a token is not looked at, nor passed on */
-    PROXY_AUTH_OPTIONAL,    /* without a token: nobody; a bad one is refused all the same */
+    PROXY_AUTH_NONE,     /* a token is not looked at, nor passed on */
+    PROXY_AUTH_OPTIONAL, /* without a token: nobody; a bad one is refused all the same */
     PROXY_AUTH_REQUIRED,
 };
 
 struct proxy_auth {
-    const char *service, *path;         /* where the JWKS is */
-    const char *issuer;                 /* "iss" of the tokens */
-    const char *keys_file;              /* the last good JWKS; "": none is kept */
+    const char *service, *path; /* where the JWKS is */
+    const char *issuer;         /* "iss" of the tokens */
+    const char *keys_file;      /* the last good JWKS; "": none is kept */
 };
 
 struct proxy_route {
-    const char *method;                 /* "" any */
-    const char *path;                   /* template: /api/v1/orders/{id}, or one that ends with "**": all below */
+    const char *method; /* "" any */
+    const char *path;   /* template: /api/v1/orders/{id}, or one that ends with "**": all below */
     const char *service;
-    const char *target;                 /* template of the service's path, parameters from path */
-    int auth;                           /* enum proxy_auth_mode */
-    const char *const *roles;           /* any of them; none: all users */
+    const char *target;       /* template of the service's path, parameters from path */
+    int auth;                 /* enum proxy_auth_mode */
+    const char *const *roles; /* any of them; none: all users */
     size_t role_count;
     int64_t timeout_ms;
-    int64_t body_size_max;              /* of a request; over it 413 */
+    int64_t body_size_max; /* of a request; over it 413 */
 };
 
 struct proxy_config {
-    struct process_config common;       /* first: process_config_read counts on it */
+    struct process_config common; /* first: process_config_read counts on it */
     const char *const *listen;
     size_t listen_count;
-    const char *const *hosts;           /* accepted in Host; a name, or name:port */
+    const char *const *hosts; /* accepted in Host; a name, or name:port */
     size_t host_count;
     int64_t timeout_ms;
-    struct proxy_auth *auth;            /* NULL: no route looks at tokens */
+    struct proxy_auth *auth; /* NULL: no route looks at tokens */
     struct proxy_route *routes;
     size_t route_count;
 };

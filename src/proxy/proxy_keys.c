@@ -7,7 +7,7 @@
 #include "mem.h"
 
 enum {
-    RETRY_MS_MIN = 100,             /* while there are no keys */
+    RETRY_MS_MIN = 100, /* while there are no keys */
     RETRY_MS_MAX = 2000,
     FETCH_TIMEOUT_MS = 2000,
 };
@@ -16,7 +16,7 @@ enum {
 struct keep {
     struct env_job job;
     struct env *env;
-    struct proxy_keys *keys;        /* NULL: they are gone */
+    struct proxy_keys *keys; /* NULL: they are gone */
     char *path, *text;
     size_t text_size;
     enum ficus_err err;
@@ -27,8 +27,8 @@ struct proxy_keys {
     struct process *process;
     const struct proxy_auth *auth;
     struct jwks *set;
-    struct buf text;                /* the document in the file, as far as is known */
-    int64_t fetched_ms, asked_ms;   /* last success; last begin of a fetch */
+    struct buf text;              /* the document in the file, as far as is known */
+    int64_t fetched_ms, asked_ms; /* last success; last begin of a fetch */
     int64_t retry_ms;
     struct call_fetch *fetch;
     struct keep *keep;
@@ -54,7 +54,8 @@ static bool keys_take(struct proxy_keys *k, struct slice text, const char *from)
     struct ficus_error error = {0};
     struct jwks *set = NULL;
     if (jwks_parse(text, &set, &error) != FICUS_ERR_OK) {
-        LOG(&k->process->log, LOG_WARN, NULL, "gateway.keys_refused", "the keys of tokens cannot be used", LOG_STR("from", from), LOG_ERR(&error));
+        LOG(&k->process->log, LOG_WARN, NULL, "gateway.keys_refused", "the keys of tokens cannot be used",
+            LOG_STR("from", from), LOG_ERR(&error));
         return false;
     }
     jwks_free(k->set);
@@ -63,7 +64,8 @@ static bool keys_take(struct proxy_keys *k, struct slice text, const char *from)
         k->loaded_told = true;
         env_timer_start(k->process->env, &k->loaded, 0);
     }
-    LOG(&k->process->log, LOG_DEBUG, NULL, "gateway.keys", "the keys of tokens are loaded", LOG_STR("from", from), LOG_INT("count", jwks_count(set)));
+    LOG(&k->process->log, LOG_DEBUG, NULL, "gateway.keys", "the keys of tokens are loaded", LOG_STR("from", from),
+        LOG_INT("count", jwks_count(set)));
     return true;
 }
 
@@ -86,11 +88,13 @@ static void keep_done(void *arg)
     if (keep->keys != NULL)
         keep->keys->keep = NULL;
     if (keep->keys != NULL && keep->err != FICUS_ERR_OK)
-        LOG(&keep->keys->process->log, LOG_WARN, NULL, "gateway.keys_file", "the keys of tokens could not be kept", LOG_ERR(&keep->error));
+        LOG(&keep->keys->process->log, LOG_WARN, NULL, "gateway.keys_file", "the keys of tokens could not be kept",
+            LOG_ERR(&keep->error));
     keep_free(keep);
 }
 
-/* Keep a document that differs from the last one kept. What fails here is tried again after a later fetch; nothing depends on it now. */
+/* Keep a document that differs from the last one kept. What fails here is tried again after a later fetch; nothing
+ * depends on it now. */
 static void keys_keep(struct proxy_keys *k, struct slice text)
 {
     if (k->auth->keys_file[0] == '\0' || k->keep != NULL || slice_eq(buf_slice(&k->text), text))
@@ -99,15 +103,18 @@ static void keys_keep(struct proxy_keys *k, struct slice text)
     struct keep *keep = mem_zalloc(sizeof *keep);
     if (keep == NULL)
         return;
-    *keep = (struct keep){.env = k->process->env, .keys = k, .path = mem_strdup(k->auth->keys_file),
-                          .text = mem_strndup(text.p, text.size), .text_size = text.size};
+    *keep = (struct keep){.env = k->process->env,
+                          .keys = k,
+                          .path = mem_strdup(k->auth->keys_file),
+                          .text = mem_strndup(text.p, text.size),
+                          .text_size = text.size};
     keep->job = (struct env_job){.work = keep_work, .done = keep_done, .arg = keep};
     if (keep->path == NULL || keep->text == NULL || env_run(k->process->env, &keep->job) != FICUS_ERR_OK) {
         keep_free(keep);
         return;
     }
     k->keep = keep;
-    (void)buf_add_slice(&k->text, text);    /* without memory it is only written once more */
+    (void)buf_add_slice(&k->text, text); /* without memory it is only written once more */
 }
 
 static void waiters_wake(struct proxy_keys *k)
@@ -134,12 +141,13 @@ static void fetched(void *arg, const struct call_result *result)
         keys_keep(k, result->body);
     } else if (result->err != FICUS_ERR_OK || result->status != 200) {
         LOG(&k->process->log, LOG_WARN, NULL, "gateway.keys_fetch", "the keys of tokens could not be fetched",
-            LOG_STR("error", result->err == FICUS_ERR_OK ? "status" : err_text(result->err)), LOG_INT("status", result->status));
+            LOG_STR("error", result->err == FICUS_ERR_OK ? "status" : err_text(result->err)),
+            LOG_INT("status", result->status));
     }
     if (k->set == NULL) {
         k->retry_ms = k->retry_ms == 0 ? RETRY_MS_MIN : k->retry_ms * 2 < RETRY_MS_MAX ? k->retry_ms * 2 : RETRY_MS_MAX;
         env_timer_start(k->process->env, &k->retry, k->retry_ms);
-        return;     /* who waits, waits on: the next try may come in time */
+        return; /* who waits, waits on: the next try may come in time */
     }
     waiters_wake(k);
 }
@@ -148,13 +156,17 @@ static void fetch_begin(struct proxy_keys *k)
 {
     if (k->fetch != NULL)
         return;
-    struct call_request r = {.callee = k->auth->service, .method = SLICE("GET"), .path = slice_str(k->auth->path), .timeout_ms = FETCH_TIMEOUT_MS};
+    struct call_request r = {.callee = k->auth->service,
+                             .method = SLICE("GET"),
+                             .path = slice_str(k->auth->path),
+                             .timeout_ms = FETCH_TIMEOUT_MS};
     k->asked_ms = env_now_ms(k->process->env);
     enum ficus_err err = call_fetch(k->process->calls, &r, JWKS_TEXT_SIZE_MAX, fetched, k, &k->fetch);
     if (err == FICUS_ERR_OK)
         return;
     k->fetch = NULL;
-    LOG(&k->process->log, LOG_WARN, NULL, "gateway.keys_fetch", "the keys of tokens could not be asked for", LOG_STR("error", err_text(err)));
+    LOG(&k->process->log, LOG_WARN, NULL, "gateway.keys_fetch", "the keys of tokens could not be asked for",
+        LOG_STR("error", err_text(err)));
     if (k->set == NULL)
         env_timer_start(k->process->env, &k->retry, RETRY_MS_MAX);
 }
@@ -172,12 +184,14 @@ static void keys_load(struct proxy_keys *k)
     struct slice text;
     arena_init(&a, JWKS_TEXT_SIZE_MAX + 1024);
     /* Missing at the first start, and then not worth a word. */
-    if (env_file_load(k->process->env, &a, k->auth->keys_file, JWKS_TEXT_SIZE_MAX, &text, NULL) == FICUS_ERR_OK && keys_take(k, text, "file"))
+    if (env_file_load(k->process->env, &a, k->auth->keys_file, JWKS_TEXT_SIZE_MAX, &text, NULL) == FICUS_ERR_OK &&
+        keys_take(k, text, "file"))
         (void)buf_add_slice(&k->text, text);
     arena_done(&a);
 }
 
-enum ficus_err proxy_keys_new(struct process *p, const struct proxy_auth *auth, void (*on_loaded)(void *arg), void *arg, struct proxy_keys **ret_keys)
+enum ficus_err proxy_keys_new(struct process *p, const struct proxy_auth *auth, void (*on_loaded)(void *arg), void *arg,
+                              struct proxy_keys **ret_keys)
 {
     struct proxy_keys *k = mem_zalloc(sizeof *k);
     if (k == NULL)

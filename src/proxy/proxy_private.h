@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the files of the gateway share: the proxy, one request on its way, and the chain of filters. Private to src/proxy.
+ * What the files of the gateway share: the proxy, one request on its way, and the chain of filters. Private to
+ * src/proxy.
  */
 #ifndef FICUS_PROXY_PRIVATE_H
 #define FICUS_PROXY_PRIVATE_H
@@ -15,7 +16,15 @@
 
 enum { PROXY_FIELDS_MAX = 8, PROXY_REQUEST_ID_SIZE_MAX = 128 };
 
-enum proxy_metric { PROXY_REQUESTS, PROXY_SECONDS, PROXY_UPSTREAM_SECONDS, PROXY_AUTH_FAILURES, PROXY_REFUSED, PROXY_CONNECTIONS, PROXY_METRIC_COUNT };
+enum proxy_metric {
+    PROXY_REQUESTS,
+    PROXY_SECONDS,
+    PROXY_UPSTREAM_SECONDS,
+    PROXY_AUTH_FAILURES,
+    PROXY_REFUSED,
+    PROXY_CONNECTIONS,
+    PROXY_METRIC_COUNT
+};
 
 struct proxy {
     struct env *env;
@@ -24,20 +33,21 @@ struct proxy {
     struct process process;
     struct http_server *server;
     struct proxy_router *router;
-    struct proxy_keys *keys;            /* NULL without auth */
+    struct proxy_keys *keys; /* NULL without auth */
     bool ready, stopping;
     struct metric_family *metrics[PROXY_METRIC_COUNT];
     struct env_timer ready_kick, drain_limit;
-    char refusal_id[UUID_TEXT_SIZE], refusal_trace[TRACE_PARENT_TEXT_SIZE];     /* of the answer to malformed input that is being written */
+    char refusal_id[UUID_TEXT_SIZE],
+        refusal_trace[TRACE_PARENT_TEXT_SIZE]; /* of the answer to malformed input that is being written */
     void (*stopped)(void *arg);
     void *stopped_arg;
 };
 
 /* What a filter says. */
 enum proxy_verdict {
-    PROXY_PASS,         /* next filter */
-    PROXY_ANSWERED,     /* this request has its answer (or was given up) */
-    PROXY_WAITS,        /* proxy_request_continue comes later and asks this filter again */
+    PROXY_PASS,     /* next filter */
+    PROXY_ANSWERED, /* this request has its answer (or was given up) */
+    PROXY_WAITS,    /* proxy_request_continue comes later and asks this filter again */
 };
 
 struct proxy_request;
@@ -52,16 +62,16 @@ struct proxy_request {
     struct proxy *proxy;
     struct http_stream *stream;
     struct env_peer peer;
-    bool end;                           /* the request has no body */
-    size_t filter;                      /* the one that is asked next */
+    bool end;      /* the request has no body */
+    size_t filter; /* the one that is asked next */
     int64_t begin_ns;
 
     struct trace_context trace;
     struct slice tracestate;
     struct slice request_id;
-    const struct proxy_route *route;    /* NULL: none yet */
+    const struct proxy_route *route; /* NULL: none yet */
     struct proxy_match match;
-    struct slice user;                  /* SLICE_NONE: nobody */
+    struct slice user; /* SLICE_NONE: nobody */
     const struct slice *roles;
     size_t role_count;
     struct proxy_keys_waiter waiter;
@@ -75,15 +85,15 @@ struct proxy_request {
     struct call *call;
     struct http_collect collect;
     bool collecting;
-    bool up_ended, down_ended;          /* the last byte was handed on */
-    struct buf up, down;                /* taken from one side, not yet by the other */
+    bool up_ended, down_ended; /* the last byte was handed on */
+    struct buf up, down;       /* taken from one side, not yet by the other */
     size_t up_sent, down_sent;
-    bool up_end, down_end;              /* what is in up/down is the last */
+    bool up_end, down_end; /* what is in up/down is the last */
     size_t request_size, response_size;
     int64_t upstream_begin_ns, upstream_ns;
-    int status;                         /* of the answer; 0: none was sent */
-    enum ficus_err err;                 /* why there was none, or a problem */
-    const char *err_detail;             /* for the log only */
+    int status;             /* of the answer; 0: none was sent */
+    enum ficus_err err;     /* why there was none, or a problem */
+    const char *err_detail; /* for the log only */
 };
 
 /* http_server_options.on_request; arg: the proxy. */
@@ -92,8 +102,10 @@ void proxy_on_request(void *arg, struct http_stream *s, bool end, const struct e
 void proxy_request_continue(struct proxy_request *q);
 
 /* Answers of the gateway itself. Each carries request id and trace, and Cache-Control: no-store, nosniff. */
-void proxy_answer(struct proxy_request *q, int status, const struct http_field *fields, size_t field_count, const char *content_type, struct slice body);
-void proxy_problem(struct proxy_request *q, int status, const char *code, const char *detail, const struct http_field *fields, size_t field_count);
+void proxy_answer(struct proxy_request *q, int status, const struct http_field *fields, size_t field_count,
+                  const char *content_type, struct slice body);
+void proxy_problem(struct proxy_request *q, int status, const char *code, const char *detail,
+                   const struct http_field *fields, size_t field_count);
 /* The problem that fits an error of the engine. */
 void proxy_problem_of(struct proxy_request *q, enum ficus_err err);
 /* Send what is left of an own answer; true when there is one. */
@@ -103,9 +115,9 @@ bool proxy_mark_answer(const struct proxy_request *q, struct http_msg *m);
 
 /* forward.c */
 void proxy_forward(struct proxy_request *q);
-void proxy_forward_data(struct proxy_request *q, struct slice data, bool end);  /* of the client's body */
-void proxy_forward_writable(struct proxy_request *q);                           /* the client takes more */
-void proxy_forward_cancel(struct proxy_request *q);                             /* the stream ended, for whatever reason */
+void proxy_forward_data(struct proxy_request *q, struct slice data, bool end); /* of the client's body */
+void proxy_forward_writable(struct proxy_request *q);                          /* the client takes more */
+void proxy_forward_cancel(struct proxy_request *q); /* the stream ended, for whatever reason */
 
 /* filter_*.c; the chain is in proxy_request.c */
 enum proxy_verdict filter_health(struct proxy_request *q);
@@ -119,6 +131,6 @@ enum proxy_verdict filter_roles(struct proxy_request *q);
 enum proxy_verdict filter_size(struct proxy_request *q);
 /* Fields that go on to the service (filter_fields.c). NULL: arena full. */
 struct http_field *filter_request_fields(struct proxy_request *q, size_t *ret_count);
-bool filter_response_field(struct slice name);      /* whether a field of a service goes to the client */
+bool filter_response_field(struct slice name); /* whether a field of a service goes to the client */
 
 #endif

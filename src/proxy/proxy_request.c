@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One request on its way through the chain of filters, the gateway's own answers, and the one line and few numbers that remain of it.
+ * One request on its way through the chain of filters, the gateway's own answers, and the one line and few numbers that
+ * remain of it.
  */
 #include "proxy_private.h"
 
@@ -10,8 +11,9 @@
 
 /* Order matters: context first, so that every answer is marked; then from the cheapest to the dearest. */
 static const struct proxy_filter chain[] = {
-    {"context", filter_context}, {"health", filter_health}, {"host", filter_host}, {"metrics", filter_metrics}, {"origin", filter_origin},
-    {"route", filter_route}, {"auth", filter_auth}, {"roles", filter_roles}, {"size", filter_size},
+    {"context", filter_context}, {"health", filter_health}, {"host", filter_host},
+    {"metrics", filter_metrics}, {"origin", filter_origin}, {"route", filter_route},
+    {"auth", filter_auth},       {"roles", filter_roles},   {"size", filter_size},
 };
 
 void proxy_request_continue(struct proxy_request *q)
@@ -30,12 +32,13 @@ void proxy_request_continue(struct proxy_request *q)
 bool proxy_mark_answer(const struct proxy_request *q, struct http_msg *m)
 {
     if (q->request_id.p == NULL)
-        return true;    /* only when memory was short before it was known */
+        return true; /* only when memory was short before it was known */
     char *trace = arena_alloc(q->stream->arena, TRACE_PARENT_TEXT_SIZE);
     if (trace == NULL)
         return false;
     trace_format(&q->trace, trace);
-    return http_msg_add(m, SLICE("X-Request-ID"), q->request_id) && http_msg_add(m, SLICE(TRACE_PARENT_HEADER), slice_str(trace));
+    return http_msg_add(m, SLICE("X-Request-ID"), q->request_id) &&
+           http_msg_add(m, SLICE(TRACE_PARENT_HEADER), slice_str(trace));
 }
 
 bool proxy_answer_more(struct proxy_request *q)
@@ -47,18 +50,24 @@ bool proxy_answer_more(struct proxy_request *q)
     return true;
 }
 
-void proxy_answer(struct proxy_request *q, int status, const struct http_field *fields, size_t field_count, const char *content_type, struct slice body)
+void proxy_answer(struct proxy_request *q, int status, const struct http_field *fields, size_t field_count,
+                  const char *content_type, struct slice body)
 {
     /* On the stack: an answer must be possible when a request has used up its arena. */
     struct http_field own[PROXY_FIELDS_MAX + 8];
     char trace[TRACE_PARENT_TEXT_SIZE];
-    struct http_msg m = {.arena = q->stream->arena, .status = status, .content_length = (int64_t)body.size, .fields = own,
+    struct http_msg m = {.arena = q->stream->arena,
+                         .status = status,
+                         .content_length = (int64_t)body.size,
+                         .fields = own,
                          .field_capacity = sizeof own / sizeof own[0]};
     bool ok = field_count <= PROXY_FIELDS_MAX && http_msg_add(&m, SLICE("Content-Type"), slice_str(content_type)) &&
-              http_msg_add(&m, SLICE("Cache-Control"), SLICE("no-store")) && http_msg_add(&m, SLICE("X-Content-Type-Options"), SLICE("nosniff"));
+              http_msg_add(&m, SLICE("Cache-Control"), SLICE("no-store")) &&
+              http_msg_add(&m, SLICE("X-Content-Type-Options"), SLICE("nosniff"));
     if (q->request_id.p != NULL) {
         trace_format(&q->trace, trace);
-        ok = ok && http_msg_add(&m, SLICE("X-Request-ID"), q->request_id) && http_msg_add(&m, SLICE(TRACE_PARENT_HEADER), slice_str(trace));
+        ok = ok && http_msg_add(&m, SLICE("X-Request-ID"), q->request_id) &&
+             http_msg_add(&m, SLICE(TRACE_PARENT_HEADER), slice_str(trace));
     }
     for (size_t i = 0; ok && i < field_count; i++)
         ok = http_msg_add(&m, fields[i].name, fields[i].value);
@@ -79,7 +88,8 @@ void proxy_answer(struct proxy_request *q, int status, const struct http_field *
     }
 }
 
-void proxy_problem(struct proxy_request *q, int status, const char *code, const char *detail, const struct http_field *fields, size_t field_count)
+void proxy_problem(struct proxy_request *q, int status, const char *code, const char *detail,
+                   const struct http_field *fields, size_t field_count)
 {
     struct buf body;
     buf_init(&body, 64 * 1024);
@@ -127,8 +137,12 @@ static void request_log(struct proxy_request *q, const char *route, int64_t ns)
 {
     struct log_context ctx = {.trace = q->trace, .correlation = q->request_id};
     struct log_field fields[12] = {
-        LOG_SLICE("method", q->stream->head_in->method), LOG_STR("route", route), LOG_INT("status", q->status), LOG_INT("ms", ns / 1000000),
-        LOG_INT("upstream_ms", q->upstream_ns / 1000000), LOG_INT("bytes", q->response_size),
+        LOG_SLICE("method", q->stream->head_in->method),
+        LOG_STR("route", route),
+        LOG_INT("status", q->status),
+        LOG_INT("ms", ns / 1000000),
+        LOG_INT("upstream_ms", q->upstream_ns / 1000000),
+        LOG_INT("bytes", q->response_size),
     };
     size_t count = 6;
     if (q->user.p != NULL)
@@ -195,7 +209,8 @@ static void waited(void *arg)
     proxy_request_continue(arg);
 }
 
-static const struct http_handler handler = {.on_data = on_data, .on_writable = on_writable, .on_done = on_done, .on_reset = on_reset};
+static const struct http_handler handler = {
+    .on_data = on_data, .on_writable = on_writable, .on_done = on_done, .on_reset = on_reset};
 
 void proxy_on_request(void *arg, struct http_stream *s, bool end, const struct env_peer *peer)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The trie of routes. A request visits a node at most once, because a tree has one way to each: literal children first, then the parameter, then
- * the rest, each deeper before the next. So the first end that fits the method is the most specific one.
+ * The trie of routes. A request visits a node at most once, because a tree has one way to each: literal children first,
+ * then the parameter, then the rest, each deeper before the next. So the first end that fits the method is the most
+ * specific one.
  */
 #include "proxy_router.h"
 
@@ -10,21 +11,21 @@
 #include "text.h"
 
 struct end {
-    const char *method;             /* "" any */
+    const char *method; /* "" any */
     size_t route;
 };
 
 struct node {
-    struct map literals;            /* segment -> struct node */
+    struct map literals; /* segment -> struct node */
     struct node *param;
-    struct end *ends, *rest_ends;   /* routes that end here; that end here with ** */
+    struct end *ends, *rest_ends; /* routes that end here; that end here with ** */
     size_t end_count, rest_end_count;
 };
 
 /* A target, cut once: literal text before each value. */
 struct piece {
     struct slice text;
-    int param;                      /* index into params; -1: none, the last piece; -2: the rest */
+    int param; /* index into params; -1: none, the last piece; -2: the rest */
 };
 
 struct target {
@@ -33,7 +34,7 @@ struct target {
 };
 
 struct proxy_router {
-    struct arena arena;             /* nodes, ends, pieces */
+    struct arena arena; /* nodes, ends, pieces */
     struct node *root;
     const struct proxy_route *routes;
     struct target *targets;
@@ -46,7 +47,7 @@ enum { ROUTER_SIZE_MAX = 64 * 1024 * 1024, PARAM_NONE = -1, PARAM_REST = -2 };
 
 static struct node *node_new(struct proxy_router *r)
 {
-    static const uint64_t seed[2];      /* keys come from the configuration */
+    static const uint64_t seed[2]; /* keys come from the configuration */
     struct node *n = ARENA_NEW(&r->arena, struct node);
     if (n != NULL)
         map_init(&n->literals, seed);
@@ -76,13 +77,15 @@ static struct slice param_name(struct slice segment)
     return slice_make(segment.p + 1, segment.size - 2);
 }
 
-static enum ficus_err end_add(struct proxy_router *r, struct end **ends, size_t *count, size_t route, struct ficus_error *reterr)
+static enum ficus_err end_add(struct proxy_router *r, struct end **ends, size_t *count, size_t route,
+                              struct ficus_error *reterr)
 {
     const char *method = r->routes[route].method;
     for (size_t i = 0; i < *count; i++)
         if (strcmp((*ends)[i].method, method) == 0)
-            return err_set(reterr, FICUS_ERR_INVALID, "route %s %s: the same as route %s", method[0] == '\0' ? "(any method)" : method,
-                           r->routes[route].path, r->routes[(*ends)[i].route].path);
+            return err_set(reterr, FICUS_ERR_INVALID, "route %s %s: the same as route %s",
+                           method[0] == '\0' ? "(any method)" : method, r->routes[route].path,
+                           r->routes[(*ends)[i].route].path);
     struct end *more = ARENA_ARRAY(&r->arena, struct end, *count + 1);
     if (more == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "routes");
@@ -120,11 +123,12 @@ static enum ficus_err route_add(struct proxy_router *r, size_t index, struct fic
         struct slice segment = slice_cut(&rest, '/');
         params += is_param(segment);
         if (++depth > PROXY_SEGMENTS_MAX || params > PROXY_PARAMS_MAX)
-            return err_set(reterr, FICUS_ERR_INVALID, "route %s: more than %d segments or %d parameters", r->routes[index].path,
-                           PROXY_SEGMENTS_MAX, PROXY_PARAMS_MAX);
+            return err_set(reterr, FICUS_ERR_INVALID, "route %s: more than %d segments or %d parameters",
+                           r->routes[index].path, PROXY_SEGMENTS_MAX, PROXY_PARAMS_MAX);
         if (slice_eq_str(segment, "**")) {
             if (rest.p != NULL)
-                return err_set(reterr, FICUS_ERR_INVALID, "route %s: ** is not the last segment", r->routes[index].path);
+                return err_set(reterr, FICUS_ERR_INVALID, "route %s: ** is not the last segment",
+                               r->routes[index].path);
             return end_add(r, &n->rest_ends, &n->rest_end_count, index, reterr);
         }
         n = child_for(r, n, segment);
@@ -166,8 +170,8 @@ static enum ficus_err target_compile(struct proxy_router *r, size_t index, struc
         int param = is_rest ? PARAM_REST : param_index(slice_str(route->path), param_name(segment));
         bool known = is_rest ? rest.p == NULL && slice_ends(slice_str(route->path), SLICE("/**")) : param >= 0;
         if (!known || t->count > PROXY_PARAMS_MAX)
-            return err_set(reterr, FICUS_ERR_INVALID, "route %s: target %s has " SLICE_FMT ", the path has not", route->path, route->target,
-                           SLICE_ARG(segment));
+            return err_set(reterr, FICUS_ERR_INVALID, "route %s: target %s has " SLICE_FMT ", the path has not",
+                           route->path, route->target, SLICE_ARG(segment));
         t->pieces[t->count++] = (struct piece){slice_make(begin, (size_t)(segment.p - begin)), param};
         begin = segment.p + segment.size;
     }
@@ -175,7 +179,8 @@ static enum ficus_err target_compile(struct proxy_router *r, size_t index, struc
     return FICUS_ERR_OK;
 }
 
-enum ficus_err proxy_router_new(const struct proxy_route *routes, size_t route_count, struct proxy_router **ret_router, struct ficus_error *reterr)
+enum ficus_err proxy_router_new(const struct proxy_route *routes, size_t route_count, struct proxy_router **ret_router,
+                                struct ficus_error *reterr)
 {
     struct proxy_router *r = mem_zalloc(sizeof *r);
     if (r == NULL)
@@ -217,7 +222,7 @@ struct search {
     struct slice segments[PROXY_SEGMENTS_MAX];
     size_t segment_count;
     struct proxy_match *match;
-    bool any_path;                  /* some route fits the path */
+    bool any_path; /* some route fits the path */
     struct buf allow;
 };
 
@@ -236,7 +241,7 @@ static bool segment_safe(struct slice s, bool last)
 static enum proxy_found path_split(struct search *s, struct slice path, struct arena *a)
 {
     if (path.size == 0 || path.p[0] != '/')
-        return PROXY_NO_ROUTE;      /* "*" */
+        return PROXY_NO_ROUTE; /* "*" */
     path = slice_from(path, 1);
     do {
         struct slice segment = slice_cut(&path, '/');
@@ -269,7 +274,9 @@ static bool ends_match(struct search *s, const struct end *ends, size_t count)
     int best_rank = 0;
     for (size_t i = 0; i < count; i++) {
         const char *method = ends[i].method;
-        int rank = slice_eq_str(s->method, method) ? 3 : slice_eq_str(s->method, "HEAD") && strcmp(method, "GET") == 0 ? 2 : method[0] == '\0';
+        int rank = slice_eq_str(s->method, method)                                 ? 3
+                   : slice_eq_str(s->method, "HEAD") && strcmp(method, "GET") == 0 ? 2
+                                                                                   : method[0] == '\0';
         if (rank > best_rank) {
             best_rank = rank;
             best = &ends[i];
@@ -309,8 +316,8 @@ static bool search(struct search *s, const struct node *n, size_t depth)
     return true;
 }
 
-enum proxy_found proxy_router_match(const struct proxy_router *r, struct slice method, struct slice path, struct arena *a,
-                                    struct proxy_match *ret_match)
+enum proxy_found proxy_router_match(const struct proxy_router *r, struct slice method, struct slice path,
+                                    struct arena *a, struct proxy_match *ret_match)
 {
     struct search s = {.router = r, .method = method, .match = ret_match};
     *ret_match = (struct proxy_match){0};
@@ -336,7 +343,8 @@ enum proxy_found proxy_router_match(const struct proxy_router *r, struct slice m
     return found;
 }
 
-struct slice proxy_router_target(const struct proxy_router *r, const struct proxy_match *m, struct slice query, struct arena *a)
+struct slice proxy_router_target(const struct proxy_router *r, const struct proxy_match *m, struct slice query,
+                                 struct arena *a)
 {
     const struct target *t = &r->targets[m->route];
     if (t->count == 1 && query.p == NULL)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A small env in memory for tests and fuzzers: connected pairs of streams with a bounded window, virtual time, odd read and write sizes from a
- * seed. Nothing happens but in fake_run and fake_advance, and the same seed repeats the same run.
+ * A small env in memory for tests and fuzzers: connected pairs of streams with a bounded window, virtual time, odd read
+ * and write sizes from a seed. Nothing happens but in fake_run and fake_advance, and the same seed repeats the same
+ * run.
  */
 #ifndef FICUS_TESTS_FAKE_NET_H
 #define FICUS_TESTS_FAKE_NET_H
@@ -16,9 +17,9 @@ struct fake_net;
 
 struct env_stream {
     struct fake_net *net;
-    struct env_stream *peer;        /* NULL when it is closed */
-    char *rx;                       /* bytes that the peer sent, not read yet */
-    size_t rx_size, rx_capacity;    /* capacity: the window */
+    struct env_stream *peer;     /* NULL when it is closed */
+    char *rx;                    /* bytes that the peer sent, not read yet */
+    size_t rx_size, rx_capacity; /* capacity: the window */
     bool rx_eof, rx_reset, tx_shut;
     bool accepted, connecting;
     struct env_listener *listener;
@@ -28,14 +29,14 @@ struct env_stream {
     size_t read_size;
     void (*on_read)(void *arg, ssize_t n);
     void *read_arg;
-    char *write_p;                  /* bytes of a pending write that the peer has not yet */
+    char *write_p; /* bytes of a pending write that the peer has not yet */
     size_t write_size, write_total;
     void (*on_write)(void *arg, ssize_t n);
     void *write_arg;
     bool closing;
     void (*on_closed)(void *arg);
     void *closed_arg;
-    bool user_owned;                /* the test's own end: driven by fake_feed and rx */
+    bool user_owned; /* the test's own end: driven by fake_feed and rx */
 };
 
 struct env_listener {
@@ -47,18 +48,18 @@ struct env_listener {
 };
 
 struct fake_net {
-    struct env env;                 /* first */
+    struct env env; /* first */
     int64_t now_ns;
     uint64_t random_state;
-    size_t piece_max;               /* reads deliver at most so many bytes; 0: as many as are there */
-    bool odd;                       /* random piece sizes, random pending writes */
+    size_t piece_max; /* reads deliver at most so many bytes; 0: as many as are there */
+    bool odd;         /* random piece sizes, random pending writes */
     struct env_stream *streams[FAKE_STREAMS_MAX];
     size_t stream_count;
     struct env_timer *timers[FAKE_TIMERS_MAX];
     size_t timer_count;
     struct env_listener listeners[FAKE_LISTENERS_MAX];
     size_t listener_count;
-    size_t window;                  /* of new streams */
+    size_t window; /* of new streams */
     uint64_t write_calls;
 };
 
@@ -70,8 +71,14 @@ static inline uint64_t fake_random_u64(struct fake_net *n)
     return z ^ z >> 31;
 }
 
-static inline int64_t fake_now_ns(struct env *e) { return ((struct fake_net *)(void *)e)->now_ns; }
-static inline int64_t fake_wall_ms(struct env *e) { return 784111777000 + fake_now_ns(e) / 1000000; }
+static inline int64_t fake_now_ns(struct env *e)
+{
+    return ((struct fake_net *)(void *)e)->now_ns;
+}
+static inline int64_t fake_wall_ms(struct env *e)
+{
+    return 784111777000 + fake_now_ns(e) / 1000000;
+}
 static inline void fake_random(struct env *e, void *p, size_t size)
 {
     for (size_t i = 0; i < size; i++)
@@ -119,7 +126,8 @@ static inline void fake_pair(struct fake_net *n, struct env_stream **ret_a, stru
     (*ret_b)->peer = *ret_a;
 }
 
-static inline enum ficus_err fake_listen(struct env *e, const char *address, void (*on_accept)(void *, struct env_stream *), void *arg,
+static inline enum ficus_err fake_listen(struct env *e, const char *address,
+                                         void (*on_accept)(void *, struct env_stream *), void *arg,
                                          struct env_listener **ret_listener, struct ficus_error *reterr)
 {
     struct fake_net *n = (struct fake_net *)(void *)e;
@@ -131,10 +139,17 @@ static inline enum ficus_err fake_listen(struct env *e, const char *address, voi
     *ret_listener = l;
     return FICUS_ERR_OK;
 }
-static inline void fake_listener_pause(struct env_listener *l, bool paused) { l->paused = paused; }
-static inline void fake_listener_close(struct env_listener *l) { l->open = false; }
+static inline void fake_listener_pause(struct env_listener *l, bool paused)
+{
+    l->paused = paused;
+}
+static inline void fake_listener_close(struct env_listener *l)
+{
+    l->open = false;
+}
 
-static inline enum ficus_err fake_connect(struct env *e, const char *address, void (*on_connect)(void *, enum ficus_err), void *arg,
+static inline enum ficus_err fake_connect(struct env *e, const char *address,
+                                          void (*on_connect)(void *, enum ficus_err), void *arg,
                                           struct env_stream **ret_stream)
 {
     struct fake_net *n = (struct fake_net *)(void *)e;
@@ -158,7 +173,7 @@ static inline void fake_peer(struct env_stream *s, struct env_peer *ret_peer)
 static inline void fake_read(struct env_stream *s, void *p, size_t size, void (*on_read)(void *, ssize_t), void *arg)
 {
     FICUS_ASSERT(s->on_read == NULL && !s->closing && size > 0);
-    memset(p, 0xdb, size);      /* writable at least, and garbage until the callback */
+    memset(p, 0xdb, size); /* writable at least, and garbage until the callback */
     s->read_p = p;
     s->read_size = size;
     s->on_read = on_read;
@@ -183,7 +198,8 @@ static inline size_t fake_say(struct env_stream *s, const char *text)
     return fake_push(s, text, strlen(text));
 }
 
-static inline ssize_t fake_write(struct env_stream *s, const struct iovec *iov, int iov_count, void (*on_write)(void *, ssize_t), void *arg)
+static inline ssize_t fake_write(struct env_stream *s, const struct iovec *iov, int iov_count,
+                                 void (*on_write)(void *, ssize_t), void *arg)
 {
     FICUS_ASSERT(s->on_write == NULL && !s->closing && !s->tx_shut && iov_count > 0 && iov_count <= 16);
     s->net->write_calls++;
@@ -241,9 +257,20 @@ static inline void fake_close(struct env_stream *s, void (*on_closed)(void *), v
 }
 
 static const struct env_ops fake_ops = {
-    .now_ns = fake_now_ns, .wall_ms = fake_wall_ms, .random = fake_random, .timer_start = fake_timer_start, .timer_stop = fake_timer_stop,
-    .listen = fake_listen, .listener_pause = fake_listener_pause, .listener_close = fake_listener_close, .connect = fake_connect,
-    .peer = fake_peer, .read = fake_read, .write = fake_write, .shutdown_write = fake_shutdown_write, .close = fake_close,
+    .now_ns = fake_now_ns,
+    .wall_ms = fake_wall_ms,
+    .random = fake_random,
+    .timer_start = fake_timer_start,
+    .timer_stop = fake_timer_stop,
+    .listen = fake_listen,
+    .listener_pause = fake_listener_pause,
+    .listener_close = fake_listener_close,
+    .connect = fake_connect,
+    .peer = fake_peer,
+    .read = fake_read,
+    .write = fake_write,
+    .shutdown_write = fake_shutdown_write,
+    .close = fake_close,
 };
 
 static inline void fake_init(struct fake_net *n, uint64_t seed)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The HTTP/1.1 client connection over a network in memory, against a server end that the test plays byte by byte, and against the server.
+ * The HTTP/1.1 client connection over a network in memory, against a server end that the test plays byte by byte, and
+ * against the server.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +14,7 @@
 
 struct rig {
     struct fake_net net;
-    struct env_stream *peer;        /* the server's end, played by the test */
+    struct env_stream *peer; /* the server's end, played by the test */
     struct http_client_conn *conn;
     struct http_stream *stream;
     struct buf sent, body;
@@ -21,9 +22,9 @@ struct rig {
     enum ficus_err connect_err, reset_err;
     int status;
     int64_t length;
-    bool ended, hold;               /* hold: do not ask for the body */
+    bool ended, hold; /* hold: do not ask for the body */
     struct http_progress progress;
-    size_t left;                    /* of a large request body */
+    size_t left; /* of a large request body */
 };
 
 static void on_connected(void *arg, struct http_client_conn *c, enum ficus_err err)
@@ -33,7 +34,10 @@ static void on_connected(void *arg, struct http_client_conn *c, enum ficus_err e
     r->connected++;
     r->connect_err = err;
 }
-static void on_idle(void *arg, struct http_client_conn *c) { ((struct rig *)arg)->idles++; }
+static void on_idle(void *arg, struct http_client_conn *c)
+{
+    ((struct rig *)arg)->idles++;
+}
 static void on_closed(void *arg, struct http_client_conn *c)
 {
     struct rig *r = arg;
@@ -53,7 +57,10 @@ static void on_head(void *arg, struct http_stream *s, struct http_msg *m, bool e
     if (!end && !r->hold)
         http_recv(s);
 }
-static void on_interim(void *arg, struct http_stream *s, struct http_msg *m) { ((struct rig *)arg)->interims++; }
+static void on_interim(void *arg, struct http_stream *s, struct http_msg *m)
+{
+    ((struct rig *)arg)->interims++;
+}
 static void on_data(void *arg, struct http_stream *s, struct slice data, bool end)
 {
     struct rig *r = arg;
@@ -73,7 +80,10 @@ static void body_send(struct rig *r)
             return;
     }
 }
-static void on_writable(void *arg, struct http_stream *s) { body_send(arg); }
+static void on_writable(void *arg, struct http_stream *s)
+{
+    body_send(arg);
+}
 static void on_done(void *arg, struct http_stream *s)
 {
     struct rig *r = arg;
@@ -92,7 +102,10 @@ static void on_reset(void *arg, struct http_stream *s, enum ficus_err err, const
 }
 static const struct http_handler handler = {on_head, on_interim, on_data, on_writable, on_done, on_reset};
 
-static void on_accept(void *arg, struct env_stream *s) { ((struct rig *)arg)->peer = s; }
+static void on_accept(void *arg, struct env_stream *s)
+{
+    ((struct rig *)arg)->peer = s;
+}
 
 static struct rig *rig_new(uint64_t seed)
 {
@@ -286,7 +299,7 @@ static void test_lost(void **state)
     request(r, "GET", 0, true);
     take(r);
     answer(r, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
-    fake_close(r->peer, NULL, NULL);    /* the stale keep-alive race: closed, not noticed yet */
+    fake_close(r->peer, NULL, NULL); /* the stale keep-alive race: closed, not noticed yet */
     request(r, "GET", 0, true);
     fake_run(&r->net);
     assert_int_equal(r->resets, 1);
@@ -310,7 +323,7 @@ static void test_lost(void **state)
     take(r);
     answer(r, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
     hang_up(r);
-    assert_int_equal(r->resets, 1);     /* without its last chunk a body is not complete */
+    assert_int_equal(r->resets, 1); /* without its last chunk a body is not complete */
     rig_free(r);
 }
 
@@ -328,7 +341,7 @@ static void test_idle(void **state)
     assert_int_equal(r->closes, 1);
     rig_free(r);
 
-    r = rig_new(1);     /* bytes behind an answer: the connection is not used again */
+    r = rig_new(1); /* bytes behind an answer: the connection is not used again */
     request(r, "GET", 0, true);
     take(r);
     answer(r, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
@@ -338,7 +351,8 @@ static void test_idle(void **state)
     rig_free(r);
 }
 
-/* A final answer while the body is still being sent ends the exchange well, and the connection; also when writing has failed already. */
+/* A final answer while the body is still being sent ends the exchange well, and the connection; also when writing has
+ * failed already. */
 static void test_early_answer(void **state)
 {
     (void)state;
@@ -347,7 +361,7 @@ static void test_early_answer(void **state)
     r->left = 1000000;
     body_send(r);
     fake_run(&r->net);
-    assert_true(r->left > 800000);      /* back-pressure: window and buffer are full */
+    assert_true(r->left > 800000); /* back-pressure: window and buffer are full */
     answer(r, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno");
     assert_int_equal(r->dones, 1);
     assert_int_equal(r->status, 413);
@@ -496,9 +510,9 @@ static void test_bad_requests(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exchanges), cmocka_unit_test(test_bad_answers), cmocka_unit_test(test_lost), cmocka_unit_test(test_idle),
-        cmocka_unit_test(test_early_answer), cmocka_unit_test(test_back_pressure), cmocka_unit_test(test_ends),
-        cmocka_unit_test(test_timeouts), cmocka_unit_test(test_bad_requests),
+        cmocka_unit_test(test_exchanges), cmocka_unit_test(test_bad_answers),  cmocka_unit_test(test_lost),
+        cmocka_unit_test(test_idle),      cmocka_unit_test(test_early_answer), cmocka_unit_test(test_back_pressure),
+        cmocka_unit_test(test_ends),      cmocka_unit_test(test_timeouts),     cmocka_unit_test(test_bad_requests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

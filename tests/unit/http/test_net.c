@@ -28,7 +28,7 @@ struct rig {
     struct http_server *server;
     char folder[64], address[96];
     struct http_client_conn *conn;
-    struct http_stream *stream;         /* client's */
+    struct http_stream *stream; /* client's */
     struct env_timer watchdog;
     size_t to_send, received, echoed_pending_max;
     unsigned rounds_left, dones, closes;
@@ -68,11 +68,25 @@ static void echo_data(void *arg, struct http_stream *s, struct slice data, bool 
     x->end = end;
     echo_send(x, s);
 }
-static void echo_writable(void *arg, struct http_stream *s) { echo_send(arg, s); }
-static void echo_free(struct echo *x) { buf_done(&x->pending); mem_free(x); }
-static void echo_done(void *arg, struct http_stream *s) { echo_free(arg); }
-static void echo_reset(void *arg, struct http_stream *s, enum ficus_err err, const char *detail) { echo_free(arg); }
-static const struct http_handler echo_handler = {.on_data = echo_data, .on_writable = echo_writable, .on_done = echo_done, .on_reset = echo_reset};
+static void echo_writable(void *arg, struct http_stream *s)
+{
+    echo_send(arg, s);
+}
+static void echo_free(struct echo *x)
+{
+    buf_done(&x->pending);
+    mem_free(x);
+}
+static void echo_done(void *arg, struct http_stream *s)
+{
+    echo_free(arg);
+}
+static void echo_reset(void *arg, struct http_stream *s, enum ficus_err err, const char *detail)
+{
+    echo_free(arg);
+}
+static const struct http_handler echo_handler = {
+    .on_data = echo_data, .on_writable = echo_writable, .on_done = echo_done, .on_reset = echo_reset};
 
 static void on_request(void *arg, struct http_stream *s, bool end, const struct env_peer *peer)
 {
@@ -115,7 +129,10 @@ static void on_head(void *arg, struct http_stream *s, struct http_msg *m, bool e
     if (!end)
         http_recv(s);
 }
-static void resume(void *arg) { http_recv(((struct rig *)arg)->stream); }
+static void resume(void *arg)
+{
+    http_recv(((struct rig *)arg)->stream);
+}
 static void on_data(void *arg, struct http_stream *s, struct slice data, bool end)
 {
     struct rig *r = arg;
@@ -128,9 +145,18 @@ static void on_data(void *arg, struct http_stream *s, struct slice data, bool en
     else
         http_recv(s);
 }
-static void on_writable(void *arg, struct http_stream *s) { body_send(arg); }
-static void on_done(void *arg, struct http_stream *s) { ((struct rig *)arg)->dones++; }
-static void on_reset(void *arg, struct http_stream *s, enum ficus_err err, const char *detail) { ((struct rig *)arg)->reset_err = err; }
+static void on_writable(void *arg, struct http_stream *s)
+{
+    body_send(arg);
+}
+static void on_done(void *arg, struct http_stream *s)
+{
+    ((struct rig *)arg)->dones++;
+}
+static void on_reset(void *arg, struct http_stream *s, enum ficus_err err, const char *detail)
+{
+    ((struct rig *)arg)->reset_err = err;
+}
 static const struct http_handler client_handler = {on_head, NULL, on_data, on_writable, on_done, on_reset};
 
 static void on_connected(void *arg, struct http_client_conn *c, enum ficus_err err)
@@ -180,7 +206,10 @@ static void round_begin(struct rig *r)
     body_send(r);
 }
 
-static void watchdog(void *arg) { FICUS_UNREACHABLE(); }
+static void watchdog(void *arg)
+{
+    FICUS_UNREACHABLE();
+}
 
 static void rig_init(struct rig *r)
 {
@@ -225,10 +254,18 @@ static void run_rounds(unsigned rounds, bool slow)
 }
 
 /* Large bodies echo unchanged over one kept connection, counted and chunked, both directions at once. */
-static void test_echo(void **state) { (void)state; run_rounds(4, false); }
+static void test_echo(void **state)
+{
+    (void)state;
+    run_rounds(4, false);
+}
 
 /* The same with a reader that pauses, so that every buffer on the way fills. */
-static void test_echo_slow(void **state) { (void)state; run_rounds(2, true); }
+static void test_echo_slow(void **state)
+{
+    (void)state;
+    run_rounds(2, true);
+}
 
 /* The server drains while a client is idle: the client learns it and nothing leaks. */
 static void drained(void *arg)
@@ -237,7 +274,10 @@ static void drained(void *arg)
     r->dones++;
     http_server_close(r->server, server_closed, r);
 }
-static void drain_closed(void *arg, struct http_client_conn *c) { ((struct rig *)arg)->closes++; }
+static void drain_closed(void *arg, struct http_client_conn *c)
+{
+    ((struct rig *)arg)->closes++;
+}
 static void idle_drain(void *arg, struct http_client_conn *c)
 {
     struct rig *r = arg;
@@ -260,6 +300,7 @@ static void test_drain(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_echo), cmocka_unit_test(test_echo_slow), cmocka_unit_test(test_drain)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_echo), cmocka_unit_test(test_echo_slow),
+                                       cmocka_unit_test(test_drain)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the HTTP/1.1 parser accepts and refuses, by section of RFC 9112 and RFC 9110, and that the split of the input changes nothing.
+ * What the HTTP/1.1 parser accepts and refuses, by section of RFC 9112 and RFC 9110, and that the split of the input
+ * changes nothing.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,10 +19,13 @@
 static const struct h1_parse_limits limits = {.field_count_max = 20, .target_size_max = 64};
 
 #define H "Host: a\r\n"
-#define S(text) {text, sizeof(text) - 1}
+#define S(text)                \
+    {                          \
+        text, sizeof(text) - 1 \
+    }
 
 struct request_case {
-    int status;             /* 0: accepted */
+    int status; /* 0: accepted */
     struct slice head;
     const char *rule;
 };
@@ -75,7 +79,8 @@ static const struct request_case requests[] = {
     {400, S("GET http://a:b/ HTTP/1.1\r\nHost: a:b\r\n\r\n"), "3986 3.2.3"},
     {400, S("GET http://b/ HTTP/1.1\r\n" H "\r\n"), "9112 3.2.2: Host disagrees"},
     {0, S("GET /234567890123456789012345678901234567890123456789012345678901234 HTTP/1.1\r\n" H "\r\n"), "limit 64"},
-    {414, S("GET /2345678901234567890123456789012345678901234567890123456789012345 HTTP/1.1\r\n" H "\r\n"), "9110 15.5.15"},
+    {414, S("GET /2345678901234567890123456789012345678901234567890123456789012345 HTTP/1.1\r\n" H "\r\n"),
+     "9110 15.5.15"},
     /* Host */
     {0, S("GET / HTTP/1.1\r\nhOsT:a\r\n\r\n"), "9110 5.1"},
     {0, S("GET / HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n"), "3986 3.2.2"},
@@ -105,8 +110,11 @@ static const struct request_case requests[] = {
     {400, S("GET / HTTP/1.1\r\n" H "X: a\x7f\r\n\r\n"), "9110 5.5"},
     {400, S("GET / HTTP/1.1\r\n" H "X: a\r\n\n"), "9112 2.2"},
     {400, S("GET / HTTP/1.1\r\n" H "X: a\r\r\n\r\n"), "9112 2.2"},
-    {431, S("GET / HTTP/1.1\r\n" H "a:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\n"
-             "a:\r\na:\r\n\r\n"), "6585 5: limit 20"},
+    {431,
+     S("GET / HTTP/1.1\r\n" H
+       "a:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\n"
+       "a:\r\na:\r\n\r\n"),
+     "6585 5: limit 20"},
     /* framing */
     {0, S("POST / HTTP/1.1\r\n" H "Content-Length: 5\r\n\r\n"), "9112 6.2"},
     {0, S("POST / HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n"), "9112 6.2"},
@@ -128,7 +136,8 @@ static const struct request_case requests[] = {
     {400, S("POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked, chunked\r\n\r\n"), "9112 6.1"},
     {400, S("POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked, gzip\r\n\r\n"), "9112 6.1"},
     {400, S("POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"), "9112 6.1"},
-    {400, S("POST / HTTP/1.1\r\n" H "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"), "9112 6.1: one field"},
+    {400, S("POST / HTTP/1.1\r\n" H "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"),
+     "9112 6.1: one field"},
     {501, S("POST / HTTP/1.1\r\n" H "Transfer-Encoding: gzip, chunked\r\n\r\n"), "9112 6.1"},
     {501, S("POST / HTTP/1.1\r\n" H "Transfer-Encoding: identity\r\n\r\n"), "9112 6.1"},
     {501, S("POST / HTTP/1.1\r\n" H "Transfer-Encoding: xchunked\r\n\r\n"), "9112 6.1"},
@@ -136,7 +145,10 @@ static const struct request_case requests[] = {
     {400, S("POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked;a=b\r\n\r\n"), "9112 7"},
     {400, S("POST / HTTP/1.1\r\n" H "Transfer-Encoding:\r\n\r\n"), "9112 6.1"},
     {400, S("POST / HTTP/1.1\r\n" H "Transfer-Encoding : chunked\r\n\r\n"), "9112 5.1"},
-    {400, S("POST / HTTP/1.1\r\n" H "Transfer-Encoding: \x0b" "chunked\r\n\r\n"), "9110 5.5"},
+    {400,
+     S("POST / HTTP/1.1\r\n" H "Transfer-Encoding: \x0b"
+       "chunked\r\n\r\n"),
+     "9110 5.5"},
     /* connection and expectations */
     {0, S("GET / HTTP/1.1\r\n" H "Connection: close, X-Foo ,, upgrade\r\n\r\n"), "9110 7.6.1"},
     {400, S("GET / HTTP/1.1\r\n" H "Connection: host\r\n\r\n"), "9110 7.6.1: would unaddress the message"},
@@ -165,7 +177,8 @@ static void test_requests(void **state)
         const char *detail = NULL;
         int status = parse(requests[i].head, &a, &m, &h, &detail);
         if (status != requests[i].status)
-            print_error("case %zu (%s): %d, expected %d (%s)\n", i, requests[i].rule, status, requests[i].status, detail ? detail : "-");
+            print_error("case %zu (%s): %d, expected %d (%s)\n", i, requests[i].rule, status, requests[i].status,
+                        detail ? detail : "-");
         assert_int_equal(status, requests[i].status);
         assert_true(status == 0 || detail != NULL);
         arena_done(&a);
@@ -203,9 +216,14 @@ static void test_request_parts(void **state)
     struct http_msg m;
     struct h1_head h;
     const char *detail;
-    assert_int_equal(parse(SLICE("PUT http://shop.test:80/a%2fb?x=1&y HTTP/1.1\r\nHost: shop.test:80\r\nX-A:  1 \r\nConnection: x-hop, TE\r\n"
-                                 "X-Hop: secret\r\nTE: trailers\r\nKeep-Alive: 5\r\nUpgrade: h2c\r\nx-a: 2\r\nExpect: 100-continue\r\n"
-                                 "Trailer: z\r\nProxy-Connection: q\r\nTransfer-Encoding: chunked\r\n\r\n"), &a, &m, &h, &detail), 0);
+    assert_int_equal(
+        parse(
+            SLICE("PUT http://shop.test:80/a%2fb?x=1&y HTTP/1.1\r\nHost: shop.test:80\r\nX-A:  1 \r\nConnection: "
+                  "x-hop, TE\r\n"
+                  "X-Hop: secret\r\nTE: trailers\r\nKeep-Alive: 5\r\nUpgrade: h2c\r\nx-a: 2\r\nExpect: 100-continue\r\n"
+                  "Trailer: z\r\nProxy-Connection: q\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            &a, &m, &h, &detail),
+        0);
     assert_true(slice_eq_str(m.method, "PUT"));
     assert_true(slice_eq_str(m.authority, "shop.test:80"));
     assert_true(slice_eq_str(m.path, "/a%2fb"));
@@ -220,7 +238,8 @@ static void test_request_parts(void **state)
     assert_true(slice_eq_str(http_msg_get(&m, "x-A"), "1"));
     arena_done(&a);
 
-    assert_int_equal(parse(SLICE("OPTIONS http://a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"), &a, &m, &h, &detail), 0);
+    assert_int_equal(
+        parse(SLICE("OPTIONS http://a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"), &a, &m, &h, &detail), 0);
     assert_true(slice_eq_str(m.path, "*"));
     assert_null(m.query.p);
     assert_false(h.keep_alive);
@@ -243,7 +262,10 @@ static void test_head_end_splits(void **state)
 {
     (void)state;
     static const struct slice heads[] = {
-        S("GET / HTTP/1.1\r\nHost: a\r\n\r\nrest\r\n\r\n"), S("GET /\n\nrest"), S("\r\nGET /"), S("A\r\nB\n\r\nrest\n\n"),
+        S("GET / HTTP/1.1\r\nHost: a\r\n\r\nrest\r\n\r\n"),
+        S("GET /\n\nrest"),
+        S("\r\nGET /"),
+        S("A\r\nB\n\r\nrest\n\n"),
     };
     static const size_t ends[] = {27, 7, 2, 7};
     for (size_t i = 0; i < ARRAY_COUNT(heads); i++) {
@@ -332,8 +354,8 @@ static void test_responses(void **state)
 struct chunk_case {
     bool ok;
     struct slice raw;
-    const char *body;       /* when ok */
-    size_t rest;            /* bytes behind the message */
+    const char *body; /* when ok */
+    size_t rest;      /* bytes behind the message */
     const char *rule;
 };
 
@@ -464,13 +486,14 @@ static void test_write_read(void **state)
     m.query = SLICE("y=z");
     m.authority = SLICE("h:1");
     assert_true(http_msg_add(&m, SLICE("A"), SLICE("1")));
-    assert_true(http_msg_add(&m, SLICE("Connection"), SLICE("close")));    /* the codec's: not written */
+    assert_true(http_msg_add(&m, SLICE("Connection"), SLICE("close"))); /* the codec's: not written */
     assert_true(http_msg_add(&m, SLICE("Content-Length"), SLICE("7")));
     struct h1_write w = {.m = &m, .framing = H1_BODY_LENGTH, .content_length = 42};
     size_t size = h1_request_size(&w);
     char *text = arena_alloc(&a, size);
     h1_request_write(&w, text);
-    assert_true(slice_eq_str(slice_make(text, size), "POST /x?y=z HTTP/1.1\r\nHost: h:1\r\nA: 1\r\nContent-Length: 42\r\n\r\n"));
+    assert_true(slice_eq_str(slice_make(text, size),
+                             "POST /x?y=z HTTP/1.1\r\nHost: h:1\r\nA: 1\r\nContent-Length: 42\r\n\r\n"));
 
     m.path = SLICE("/x y");
     assert_int_equal(h1_request_size(&w), 0);
@@ -485,7 +508,8 @@ static void test_write_read(void **state)
 
     http_msg_init(&m, &a);
     m.status = 404;
-    w = (struct h1_write){.m = &m, .framing = H1_BODY_CHUNKED, .content_length = -1, .close = true, .date = "D", .server = "S"};
+    w = (struct h1_write){
+        .m = &m, .framing = H1_BODY_CHUNKED, .content_length = -1, .close = true, .date = "D", .server = "S"};
     size = h1_response_size(&w);
     text = arena_alloc(&a, size);
     h1_response_write(&w, text);
@@ -587,8 +611,9 @@ static void test_problem(void **state)
     struct buf b;
     buf_init(&b, 1024);
     http_problem_write(&b, 409, "out_of_stock", "none \"left\"", SLICE("/v1/x"));
-    assert_string_equal(buf_str(&b), "{\"type\":\"about:blank\",\"title\":\"Conflict\",\"status\":409,\"detail\":\"none \\\"left\\\"\","
-                                     "\"code\":\"out_of_stock\",\"instance\":\"/v1/x\"}");
+    assert_string_equal(
+        buf_str(&b), "{\"type\":\"about:blank\",\"title\":\"Conflict\",\"status\":409,\"detail\":\"none \\\"left\\\"\","
+                     "\"code\":\"out_of_stock\",\"instance\":\"/v1/x\"}");
     buf_done(&b);
     assert_string_equal(http_status_text(418), "Unknown");
     assert_string_equal(http_status_text(100), "Continue");
@@ -601,10 +626,11 @@ static void test_problem(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_requests), cmocka_unit_test(test_poison), cmocka_unit_test(test_request_parts),
-        cmocka_unit_test(test_head_end_splits), cmocka_unit_test(test_responses), cmocka_unit_test(test_chunks),
-        cmocka_unit_test(test_chunk_bounds), cmocka_unit_test(test_write_read), cmocka_unit_test(test_dates), cmocka_unit_test(test_chars),
-        cmocka_unit_test(test_fields), cmocka_unit_test(test_query), cmocka_unit_test(test_problem),
+        cmocka_unit_test(test_requests),        cmocka_unit_test(test_poison),     cmocka_unit_test(test_request_parts),
+        cmocka_unit_test(test_head_end_splits), cmocka_unit_test(test_responses),  cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_chunk_bounds),    cmocka_unit_test(test_write_read), cmocka_unit_test(test_dates),
+        cmocka_unit_test(test_chars),           cmocka_unit_test(test_fields),     cmocka_unit_test(test_query),
+        cmocka_unit_test(test_problem),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

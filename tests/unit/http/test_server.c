@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The HTTP/1.1 server over a network in memory: framing of answers, keep-alive, pipelining, limits, time limits, drain, back-pressure.
+ * The HTTP/1.1 server over a network in memory: framing of answers, keep-alive, pipelining, limits, time limits, drain,
+ * back-pressure.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,14 +25,14 @@ enum { ECHO_MAX = 1024 * 1024 };
 struct app {
     struct fake_net net;
     struct http_server *server;
-    struct env_stream *client;      /* the test's own end */
-    struct buf got;                 /* all that came */
+    struct env_stream *client; /* the test's own end */
+    struct buf got;            /* all that came */
     struct http_stream *held;
     unsigned requests, dones, resets;
     enum ficus_err reset_err;
     int refused;
     bool drained, closed;
-    size_t sent_total;              /* of /big */
+    size_t sent_total; /* of /big */
     struct http_limits limits;
 };
 
@@ -131,7 +132,8 @@ static void on_reset(void *arg, struct http_stream *s, enum ficus_err err, const
     exchange_free(x);
 }
 
-static const struct http_handler handler = {.on_data = on_data, .on_writable = on_writable, .on_done = on_done, .on_reset = on_reset};
+static const struct http_handler handler = {
+    .on_data = on_data, .on_writable = on_writable, .on_done = on_done, .on_reset = on_reset};
 
 static void on_request(void *arg, struct http_stream *s, bool end, const struct env_peer *peer)
 {
@@ -206,8 +208,14 @@ static struct app *app_new(uint64_t seed, const struct http_limits *limits)
     return app;
 }
 
-static void on_closed(void *arg) { ((struct app *)arg)->closed = true; }
-static void on_drained(void *arg) { ((struct app *)arg)->drained = true; }
+static void on_closed(void *arg)
+{
+    ((struct app *)arg)->closed = true;
+}
+static void on_drained(void *arg)
+{
+    ((struct app *)arg)->drained = true;
+}
 
 static void app_free(struct app *app)
 {
@@ -245,7 +253,10 @@ static void send_bytes(struct app *app, const char *p, size_t size)
     }
 }
 
-static void send_text(struct app *app, const char *text) { send_bytes(app, text, strlen(text)); }
+static void send_text(struct app *app, const char *text)
+{
+    send_bytes(app, text, strlen(text));
+}
 
 static size_t count_of(const struct app *app, const char *text)
 {
@@ -255,8 +266,14 @@ static size_t count_of(const struct app *app, const char *text)
     return count;
 }
 
-static bool got(const struct app *app, const char *text) { return count_of(app, text) > 0; }
-static bool got_end(const struct app *app) { return app->client->rx_eof; }
+static bool got(const struct app *app, const char *text)
+{
+    return count_of(app, text) > 0;
+}
+static bool got_end(const struct app *app)
+{
+    return app->client->rx_eof;
+}
 
 /* A plain request gets one answer, in one write, with a date, and the connection stays. */
 static void test_simple(void **state)
@@ -264,8 +281,10 @@ static void test_simple(void **state)
     (void)state;
     struct app *app = app_new(1, NULL);
     send_text(app, "GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_string_equal(buf_str(&app->got), "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:38 GMT\r\nServer: t\r\nContent-Type: text/plain\r\n"
-                                            "Content-Length: 2\r\n\r\n/x");
+    assert_string_equal(
+        buf_str(&app->got),
+        "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:38 GMT\r\nServer: t\r\nContent-Type: text/plain\r\n"
+        "Content-Length: 2\r\n\r\n/x");
     assert_int_equal(app->net.write_calls, 1);
     assert_false(got_end(app));
     assert_int_equal(app->dones, 1);
@@ -279,17 +298,17 @@ static void test_simple(void **state)
 static void test_conversation(void **state)
 {
     (void)state;
-    static const char text[] =
-        "GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
-        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
-        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: 1\r\n\r\n"
-        "HEAD /b HTTP/1.1\r\nHost: a\r\n\r\n"
-        "GET /none HTTP/1.1\r\nHost: a\r\n\r\n"
-        "POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nwxyz"
-        "POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nGET "
-        "GET /early HTTP/1.1\r\nHost: a\r\n\r\n"
-        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
-        "GET /last HTTP/1.0\r\n\r\n";
+    static const char text[] = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
+                               "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+                               "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+                               "chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: 1\r\n\r\n"
+                               "HEAD /b HTTP/1.1\r\nHost: a\r\n\r\n"
+                               "GET /none HTTP/1.1\r\nHost: a\r\n\r\n"
+                               "POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nwxyz"
+                               "POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nGET "
+                               "GET /early HTTP/1.1\r\nHost: a\r\n\r\n"
+                               "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+                               "GET /last HTTP/1.0\r\n\r\n";
     for (uint64_t seed = 1; seed < 300; seed++) {
         struct app *app = app_new(seed, NULL);
         send_text(app, text);
@@ -313,7 +332,8 @@ static void test_conversation(void **state)
 static void test_every_split(void **state)
 {
     (void)state;
-    static const char text[] = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n\r\nGET /z HTTP/1.1\r\nHost: a\r\n\r\n";
+    static const char text[] = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+                               "chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n\r\nGET /z HTTP/1.1\r\nHost: a\r\n\r\n";
     for (size_t split = 0; split < sizeof text; split++) {
         struct app *app = app_new(1, NULL);
         send_bytes(app, text, split);
@@ -325,7 +345,8 @@ static void test_every_split(void **state)
     }
 }
 
-/* Malformed input is answered once, with the status and a problem document, and the connection ends; nothing behind it is served. */
+/* Malformed input is answered once, with the status and a problem document, and the connection ends; nothing behind it
+ * is served. */
 static void test_refusals(void **state)
 {
     (void)state;
@@ -373,7 +394,7 @@ static void test_malformed_body(void **state)
     send_text(app, "POST /stream HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n");
     assert_int_equal(app->resets, 1);
     assert_false(got(app, " 400 "));
-    assert_false(got(app, "\r\n0\r\n\r\n"));    /* the answer is cut, visibly */
+    assert_false(got(app, "\r\n0\r\n\r\n")); /* the answer is cut, visibly */
     assert_true(got_end(app));
     app_free(app);
 }
@@ -416,7 +437,7 @@ static void test_timeouts(void **state)
     send_text(app, "GET / HT");
     fake_advance(&app->net, 9900);
     assert_false(got_end(app));
-    send_text(app, "TP");       /* a drip does not help: the limit is for the whole head */
+    send_text(app, "TP"); /* a drip does not help: the limit is for the whole head */
     fake_advance(&app->net, 200);
     receive(app);
     assert_true(got(app, "HTTP/1.1 408 "));
@@ -453,7 +474,7 @@ static void test_timeouts(void **state)
     assert_int_equal(app->reset_err, FICUS_ERR_TIMEOUT);
     app_free(app);
 
-    app = app_new(1, NULL);     /* a handler may take its time */
+    app = app_new(1, NULL); /* a handler may take its time */
     send_text(app, "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n");
     fake_advance(&app->net, 600000);
     assert_int_equal(app->resets, 0);
@@ -476,7 +497,7 @@ static void test_slow_reader(void **state)
     size_t before = app->sent_total;
     fake_run(&app->net);
     assert_int_equal(app->sent_total, before);
-    send_bytes(app, "", 0);     /* now read it all */
+    send_bytes(app, "", 0); /* now read it all */
     assert_int_equal(app->sent_total, 1024 * 1024);
     assert_true(buf_slice(&app->got).size > 1024 * 1024);
     assert_int_equal(app->dones, 1);
@@ -500,7 +521,8 @@ static void test_slow_handler(void **state)
     app_free(app);
 }
 
-/* Bodies that nobody reads: small ones are drained and the connection goes on; large ones end it, after the answer arrived. */
+/* Bodies that nobody reads: small ones are drained and the connection goes on; large ones end it, after the answer
+ * arrived. */
 static void test_unread_body(void **state)
 {
     (void)state;
@@ -523,7 +545,7 @@ static void test_unread_body(void **state)
     assert_false(app->client->rx_reset);
     app_free(app);
 
-    app = app_new(1, NULL);     /* chunked: how much comes is not known before */
+    app = app_new(1, NULL); /* chunked: how much comes is not known before */
     send_text(app, "POST /ignore HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n");
     assert_false(got_end(app));
     send_bytes(app, junk, sizeof junk);
@@ -580,14 +602,14 @@ static void test_half_close(void **state)
     assert_true(got_end(app));
     app_free(app);
 
-    app = app_new(1, NULL);     /* answered, but not read yet */
+    app = app_new(1, NULL); /* answered, but not read yet */
     fake_say(app->client, "GET /big HTTP/1.1\r\nHost: a\r\n\r\n");
     fake_shutdown_write(app->client);
     fake_run(&app->net);
-    assert_int_equal(app->resets, 1);   /* a megabyte does not fit the buffers: still being answered */
+    assert_int_equal(app->resets, 1); /* a megabyte does not fit the buffers: still being answered */
     app_free(app);
 
-    app = app_new(1, NULL);     /* both pipelined requests are served */
+    app = app_new(1, NULL); /* both pipelined requests are served */
     fake_say(app->client, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
     fake_shutdown_write(app->client);
     send_text(app, "");
@@ -604,7 +626,7 @@ static void test_half_close(void **state)
     assert_int_equal(http_server_conn_count(app->server), 0);
     app_free(app);
 
-    app = app_new(1, NULL);     /* gone inside its body */
+    app = app_new(1, NULL); /* gone inside its body */
     send_text(app, "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc");
     fake_close(app->client, NULL, NULL);
     fake_run(&app->net);
@@ -644,7 +666,7 @@ static void test_drain(void **state)
     assert_false(fresh->rx_eof);
     assert_false(app->drained);
     assert_false(app->net.listeners[0].open);
-    send_text(app, "GET /fresh HTTP/1.1\r\nHost: a\r\n\r\n");   /* accepted before: served, once */
+    send_text(app, "GET /fresh HTTP/1.1\r\nHost: a\r\n\r\n"); /* accepted before: served, once */
     assert_true(got(app, "Connection: close\r\n\r\n/fresh"));
     fake_close(fresh, NULL, NULL);
     app->client = busy;
@@ -753,11 +775,12 @@ static void test_stream_large(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_simple), cmocka_unit_test(test_conversation), cmocka_unit_test(test_every_split), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_malformed_body), cmocka_unit_test(test_head_limits), cmocka_unit_test(test_timeouts),
-        cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_slow_handler), cmocka_unit_test(test_unread_body),
-        cmocka_unit_test(test_expect), cmocka_unit_test(test_too_large), cmocka_unit_test(test_half_close), cmocka_unit_test(test_reset),
-        cmocka_unit_test(test_drain), cmocka_unit_test(test_close), cmocka_unit_test(test_conn_max), cmocka_unit_test(test_wrong_length),
+        cmocka_unit_test(test_simple),       cmocka_unit_test(test_conversation),   cmocka_unit_test(test_every_split),
+        cmocka_unit_test(test_refusals),     cmocka_unit_test(test_malformed_body), cmocka_unit_test(test_head_limits),
+        cmocka_unit_test(test_timeouts),     cmocka_unit_test(test_slow_reader),    cmocka_unit_test(test_slow_handler),
+        cmocka_unit_test(test_unread_body),  cmocka_unit_test(test_expect),         cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_half_close),   cmocka_unit_test(test_reset),          cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_close),        cmocka_unit_test(test_conn_max),       cmocka_unit_test(test_wrong_length),
         cmocka_unit_test(test_stream_large),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The rig of the gateway's tests: the product's env on unix sockets in a private folder, two fake services behind the real gateway ("orders", whose behaviour
- * is the path, and "identity" with its keys), and raw clients that speak bytes.
+ * The rig of the gateway's tests: the product's env on unix sockets in a private folder, two fake services behind the
+ * real gateway ("orders", whose behaviour is the path, and "identity" with its keys), and raw clients that speak bytes.
  */
 #ifndef FICUS_TESTS_GATEWAY_RIG_H
 #define FICUS_TESTS_GATEWAY_RIG_H
@@ -14,7 +14,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define RIG_EC "\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\",\"y\":\"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0\""
+#define RIG_EC                                                                                                       \
+    "\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\",\"y\":\"x_FEzRu9m36HLN_" \
+    "tue659LNpXW6pCyStikYjKIWI5a0\""
 #define RIG_EC_PRIVATE "{" RIG_EC ",\"d\":\"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI\"}"
 #define RIG_HOST "shop.test:80"
 
@@ -31,7 +33,7 @@ struct rig {
     struct proxy *proxy;
     struct http_server *orders_server, *identity_server;
     bool identity_down, proxy_stopped, ready;
-    const char *kid;                    /* of the key that identity shows */
+    const char *kid; /* of the key that identity shows */
     unsigned keys_asked, services_closed;
     /* what orders saw last */
     struct buf seen;
@@ -110,8 +112,14 @@ static inline void service_data(void *arg, struct http_stream *s, struct slice d
     (void)snprintf(text, sizeof text, "%zu", x->rig->orders_received);
     (void)http_respond(s, 200, NULL, 0, "text/plain", slice_str(text));
 }
-static inline void service_writable(void *arg, struct http_stream *s) { big_send(arg, s); }
-static inline void service_done(void *arg, struct http_stream *s) { service_free(arg); }
+static inline void service_writable(void *arg, struct http_stream *s)
+{
+    big_send(arg, s);
+}
+static inline void service_done(void *arg, struct http_stream *s)
+{
+    service_free(arg);
+}
 static inline void service_reset(void *arg, struct http_stream *s, enum ficus_err err, const char *detail)
 {
     struct service_exchange *x = arg;
@@ -120,21 +128,26 @@ static inline void service_reset(void *arg, struct http_stream *s, enum ficus_er
         x->rig->held = NULL;
     service_free(x);
 }
-static const struct http_handler service_handler = {.on_data = service_data, .on_writable = service_writable, .on_done = service_done, .on_reset = service_reset};
+static const struct http_handler service_handler = {
+    .on_data = service_data, .on_writable = service_writable, .on_done = service_done, .on_reset = service_reset};
 
 /* Everything that a service sees, as text. */
 static inline void note_request(struct rig *r, const struct http_msg *m, struct slice body)
 {
     buf_clear(&r->seen);
-    buf_printf(&r->seen, SLICE_FMT " " SLICE_FMT "?" SLICE_FMT "\n", SLICE_ARG(m->method), SLICE_ARG(m->path), SLICE_ARG(m->query));
+    buf_printf(&r->seen, SLICE_FMT " " SLICE_FMT "?" SLICE_FMT "\n", SLICE_ARG(m->method), SLICE_ARG(m->path),
+               SLICE_ARG(m->query));
     for (size_t i = 0; i < m->field_count; i++)
-        buf_printf(&r->seen, SLICE_FMT ": " SLICE_FMT "\n", SLICE_ARG(m->fields[i].name), SLICE_ARG(m->fields[i].value));
+        buf_printf(&r->seen, SLICE_FMT ": " SLICE_FMT "\n", SLICE_ARG(m->fields[i].name),
+                   SLICE_ARG(m->fields[i].value));
     struct identity_claims claims = {0};
     struct arena a;
     arena_init(&a, 64 * 1024);
     struct slice token = http_msg_get(m, IDENTITY_HEADER);
-    if (token.p != NULL && identity_check(r->proxy->process.key, token, SLICE("orders"), env_wall_ms(r->e), &a, &claims, NULL) == FICUS_ERR_OK) {
-        buf_printf(&r->seen, "from=" SLICE_FMT " user=" SLICE_FMT " roles=", SLICE_ARG(claims.issuer), SLICE_ARG(claims.subject));
+    if (token.p != NULL && identity_check(r->proxy->process.key, token, SLICE("orders"), env_wall_ms(r->e), &a, &claims,
+                                          NULL) == FICUS_ERR_OK) {
+        buf_printf(&r->seen, "from=" SLICE_FMT " user=" SLICE_FMT " roles=", SLICE_ARG(claims.issuer),
+                   SLICE_ARG(claims.subject));
         for (size_t i = 0; i < claims.role_count; i++)
             buf_printf(&r->seen, SLICE_FMT ",", SLICE_ARG(claims.roles[i]));
         buf_add_str(&r->seen, "\n");
@@ -148,8 +161,10 @@ static inline void echo_collected(void *arg, struct http_stream *s, struct slice
     struct service_exchange *x = arg;
     assert_int_equal(err, FICUS_ERR_OK);
     note_request(x->rig, s->head_in, body);
-    struct http_field fields[] = {{SLICE("Location"), SLICE("/api/v1/orders/7")}, {SLICE("Ficus-Internal"), SLICE("secret")},
-                                  {SLICE("Ficus-Complete"), SLICE("true")}, {SLICE("X-Request-ID"), SLICE("not-yours")}};
+    struct http_field fields[] = {{SLICE("Location"), SLICE("/api/v1/orders/7")},
+                                  {SLICE("Ficus-Internal"), SLICE("secret")},
+                                  {SLICE("Ficus-Complete"), SLICE("true")},
+                                  {SLICE("X-Request-ID"), SLICE("not-yours")}};
     assert_int_equal(http_respond(s, 202, fields, 4, "application/json", SLICE("{\"ok\":true}")), FICUS_ERR_OK);
 }
 
@@ -217,9 +232,9 @@ struct client {
     struct env_stream *stream;
     struct buf got;
     char in[16384];
-    bool connected, ended, closed, reading, hold;   /* hold: do not read */
+    bool connected, ended, closed, reading, hold; /* hold: do not read */
     bool writing;
-    size_t wanted;                                  /* for client_has */
+    size_t wanted; /* for client_has */
 };
 
 static inline void client_read(struct client *c);
@@ -247,9 +262,18 @@ static inline void client_on_connect(void *arg, enum ficus_err err)
     assert_int_equal(err, FICUS_ERR_OK);
     c->connected = true;
 }
-static inline void client_on_write(void *arg, ssize_t n) { ((struct client *)arg)->writing = false; }
-static inline bool client_is_connected(void *arg) { return ((struct client *)arg)->connected; }
-static inline bool client_has_ended(void *arg) { return ((struct client *)arg)->ended; }
+static inline void client_on_write(void *arg, ssize_t n)
+{
+    ((struct client *)arg)->writing = false;
+}
+static inline bool client_is_connected(void *arg)
+{
+    return ((struct client *)arg)->connected;
+}
+static inline bool client_has_ended(void *arg)
+{
+    return ((struct client *)arg)->ended;
+}
 static inline bool client_has(void *arg)
 {
     struct client *c = arg;
@@ -273,8 +297,14 @@ static inline void client_send(struct client *c, const char *text, size_t size)
     struct iovec iov = {(void *)(uintptr_t)text, size};
     c->writing = env_write(c->rig->e, c->stream, &iov, 1, client_on_write, c) == 0;
 }
-static inline void client_on_closed(void *arg) { ((struct client *)arg)->closed = true; }
-static inline bool client_is_closed(void *arg) { return ((struct client *)arg)->closed; }
+static inline void client_on_closed(void *arg)
+{
+    ((struct client *)arg)->closed = true;
+}
+static inline bool client_is_closed(void *arg)
+{
+    return ((struct client *)arg)->closed;
+}
 static inline void client_close(struct client *c)
 {
     env_close(c->rig->e, c->stream, client_on_closed, c);
@@ -289,7 +319,8 @@ static inline void client_free(struct client *c)
     mem_free(c);
 }
 
-/* One request on a connection of its own (it must say Connection: close); the whole answer, in a buffer that lives until the next. */
+/* One request on a connection of its own (it must say Connection: close); the whole answer, in a buffer that lives
+ * until the next. */
 static inline const char *ask_size(struct rig *r, const char *text, size_t size)
 {
     static struct buf answer;
@@ -302,7 +333,10 @@ static inline const char *ask_size(struct rig *r, const char *text, size_t size)
     client_free(c);
     return buf_str(&answer);
 }
-static inline const char *ask(struct rig *r, const char *text) { return ask_size(r, text, strlen(text)); }
+static inline const char *ask(struct rig *r, const char *text)
+{
+    return ask_size(r, text, strlen(text));
+}
 
 static inline int status_of(const char *answer)
 {
@@ -322,8 +356,8 @@ static inline char *token_for(struct rig *r, const char *kid, const char *issuer
     assert_int_equal(json_parse(&a, SLICE(RIG_EC_PRIVATE), NULL, &jwk, NULL), FICUS_ERR_OK);
     assert_int_equal(jws_key_from_jwk(jwk, &key, NULL), FICUS_ERR_OK);
     int64_t now_s = env_wall_ms(r->e) / 1000;
-    char *payload = arena_printf(&a, "{\"iss\":\"%s\",\"sub\":\"u-1\",\"roles\":[%s],\"iat\":%lld,\"exp\":%lld}", issuer, roles, (long long)now_s,
-                                 (long long)(now_s + life_s));
+    char *payload = arena_printf(&a, "{\"iss\":\"%s\",\"sub\":\"u-1\",\"roles\":[%s],\"iat\":%lld,\"exp\":%lld}",
+                                 issuer, roles, (long long)now_s, (long long)(now_s + life_s));
     buf_init(&token, JWS_TOKEN_SIZE_MAX);
     assert_int_equal(jws_sign(key, slice_str(kid), SLICE("JWT"), slice_str(payload), &token, NULL), FICUS_ERR_OK);
     jws_key_free(key);
@@ -341,8 +375,14 @@ static inline void file_write(const char *path, const char *text)
     assert_int_equal(fclose(f), 0);
 }
 
-static inline void on_ready(void *arg) { ((struct rig *)arg)->ready = true; }
-static inline bool is_ready(void *arg) { return ((struct rig *)arg)->ready; }
+static inline void on_ready(void *arg)
+{
+    ((struct rig *)arg)->ready = true;
+}
+static inline bool is_ready(void *arg)
+{
+    return ((struct rig *)arg)->ready;
+}
 
 static inline void gateway_start(struct rig *r)
 {
@@ -357,8 +397,14 @@ static inline void gateway_start(struct rig *r)
     assert_int_equal(call_engine_endpoints(r->proxy->process.calls, "identity", &addresses[1], 1), FICUS_ERR_OK);
 }
 
-static inline void on_stopped(void *arg) { ((struct rig *)arg)->proxy_stopped = true; }
-static inline bool is_stopped(void *arg) { return ((struct rig *)arg)->proxy_stopped; }
+static inline void on_stopped(void *arg)
+{
+    ((struct rig *)arg)->proxy_stopped = true;
+}
+static inline bool is_stopped(void *arg)
+{
+    return ((struct rig *)arg)->proxy_stopped;
+}
 
 static inline void gateway_stop(struct rig *r)
 {
@@ -367,7 +413,9 @@ static inline void gateway_stop(struct rig *r)
     r->proxy = NULL;
 }
 
-static inline struct http_server *service_start(struct rig *r, const char *address, void (*on_request)(void *, struct http_stream *, bool, const struct env_peer *))
+static inline struct http_server *service_start(struct rig *r, const char *address,
+                                                void (*on_request)(void *, struct http_stream *, bool,
+                                                                   const struct env_peer *))
 {
     struct http_server *v = NULL;
     struct ficus_error error = {0};
@@ -378,11 +426,18 @@ static inline struct http_server *service_start(struct rig *r, const char *addre
     return v;
 }
 
-static inline void route_add(struct rig *r, const char *method, const char *path, const char *target, int auth, bool admin)
+static inline void route_add(struct rig *r, const char *method, const char *path, const char *target, int auth,
+                             bool admin)
 {
-    r->routes[r->config.route_count++] = (struct proxy_route){
-        .method = method, .path = path, .service = "orders", .target = target, .auth = auth, .roles = r->admin, .role_count = admin,
-        .timeout_ms = 2000, .body_size_max = 1024 * 1024};
+    r->routes[r->config.route_count++] = (struct proxy_route){.method = method,
+                                                              .path = path,
+                                                              .service = "orders",
+                                                              .target = target,
+                                                              .auth = auth,
+                                                              .roles = r->admin,
+                                                              .role_count = admin,
+                                                              .timeout_ms = 2000,
+                                                              .body_size_max = 1024 * 1024};
 }
 
 static inline void rig_routes(struct rig *r)
@@ -429,10 +484,23 @@ static inline struct rig *rig_new(bool identity_down)
         r->edges[i].policy.breaker.enabled = false;
     }
     r->auth = (struct proxy_auth){"identity", "/jwks", "shop", r->keys_file};
-    r->config = (struct proxy_config){
-        .common = {.version = 1, .system = "shop", .process = "gateway", .instance = 1, .state = r->dir, .key_file = r->key_file, .log_level = "error",
-                   .hub = r->hub, .snapshot_file = "", .edges = r->edges, .edge_count = 3},
-        .listen = r->listen, .listen_count = 1, .hosts = r->hosts, .host_count = 1, .timeout_ms = 2000, .auth = &r->auth};
+    r->config = (struct proxy_config){.common = {.version = 1,
+                                                 .system = "shop",
+                                                 .process = "gateway",
+                                                 .instance = 1,
+                                                 .state = r->dir,
+                                                 .key_file = r->key_file,
+                                                 .log_level = "error",
+                                                 .hub = r->hub,
+                                                 .snapshot_file = "",
+                                                 .edges = r->edges,
+                                                 .edge_count = 3},
+                                      .listen = r->listen,
+                                      .listen_count = 1,
+                                      .hosts = r->hosts,
+                                      .host_count = 1,
+                                      .timeout_ms = 2000,
+                                      .auth = &r->auth};
     rig_routes(r);
     r->orders_server = service_start(r, r->orders, orders_request);
     r->identity_server = service_start(r, r->identity, identity_request);
@@ -442,9 +510,18 @@ static inline struct rig *rig_new(bool identity_down)
     return r;
 }
 
-static inline void on_service_closed(void *arg) { ((struct rig *)arg)->services_closed++; }
-static inline bool are_services_closed(void *arg) { return ((struct rig *)arg)->services_closed == 2; }
-static inline bool file_is_there(void *arg) { return access(((struct rig *)arg)->keys_file, F_OK) == 0; }
+static inline void on_service_closed(void *arg)
+{
+    ((struct rig *)arg)->services_closed++;
+}
+static inline bool are_services_closed(void *arg)
+{
+    return ((struct rig *)arg)->services_closed == 2;
+}
+static inline bool file_is_there(void *arg)
+{
+    return access(((struct rig *)arg)->keys_file, F_OK) == 0;
+}
 
 static inline void rig_free(struct rig *r)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The gateway between raw clients and fake services: who is let in, what passes, what is hidden, and what happens when something breaks.
+ * The gateway between raw clients and fake services: who is let in, what passes, what is hidden, and what happens when
+ * something breaks.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,27 +23,33 @@ static bool has(const char *text, const char *part)
 static const char *with_token(struct rig *r, const char *line, char *token)
 {
     static char text[8192];
-    (void)snprintf(text, sizeof text, "%s HTTP/1.1\r\n" HOST CLOSE "Authorization: Bearer %s\r\nContent-Length: 0\r\n\r\n", line, token);
+    (void)snprintf(text, sizeof text,
+                   "%s HTTP/1.1\r\n" HOST CLOSE "Authorization: Bearer %s\r\nContent-Length: 0\r\n\r\n", line, token);
     mem_free(token);
     return ask(r, text);
 }
 
-/* Every answer, of services and of the gateway itself, carries request id and trace: the client's when valid, else new. */
+/* Every answer, of services and of the gateway itself, carries request id and trace: the client's when valid, else new.
+ */
 static void test_marks(void **state)
 {
     (void)state;
     struct rig *r = rig_new(false);
     const char *trace = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
-    static const char *const lines[] = {"GET /open/1", "GET /nothing", "PUT /api/v1/orders", "POST /api/v1/orders", "GET /health", "GET /open/%2f"};
+    static const char *const lines[] = {"GET /open/1",         "GET /nothing", "PUT /api/v1/orders",
+                                        "POST /api/v1/orders", "GET /health",  "GET /open/%2f"};
     for (size_t i = 0; i < ARRAY_COUNT(lines); i++) {
         char text[1024];
-        (void)snprintf(text, sizeof text, "%s HTTP/1.1\r\n" HOST CLOSE "X-Request-ID: my.id-1\r\n%s\r\n", lines[i], trace);
+        (void)snprintf(text, sizeof text, "%s HTTP/1.1\r\n" HOST CLOSE "X-Request-ID: my.id-1\r\n%s\r\n", lines[i],
+                       trace);
         const char *answer = ask(r, text);
         assert_true(has(answer, "X-Request-ID: my.id-1\r\n"));
         assert_true(has(answer, trace));
-        (void)snprintf(text, sizeof text, "%s HTTP/1.1\r\n" HOST CLOSE "X-Request-ID: bad id\r\ntraceparent: 00-00-00-00\r\n\r\n", lines[i]);
+        (void)snprintf(text, sizeof text,
+                       "%s HTTP/1.1\r\n" HOST CLOSE "X-Request-ID: bad id\r\ntraceparent: 00-00-00-00\r\n\r\n",
+                       lines[i]);
         answer = ask(r, text);
-        assert_true(has(answer, "X-Request-ID: 0"));    /* a UUIDv7 of this millennium */
+        assert_true(has(answer, "X-Request-ID: 0")); /* a UUIDv7 of this millennium */
         assert_true(has(answer, "traceparent: 00-"));
         assert_false(has(answer, "bad id"));
         assert_false(has(answer, "not-yours"));
@@ -53,15 +60,19 @@ static void test_marks(void **state)
     rig_free(r);
 }
 
-/* What reaches a service: mapped path, query as it was, no credentials, nothing that looks internal but what the gateway itself says. */
+/* What reaches a service: mapped path, query as it was, no credentials, nothing that looks internal but what the
+ * gateway itself says. */
 static void test_forward(void **state)
 {
     (void)state;
     struct rig *r = rig_new(false);
-    const char *answer = ask(r, REQUEST("POST /open/a%20b?x=%2F&y") "Content-Type: application/json\r\nIdempotency-Key: k\r\n"
-                                "Authorization: Bearer zzTOKENzz\r\nCookie: c=1\r\nFicus-Identity: forged\r\nFICUS-Timeout-Ms: 1500\r\nficus-attempt: 9\r\n"
-                                "X-Forwarded-For: 1.2.3.4\r\nX-Real-IP: 1.2.3.4\r\nForwarded: for=x\r\nX-Mine: yes\r\nConnection: x-hop\r\nX-Hop: no\r\n"
-                                "Content-Length: 7\r\n\r\n{\"a\":1}");
+    const char *answer = ask(
+        r, REQUEST("POST /open/a%20b?x=%2F&y") "Content-Type: application/json\r\nIdempotency-Key: k\r\n"
+                                               "Authorization: Bearer zzTOKENzz\r\nCookie: c=1\r\nFicus-Identity: "
+                                               "forged\r\nFICUS-Timeout-Ms: 1500\r\nficus-attempt: 9\r\n"
+                                               "X-Forwarded-For: 1.2.3.4\r\nX-Real-IP: 1.2.3.4\r\nForwarded: "
+                                               "for=x\r\nX-Mine: yes\r\nConnection: x-hop\r\nX-Hop: no\r\n"
+                                               "Content-Length: 7\r\n\r\n{\"a\":1}");
     assert_int_equal(status_of(answer), 202);
     assert_true(has(answer, "Location: /api/v1/orders/7\r\n"));
     assert_true(has(answer, "Ficus-Complete: true\r\n"));
@@ -73,7 +84,8 @@ static void test_forward(void **state)
     assert_true(has(seen, "Idempotency-Key: k\n"));
     assert_true(has(seen, "from=gateway user= roles=\n"));
     assert_true(has(seen, "body={\"a\":1}\n"));
-    static const char *const hidden[] = {"zzTOKENzz", "c=1", "forged", "1.2.3.4", "for=x", "X-Hop", "FICUS-Timeout", "ttempt: 9"};
+    static const char *const hidden[] = {"zzTOKENzz", "c=1",   "forged",        "1.2.3.4",
+                                         "for=x",     "X-Hop", "FICUS-Timeout", "ttempt: 9"};
     for (size_t i = 0; i < ARRAY_COUNT(hidden); i++)
         if (has(seen, hidden[i]))
             fail_msg("%s came through: %s", hidden[i], seen);
@@ -119,7 +131,8 @@ static void test_auth(void **state)
     rig_free(r);
 }
 
-/* Keys: an unknown one is asked for once per ten seconds; the last good ones are kept on disk and serve when the issuer is away. */
+/* Keys: an unknown one is asked for once per ten seconds; the last good ones are kept on disk and serve when the issuer
+ * is away. */
 static void test_keys(void **state)
 {
     (void)state;
@@ -127,7 +140,7 @@ static void test_keys(void **state)
     assert_int_equal(r->keys_asked, 1);
     for (int i = 0; i < 3; i++)
         assert_int_equal(status_of(with_token(r, "POST /api/v1/orders", token_for(r, "k2", "shop", "", 60))), 401);
-    assert_int_equal(r->keys_asked, 1);     /* asked just now, at start */
+    assert_int_equal(r->keys_asked, 1); /* asked just now, at start */
     rig_wait(r, file_is_there, r);
     gateway_stop(r);
 
@@ -138,7 +151,7 @@ static void test_keys(void **state)
     assert_int_equal(status_of(with_token(r, "POST /api/v1/orders", token_for(r, "k1", "shop", "", 60))), 202);
     gateway_stop(r);
 
-    (void)unlink(r->keys_file);             /* no keys at all: who needs none is served, who needs them is told */
+    (void)unlink(r->keys_file); /* no keys at all: who needs none is served, who needs them is told */
     (void)unlink(r->front + 5);
     gateway_start(r);
     assert_int_equal(status_of(ask(r, REQUEST("GET /open/1") "\r\n")), 202);
@@ -149,10 +162,11 @@ static void test_keys(void **state)
     assert_true(has(answer, "Retry-After: 1\r\n"));
     assert_false(r->ready);
 
-    struct client *c = client_new(r);       /* a request that waits gets the keys when they come */
+    struct client *c = client_new(r); /* a request that waits gets the keys when they come */
     char text[2048];
     char *token = token_for(r, "k1", "shop", "", 60);
-    (void)snprintf(text, sizeof text, "POST /api/v1/orders HTTP/1.1\r\n" HOST CLOSE "Authorization: bearer %s\r\n\r\n", token);
+    (void)snprintf(text, sizeof text, "POST /api/v1/orders HTTP/1.1\r\n" HOST CLOSE "Authorization: bearer %s\r\n\r\n",
+                   token);
     mem_free(token);
     client_send(c, text, strlen(text));
     r->identity_down = false;
@@ -185,15 +199,26 @@ static void test_strangers(void **state)
         {403, REQUEST("POST /open/1") "Origin: null\r\n\r\n"},
         {403, REQUEST("DELETE /open/1") "Sec-Fetch-Site: cross-site\r\n\r\n"},
         {202, REQUEST("GET /open/1") "Origin: http://evil.test\r\nSec-Fetch-Site: cross-site\r\n\r\n"},
-        {415, REQUEST("POST /open/1") "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 3\r\n\r\na=b"},
+        {415,
+         REQUEST("POST /open/1") "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 3\r\n\r\na=b"},
         {415, REQUEST("POST /open/1") "Content-Type: text/plain;charset=UTF-8\r\nContent-Length: 2\r\n\r\n{}"},
         {415, REQUEST("POST /open/1") "Content-Type: MULTIPART/form-data; boundary=x\r\nContent-Length: 2\r\n\r\n{}"},
-        {400, REQUEST("GET /open/..") "\r\n"}, {400, REQUEST("GET /open/%2e%2e") "\r\n"}, {400, REQUEST("GET /open/a%2fb") "\r\n"},
-        {400, REQUEST("GET /open/a%00") "\r\n"}, {400, REQUEST("GET //open/1") "\r\n"}, {400, REQUEST("GET /open/a%5c") "\r\n"},
-        {404, REQUEST("GET /v1/open/1") "\r\n"}, {404, REQUEST("GET /open/1/") "\r\n"}, {404, REQUEST("GET /") "\r\n"},
-        {404, REQUEST("OPTIONS *") "\r\n"}, {405, REQUEST("GET /api/v1/orders") "\r\n"}, {405, REQUEST("POST /health") "\r\n"},
-        {404, REQUEST("GET /metrics") "X-Forwarded-For: 127.0.0.1\r\n\r\n"}, {404, REQUEST("GET /metrics") "Forwarded: for=127.0.0.1\r\n\r\n"},
-        {200, REQUEST("GET /metrics") "\r\n"}, {200, "GET /health HTTP/1.1\r\nHost: 10.0.0.1\r\n" CLOSE "\r\n"},
+        {400, REQUEST("GET /open/..") "\r\n"},
+        {400, REQUEST("GET /open/%2e%2e") "\r\n"},
+        {400, REQUEST("GET /open/a%2fb") "\r\n"},
+        {400, REQUEST("GET /open/a%00") "\r\n"},
+        {400, REQUEST("GET //open/1") "\r\n"},
+        {400, REQUEST("GET /open/a%5c") "\r\n"},
+        {404, REQUEST("GET /v1/open/1") "\r\n"},
+        {404, REQUEST("GET /open/1/") "\r\n"},
+        {404, REQUEST("GET /") "\r\n"},
+        {404, REQUEST("OPTIONS *") "\r\n"},
+        {405, REQUEST("GET /api/v1/orders") "\r\n"},
+        {405, REQUEST("POST /health") "\r\n"},
+        {404, REQUEST("GET /metrics") "X-Forwarded-For: 127.0.0.1\r\n\r\n"},
+        {404, REQUEST("GET /metrics") "Forwarded: for=127.0.0.1\r\n\r\n"},
+        {200, REQUEST("GET /metrics") "\r\n"},
+        {200, "GET /health HTTP/1.1\r\nHost: 10.0.0.1\r\n" CLOSE "\r\n"},
         {413, REQUEST("POST /open/1") "Content-Length: 1048577\r\n\r\n"},
         {400, REQUEST("POST /open/1") "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"},
         {501, "CONNECT shop.test:80 HTTP/1.1\r\n" HOST "\r\n"},
@@ -217,8 +242,14 @@ static void test_strangers(void **state)
     rig_free(r);
 }
 
-static bool is_held(void *arg) { return ((struct rig *)arg)->held != NULL; }
-static bool is_let_go(void *arg) { return ((struct rig *)arg)->orders_reset > 0; }
+static bool is_held(void *arg)
+{
+    return ((struct rig *)arg)->held != NULL;
+}
+static bool is_let_go(void *arg)
+{
+    return ((struct rig *)arg)->orders_reset > 0;
+}
 
 /* Services that break: late, dead, cut off, gone; each has its status, and an answer that began ends visibly short. */
 static void test_failures(void **state)
@@ -229,7 +260,7 @@ static void test_failures(void **state)
     const char *answer = ask(r, REQUEST("GET /do/hold") "\r\n");
     assert_int_equal(status_of(answer), 504);
     r->routes[4].timeout_ms = 20000;
-    answer = ask(r, REQUEST("GET /do/hold") "Ficus-Timeout-Ms: 100\r\n\r\n");     /* a client may want less */
+    answer = ask(r, REQUEST("GET /do/hold") "Ficus-Timeout-Ms: 100\r\n\r\n"); /* a client may want less */
     assert_int_equal(status_of(answer), 504);
     answer = ask(r, REQUEST("GET /do/die") "\r\n");
     assert_int_equal(status_of(answer), 502);
@@ -303,7 +334,8 @@ static void test_big_answer(void **state)
     rig_free(r);
 }
 
-/* Large requests stream through, counted or chunked; over the route's limit they are refused, also when that shows late. */
+/* Large requests stream through, counted or chunked; over the route's limit they are refused, also when that shows
+ * late. */
 static void test_big_request(void **state)
 {
     (void)state;
@@ -332,7 +364,7 @@ static void test_big_request(void **state)
     answer = ask_size(r, buf_str(&text), buf_slice(&text).size);
     assert_int_equal(status_of(answer), 413);
 
-    answer = ask(r, REQUEST("POST /do/early") "Content-Length: 900000\r\n\r\nxxxx");    /* answered before the body came */
+    answer = ask(r, REQUEST("POST /do/early") "Content-Length: 900000\r\n\r\nxxxx"); /* answered before the body came */
     assert_int_equal(status_of(answer), 403);
     buf_done(&text);
     rig_free(r);
@@ -372,9 +404,10 @@ static void test_drain(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_marks), cmocka_unit_test(test_forward), cmocka_unit_test(test_auth), cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_strangers), cmocka_unit_test(test_failures), cmocka_unit_test(test_client_gone), cmocka_unit_test(test_big_answer),
-        cmocka_unit_test(test_big_request), cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_marks),       cmocka_unit_test(test_forward),    cmocka_unit_test(test_auth),
+        cmocka_unit_test(test_keys),        cmocka_unit_test(test_strangers),  cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_client_gone), cmocka_unit_test(test_big_answer), cmocka_unit_test(test_big_request),
+        cmocka_unit_test(test_drain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -71,7 +71,8 @@ static bool oracle_fits(const char *template_text, struct slice path, char *ret_
     }
 }
 
-static size_t oracle(const struct proxy_route *routes, size_t count, struct slice method, struct slice path, bool *ret_any)
+static size_t oracle(const struct proxy_route *routes, size_t count, struct slice method, struct slice path,
+                     bool *ret_any)
 {
     size_t best = SIZE_MAX;
     char best_key[80] = "";
@@ -83,7 +84,10 @@ static size_t oracle(const struct proxy_route *routes, size_t count, struct slic
         *ret_any = true;
         size_t size = strlen(key);
         bool head = slice_eq_str(method, "HEAD");
-        char rank = slice_eq_str(method, routes[i].method) ? '3' : head && strcmp(routes[i].method, "GET") == 0 ? '2' : routes[i].method[0] == '\0' ? '1' : '0';
+        char rank = slice_eq_str(method, routes[i].method)         ? '3'
+                    : head && strcmp(routes[i].method, "GET") == 0 ? '2'
+                    : routes[i].method[0] == '\0'                  ? '1'
+                                                                   : '0';
         if (rank == '0')
             continue;
         key[size] = rank;
@@ -115,7 +119,8 @@ static void test_oracle(void **state)
             buf_init(&path, 256);
             for (unsigned n = pick(4) + 1; n > 0; n--)
                 buf_printf(&path, "/%s", n == 1 && pick(4) == 0 ? pick(2) == 0 ? "**" : "" : words[pick(5)]);
-            struct proxy_route route = {.method = methods[pick(4)], .path = arena_strdup(&a, buf_slice(&path)), .target = "/", .service = "s"};
+            struct proxy_route route = {
+                .method = methods[pick(4)], .path = arena_strdup(&a, buf_slice(&path)), .target = "/", .service = "s"};
             buf_done(&path);
             /* Only tables that the router takes: no two the same but for names of parameters. */
             struct proxy_router *r = NULL;
@@ -164,7 +169,8 @@ static const struct proxy_route shop[] = {
     {.method = "GET", .path = "/", .service = "front", .target = "/index"},
 };
 
-static enum proxy_found ask(const char *method, const char *path, const char *query, struct arena *a, struct proxy_match *m, struct slice *target)
+static enum proxy_found ask(const char *method, const char *path, const char *query, struct arena *a,
+                            struct proxy_match *m, struct slice *target)
 {
     struct proxy_router *r = router(shop, ARRAY_COUNT(shop));
     enum proxy_found found = proxy_router_match(r, slice_str(method), slice_str(path), a, m);
@@ -181,10 +187,19 @@ static void test_targets(void **state)
     static const struct {
         const char *path, *query, *target;
     } cases[] = {
-        {"/api/v1/orders", NULL, "/v1/orders"}, {"/api/v1/orders", "", "/v1/orders?"}, {"/api/v1/orders", "limit=1&a=%2F", "/v1/orders?limit=1&a=%2F"},
-        {"/api/v1/orders/42", NULL, "/v1/orders/42"}, {"/api/v1/orders/a%20b%3Fc", "q", "/v1/orders/a%20b%3Fc?q"},
-        {"/api/v1/orders/a;b=c", NULL, "/v1/orders/a%3Bb%3Dc"}, {"/api/%761/orders", NULL, "/v1/orders"}, {"/swap/1/2", NULL, "/2/x/1"},
-        {"/files/", NULL, "/f/"}, {"/files/a", NULL, "/f/a"}, {"/files/a/b%25/c", NULL, "/g/a/h/b%25/c"}, {"/files/a/", NULL, "/g/a/h/"}, {"/", NULL, "/index"},
+        {"/api/v1/orders", NULL, "/v1/orders"},
+        {"/api/v1/orders", "", "/v1/orders?"},
+        {"/api/v1/orders", "limit=1&a=%2F", "/v1/orders?limit=1&a=%2F"},
+        {"/api/v1/orders/42", NULL, "/v1/orders/42"},
+        {"/api/v1/orders/a%20b%3Fc", "q", "/v1/orders/a%20b%3Fc?q"},
+        {"/api/v1/orders/a;b=c", NULL, "/v1/orders/a%3Bb%3Dc"},
+        {"/api/%761/orders", NULL, "/v1/orders"},
+        {"/swap/1/2", NULL, "/2/x/1"},
+        {"/files/", NULL, "/f/"},
+        {"/files/a", NULL, "/f/a"},
+        {"/files/a/b%25/c", NULL, "/g/a/h/b%25/c"},
+        {"/files/a/", NULL, "/g/a/h/"},
+        {"/", NULL, "/index"},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         struct arena a;
@@ -204,9 +219,16 @@ static void test_tricks(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "/api/v1/orders/..", "/api/v1/orders/../x", "/api/v1/orders/.", "/api/v1/./orders", "/api/v1/orders/%2e%2e", "/api/v1/orders/%2E%2e/admin",
-        "/api/v1/orders/a%2fb", "/api/v1/orders/a%2Fb", "/api/v1/orders/a%5cb", "/api/v1/orders/%00", "/api/v1/orders/a%0ab", "/api/v1/orders/%7f",
-        "/api//v1/orders", "//api/v1/orders", "/api/v1/orders//", "/files/%2e%2e/etc", "/files/a/../b", "/files//a", "/files/a%2f..%2fb", "/%2e",
+        "/api/v1/orders/..",     "/api/v1/orders/../x",
+        "/api/v1/orders/.",      "/api/v1/./orders",
+        "/api/v1/orders/%2e%2e", "/api/v1/orders/%2E%2e/admin",
+        "/api/v1/orders/a%2fb",  "/api/v1/orders/a%2Fb",
+        "/api/v1/orders/a%5cb",  "/api/v1/orders/%00",
+        "/api/v1/orders/a%0ab",  "/api/v1/orders/%7f",
+        "/api//v1/orders",       "//api/v1/orders",
+        "/api/v1/orders//",      "/files/%2e%2e/etc",
+        "/files/a/../b",         "/files//a",
+        "/files/a%2f..%2fb",     "/%2e",
     };
     struct arena a;
     struct proxy_match m;
@@ -257,7 +279,10 @@ static void test_tables(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_oracle), cmocka_unit_test(test_targets), cmocka_unit_test(test_tricks), cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_oracle),
+        cmocka_unit_test(test_targets),
+        cmocka_unit_test(test_tricks),
+        cmocka_unit_test(test_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
