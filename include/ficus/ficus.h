@@ -73,6 +73,8 @@ struct ficus_service {
     ficus_handler start;
     /* request bodies; 0: 64 KiB; at most 1 MiB. Over it 413 */
     size_t body_size_max;
+    /* frees what ficus_set_data left, after the last handler; not when the process is killed; NULL: none */
+    void (*stop)(void *data);
 };
 
 /* Runs the service until SIGTERM; the exit code of the process. Configuration: the resolved file named by FICUS_CONFIG,

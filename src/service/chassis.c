@@ -219,6 +219,9 @@ static void open_done(void *arg)
 
 static void free_all(struct service *v)
 {
+    void *data = atomic_load_explicit(&v->data, memory_order_acquire);
+    if (v->def->stop != NULL && data != NULL)
+        v->def->stop(data);
     router_free(v->router);
     map_done(&v->keys);
     mem_free(v->feed.topics);

@@ -212,6 +212,11 @@ static int start(struct ficus_req *req)
     return admin_ensure(req);
 }
 
+static void stop(void *data)
+{
+    signing_key_free(data);
+}
+
 static const struct ficus_route routes[] = {
     {"POST", "/v1/users", user_post, FICUS_ANYONE, NULL, false},
     {"POST", "/v1/sessions", session_post, FICUS_ANYONE, NULL, false},
@@ -220,4 +225,4 @@ static const struct ficus_route routes[] = {
     {NULL},
 };
 
-const struct ficus_service identity_service = {.name = "identity", .routes = routes, .start = start};
+const struct ficus_service identity_service = {.name = "identity", .routes = routes, .start = start, .stop = stop};

@@ -17,6 +17,7 @@ bool password_check(const char *password, const char *stored);
 struct signing_key;
 /* Load the key from the file, or make one there (0600, synced before it is used). NULL on failure, *ret_why says why. */
 struct signing_key *signing_key_load(const char *path, const char **ret_why);
+void signing_key_free(struct signing_key *key);                 /* NULL is fine */
 const char *signing_key_jwks(const struct signing_key *key);    /* the JWKS document */
 /* A compact JWS of these claims (JSON text). NULL on failure. */
 const char *token_sign(struct ficus_req *req, const struct signing_key *key, const char *claims);

@@ -95,9 +95,16 @@ struct signing_key *signing_key_load(const char *path, const char **ret_why)
     if (key->pkey != NULL && EVP_PKEY_is_a(key->pkey, "EC") && jwks_make(key))
         return key;
     *ret_why = missing ? "a new signing key cannot be written there" : "the file is not a P-256 private key in PEM";
+    signing_key_free(key);
+    return NULL;
+}
+
+void signing_key_free(struct signing_key *key)
+{
+    if (key == NULL)
+        return;
     EVP_PKEY_free(key->pkey);
     free(key);
-    return NULL;
 }
 
 const char *signing_key_jwks(const struct signing_key *key)
