@@ -12,6 +12,13 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#endif
+#if defined(__SANITIZE_THREAD__)
+#include <sanitizer/tsan_interface.h>
+#endif
+
 static const int64_t wall_start_ms = INT64_C(1790000000000);
 
 /* ---- the world ---- */
@@ -24,16 +31,13 @@ struct sim *sim_new(uint64_t seed)
     w->now_ns = 1000000000;
     w->network = (struct sim_network){.refuse_rate = 5000};
     list_init(&w->processes);
+    list_init(&w->dead);
     list_init(&w->events);
     list_init(&w->waiting);
+#if defined(__SANITIZE_THREAD__)
+    w->tsan_fiber = __tsan_get_current_fiber();
+#endif
     return w;
-}
-
-void sim_free(struct sim *w)
-{
-    LIST_FOREACH_SAFE (&w->events, it, tmp)
-        mem_free(CONTAINER_OF(it, struct sim_event, link));
-    mem_free(w);
 }
 
 void sim_set_network(struct sim *w, const struct sim_network *n)
@@ -45,6 +49,11 @@ void sim_set_disk_stall(struct sim *w, unsigned rate, int64_t ms_max)
 {
     w->disk_stall_rate = rate;
     w->disk_stall_ms_max = ms_max;
+}
+
+void sim_set_gentle(struct sim *w)
+{
+    w->gentle = true;
 }
 
 void sim_set_verbose(struct sim *w, bool verbose)
@@ -92,7 +101,7 @@ void sim_at(struct sim *w, int64_t delay_ns, struct sim_process *p, void (*fn)(v
 
 void sim_forget(struct sim *w, const void *arg)
 {
-    LIST_FOREACH_SAFE (&w->events, it, tmp) {
+    LIST_FOREACH_SAFE(&w->events, it, tmp) {
         struct sim_event *ev = CONTAINER_OF(it, struct sim_event, link);
         if (ev->arg == arg) {
             list_remove(&ev->link);
@@ -107,20 +116,38 @@ static void stack_leave(struct sim *w)
 {
     struct sim_stack *s = w->running;
     w->running = NULL;
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_start_switch_fiber(s->process->dead ? NULL : &s->asan_frames, w->asan_stack, w->asan_stack_size);
+#endif
+#if defined(__SANITIZE_THREAD__)
+    __tsan_switch_to_fiber(w->tsan_fiber, 0);
+#endif
     swapcontext(&s->context, &w->scheduler);
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(s->asan_frames, &w->asan_stack, &w->asan_stack_size);
+#endif
 }
 
 static void stack_enter(struct sim *w, struct sim_stack *s)
 {
     FICUS_ASSERT(w->running == NULL);
     w->running = s;
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_start_switch_fiber(&w->asan_frames, s->memory, SIM_STACK_SIZE);
+#endif
+#if defined(__SANITIZE_THREAD__)
+    __tsan_switch_to_fiber(s->tsan_fiber, 0);
+#endif
     swapcontext(&w->scheduler, &s->context);
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(w->asan_frames, NULL, NULL);
+#endif
     FICUS_ASSERT(w->running == NULL);
 }
 
 void sim_check_alive(struct sim_process *p)
 {
-    if (!p->dead && p->disk != NULL && sim_disk_dead(p->disk))
+    if (!p->dead && !p->world->gentle && p->disk != NULL && sim_disk_dead(p->disk))
         sim_kill(p);
     if (p->dead && p->world->running != NULL && p->world->running->process == p)
         for (;;)
@@ -131,6 +158,9 @@ static void stack_main(unsigned high, unsigned low)
 {
     struct sim_stack *s = (struct sim_stack *)(((uintptr_t)high << 32) | (uintptr_t)low);
     struct sim_process *p = s->process;
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(NULL, &p->world->asan_stack, &p->world->asan_stack_size);
+#endif
     for (;;) {
         if (s->is_loop) {
             s->fn(s->arg);
@@ -161,7 +191,22 @@ static struct sim_stack *stack_new(struct sim_process *p, bool is_loop)
     s->context.uc_link = NULL;
     uintptr_t self = (uintptr_t)s;
     makecontext(&s->context, (void (*)(void))stack_main, 2, (unsigned)(self >> 32), (unsigned)self);
+#if defined(__SANITIZE_THREAD__)
+    s->tsan_fiber = __tsan_create_fiber(0);
+#endif
     return s;
+}
+
+/* Nobody will run on it again; not called on itself. */
+static void stack_return(struct sim_stack *s)
+{
+    if (s->memory == NULL)
+        return;
+    munmap(s->memory, SIM_STACK_SIZE);
+    s->memory = NULL;
+#if defined(__SANITIZE_THREAD__)
+    __tsan_destroy_fiber(s->tsan_fiber);
+#endif
 }
 
 static void wake_stack(void *arg)
@@ -178,6 +223,16 @@ void sim_sleep(struct sim *w, int64_t delay_ns)
         return;
     s->state = SIM_STACK_WAITING;
     sim_at(w, delay_ns, NULL, wake_stack, s);
+    stack_leave(w);
+    sim_check_alive(s->process);
+}
+
+void sim_yield(struct sim *w)
+{
+    struct sim_stack *s = w->running;
+    if (s == NULL)
+        return;
+    s->state = SIM_STACK_READY;
     stack_leave(w);
     sim_check_alive(s->process);
 }
@@ -229,7 +284,7 @@ static void stack_abandon(struct sim_stack *s)
 {
     sim_forget(s->process->world, s);
     if (s->process->world->running != s)
-        munmap(s->memory, SIM_STACK_SIZE);
+        stack_return(s);
 }
 
 void sim_kill(struct sim_process *p)
@@ -239,7 +294,7 @@ void sim_kill(struct sim_process *p)
     p->dead = true;
     struct sim *w = p->world;
     sim_mix(w, 0xdead);
-    LIST_FOREACH_SAFE (&w->events, it, tmp) {
+    LIST_FOREACH_SAFE(&w->events, it, tmp) {
         struct sim_event *ev = CONTAINER_OF(it, struct sim_event, link);
         if (ev->process == p) {
             list_remove(&ev->link);
@@ -248,9 +303,36 @@ void sim_kill(struct sim_process *p)
     }
     sim_net_process_died(p);
     stack_abandon(p->loop);
-    LIST_FOREACH (&p->stacks, it)
+    LIST_FOREACH(&p->stacks, it)
         stack_abandon(CONTAINER_OF(it, struct sim_stack, link));
     list_remove(&p->link);
+    list_add_tail(&w->dead, &p->link);
+}
+
+static void process_free(struct sim_process *p)
+{
+    while (!list_empty(&p->stacks)) {
+        struct sim_stack *s = CONTAINER_OF(list_pop_head(&p->stacks), struct sim_stack, link);
+        stack_return(s);
+        mem_free(s);
+    }
+    stack_return(p->loop);
+    mem_free(p->loop);
+    timers_done(&p->timers);
+    mem_free(p);
+}
+
+void sim_free(struct sim *w)
+{
+    w->running = NULL;
+    LIST_FOREACH_SAFE(&w->processes, it, tmp)
+        sim_kill(CONTAINER_OF(it, struct sim_process, link));
+    while (!list_empty(&w->dead))
+        process_free(CONTAINER_OF(list_pop_head(&w->dead), struct sim_process, link));
+    sim_net_done(w);
+    LIST_FOREACH_SAFE(&w->events, it, tmp)
+        mem_free(CONTAINER_OF(it, struct sim_event, link));
+    mem_free(w);
 }
 
 void sim_exit(struct sim_process *p)
@@ -262,7 +344,7 @@ void sim_exit(struct sim_process *p)
 void sim_describe(const struct sim_process *p)
 {
     size_t waiting = 0, ready = 0;
-    LIST_FOREACH (&p->stacks, it) {
+    LIST_FOREACH(&p->stacks, it) {
         const struct sim_stack *s = CONTAINER_OF(it, struct sim_stack, link);
         waiting += s->state == SIM_STACK_WAITING;
         ready += s->state == SIM_STACK_READY;
@@ -303,7 +385,7 @@ static void offer_process(struct sim *w, struct choice *c, struct sim_process *p
         offer(w, c, (struct choice){.process = p, .kind = CHOICE_JOB});
     if (p->loop->state == SIM_STACK_READY)
         offer(w, c, (struct choice){.stack = p->loop, .kind = CHOICE_STACK});
-    LIST_FOREACH (&p->stacks, it) {
+    LIST_FOREACH(&p->stacks, it) {
         struct sim_stack *s = CONTAINER_OF(it, struct sim_stack, link);
         if (s->state == SIM_STACK_READY)
             offer(w, c, (struct choice){.stack = s, .kind = CHOICE_STACK});
@@ -313,18 +395,22 @@ static void offer_process(struct sim *w, struct choice *c, struct sim_process *p
 static struct choice choose(struct sim *w)
 {
     struct choice c = {.kind = CHOICE_NONE};
-    LIST_FOREACH (&w->events, it) {
+    LIST_FOREACH(&w->events, it) {
         struct sim_event *ev = CONTAINER_OF(it, struct sim_event, link);
         if (ev->due_ns <= w->now_ns && (ev->process == NULL || ev->process->loop->state == SIM_STACK_IDLE))
             offer(w, &c, (struct choice){.event = ev, .kind = CHOICE_EVENT});
     }
-    LIST_FOREACH (&w->processes, it)
+    LIST_FOREACH(&w->processes, it)
         offer_process(w, &c, CONTAINER_OF(it, struct sim_process, link));
     return c;
 }
 
 static void run_on_loop(struct sim_process *p, void (*fn)(void *arg), void *arg)
 {
+    if (p->world->gentle) {
+        fn(arg);
+        return;
+    }
     p->loop->fn = fn;
     p->loop->arg = arg;
     p->loop->state = SIM_STACK_READY;
@@ -340,7 +426,7 @@ static void fire_timers(void *arg)
 static void run_job(struct sim_process *p)
 {
     struct sim_stack *free_stack = NULL;
-    LIST_FOREACH (&p->stacks, it) {
+    LIST_FOREACH(&p->stacks, it) {
         struct sim_stack *s = CONTAINER_OF(it, struct sim_stack, link);
         if (s->state == SIM_STACK_IDLE) {
             free_stack = s;
@@ -361,12 +447,12 @@ static void run_job(struct sim_process *p)
 static bool advance(struct sim *w)
 {
     int64_t next = INT64_MAX;
-    LIST_FOREACH (&w->events, it) {
+    LIST_FOREACH(&w->events, it) {
         struct sim_event *ev = CONTAINER_OF(it, struct sim_event, link);
         if (ev->due_ns < next && ev->due_ns > w->now_ns)
             next = ev->due_ns;
     }
-    LIST_FOREACH (&w->processes, it) {
+    LIST_FOREACH(&w->processes, it) {
         int64_t due = timers_next_due_ns(&CONTAINER_OF(it, struct sim_process, link)->timers);
         if (due < next && due > w->now_ns)
             next = due;
@@ -395,12 +481,12 @@ static void run_task(struct sim_process *p)
     run_on_loop(p, t->fn, t->arg);
 }
 
-bool sim_step(struct sim *w)
+bool sim_step_now(struct sim *w)
 {
     FICUS_ASSERT(w->running == NULL);
     struct choice c = choose(w);
     if (c.kind == CHOICE_NONE)
-        return advance(w);
+        return false;
     w->step_count++;
     sim_mix(w, (uint64_t)w->now_ns * 8 + c.kind);
     switch (c.kind) {
@@ -423,6 +509,11 @@ bool sim_step(struct sim *w)
         break;
     }
     return true;
+}
+
+bool sim_step(struct sim *w)
+{
+    return sim_step_now(w) || advance(w);
 }
 
 static void nothing(void *arg)

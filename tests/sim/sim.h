@@ -27,11 +27,17 @@ struct sim_network {
 };
 
 struct sim *sim_new(uint64_t seed);
-void sim_free(struct sim *w); /* memory of killed processes is not returned: run each seed in a process of its own */
+/* With its processes. What their code had allocated when they were killed is lost: where that matters, run each world in
+ * a process of its own, or use a gentle one. */
+void sim_free(struct sim *w);
 void sim_set_network(struct sim *w, const struct sim_network *n);
 /* A sync hangs for up to ms_max, per ten thousand; everything else of the process goes on. Rate 0: never. */
 void sim_set_disk_stall(struct sim *w, unsigned rate, int64_t ms_max);
 void sim_set_verbose(struct sim *w, bool verbose); /* print the processes' logs */
+/* For tests of one part that they close themselves. Loop callbacks run on the test's own stack, so that assertions work
+ * there; operations on files take no time, but let other workers go on; and when a disk dies they only fail with IO, so
+ * that all can be closed and nothing leaks. Before the first sim_start. */
+void sim_set_gentle(struct sim *w);
 int64_t sim_now_ms(const struct sim *w);
 uint64_t sim_draw(struct sim *w); /* random numbers for the test's own decisions */
 uint64_t sim_draw_below(struct sim *w, uint64_t bound);
@@ -51,6 +57,8 @@ void sim_exit(struct sim_process *p);
 
 /* Run the next thing; advances time when nothing is ready. False: nothing will ever happen again. */
 bool sim_step(struct sim *w);
+/* The same with the clock standing still. False: nothing is left to do now. */
+bool sim_step_now(struct sim *w);
 /* Step until the time has come. */
 void sim_run_ms(struct sim *w, int64_t ms);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Files of a simulated process, on its disk. A sync takes time, in which others run; an operation after which the disk
- * is dead never returns: the process died in it.
+ * is dead never returns: the process died in it. (A gentle world is another matter: sim_set_gentle.)
  */
 #include "sim_private.h"
 
@@ -18,7 +18,14 @@ static struct sim_disk *disk_of(struct env *e)
     return ((struct sim_process *)e)->disk;
 }
 
-/* Every operation passes here on its way out. */
+/* Every operation that may matter to another passes here on its way in. */
+static void before(struct sim_process *p)
+{
+    if (p->world->gentle && sim_draw_below(p->world, 2) == 0)
+        sim_yield(p->world);
+}
+
+/* Every one that changes the disk passes here on its way out. */
 static void after(struct env *e)
 {
     sim_check_alive((struct sim_process *)e);
@@ -27,6 +34,7 @@ static void after(struct env *e)
 enum ficus_err sim_env_file_open(struct env *e, const char *path, unsigned flags, struct env_file **ret_file,
                                  struct ficus_error *reterr)
 {
+    before((struct sim_process *)e);
     struct sim_file *file = NULL;
     enum ficus_err err = sim_disk_open(disk_of(e), path, flags, &file);
     after(e);
@@ -47,11 +55,13 @@ void sim_env_file_close(struct env_file *f)
 
 ssize_t sim_env_file_read(struct env_file *f, void *p, size_t size, int64_t offset)
 {
+    before(f->process);
     return sim_file_read(f->file, p, size, offset);
 }
 
 enum ficus_err sim_env_file_write(struct env_file *f, const void *p, size_t size, int64_t offset)
 {
+    before(f->process);
     enum ficus_err err = sim_file_write(f->file, p, size, offset);
     after(&f->process->env);
     return err;
@@ -59,19 +69,29 @@ enum ficus_err sim_env_file_write(struct env_file *f, const void *p, size_t size
 
 enum ficus_err sim_env_file_truncate(struct env_file *f, int64_t size)
 {
+    before(f->process);
     enum ficus_err err = sim_file_truncate(f->file, size);
     after(&f->process->env);
     return err;
 }
 
-enum ficus_err sim_env_file_sync(struct env_file *f)
+/* How long the disk takes; others run meanwhile. */
+static void sync_delay(struct sim *w)
 {
-    struct sim *w = f->process->world;
+    if (w->gentle)
+        return;
     sim_sleep(w, (int64_t)(10000 + sim_draw_below(w, sim_draw_below(w, 20) == 0 ? 30000000 : 500000)));
     if (w->disk_stall_rate > 0 && sim_draw_below(w, 10000) < w->disk_stall_rate)
         sim_sleep(w, (int64_t)sim_draw_below(w, (uint64_t)w->disk_stall_ms_max * 1000000));
+}
+
+enum ficus_err sim_env_file_sync(struct env_file *f)
+{
+    before(f->process);
+    sync_delay(f->process->world);
     enum ficus_err err = sim_file_sync(f->file);
     after(&f->process->env);
+    before(f->process);     /* what is safe now is not yet known to be */
     return err;
 }
 
@@ -107,6 +127,7 @@ enum ficus_err sim_env_file_exists(struct env *e, const char *path, bool *ret_ex
 
 enum ficus_err sim_env_dir_sync(struct env *e, const char *path_in_dir)
 {
+    before((struct sim_process *)e);
     enum ficus_err err = sim_disk_dir_sync(disk_of(e), path_in_dir);
     after(e);
     return err;

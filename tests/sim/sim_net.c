@@ -99,7 +99,7 @@ static struct env_stream *stream_new(struct sim *w, struct sim_process *p)
 
 static void stream_free(struct env_stream *s)
 {
-    LIST_FOREACH_SAFE (&s->in.chunks, it, tmp)
+    LIST_FOREACH_SAFE(&s->in.chunks, it, tmp)
         mem_free(CONTAINER_OF(it, struct chunk, link));
     list_remove(&s->link);
     mem_free(s->out.p);
@@ -121,7 +121,7 @@ static void schedule_write(struct env_stream *s)
 static size_t pipe_read(struct sim *w, struct pipe *pipe, char *p, size_t size)
 {
     size_t done = 0;
-    LIST_FOREACH_SAFE (&pipe->chunks, it, tmp) {
+    LIST_FOREACH_SAFE(&pipe->chunks, it, tmp) {
         struct chunk *c = CONTAINER_OF(it, struct chunk, link);
         if (c->visible_ns > w->now_ns || done == size)
             break;
@@ -369,7 +369,7 @@ static void queue_serve(struct env_listener *l)
 {
     if (l->paused)
         return;
-    LIST_FOREACH_SAFE (&l->process->world->waiting, it, tmp) {
+    LIST_FOREACH_SAFE(&l->process->world->waiting, it, tmp) {
         struct env_stream *s = CONTAINER_OF(it, struct env_stream, link);
         if (strcmp(s->address, l->address) == 0) {
             list_remove(&s->link);
@@ -380,9 +380,9 @@ static void queue_serve(struct env_listener *l)
 
 static struct env_listener *listener_find(struct sim *w, const char *address)
 {
-    LIST_FOREACH (&w->processes, it) {
+    LIST_FOREACH(&w->processes, it) {
         struct sim_process *p = CONTAINER_OF(it, struct sim_process, link);
-        LIST_FOREACH (&p->listeners, lit) {
+        LIST_FOREACH(&p->listeners, lit) {
             struct env_listener *l = CONTAINER_OF(lit, struct env_listener, link);
             if (strcmp(l->address, address) == 0)
                 return l;
@@ -425,7 +425,7 @@ void sim_net_listener_pause(struct env_listener *l, bool paused)
 static void listener_remove(struct env_listener *l)
 {
     struct sim *w = l->process->world;
-    LIST_FOREACH_SAFE (&w->events, it, tmp) {
+    LIST_FOREACH_SAFE(&w->events, it, tmp) {
         struct sim_event *ev = CONTAINER_OF(it, struct sim_event, link);
         if (ev->fn != accept_now || ((struct arrival *)ev->arg)->listener != l)
             continue;
@@ -493,7 +493,7 @@ void sim_net_process_died(struct sim_process *p)
 {
     while (!list_empty(&p->listeners))
         listener_remove(CONTAINER_OF(p->listeners.next, struct env_listener, link));
-    LIST_FOREACH_SAFE (&p->streams, it, tmp) {
+    LIST_FOREACH_SAFE(&p->streams, it, tmp) {
         struct env_stream *s = CONTAINER_OF(it, struct env_stream, link);
         sim_forget(p->world, s);
         sim_forget(p->world, &s->out);
@@ -501,4 +501,10 @@ void sim_net_process_died(struct sim_process *p)
         part(s, sim_draw_below(p->world, 2) == 0);
         stream_free(s);
     }
+}
+
+void sim_net_done(struct sim *w)
+{
+    LIST_FOREACH_SAFE(&w->waiting, it, tmp)
+        stream_free(CONTAINER_OF(it, struct env_stream, link));
 }

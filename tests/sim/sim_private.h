@@ -27,7 +27,8 @@ enum sim_stack_state { SIM_STACK_IDLE, SIM_STACK_READY, SIM_STACK_WAITING };
 struct sim_stack {
     struct sim_process *process;
     ucontext_t context;
-    void *memory;
+    void *memory;               /* NULL: the process is dead, and its stack returned */
+    void *asan_frames, *tsan_fiber; /* for the sanitizers, which must know what stack runs */
     enum sim_stack_state state;
     bool is_loop;
     void (*fn)(void *arg); /* loop: the callback to run */
@@ -61,11 +62,15 @@ struct sim {
     struct sim_network network;
     unsigned disk_stall_rate;
     int64_t disk_stall_ms_max;
-    bool verbose;
+    bool verbose, gentle;
     struct list processes, events;
+    struct list dead;           /* processes, kept because their users may still ask whether they live */
     struct list waiting; /* streams in the queue of a listener that is not there */
     ucontext_t scheduler;
     struct sim_stack *running; /* NULL: the scheduler or the test itself */
+    const void *asan_stack;    /* the scheduler's, for the sanitizers */
+    size_t asan_stack_size;
+    void *asan_frames, *tsan_fiber;
 };
 
 /* Schedule; the event is freed after it fired. */
@@ -75,12 +80,15 @@ void sim_forget(struct sim *w, const void *arg);
 /* Block the running stack for a while; returns at once when called outside any stack. Does not return when the process
  * died meanwhile. */
 void sim_sleep(struct sim *w, int64_t delay_ns);
+/* Let others go on before the running stack does, with the clock standing still; nothing outside any stack. */
+void sim_yield(struct sim *w);
 /* Leave the running stack for ever when its process is dead. */
 void sim_check_alive(struct sim_process *p);
 void sim_mix(struct sim *w, uint64_t value); /* into the fingerprint */
 
 extern const struct env_ops sim_ops;
 void sim_net_process_died(struct sim_process *p);
+void sim_net_done(struct sim *w);   /* no process is left */
 
 /* sim_net.c */
 enum ficus_err sim_net_listen(struct env *e, const char *address, void (*on_accept)(void *arg, struct env_stream *s),

@@ -14,6 +14,7 @@
 struct world {
     struct env_contract contract;
     struct sim *sim;
+    struct sim_disk *disk;
     struct sim_process *process;
     bool stopped;
 };
@@ -36,8 +37,8 @@ static void stop(struct env *e)
 
 static int setup(void **state)
 {
-    the_world = (struct world){.sim = sim_new(7)};
-    the_world.process = sim_start(the_world.sim, "test", sim_disk_new(), 4, NULL, NULL);
+    the_world = (struct world){.sim = sim_new(7), .disk = sim_disk_new()};
+    the_world.process = sim_start(the_world.sim, "test", the_world.disk, 4, NULL, NULL);
     sim_set_network(the_world.sim, &(struct sim_network){.refuse_rate = 10000});
     the_world.contract = (struct env_contract){.e = sim_env(the_world.process), .run = run, .stop = stop, .dir = "/sim"};
     *state = &the_world.contract;
@@ -49,6 +50,7 @@ static int teardown(void **state)
     (void)state;
     sim_kill(the_world.process);
     sim_free(the_world.sim);
+    sim_disk_free(the_world.disk);
     return 0;
 }
 

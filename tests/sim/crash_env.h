@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * An env for tests: virtual time, one thread, workers as coroutines, files on a sim_disk. A seed decides who goes on
- * next, so that a run repeats; a worker lets others go on at each file operation and while it waits. No network.
+ * One process in a gentle world (sim.h) for tests of one part: the test is its loop. And the sweep that crashes a
+ * durable writer after each of its operations.
  *
  * How to test that a durable writer keeps its word (all three writers here do the same; see crash_sweep below):
  *   1. a workload opens its store in an env on a disk that dies after operation n, and writes down what was
@@ -11,15 +11,14 @@
  *      compares.
  * For every n until the workload gets through.
  */
-#ifndef FICUS_TESTS_CRASH_ENV_H
-#define FICUS_TESTS_CRASH_ENV_H
+#ifndef FICUS_SIM_CRASH_ENV_H
+#define FICUS_SIM_CRASH_ENV_H
 
-#include "disk.h"
-#include "env.h"
+#include "sim.h"
 
 struct crash_env;
 
-/* disk is borrowed. Workers: 8; jobs queued: at most 256. */
+/* disk is borrowed. Workers: 8. */
 struct crash_env *crash_env_new(struct sim_disk *disk, uint64_t seed);
 /* Nothing may be running or waiting in a worker. NULL is fine. */
 void crash_env_free(struct crash_env *ce);
