@@ -228,7 +228,9 @@ static int64_t give_up_at(const struct saga_def *def, const struct saga_state *s
     if (s->undo || step->give_up_ms <= 0 || step->pivot || saga_step_is_forward_only(def, s->step) ||
         !saga_call_present(&step->undo))
         return INT64_MAX;
-    return s->begun_ms + step->give_up_ms;
+    /* Of time in which somebody tried: after an outage the participants often come up later than the engine, and an order
+     * must not fall for that. */
+    return (s->begun_ms > s->resumed_ms ? s->begun_ms : s->resumed_ms) + step->give_up_ms;
 }
 
 static void give_up(const struct saga_def *def, struct saga_state *s, struct saga_output *out,
@@ -304,7 +306,8 @@ void saga_machine_input(const struct saga_def *def, struct saga_state *s, const 
         return;
     case SAGA_INPUT_RESUME:
         /* A begun step is called again at once, also past its give_up: whether it was done is unknown, and time in
-         * which nobody tried must not decide an order's fate alone. */
+         * which nobody tried must not decide an order's fate. */
+        s->resumed_ms = in->wall_ms;
         go_on(def, s, ret_out, in);
         return;
     case SAGA_INPUT_RETRY:

@@ -90,6 +90,7 @@ struct saga_state {
     int64_t begun_ms; /* wall time of the first attempt, from the journal */
     char failure[SAGA_CODE_SIZE_MAX + 1];
     /* not part of the fold */
+    int64_t resumed_ms; /* when the engine took the instance up again; 0: it began in this one */
     uint32_t attempts;
 };
 
