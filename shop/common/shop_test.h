@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the tests of the shop's services have alike: one service under libficus_test, requests as the shop's callers make
- * them, and looks into what came of them. Header only; one test program includes it once.
+ * What the tests of the shop's services have alike: one service under libficus_test, requests as the shop's callers
+ * make them, and looks into what came of them. Header only; one test program includes it once.
  */
 #ifndef SHOP_COMMON_SHOP_TEST_H
 #define SHOP_COMMON_SHOP_TEST_H
@@ -32,14 +32,13 @@ static inline struct ficus_test_answer as_anyone(const char *method, const char 
 
 static inline struct ficus_test_answer as_user(const char *user, const char *method, const char *path, const char *body)
 {
-    return ficus_test_call(t,
-                           &(struct ficus_test_request){.method = method, .path = path, .body = body, .user = user});
+    return ficus_test_call(t, &(struct ficus_test_request){.method = method, .path = path, .body = body, .user = user});
 }
 
 static inline struct ficus_test_answer as_admin(const char *method, const char *path, const char *body)
 {
-    return ficus_test_call(t, &(struct ficus_test_request){
-                                  .method = method, .path = path, .body = body, .user = ADMIN, .role = "admin"});
+    return ficus_test_call(
+        t, &(struct ficus_test_request){.method = method, .path = path, .body = body, .user = ADMIN, .role = "admin"});
 }
 
 /* caller: the name of another service; "hub" is who calls the steps of sagas. */
@@ -76,7 +75,7 @@ static inline void expect(const char *file, int line, struct ficus_test_answer a
 }
 
 /* The answer has this status, and its compact JSON holds each of the pieces of text. */
-#define EXPECT(answer, status, ...)                                                                                    \
+#define EXPECT(answer, status, ...) \
     expect(__FILE__, __LINE__, (answer), (status), (const char *const[]){"", ##__VA_ARGS__, NULL})
 
 /* The 400 names this place of the input. */
@@ -129,7 +128,8 @@ static inline void expect_emitted(const char *file, int line, size_t index, cons
 }
 
 /* The event at this index (from 0) has this topic and subject, and its data is or holds this text. */
-#define EXPECT_EMITTED(index, topic, subject, data) expect_emitted(__FILE__, __LINE__, (index), (topic), (subject), (data))
+#define EXPECT_EMITTED(index, topic, subject, data) \
+    expect_emitted(__FILE__, __LINE__, (index), (topic), (subject), (data))
 #define EXPECT_EMITTED_COUNT(count) assert_int_equal(ficus_test_emitted_count(t), (count))
 
 /* What every list promises about `limit` and `after`. query: "" or more filters, each with & at its end. */

@@ -40,8 +40,9 @@ static struct ficus_test_answer capture_within(const char *order_id, const char 
     char path[200], body[300];
     snprintf(path, sizeof path, "/v1/captures/%s", order_id);
     snprintf(body, sizeof body, "{\"amount\":{\"amount\":%d,\"currency\":\"GBP\"},\"card\":\"%s\"}", pence, token);
-    return ficus_test_call(t, &(struct ficus_test_request){
-                                  .method = "PUT", .path = path, .body = body, .caller = "payments", .timeout_ms = timeout_ms});
+    return ficus_test_call(
+        t, &(struct ficus_test_request){
+               .method = "PUT", .path = path, .body = body, .caller = "payments", .timeout_ms = timeout_ms});
 }
 
 static struct ficus_test_answer capture(const char *order_id, const char *token, int pence)
@@ -114,8 +115,14 @@ static void test_rights(void **state)
 static void test_capture_faults(void **state)
 {
     static const char *const amounts[] = {
-        "null", "12", "{}", "{\"amount\":1}", "{\"amount\":-1,\"currency\":\"GBP\"}", "{\"amount\":1.5,\"currency\":\"GBP\"}",
-        "{\"amount\":\"1\",\"currency\":\"GBP\"}", "{\"amount\":1,\"currency\":\"EUR\"}",
+        "null",
+        "12",
+        "{}",
+        "{\"amount\":1}",
+        "{\"amount\":-1,\"currency\":\"GBP\"}",
+        "{\"amount\":1.5,\"currency\":\"GBP\"}",
+        "{\"amount\":\"1\",\"currency\":\"GBP\"}",
+        "{\"amount\":1,\"currency\":\"EUR\"}",
         "{\"amount\":1000000000000000001,\"currency\":\"GBP\"}",
     };
     char body[200];
@@ -240,8 +247,17 @@ int main(int argc, char **argv)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     static const struct CMUnitTest tests[] = {
-        T(test_token),  T(test_token_faults), T(test_rights), T(test_capture_faults),    T(test_good),         T(test_refused_cards),
-        T(test_flaky),  T(test_slow),         T(test_refund), T(test_void),              T(test_void_while_trying),
+        T(test_token),
+        T(test_token_faults),
+        T(test_rights),
+        T(test_capture_faults),
+        T(test_good),
+        T(test_refused_cards),
+        T(test_flaky),
+        T(test_slow),
+        T(test_refund),
+        T(test_void),
+        T(test_void_while_trying),
         T(test_ledger_pages),
     };
     return shop_run_tests("bank", tests, sizeof tests / sizeof tests[0], argc, argv);

@@ -30,12 +30,14 @@ static struct ficus_test_answer put(const char *sku, const char *name, int pence
 static void test_put(void **state)
 {
     struct ficus_test_answer a = put("22423", "CAKESTAND", 1275);
-    EXPECT(a, 201, "\"sku\":\"22423\"", "\"name\":\"CAKESTAND\"", "\"price\":{\"amount\":1275,\"currency\":\"GBP\"}", "\"available\":null");
+    EXPECT(a, 201, "\"sku\":\"22423\"", "\"name\":\"CAKESTAND\"", "\"price\":{\"amount\":1275,\"currency\":\"GBP\"}",
+           "\"available\":null");
     const char *id = value_of(a.body, "id");
     struct ficus_test_answer b = put("22423", "CAKE STAND", 0);
     EXPECT(b, 200, "\"name\":\"CAKE STAND\"", "\"amount\":0");
     assert_string_equal(value_of(b.body, "id"), id);
-    EXPECT_EMITTED(0, "product.changed", "22423", "\"sku\":\"22423\",\"name\":\"CAKESTAND\",\"price\":{\"amount\":1275,\"currency\":\"GBP\"}}");
+    EXPECT_EMITTED(0, "product.changed", "22423",
+                   "\"sku\":\"22423\",\"name\":\"CAKESTAND\",\"price\":{\"amount\":1275,\"currency\":\"GBP\"}}");
     EXPECT_EMITTED(1, "product.changed", "22423", "\"name\":\"CAKE STAND\"");
     assert_non_null(strstr(ficus_test_emitted(t, 1), id));
     EXPECT_EMITTED_COUNT(2);
@@ -45,8 +47,13 @@ static void test_put(void **state)
 static void test_put_faults(void **state)
 {
     static const char *const prices[] = {
-        "null", "1275", "{\"amount\":1275}", "{\"amount\":-1,\"currency\":\"GBP\"}", "{\"amount\":12.75,\"currency\":\"GBP\"}",
-        "{\"amount\":1,\"currency\":\"gbp\"}", "{\"amount\":100000000001,\"currency\":\"GBP\"}",
+        "null",
+        "1275",
+        "{\"amount\":1275}",
+        "{\"amount\":-1,\"currency\":\"GBP\"}",
+        "{\"amount\":12.75,\"currency\":\"GBP\"}",
+        "{\"amount\":1,\"currency\":\"gbp\"}",
+        "{\"amount\":100000000001,\"currency\":\"GBP\"}",
     };
     char body[600], name[202];
     for (size_t i = 0; i < sizeof prices / sizeof prices[0]; i++) {
@@ -57,7 +64,8 @@ static void test_put_faults(void **state)
     memset(name, 'n', 201);
     name[201] = '\0';
     EXPECT_INVALID(put("a", name, 1), "/name");
-    EXPECT_INVALID(as_admin("PUT", "/v1/products/a", "{\"name\":7,\"price\":{\"amount\":1,\"currency\":\"GBP\"}}"), "/name");
+    EXPECT_INVALID(as_admin("PUT", "/v1/products/a", "{\"name\":7,\"price\":{\"amount\":1,\"currency\":\"GBP\"}}"),
+                   "/name");
     EXPECT(as_admin("PUT", "/v1/products/a", "[]"), 400, "\"/name\"", "\"/price\"");
     EXPECT(as_admin("PUT", "/v1/products/a", "{\"name\":"), 400);
     EXPECT(as_admin("GET", "/v1/products", NULL), 200, "\"items\":[]");
@@ -137,7 +145,8 @@ static void test_lookup(void **state)
     snprintf(body, sizeof body, "{\"ids\":[\"cup\",\"nothing\",\"%s\",\"cup\",7]}", value_of(tea.body, "id"));
     struct ficus_test_answer a = as_service("orders", "POST", "/v1/products/lookup", body);
     EXPECT(a, 200);
-    const char *cup = strstr(a.body, "\"sku\":\"cup\""), *unknown = strstr(a.body, "},null,{"), *found = strstr(a.body, "\"sku\":\"tea\"");
+    const char *cup = strstr(a.body, "\"sku\":\"cup\""), *unknown = strstr(a.body, "},null,{"),
+               *found = strstr(a.body, "\"sku\":\"tea\"");
     assert_true(cup != NULL && unknown != NULL && found != NULL && cup < unknown && unknown < found);
     assert_int_equal(count_of(a.body, "\"sku\":\"cup\""), 2);
     assert_non_null(strstr(a.body, "},null]}"));
@@ -165,20 +174,26 @@ static void test_lookup_bounds(void **state)
 static void test_stock(void **state)
 {
     put("tea", "Tea", 250);
-    assert_int_equal(ficus_test_event(t, "stock.changed", "tea", "{\"items\":[{\"sku\":\"tea\",\"available\":7},{\"sku\":\"cup\",\"available\":3}]}"), 0);
+    assert_int_equal(
+        ficus_test_event(t, "stock.changed", "tea",
+                         "{\"items\":[{\"sku\":\"tea\",\"available\":7},{\"sku\":\"cup\",\"available\":3}]}"),
+        0);
     EXPECT(as_anyone("GET", "/v1/products/tea", NULL), 200, "\"available\":7");
     put("cup", "Cup", 900);
     EXPECT(as_anyone("GET", "/v1/products/cup", NULL), 200, "\"available\":3");
     assert_int_equal(ficus_test_event(t, "stock.changed", "o-1", "{\"items\":[{\"sku\":\"tea\",\"available\":0}]}"), 0);
     ficus_test_restart(t);
-    EXPECT(as_anyone("GET", "/v1/products", NULL), 200, "\"sku\":\"tea\",\"name\":\"Tea\",\"price\":{\"amount\":250,\"currency\":\"GBP\"},\"available\":0");
+    EXPECT(as_anyone("GET", "/v1/products", NULL), 200,
+           "\"sku\":\"tea\",\"name\":\"Tea\",\"price\":{\"amount\":250,\"currency\":\"GBP\"},\"available\":0");
 }
 
 /* An event that cannot be understood is refused as a whole, ends as a dead letter, and holds nothing up. */
 static void test_stock_malformed(void **state)
 {
     put("tea", "Tea", 250);
-    assert_int_equal(ficus_test_event(t, "stock.changed", "tea", "{\"items\":[{\"sku\":\"tea\",\"available\":7},{\"sku\":\"cup\"}]}"), -1);
+    assert_int_equal(ficus_test_event(t, "stock.changed", "tea",
+                                      "{\"items\":[{\"sku\":\"tea\",\"available\":7},{\"sku\":\"cup\"}]}"),
+                     -1);
     assert_int_equal(ficus_test_event(t, "stock.changed", "tea", "{\"items\":[]}"), 0);
     EXPECT(as_anyone("GET", "/v1/products/tea", NULL), 200, "\"available\":null");
     EXPECT_EMITTED_COUNT(2);
@@ -199,8 +214,10 @@ int main(int argc, char **argv)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     static const struct CMUnitTest tests[] = {
-        T(test_put),          T(test_put_faults), T(test_sku),           T(test_get),   T(test_rights),          T(test_pages),
-        T(test_page_default), T(test_lookup),     T(test_lookup_bounds), T(test_stock), T(test_stock_malformed), T(test_restart),
+        T(test_put),          T(test_put_faults),      T(test_sku),
+        T(test_get),          T(test_rights),          T(test_pages),
+        T(test_page_default), T(test_lookup),          T(test_lookup_bounds),
+        T(test_stock),        T(test_stock_malformed), T(test_restart),
     };
     return shop_run_tests("catalog", tests, sizeof tests / sizeof tests[0], argc, argv);
 }

@@ -98,7 +98,8 @@ static bool verify(const char *token, const char *jwks, char *ret_payload, size_
     EVP_PKEY *key = key_of(jwks);
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     bool right = EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, key) == 1 &&
-                 EVP_DigestVerify(ctx, der, (size_t)der_size, (const unsigned char *)token, (size_t)(second - token)) == 1;
+                 EVP_DigestVerify(ctx, der, (size_t)der_size, (const unsigned char *)token, (size_t)(second - token)) ==
+                     1;
     EVP_MD_CTX_free(ctx);
     EVP_PKEY_free(key);
     size_t size = base64url_decode(first + 1, (size_t)(second - first - 1), bytes);
@@ -119,7 +120,8 @@ static const char *jwks(void)
 /* An account is made and shown to its user, never with its password. */
 static void test_sign_up(void **state)
 {
-    struct ficus_test_answer a = sign_up("{\"email\":\"Ann@Shop.Example\",\"name\":\"Ann\xc3\xa9\",\"password\":\"correct horse\"}");
+    struct ficus_test_answer a = sign_up(
+        "{\"email\":\"Ann@Shop.Example\",\"name\":\"Ann\xc3\xa9\",\"password\":\"correct horse\"}");
     EXPECT(a, 201, "\"email\":\"ann@shop.example\"", "\"name\":\"Ann\xc3\xa9\"");
     const char *id = value_of(a.body, "id");
     assert_null(strstr(a.body, "horse"));
@@ -145,7 +147,15 @@ static void test_email_taken(void **state)
 static void test_sign_up_faults(void **state)
 {
     static const char *const emails[] = {
-        "null", "7", "\"\"", "\"ann\"", "\"@shop.example\"", "\"ann@\"", "\"a@b@c\"", "\"an n@shop.example\"", "\"ann@shop.example\\n\"",
+        "null",
+        "7",
+        "\"\"",
+        "\"ann\"",
+        "\"@shop.example\"",
+        "\"ann@\"",
+        "\"a@b@c\"",
+        "\"an n@shop.example\"",
+        "\"ann@shop.example\\n\"",
         "\"ann@shop.example\\u0000\"",
     };
     char body[1200], text[602];
@@ -282,7 +292,9 @@ static void test_admin(void **state)
     assert_true(verify(value_of(a.body, "token"), jwks(), payload, sizeof payload));
     assert_string_equal(value_of(payload, "sub"), value_of(first, "sub"));
     EXPECT(sign_up("{\"email\":\"admin@shop.example\",\"name\":\"Eve\",\"password\":\"only for the owner\"}"), 409);
-    EXPECT(sign_up("{\"email\":\"eve@shop.example\",\"name\":\"Eve\",\"password\":\"correct horse\",\"role\":\"admin\"}"), 201);
+    EXPECT(
+        sign_up("{\"email\":\"eve@shop.example\",\"name\":\"Eve\",\"password\":\"correct horse\",\"role\":\"admin\"}"),
+        201);
     a = sign_in("{\"email\":\"eve@shop.example\",\"password\":\"correct horse\"}");
     assert_true(verify(value_of(a.body, "token"), jwks(), payload, sizeof payload));
     assert_non_null(strstr(payload, "\"roles\":[]"));
@@ -292,8 +304,15 @@ int main(int argc, char **argv)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     static const struct CMUnitTest tests[] = {
-        T(test_sign_up),  T(test_email_taken),       T(test_sign_up_faults), T(test_password_bounds), T(test_token),
-        T(test_key_kept), T(test_wrong_credentials), T(test_sign_in_faults), cmocka_unit_test_setup_teardown(test_admin, setup_admin, teardown_admin),
+        T(test_sign_up),
+        T(test_email_taken),
+        T(test_sign_up_faults),
+        T(test_password_bounds),
+        T(test_token),
+        T(test_key_kept),
+        T(test_wrong_credentials),
+        T(test_sign_in_faults),
+        cmocka_unit_test_setup_teardown(test_admin, setup_admin, teardown_admin),
     };
     return shop_run_tests("identity", tests, sizeof tests / sizeof tests[0], argc, argv);
 }

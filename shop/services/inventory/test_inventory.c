@@ -30,7 +30,8 @@ static void expect_stock(const char *sku, int on_hand, int reserved)
 {
     char path[100], want[100];
     snprintf(path, sizeof path, "/v1/stock/%s", sku);
-    snprintf(want, sizeof want, "\"on_hand\":%d,\"reserved\":%d,\"available\":%d}", on_hand, reserved, on_hand - reserved);
+    snprintf(want, sizeof want, "\"on_hand\":%d,\"reserved\":%d,\"available\":%d}", on_hand, reserved,
+             on_hand - reserved);
     EXPECT(as_admin("GET", path, NULL), 200, want);
 }
 
@@ -88,7 +89,13 @@ static void test_stock(void **state)
 static void test_stock_faults(void **state)
 {
     static const char *const bodies[] = {
-        "{}", "[]", "{\"on_hand\":-1}", "{\"on_hand\":1.5}", "{\"on_hand\":\"1\"}", "{\"on_hand\":null}", "{\"on_hand\":1000000000001}",
+        "{}",
+        "[]",
+        "{\"on_hand\":-1}",
+        "{\"on_hand\":1.5}",
+        "{\"on_hand\":\"1\"}",
+        "{\"on_hand\":null}",
+        "{\"on_hand\":1000000000001}",
     };
     for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++)
         EXPECT_INVALID(as_admin("PUT", "/v1/stock/tea", bodies[i]), "/on_hand");
@@ -134,9 +141,11 @@ static void test_reserve(void **state)
 {
     put_stock("tea", 10);
     put_stock("cup", 5);
-    const char *items = "[{\"sku\":\"tea\",\"quantity\":3},{\"sku\":\"cup\",\"quantity\":5},{\"sku\":\"tea\",\"quantity\":4}]";
+    const char *items =
+        "[{\"sku\":\"tea\",\"quantity\":3},{\"sku\":\"cup\",\"quantity\":5},{\"sku\":\"tea\",\"quantity\":4}]";
     EXPECT(reserve("o-1", items), 200, "{\"order_id\":\"o-1\",\"state\":\"reserved\"}");
-    EXPECT_EMITTED(2, "stock.changed", "o-1", "\"data\":{\"items\":[{\"sku\":\"cup\",\"available\":0},{\"sku\":\"tea\",\"available\":3}]}");
+    EXPECT_EMITTED(2, "stock.changed", "o-1",
+                   "\"data\":{\"items\":[{\"sku\":\"cup\",\"available\":0},{\"sku\":\"tea\",\"available\":3}]}");
     EXPECT(reserve("o-1", items), 200, "\"state\":\"reserved\"");
     ficus_test_restart(t);
     EXPECT(reserve("o-1", items), 200, "\"state\":\"reserved\"");
@@ -203,7 +212,8 @@ static void test_reserve_many(void **state)
     for (int count = 1000; count <= 1001; count++) {
         size_t used = (size_t)snprintf(body, sizeof body, "{\"items\":[");
         for (int i = 0; i < count; i++)
-            used += (size_t)snprintf(body + used, sizeof body - used, "%s{\"sku\":\"tea\",\"quantity\":1}", i == 0 ? "" : ",");
+            used += (size_t)snprintf(body + used, sizeof body - used, "%s{\"sku\":\"tea\",\"quantity\":1}",
+                                     i == 0 ? "" : ",");
         snprintf(body + used, sizeof body - used, "]}");
         struct ficus_test_answer a = step("PUT", count == 1000 ? "o-1" : "o-2", "", body);
         if (count == 1000)
@@ -315,9 +325,21 @@ int main(int argc, char **argv)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     static const struct CMUnitTest tests[] = {
-        T(test_stock),          T(test_stock_faults), T(test_stock_below_reserved), T(test_rights),    T(test_reserve), T(test_refuse),
-        T(test_last_piece),     T(test_reserve_faults), T(test_reserve_many),       T(test_release),   T(test_tombstone), T(test_take),
-        T(test_return),         T(test_take_after_give_back), T(test_movements),
+        T(test_stock),
+        T(test_stock_faults),
+        T(test_stock_below_reserved),
+        T(test_rights),
+        T(test_reserve),
+        T(test_refuse),
+        T(test_last_piece),
+        T(test_reserve_faults),
+        T(test_reserve_many),
+        T(test_release),
+        T(test_tombstone),
+        T(test_take),
+        T(test_return),
+        T(test_take_after_give_back),
+        T(test_movements),
     };
     return shop_run_tests("inventory", tests, sizeof tests / sizeof tests[0], argc, argv);
 }

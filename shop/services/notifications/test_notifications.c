@@ -21,15 +21,16 @@ static int teardown(void **state)
 static int confirmed(const char *user, const char *order_id)
 {
     char data[300];
-    snprintf(data, sizeof data, "{\"user\":\"%s\",\"total\":{\"amount\":1,\"currency\":\"GBP\"},\"reason\":null}", user);
+    snprintf(data, sizeof data, "{\"user\":\"%s\",\"total\":{\"amount\":1,\"currency\":\"GBP\"},\"reason\":null}",
+             user);
     return ficus_test_event(t, "order.confirmed", order_id, data);
 }
 
 static int cancelled(const char *user, const char *order_id, const char *reason)
 {
     char data[300];
-    snprintf(data, sizeof data, "{\"user\":\"%s\",\"total\":{\"amount\":1,\"currency\":\"GBP\"},\"reason\":%s%s%s}", user,
-             reason == NULL ? "" : "\"", reason == NULL ? "null" : reason, reason == NULL ? "" : "\"");
+    snprintf(data, sizeof data, "{\"user\":\"%s\",\"total\":{\"amount\":1,\"currency\":\"GBP\"},\"reason\":%s%s%s}",
+             user, reason == NULL ? "" : "\"", reason == NULL ? "null" : reason, reason == NULL ? "" : "\"");
     return ficus_test_event(t, "order.cancelled", order_id, data);
 }
 
@@ -82,11 +83,12 @@ static void test_texts(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         assert_int_equal(cancelled("ann", "o-1", cases[i].reason), 0);
-        EXPECT(as_user("ann", "GET", "/v1/notifications?limit=1", NULL), 200, "\"kind\":\"order.cancelled\"", "Your order was cancelled: ",
-               cases[i].words);
+        EXPECT(as_user("ann", "GET", "/v1/notifications?limit=1", NULL), 200, "\"kind\":\"order.cancelled\"",
+               "Your order was cancelled: ", cases[i].words);
     }
     assert_int_equal(confirmed("ann", "o-2"), 0);
-    EXPECT(as_user("ann", "GET", "/v1/notifications?limit=1", NULL), 200, "\"text\":\"Your order is confirmed.\"", "\"read\":false");
+    EXPECT(as_user("ann", "GET", "/v1/notifications?limit=1", NULL), 200, "\"text\":\"Your order is confirmed.\"",
+           "\"read\":false");
 }
 
 /* Reading one changes it and the count of unread ones, twice as once, and lasts. */
@@ -154,7 +156,8 @@ int main(int argc, char **argv)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     static const struct CMUnitTest tests[] = {
-        T(test_one_per_event), T(test_not_hidden), T(test_texts), T(test_read), T(test_rights), T(test_pages), T(test_malformed),
+        T(test_one_per_event), T(test_not_hidden), T(test_texts),     T(test_read),
+        T(test_rights),        T(test_pages),      T(test_malformed),
     };
     return shop_run_tests("notifications", tests, sizeof tests / sizeof tests[0], argc, argv);
 }

@@ -2,7 +2,21 @@
 #include "orders.h"
 #include "shop.h"
 
-static int items_write(struct ficus_req *req, struct ficus_out *o, const char *id)
+/* An answer may have 4 MiB, and one order less than 2 MiB (1,000 items with the longest names). So a list goes on to the
+ * next order only below this. */
+enum { LIST_SIZE_MAX = 2 * 1024 * 1024 };
+
+/* At most what text takes in JSON, where a control character becomes six. */
+static size_t text_size(const char *s)
+{
+    size_t n = 2;
+    for (; *s != '\0'; s++)
+        n += (unsigned char)*s < ' ' ? 6 : *s == '"' || *s == '\\' ? 2 : 1;
+    return n;
+}
+
+/* Adds about what it wrote to *size. */
+static int items_write(struct ficus_req *req, struct ficus_out *o, const char *id, size_t *size)
 {
     struct ficus_rows *rows = ficus_query(req, "SELECT product_id, sku, name, quantity, price FROM item WHERE order_id = ? ORDER BY line", "s", id);
     if (rows == NULL)
@@ -10,10 +24,14 @@ static int items_write(struct ficus_req *req, struct ficus_out *o, const char *i
     ficus_out_array(o, "items");
     int more;
     while ((more = ficus_row(rows)) == 1) {
+        const char *product_id = ficus_col_str(rows, 0), *sku = ficus_col_str(rows, 1), *name = ficus_col_str(rows, 2);
+        if (product_id == NULL || sku == NULL || name == NULL)
+            return -1;
+        *size += 150 + text_size(product_id) + text_size(sku) + text_size(name);
         ficus_out_object(o, NULL);
-        ficus_out_str(o, "product_id", ficus_col_str(rows, 0));
-        ficus_out_str(o, "sku", ficus_col_str(rows, 1));
-        ficus_out_str(o, "name", ficus_col_str(rows, 2));
+        ficus_out_str(o, "product_id", product_id);
+        ficus_out_str(o, "sku", sku);
+        ficus_out_str(o, "name", name);
         ficus_out_int(o, "quantity", ficus_col_int(rows, 3));
         shop_money(o, "price", ficus_col_int(rows, 4));
         ficus_out_end(o);
@@ -40,12 +58,13 @@ static int history_write(struct ficus_req *req, struct ficus_out *o, const char 
     return more;
 }
 
-static int order_write(struct ficus_req *req, struct ficus_out *o, const char *id, const struct order *order)
+static int order_write(struct ficus_req *req, struct ficus_out *o, const char *id, const struct order *order,
+                       size_t *size)
 {
     ficus_out_object(o, NULL);
     ficus_out_str(o, "id", id);
     ficus_out_str(o, "status", order->status);
-    if (items_write(req, o, id) != 0)
+    if (items_write(req, o, id, size) != 0)
         return -1;
     shop_money(o, "total", order->total);
     ficus_out_str(o, "reason", order->reason);
@@ -61,7 +80,8 @@ int order_reply(struct ficus_req *req, int status, const char *id)
     if (order_read_visible(req, id, &order) != 0)
         return -1;
     struct ficus_out *o = ficus_reply(req, status);
-    return o == NULL ? -1 : order_write(req, o, id, &order);
+    size_t size = 0;
+    return o == NULL ? -1 : order_write(req, o, id, &order, &size);
 }
 
 int order_get(struct ficus_req *req)
@@ -90,12 +110,15 @@ int orders_list(struct ficus_req *req)
         return -1;
     ficus_out_object(o, NULL);
     ficus_out_array(o, "items");
+    size_t size = 0;
     int more;
     while ((more = ficus_row(rows)) == 1 && shop_page_row(&page, ficus_col_int(rows, 0))) {
         const char *id = ficus_col_str(rows, 1);
         struct order order;
-        if (order_read(req, id, &order) != 1 || order_write(req, o, id, &order) != 0)
+        if (order_read(req, id, &order) != 1 || order_write(req, o, id, &order, &size) != 0)
             return -1;
+        if (size >= LIST_SIZE_MAX)
+            page.limit = page.count; /* the next row, if there is one, begins the next page */
     }
     if (more < 0)
         return -1;

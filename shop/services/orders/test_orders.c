@@ -18,10 +18,15 @@
 static const struct {
     const char *id, *sku, *json;
 } products[] = {
-    {"p-tea", "tea", "{\"id\":\"p-tea\",\"sku\":\"tea\",\"name\":\"Tea\",\"price\":{\"amount\":250,\"currency\":\"GBP\"},\"available\":1}"},
-    {"p-cup", "cup", "{\"id\":\"p-cup\",\"sku\":\"cup\",\"name\":\"Cup\",\"price\":{\"amount\":900,\"currency\":\"GBP\"},\"available\":null}"},
+    {"p-tea", "tea",
+     "{\"id\":\"p-tea\",\"sku\":\"tea\",\"name\":\"Tea\",\"price\":{\"amount\":250,\"currency\":\"GBP\"},\"available\":"
+     "1}"},
+    {"p-cup", "cup",
+     "{\"id\":\"p-cup\",\"sku\":\"cup\",\"name\":\"Cup\",\"price\":{\"amount\":900,\"currency\":\"GBP\"},\"available\":"
+     "null}"},
     {"p-yacht", "yacht",
-     "{\"id\":\"p-yacht\",\"sku\":\"yacht\",\"name\":\"Yacht\",\"price\":{\"amount\":4500000000000000,\"currency\":\"GBP\"},\"available\":1}"},
+     "{\"id\":\"p-yacht\",\"sku\":\"yacht\",\"name\":\"Yacht\",\"price\":{\"amount\":4500000000000000,\"currency\":"
+     "\"GBP\"},\"available\":1}"},
 };
 
 static struct world {
@@ -30,8 +35,19 @@ static struct world {
     atomic_int lookups, cards;
 } world;
 
+/* "n-..." is a product with a long name, of which there are as many as you like. */
 static const char *product_of(const char *id, size_t size)
 {
+    static char text[1000];
+    if (size > 2 && memcmp(id, "n-", 2) == 0) {
+        char name[601];
+        memset(name, 'n', 600);
+        name[600] = '\0';
+        snprintf(text, sizeof text,
+                 "{\"id\":\"%.*s\",\"sku\":\"%.*s\",\"name\":\"%s\",\"price\":{\"amount\":1,\"currency\":\"GBP\"}}",
+                 (int)size, id, (int)size, id, name);
+        return text;
+    }
     for (size_t i = 0; i < sizeof products / sizeof products[0]; i++)
         if ((strlen(products[i].id) == size && memcmp(products[i].id, id, size) == 0) ||
             (strlen(products[i].sku) == size && memcmp(products[i].sku, id, size) == 0))
@@ -50,7 +66,8 @@ static const char *fake_catalog(void *arg, const char *method, const char *path,
     size_t used = (size_t)snprintf(text, sizeof text, "{\"items\":[");
     for (const char *at = strchr(body, '[') + 1; *at == '"' && !world.catalog_short; at += *at == ',') {
         size_t size = strcspn(++at, "\"");
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", text[used - 1] == '[' ? "" : ",", product_of(at, size));
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", text[used - 1] == '[' ? "" : ",",
+                                 product_of(at, size));
         at += size + 1;
     }
     snprintf(text + used, sizeof text - used, "]}");
@@ -61,7 +78,8 @@ static const char *fake_payments(void *arg, const char *method, const char *path
 {
     world.cards++;
     *status = world.payments_status == 0 ? 201 : world.payments_status;
-    bool right = strcmp(method, "POST") == 0 && strcmp(path, "/v1/cards") == 0 && strcmp(body, "{\"card_number\":\"" CARD "\"}") == 0;
+    bool right = strcmp(method, "POST") == 0 && strcmp(path, "/v1/cards") == 0 &&
+                 strcmp(body, "{\"card_number\":\"" CARD "\"}") == 0;
     return world.payments_status == 0 && right ? "{\"card\":\"tok_1\"}" : "{\"code\":\"some\"}";
 }
 
@@ -84,8 +102,8 @@ static int teardown(void **state)
 
 static struct ficus_test_answer place_as(const char *user, const char *key, const char *body)
 {
-    return ficus_test_call(
-        t, &(struct ficus_test_request){.method = "POST", .path = "/v1/orders", .body = body, .user = user, .key = key});
+    return ficus_test_call(t, &(struct ficus_test_request){
+                                  .method = "POST", .path = "/v1/orders", .body = body, .user = user, .key = key});
 }
 
 /* By ann, with a fresh key. */
@@ -174,19 +192,22 @@ static size_t stored(void)
 /* An order is taken without waiting for its payment, and order.placed says all that the checkout needs. */
 static void test_place(void **state)
 {
-    struct ficus_test_answer a =
-        place("{\"items\":[{\"product_id\":\"tea\",\"quantity\":2},{\"product_id\":\"p-cup\",\"quantity\":1}]" PAY);
+    struct ficus_test_answer a = place(
+        "{\"items\":[{\"product_id\":\"tea\",\"quantity\":2},{\"product_id\":\"p-cup\",\"quantity\":1}]" PAY);
     EXPECT(a, 202, "\"status\":\"pending\"",
-           "\"items\":[{\"product_id\":\"p-tea\",\"sku\":\"tea\",\"name\":\"Tea\",\"quantity\":2,\"price\":{\"amount\":250,\"currency\":\"GBP\"}},"
-           "{\"product_id\":\"p-cup\",\"sku\":\"cup\",\"name\":\"Cup\",\"quantity\":1,\"price\":{\"amount\":900,\"currency\":\"GBP\"}}]",
+           "\"items\":[{\"product_id\":\"p-tea\",\"sku\":\"tea\",\"name\":\"Tea\",\"quantity\":2,\"price\":{\"amount\":"
+           "250,\"currency\":\"GBP\"}},"
+           "{\"product_id\":\"p-cup\",\"sku\":\"cup\",\"name\":\"Cup\",\"quantity\":1,\"price\":{\"amount\":900,"
+           "\"currency\":\"GBP\"}}]",
            "\"total\":{\"amount\":1400,\"currency\":\"GBP\"},\"reason\":null,\"history\":[{\"status\":\"pending\"");
     char location[200];
     const char *id = value_of(a.body, "id");
     snprintf(location, sizeof location, "/api/v1/orders/%s", id);
     assert_string_equal(a.location, location);
-    EXPECT_EMITTED(0, "order.placed", id,
-                   "\"data\":{\"user\":\"ann\",\"items\":[{\"sku\":\"tea\",\"quantity\":2},{\"sku\":\"cup\",\"quantity\":1}],"
-                   "\"total\":{\"amount\":1400,\"currency\":\"GBP\"},\"card\":\"tok_1\"}");
+    EXPECT_EMITTED(
+        0, "order.placed", id,
+        "\"data\":{\"user\":\"ann\",\"items\":[{\"sku\":\"tea\",\"quantity\":2},{\"sku\":\"cup\",\"quantity\":1}],"
+        "\"total\":{\"amount\":1400,\"currency\":\"GBP\"},\"card\":\"tok_1\"}");
     EXPECT_EMITTED_COUNT(1);
     assert_null(strstr(ficus_test_emitted(t, 0), CARD));
     assert_null(strstr(a.body, CARD));
@@ -196,11 +217,13 @@ static void test_place(void **state)
 /* A product that is named twice, by id and by sku, is one line with the sum of the quantities. */
 static void test_place_twice_named(void **state)
 {
-    struct ficus_test_answer a = place("{\"items\":[{\"product_id\":\"tea\",\"quantity\":2},{\"product_id\":\"cup\",\"quantity\":1},"
-                                       "{\"product_id\":\"p-tea\",\"quantity\":3}]" PAY);
+    struct ficus_test_answer a = place(
+        "{\"items\":[{\"product_id\":\"tea\",\"quantity\":2},{\"product_id\":\"cup\",\"quantity\":1},"
+        "{\"product_id\":\"p-tea\",\"quantity\":3}]" PAY);
     EXPECT(a, 202, "\"sku\":\"tea\",\"name\":\"Tea\",\"quantity\":5", "\"amount\":2150");
     assert_int_equal(count_of(a.body, "\"sku\":"), 2);
-    EXPECT_EMITTED(0, "order.placed", value_of(a.body, "id"), "\"items\":[{\"sku\":\"tea\",\"quantity\":5},{\"sku\":\"cup\",\"quantity\":1}]");
+    EXPECT_EMITTED(0, "order.placed", value_of(a.body, "id"),
+                   "\"items\":[{\"sku\":\"tea\",\"quantity\":5},{\"sku\":\"cup\",\"quantity\":1}]");
 }
 
 /* Each fault of an order is named by its place, and no other service is asked. */
@@ -211,17 +234,21 @@ static void test_place_faults(void **state)
     EXPECT_INVALID(place("{\"items\":[{\"quantity\":1}]" PAY), "/items/0/product_id");
     EXPECT_INVALID(place("{\"items\":[{\"product_id\":\"\",\"quantity\":1}]" PAY), "/items/0/product_id");
     EXPECT_INVALID(place("{\"items\":[{\"product_id\":7,\"quantity\":1}]" PAY), "/items/0/product_id");
-    EXPECT_INVALID(place("{\"items\":[{\"product_id\":\"tea\",\"quantity\":1},{\"product_id\":\"tea\",\"quantity\":0}]" PAY), "/items/1/quantity");
+    EXPECT_INVALID(
+        place("{\"items\":[{\"product_id\":\"tea\",\"quantity\":1},{\"product_id\":\"tea\",\"quantity\":0}]" PAY),
+        "/items/1/quantity");
     static const char *const quantities[] = {"-1", "1.5", "\"1\"", "null", "1000001", "[]", "1e99"};
     char body[300];
     for (size_t i = 0; i < sizeof quantities / sizeof quantities[0]; i++) {
         snprintf(body, sizeof body, "{\"items\":[{\"product_id\":\"tea\",\"quantity\":%s}]" PAY, quantities[i]);
         EXPECT_INVALID(place(body), "/items/0/quantity");
     }
-    static const char *const numbers[] = {"\"4242424242424241\"", "\"4242-4242-4242-4242\"", "\"\"", "\"00000000000\"", "\"42424242424242424242\"",
-                                          "4242424242424242", "null"};
+    static const char *const numbers[] = {
+        "\"4242424242424241\"",     "\"4242-4242-4242-4242\"", "\"\"", "\"00000000000\"",
+        "\"42424242424242424242\"", "4242424242424242",        "null"};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        snprintf(body, sizeof body, "{\"items\":[{\"product_id\":\"tea\",\"quantity\":1}],\"payment\":{\"card_number\":%s}}", numbers[i]);
+        snprintf(body, sizeof body,
+                 "{\"items\":[{\"product_id\":\"tea\",\"quantity\":1}],\"payment\":{\"card_number\":%s}}", numbers[i]);
         EXPECT_INVALID(place(body), "/payment/card_number");
     }
     EXPECT(place("[]"), 400, "\"/items\"", "\"/payment/card_number\"");
@@ -238,8 +265,8 @@ static void test_place_bounds(void **state)
     for (int count = 1000; count <= 1001; count++) {
         size_t used = (size_t)snprintf(body, sizeof body, "{\"items\":[");
         for (int i = 0; i < count; i++)
-            used += (size_t)snprintf(body + used, sizeof body - used, "%s{\"product_id\":\"%s\",\"quantity\":1000}", i == 0 ? "" : ",",
-                                     i % 2 == 0 ? "tea" : "p-cup");
+            used += (size_t)snprintf(body + used, sizeof body - used, "%s{\"product_id\":\"%s\",\"quantity\":1000}",
+                                     i == 0 ? "" : ",", i % 2 == 0 ? "tea" : "p-cup");
         snprintf(body + used, sizeof body - used, "]" PAY);
         if (count == 1000)
             EXPECT(place(body), 202, "\"quantity\":500000", "\"amount\":575000000");
@@ -258,12 +285,14 @@ static void test_place_bounds(void **state)
 /* What the catalog does not know is refused at once; so is a sum that no number can hold. */
 static void test_place_unknown(void **state)
 {
-    EXPECT(place("{\"items\":[{\"product_id\":\"tea\",\"quantity\":1},{\"product_id\":\"none\",\"quantity\":1}]" PAY), 422,
-           "\"code\":\"unknown_product\"", "none");
+    EXPECT(place("{\"items\":[{\"product_id\":\"tea\",\"quantity\":1},{\"product_id\":\"none\",\"quantity\":1}]" PAY),
+           422, "\"code\":\"unknown_product\"", "none");
     EXPECT(place("{\"items\":[{\"product_id\":\"yacht\",\"quantity\":2}]" PAY), 202, "\"amount\":9000000000000000");
     EXPECT(place("{\"items\":[{\"product_id\":\"yacht\",\"quantity\":3}]" PAY), 422, "\"code\":\"too_expensive\"");
-    EXPECT(place("{\"items\":[{\"product_id\":\"yacht\",\"quantity\":1000000}]" PAY), 422, "\"code\":\"too_expensive\"");
-    EXPECT(place("{\"items\":[{\"product_id\":\"yacht\",\"quantity\":2},{\"product_id\":\"tea\",\"quantity\":1}]" PAY), 422);
+    EXPECT(place("{\"items\":[{\"product_id\":\"yacht\",\"quantity\":1000000}]" PAY), 422,
+           "\"code\":\"too_expensive\"");
+    EXPECT(place("{\"items\":[{\"product_id\":\"yacht\",\"quantity\":2},{\"product_id\":\"tea\",\"quantity\":1}]" PAY),
+           422);
     assert_int_equal(stored(), 1);
 }
 
@@ -389,7 +418,8 @@ static void test_confirm(void **state)
     ficus_test_restart(t);
     EXPECT(confirm(id), 200, "\"status\":\"confirmed\"");
     expect_order(id, "confirmed", "null", "pending confirmed ");
-    EXPECT_EMITTED(1, "order.confirmed", id, "\"data\":{\"user\":\"ann\",\"total\":{\"amount\":500,\"currency\":\"GBP\"},\"reason\":null}");
+    EXPECT_EMITTED(1, "order.confirmed", id,
+                   "\"data\":{\"user\":\"ann\",\"total\":{\"amount\":500,\"currency\":\"GBP\"},\"reason\":null}");
     EXPECT_EMITTED_COUNT(2);
     EXPECT(reject(id, "out_of_stock"), 409, "\"code\":\"not_pending\"");
     EXPECT(close_order(id), 409, "\"code\":\"not_asked\"");
@@ -406,13 +436,15 @@ static void test_reject(void **state)
     EXPECT(confirm(id), 409, "\"code\":\"not_pending\"");
     EXPECT(confirm(id), 409, "\"code\":\"not_pending\"");
     expect_order(id, "cancelled", "out_of_stock", "pending cancelled ");
-    EXPECT_EMITTED(1, "order.cancelled", id,
-                   "\"data\":{\"user\":\"ann\",\"total\":{\"amount\":500,\"currency\":\"GBP\"},\"reason\":\"out_of_stock\"}");
+    EXPECT_EMITTED(
+        1, "order.cancelled", id,
+        "\"data\":{\"user\":\"ann\",\"total\":{\"amount\":500,\"currency\":\"GBP\"},\"reason\":\"out_of_stock\"}");
     EXPECT_EMITTED_COUNT(2);
     EXPECT(cancel(id), 409, "\"code\":\"already_cancelled\"");
 }
 
-/* A cancel before the pivot: the pivot is refused for the customer's sake, also when repeated, and the order is rejected. */
+/* A cancel before the pivot: the pivot is refused for the customer's sake, also when repeated, and the order is
+ * rejected. */
 static void test_cancel_then_confirm(void **state)
 {
     const char *id = placed();
@@ -475,7 +507,8 @@ static void *race_confirm(void *arg)
     return NULL;
 }
 
-/* However a cancel and the pivot race, exactly one of the two ways out is taken: refused pivot, or started cancellation. */
+/* However a cancel and the pivot race, exactly one of the two ways out is taken: refused pivot, or started
+ * cancellation. */
 static void test_race(void **state)
 {
     for (int round = 0; round < 15; round++) {
@@ -565,13 +598,30 @@ static void test_list(void **state)
     check_page_faults("ann", NULL, "/v1/orders");
 }
 
+/* However large the orders are, the whole list can be read: a page that would be too large has fewer than `limit`. */
+static void test_list_large(void **state)
+{
+    static char body[100 * 1024];
+    char keys[1000];
+    size_t used = (size_t)snprintf(body, sizeof body, "{\"items\":[");
+    for (int i = 0; i < 1000; i++)
+        used += (size_t)snprintf(body + used, sizeof body - used, "%s{\"product_id\":\"n-%d\",\"quantity\":1}",
+                                 i == 0 ? "" : ",", i);
+    snprintf(body + used, sizeof body - used, "]" PAY);
+    for (int i = 0; i < 8; i++)
+        EXPECT(place(body), 202);
+    walk_list("ann", NULL, "/v1/orders", 100, "total", keys, sizeof keys);
+    assert_int_equal(count_of(keys, "amount"), 8);
+}
+
 static struct ficus_test_answer events_of(const char *id, const char *seen)
 {
     char path[200];
     snprintf(path, sizeof path, "/v1/orders/%s/events", id);
     const char *const headers[] = {"Last-Event-ID", seen, NULL};
-    return ficus_test_call(
-        t, &(struct ficus_test_request){.method = "GET", .path = path, .user = "ann", .headers = seen == NULL ? NULL : headers});
+    return ficus_test_call(t,
+                           &(struct ficus_test_request){
+                               .method = "GET", .path = path, .user = "ann", .headers = seen == NULL ? NULL : headers});
 }
 
 /* The stream of a finished order says where it stands, or all since what the client saw, and ends. */
@@ -614,11 +664,30 @@ int main(int argc, char **argv)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     static const struct CMUnitTest tests[] = {
-        T(test_place),             T(test_place_twice_named), T(test_place_faults),        T(test_place_bounds),        T(test_place_unknown),
-        T(test_place_unavailable), T(test_place_bank_refuses), T(test_key_repeated),       T(test_key_scope),           T(test_key_faults),
-        T(test_key_after_refusal), T(test_key_at_once),       T(test_confirm),             T(test_reject),              T(test_cancel_then_confirm),
-        T(test_confirm_then_cancel), T(test_cancel_by_admin), T(test_race),                T(test_step_faults),         T(test_rights),
-        T(test_list),              T(test_events_finished),   T(test_events_live),
+        T(test_place),
+        T(test_place_twice_named),
+        T(test_place_faults),
+        T(test_place_bounds),
+        T(test_place_unknown),
+        T(test_place_unavailable),
+        T(test_place_bank_refuses),
+        T(test_key_repeated),
+        T(test_key_scope),
+        T(test_key_faults),
+        T(test_key_after_refusal),
+        T(test_key_at_once),
+        T(test_confirm),
+        T(test_reject),
+        T(test_cancel_then_confirm),
+        T(test_confirm_then_cancel),
+        T(test_cancel_by_admin),
+        T(test_race),
+        T(test_step_faults),
+        T(test_rights),
+        T(test_list),
+        T(test_list_large),
+        T(test_events_finished),
+        T(test_events_live),
     };
     return shop_run_tests("orders", tests, sizeof tests / sizeof tests[0], argc, argv);
 }

@@ -52,7 +52,8 @@ static const char *bank_give_back(void)
 {
     static char text[100];
     bank.undone = true;
-    snprintf(text, sizeof text, "{\"state\":\"%s\",\"amount\":%d}", bank.captured ? "refunded" : "void", bank.captured ? bank.amount : 0);
+    snprintf(text, sizeof text, "{\"state\":\"%s\",\"amount\":%d}", bank.captured ? "refunded" : "void",
+             bank.captured ? bank.amount : 0);
     return text;
 }
 
@@ -157,7 +158,12 @@ static void test_rights(void **state)
 static void test_charge_faults(void **state)
 {
     static const char *const amounts[] = {
-        "null", "5", "{\"amount\":5}", "{\"amount\":-5,\"currency\":\"GBP\"}", "{\"amount\":5,\"currency\":\"USD\"}", "{\"amount\":0.5,\"currency\":\"GBP\"}",
+        "null",
+        "5",
+        "{\"amount\":5}",
+        "{\"amount\":-5,\"currency\":\"GBP\"}",
+        "{\"amount\":5,\"currency\":\"USD\"}",
+        "{\"amount\":0.5,\"currency\":\"GBP\"}",
     };
     char body[200];
     for (size_t i = 0; i < sizeof amounts / sizeof amounts[0]; i++) {
@@ -171,7 +177,8 @@ static void test_charge_faults(void **state)
     EXPECT(charge(), 200);
 }
 
-/* A charge is captured and written down once, however often it comes, also after a crash; the bank is not asked again. */
+/* A charge is captured and written down once, however often it comes, also after a crash; the bank is not asked again.
+ */
 static void test_charge(void **state)
 {
     EXPECT(charge(), 200, "{\"order_id\":\"o-1\",\"status\":\"captured\"}");
@@ -196,7 +203,8 @@ static void test_bank_down(void **state)
     expect_payment("captured");
 }
 
-/* A declined card is refused with the reason of the shop; the refusal is remembered, and the bank is not asked again. */
+/* A declined card is refused with the reason of the shop; the refusal is remembered, and the bank is not asked again.
+ */
 static void test_declined(void **state)
 {
     bank.mood = BANK_DECLINES;
@@ -317,11 +325,20 @@ int main(int argc, char **argv)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     static const struct CMUnitTest tests[] = {
-        T(test_card),      T(test_card_faults), T(test_rights),
-        T(test_charge_faults), T(test_charge),  T(test_bank_down),
-        T(test_declined),  T(test_refund),      T(test_tombstone),
-        T(test_unheard_then_repeated), T(test_unheard_then_undone), T(test_undo_bank_down),
-        T(test_bank_undone), cmocka_unit_test_setup_teardown(test_pages, setup_any, teardown),
+        T(test_card),
+        T(test_card_faults),
+        T(test_rights),
+        T(test_charge_faults),
+        T(test_charge),
+        T(test_bank_down),
+        T(test_declined),
+        T(test_refund),
+        T(test_tombstone),
+        T(test_unheard_then_repeated),
+        T(test_unheard_then_undone),
+        T(test_undo_bank_down),
+        T(test_bank_undone),
+        cmocka_unit_test_setup_teardown(test_pages, setup_any, teardown),
     };
     return shop_run_tests("payments", tests, sizeof tests / sizeof tests[0], argc, argv);
 }
