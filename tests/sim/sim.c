@@ -294,6 +294,7 @@ void sim_kill(struct sim_process *p)
     p->dead = true;
     struct sim *w = p->world;
     sim_mix(w, 0xdead);
+    sim_net_process_died(p);    /* first: connections on their way to it go back to the queue */
     LIST_FOREACH_SAFE(&w->events, it, tmp) {
         struct sim_event *ev = CONTAINER_OF(it, struct sim_event, link);
         if (ev->process == p) {
@@ -301,7 +302,6 @@ void sim_kill(struct sim_process *p)
             mem_free(ev);
         }
     }
-    sim_net_process_died(p);
     stack_abandon(p->loop);
     LIST_FOREACH(&p->stacks, it)
         stack_abandon(CONTAINER_OF(it, struct sim_stack, link));

@@ -27,8 +27,8 @@ struct sim_network {
 };
 
 struct sim *sim_new(uint64_t seed);
-/* With its processes. What their code had allocated when they were killed is lost: where that matters, run each world in
- * a process of its own, or use a gentle one. */
+/* With its processes. What their code had allocated when they were killed is lost: where that matters, run each world
+ * in a process of its own, or use a gentle one. */
 void sim_free(struct sim *w);
 void sim_set_network(struct sim *w, const struct sim_network *n);
 /* A sync hangs for up to ms_max, per ten thousand; everything else of the process goes on. Rate 0: never. */
