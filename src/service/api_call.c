@@ -7,7 +7,7 @@
 
 #include "text.h"
 
-enum { ANSWER_BODY_SIZE_MAX = 1024 * 1024 };
+enum { ANSWER_BODY_SIZE_MAX = 2 * 1024 * 1024 };
 
 struct calling {
     struct blocked blocked;

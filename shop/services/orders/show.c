@@ -129,6 +129,16 @@ int orders_list(struct ficus_req *req)
     return 0;
 }
 
+/* 1: the history went on after this entry; 0: it did not; -1. */
+static int history_since(struct ficus_req *req, const char *id, int64_t after)
+{
+    struct ficus_rows *rows = ficus_query(req, "SELECT 1 FROM history WHERE order_id = ? AND idx > ? LIMIT 1", "si", id, after);
+    int found = rows == NULL ? -1 : ficus_row(rows);
+    if (found == 1)
+        ficus_rows_done(rows);
+    return found;
+}
+
 /* Begins with the present status, or, when the client says what it saw last, with all that came since. */
 int order_events(struct ficus_req *req)
 {
@@ -138,6 +148,10 @@ int order_events(struct ficus_req *req)
         return -1;
     const char *seen = ficus_header(req, "Last-Event-ID");
     int64_t after = seen == NULL ? -1 : strtoll(seen, NULL, 10);
+    /* Nothing more will come: 204 tells an EventSource not to connect again. */
+    int news = seen == NULL || strcmp(order.status, "pending") == 0 ? 1 : history_since(req, id, after);
+    if (news <= 0)
+        return news < 0 ? -1 : ficus_reply_empty(req, 204);
     if (ficus_stream(req, id) != 0)
         return -1;
     struct ficus_rows *rows =

@@ -634,6 +634,7 @@ static void test_events_finished(void **state)
     assert_string_equal(a.content_type, "text/event-stream");
     assert_int_equal(count_of(a.body, "id: "), 1);
     assert_int_equal(count_of(events_of(id, "0").body, "id: "), 1);
+    assert_int_equal(events_of(id, "1").status, 204);    /* nothing more will come */
     EXPECT(events_of(id, "-1"), 200, "id: 0\n", "\"status\":\"pending\"", "id: 1\n");
 }
 
