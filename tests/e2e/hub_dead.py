@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Without the hub nothing that needs no hub fails: orders are taken and wait, and all is finished when it is back.
 
-    tests/e2e/hub_dead.py [--rate 40] [--seed N] [--short] [--build FOLDER]
+    tests/e2e/hub_dead.py [--rate 40] [--seed N] [--invoices N] [--short] [--build FOLDER]
 
 The hub is stopped (SIGSTOP) for half of the time, then killed while it stands, and its successors are stopped at once
 for the other half.
@@ -10,6 +10,7 @@ for the other half.
 
 import argparse
 import collections
+import math
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import sys
 import threading
 import time
 
-from kill import Checks, check_afterwards, stop_replay
+from kill import SHORT_INVOICES, Checks, check_afterwards, first, orders_in_file, stop_replay
 from shop import GOOD, Shop, build_folder, wait_for
 
 
@@ -98,9 +99,9 @@ def run(shop, args, checks):
     shop.up()
     admin, token = shop.admin(), shop.user("prober@example.org")
     print("registering users", flush=True)
-    invoices = ["--invoices", "130"] if args.short else []
+    loops = math.ceil((dead_s + after_s) * 1.5 * args.rate / orders_in_file(shop, args.invoices)) + 1
     replay = shop.replay(
-        "--rate", str(args.rate), "--loops", "30" if args.short else "4", "--seed", str(args.seed), *invoices
+        "--rate", str(args.rate), "--loops", str(loops), "--seed", str(args.seed), *first(args.invoices)
     )
     prober = Prober(shop, token)
     try:
@@ -156,8 +157,11 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=float, default=40)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--short", action="store_true")
-    return build, parser.parse_args(rest)
+    parser.add_argument("--invoices", type=int, default=0, help="only the first so many: fewer users to register")
+    parser.add_argument("--short", action="store_true", help="6 s instead of 30, 130 invoices")
+    args = parser.parse_args(rest)
+    args.invoices = args.invoices or (SHORT_INVOICES if args.short else 0)
+    return build, args
 
 
 def main():

@@ -3,7 +3,7 @@
 """The kill test: SIGKILL, again and again, to every process of a shop that is taking orders; afterwards nothing may be
 lost, doubled or half done.
 
-    tests/e2e/kill.py [--seconds 120] [--rate 40] [--seed N] [--short] [--build FOLDER]
+    tests/e2e/kill.py [--seconds 120] [--rate 40] [--seed N] [--invoices N] [--short] [--build FOLDER]
 
 The plan of kills is made from the seed before anything starts. A kill while nothing is in flight does not count, so
 there are a few more in it than must count.
@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 
-from shop import ROOT, Shop, build_folder, wait_for
+from shop import DATA, ROOT, Shop, build_folder, wait_for
 
 sys.path.insert(0, os.path.join(ROOT, "shop/replay"))
 from api import Api  # noqa: E402
@@ -43,7 +43,7 @@ GAP_S = (0.5, 3.0)
 BUSY_WAIT_S = 3
 BACK_S_MAX = 30
 SPARE = 1
-ORDERS_IN_FILE = 1456
+SHORT_INVOICES = 130
 
 
 def make_plan(seed, seconds, singles, pairs):
@@ -95,6 +95,7 @@ class Killer:
             except ProcessLookupError:
                 pass  # it fell with another one between look and kill
         print(f"  {time.monotonic() - self.begun:6.1f} s  {' + '.join(targets)}", flush=True)
+        wait_for(f"the death of {pids}", lambda: not any(map(lives, pids)), BACK_S_MAX, 0.002)
         if "supervisor" in targets:
             self.shop.up()
 
@@ -104,6 +105,15 @@ class Killer:
             if self.replay.poll() is not None:
                 raise AssertionError("the replay ended before the kills:\n" + self.shop.replay_report())
             self.kill(targets)
+
+
+def lives(pid):
+    """SIGKILL takes effect a moment after kill() returns."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def milliseconds(text):
@@ -172,6 +182,15 @@ def damaged(folder):
     return bad, len(files)
 
 
+def first(invoices):
+    return ["--invoices", str(invoices)] if invoices else []
+
+
+def orders_in_file(shop, invoices):
+    command = [os.path.join(shop.build, "shop/replay/shop-replay"), "--plan", "--file", DATA, *first(invoices)]
+    return len(json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["orders"])
+
+
 def stop_replay(shop, replay):
     """No new orders; the ones under way are repeated until they are answered."""
     replay.send_signal(signal.SIGTERM)
@@ -208,11 +227,12 @@ def run(shop, args, checks):
     singles, pairs, seconds = (1, 2, 0) if args.short else (5, 10, args.seconds)
     plan = make_plan(args.seed, seconds, singles + SPARE, pairs + 2 * SPARE)
     length_s = sum(pause for pause, _ in plan) * 1.3 + 10
-    invoices, orders = (["--invoices", "130"], 115) if args.short else ([], ORDERS_IN_FILE)
-    loops = math.ceil(length_s * args.rate / orders) + 1
+    loops = math.ceil(length_s * args.rate / orders_in_file(shop, args.invoices)) + 1
     shop.up()
     print(f"seed {args.seed}: {len(plan)} kills planned; registering users", flush=True)
-    replay = shop.replay("--rate", str(args.rate), "--loops", str(loops), "--seed", str(args.seed), *invoices)
+    replay = shop.replay(
+        "--rate", str(args.rate), "--loops", str(loops), "--seed", str(args.seed), *first(args.invoices)
+    )
     try:
         shop.wait_orders(replay)
         killer = Killer(shop, replay)
@@ -241,8 +261,11 @@ def arguments():
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--rate", type=float, default=40)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
-    parser.add_argument("--short", action="store_true")
-    return build, parser.parse_args(rest)
+    parser.add_argument("--invoices", type=int, default=0, help="only the first so many: fewer users to register")
+    parser.add_argument("--short", action="store_true", help="each process once, 130 invoices")
+    args = parser.parse_args(rest)
+    args.invoices = args.invoices or (SHORT_INVOICES if args.short else 0)
+    return build, args
 
 
 def main():

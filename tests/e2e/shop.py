@@ -213,8 +213,8 @@ class Shop:
         except (OSError, ValueError):
             return None
 
-    def wait_orders(self, replay, count=1, seconds=300):
-        """Until the replay has placed some orders."""
+    def wait_orders(self, replay, count=1, seconds=900):
+        """Until the replay has placed some orders; before, it registers hundreds of users, 0.1 s of a core each."""
 
         def look():
             if replay.poll() is not None:
