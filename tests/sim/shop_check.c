@@ -51,11 +51,13 @@ static const struct statement statements[] = {
     {"5: nobody ordered more than was asked", true, "SELECT id FROM orders WHERE id NOT IN (SELECT id FROM answered)"},
     {"6: a good card with stock, not cancelled, is confirmed", true,
      "SELECT a.id || ' ' || o.status || ' ' || coalesce(o.reason, '') FROM answered a JOIN orders o ON o.id = a.id "
-     "WHERE a.card_good = 1 AND a.cancel_asked = 0 AND a.scarce = 0 AND o.status <> 'confirmed'"},
+     "WHERE a.card_good = 1 AND a.cancel_asked = 0 AND a.scarce = 0 AND o.status <> 'confirmed' AND NOT "
+     "(a.impatient = 1 AND o.status = 'cancelled' AND o.reason = 'given_up')"},
     {"6: a bad card is never confirmed", false, "SELECT a.id FROM answered a JOIN orders o ON o.id = a.id WHERE a.card_good = 0 AND o.status = 'confirmed'"},
     {"6: the reason is one of the card, the stock or the cancel", true,
      "SELECT o.id || ' ' || coalesce(o.reason, 'none') FROM answered a JOIN orders o ON o.id = a.id WHERE o.status = 'cancelled' AND NOT "
-     "((o.reason = 'payment_declined' AND a.card_good = 0) OR (o.reason = 'out_of_stock' AND a.scarce = 1) OR (o.reason = 'by_customer' AND a.cancel_asked = 1))"},
+     "((o.reason = 'payment_declined' AND a.card_good = 0) OR (o.reason = 'out_of_stock' AND a.scarce = 1) OR (o.reason = 'by_customer' AND a.cancel_asked = 1) OR "
+     "(o.reason = 'given_up' AND a.impatient = 1))"},
     {"7: payments and ledger agree", true,
      "SELECT p.order_id || ' ' || p.status FROM payment p WHERE "
      "(SELECT count(*) FROM ledger l WHERE l.order_id = p.order_id AND l.kind = 'capture' AND l.amount = p.amount) <> (p.status IN ('captured', 'refunded')) OR "
@@ -81,7 +83,7 @@ static const char fact_tables[] =
     "CREATE TABLE event(topic TEXT, subject TEXT);\n"
     "CREATE TABLE outbox(host TEXT, seq INTEGER);\n"
     "CREATE TABLE stock_set(sku TEXT, set_to INTEGER);\n"
-    "CREATE TABLE answered(id TEXT, cancelled INTEGER, cancel_asked INTEGER, card_good INTEGER, scarce INTEGER);\n";
+    "CREATE TABLE answered(id TEXT, cancelled INTEGER, cancel_asked INTEGER, card_good INTEGER, scarce INTEGER, impatient INTEGER);\n";
 
 /* Where facts come from: columns are text or whole numbers, as the format says. */
 static const struct source {
@@ -263,8 +265,8 @@ static void facts_of_client(struct shop *s, struct db_conn *facts)
         int64_t scarce = 0;
         for (int k = 0; k < o->item_count; k++)
             scarce |= o->items[k].sku == 0;
-        must(s, db_exec(facts, &error, "INSERT INTO answered VALUES (?, ?, ?, ?, ?)", "siiii", o->id, (int64_t)o->cancel_answered,
-                        (int64_t)(o->cancel_after_ms >= 0), (int64_t)card_good(o), scarce), &error);
+        must(s, db_exec(facts, &error, "INSERT INTO answered VALUES (?, ?, ?, ?, ?, ?)", "siiiii", o->id, (int64_t)o->cancel_answered,
+                        (int64_t)(o->cancel_after_ms >= 0), (int64_t)card_good(o), scarce, (int64_t)s->impatient), &error);
     }
 }
 

@@ -144,7 +144,7 @@ static void put_done(void *arg, const struct call_result *r)
         return;
     p->shop->faults = !p->shop->healed;
     /* not sooner: a copy of a PUT that comes late sets the stock anew, and nothing adds up */
-    if (p->shop->cruel && p->shop->faults)
+    if (p->shop->faults)
         sim_set_network(p->shop->sim, &p->shop->network);
     for (int i = 0; i < p->shop->order_count; i++)
         later(&p->shop->orders[i], order_send, p->shop->orders[i].at_ms);

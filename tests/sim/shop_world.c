@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 extern const struct ficus_service orders_service, inventory_service, payments_service, bank_service, catalog_service, notifications_service;
 
@@ -190,10 +191,12 @@ struct shop *shop_new(uint64_t seed, const char *source_root, int order_count, b
         .cut_rate = (unsigned)sim_draw_below(s->sim, 60),
         .refuse_rate = (unsigned)sim_draw_below(s->sim, 10000),
     };
+    if (s->impatient) {    /* many requests arrive after their saga gave up on them */
+        s->network.stall_rate += 400;
+        s->network.stall_ms_max += 4000;
+    }
     s->cruel = cruel;
-    if (!cruel)
-        sim_set_network(s->sim, &s->network);
-    else
+    if (cruel)
         sim_set_disk_stall(s->sim, (unsigned)sim_draw_below(s->sim, 100), 15000);
     return s;
 }
