@@ -274,10 +274,10 @@ void report_print(const struct run *run)
     print_file(&run->plan);
     if (run->options.plan_only)
         return;
-    printf("\nShop\n  %zu users registered, %zu products and %zu stocks changed\n", run->users_new, run->products_put,
-           run->stock_put);
+    printf("\nShop\n  %zu products and %zu stocks changed\n", run->products_put, run->stock_put);
     if (run->options.load_only)
         return;
+    printf("  %zu users registered\n", run->users_new);
     struct latencies l = latencies_of(run, 0);
     double seconds = (double)(run->accepted_ms - run->orders_ms) / 1e3;
     printf("\nOrders\n  %zu of %zu sent%s, %zu accepted, %zu failed, in %.1f s: %.1f/s accepted (asked: ", run->sent,

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 
-from kill import SHORT_INVOICES, Checks, check_afterwards, first, orders_in_file, stop_replay
+from kill import Api, SHORT_INVOICES, Checks, check_afterwards, first, orders_in_file, stop_replay
 from shop import GOOD, Shop, build_folder, wait_for
 
 
@@ -87,10 +87,12 @@ def hold_hub_dead(shop, seconds):
 
 
 def pending(shop, admin):
-    return shop.request("GET", "/api/v1/orders?status=pending&limit=100", token=admin).json["items"]
+    """All that wait, newest first."""
+    return Api(shop.url, "Bearer " + admin).items("/api/v1/orders?status=pending", limit=50)
 
 
 def final(shop, admin, ids):
+    """The newest come last; when they are through, look at all."""
     return all(shop.request("GET", "/api/v1/orders/" + i, token=admin).json["status"] != "pending" for i in ids)
 
 
