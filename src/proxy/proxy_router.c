@@ -222,7 +222,8 @@ struct search {
     struct slice segments[PROXY_SEGMENTS_MAX];
     size_t segment_count;
     struct proxy_match *match;
-    bool any_path; /* some route fits the path */
+    bool separators; /* a segment holds an encoded '/' or '\\' */
+    bool any_path;   /* some route fits the path */
     struct buf allow;
 };
 
@@ -233,9 +234,14 @@ static bool segment_safe(struct slice s, bool last)
     if (slice_eq_str(s, ".") || slice_eq_str(s, ".."))
         return false;
     for (size_t i = 0; i < s.size; i++)
-        if ((uint8_t)s.p[i] < 0x20 || s.p[i] == 0x7f || s.p[i] == '/' || s.p[i] == '\\')
+        if ((uint8_t)s.p[i] < 0x20 || s.p[i] == 0x7f)
             return false;
     return true;
+}
+
+static bool has_separator(struct slice s)
+{
+    return slice_find(s, '/') >= 0 || slice_find(s, '\\') >= 0;
 }
 
 static enum proxy_found path_split(struct search *s, struct slice path, struct arena *a)
@@ -251,6 +257,7 @@ static enum proxy_found path_split(struct search *s, struct slice path, struct a
             return arena_overflowed(a) ? PROXY_NO_MEMORY : PROXY_BAD_PATH;
         if (!segment_safe(segment, path.p == NULL))
             return PROXY_BAD_PATH;
+        s->separators |= has_separator(segment);
         s->segments[s->segment_count++] = segment;
     } while (path.p != NULL);
     return PROXY_FOUND;
@@ -309,7 +316,8 @@ static bool search(struct search *s, const struct node *n, size_t depth)
             return true;
         m->param_count--;
     }
-    if (n->rest_end_count == 0 || !ends_match(s, n->rest_ends, n->rest_end_count))
+    /* A {param} is encoded again as one segment, so an encoded separator in it is data; the rest of a path is not so sure. */
+    if (n->rest_end_count == 0 || s->separators || !ends_match(s, n->rest_ends, n->rest_end_count))
         return false;
     m->rest = s->segments + depth;
     m->rest_count = s->segment_count - depth;
@@ -337,7 +345,7 @@ enum proxy_found proxy_router_match(const struct proxy_router *r, struct slice m
         ret_match->allow = arena_strdup(a, buf_slice(&s.allow));
         found = ret_match->allow == NULL ? PROXY_NO_MEMORY : PROXY_OTHER_METHODS;
     } else {
-        found = PROXY_NO_ROUTE;
+        found = s.separators ? PROXY_BAD_PATH : PROXY_NO_ROUTE;
     }
     buf_done(&s.allow);
     return found;
