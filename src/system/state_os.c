@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MARKER ".ficus-state"
@@ -158,13 +159,21 @@ enum ficus_err state_create(struct env *e, const struct state *s, struct ficus_e
     return err;
 }
 
+enum { LOCK_TRIES = 20, LOCK_PAUSE_NS = 25 * 1000 * 1000 };
+
 enum ficus_err state_lock(const struct state *s, int *ret_fd, struct ficus_error *reterr)
 {
     char pid[32] = "";
     int fd = open(s->lock_file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return err_sys(reterr, errno, "open %s", s->lock_file);
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    int locked = flock(fd, LOCK_EX | LOCK_NB);
+    /* A holder that was just killed keeps the lock until the kernel has taken it apart. */
+    for (int i = 0; i < LOCK_TRIES && locked != 0 && errno == EWOULDBLOCK; i++) {
+        nanosleep(&(struct timespec){.tv_nsec = LOCK_PAUSE_NS}, NULL);
+        locked = flock(fd, LOCK_EX | LOCK_NB);
+    }
+    if (locked != 0) {
         int error = errno;
         ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
         close(fd);
