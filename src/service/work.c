@@ -101,8 +101,12 @@ static void end_failed(struct ficus_req *r)
     }
     if (r->kind == REQUEST_EVENT && !r->is_technical)
         feed_refused(r);
-    if (r->answer.status < 400)
-        answer_problem(r, 500, "internal", "the service failed");
+    if (r->answer.status >= 400)
+        return;
+    if (!r->is_failed)
+        LOG(&r->service->process.log, LOG_ERROR, &r->log, "request.failed", "a handler failed without saying why",
+            LOG_INT("status", 500), LOG_STR("code", "internal"), LOG_INT("result", r->result));
+    answer_problem(r, 500, "internal", "the service failed");
 }
 
 static void run_handler(struct ficus_req *r)
