@@ -116,6 +116,8 @@ enum ficus_err call_fetch(struct call_engine *g, const struct call_request *r, s
                           struct call_fetch **ret_fetch /* may be NULL */);
 void call_fetch_cancel(struct call_fetch *f);   /* done will not fire */
 
+/* Whether it has an address. */
+bool call_engine_has_endpoints(const struct call_engine *g, const char *callee);
 /* Breaker states etc. for status pages: "closed", "open", "half_open". */
 const char *call_engine_breaker_state(const struct call_engine *g, const char *callee);
 

@@ -141,6 +141,12 @@ enum ficus_err call_engine_endpoints(struct call_engine *g, const char *callee, 
     return edge == NULL ? FICUS_ERR_NOMEM : pool_set_addresses(&edge->pool, addresses, address_count);
 }
 
+bool call_engine_has_endpoints(const struct call_engine *g, const char *callee)
+{
+    const struct call_edge *edge = edge_get(g, callee);
+    return edge != NULL && edge->pool.target_count > 0;
+}
+
 /* ---- breaker and metrics ---- */
 
 enum call_admission call_edge_admit(struct call_edge *edge)

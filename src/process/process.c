@@ -44,6 +44,13 @@ static enum ficus_err load_key(struct env *e, const char *path, struct system_ke
     return err == FICUS_ERR_OK ? err : err_wrap(reterr, "system key %s", path);
 }
 
+static void on_resolved(void *arg)
+{
+    struct process *p = arg;
+    if (p->on_endpoints != NULL)
+        p->on_endpoints(p->endpoints_arg);
+}
+
 static enum ficus_err make_engine(struct process *p, struct ficus_error *reterr)
 {
     struct call_engine_options options = {.self = p->config->process, .key = p->key, .metrics = p->metrics};
@@ -61,6 +68,8 @@ static enum ficus_err make_engine(struct process *p, struct ficus_error *reterr)
     struct resolve_hub_options resolve = {
         .engine = p->calls,
         .snapshot_path = p->config->snapshot_file[0] == '\0' ? NULL : p->config->snapshot_file,
+        .on_change = on_resolved,
+        .arg = p,
     };
     err = resolve_hub_new(p->env, &resolve, &p->resolver);
     return err == FICUS_ERR_OK ? err : err_set(reterr, err, "resolver");

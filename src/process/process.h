@@ -24,6 +24,9 @@ struct process {
     struct metrics *metrics;
     struct call_engine *calls;
     struct resolve_hub *resolver; /* NULL in the hub itself */
+    /* The addresses of some service have changed; may be set after process_init. NULL: nobody asks */
+    void (*on_endpoints)(void *arg);
+    void *endpoints_arg;
     /* private below */
     char instance[24];
     void (*closed)(void *arg);

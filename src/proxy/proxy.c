@@ -2,7 +2,7 @@
  *
  * The gateway's life: start, ready, drain, stop. See proxy.h.
  *
- *   start -> serving (ready when keys are there or not needed) -> draining -> connections closed -> keys, process ->
+ *   start -> serving (ready when addresses and keys are there) -> draining -> connections closed -> keys, process ->
  * freed
  */
 #include "proxy_private.h"
@@ -77,24 +77,33 @@ static size_t refusal_fields(void *arg, struct http_field ret_fields[HTTP_REFUSA
     return 4;
 }
 
-static void become_ready(void *arg)
-{
-    struct proxy *p = arg;
-    if (p->ready)
-        return;
-    p->ready = true;
-    LOG(&p->process.log, LOG_INFO, NULL, "gateway.ready", "the gateway can serve all routes",
-        LOG_INT("routes", p->config->route_count));
-    if (p->o.on_ready != NULL)
-        p->o.on_ready(p->o.arg);
-}
-
 static bool needs_keys(const struct proxy_config *c)
 {
     for (size_t i = 0; i < c->route_count; i++)
         if (c->routes[i].auth != PROXY_AUTH_NONE)
             return true;
     return false;
+}
+
+static bool has_endpoints(const struct proxy *p)
+{
+    for (size_t i = 0; i < p->config->route_count; i++)
+        if (!call_engine_has_endpoints(p->process.calls, p->config->routes[i].service))
+            return false;
+    return true;
+}
+
+/* Something that readiness needs has come: the keys, or addresses. */
+static void become_ready(void *arg)
+{
+    struct proxy *p = arg;
+    if (p->ready || p->stopping || !has_endpoints(p) || (needs_keys(p->config) && proxy_keys_use(p->keys) == NULL))
+        return;
+    p->ready = true;
+    LOG(&p->process.log, LOG_INFO, NULL, "gateway.ready", "the gateway can serve all routes",
+        LOG_INT("routes", p->config->route_count));
+    if (p->o.on_ready != NULL)
+        p->o.on_ready(p->o.arg);
 }
 
 /* ---- stop ---- */
@@ -199,6 +208,8 @@ enum ficus_err proxy_start(struct env *e, const struct proxy_config *config, con
             server_closed(p);
         return err;
     }
+    p->process.on_endpoints = become_ready;
+    p->process.endpoints_arg = p;
     if (!needs_keys(config))
         env_timer_start(e, &p->ready_kick, 0);
     *ret_proxy = p;

@@ -15,8 +15,8 @@
 struct proxy;
 
 struct proxy_options {
-    /* The gateway can serve every route now (keys are there or not needed). Fires once, never from inside proxy_start.
-     * May be NULL. */
+    /* The gateway can serve every route now: each one's service has an address, and keys are there or not needed.
+     * Fires once, never from inside proxy_start. May be NULL. */
     void (*on_ready)(void *arg);
     void *arg;
 };

@@ -131,6 +131,27 @@ static void test_auth(void **state)
     rig_free(r);
 }
 
+/* Ready means that every route can be served: not before the services of all routes have an address. */
+static void test_ready(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(false);
+    rig_wait(r, file_is_there, r); /* with the kept keys nothing but addresses is missing at the next start */
+    gateway_stop(r);
+    (void)unlink(r->front + 5);
+    gateway_start_blind(r);
+    assert_int_equal(status_of(ask(r, REQUEST("GET /health") "\r\n")), 503);
+    assert_int_equal(status_of(ask(r, REQUEST("GET /open/1") "\r\n")), 503);
+    assert_false(r->ready);
+    const char *address = r->orders;
+    assert_int_equal(call_engine_endpoints(r->proxy->process.calls, "orders", &address, 1), FICUS_ERR_OK);
+    r->proxy->process.on_endpoints(r->proxy->process.endpoints_arg); /* as the resolver does */
+    assert_true(r->ready);
+    assert_int_equal(status_of(ask(r, REQUEST("GET /health") "\r\n")), 200);
+    assert_int_equal(status_of(ask(r, REQUEST("GET /open/1") "\r\n")), 202);
+    rig_free(r);
+}
+
 /* Keys: an unknown one is asked for once per ten seconds; the last good ones are kept on disk and serve when the issuer
  * is away. */
 static void test_keys(void **state)
@@ -405,7 +426,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_marks),       cmocka_unit_test(test_forward),    cmocka_unit_test(test_auth),
-        cmocka_unit_test(test_keys),        cmocka_unit_test(test_strangers),  cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_ready),       cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_strangers),   cmocka_unit_test(test_failures),
         cmocka_unit_test(test_client_gone), cmocka_unit_test(test_big_answer), cmocka_unit_test(test_big_request),
         cmocka_unit_test(test_drain),
     };
