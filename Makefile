@@ -16,11 +16,12 @@ FILE ?= shop/ficus.yaml
 
 $(BUILD)/build.ninja:
 	@tools/install build
-	@meson setup $(BUILD) --prefix=$(PREFIX) -Dtests=false >/dev/null
+	@meson setup $(BUILD) --prefix=$(PREFIX) --libdir=lib -Dtests=false >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
 
+# Ninja's progress is for a terminal; elsewhere only what goes wrong.
 build: $(BUILD)/build.ninja
 	@tools/install build
-	@ninja -C $(BUILD) | tail -1
+	@if [ -t 1 ]; then ninja -C $(BUILD); else echo "Building into $(BUILD)/"; ninja -C $(BUILD) --quiet; fi
 
 up: build
 	@shop/up $(BUILD) $(FILE)
@@ -32,8 +33,13 @@ test:
 replay: build
 	@shop/replay/run $(BUILD) $(FILE) --url $(URL) --rate $(RATE) --loops $(LOOPS)
 
+# The prefix may differ from the one that this folder was made for, and stands in ficus.pc. lib/ is where pkg-config and
+# the loader look below /usr/local; Meson alone would take lib64/.
 install: build
+	@{ meson configure $(BUILD) --prefix=$(PREFIX) --libdir=lib && ninja -C $(BUILD); } >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
 	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
+	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
+	@pkg-config --exists ficus || echo "pkg-config finds it with PKG_CONFIG_PATH=$(PREFIX)/lib/pkgconfig, the loader with LD_LIBRARY_PATH=$(PREFIX)/lib"
 
 clean:
 	rm -rf $(BUILD)
