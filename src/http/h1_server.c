@@ -11,6 +11,15 @@
 #include "assert.h"
 #include "mem.h"
 
+enum { ROOM_MS = 1000 };
+
+static void room_fire(void *arg)
+{
+    struct http_server *v = arg;
+    (void)h1_server_conn_evict(v, true);
+    env_timer_start(v->env, &v->room, ROOM_MS);
+}
+
 static void gone_check(void *arg)
 {
     struct http_server *v = arg;
@@ -45,6 +54,8 @@ enum ficus_err http_server_new(struct env *e, const struct http_server_options *
     l->idle_timeout_ms = l->idle_timeout_ms == 0 ? 75 * 1000 : l->idle_timeout_ms;
     l->body_timeout_ms = l->body_timeout_ms == 0 ? 30 * 1000 : l->body_timeout_ms;
     list_init(&v->conns);
+    list_init(&v->waiting);
+    v->room = (struct env_timer){.fn = room_fire, .arg = v};
     v->gone_kick = (struct env_timer){.fn = gone_check, .arg = v};
     v->date_second = -1;
     *ret_server = v;
@@ -68,14 +79,22 @@ static void listeners_pause(struct http_server *v, bool paused)
     v->paused = paused;
     for (size_t i = 0; i < v->listener_count; i++)
         env_listener_pause(v->env, v->listeners[i], paused);
+    if (paused)
+        env_timer_start(v->env, &v->room, ROOM_MS);
+    else
+        env_timer_stop(v->env, &v->room);
 }
 
+/* Whoever only holds connections open must not keep others out: at the limit each new one takes the place of the one
+ * that has waited longest. Accepting pauses only while all of them run requests. */
 static void accepted(void *arg, struct env_stream *stream)
 {
     struct http_server *v = arg;
     h1_server_conn_new(v, stream);
-    if (v->conn_count >= v->o.limits.conn_count_max)
-        listeners_pause(v, true);
+    if (v->conn_count < v->o.limits.conn_count_max)
+        return;
+    listeners_pause(v, true); /* at least until the evicted one is gone */
+    (void)h1_server_conn_evict(v, false);
 }
 
 enum ficus_err http_server_listen(struct http_server *v, const char *address, struct ficus_error *reterr)
@@ -108,6 +127,7 @@ static void listeners_close(struct http_server *v)
     for (size_t i = 0; i < v->listener_count; i++)
         env_listener_close(v->env, v->listeners[i]);
     v->listener_count = 0;
+    env_timer_stop(v->env, &v->room);
 }
 
 void http_server_drain(struct http_server *v, void (*drained)(void *arg), void *arg)

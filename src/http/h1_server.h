@@ -20,7 +20,9 @@ struct http_server {
     bool paused; /* conn_count_max reached */
     bool draining, closing;
     struct list conns;
+    struct list waiting; /* those of conns that run no request, the one that has waited longest first */
     size_t conn_count;
+    struct env_timer room; /* while paused: somebody else gets the place of one that waits */
     void (*gone)(void *arg); /* drained or closed, once conns is empty */
     void *gone_arg;
     struct env_timer gone_kick;
@@ -36,6 +38,9 @@ void h1_server_conn_new(struct http_server *v, struct env_stream *stream);
 void h1_server_conn_abort(struct h1_server_conn *c);
 /* The server began to drain: close when there is nothing to lose. */
 void h1_server_conn_drain(struct h1_server_conn *c);
+/* Close the connection that has waited longest without a request; the newest one is spared unless it is wanted as
+ * well. False: there is none. */
+bool h1_server_conn_evict(struct http_server *v, bool newest_too);
 struct h1_server_conn *h1_server_conn_of(struct list *link);
 /* The present Date. */
 const char *h1_server_date(struct http_server *v);

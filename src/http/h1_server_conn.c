@@ -46,6 +46,7 @@ struct server_stream {
 
 struct h1_server_conn {
     struct list link;
+    struct list waiting; /* in server->waiting: may go when somebody else needs the place */
     struct http_server *server;
     enum state state;
     bool abort_wanted, line_skipped, reuse;
@@ -60,6 +61,12 @@ struct h1_server_conn {
     struct env_peer peer;
     char small[H1_SMALL_SIZE];
 };
+
+/* Nothing is lost with a connection in one of these: its client can come again. */
+static bool is_waiting(enum state state)
+{
+    return state == IDLE || state == HEAD || state == LINGER;
+}
 
 static const struct {
     const char *name;
@@ -79,6 +86,9 @@ static void move(struct h1_server_conn *c, enum state next)
     FICUS_ASSERT((states[c->state].next & 1u << next) != 0);
     c->state = next;
     c->since_ms = env_now_ms(c->io.env);
+    list_remove(&c->waiting);
+    if (is_waiting(next))
+        list_add_tail(&c->server->waiting, &c->waiting);
     FICUS_ASSERT((c->stream != NULL) == (next == EXCHANGE));
 }
 
@@ -184,7 +194,7 @@ static void exchange_finish(struct h1_server_conn *c)
     if (!st->abandoned)
         st->s.handler->on_done(st->s.arg, &st->s);
     exchange_forget(c);
-    if (!c->reuse || c->server->draining) {
+    if (!c->reuse || c->server->draining || c->server->paused) {
         linger(c);
     } else if (!c->drain_body.done) {
         c->discarded_size = 0;
@@ -216,7 +226,8 @@ static enum ficus_err interim_send(struct server_stream *ss, const struct http_m
 static bool reuse_decide(const struct server_stream *ss, enum h1_framing framing, int status)
 {
     const struct h1_body *body = &ss->st.body;
-    if (!ss->keep_alive || ss->c->server->draining || ss->c->server->closing || framing == H1_BODY_UNTIL_CLOSE)
+    const struct http_server *v = ss->c->server;
+    if (!ss->keep_alive || v->draining || v->closing || v->paused || framing == H1_BODY_UNTIL_CLOSE)
         return false;
     if (ss->expects && !body->done) /* RFC 9110 10.1.1: nobody can know whether the body will come */
         return false;
@@ -584,6 +595,7 @@ void h1_server_conn_new(struct http_server *v, struct env_stream *stream)
     c->since_ms = env_now_ms(v->env);
     env_stream_peer(v->env, stream, &c->peer);
     list_add_tail(&v->conns, &c->link);
+    list_add_tail(&v->waiting, &c->waiting);
     v->conn_count++;
     pump(c);
 }
@@ -594,6 +606,16 @@ void h1_server_conn_abort(struct h1_server_conn *c)
         return;
     c->abort_wanted = true;
     h1_io_kick(&c->io);
+}
+
+bool h1_server_conn_evict(struct http_server *v, bool newest_too)
+{
+    if (list_empty(&v->waiting) || (!newest_too && v->waiting.next == v->waiting.prev))
+        return false;
+    struct h1_server_conn *c = CONTAINER_OF(v->waiting.next, struct h1_server_conn, waiting);
+    FICUS_ASSERT(!c->io.pumping);
+    conn_close(c);
+    return true;
 }
 
 void h1_server_conn_drain(struct h1_server_conn *c)

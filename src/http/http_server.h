@@ -18,12 +18,14 @@ struct http_limits {
     size_t field_count_max;  /* 0: 100 */
     size_t target_size_max;  /* 0: 8 KiB */
     size_t arena_size_max;   /* per exchange; 0: 256 KiB */
-    size_t conn_count_max;   /* 0: 1024; over it accepting pauses */
+    size_t conn_count_max;   /* 0: 1024; see below */
     int64_t head_timeout_ms; /* from the first byte of a request to the end of its head; 0: 10 s */
     int64_t idle_timeout_ms; /* between requests; 0: 75 s */
     int64_t body_timeout_ms; /* without progress of a body that we wait for, either direction; 0: 30 s */
 };
 
+/* At conn_count_max each new connection takes the place of the one that has waited longest for a request or for the
+ * rest of its head; answers then end their connections. Accepting pauses while all of them run requests. */
 struct http_server_options {
     struct http_limits limits;
     const char *server_name; /* for the Server field; NULL: none */

@@ -705,18 +705,57 @@ static void test_close(void **state)
     mem_free(app);
 }
 
-/* At the highest number of connections accepting pauses, and goes on when one is gone. */
-static void test_conn_max(void **state)
+/* At the highest number of connections a new one takes the place of the one that has waited longest without a request,
+ * a part of a head counting as none, and is served. */
+static void test_conn_max_waiting(void **state)
+{
+    (void)state;
+    struct app *app = app_new(1, &(struct http_limits){.conn_count_max = 3});
+    send_text(app, "GET /slow HTTP/1.1\r\nX:");
+    struct env_stream *first = app->client;
+    for (int i = 0; i < 10; i++) {
+        client_new(app);
+        fake_run(&app->net);
+        assert_false(app->net.listeners[0].paused);
+        assert_in_range(http_server_conn_count(app->server), 2, 3);
+        send_text(app, i % 2 == 0 ? "GET /x HTTP/1.1\r\nHost: a\r\n\r\n" : "GET /y");
+    }
+    assert_int_equal(app->requests, 5);
+    assert_int_equal(app->dones, 5);
+    fake_close(first, NULL, NULL);
+    app_free(app);
+}
+
+/* While all connections run requests accepting pauses; their answers then end their connections, and a newcomer that
+ * asks nothing holds the last place for a second at most. */
+static void test_conn_max_busy(void **state)
 {
     (void)state;
     struct app *app = app_new(1, &(struct http_limits){.conn_count_max = 2});
+    send_text(app, "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_false(app->net.listeners[0].paused);
+    struct env_stream *busy = app->client;
     client_new(app);
-    assert_true(app->net.listeners[0].paused);
-    fake_close(app->client, NULL, NULL);
     fake_run(&app->net);
+    assert_true(app->net.listeners[0].paused);
+    assert_int_equal(http_server_conn_count(app->server), 2);
+    fake_advance(&app->net, 1100);
     assert_false(app->net.listeners[0].paused);
     assert_int_equal(http_server_conn_count(app->server), 1);
+    fake_close(app->client, NULL, NULL);
+
+    client_new(app);
+    fake_run(&app->net);
+    struct env_stream *idle = app->client;
+    app->client = busy;
+    assert_int_equal(http_respond(app->held, 200, NULL, 0, "text/plain", SLICE("")), FICUS_ERR_OK);
+    fake_run(&app->net);
+    receive(app);
+    assert_true(got(app, "Connection: close"));
+    fake_close(app->client, NULL, NULL);
+    app->client = idle;
+    fake_run(&app->net);
+    assert_false(app->net.listeners[0].paused);
     app_free(app);
 }
 
@@ -780,7 +819,8 @@ int main(void)
         cmocka_unit_test(test_timeouts),     cmocka_unit_test(test_slow_reader),    cmocka_unit_test(test_slow_handler),
         cmocka_unit_test(test_unread_body),  cmocka_unit_test(test_expect),         cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_half_close),   cmocka_unit_test(test_reset),          cmocka_unit_test(test_drain),
-        cmocka_unit_test(test_close),        cmocka_unit_test(test_conn_max),       cmocka_unit_test(test_wrong_length),
+        cmocka_unit_test(test_close),        cmocka_unit_test(test_conn_max_waiting),
+        cmocka_unit_test(test_conn_max_busy),       cmocka_unit_test(test_wrong_length),
         cmocka_unit_test(test_stream_large),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
