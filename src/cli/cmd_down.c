@@ -82,7 +82,7 @@ static int down(struct cli *cli, bool purge_wanted)
     if (code == EXIT_OK && purge_wanted)
         return purge(cli);
     if (code == EXIT_OK && pid == 0 && ended == 0) {
-        dprintf(2, "ficus: not running (state %s)\n", cli->state.root);
+        dprintf(2, "ficus: not running (state %s; -f or FICUS_STATE names another)\n", cli->state.root);
         return EXIT_NOT_RUNNING;
     }
     return code;

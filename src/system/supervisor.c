@@ -356,8 +356,11 @@ static enum ficus_err open_sockets(struct supervisor *s, struct ficus_error *ret
         struct supervised *p = &s->processes[i];
         for (size_t j = 0; j < p->process->listen_count; j++) {
             enum ficus_err err = open_socket(p->process->listen[j], &p->sockets[j], reterr);
-            if (err != FICUS_ERR_OK)
-                return err_wrap(reterr, "%s", p->process->name);
+            if (err == FICUS_ERR_OK)
+                continue;
+            bool busy_port = reterr->sys_errno == EADDRINUSE && strncmp(p->process->listen[j], "tcp:", 4) == 0;
+            return err_wrap(reterr, "%s%s", p->process->name,
+                            busy_port ? " (--set gateway.listen=ADDRESS:PORT takes another)" : "");
         }
     }
     return FICUS_ERR_OK;
