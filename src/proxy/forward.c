@@ -213,11 +213,22 @@ static void gathered(void *arg, struct http_stream *s, struct slice body, enum f
 {
     struct proxy_request *q = arg;
     (void)s;
+    env_timer_stop(q->proxy->env, &q->gather_limit);
+    if (q->status != 0)
+        return; /* it came too late */
     q->request_size = body.size;
     if (err == FICUS_ERR_OK)
         forward_start(q, body, 0);
     else
         proxy_problem_of(q, err == FICUS_ERR_TOO_LARGE ? FICUS_ERR_INVALID : FICUS_ERR_NOMEM);
+}
+
+/* A byte now and then keeps the codec content, so the whole body has a limit as well: nobody behind has the deadline
+ * yet. */
+static void gather_late(void *arg)
+{
+    struct proxy_request *q = arg;
+    proxy_problem(q, 408, "timeout", "the body of the request did not come in time", NULL, 0);
 }
 
 void proxy_forward(struct proxy_request *q)
@@ -229,6 +240,8 @@ void proxy_forward(struct proxy_request *q)
         q->collecting = true;
         q->collect.done = gathered;
         q->collect.arg = q;
+        q->gather_limit = (struct env_timer){.fn = gather_late, .arg = q};
+        env_timer_start(q->proxy->env, &q->gather_limit, q->route->timeout_ms);
         http_collect(q->stream, &q->collect, BODY_GATHER_MAX);
     } else {
         forward_start(q, SLICE_NONE, size);

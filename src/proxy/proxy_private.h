@@ -85,6 +85,7 @@ struct proxy_request {
     struct call *call;
     struct http_collect collect;
     bool collecting;
+    struct env_timer gather_limit; /* a small body has to be there in the route's time */
     bool up_ended, down_ended; /* the last byte was handed on */
     struct buf up, down;       /* taken from one side, not yet by the other */
     size_t up_sent, down_sent;

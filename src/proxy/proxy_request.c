@@ -163,6 +163,7 @@ static void request_end(struct proxy_request *q)
     int64_t ns = env_now_ns(q->proxy->env) - q->begin_ns;
     const char *route = q->route != NULL ? q->route->path : "none";
     proxy_keys_wait_cancel(&q->waiter);
+    env_timer_stop(q->proxy->env, &q->gather_limit);
     proxy_forward_cancel(q);
     request_count(q, route, ns);
     request_log(q, route, ns);

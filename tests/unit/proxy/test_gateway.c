@@ -308,6 +308,47 @@ static void test_failures(void **state)
     rig_free(r);
 }
 
+static bool are_held(void *arg)
+{
+    return ((struct rig *)arg)->orders_asked >= 300;
+}
+
+/* Requests that stay open, as event streams do, keep no other request from the same service. */
+static void test_many_open(void **state)
+{
+    (void)state;
+    static struct client *clients[300];
+    struct rig *r = rig_new(false);
+    const char *text = REQUEST("GET /do/hold") "\r\n";
+    for (size_t i = 0; i < ARRAY_COUNT(clients); i++) {
+        clients[i] = client_new(r);
+        client_send(clients[i], text, strlen(text));
+    }
+    rig_wait(r, are_held, r);
+    assert_int_equal(status_of(ask(r, REQUEST("GET /open/1") "\r\n")), 202);
+    for (size_t i = 0; i < ARRAY_COUNT(clients); i++) {
+        client_close(clients[i]);
+        client_free(clients[i]);
+    }
+    rig_free(r);
+}
+
+/* A body that is never complete is answered when the route's time is over, and never reaches the service. */
+static void test_slow_body(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(false);
+    for (size_t i = 0; i < r->config.route_count; i++)
+        if (strcmp(r->routes[i].path, "/open/{id}") == 0)
+            r->routes[i].timeout_ms = 100;
+    unsigned before = r->orders_asked;
+    const char *answer = ask(r, REQUEST("POST /open/1") "Content-Length: 10\r\n\r\n12345");
+    assert_int_equal(status_of(answer), 408);
+    assert_true(has(answer, "application/problem+json"));
+    assert_int_equal(r->orders_asked, before);
+    rig_free(r);
+}
+
 /* A client that goes takes its call with it. */
 static void test_client_gone(void **state)
 {
@@ -429,7 +470,7 @@ int main(void)
         cmocka_unit_test(test_ready),       cmocka_unit_test(test_keys),
         cmocka_unit_test(test_strangers),   cmocka_unit_test(test_failures),
         cmocka_unit_test(test_client_gone), cmocka_unit_test(test_big_answer), cmocka_unit_test(test_big_request),
-        cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_drain),       cmocka_unit_test(test_many_open),  cmocka_unit_test(test_slow_body),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
