@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/resource.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -53,7 +54,8 @@ static void on_resolved(void *arg)
 
 static enum ficus_err make_engine(struct process *p, struct ficus_error *reterr)
 {
-    struct call_engine_options options = {.self = p->config->process, .key = p->key, .metrics = p->metrics};
+    struct call_engine_options options = {.self = p->config->process, .key = p->key, .metrics = p->metrics,
+                                          .conns_max = PROCESS_CONNS_MAX};
     enum ficus_err err = call_engine_new(p->env, &options, &p->calls);
     if (err != FICUS_ERR_OK)
         return err_set(reterr, err, "call engine");
@@ -315,6 +317,20 @@ enum ficus_err process_context_read(struct process *p, const struct http_msg *m,
     c.deadline_ns = env_now_ns(p->env) + (int64_t)timeout_ms * 1000000;
     *ret_context = c;
     return FICUS_ERR_OK;
+}
+
+size_t process_files_raise(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return 1024; /* the customary one; cannot fail in truth */
+    rlim_t wanted = limit.rlim_max < PROCESS_FILES_MAX ? limit.rlim_max : PROCESS_FILES_MAX;
+    if (limit.rlim_cur < wanted) {
+        struct rlimit raised = {wanted, limit.rlim_max};
+        if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+            limit = raised;
+    }
+    return limit.rlim_cur < PROCESS_FILES_MAX ? (size_t)limit.rlim_cur : PROCESS_FILES_MAX;
 }
 
 void process_notify(const char *state)

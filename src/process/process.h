@@ -16,6 +16,11 @@
 #include "process_config.h"
 #include "resolve_hub.h"
 
+enum {
+    PROCESS_CONNS_MAX = 2048, /* to one service: each open event stream takes one for as long as it lasts */
+    PROCESS_FILES_MAX = 16384,
+};
+
 struct process {
     struct env *env;
     const struct process_config *config; /* borrowed from the caller, outlives the process */
@@ -59,6 +64,10 @@ struct process_context {
 };
 enum ficus_err process_context_read(struct process *p, const struct http_msg *m, int64_t timeout_ms_max,
                                     struct arena *a, struct process_context *ret_context);
+
+/* Raise the soft limit of open files towards PROCESS_FILES_MAX as far as the hard one lets; returns what it is now. For
+ * main functions, before anything is opened. */
+size_t process_files_raise(void);
 
 /* sd_notify convention: one datagram to NOTIFY_SOCKET ("READY=1", "STOPPING=1"); nothing when it is not set. */
 void process_notify(const char *state);

@@ -10,7 +10,11 @@
 #include <signal.h>
 #include <stdio.h>
 
-enum { CONFIG_SIZE_MAX = 8 * 1024 * 1024 };
+enum {
+    CONFIG_SIZE_MAX = 8 * 1024 * 1024,
+    CONNS_MAX = 4096,
+    FILES_SPARE = 256, /* for all that is not a client or its call */
+};
 
 struct gateway_program {
     struct env *env;
@@ -41,11 +45,18 @@ static void on_ready(void *arg)
     process_notify("READY=1");
 }
 
+/* Each client may need a second file, to its service. */
+static size_t conn_count_max(size_t files)
+{
+    size_t pairs = files > 4 * FILES_SPARE ? (files - FILES_SPARE) / 2 : files / 4;
+    return pairs < CONNS_MAX ? pairs : CONNS_MAX;
+}
+
 static enum ficus_err serve(struct gateway_program *g, struct arena *a, const char *config_path,
                             struct ficus_error *reterr)
 {
     struct proxy_config config;
-    struct proxy_options options = {.on_ready = on_ready};
+    struct proxy_options options = {.on_ready = on_ready, .conn_count_max = conn_count_max(process_files_raise())};
     struct slice text;
     enum ficus_err err = env_file_load(g->env, a, config_path, CONFIG_SIZE_MAX, &text, reterr);
     if (err == FICUS_ERR_OK)

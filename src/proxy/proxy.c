@@ -169,8 +169,11 @@ static enum ficus_err start_parts(struct proxy *p, struct ficus_error *reterr)
         return err_set(reterr, FICUS_ERR_INVALID, "a route has auth, but the gateway has no issuer of tokens (auth)");
     if (metrics_register_all(p->process.metrics, metric_defs, PROXY_METRIC_COUNT, p->metrics) != FICUS_ERR_OK)
         return err_set(reterr, FICUS_ERR_NOMEM, "metrics");
-    struct http_server_options o = {
-        .on_request = proxy_on_request, .on_refused = on_refused, .refusal_fields = refusal_fields, .arg = p};
+    struct http_server_options o = {.limits = {.conn_count_max = p->o.conn_count_max},
+                                    .on_request = proxy_on_request,
+                                    .on_refused = on_refused,
+                                    .refusal_fields = refusal_fields,
+                                    .arg = p};
     err = http_server_new(p->env, &o, &p->server);
     if (err == FICUS_ERR_OK && p->config->auth != NULL)
         err = proxy_keys_new(&p->process, p->config->auth, become_ready, p, &p->keys);

@@ -19,6 +19,7 @@ struct proxy_options {
      * Fires once, never from inside proxy_start. May be NULL. */
     void (*on_ready)(void *arg);
     void *arg;
+    size_t conn_count_max; /* of clients; 0: http_limits' default */
 };
 
 /* config is borrowed until stopped. Reads key and kept JWKS (blocks shortly), then listens. On failure everything is

@@ -103,7 +103,13 @@ static enum ficus_err check_definition(const struct ficus_service *def, const st
 
 static enum ficus_err start_serving(struct service *v, struct ficus_error *reterr)
 {
-    struct http_server_options options = {.on_request = request_on_head, .arg = v};
+    /* Heads come with what the gateway has added, which must not make one too large that was not so there. */
+    struct http_server_options options = {.limits = {.conn_count_max = 2 * PROCESS_CONNS_MAX,
+                                                     .head_size_max = 32 * 1024,
+                                                     .field_count_max = 128,
+                                                     .target_size_max = 24 * 1024},
+                                          .on_request = request_on_head,
+                                          .arg = v};
     enum ficus_err err = http_server_new(v->env, &options, &v->server);
     if (err != FICUS_ERR_OK)
         return err_set(reterr, err, "HTTP server");

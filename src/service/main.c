@@ -119,6 +119,7 @@ static void limit_heaps(void)
 int ficus_main(const struct ficus_service *service, int argc, char **argv)
 {
     limit_heaps();
+    (void)process_files_raise();
     struct ficus_error error = {0};
     struct program p = {0};
     const struct env_uv_options options = {.workers_count = ENV_WORKERS, .jobs_max = 1024};
