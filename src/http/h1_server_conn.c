@@ -65,7 +65,7 @@ struct h1_server_conn {
 /* Nothing is lost with a connection in one of these: its client can come again. */
 static bool is_waiting(enum state state)
 {
-    return state == IDLE || state == HEAD || state == LINGER;
+    return state == IDLE || state == HEAD || state == DRAIN || state == LINGER;
 }
 
 static const struct {
