@@ -363,9 +363,10 @@ static bool query_valid(struct ficus_req *r)
     struct slice decoded;
     if (r->query.p == NULL || slice_find(r->query, '%') < 0)
         return true;
-    if (text_percent_decode(&r->arena, r->query, true, &decoded) && memchr(decoded.p, '\0', decoded.size) == NULL)
+    if (text_percent_decode(&r->arena, r->query, true, &decoded) && memchr(decoded.p, '\0', decoded.size) == NULL &&
+        text_utf8_valid(decoded))
         return true;
-    refuse(r, 400, "query", "the query holds a broken escape or a NUL");
+    refuse(r, 400, "query", "the query holds a broken escape, a NUL or something that is not UTF-8");
     return false;
 }
 

@@ -164,7 +164,7 @@ static bool split(struct slice path, struct arena *a, struct slice *segments, si
             *ret_nomem = true;
             return false;
         }
-        if (text.size > 0 && memchr(text.p, '\0', text.size) != NULL)
+        if (text.size > 0 && (memchr(text.p, '\0', text.size) != NULL || !text_utf8_valid(text)))
             return false;
         segments[count++] = slice_make(copy, text.size);
     }

@@ -75,6 +75,10 @@ static void test_params(void **state)
     assert_int_equal(find("GET", "/v1/orders/").match, ROUTER_NOT_FOUND);
     assert_int_equal(find("GET", "/v1/orders/%00").match, ROUTER_NOT_FOUND);
     assert_int_equal(find("GET", "/v1/orders/%zz").match, ROUTER_NOT_FOUND);
+    /* not text, which no store would take */
+    assert_int_equal(find("GET", "/v1/orders/%ff").match, ROUTER_NOT_FOUND);
+    assert_int_equal(find("GET", "/v1/orders/%c0%af").match, ROUTER_NOT_FOUND);
+    assert_int_equal(find("GET", "/v1/orders/%E2%82%AC").match, ROUTER_FOUND);
     assert_int_equal(find("GET", "/v1/orders/a/b").match, ROUTER_NOT_FOUND);
 }
 
