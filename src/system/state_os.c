@@ -364,6 +364,36 @@ static bool remove_tree(int folder, const char *name, int depth_max)
     return unlinkat(folder, name, AT_REMOVEDIR) == 0 && ok;
 }
 
+/* Does the name end as a file that Ficus makes in one of its folders? */
+static bool made_by_us(const char *name)
+{
+    static const char *const endings[] = {".db",  ".db-wal", ".db-shm", ".db-journal", ".log", ".log.old",
+                                          ".json", ".json.tmp", ".sock"};
+    for (size_t i = 0; i < ARRAY_COUNT(endings); i++)
+        if (slice_ends(slice_str(name), slice_str(endings[i])))
+            return true;
+    return strcmp(name, "lock") == 0 || strcmp(name, "sockets") == 0;
+}
+
+/* Remove what Ficus made in one of its folders, and the folder when nothing else is in it. What is not ours stays. */
+static bool remove_own(int folder, const char *name)
+{
+    int fd = openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT;
+    DIR *dir = fdopendir(fd);
+    if (dir == NULL) {
+        close(fd);
+        return false;
+    }
+    bool ok = true;
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
+        if (made_by_us(entry->d_name))
+            ok = unlinkat(fd, entry->d_name, 0) == 0 && ok;
+    closedir(dir);
+    return (unlinkat(folder, name, AT_REMOVEDIR) == 0 || errno == ENOTEMPTY || errno == EEXIST) && ok;
+}
+
 static const char *list_left(struct arena *a, int folder)
 {
     struct buf names;
@@ -392,19 +422,13 @@ enum ficus_err state_purge(struct arena *a, const struct state *s, const char **
         /* sockets of nobody; what stays there is found by the next start */
         (void)remove_tree(AT_FDCWD, s->sockets, 1);
     /* the marker goes last: a purge that was interrupted can be repeated */
-    static const char *const known[] = {"run",
-                                        "log",
-                                        "data",
-                                        "private",
-                                        "secrets",
-                                        "system.key",
-                                        "system.key.tmp",
-                                        "admin.json",
-                                        "admin.json.tmp",
-                                        MARKER ".tmp"};
+    static const char *const folders[] = {"run", "log", "data"};
+    static const char *const whole[] = {"private", "system.key", "system.key.tmp", "admin.json", "admin.json.tmp", MARKER ".tmp"};
     bool ok = true;
-    for (size_t i = 0; i < ARRAY_COUNT(known); i++)
-        ok = remove_tree(folder, known[i], 32) && ok;
+    for (size_t i = 0; i < ARRAY_COUNT(folders); i++)
+        ok = remove_own(folder, folders[i]) && ok;
+    for (size_t i = 0; i < ARRAY_COUNT(whole); i++)
+        ok = remove_tree(folder, whole[i], 32) && ok;
     if (ok)
         (void)unlinkat(folder, MARKER, 0); /* shows in the list when it stays */
     *ret_left = list_left(a, folder);

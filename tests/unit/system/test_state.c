@@ -202,14 +202,23 @@ static void test_purge(void **state)
     close(open(path, O_WRONLY | O_CREAT, 0600));
     snprintf(path, sizeof path, "%s/link", s.data);
     assert_int_equal(symlink(target, path), 0);
+    snprintf(path, sizeof path, "%s/orders.db", s.data);
+    close(open(path, O_WRONLY | O_CREAT, 0600));
     snprintf(path, sizeof path, "%s/mine.txt", s.root);
     close(open(path, O_WRONLY | O_CREAT, 0600));
     assert_int_equal(state_key(f->e, &s, NULL), FICUS_ERR_OK);
     assert_int_equal(state_purge(&f->a, &s, &left, NULL), FICUS_ERR_OK);
-    assert_string_equal(left, "mine.txt");
+    assert_non_null(strstr(left, "mine.txt"));
+    assert_non_null(strstr(left, "data")); /* for the link in it */
     assert_true(exists(f, "precious/file"));
+    assert_true(exists(f, ".ficus/data/link"));
+    assert_false(exists(f, ".ficus/data/orders.db"));
     assert_false(exists(f, ".ficus/system.key"));
+    assert_false(exists(f, ".ficus/run"));
     unlink(path);
+    snprintf(path, sizeof path, "%s/link", s.data);
+    unlink(path);
+    rmdir(s.data);
     rmdir(s.root);
     snprintf(path, sizeof path, "%s/precious/file", f->dir);
     unlink(path);
