@@ -28,10 +28,11 @@ enum proxy_verdict filter_health(struct proxy_request *q)
         refuse_method(q);
     else if (!health)
         proxy_answer(q, 200, NULL, 0, "application/json", SLICE("{\"status\":\"alive\"}\n"));
-    else if (q->proxy->ready && !q->proxy->stopping)
+    else if (!q->proxy->stopping)
+        /* About the gateway alone: it does not mirror the services, also not those that it still waits for before READY=1. */
         proxy_answer(q, 200, NULL, 0, "application/json", SLICE("{\"status\":\"ready\"}\n"));
     else
-        proxy_answer(q, 503, NULL, 0, "application/json", SLICE("{\"status\":\"not ready\"}\n"));
+        proxy_answer(q, 503, NULL, 0, "application/json", SLICE("{\"status\":\"stopping\"}\n"));
     return PROXY_ANSWERED;
 }
 
