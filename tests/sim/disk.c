@@ -45,7 +45,7 @@ struct sim_file {
 struct sim_disk {
     struct list inodes, entries;
     uint64_t generation;    /* crashes; files of older ones are dead */
-    uint64_t op_count, die_at, fail_from, fail_to, size_max;
+    uint64_t op_count, sync_count, die_at, fail_from, fail_to, size_max;
     enum ficus_err fail_err;
     bool dead;
 };
@@ -326,6 +326,11 @@ uint64_t sim_disk_op_count(const struct sim_disk *d)
     return d->op_count;
 }
 
+uint64_t sim_disk_sync_count(const struct sim_disk *d)
+{
+    return d->sync_count;
+}
+
 void sim_disk_die_after(struct sim_disk *d, uint64_t op_count)
 {
     d->die_at = d->op_count + op_count;
@@ -458,6 +463,7 @@ enum ficus_err sim_file_sync(struct sim_file *f)
     LIST_FOREACH(&f->inode->ops, it)
         op_apply(&f->inode->durable, CONTAINER_OF(it, struct op, link));
     ops_clear(f->inode);
+    f->disk->sync_count++;
     return FICUS_ERR_OK;
 }
 

@@ -41,6 +41,8 @@ void sim_disk_crash(struct sim_disk *d, enum sim_crash mode, uint64_t seed);
 /* ---- faults ---- */
 /* Operations that change the disk, so far: create, write, truncate, sync, unlink, rename, sync of a folder. */
 uint64_t sim_disk_op_count(const struct sim_disk *d);
+/* Those of them that synced a file: what a reader of the disk finds committed changes only with one, or at a crash. */
+uint64_t sim_disk_sync_count(const struct sim_disk *d);
 /* in operations from now, the last one still happens; 0: dead at once */
 void sim_disk_die_after(struct sim_disk *d, uint64_t op_count);
 bool sim_disk_dead(const struct sim_disk *d);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The oracle. Copies of all databases, as the disks hold them now, are put on a scratch disk; facts are read into one database of tests' own; each statement is a
- * query for what breaks it. Statements that hold at any time are checked after every crash, all of them at rest.
+ * The oracle. Facts are kept in one database of the tests' own; each statement is a query for what breaks it. What a disk has committed can only change when it syncs or
+ * crashes: after each step that did so the facts of that host are read anew, from a copy of its stores on a scratch disk, and the statements that hold at any time are
+ * checked; all of them at rest.
  */
 #include "shop_sim.h"
 
@@ -85,30 +86,40 @@ static const char fact_tables[] =
     "CREATE TABLE stock_set(sku TEXT, set_to INTEGER);\n"
     "CREATE TABLE answered(id TEXT, cancelled INTEGER, cancel_asked INTEGER, card_good INTEGER, scarce INTEGER, impatient INTEGER);\n";
 
-/* Where facts come from: columns are text or whole numbers, as the format says. */
+/* Where facts come from: columns are text or whole numbers, as the format says. Sources of one store stand together. */
 static const struct source {
-    const char *host, *select, *insert, *format;
+    const char *host, *select, *insert, *format, *forget;
 } sources[] = {
-    {"orders", "SELECT id, user_id, status, reason, total FROM orders", "INSERT INTO orders VALUES (?, ?, ?, ?, ?)", "ssssi"},
-    {"orders", "SELECT order_id, sku, quantity FROM item", "INSERT INTO item VALUES (?, ?, ?)", "ssi"},
-    {"orders", "SELECT order_id, status FROM history", "INSERT INTO history VALUES (?, ?)", "ss"},
-    {"orders", "SELECT 'orders', seq FROM ficus_outbox", "INSERT INTO outbox VALUES (?, ?)", "si"},
-    {"payments", "SELECT order_id, amount, status FROM payment", "INSERT INTO payment VALUES (?, ?, ?)", "sis"},
-    {"bank", "SELECT order_id, kind, amount FROM ledger", "INSERT INTO ledger VALUES (?, ?, ?)", "ssi"},
-    {"inventory", "SELECT order_id, sku, quantity, kind FROM movement", "INSERT INTO movement VALUES (?, ?, ?, ?)", "ssis"},
-    {"inventory", "SELECT sku, on_hand, reserved FROM stock", "INSERT INTO stock VALUES (?, ?, ?)", "sii"},
-    {"inventory", "SELECT 'inventory', seq FROM ficus_outbox", "INSERT INTO outbox VALUES (?, ?)", "si"},
-    {"notifications", "SELECT order_id, kind FROM notification", "INSERT INTO notification VALUES (?, ?)", "ss"},
-    {"hub", "SELECT saga, id, state FROM saga_instance", "INSERT INTO saga VALUES (?, ?, ?)", "sss"},
-    {"hub-log", "SELECT id FROM event WHERE topic = 'ficus.dead'", "INSERT INTO dead VALUES (?)", "s"},
-    {"hub-log", "SELECT topic, coalesce(subject, '') FROM event", "INSERT INTO event VALUES (?, ?)", "ss"},
+    {"orders", "SELECT id, user_id, status, reason, total FROM orders", "INSERT INTO orders VALUES (?, ?, ?, ?, ?)", "ssssi", "DELETE FROM orders"},
+    {"orders", "SELECT order_id, sku, quantity FROM item", "INSERT INTO item VALUES (?, ?, ?)", "ssi", "DELETE FROM item"},
+    {"orders", "SELECT order_id, status FROM history", "INSERT INTO history VALUES (?, ?)", "ss", "DELETE FROM history"},
+    {"orders", "SELECT 'orders', seq FROM ficus_outbox", "INSERT INTO outbox VALUES (?, ?)", "si", "DELETE FROM outbox WHERE host = 'orders'"},
+    {"payments", "SELECT order_id, amount, status FROM payment", "INSERT INTO payment VALUES (?, ?, ?)", "sis", "DELETE FROM payment"},
+    {"bank", "SELECT order_id, kind, amount FROM ledger", "INSERT INTO ledger VALUES (?, ?, ?)", "ssi", "DELETE FROM ledger"},
+    {"inventory", "SELECT order_id, sku, quantity, kind FROM movement", "INSERT INTO movement VALUES (?, ?, ?, ?)", "ssis", "DELETE FROM movement"},
+    {"inventory", "SELECT sku, on_hand, reserved FROM stock", "INSERT INTO stock VALUES (?, ?, ?)", "sii", "DELETE FROM stock"},
+    {"inventory", "SELECT 'inventory', seq FROM ficus_outbox", "INSERT INTO outbox VALUES (?, ?)", "si", "DELETE FROM outbox WHERE host = 'inventory'"},
+    {"notifications", "SELECT order_id, kind FROM notification", "INSERT INTO notification VALUES (?, ?)", "ss", "DELETE FROM notification"},
+    {"hub", "SELECT saga, id, state FROM saga_instance", "INSERT INTO saga VALUES (?, ?, ?)", "sss", "DELETE FROM saga"},
+    {"hub-log", "SELECT id FROM event WHERE topic = 'ficus.dead'", "INSERT INTO dead VALUES (?)", "s", "DELETE FROM dead"},
+    {"hub-log", "SELECT topic, coalesce(subject, '') FROM event", "INSERT INTO event VALUES (?, ?)", "ss", "DELETE FROM event"},
 };
 
-struct check {
-    struct shop *shop;
+/* The facts, and up to where they tell of each host. */
+struct shop_facts {
     struct sim_disk *disk;
-    bool quiet, rest;
+    struct sim_process *process;
+    struct db *db;
+    struct db_tx tx;            /* open for ever: nothing in it is to last */
+    struct db_conn *conn;
+    uint64_t seen[SHOP_HOSTS_MAX];
 };
+
+static void must(struct shop *s, enum ficus_err err, const struct ficus_error *error)
+{
+    if (err != FICUS_ERR_OK)
+        shop_fail(s, "the check itself failed: %s", error->text);
+}
 
 /* ---- copies ---- */
 
@@ -127,43 +138,18 @@ static void copy_file(struct sim_disk *from, struct sim_disk *to, const char *pa
     sim_file_close(out);
 }
 
-static const char *host_store(struct shop *s, const char *host)
+/* The hub has two: sources name its log "hub-log". */
+static const char *host_store(const struct shop_host *h, const char *source)
 {
-    for (int i = 0; i < s->host_count; i++) {
-        struct shop_host *h = &s->hosts[i];
-        if (h->service != NULL && strcmp(h->name, host) == 0)
-            return h->service_config.store;
-    }
-    return strcmp(host, "hub") == 0 ? s->hosts[0].hub_config.journal_file : s->hosts[0].hub_config.log_file;
+    return h->service != NULL ? h->service_config.store : strcmp(source, "hub") == 0 ? h->hub_config.journal_file : h->hub_config.log_file;
 }
 
-static struct sim_disk *copy_all(struct shop *s)
+static bool source_is_of(const struct source *src, const struct shop_host *h)
 {
-    struct sim_disk *scratch = sim_disk_new();
-    FICUS_ASSERT(scratch != NULL);
-    for (int i = 0; i < s->host_count; i++) {
-        struct shop_host *h = &s->hosts[i];
-        /* A dead disk answers nothing; its clone does. */
-        struct sim_disk *disk = sim_disk_dead(h->disk) ? sim_disk_clone(h->disk) : h->disk;
-        const char *stores[2] = {h->service != NULL ? h->service_config.store : h->hub_config.journal_file,
-                                 h->service != NULL ? NULL : h->hub_config.log_file};
-        for (int k = 0; k < 2 && stores[k] != NULL; k++) {
-            copy_file(disk, scratch, stores[k]);
-            copy_file(disk, scratch, arena_printf(&s->arena, "%s-wal", stores[k]));
-        }
-        if (disk != h->disk)
-            sim_disk_free(disk);
-    }
-    return scratch;
+    return strcmp(src->host, h->name) == 0 || (h->service == NULL && strcmp(src->host, "hub-log") == 0);
 }
 
 /* ---- facts ---- */
-
-static void must(struct shop *s, enum ficus_err err, const struct ficus_error *error)
-{
-    if (err != FICUS_ERR_OK)
-        shop_fail(s, "the check itself failed: %s", error->text);
-}
 
 static void insert_row(struct shop *s, struct db_conn *facts, const struct source *src, struct db_stmt *row)
 {
@@ -222,13 +208,13 @@ static void facts_from(struct shop *s, struct db_conn *facts, const struct sourc
     db_finish(row);
 }
 
-/* Sources of one host stand together: each store is opened once. Returns the first source of the next host. */
-static size_t facts_from_host(struct shop *s, struct env *e, struct db_conn *facts, size_t first)
+/* All sources that lie in one store, the first of which is given; returns the next one after them. */
+static size_t facts_from_store(struct shop *s, struct env *e, struct shop_host *h, size_t first)
 {
     struct ficus_error error = {0};
     struct db *d = NULL;
     struct db_conn *c = NULL;
-    const struct db_options options = {.path = host_store(s, sources[first].host)};
+    const struct db_options options = {.path = host_store(h, sources[first].host)};
     bool there = false;
     must(s, env_file_exists(e, options.path, &there), &error);
     if (there) {
@@ -236,13 +222,35 @@ static size_t facts_from_host(struct shop *s, struct env *e, struct db_conn *fac
         must(s, db_reader_take(d, &c, &error), &error);
     }
     size_t i = first;
-    for (; i < ARRAY_COUNT(sources) && strcmp(sources[i].host, sources[first].host) == 0; i++)
+    for (; i < ARRAY_COUNT(sources) && strcmp(sources[i].host, sources[first].host) == 0; i++) {
+        must(s, db_exec(s->facts->conn, &error, sources[i].forget, ""), &error);
         if (there)
-            facts_from(s, facts, &sources[i], c);
+            facts_from(s, s->facts->conn, &sources[i], c);
+    }
     if (there)
         db_reader_give(d, c);
     db_close(d);
     return i;
+}
+
+/* Runs outside any simulated stack, so nothing in it yields: the world stands still meanwhile. */
+static void facts_of_host(struct shop *s, struct shop_host *h)
+{
+    struct sim_disk *scratch = sim_disk_new();
+    FICUS_ASSERT(scratch != NULL);
+    for (size_t i = 0; i < ARRAY_COUNT(sources); i++)
+        if (source_is_of(&sources[i], h) && (i == 0 || strcmp(sources[i].host, sources[i - 1].host) != 0)) {
+            const char *store = host_store(h, sources[i].host);
+            char wal[512];
+            snprintf(wal, sizeof wal, "%s-wal", store);
+            copy_file(h->disk, scratch, store);
+            copy_file(h->disk, scratch, wal);
+        }
+    struct sim_process *p = sim_start(s->sim, "reader", scratch, 1, NULL, NULL);
+    for (size_t i = 0; i < ARRAY_COUNT(sources);)
+        i = source_is_of(&sources[i], h) ? facts_from_store(s, sim_env(p), h, i) : i + 1;
+    sim_kill(p);
+    sim_disk_free(scratch);
 }
 
 static bool card_good(const struct shop_order *o)
@@ -253,6 +261,8 @@ static bool card_good(const struct shop_order *o)
 static void facts_of_client(struct shop *s, struct db_conn *facts)
 {
     struct ficus_error error = {0};
+    must(s, db_exec(facts, &error, "DELETE FROM stock_set", ""), &error);
+    must(s, db_exec(facts, &error, "DELETE FROM answered", ""), &error);
     for (int i = 0; i < SHOP_SKUS; i++) {
         char sku[16];
         snprintf(sku, sizeof sku, "sku-%d", i);
@@ -270,18 +280,18 @@ static void facts_of_client(struct shop *s, struct db_conn *facts)
     }
 }
 
-static void statements_check(struct check *k, struct db_conn *facts)
+static void statements_check(struct shop *s, bool rest)
 {
     for (size_t i = 0; i < ARRAY_COUNT(statements); i++) {
         const struct statement *st = &statements[i];
         struct ficus_error error = {0};
         struct db_stmt *row = NULL;
-        if (st->at_rest_only && !k->rest)
+        if (st->at_rest_only && !rest)
             continue;
-        must(k->shop, db_query(facts, &row, &error, st->sql, ""), &error);
+        must(s, db_query(s->facts->conn, &row, &error, st->sql, ""), &error);
         int broken = db_step(row, &error);
         if (broken != 0)
-            shop_fail(k->shop, "statement %s: %.*s", st->name, broken == 1 ? (int)db_text(row, 0).size : (int)strlen(error.text),
+            shop_fail(s, "statement %s: %.*s", st->name, broken == 1 ? (int)db_text(row, 0).size : (int)strlen(error.text),
                       broken == 1 ? db_text(row, 0).p : error.text);
         db_finish(row);
     }
@@ -301,59 +311,63 @@ static const struct statement busy[] = {
      "(SELECT 1 FROM notification n WHERE n.order_id = h.order_id AND n.kind = 'order.' || h.status)"},
 };
 
-static void busy_check(struct check *k, struct db_conn *facts)
+static void facts_new(struct shop *s)
 {
-    struct shop *s = k->shop;
-    k->quiet = true;
-    for (size_t i = 0; i < ARRAY_COUNT(busy) && k->quiet; i++) {
-        struct ficus_error error = {0};
-        struct db_stmt *row = NULL;
-        must(s, db_query(facts, &row, &error, busy[i].sql, ""), &error);
-        k->quiet = db_step(row, &error) == 0;
-        if (!k->quiet)
-            snprintf(s->busy_with, sizeof s->busy_with, "%s: %.*s", busy[i].name, SLICE_ARG(db_text(row, 0)));
-        db_finish(row);
-    }
-}
-
-/* Runs outside any simulated stack, so nothing in it yields: the world stands still meanwhile. */
-static void check_work(struct check *k)
-{
-    struct shop *s = k->shop;
     struct ficus_error error = {0};
-    struct sim_process *p = sim_start(s->sim, "facts", k->disk, 1, NULL, NULL);
-    struct env *e = sim_env(p);
-    struct db *d = NULL;
-    struct db_tx tx = {0};
+    struct shop_facts *f = s->facts = mem_zalloc(sizeof *f);
+    FICUS_ASSERT(f != NULL && (f->disk = sim_disk_new()) != NULL);
+    f->process = sim_start(s->sim, "facts", f->disk, 1, NULL, NULL);
     const struct db_options options = {.path = "/facts.db"};
-    must(s, db_open(e, &options, &d, &error), &error);
-    must(s, db_tx_begin(d, &tx, 0, &error), &error);
-    struct db_conn *facts = db_tx_conn(&tx);
-    must(s, db_script(facts, SLICE(fact_tables), &error), &error);
-    for (size_t i = 0; i < ARRAY_COUNT(sources);)
-        i = facts_from_host(s, e, facts, i);
-    facts_of_client(s, facts);
-    busy_check(k, facts);
-    statements_check(k, facts);
-    db_tx_rollback(&tx);
-    db_close(d);
-    sim_kill(p);
+    must(s, db_open(sim_env(f->process), &options, &f->db, &error), &error);
+    must(s, db_tx_begin(f->db, &f->tx, 0, &error), &error);
+    f->conn = db_tx_conn(&f->tx);
+    must(s, db_script(f->conn, SLICE(fact_tables), &error), &error);
 }
 
-static bool check(struct shop *s, bool rest)
+/* Changes with every sync and every crash of the host's disk. */
+static uint64_t host_mark(const struct shop_host *h)
 {
-    struct check k = {.shop = s, .disk = copy_all(s), .rest = rest};
-    check_work(&k);
-    sim_disk_free(k.disk);
-    return k.quiet;
+    return sim_disk_sync_count(h->disk) << 16 | h->crash_count;
+}
+
+/* Brings the facts up to date; whether any were not. A dead disk answers nothing until it has crashed. */
+static bool facts_refresh(struct shop *s)
+{
+    bool changed = false;
+    if (s->facts == NULL)
+        facts_new(s);
+    for (int i = 0; i < s->host_count; i++) {
+        struct shop_host *h = &s->hosts[i];
+        if (sim_disk_dead(h->disk) || s->facts->seen[i] == host_mark(h))
+            continue;
+        s->facts->seen[i] = host_mark(h);
+        facts_of_host(s, h);
+        changed = true;
+    }
+    if (changed)
+        facts_of_client(s, s->facts->conn);
+    return changed;
 }
 
 void shop_check(struct shop *s, bool quiet)
 {
-    (void)check(s, quiet);
+    if (facts_refresh(s) || quiet)
+        statements_check(s, quiet);
 }
 
 bool shop_is_quiet(struct shop *s)
 {
-    return check(s, false);
+    shop_check(s, false);
+    for (size_t i = 0; i < ARRAY_COUNT(busy); i++) {
+        struct ficus_error error = {0};
+        struct db_stmt *row = NULL;
+        must(s, db_query(s->facts->conn, &row, &error, busy[i].sql, ""), &error);
+        bool quiet = db_step(row, &error) == 0;
+        if (!quiet)
+            snprintf(s->busy_with, sizeof s->busy_with, "%s: %.*s", busy[i].name, SLICE_ARG(db_text(row, 0)));
+        db_finish(row);
+        if (!quiet)
+            return false;
+    }
+    return true;
 }

@@ -17,6 +17,7 @@
 enum { SHOP_HOSTS_MAX = 8, SHOP_ORDERS_MAX = 64, SHOP_ITEMS_MAX = 4, SHOP_SKUS = 5 };
 
 struct shop;
+struct shop_facts;
 
 /* One machine: its disk outlives the processes on it. */
 struct shop_host {
@@ -72,6 +73,7 @@ struct shop {
     bool registry_dirty;                    /* the hub must be told anew */
     bool registry_running;
     struct env_timer registry_timer;
+    struct shop_facts *facts;               /* of shop_check.c */
     char busy_with[256];                    /* what shop_is_quiet found last */
 };
 
@@ -87,7 +89,8 @@ _Noreturn void shop_fail(struct shop *s, const char *format, ...) __attribute__(
 void shop_client_start(struct shop *s);
 bool shop_client_done(const struct shop *s);    /* all orders and cancels are answered */
 
-/* shop_check.c: fail the run when a statement is broken. quiet: also those that hold only at rest. */
+/* shop_check.c: fail the run when a statement is broken; cheap when nothing was committed since. quiet: also those that
+ * hold only at rest. */
 void shop_check(struct shop *s, bool quiet);
 /* Nothing pending, no unfinished saga, empty outboxes. */
 bool shop_is_quiet(struct shop *s);
