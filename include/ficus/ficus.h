@@ -145,7 +145,7 @@ FICUS_API int ficus_reply_header(struct ficus_req *req, const char *name, const 
  * ficus_problem(...)" rolls back and answers. */
 FICUS_API int ficus_problem(struct ficus_req *req, int status, const char *code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-/* Note a fault of the input: JSON pointer and what is allowed. At most 20 are kept. */
+/* Note a fault of the input: JSON pointer and what is allowed. At most 20 are kept; the `errors` of a 400 or 422. */
 FICUS_API void ficus_invalid(struct ficus_req *req, const char *pointer, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 FICUS_API bool ficus_is_invalid(struct ficus_req *req);     /* has any been noted? */

@@ -45,6 +45,9 @@ FICUS_API void ficus_test_fake_service(struct ficus_test *t, const char *name, f
 FICUS_API struct ficus_test_answer ficus_test_call(struct ficus_test *t, const struct ficus_test_request *r);
 /* Deliver an event and wait until it is processed (0) or refused (-1: the handler returned non-zero). */
 FICUS_API int ficus_test_event(struct ficus_test *t, const char *topic, const char *subject, const char *data);
+/* The same for an event that comes late: time_ms is when it was emitted (wall clock, ms since 1970). */
+FICUS_API int ficus_test_event_at(struct ficus_test *t, const char *topic, const char *subject, const char *data,
+                                  int64_t time_ms);
 /* The number of events emitted so far, and one of them as CloudEvents JSON. */
 FICUS_API size_t ficus_test_emitted_count(struct ficus_test *t);
 FICUS_API const char *ficus_test_emitted(struct ficus_test *t, size_t index);

@@ -94,7 +94,7 @@ void answer_problem(struct ficus_req *r, int status, const char *code, const cha
         json_write_kv_slice(w, "instance", r->path);
     if (code != NULL)
         json_write_kv_str(w, "code", code);
-    if (status == 400 && r->invalid_count > 0)
+    if ((status == 400 || status == 422) && r->invalid_count > 0)
         write_invalid(r, w);
     json_write_end(w);
     a->out.begun = true;

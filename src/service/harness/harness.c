@@ -550,12 +550,17 @@ static void inject(struct ficus_test *t, void *arg)
 
 int ficus_test_event(struct ficus_test *t, const char *topic, const char *subject, const char *data)
 {
+    return ficus_test_event_at(t, topic, subject, data, env_wall_ms(t->env));
+}
+
+int ficus_test_event_at(struct ficus_test *t, const char *topic, const char *subject, const char *data,
+                        int64_t time_ms)
+{
     uint8_t random[10];
     char id[UUID_TEXT_SIZE], time[TIME_TEXT_SIZE];
     env_random(t->env, random, sizeof random);
-    int64_t now_ms = env_wall_ms(t->env);
-    uuid_v7(now_ms, random, id);
-    time_format(now_ms, time);
+    uuid_v7(env_wall_ms(t->env), random, id);
+    time_format(time_ms, time);
     struct event ev = {
         .id = slice_str(id),
         .source = SLICE("/test"),
