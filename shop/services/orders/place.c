@@ -97,8 +97,10 @@ static int basket_price(struct ficus_req *req, struct basket *b, const struct fi
         l.sku = ficus_json_str(req, ficus_json_get(p, "sku"));
         l.name = ficus_json_str(req, ficus_json_get(p, "name"));
         if (l.product_id == NULL || l.sku == NULL || l.name == NULL ||
-            !shop_money_read(req, ficus_json_get(p, "price"), total_max, &l.price))
+            !shop_money_read(req, ficus_json_get(p, "price"), total_max, &l.price)) {
+            ficus_invalid(req, ficus_printf(req, "/items/%zu/product_id", i), "is not the id or sku of a product");
             return ficus_problem(req, 422, "unknown_product", "no product has the id or sku %s", b->lines[i].product_id);
+        }
         if (!line_merge(b, count, &l))
             b->lines[count++] = l;
     }

@@ -286,7 +286,7 @@ static void test_place_bounds(void **state)
 static void test_place_unknown(void **state)
 {
     EXPECT(place("{\"items\":[{\"product_id\":\"tea\",\"quantity\":1},{\"product_id\":\"none\",\"quantity\":1}]" PAY),
-           422, "\"code\":\"unknown_product\"", "none");
+           422, "\"code\":\"unknown_product\"", "none", "\"pointer\":\"/items/1/product_id\"");
     EXPECT(place("{\"items\":[{\"product_id\":\"yacht\",\"quantity\":2}]" PAY), 202, "\"amount\":9000000000000000");
     EXPECT(place("{\"items\":[{\"product_id\":\"yacht\",\"quantity\":3}]" PAY), 422, "\"code\":\"too_expensive\"");
     EXPECT(place("{\"items\":[{\"product_id\":\"yacht\",\"quantity\":1000000}]" PAY), 422,
