@@ -38,7 +38,13 @@ struct manifest_route {
     const struct conf_node *node;
     int method;                     /* index into manifest_methods; -1: any */
     const char *path;
+    /* where it leads: one of these */
     struct manifest_target to;
+    const char *files;              /* folder as written; NULL: none */
+    int64_t answer;                 /* status; 0: none */
+
+    const char *fallback;           /* file in the folder; NULL: none */
+    const char *folder;             /* absolute; derived from files */
     int auth;                       /* enum manifest_auth */
     const char *const *roles;
     size_t role_count;

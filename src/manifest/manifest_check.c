@@ -277,11 +277,40 @@ static const char *route_key(struct checker *c, const struct manifest_route *r)
     return key == NULL ? "" : key;
 }
 
+/* A route leads to one place, and has only the words that mean something there. */
+static void check_kind(struct checker *c, const struct manifest_route *r)
+{
+    static const char *const kinds[] = {"to", "files", "answer"};
+    static const char *const only_served[] = {"auth", "roles", "timeout"};
+    const struct conf_node *kind = NULL, *node;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        node = conf_get(r->node, kinds[i]);
+        if (node != NULL && kind != NULL)
+            conf_error_key(c->errors, node, "stands beside \"" SLICE_FMT "\"; a route leads to one place", SLICE_ARG(kind->key));
+        kind = kind == NULL ? node : kind;
+    }
+    if (kind == NULL) {
+        conf_error_value(c->errors, r->node, "leads nowhere: say one of \"to\", \"files\" and \"answer\"");
+        return;
+    }
+    bool files = slice_eq_str(kind->key, "files");
+    for (size_t i = 0; i < 3 && (files || slice_eq_str(kind->key, "answer")); i++)
+        if ((node = conf_get(r->node, only_served[i])) != NULL)
+            conf_error_key(c->errors, node, "has no meaning beside \"" SLICE_FMT "\"", SLICE_ARG(kind->key));
+    if (files && (node = conf_get(r->node, "method")) != NULL)
+        conf_error_key(c->errors, node, "has no meaning beside \"files\": they are only read");
+    if (files && !manifest_template_has_rest(slice_str(r->path)))
+        conf_error_value(c->errors, conf_get(r->node, "path"), "has to end in /**, because the folder's files are below it");
+    if (!files && (node = conf_get(r->node, "fallback")) != NULL)
+        conf_error_key(c->errors, node, "needs \"files\"");
+}
+
 static void check_route(struct checker *c, const struct manifest_route *r, struct map *routes)
 {
     const struct manifest_gateway *g = c->m->gateway;
     if (r->node == NULL || r->path == NULL)
         return;
+    check_kind(c, r);
     (void)check_service(c, conf_get(r->node, "to"), false, r->to.service);     /* reported, nothing else depends on it */
     if (r->to.path != NULL)
         check_parameters(c, r);

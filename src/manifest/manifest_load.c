@@ -192,6 +192,30 @@ static void find_migrations(struct loader *l, struct manifest_service *s)
         conf_error_value(l->errors, node, "\"%s\" has no file 0001_NAME.sql", s->migrations);
 }
 
+/* ---- folders of files ---- */
+
+static void find_folder(struct loader *l, struct manifest_route *r)
+{
+    const char *file = NULL;
+    r->folder = arena_printf(l->arena, "%s/%s", l->m->folder, r->files);
+    if (r->fallback != NULL)
+        file = arena_printf(l->arena, "%s/%s/%s", l->m->folder, r->files, r->fallback);
+    if (r->folder == NULL || (r->fallback != NULL && file == NULL))
+        fail_memory(l);
+    else if (!manifest_is_folder(r->folder))
+        conf_error_value(l->errors, conf_get(r->node, "files"), "\"%s\" is no folder beside this file", r->files);
+    else if (file != NULL && !manifest_is_file(file))
+        conf_error_value(l->errors, conf_get(r->node, "fallback"), "\"%s\" is no file of the folder %s", r->fallback, r->files);
+}
+
+static void find_folders(struct loader *l)
+{
+    struct manifest_gateway *g = l->m->gateway;
+    for (size_t i = 0; g != NULL && i < g->route_count; i++)
+        if (g->routes[i].files != NULL && g->routes[i].node != NULL)
+            find_folder(l, &g->routes[i]);
+}
+
 /* ---- include ---- */
 
 struct file_list {
@@ -348,6 +372,7 @@ static void load(struct loader *l, const char *path)
     m->options = options;
     m->file = path;
     m->folder = folder;
+    find_folders(l);
     load_services(l);
     manifest_check(m, l->arena, l->errors);
     if (l->errors->count == 0)

@@ -150,6 +150,18 @@ enum ficus_err manifest_list(struct arena *a, const char *folder, size_t count_m
     return FICUS_ERR_OK;
 }
 
+bool manifest_is_folder(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+bool manifest_is_file(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 static enum ficus_err write_all(int fd, const char *path, struct slice text, struct ficus_error *reterr)
 {
     while (text.size > 0) {

@@ -21,6 +21,7 @@ const char *manifest_check_system(struct slice text);
 const char *manifest_check_topic(struct slice text);
 const char *manifest_check_service(struct slice text);      /* a name that is none of Ficus' own processes */
 const char *manifest_check_folder(struct slice text);       /* relative, inside the service's folder */
+const char *manifest_check_inside(struct slice text);       /* relative, inside the folder of this file */
 const char *manifest_check_glob(struct slice text);
 
 /* Whether the template has {name}; whether it ends in "**". */
@@ -45,6 +46,8 @@ enum ficus_err manifest_glob(struct arena *a, const char *folder, const char *pa
 /* Names of the entries of a folder, sorted. */
 enum ficus_err manifest_list(struct arena *a, const char *folder, size_t count_max, const char *const **ret_names, size_t *ret_count,
                              struct ficus_error *reterr);
+bool manifest_is_folder(const char *path);
+bool manifest_is_file(const char *path);
 /* PATH.tmp, 0600, synced, renamed, folder synced. */
 enum ficus_err manifest_write_file(const char *path, struct slice text, struct ficus_error *reterr);
 /* The folder part of a path, "." when it has none. In the arena. */

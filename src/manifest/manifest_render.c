@@ -66,7 +66,7 @@ static bool gateway_calls(const struct manifest *m, const char *service)
     if (g->auth != NULL && strcmp(g->auth->jwks.service, service) == 0)
         return true;
     for (size_t i = 0; i < g->route_count; i++)
-        if (strcmp(g->routes[i].to.service, service) == 0)
+        if (g->routes[i].to.service != NULL && strcmp(g->routes[i].to.service, service) == 0)
             return true;
     return false;
 }
@@ -316,7 +316,8 @@ static int64_t fill_routes(struct renderer *r, struct proxy_config *c)
         timeout_ms_max = timeout_ms > timeout_ms_max ? timeout_ms : timeout_ms_max;
         c->routes[c->route_count++] = (struct proxy_route){
             .method = from->method < 0 ? "" : manifest_methods[from->method], .path = from->path, .service = from->to.service,
-            .target = from->to.path == NULL ? from->path : from->to.path, .auth = from->auth, .roles = from->roles,
+            .target = from->to.service == NULL ? NULL : from->to.path == NULL ? from->path : from->to.path, .files = from->folder,
+            .fallback = from->fallback, .answer = from->answer, .auth = from->auth, .roles = from->roles,
             .role_count = from->role_count, .timeout_ms = timeout_ms};
     }
     return timeout_ms_max;

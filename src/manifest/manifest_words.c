@@ -118,15 +118,24 @@ const char *manifest_check_log(struct slice text)
     return slice_eq_str(text, "embedded") ? NULL : "embedded (addresses of other logs are not supported by this version)";
 }
 
+static bool is_inside(struct slice text)
+{
+    if (text.p[0] == '/')
+        return false;
+    while (text.p != NULL)
+        if (slice_eq_str(slice_cut(&text, '/'), ".."))
+            return false;
+    return true;
+}
+
 const char *manifest_check_folder(struct slice text)
 {
-    struct slice rest = text;
-    if (text.p[0] == '/')
-        return "a folder inside the service's own";
-    while (rest.p != NULL)
-        if (slice_eq_str(slice_cut(&rest, '/'), ".."))
-            return "a folder inside the service's own";
-    return NULL;
+    return is_inside(text) ? NULL : "a folder inside the service's own";
+}
+
+const char *manifest_check_inside(struct slice text)
+{
+    return is_inside(text) ? NULL : "a path without \"..\", relative to this file";
 }
 
 const char *manifest_check_glob(struct slice text)

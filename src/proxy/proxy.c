@@ -88,7 +88,8 @@ static bool needs_keys(const struct proxy_config *c)
 static bool has_endpoints(const struct proxy *p)
 {
     for (size_t i = 0; i < p->config->route_count; i++)
-        if (!call_engine_has_endpoints(p->process.calls, p->config->routes[i].service))
+        if (p->config->routes[i].service != NULL &&
+            !call_engine_has_endpoints(p->process.calls, p->config->routes[i].service))
             return false;
     return true;
 }
@@ -114,6 +115,7 @@ static void process_closed(void *arg)
     void (*stopped)(void *) = p->stopped;
     void *stopped_arg = p->stopped_arg;
     proxy_router_free(p->router);
+    files_free(p->files);
     mem_free(p);
     if (stopped != NULL)
         stopped(stopped_arg);
@@ -160,9 +162,29 @@ void proxy_stop(struct proxy *p, void (*stopped)(void *arg), void *arg)
 
 /* ---- start ---- */
 
+static enum ficus_err read_files(struct proxy *p, struct ficus_error *reterr)
+{
+    enum ficus_err err = FICUS_ERR_OK;
+    for (size_t i = 0; err == FICUS_ERR_OK && i < p->config->route_count; i++) {
+        const char *folder = p->config->routes[i].files;
+        if (folder == NULL)
+            continue;
+        if (p->files == NULL && (p->files = files_new()) == NULL)
+            return err_set(reterr, FICUS_ERR_NOMEM, "files");
+        err = files_read(p->files, folder, reterr);
+        if (err == FICUS_ERR_OK)
+            LOG(&p->process.log, LOG_INFO, NULL, "gateway.files", "a folder is served from memory",
+                LOG_STR("folder", folder), LOG_INT("files", files_count(p->files)));
+    }
+    return err;
+}
+
 static enum ficus_err start_parts(struct proxy *p, struct ficus_error *reterr)
 {
     enum ficus_err err = proxy_router_new(p->config->routes, p->config->route_count, &p->router, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    err = read_files(p, reterr);
     if (err != FICUS_ERR_OK)
         return err;
     if (needs_keys(p->config) && p->config->auth == NULL)

@@ -91,7 +91,6 @@ static const struct conf_setting route_settings[] = {
      .doc = "Template of the public path."},
     {.name = "service",
      .type = CONF_STRING,
-     .flags = CONF_REQUIRED,
      CONF_AT(struct proxy_route, service),
      .min = 1,
      .max = 63,
@@ -100,13 +99,33 @@ static const struct conf_setting route_settings[] = {
      .doc = "The service that answers."},
     {.name = "target",
      .type = CONF_STRING,
-     .flags = CONF_REQUIRED,
      CONF_AT(struct proxy_route, target),
      .min = 1,
      .max = 1024,
      .check = check_path,
      .example = "\"/v1/orders/{id}\"",
      .doc = "Template of the path at the service."},
+    {.name = "files",
+     .type = CONF_STRING,
+     CONF_AT(struct proxy_route, files),
+     .min = 1,
+     .max = 4096,
+     .check = check_path,
+     .example = "/srv/storefront",
+     .doc = "Folder whose files are served, absolute."},
+    {.name = "fallback",
+     .type = CONF_STRING,
+     CONF_AT(struct proxy_route, fallback),
+     .min = 1,
+     .max = 1024,
+     .doc = "File of that folder for pages without one of their own."},
+    {.name = "answer",
+     .type = CONF_INT,
+     CONF_AT(struct proxy_route, answer),
+     .min = 400,
+     .max = 599,
+     .fallback = 0,
+     .doc = "Status that the gateway answers by itself, as a problem."},
     {.name = "auth",
      .type = CONF_ENUM,
      CONF_AT(struct proxy_route, auth),
@@ -134,7 +153,20 @@ static const struct conf_setting route_settings[] = {
      .doc = "Largest body of a request."},
 };
 
-static const struct conf_table route_table = CONF_TABLE_OF("gateway route", struct proxy_route, route_settings);
+static void check_route(const struct conf_node *node, void *value, struct conf_errors *errors)
+{
+    const struct proxy_route *r = value;
+    if ((r->service != NULL) + (r->files != NULL) + (r->answer != 0) != 1 || (r->service == NULL) != (r->target == NULL))
+        conf_error_value(errors, node, "has to lead to one place: service and target, files or answer");
+    if (r->files != NULL && !slice_ends(slice_str(r->path), SLICE("/**")))
+        conf_error_value(errors, node, "files need a path that ends in /**");
+}
+
+static const struct conf_table route_table = {.name = "gateway route",
+                                              .size = sizeof(struct proxy_route),
+                                              .settings = route_settings,
+                                              .count = sizeof route_settings / sizeof route_settings[0],
+                                              .check = check_route};
 
 static const struct conf_setting route_item = {
     .name = "route", .type = CONF_TABLE, .table = &route_table, .doc = "A route."};

@@ -19,11 +19,21 @@ struct proxy_auth {
     const char *keys_file;      /* the last good JWKS; "": none is kept */
 };
 
+/* Where a route leads: exactly one of these is given. */
+enum proxy_kind {
+    PROXY_FORWARD, /* service, target */
+    PROXY_FILES,   /* files, fallback */
+    PROXY_ANSWER,  /* answer */
+};
+
 struct proxy_route {
-    const char *method; /* "" any */
-    const char *path;   /* template: /api/v1/orders/{id}, or one that ends with "**": all below */
-    const char *service;
+    const char *method;       /* "" any */
+    const char *path;         /* template: /api/v1/orders/{id}, or one that ends with "**": all below */
+    const char *service;      /* NULL: none */
     const char *target;       /* template of the service's path, parameters from path */
+    const char *files;        /* absolute folder; NULL: none */
+    const char *fallback;     /* file in it that is shown for pages without one of their own; NULL: none */
+    int64_t answer;           /* status of a problem that is all this route says; 0: none */
     int auth;                 /* enum proxy_auth_mode */
     const char *const *roles; /* any of them; none: all users */
     size_t role_count;
@@ -42,6 +52,11 @@ struct proxy_config {
     struct proxy_route *routes;
     size_t route_count;
 };
+
+static inline enum proxy_kind proxy_route_kind(const struct proxy_route *r)
+{
+    return r->files != NULL ? PROXY_FILES : r->answer != 0 ? PROXY_ANSWER : PROXY_FORWARD;
+}
 
 extern const struct conf_table proxy_config_table;
 

@@ -6,6 +6,7 @@
 #ifndef FICUS_PROXY_PRIVATE_H
 #define FICUS_PROXY_PRIVATE_H
 
+#include "files.h"
 #include "http_server.h"
 #include "jwt.h"
 #include "process.h"
@@ -14,7 +15,7 @@
 #include "proxy_router.h"
 #include "uuid.h"
 
-enum { PROXY_FIELDS_MAX = 8, PROXY_REQUEST_ID_SIZE_MAX = 128 };
+enum { PROXY_FIELDS_MAX = 12, PROXY_REQUEST_ID_SIZE_MAX = 128 };
 
 enum proxy_metric {
     PROXY_REQUESTS,
@@ -34,6 +35,7 @@ struct proxy {
     struct http_server *server;
     struct proxy_router *router;
     struct proxy_keys *keys; /* NULL without auth */
+    struct files *files;     /* of all routes that serve some */
     bool ready, stopping;
     struct metric_family *metrics[PROXY_METRIC_COUNT];
     struct env_timer ready_kick, drain_limit;
@@ -79,7 +81,7 @@ struct proxy_request {
 
     /* an answer of our own that does not fit at once */
     struct buf own;
-    size_t own_sent;
+    struct slice own_left; /* of own, or of bytes that outlive the request */
 
     /* forwarding (forward.c) */
     struct call *call;
@@ -105,6 +107,10 @@ void proxy_request_continue(struct proxy_request *q);
 /* Answers of the gateway itself. Each carries request id and trace, and Cache-Control: no-store, nosniff. */
 void proxy_answer(struct proxy_request *q, int status, const struct http_field *fields, size_t field_count,
                   const char *content_type, struct slice body);
+/* With these fields, at most PROXY_FIELDS_MAX, and request id and trace alone. lasting: body outlives the request and
+ * is sent from where it is. */
+void proxy_answer_with(struct proxy_request *q, int status, const struct http_field *fields, size_t field_count,
+                       struct slice body, bool lasting);
 void proxy_problem(struct proxy_request *q, int status, const char *code, const char *detail,
                    const struct http_field *fields, size_t field_count);
 /* The problem that fits an error of the engine. */
@@ -113,6 +119,9 @@ void proxy_problem_of(struct proxy_request *q, enum ficus_err err);
 bool proxy_answer_more(struct proxy_request *q);
 /* Request id and trace into the head of an answer. */
 bool proxy_mark_answer(const struct proxy_request *q, struct http_msg *m);
+
+/* serve_files.c: from the files of the route's folder. */
+void proxy_answer_file(struct proxy_request *q);
 
 /* forward.c */
 void proxy_forward(struct proxy_request *q);

@@ -16,6 +16,25 @@ static const struct proxy_filter chain[] = {
     {"auth", filter_auth},       {"roles", filter_roles},   {"size", filter_size},
 };
 
+/* Past all filters. */
+static void route_run(struct proxy_request *q)
+{
+    switch (proxy_route_kind(q->route)) {
+    case PROXY_FORWARD:
+        proxy_forward(q);
+        break;
+    case PROXY_FILES:
+        proxy_answer_file(q);
+        break;
+    case PROXY_ANSWER:
+        if (q->route->answer == 404)
+            proxy_problem(q, 404, "no_route", "there is nothing under this path", NULL, 0);
+        else
+            proxy_problem(q, (int)q->route->answer, NULL, "the gateway answers this path by itself", NULL, 0);
+        break;
+    }
+}
+
 void proxy_request_continue(struct proxy_request *q)
 {
     while (q->filter < sizeof chain / sizeof chain[0]) {
@@ -24,7 +43,7 @@ void proxy_request_continue(struct proxy_request *q)
             return;
         q->filter++;
     }
-    proxy_forward(q);
+    route_run(q);
 }
 
 /* ---- own answers ---- */
@@ -43,49 +62,65 @@ bool proxy_mark_answer(const struct proxy_request *q, struct http_msg *m)
 
 bool proxy_answer_more(struct proxy_request *q)
 {
-    struct slice rest = slice_from(buf_slice(&q->own), q->own_sent);
-    if (rest.size == 0)
+    if (q->own_left.size == 0)
         return false;
-    q->own_sent += http_send(q->stream, rest.p, rest.size, true);
+    q->own_left = slice_from(q->own_left, http_send(q->stream, q->own_left.p, q->own_left.size, true));
     return true;
 }
 
-void proxy_answer(struct proxy_request *q, int status, const struct http_field *fields, size_t field_count,
-                  const char *content_type, struct slice body)
+static void answer_failed(struct proxy_request *q, enum ficus_err err, const char *detail)
+{
+    q->stream->handler->on_reset(q->stream->arg, q->stream, err, detail);
+    http_reset(q->stream, err);
+}
+
+void proxy_answer_with(struct proxy_request *q, int status, const struct http_field *fields, size_t field_count,
+                       struct slice body, bool lasting)
 {
     /* On the stack: an answer must be possible when a request has used up its arena. */
-    struct http_field own[PROXY_FIELDS_MAX + 8];
+    struct http_field own[PROXY_FIELDS_MAX + 2];
     char trace[TRACE_PARENT_TEXT_SIZE];
     struct http_msg m = {.arena = q->stream->arena,
                          .status = status,
                          .content_length = (int64_t)body.size,
                          .fields = own,
                          .field_capacity = sizeof own / sizeof own[0]};
-    bool ok = field_count <= PROXY_FIELDS_MAX && http_msg_add(&m, SLICE("Content-Type"), slice_str(content_type)) &&
-              http_msg_add(&m, SLICE("Cache-Control"), SLICE("no-store")) &&
-              http_msg_add(&m, SLICE("X-Content-Type-Options"), SLICE("nosniff"));
+    bool ok = field_count <= PROXY_FIELDS_MAX;
+    for (size_t i = 0; ok && i < field_count; i++)
+        ok = http_msg_add(&m, fields[i].name, fields[i].value);
     if (q->request_id.p != NULL) {
         trace_format(&q->trace, trace);
         ok = ok && http_msg_add(&m, SLICE("X-Request-ID"), q->request_id) &&
              http_msg_add(&m, SLICE(TRACE_PARENT_HEADER), slice_str(trace));
     }
-    for (size_t i = 0; ok && i < field_count; i++)
-        ok = http_msg_add(&m, fields[i].name, fields[i].value);
     q->status = status;
     enum ficus_err err = ok ? http_send_head(q->stream, &m, body.size == 0) : FICUS_ERR_INVALID;
     if (err != FICUS_ERR_OK) {
-        q->stream->handler->on_reset(q->stream->arg, q->stream, err, "an answer could not be written");
-        http_reset(q->stream, err);
+        answer_failed(q, err, "an answer could not be written");
         return;
     }
     q->response_size = body.size;
     if (body.size == 0)
         return;
-    size_t taken = http_send(q->stream, body.p, body.size, true);
-    if (taken < body.size && !buf_add_slice(&q->own, slice_from(body, taken))) {
-        q->stream->handler->on_reset(q->stream->arg, q->stream, FICUS_ERR_NOMEM, "out of memory");
-        http_reset(q->stream, FICUS_ERR_NOMEM);
-    }
+    q->own_left = slice_from(body, http_send(q->stream, body.p, body.size, true));
+    if (q->own_left.size == 0 || lasting)
+        return;
+    if (buf_add_slice(&q->own, q->own_left))
+        q->own_left = buf_slice(&q->own);
+    else
+        answer_failed(q, FICUS_ERR_NOMEM, "out of memory");
+}
+
+void proxy_answer(struct proxy_request *q, int status, const struct http_field *fields, size_t field_count,
+                  const char *content_type, struct slice body)
+{
+    struct http_field all[PROXY_FIELDS_MAX] = {{SLICE("Content-Type"), slice_str(content_type)},
+                                               {SLICE("Cache-Control"), SLICE("no-store")},
+                                               {SLICE("X-Content-Type-Options"), SLICE("nosniff")}};
+    size_t count = 3;
+    for (size_t i = 0; i < field_count && count < PROXY_FIELDS_MAX; i++)
+        all[count++] = fields[i];
+    proxy_answer_with(q, status, all, count, body, false);
 }
 
 void proxy_problem(struct proxy_request *q, int status, const char *code, const char *detail,

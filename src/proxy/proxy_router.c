@@ -13,6 +13,7 @@
 struct end {
     const char *method; /* "" any */
     size_t route;
+    bool stands_back; /* leads to no service */
 };
 
 struct node {
@@ -91,7 +92,8 @@ static enum ficus_err end_add(struct proxy_router *r, struct end **ends, size_t 
         return err_set(reterr, FICUS_ERR_NOMEM, "routes");
     if (*count > 0)
         memcpy(more, *ends, *count * sizeof *more);
-    more[(*count)++] = (struct end){method, route};
+    enum proxy_kind kind = proxy_route_kind(&r->routes[route]);
+    more[(*count)++] = (struct end){method, route, kind == PROXY_FILES || kind == PROXY_ANSWER};
     *ends = more;
     return FICUS_ERR_OK;
 }
@@ -158,6 +160,8 @@ static enum ficus_err target_compile(struct proxy_router *r, size_t index, struc
     const struct proxy_route *route = &r->routes[index];
     struct target *t = &r->targets[index];
     struct slice text = slice_str(route->target), rest = text;
+    if (text.p == NULL)
+        return FICUS_ERR_OK; /* leads to no service */
     t->pieces = ARENA_ARRAY(&r->arena, struct piece, PROXY_PARAMS_MAX + 2);
     if (t->pieces == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "routes");
@@ -279,8 +283,12 @@ static bool ends_match(struct search *s, const struct end *ends, size_t count)
 {
     const struct end *best = NULL;
     int best_rank = 0;
+    const bool known = s->any_path; /* a more specific route has this path, with other methods */
     for (size_t i = 0; i < count; i++) {
         const char *method = ends[i].method;
+        if (known && ends[i].stands_back)
+            continue;
+        s->any_path = true;
         int rank = slice_eq_str(s->method, method)                                 ? 3
                    : slice_eq_str(s->method, "HEAD") && strcmp(method, "GET") == 0 ? 2
                                                                                    : method[0] == '\0';
@@ -289,12 +297,13 @@ static bool ends_match(struct search *s, const struct end *ends, size_t count)
             best = &ends[i];
         }
     }
-    s->any_path |= count > 0;
     if (best != NULL) {
         s->match->route = best->route;
         return true;
     }
     for (size_t i = 0; i < count; i++) {
+        if (known && ends[i].stands_back)
+            continue;
         allow_add(s, ends[i].method);
         if (strcmp(ends[i].method, "GET") == 0)
             allow_add(s, "HEAD");

@@ -5,8 +5,10 @@
  * Templates: "/a/{x}/b"; "**" as the last segment is all that follows, at least an empty segment. Among the routes that
  * fit path and method the most specific wins: the first segment in which two of them differ decides, literal before
  * {parameter} before **. A route without method fits every method, but one that names it goes before; HEAD falls back
- * to GET. Paths are compared decoded. Refused, because two servers could read them differently: "." and ".." and empty
- * segments (but one at the end), encoded '/', '\', NUL and other control characters.
+ * to GET. A route that leads to no service (files, answer) stands back: it takes only paths that no more specific route
+ * has, whatever its method, so that a catch-all hides no 405. Paths are compared decoded. Refused, because two servers
+ * could read them differently: "." and ".." and empty segments (but one at the end), encoded '/', '\', NUL and other
+ * control characters.
  */
 #ifndef FICUS_PROXY_ROUTER_H
 #define FICUS_PROXY_ROUTER_H

@@ -73,7 +73,10 @@ static void put_good(struct system *s)
               "  routes:\n"
               "    - { method: POST, path: /api/orders, to: \"orders:/v1/orders\", auth: required, roles: [admin] }\n"
               "    - { path: \"/api/orders/{id}\", to: \"orders:/v1/orders/{id}\", timeout: 20s }\n"
-              "    - { method: GET, path: /files/**, to: users }\n");
+              "    - { method: GET, path: /files/**, to: users }\n"
+              "    - { path: /**, files: front, fallback: index.html }\n"
+              "    - { path: /api/**, answer: 404 }\n");
+    files_put(&s->files, "front/index.html", "");
     files_put(&s->files, "services/users/service.yaml", SERVICE("users") "store: sqlite:users.db\nmigrations: sql\nsettings: { issuer: shop }\nkeeps_keys: false\n");
     files_put(&s->files, "services/users/sql/0001_init.sql", "");
     files_put(&s->files, "services/users/sql/0002_more.sql", "");
@@ -197,7 +200,12 @@ static void test_resolved(void **state)
     assert_int_equal(hub.common.edges[0].policy.retry.attempts, 1);
 
     read_resolved(&s, "gateway", &proxy_config_table, &gateway);
-    assert_int_equal(gateway.route_count, 3);
+    assert_int_equal(gateway.route_count, 5);
+    assert_true(slice_ends(slice_str(gateway.routes[3].files), SLICE("/front")) && gateway.routes[3].files[0] == '/');
+    assert_string_equal(gateway.routes[3].fallback, "index.html");
+    assert_null(gateway.routes[3].service);
+    assert_int_equal(gateway.routes[4].answer, 404);
+    assert_int_equal(gateway.routes[4].body_size_max, 1 << 20);
     assert_string_equal(gateway.routes[0].method, "POST");
     assert_string_equal(gateway.routes[1].method, "");
     assert_int_equal(gateway.routes[0].timeout_ms, 7000);
@@ -295,6 +303,18 @@ static void test_across(void **state)
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: \"/a/{x}/b\", to: orders }, { path: \"/a/{y}/b\", to: users } ] }\n", "ficus.yaml:4:64: gateway.routes[1].path: is the same route as in line 4\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: \"/a/../b\", to: orders } ] }\n", "ficus.yaml:4:30: gateway.routes[0].path: found \"/a/../b\", allowed is a path such as"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: \"/{x}/{x}\", to: orders } ] }\n", "ficus.yaml:4:30: gateway.routes[0].path: found \"/{x}/{x}\", allowed is a path in which each {name} occurs once\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a } ] }\n", "ficus.yaml:4:22: gateway.routes[0]: leads nowhere: say one of \"to\", \"files\" and \"answer\"\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a/**, to: users, files: front } ] }\n", "ficus.yaml:4:48: gateway.routes[0].files: stands beside \"to\"; a route leads to one place\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, files: front } ] }\n", "ficus.yaml:4:30: gateway.routes[0].path: has to end in /**, because the folder's files are below it\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /**, files: fornt } ] }\n", "ficus.yaml:4:42: gateway.routes[0].files: \"fornt\" is no folder beside this file\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /**, files: front/index.html } ] }\n", "ficus.yaml:4:42: gateway.routes[0].files: \"front/index.html\" is no folder beside this file\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /**, files: ../front } ] }\n", "ficus.yaml:4:42: gateway.routes[0].files: found \"../front\", allowed is a path without \"..\", relative to this file\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /**, files: front, fallback: main.html } ] }\n", "ficus.yaml:4:59: gateway.routes[0].fallback: \"main.html\" is no file of the folder front\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: users, fallback: index.html } ] }\n", "ficus.yaml:4:45: gateway.routes[0].fallback: needs \"files\"\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /**, files: front, auth: none } ] }\n", "ficus.yaml:4:49: gateway.routes[0].auth: has no meaning beside \"files\"\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { method: GET, path: /**, files: front } ] }\n", "ficus.yaml:4:24: gateway.routes[0].method: has no meaning beside \"files\": they are only read\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, answer: 404, timeout: 1s } ] }\n", "ficus.yaml:4:47: gateway.routes[0].timeout: has no meaning beside \"answer\"\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, answer: 200 } ] }\n", "ficus.yaml:4:42: gateway.routes[0].answer: found \"200\", expected a whole number from 400 to 599\n"},
         {"ficus.yaml", ROOT "gateway: { listen: \"localhost:80\" }\n", "ficus.yaml:4:20: gateway.listen: found \"localhost:80\", allowed is a numeric address and a port"},
         {"ficus.yaml", ROOT "gateway: { auth: { jwks: users, issuer: i } }\n", "ficus.yaml:4:26: gateway.auth.jwks: found \"users\", expected SERVICE:/PATH without parameters"},
     };

@@ -28,7 +28,7 @@ struct rig {
     struct process_edge edges[3];
     const char *listen[1], *hosts[1], *admin[1];
     struct proxy_auth auth;
-    struct proxy_route routes[16];
+    struct proxy_route routes[24];
     struct proxy_config config;
     struct proxy *proxy;
     struct http_server *orders_server, *identity_server;
@@ -460,6 +460,7 @@ static inline void rig_routes(struct rig *r)
     route_add(r, "POST", "/do/count", "/v1/count", PROXY_AUTH_NONE, false);
     route_add(r, "POST", "/do/early", "/v1/early", PROXY_AUTH_NONE, false);
     r->routes[r->config.route_count - 2].body_size_max = 8 * 1024 * 1024;
+    r->routes[r->config.route_count++] = (struct proxy_route){.method = "", .path = "/api/**", .answer = 404};
 }
 
 static inline struct rig *rig_new(bool identity_down)
