@@ -10,6 +10,7 @@
 #include "timefmt.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -84,6 +85,17 @@ const char *cli_segment(struct cli *cli, const char *text)
     const char *copy = text_percent_segment(&out, slice_str(text)) ? arena_strdup(&cli->a, buf_slice(&out)) : NULL;
     buf_done(&out);
     return copy == NULL ? "" : copy;
+}
+
+const char *cli_program_folder(struct arena *a)
+{
+    char path[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (n <= 0)
+        return NULL;
+    path[n] = '\0';
+    char *slash = strrchr(path, '/');
+    return slash == NULL ? NULL : arena_strdup(a, slice_make(path, (size_t)(slash - path)));
 }
 
 static int ask_problem(const struct cli_request *r, int status, const struct json *root)

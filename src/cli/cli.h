@@ -17,6 +17,7 @@ extern const struct command_table cli_table;
 
 int cmd_up(const struct command_call *c);
 int cmd_down(const struct command_call *c);
+int cmd_new_service(const struct command_call *c);
 int cmd_status(const struct command_call *c);
 int cmd_logs(const struct command_call *c);
 int cmd_restart(const struct command_call *c);
@@ -50,6 +51,7 @@ int cli_fail(const struct ficus_error *error); /* "ficus: TEXT" on stderr; the e
 void cli_print(struct slice text);             /* to stdout, all of it; a reader that has gone is no failure */
 void cli_print_errors(const struct conf_errors *errors); /* to stderr */
 bool cli_colour(int fd);                                 /* a terminal, and NO_COLOR is not set */
+const char *cli_program_folder(struct arena *a); /* where this program's file lies, absolute; NULL: not known */
 /* A duration option in ms; false: said why. */
 bool cli_duration(const struct command_call *c, const char *option, const char *fallback, int64_t *ret_ms);
 

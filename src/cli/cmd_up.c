@@ -120,17 +120,6 @@ static void ignore_signal(void *arg, int signum)
 
 /* ---- starting ---- */
 
-static const char *build_folder(struct arena *a)
-{
-    char path[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
-    if (n <= 0)
-        return NULL;
-    path[n] = '\0';
-    char *slash = strrchr(path, '/');
-    return slash == NULL ? NULL : arena_strdup(a, slice_make(path, (size_t)(slash - path)));
-}
-
 /* Before anything of ours is open: everything that came from the caller but the terminal's three (and the pipe,
  * which is re-opened above them) is closed. */
 static void close_foreign(int keep)
@@ -171,7 +160,7 @@ static enum ficus_err prepare(struct running *r, struct conf_errors *errors, str
         return e == NULL ? reterr->code : err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
     }
     memcpy(kept, sets, set_count * sizeof sets[0]);
-    enum ficus_err err = up_prepare(e, &r->arena, command_value(r->call, "file", "ficus.yaml"), build_folder(&r->arena),
+    enum ficus_err err = up_prepare(e, &r->arena, command_value(r->call, "file", "ficus.yaml"), cli_program_folder(&r->arena),
                                     kept, set_count, &r->up, errors, reterr);
     env_uv_free(e);
     return err;

@@ -31,6 +31,9 @@ static const struct command_option up_options[] = {
 static const struct command_option down_options[] = {
     {0, "purge", NULL, "also remove data, logs, keys: only what Ficus made, only a folder with its marker"},
 };
+static const struct command_option new_options[] = {
+    {0, "dir", "FOLDER", "where to make it, instead of the folder that include: says"},
+};
 static const struct command_option json_options[] = {JSON_OPTION};
 static const struct command_option logs_options[] = {
     {0, "trace", "ID", "only lines of this trace id or correlation id: the whole story of one order"},
@@ -69,6 +72,16 @@ static const struct command commands[] = {
      .doc = "Stop it",
      .text = "Gateway, then services, then hub; each has ten seconds to finish its work. Works also when the "
              "supervisor is dead."},
+    {.name = "new service",
+     .run = cmd_new_service,
+     .operands = "NAME",
+     .operand_min = 1,
+     .operand_max = 1,
+     OPTIONS(new_options),
+     .doc = "Make a service that builds, is tested and runs",
+     .text = "Makes a folder with handlers, migrations, tests, OpenAPI, Makefile and service.yaml where the manifest's "
+             "include finds it, such as services/NAME, and says what to do next. Where there is no manifest it makes "
+             "one as well. Changes no file that is there."},
     {.name = "status",
      .run = cmd_status,
      .operands = "",
