@@ -21,6 +21,8 @@ int cmd_new_service(const struct command_call *c);
 int cmd_status(const struct command_call *c);
 int cmd_logs(const struct command_call *c);
 int cmd_restart(const struct command_call *c);
+int cmd_stop(const struct command_call *c);
+int cmd_start(const struct command_call *c);
 int cmd_saga_list(const struct command_call *c);
 int cmd_saga_show(const struct command_call *c);
 int cmd_saga_retry(const struct command_call *c);

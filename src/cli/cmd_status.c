@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ficus status, ficus restart.
+ * ficus status; ficus restart, stop and start.
  */
 #include "cli.h"
 
@@ -45,7 +45,18 @@ static const struct json *find_process(const struct json *status, const char *na
     return NULL;
 }
 
-static int wait_for_new(struct cli *cli, const char *name, int64_t old_pid, int64_t wait_ms)
+/* What is asked of the supervisor, and what is seen when it is done. */
+struct order {
+    const char *path, *state;
+    bool new_pid;
+    const char *undone;
+};
+static const struct order restart_order = {"restart", "running", true, "is not running again yet"},
+                          start_order = {"start", "running", false, "is not running yet"},
+                          stop_order = {"stop", "stopped", false, "has not ended yet"},
+                          kill_order = {"kill", "stopped", false, "has not ended yet"};
+
+static int wait_until_done(struct cli *cli, const struct order *o, const char *name, int64_t old_pid, int64_t wait_ms)
 {
     int64_t end_ms = env_now_ms(cli->e) + wait_ms;
     for (;;) {
@@ -54,18 +65,18 @@ static int wait_for_new(struct cli *cli, const char *name, int64_t old_pid, int6
         const struct json *process = find_process(cli_status(cli, &text, &code), name);
         if (process == NULL)
             return code == EXIT_OK ? EXIT_FAILED : code;
-        if (slice_eq_str(json_string_or(json_get(process, "state"), SLICE_NONE), "running") &&
-            json_i64_or(json_get(process, "pid"), 0) != old_pid)
+        if (slice_eq_str(json_string_or(json_get(process, "state"), SLICE_NONE), o->state) &&
+            (!o->new_pid || json_i64_or(json_get(process, "pid"), 0) != old_pid))
             return EXIT_OK;
         if (env_now_ms(cli->e) >= end_ms || arena_overflowed(&cli->a)) {
-            dprintf(2, "ficus: %s is not running again yet\n", name);
+            dprintf(2, "ficus: %s %s\n", name, o->undone);
             return EXIT_NOT_HEALTHY;
         }
         nanosleep(&(struct timespec){.tv_nsec = LOOK_AGAIN_MS * 1000000}, NULL);
     }
 }
 
-static int restart(struct cli *cli, const char *name, int64_t wait_ms)
+static int carry_out(struct cli *cli, const struct order *o, const char *name, int64_t wait_ms)
 {
     struct slice text;
     const struct json *status;
@@ -74,13 +85,13 @@ static int restart(struct cli *cli, const char *name, int64_t wait_ms)
     if (code != EXIT_OK)
         return code;
     int64_t old_pid = json_i64_or(json_get(find_process(status, name), "pid"), 0);
-    const char *target = arena_printf(&cli->a, "/v1/restart/%s", cli_segment(cli, name));
+    const char *target = arena_printf(&cli->a, "/v1/%s/%s", o->path, cli_segment(cli, name));
     code = cli_ask(cli, &(struct cli_request){"supervisor.sock", "the supervisor", "POST", target, 202, false}, NULL,
                    NULL, NULL);
-    return code == EXIT_OK ? wait_for_new(cli, name, old_pid, wait_ms) : code;
+    return code == EXIT_OK ? wait_until_done(cli, o, name, old_pid, wait_ms) : code;
 }
 
-int cmd_restart(const struct command_call *c)
+static int run_order(const struct command_call *c, const struct order *o)
 {
     struct cli cli;
     int64_t wait_ms;
@@ -88,7 +99,22 @@ int cmd_restart(const struct command_call *c)
     if (!cli_duration(c, "wait", "30s", &wait_ms))
         return EXIT_USAGE;
     if (cli_init(&cli, c))
-        code = restart(&cli, c->operands[0], wait_ms);
+        code = carry_out(&cli, o, c->operands[0], wait_ms);
     cli_done(&cli);
     return code;
+}
+
+int cmd_restart(const struct command_call *c)
+{
+    return run_order(c, &restart_order);
+}
+
+int cmd_stop(const struct command_call *c)
+{
+    return run_order(c, command_has(c, "kill") ? &kill_order : &stop_order);
+}
+
+int cmd_start(const struct command_call *c)
+{
+    return run_order(c, &start_order);
 }

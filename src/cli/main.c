@@ -41,8 +41,12 @@ static const struct command_option logs_options[] = {
     {'n', "lines", "COUNT", "only the last COUNT lines"},
     JSON_OPTION,
 };
-static const struct command_option restart_options[] = {
-    {0, "wait", "DURATION", "how long to wait until it runs again (default 30s)"},
+static const struct command_option start_options[] = {
+    {0, "wait", "DURATION", "how long to wait until it runs (default 30s)"},
+};
+static const struct command_option stop_options[] = {
+    {0, "kill", NULL, "at once, without time to finish its work"},
+    {0, "wait", "DURATION", "how long to wait until it has ended (default 30s)"},
 };
 static const struct command_option saga_list_options[] = {
     {0, "stuck", NULL, "only those that need somebody"},
@@ -100,9 +104,25 @@ static const struct command commands[] = {
      .operands = "SERVICE",
      .operand_min = 1,
      .operand_max = 1,
-     OPTIONS(restart_options),
+     OPTIONS(start_options),
      .doc = "Restart a service, the gateway or the hub",
      .text = "The old process finishes its work; new connections wait meanwhile, none is lost."},
+    {.name = "stop",
+     .run = cmd_stop,
+     .operands = "SERVICE",
+     .operand_min = 1,
+     .operand_max = 1,
+     OPTIONS(stop_options),
+     .doc = "Stop a service, the gateway or the hub; the others go on",
+     .text = "It finishes its work and stays away until ficus start, ficus restart or the next ficus up; ficus status "
+             "shows it as stopped. What others want of it meanwhile waits or is refused, as they declare."},
+    {.name = "start",
+     .run = cmd_start,
+     .operands = "SERVICE",
+     .operand_min = 1,
+     .operand_max = 1,
+     OPTIONS(start_options),
+     .doc = "Start what ficus stop has stopped"},
     {.name = "saga list", .run = cmd_saga_list, .operands = "", OPTIONS(saga_list_options), .doc = "List sagas"},
     {.name = "saga show",
      .run = cmd_saga_show,

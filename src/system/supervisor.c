@@ -278,8 +278,12 @@ bool supervisor_healthy(const struct supervisor *s)
     return true;
 }
 
-enum ficus_err supervisor_restart(struct supervisor *s, struct slice name)
+enum ficus_err supervisor_order(struct supervisor *s, struct slice name, enum supervisor_order order)
 {
+    static const enum unit_event events[] = {[SUPERVISOR_RESTART] = UNIT_RESTART,
+                                             [SUPERVISOR_STOP] = UNIT_STOP,
+                                             [SUPERVISOR_KILL] = UNIT_STOP,
+                                             [SUPERVISOR_START] = UNIT_START};
     bool found = false;
     if (s->stopping)
         return FICUS_ERR_CONFLICT;
@@ -287,8 +291,13 @@ enum ficus_err supervisor_restart(struct supervisor *s, struct slice name)
         if (!slice_eq_str(name, s->processes[i].process->name))
             continue;
         found = true;
-        supervisor_event(&s->processes[i], UNIT_RESTART);
+        /* one that waits for what it needs goes on waiting */
+        if (events[order] != UNIT_START || s->processes[i].unit.state != UNIT_WAITING)
+            supervisor_event(&s->processes[i], events[order]);
+        if (order == SUPERVISOR_KILL && s->processes[i].record.pid > 0)
+            kill(-(pid_t)s->processes[i].record.pid, SIGKILL);
     }
+    start_who_may(s);
     supervisor_flush(s);
     return found ? FICUS_ERR_OK : FICUS_ERR_NOT_FOUND;
 }

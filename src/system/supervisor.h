@@ -56,8 +56,14 @@ void supervisor_free(struct supervisor *s);
 
 /* The document of status.h. */
 void supervisor_status(struct supervisor *s, struct buf *out);
-/* Restart all instances of a service, or "gateway" or "hub". NOT_FOUND; CONFLICT while stopping. */
-enum ficus_err supervisor_restart(struct supervisor *s, struct slice name);
+enum supervisor_order {
+    SUPERVISOR_RESTART, /* also starts one that was stopped */
+    SUPERVISOR_STOP,    /* it stays away until SUPERVISOR_START, or as long as this supervisor lives */
+    SUPERVISOR_KILL,    /* the same without time to finish its work */
+    SUPERVISOR_START,   /* nothing for one that runs */
+};
+/* For all instances of a service, or "gateway" or "hub". NOT_FOUND; CONFLICT while the system stops. */
+enum ficus_err supervisor_order(struct supervisor *s, struct slice name, enum supervisor_order order);
 bool supervisor_healthy(const struct supervisor *s); /* all processes are ready now */
 
 #endif

@@ -4,12 +4,16 @@
  * is.
  *
  *     GET  /v1/status           200 the document of status.h
- *     POST /v1/restart/NAME     202; 404 when there is no such process; 409 while stopping
+ *     POST /v1/restart/NAME     202; 404 when there is no such process; 409 while everything stops
+ *     POST /v1/stop/NAME        the same; it stays away until it is started
+ *     POST /v1/kill/NAME        the same at once, without time to finish its work
+ *     POST /v1/start/NAME       the same
  *     POST /v1/down             202, then everything stops
  */
 #include "supervisor_private.h"
 
 #include "assert.h"
+#include "mem.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -74,36 +78,52 @@ static void answer_status(struct supervisor *v, struct http_stream *s)
     on_writable(a, s);
 }
 
-static void answer_restart(struct supervisor *v, struct http_stream *s, struct slice name)
+static const struct {
+    const char *prefix;
+    enum supervisor_order order;
+} orders[] = {
+    {"/v1/restart/", SUPERVISOR_RESTART},
+    {"/v1/stop/", SUPERVISOR_STOP},
+    {"/v1/kill/", SUPERVISOR_KILL},
+    {"/v1/start/", SUPERVISOR_START},
+};
+
+/* False: the path is none of these. */
+static bool answer_order(struct supervisor *v, struct http_stream *s, struct slice path)
 {
-    enum ficus_err err = supervisor_restart(v, name);
-    /* a failure to answer shows at the peer, and the restart goes on in either case */
+    size_t i = 0;
+    while (i < ARRAY_COUNT(orders) && !slice_starts(path, slice_str(orders[i].prefix)))
+        i++;
+    if (i == ARRAY_COUNT(orders))
+        return false;
+    enum ficus_err err = supervisor_order(v, slice_from(path, strlen(orders[i].prefix)), orders[i].order);
+    /* a failure to answer shows at the peer, and the order is carried out in either case */
     if (err == FICUS_ERR_OK)
         (void)http_respond(s, 202, NULL, 0, "application/json", SLICE("{}"));
     else if (err == FICUS_ERR_NOT_FOUND)
         (void)http_respond_problem(s, 404, "no_such_process", "no process of this name");
     else
         (void)http_respond_problem(s, 409, "stopping", "the system is stopping");
+    return true;
 }
 
 static void on_request(void *arg, struct http_stream *s, bool end, const struct env_peer *peer)
 {
     struct supervisor *v = arg;
     const struct http_msg *m = s->head_in;
-    static const struct slice restart = {"/v1/restart/", sizeof "/v1/restart/" - 1};
     http_stream_handle(s, &handler, NULL);
     if (!peer->is_unix || (peer->uid != (int64_t)getuid() && peer->uid != 0)) {
         (void)http_respond_problem(s, 403, "not_permitted", "only the user who runs the system may use this socket");
     } else if (slice_eq_str(m->path, "/v1/status") && slice_eq_str(m->method, "GET")) {
         answer_status(v, s);
-    } else if (slice_starts(m->path, restart) && slice_eq_str(m->method, "POST")) {
-        answer_restart(v, s, slice_from(m->path, restart.size));
+    } else if (slice_eq_str(m->method, "POST") && answer_order(v, s, m->path)) {
+        return;
     } else if (slice_eq_str(m->path, "/v1/down") && slice_eq_str(m->method, "POST")) {
         (void)http_respond(s, 202, NULL, 0, "application/json", SLICE("{}"));
         if (!v->stopping)
             supervisor_stop(v);
     } else {
-        (void)http_respond_problem(s, 404, NULL, "see GET /v1/status, POST /v1/restart/NAME, POST /v1/down");
+        (void)http_respond_problem(s, 404, NULL, "see GET /v1/status, POST /v1/{restart,stop,kill,start}/NAME, POST /v1/down");
     }
 }
 

@@ -54,6 +54,14 @@ static const struct rule rules[UNIT_STATE_COUNT][UNIT_EVENT_COUNT] =
             {
                 [UNIT_EXIT] = {true, UNIT_STOPPED, UNIT_CLEAR_TIMER},
                 [UNIT_TIMER] = {true, UNIT_STOPPING, UNIT_KILL},
+                /* it is draining already, and its timer runs */
+                [UNIT_START] = {true, UNIT_RESTARTING, 0},
+                [UNIT_RESTART] = {true, UNIT_RESTARTING, 0},
+            },
+        [UNIT_STOPPED] =
+            {
+                [UNIT_START] = {true, UNIT_WAITING, 0},
+                [UNIT_RESTART] = {true, UNIT_WAITING, 0},
             },
         [UNIT_BACKOFF] =
             {
@@ -103,8 +111,12 @@ unsigned unit_step(struct unit *u, enum unit_event event, int64_t now_ms)
     } else if (u->state == UNIT_BACKOFF || u->state == UNIT_STOPPING || u->state == UNIT_STOPPED) {
         u->listed = false;
     }
-    if ((actions & UNIT_SPAWN) != 0 && from != UNIT_WAITING)
-        u->restarts++;
+    if (u->state == UNIT_STOPPED)
+        u->deaths = 0;
+    if ((actions & UNIT_SPAWN) != 0) {
+        u->restarts += u->started ? 1 : 0;
+        u->started = true;
+    }
     if (listed != u->listed)
         actions |= UNIT_LISTING;
     FICUS_ASSERT(!u->listed || u->state == UNIT_READY || u->state == UNIT_RESTARTING || u->state == UNIT_STARTING);

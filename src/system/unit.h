@@ -11,9 +11,10 @@
  *                               BACKOFF <---------+ EXIT          (TERM; TIMER: KILL)
  *
  *      STOP leads from WAITING and BACKOFF to STOPPED, from the others to STOPPING (TERM; TIMER: KILL), and its EXIT to
- *      STOPPED.
+ *      STOPPED. START and RESTART lead from there to WAITING, from STOPPING to RESTARTING.
  *
- * Invariants: (1) a process exists exactly in STARTING, READY, RESTARTING and STOPPING; (2) nothing leaves STOPPED; (3)
+ * Invariants: (1) a process exists exactly in STARTING, READY, RESTARTING and STOPPING; (2) only START and RESTART leave
+ * STOPPED, where earlier deaths are forgotten; (3)
  * the unit is listed (its address is in the registry) only after a process said READY, and from an unplanned death
  * until the next READY it is not. During a planned restart it stays listed: the listening socket is the supervisor's,
  * connections wait in its queue.
@@ -55,6 +56,7 @@ enum {
 struct unit {
     enum unit_state state;
     bool listed;
+    bool started;           /* there was a process */
     uint32_t restarts;      /* processes started after the first */
     uint32_t deaths;        /* unplanned, in a row */
     int64_t ready_since_ms; /* while READY, and until the next start */

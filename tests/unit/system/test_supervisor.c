@@ -452,6 +452,55 @@ static void test_api(void **state)
     wait_until(f, is_stopped);
 }
 
+static bool has_state(struct fixture *f, const char *state)
+{
+    struct buf text;
+    struct json *root;
+    buf_init(&text, 65536);
+    supervisor_status(f->supervisor, &text);
+    assert_int_equal(json_parse(&f->a, buf_slice(&text), NULL, &root, NULL), FICUS_ERR_OK);
+    const struct json *a = json_at(json_get(json_at(json_get(root, "services"), 0), "instances"), 0);
+    bool same = slice_eq_str(json_string_or(json_get(a, "state"), SLICE_NONE), state);
+    buf_done(&text);
+    return same;
+}
+
+static bool a_is_stopped(struct fixture *f)
+{
+    return has_state(f, "stopped");
+}
+
+/* One that operators stop, also at once, stays away while the others run, until they start it; connections wait for
+ * it. Starting one that runs changes nothing, and a restart starts as well. */
+static void test_hold(void **state)
+{
+    struct fixture *f = *state;
+    add(f, CHILD_SERVICE, "a", "stubborn", NULL, 0);
+    add(f, CHILD_SERVICE, "b", "serve", NULL, 0);
+    start(f);
+    wait_until(f, is_healthy);
+    killed_pid = pid_of(f, "a");
+    assert_int_equal(call(f, "POST", "/v1/start/a"), 202);
+    assert_int_equal(call(f, "POST", "/v1/stop/nobody"), 404);
+    assert_true(has_state(f, "running"));
+    assert_int_equal(call(f, "POST", "/v1/kill/a"), 202); /* it would not end by itself */
+    wait_until(f, a_is_stopped);
+    assert_int_equal(kill((pid_t)killed_pid, 0), -1);
+    assert_int_equal(ask(connect_to(f->processes[1].listen[0])), pid_of(f, "b"));
+    assert_true(has_state(f, "stopped"));
+    assert_int_equal(call(f, "POST", "/v1/start/a"), 202);
+    wait_until(f, is_replaced);
+
+    killed_pid = pid_of(f, "a");
+    assert_int_equal(call(f, "POST", "/v1/kill/a"), 202);
+    wait_until(f, a_is_stopped);
+    assert_int_equal(call(f, "POST", "/v1/restart/a"), 202);
+    wait_until(f, is_replaced);
+    assert_int_equal(call(f, "POST", "/v1/kill/a"), 202);
+    stop(f);
+    assert_int_equal(supervisor_order(f->supervisor, SLICE("b"), SUPERVISOR_START), FICUS_ERR_CONFLICT);
+}
+
 static bool has_failed_thrice(struct fixture *f)
 {
     struct buf text;
@@ -545,6 +594,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_start, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_kill, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_api, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_hold, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_stubborn, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_supervisor_killed, set_up, tear_down),
