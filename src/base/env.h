@@ -104,6 +104,7 @@ struct env_ops {
     enum ficus_err (*file_rename)(struct env *e, const char *from, const char *to);
     enum ficus_err (*file_exists)(struct env *e, const char *path, bool *ret_exists);
     enum ficus_err (*dir_sync)(struct env *e, const char *path_in_dir);
+    enum ficus_err (*file_in_place)(struct env *e, struct env_file *f, const char *path, bool *ret_in_place);
 
     enum ficus_err (*run)(struct env *e, struct env_job *job);
     void (*wait)(struct env *e, struct env_waiter *w);
@@ -203,6 +204,13 @@ static inline enum ficus_err env_file_rename(struct env *e, const char *from, co
 static inline enum ficus_err env_file_exists(struct env *e, const char *path, bool *ret_exists) { return e->ops->file_exists(e, path, ret_exists); }
 /* Make the directory entry of path (created, renamed or removed) durable. */
 static inline enum ficus_err env_dir_sync(struct env *e, const char *path_in_dir) { return e->ops->dir_sync(e, path_in_dir); }
+
+/* Does path still name this open file? False when it was removed, renamed or replaced: what is written then is lost with the last
+ * descriptor. A file that went away and was put back is in place again. */
+static inline enum ficus_err env_file_in_place(struct env *e, struct env_file *f, const char *path, bool *ret_in_place)
+{
+    return e->ops->file_in_place(e, f, path, ret_in_place);
+}
 
 /* ---- workers ---- */
 

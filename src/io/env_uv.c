@@ -240,6 +240,7 @@ static const struct env_ops ops_uv = {
     .file_unlink = file_os_unlink,
     .file_rename = file_os_rename,
     .file_exists = file_os_exists,
+    .file_in_place = file_os_in_place,
     .dir_sync = file_os_dir_sync,
     .run = uv_run_job,
     .wait = uv_wait,

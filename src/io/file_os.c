@@ -140,6 +140,20 @@ enum ficus_err file_os_exists(struct env *e, const char *path, bool *ret_exists)
     return FICUS_ERR_OK;
 }
 
+enum ficus_err file_os_in_place(struct env *e, struct env_file *f, const char *path, bool *ret_in_place)
+{
+    struct stat opened, named;
+    if (fstat(f->fd, &opened) != 0)
+        return err_from_errno(errno);
+    if (stat(path, &named) == 0)
+        *ret_in_place = named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
+    else if (errno == ENOENT || errno == ENOTDIR)
+        *ret_in_place = false;
+    else
+        return err_from_errno(errno);
+    return FICUS_ERR_OK;
+}
+
 enum ficus_err file_os_dir_sync(struct env *e, const char *path_in_dir)
 {
     char dir[PATH_MAX];

@@ -19,6 +19,7 @@ enum ficus_err file_os_lock(struct env_file *f, int64_t offset, int64_t size);
 enum ficus_err file_os_unlink(struct env *e, const char *path);
 enum ficus_err file_os_rename(struct env *e, const char *from, const char *to);
 enum ficus_err file_os_exists(struct env *e, const char *path, bool *ret_exists);
+enum ficus_err file_os_in_place(struct env *e, struct env_file *f, const char *path, bool *ret_in_place);
 enum ficus_err file_os_dir_sync(struct env *e, const char *path_in_dir);
 
 #endif

@@ -496,6 +496,12 @@ bool sim_disk_exists(struct sim_disk *d, const char *path)
     return en != NULL && en->live != NULL;
 }
 
+bool sim_file_in_place(const struct sim_file *f, const char *path)
+{
+    const struct entry *en = entry_find(f->disk, path, false);
+    return en != NULL && en->live == f->inode;
+}
+
 enum ficus_err sim_disk_unlink(struct sim_disk *d, const char *path)
 {
     if (!d->dead && !sim_disk_exists(d, path))

@@ -62,6 +62,7 @@ enum ficus_err sim_file_lock(struct sim_file *f, int64_t offset, int64_t size);
 enum ficus_err sim_disk_unlink(struct sim_disk *d, const char *path);
 enum ficus_err sim_disk_rename(struct sim_disk *d, const char *from, const char *to);
 bool sim_disk_exists(struct sim_disk *d, const char *path);
+bool sim_file_in_place(const struct sim_file *f, const char *path);
 enum ficus_err sim_disk_dir_sync(struct sim_disk *d, const char *path_in_dir);
 
 /* Splitmix64: the stream of random numbers of tests; advances *state. */

@@ -645,6 +645,7 @@ const struct env_ops sim_ops = {
     .file_unlink = sim_env_file_unlink,
     .file_rename = sim_env_file_rename,
     .file_exists = sim_env_file_exists,
+    .file_in_place = sim_env_file_in_place,
     .dir_sync = sim_env_dir_sync,
     .run = op_run,
     .wait = op_wait,

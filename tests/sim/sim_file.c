@@ -125,6 +125,12 @@ enum ficus_err sim_env_file_exists(struct env *e, const char *path, bool *ret_ex
     return FICUS_ERR_OK;
 }
 
+enum ficus_err sim_env_file_in_place(struct env *e, struct env_file *f, const char *path, bool *ret_in_place)
+{
+    *ret_in_place = sim_file_in_place(f->file, path);
+    return FICUS_ERR_OK;
+}
+
 enum ficus_err sim_env_dir_sync(struct env *e, const char *path_in_dir)
 {
     before((struct sim_process *)e);

@@ -659,6 +659,32 @@ static inline void contract_test_file_names(void **state)
     assert_int_equal(env_file_rename(c->e, from.text, to.text), FICUS_ERR_NOT_FOUND);
 }
 
+/* An open file knows whether a path still names it: not when it was moved away or replaced, again when it is back. */
+static inline void contract_test_file_in_place(void **state)
+{
+    struct env_contract *c = *state;
+    struct env_contract_path path = contract_path(c, "", "placed"), away = contract_path(c, "", "away");
+    struct env_file *f = NULL, *other = NULL;
+    bool in_place = false;
+    assert_int_equal(env_file_open(c->e, path.text, ENV_OPEN_CREATE, &f, NULL), FICUS_ERR_OK);
+    assert_int_equal(env_file_in_place(c->e, f, path.text, &in_place), FICUS_ERR_OK);
+    assert_true(in_place);
+    assert_int_equal(env_file_rename(c->e, path.text, away.text), FICUS_ERR_OK);
+    assert_int_equal(env_file_in_place(c->e, f, path.text, &in_place), FICUS_ERR_OK);
+    assert_false(in_place);
+    assert_int_equal(env_file_open(c->e, path.text, ENV_OPEN_CREATE, &other, NULL), FICUS_ERR_OK);
+    assert_int_equal(env_file_in_place(c->e, f, path.text, &in_place), FICUS_ERR_OK);
+    assert_false(in_place);
+    env_file_close(c->e, other);
+    assert_int_equal(env_file_rename(c->e, away.text, path.text), FICUS_ERR_OK);
+    assert_int_equal(env_file_in_place(c->e, f, path.text, &in_place), FICUS_ERR_OK);
+    assert_true(in_place);
+    assert_int_equal(env_file_unlink(c->e, path.text), FICUS_ERR_OK);
+    assert_int_equal(env_file_in_place(c->e, f, path.text, &in_place), FICUS_ERR_OK);
+    assert_false(in_place);
+    env_file_close(c->e, f);
+}
+
 /* The clock does not go back, and random bytes differ. */
 static inline void contract_test_clock_random(void **state)
 {
@@ -681,6 +707,7 @@ static inline void contract_test_clock_random(void **state)
         cmocka_unit_test(contract_test_timer_order), cmocka_unit_test(contract_test_timer_rearm),             \
         cmocka_unit_test(contract_test_post), cmocka_unit_test(contract_test_run),                            \
         cmocka_unit_test(contract_test_wait), cmocka_unit_test(contract_test_file),                           \
-        cmocka_unit_test(contract_test_file_names), cmocka_unit_test(contract_test_clock_random)
+        cmocka_unit_test(contract_test_file_names), cmocka_unit_test(contract_test_file_in_place),            \
+        cmocka_unit_test(contract_test_clock_random)
 
 #endif
