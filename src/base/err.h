@@ -36,7 +36,8 @@
     X(PROTOCOL, "the peer broke the protocol", 502, 1)                                             \
     X(EOF, "end of input", 502, 1)                                                                 \
     X(UNSUPPORTED, "not supported by this version", 501, 2)                                        \
-    X(INTERNAL, "internal error", 500, 1)
+    X(INTERNAL, "internal error", 500, 1)                                                          \
+    X(MISSING, "stored data is missing", 503, 1)
 
 enum ficus_err {
 #define X(name, text, http, code) FICUS_ERR_##name,

@@ -7,9 +7,11 @@
  *
  * Functions block and run on workers, or anywhere before the loop runs. A connection is used by one thread at a time.
  *
- * Failures: a full disk (FULL), read-only storage (READ_ONLY), damage (CORRUPT) and input/output errors fail the
- * transactions of the group that meets them, each gets the error, the file stays as it was; the next transaction tries
- * again.
+ * Failures: a full disk (FULL), read-only storage (READ_ONLY) and input/output errors fail the transactions of the
+ * group that meets them, each gets the error, the file stays as it was; the next transaction tries again. A file that
+ * was removed or replaced while it is open (MISSING) takes no transaction, for it would be lost with the last
+ * descriptor; put back in its place it does again. Damage that was met (CORRUPT) ends writing until the file is opened
+ * anew. Reading goes on in all these cases as far as it can.
  */
 #ifndef FICUS_DATA_DB_H
 #define FICUS_DATA_DB_H
@@ -32,11 +34,19 @@ struct db_options {
     size_t checkpoint_pages;    /* the commit after which the WAL has so many pages also checkpoints; 0: 1000 */
 };
 
-/* Opens the writer, sets WAL and synchronous=FULL, recovers. BUSY: another process has the file; CORRUPT, VERSION
- * (not a database of ours), FULL, IO... */
+/* Opens the writer, sets WAL and synchronous=FULL, recovers. BUSY: another process has the file; CORRUPT (also: not a
+ * database of ours), FULL, IO...; MISSING: a database was made here before and is gone or empty, which FOLDER/.NAME.made
+ * tells. */
 enum ficus_err db_open(struct env *e, const struct db_options *o, struct db **ret_db, struct ficus_error *reterr);
 /* No transaction may be running. Checkpoints. NULL is fine. */
 void db_close(struct db *d);
+
+/* ---- trouble ---- */
+/* What keeps transactions from being kept at present: FULL, READ_ONLY, IO, CORRUPT or MISSING with path and remedy in
+ * *ret_trouble; OK when the last commit was kept. Does not block. [any] */
+enum ficus_err db_trouble(struct db *d, struct ficus_error *ret_trouble);
+/* Commit something that changes nothing, so that trouble that has passed is noticed without a customer. [worker] */
+void db_probe(struct db *d);
 
 /* ---- reading ---- */
 /* A reading connection of its own (opened lazily; waits when all are in use). Give it back on the same worker. */

@@ -11,7 +11,7 @@
 
 #include <pthread.h>
 
-enum { DB_STATEMENTS_MAX = 128 };
+enum { DB_STATEMENTS_MAX = 128, DB_PATH_SIZE_MAX = 1024 };
 
 /* What db_tx.c says to SQLite; prepared when the writer opens. */
 enum db_control {
@@ -30,6 +30,7 @@ struct db_conn {
     void *handle;                               /* sqlite3 * */
     void *control[DB_CONTROL_COUNT];            /* sqlite3_stmt * */
     bool is_writer, trusted;                    /* trusted: our own SQL is prepared; the authorizer lets it pass */
+    bool is_new;                                /* the writer found nothing in the file when it opened */
     /* Between SAVEPOINT and its end. When SQLite meanwhile rolled the whole transaction back by itself, lost says why,
      * and every further statement is refused: outside a transaction it would commit alone. */
     bool tx_open;
@@ -65,6 +66,8 @@ struct db {
     struct list readers_idle;
     size_t reader_count;
     struct list readers_waiting;
+    struct ficus_error trouble; /* code OK: none. See db_trouble */
+    bool damaged;               /* trouble says how; it stays until the file is opened anew */
 };
 
 enum ficus_err db_conn_open(struct db *d, bool is_writer, struct db_conn **ret_conn, struct ficus_error *reterr);
@@ -74,7 +77,18 @@ bool db_conn_in_transaction(struct db_conn *c);
 bool db_conn_keys_open(struct db_conn *c);      /* a deferred foreign key is violated */
 void db_conn_reset(struct db_conn *c);          /* ends all statements that are still open */
 void db_conn_forget(struct db_conn *c);         /* finalizes all statements */
-/* SQLite's last error of this connection as ours, with the file's path; notices a lost transaction. */
+/* SQLite's last error of this connection as ours, with the file's path; notices a lost transaction, and trouble. */
 enum ficus_err db_conn_error(struct db_conn *c, int sqlite_code, struct ficus_error *reterr);
+/* Have a page written that says what it said before. The writer, in a transaction. */
+enum ficus_err db_conn_touch(struct db_conn *c, struct ficus_error *reterr);
+/* As much of the WAL as readers allow goes into the database file. The writer, outside of transactions. */
+void db_conn_checkpoint(struct db_conn *c);
+
+/* Remember what is wrong with the disk; OK: nothing is. Damage stays. [any] */
+void db_trouble_set(struct db *d, const struct ficus_error *e);
+
+/* made.c: MISSING when the file is not there, or is_new, and was made before. */
+enum ficus_err db_made_check(struct db *d, struct ficus_error *reterr);
+enum ficus_err db_made_note(struct db *d, bool is_new, struct ficus_error *reterr);
 
 #endif

@@ -19,9 +19,15 @@ static sqlite3 *handle(const struct db_conn *c)
 
 /* ---- errors ---- */
 
-static enum ficus_err error_code(struct db *d, int rc)
+/* What env said about the disk, as a statement's error. */
+static enum ficus_err disk_error(enum ficus_err cause)
 {
-    enum ficus_err cause = db_vfs_error(d->vfs);
+    return cause == FICUS_ERR_FULL || cause == FICUS_ERR_READ_ONLY || cause == FICUS_ERR_TOO_LARGE ||
+        cause == FICUS_ERR_NOMEM ? cause : FICUS_ERR_IO;
+}
+
+static enum ficus_err error_code(int rc, enum ficus_err cause)
+{
     switch (rc & 0xff) {
     case SQLITE_CONSTRAINT:
         return rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY || rc == SQLITE_CONSTRAINT_ROWID
@@ -29,9 +35,9 @@ static enum ficus_err error_code(struct db *d, int rc)
     case SQLITE_NOMEM:
         return FICUS_ERR_NOMEM;
     case SQLITE_IOERR:
-        return rc == SQLITE_IOERR_NOMEM ? FICUS_ERR_NOMEM : cause != FICUS_ERR_OK ? cause : FICUS_ERR_IO;
+        return rc == SQLITE_IOERR_NOMEM ? FICUS_ERR_NOMEM : disk_error(cause);
     case SQLITE_CANTOPEN:
-        return cause != FICUS_ERR_OK ? cause : FICUS_ERR_IO;
+        return disk_error(cause);
     case SQLITE_FULL:
         return FICUS_ERR_FULL;
     case SQLITE_CORRUPT:
@@ -58,11 +64,55 @@ static enum ficus_err error_code(struct db *d, int rc)
     }
 }
 
+/* What whoever keeps the machine can do. */
+static const char *remedy(enum ficus_err err)
+{
+    switch (err) {
+    case FICUS_ERR_FULL:
+        return "; free space on its disk: then it goes on by itself";
+    case FICUS_ERR_READ_ONLY:
+        return "; make its file system writable: then it goes on by itself";
+    case FICUS_ERR_CORRUPT:
+        return "; nothing is written to it any more: look with PRAGMA integrity_check, put back a sound copy, restart";
+    default:
+        return "";
+    }
+}
+
+static bool is_trouble(enum ficus_err err)
+{
+    return err == FICUS_ERR_FULL || err == FICUS_ERR_READ_ONLY || err == FICUS_ERR_IO || err == FICUS_ERR_CORRUPT ||
+        err == FICUS_ERR_MISSING;
+}
+
+void db_trouble_set(struct db *d, const struct ficus_error *e)
+{
+    if (e->code != FICUS_ERR_OK && !is_trouble(e->code))
+        return;
+    pthread_mutex_lock(&d->mutex);
+    if (!d->damaged)
+        d->trouble = *e;
+    d->damaged = d->damaged || e->code == FICUS_ERR_CORRUPT;
+    pthread_mutex_unlock(&d->mutex);
+}
+
+enum ficus_err db_trouble(struct db *d, struct ficus_error *ret_trouble)
+{
+    pthread_mutex_lock(&d->mutex);
+    *ret_trouble = d->trouble;
+    pthread_mutex_unlock(&d->mutex);
+    return ret_trouble->code;
+}
+
 enum ficus_err db_conn_error(struct db_conn *c, int rc, struct ficus_error *reterr)
 {
-    enum ficus_err err = error_code(c->db, rc);
+    enum ficus_err cause = db_vfs_error(c->db->vfs), err = error_code(rc, cause);
     struct ficus_error e;
-    err_set(&e, err, "%s: %s", c->db->path, sqlite3_errmsg(handle(c)));
+    bool of_disk = (rc & 0xff) == SQLITE_IOERR && cause != FICUS_ERR_OK;
+    err_set(&e, err, "%s: %s%s", c->db->path, of_disk ? err_text(cause) : sqlite3_errmsg(handle(c)), remedy(err));
+    /* a virtual table that contradicts itself is a matter of its own tables, not of the file */
+    if (rc != SQLITE_CORRUPT_VTAB)
+        db_trouble_set(c->db, &e);
     if (c->tx_open && c->lost.code == FICUS_ERR_OK && sqlite3_get_autocommit(handle(c)))
         c->lost = e;
     if (reterr != NULL)
@@ -136,6 +186,12 @@ static enum ficus_err conn_ask(struct db_conn *c, const char *sql, int64_t *ret_
         const char *text = ret_text == NULL ? NULL : (const char *)sqlite3_column_text(s, 0);
         if (ret_text != NULL)
             snprintf(ret_text, size, "%s", text == NULL ? "" : text);
+        /* what the statement changes is committed at its end */
+        c->trusted = true;
+        rc = sqlite3_step(s);
+        c->trusted = false;
+        if (rc != SQLITE_DONE)
+            err = db_conn_error(c, rc, reterr);
     }
     sqlite3_finalize(s);
     return err;
@@ -179,6 +235,7 @@ static enum ficus_err writer_setup(struct db_conn *c, struct ficus_error *reterr
     if (id != 0 && id != APPLICATION_ID)
         return err_set(reterr, FICUS_ERR_CORRUPT, "%s: belongs to another application (application_id 0x%llx)",
             c->db->path, (unsigned long long)id);
+    c->is_new = id == 0;
     char sql[256];
     size_t pages = c->db->o.checkpoint_pages;
     snprintf(sql, sizeof sql,
@@ -264,6 +321,16 @@ enum ficus_err db_conn_control(struct db_conn *c, enum db_control what, struct f
     return err;
 }
 
+enum ficus_err db_conn_touch(struct db_conn *c, struct ficus_error *reterr)
+{
+    return conn_run(c, "PRAGMA application_id=0x46696375", reterr);
+}
+
+void db_conn_checkpoint(struct db_conn *c)
+{
+    (void)sqlite3_wal_checkpoint_v2(handle(c), NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+}
+
 bool db_conn_in_transaction(struct db_conn *c)
 {
     return !sqlite3_get_autocommit(handle(c));
@@ -301,9 +368,13 @@ enum ficus_err db_open(struct env *e, const struct db_options *o, struct db **re
     list_init(&d->group);
     list_init(&d->readers_idle);
     list_init(&d->readers_waiting);
-    enum ficus_err err = db_vfs_new(e, d->path, &d->vfs, reterr);
+    enum ficus_err err = db_made_check(d, reterr);
+    if (err == FICUS_ERR_OK)
+        err = db_vfs_new(e, d->path, &d->vfs, reterr);
     if (err == FICUS_ERR_OK)
         err = db_conn_open(d, true, &d->writer, reterr);
+    if (err == FICUS_ERR_OK)
+        err = db_made_note(d, d->writer->is_new, reterr);
     if (err != FICUS_ERR_OK) {
         db_close(d);
         return err;
@@ -322,6 +393,8 @@ void db_close(struct db *d)
     for (struct list *it; (it = list_pop_head(&d->readers_idle)) != NULL; given--)
         db_conn_close(CONTAINER_OF(it, struct db_conn, link));
     FICUS_ASSERT(given == 0);
+    if (d->vfs != NULL)
+        db_vfs_closing(d->vfs);
     db_conn_close(d->writer);       /* the last one checkpoints and removes the WAL */
     db_vfs_free(d->vfs);
     pthread_mutex_destroy(&d->mutex);

@@ -67,6 +67,23 @@ static bool group_tell(struct db *d, struct list *group, const struct ficus_erro
     return told_self;
 }
 
+/* May a transaction begin, or its group be committed? Asked at both ends, so that nothing is confirmed that goes into a
+ * file without a name. When that has lost its name, all is brought together in it, for whoever saves it. */
+static enum ficus_err writer_check(struct db *d, struct ficus_error *reterr)
+{
+    struct ficus_error e = {0};
+    pthread_mutex_lock(&d->mutex);
+    if (d->damaged)
+        e = d->trouble;
+    pthread_mutex_unlock(&d->mutex);
+    if (e.code == FICUS_ERR_OK && db_vfs_check(d->vfs, &e) == FICUS_ERR_OK)
+        return FICUS_ERR_OK;
+    db_trouble_set(d, &e);
+    if (reterr != NULL)
+        *reterr = e;
+    return e.code;
+}
+
 static void group_end(struct db *d, struct ficus_error *ret_error)
 {
     struct db_conn *c = d->writer;
@@ -78,8 +95,8 @@ static void group_end(struct db *d, struct ficus_error *ret_error)
             ret_error->code = FICUS_ERR_UNAVAILABLE;
     } else if (list_empty(&d->group)) {
         (void)db_conn_control(c, DB_ROLLBACK, NULL);    /* all were rolled back */
-    } else {
-        (void)db_conn_control(c, DB_COMMIT, ret_error);
+    } else if (writer_check(d, ret_error) == FICUS_ERR_OK && db_conn_control(c, DB_COMMIT, ret_error) == FICUS_ERR_OK) {
+        db_trouble_set(d, ret_error);
     }
     if (db_conn_in_transaction(c))
         /* after a failed COMMIT; in the worst case SQLite rolls back at the next BEGIN */
@@ -137,7 +154,11 @@ enum ficus_err db_tx_begin(struct db *d, struct db_tx *tx, int64_t deadline_ns, 
     if (deadline_ns != 0 && env_now_ns(d->env) >= deadline_ns)
         err = err_set(reterr, FICUS_ERR_TIMEOUT, "%s: the deadline passed while waiting for the writer", d->path);
     if (err == FICUS_ERR_OK && !d->begun) {
-        err = db_conn_control(d->writer, DB_BEGIN, reterr);
+        err = writer_check(d, reterr);
+        if (err == FICUS_ERR_MISSING)
+            db_conn_checkpoint(d->writer);
+        if (err == FICUS_ERR_OK)
+            err = db_conn_control(d->writer, DB_BEGIN, reterr);
         d->begun = err == FICUS_ERR_OK;
     }
     if (err == FICUS_ERR_OK)
@@ -149,6 +170,17 @@ enum ficus_err db_tx_begin(struct db *d, struct db_tx *tx, int64_t deadline_ns, 
     tx->db = d;
     d->writer->tx_open = true;
     return FICUS_ERR_OK;
+}
+
+void db_probe(struct db *d)
+{
+    struct db_tx tx = {0};
+    if (db_tx_begin(d, &tx, 0, NULL) != FICUS_ERR_OK)
+        return;
+    if (db_conn_touch(db_tx_conn(&tx), NULL) == FICUS_ERR_OK)
+        (void)db_tx_commit_wait(&tx, NULL);
+    else
+        db_tx_rollback(&tx);
 }
 
 struct db_conn *db_tx_conn(struct db_tx *tx)

@@ -20,11 +20,14 @@ enum {
 
 enum node_kind { NODE_MAIN, NODE_WAL, NODE_JOURNAL, NODE_COUNT };
 
+#define WAL_ENDING "-wal"
+
 /* A file on disk, shared by the connections that have it open. */
 struct vfs_node {
     struct env_file *file;
     unsigned refs;
-    atomic_bool entry_unsynced;     /* created by us; its folder is not synced yet */
+    /* Its folder is not synced yet. True of a file that was there as well: whoever made it may have died before. */
+    atomic_bool entry_unsynced;
 };
 
 struct vfs_file {
@@ -45,6 +48,7 @@ struct db_vfs {
     struct vfs_node nodes[NODE_COUNT];
     /* enum ficus_err; a single value, read after SQLite reported a failure on the same thread */
     atomic_int error;
+    bool wal_is_foreign;            /* set before the last close: its name means another file */
 
     /* guards what follows and nodes[].file/refs; never held over a call of env */
     pthread_mutex_t mutex;
@@ -412,11 +416,8 @@ static enum ficus_err node_acquire(struct db_vfs *v, struct vfs_node *n, const c
     pthread_mutex_unlock(&v->mutex);
     if (there)
         return FICUS_ERR_OK;
-    bool existed = false;
     struct env_file *file = NULL;
-    enum ficus_err err = env_file_exists(v->env, path, &existed);
-    if (err == FICUS_ERR_OK)
-        err = env_file_open(v->env, path, flags, &file, NULL);
+    enum ficus_err err = env_file_open(v->env, path, flags, &file, NULL);
     if (err != FICUS_ERR_OK)
         return err;
     pthread_mutex_lock(&v->mutex);
@@ -424,7 +425,7 @@ static enum ficus_err node_acquire(struct db_vfs *v, struct vfs_node *n, const c
     struct env_file *doubled = n->file;     /* somebody was faster */
     if (doubled == NULL) {
         n->file = file;
-        atomic_store(&n->entry_unsynced, !existed);
+        atomic_store(&n->entry_unsynced, true);
     }
     pthread_mutex_unlock(&v->mutex);
     if (doubled != NULL)
@@ -460,6 +461,8 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *file, int
 static int vfs_delete(sqlite3_vfs *base, const char *path, int sync_dir)
 {
     struct db_vfs *v = vfs_of(base);
+    if (v->wal_is_foreign && slice_ends(slice_str(path), SLICE(WAL_ENDING)))
+        return SQLITE_OK;
     enum ficus_err err = env_file_unlink(v->env, path);
     if (err == FICUS_ERR_NOT_FOUND)
         return SQLITE_IOERR_DELETE_NOENT;
@@ -564,6 +567,37 @@ void db_vfs_free(struct db_vfs *v)
     FICUS_ASSERT(v->shm_count == 0);
     pthread_mutex_destroy(&v->mutex);
     mem_free(v);
+}
+
+/* Is the file of that kind, when it is open, where its name says? */
+static enum ficus_err node_check(struct db_vfs *v, enum node_kind kind, const char *ending, struct ficus_error *reterr)
+{
+    char path[PATH_SIZE_MAX + 8];
+    bool in_place = true;
+    pthread_mutex_lock(&v->mutex);
+    struct env_file *file = v->nodes[kind].file;    /* open as long as the writer is */
+    pthread_mutex_unlock(&v->mutex);
+    if (file == NULL)
+        return FICUS_ERR_OK;
+    (void)snprintf(path, sizeof path, "%s%s", v->path, ending);
+    enum ficus_err err = env_file_in_place(v->env, file, path, &in_place);
+    if (err != FICUS_ERR_OK)
+        return err_set(reterr, err, "%s: cannot be looked for: %s", path, err_text(err));
+    return in_place ? FICUS_ERR_OK : err_set(reterr, FICUS_ERR_MISSING,
+        "%s: removed or replaced while this process has it open: nothing is written any more, as it would be lost. Put "
+        "the file back, or save its content from /proc/PID/fd before the process ends, or restart with the copy that "
+        "is there now", path);
+}
+
+enum ficus_err db_vfs_check(struct db_vfs *v, struct ficus_error *reterr)
+{
+    enum ficus_err err = node_check(v, NODE_MAIN, "", reterr);
+    return err == FICUS_ERR_OK ? node_check(v, NODE_WAL, WAL_ENDING, reterr) : err;
+}
+
+void db_vfs_closing(struct db_vfs *v)
+{
+    v->wal_is_foreign = node_check(v, NODE_WAL, WAL_ENDING, NULL) != FICUS_ERR_OK;
 }
 
 const char *db_vfs_enter(struct db_vfs *v)

@@ -23,6 +23,13 @@ enum ficus_err db_vfs_new(struct env *e, const char *path, struct db_vfs **ret_v
 /* All connections are closed. NULL is fine. */
 void db_vfs_free(struct db_vfs *v);
 
+/* Do the names of the open files still mean them? MISSING (the text says which) when one was removed or replaced; other
+ * errors when that cannot be told. */
+enum ficus_err db_vfs_check(struct db_vfs *v, struct ficus_error *reterr);
+/* The last connection is going to close, and to remove the WAL by its name. Somebody else's file that stands there by
+ * now, a copy put back by hand, is left alone. */
+void db_vfs_closing(struct db_vfs *v);
+
 /* Make the name known to SQLite for the sqlite3_open_v2 that follows, and forget it. [any, also at once from several
  * threads] */
 const char *db_vfs_enter(struct db_vfs *v);     /* NULL: SQLite refuses (out of memory) */

@@ -367,8 +367,8 @@ static bool remove_tree(int folder, const char *name, int depth_max)
 /* Does the name end as a file that Ficus makes in one of its folders? */
 static bool made_by_us(const char *name)
 {
-    static const char *const endings[] = {".db",  ".db-wal", ".db-shm", ".db-journal", ".log", ".log.old",
-                                          ".json", ".json.tmp", ".sock"};
+    static const char *const endings[] = {".db",       ".db-wal",      ".db-shm", ".db-journal", ".log", ".log.old",
+                                          ".db.made", ".db.made.tmp", ".json",   ".json.tmp",   ".sock"};
     for (size_t i = 0; i < ARRAY_COUNT(endings); i++)
         if (slice_ends(slice_str(name), slice_str(endings[i])))
             return true;

@@ -22,7 +22,7 @@ enum { JOBS = 200, WRITES = 10 };
 static struct env *env;
 static struct db *db;
 static struct ficus_error error;
-static char folder[64], path[128];
+static char folder[64], path[128], note[128];
 
 static int setup(void **state)
 {
@@ -31,6 +31,7 @@ static int setup(void **state)
     if (mkdtemp(folder) == NULL)
         return -1;
     snprintf(path, sizeof path, "%s/t.db", folder);
+    snprintf(note, sizeof note, "%s/.t.db.made", folder);
     env = env_uv_new(&(struct env_uv_options){.workers_count = 6, .jobs_max = 2 * JOBS}, &error);
     return env != NULL && db_open(env, &(struct db_options){.path = path, .readers_max = 2}, &db,
         &error) == FICUS_ERR_OK ? 0 : -1;
@@ -42,6 +43,7 @@ static int teardown(void **state)
     db_close(db);
     env_uv_free(env);
     unlink(path);
+    unlink(note);
     return rmdir(folder);       /* fails when a WAL was left behind */
 }
 
