@@ -49,6 +49,8 @@ static const struct statement statements[] = {
      "(SELECT count(*) FROM history h WHERE h.order_id = n.order_id AND 'order.' || h.status = n.kind) <> 1"},
     {"5: what was answered is there", false, "SELECT a.id FROM answered a WHERE a.id NOT IN (SELECT id FROM orders)"},
     {"5: an answered cancel ends cancelled", true, "SELECT a.id FROM answered a JOIN orders o ON o.id = a.id WHERE a.cancelled = 1 AND o.status <> 'cancelled'"},
+    {"5: a cart put after the order is there", false, "SELECT a.id FROM answered a WHERE a.cart_anew = 1 AND "
+     "(SELECT count(*) FROM cart_item c WHERE c.user_id = a.user_id) = 0"},
     {"5: nobody ordered more than was asked", true, "SELECT id FROM orders WHERE id NOT IN (SELECT id FROM answered)"},
     {"6: a good card with stock, not cancelled, is confirmed", true,
      "SELECT a.id || ' ' || o.status || ' ' || coalesce(o.reason, '') FROM answered a JOIN orders o ON o.id = a.id "
@@ -83,8 +85,11 @@ static const char fact_tables[] =
     "CREATE TABLE dead(id TEXT);\n"
     "CREATE TABLE event(topic TEXT, subject TEXT);\n"
     "CREATE TABLE outbox(host TEXT, seq INTEGER);\n"
+    "CREATE TABLE cart_item(user_id TEXT, sku TEXT, quantity INTEGER);\n"
+    "CREATE TABLE search(sku TEXT, available INTEGER);\n"
+    "CREATE TABLE catalog(sku TEXT, available INTEGER);\n"
     "CREATE TABLE stock_set(sku TEXT, set_to INTEGER);\n"
-    "CREATE TABLE answered(id TEXT, cancelled INTEGER, cancel_asked INTEGER, card_good INTEGER, scarce INTEGER, impatient INTEGER);\n";
+    "CREATE TABLE answered(id TEXT, user_id TEXT, cart_anew INTEGER, cancelled INTEGER, cancel_asked INTEGER, card_good INTEGER, scarce INTEGER, impatient INTEGER);\n";
 
 /* Where facts come from: columns are text or whole numbers, as the format says. Sources of one store stand together. */
 static const struct source {
@@ -100,6 +105,9 @@ static const struct source {
     {"inventory", "SELECT sku, on_hand, reserved FROM stock", "INSERT INTO stock VALUES (?, ?, ?)", "sii", "DELETE FROM stock"},
     {"inventory", "SELECT 'inventory', seq FROM ficus_outbox", "INSERT INTO outbox VALUES (?, ?)", "si", "DELETE FROM outbox WHERE host = 'inventory'"},
     {"notifications", "SELECT order_id, kind FROM notification", "INSERT INTO notification VALUES (?, ?)", "ss", "DELETE FROM notification"},
+    {"cart", "SELECT user_id, sku, quantity FROM item", "INSERT INTO cart_item VALUES (?, ?, ?)", "ssi", "DELETE FROM cart_item"},
+    {"search", "SELECT p.sku, s.available FROM product p JOIN stock s ON s.sku = p.sku", "INSERT INTO search VALUES (?, ?)", "si", "DELETE FROM search"},
+    {"catalog", "SELECT p.sku, s.available FROM product p JOIN stock s ON s.sku = p.sku", "INSERT INTO catalog VALUES (?, ?)", "si", "DELETE FROM catalog"},
     {"hub", "SELECT saga, id, state FROM saga_instance", "INSERT INTO saga VALUES (?, ?, ?)", "sss", "DELETE FROM saga"},
     {"hub-log", "SELECT id FROM event WHERE topic = 'ficus.dead'", "INSERT INTO dead VALUES (?)", "s", "DELETE FROM dead"},
     {"hub-log", "SELECT topic, coalesce(subject, '') FROM event", "INSERT INTO event VALUES (?, ?)", "ss", "DELETE FROM event"},
@@ -275,7 +283,8 @@ static void facts_of_client(struct shop *s, struct db_conn *facts)
         int64_t scarce = 0;
         for (int k = 0; k < o->item_count; k++)
             scarce |= o->items[k].sku == 0;
-        must(s, db_exec(facts, &error, "INSERT INTO answered VALUES (?, ?, ?, ?, ?, ?)", "siiiii", o->id, (int64_t)o->cancel_answered,
+        must(s, db_exec(facts, &error, "INSERT INTO answered VALUES (?, ?, ?, ?, ?, ?, ?, ?)", "ssiiiiii", o->id, o->user,
+                        (int64_t)(o->cart == SHOP_CART_FILLED_ANEW), (int64_t)o->cancel_answered,
                         (int64_t)(o->cancel_after_ms >= 0), (int64_t)card_good(o), scarce, (int64_t)s->impatient), &error);
     }
 }
@@ -306,6 +315,12 @@ static const struct statement busy[] = {
     {"cancel has no saga yet", false,
      "SELECT a.id FROM answered a JOIN orders o ON o.id = a.id WHERE a.cancelled = 1 AND o.status = 'confirmed'"},
     {"event waits in the outbox of", false, "SELECT host || ' ' || seq FROM outbox"},
+    {"cart is not emptied yet", false,
+     "SELECT a.user_id FROM answered a WHERE a.cart_anew = 0 AND EXISTS (SELECT 1 FROM cart_item c WHERE c.user_id = a.user_id)"},
+    {"search does not know the stock", false,
+     "SELECT s.sku FROM stock s WHERE NOT EXISTS (SELECT 1 FROM search x WHERE x.sku = s.sku AND x.available = s.on_hand - s.reserved)"},
+    {"catalog does not know the stock", false,
+     "SELECT s.sku FROM stock s WHERE NOT EXISTS (SELECT 1 FROM catalog x WHERE x.sku = s.sku AND x.available = s.on_hand - s.reserved)"},
     {"notification is missing", false,
      "SELECT h.order_id || ' ' || h.status FROM history h WHERE h.status <> 'pending' AND NOT EXISTS "
      "(SELECT 1 FROM notification n WHERE n.order_id = h.order_id AND n.kind = 'order.' || h.status)"},

@@ -71,9 +71,49 @@ static void cancel_send(void *arg)
     fetch(o->shop, &r, cancel_done, o);
 }
 
-/* ---- order ---- */
+static void cancel_plan(struct shop_order *o)
+{
+    if (o->cancel_after_ms >= 0)
+        later(o, cancel_send, o->cancel_after_ms);
+}
+
+/* ---- cart ---- */
 
 static void order_send(void *arg);
+static void cart_send(void *arg);
+
+static void cart_done(void *arg, const struct call_result *r)
+{
+    struct shop_order *o = arg;
+    int status = r->err == FICUS_ERR_OK ? r->status : 0;
+    bool busy = status == 409 && http_msg_get(r->head, "Retry-After").p != NULL;
+    if (try_again(status) || busy) {
+        again(o, cart_send);
+        return;
+    }
+    if (status != 200)
+        shop_fail(o->shop, "cart of order %d: status %d %.*s", o->number, status, SLICE_ARG(r->body));
+    o->attempts = 0;
+    o->cart++;
+    if (o->cart == SHOP_CART_FILLED)
+        order_send(o);
+    else
+        cancel_plan(o);
+}
+
+/* With a key, so that a copy that comes late does not fill the cart again. */
+static void cart_send(void *arg)
+{
+    struct shop_order *o = arg;
+    snprintf(o->cart_key, sizeof o->cart_key, "cart-%d-%d", o->number, o->cart);
+    o->fields[0] = json_type();
+    o->fields[1] = (struct http_field){SLICE("Idempotency-Key"), slice_str(o->cart_key)};
+    struct call_request r = {.callee = "cart", .method = SLICE("PUT"), .path = SLICE("/v1/cart"), .fields = o->fields, .field_count = 2,
+                             .body = slice_str(o->body), .user = slice_str(o->user), .keyed = true};
+    fetch(o->shop, &r, cart_done, o);
+}
+
+/* ---- order ---- */
 
 static void order_accepted(struct shop_order *o, struct slice body)
 {
@@ -89,8 +129,10 @@ static void order_accepted(struct shop_order *o, struct slice body)
     arena_done(&a);
     o->state = SHOP_ORDER_ACCEPTED;
     o->attempts = 0;
-    if (o->cancel_after_ms >= 0)
-        later(o, cancel_send, o->cancel_after_ms);
+    if (o->cart_anew)
+        cart_send(o);
+    else
+        cancel_plan(o);
 }
 
 static void order_done(void *arg, const struct call_result *r)
@@ -147,7 +189,7 @@ static void put_done(void *arg, const struct call_result *r)
     if (p->shop->faults)
         sim_set_network(p->shop->sim, &p->shop->network);
     for (int i = 0; i < p->shop->order_count; i++)
-        later(&p->shop->orders[i], order_send, p->shop->orders[i].at_ms);
+        later(&p->shop->orders[i], cart_send, p->shop->orders[i].at_ms);
 }
 
 static void put_send(void *arg)
@@ -256,7 +298,7 @@ bool shop_client_done(const struct shop *s)
 {
     for (int i = 0; i < s->order_count; i++) {
         const struct shop_order *o = &s->orders[i];
-        if (o->state != SHOP_ORDER_ACCEPTED || (o->cancel_after_ms >= 0 && !o->cancel_answered && !o->cancel_too_late))
+        if (o->state != SHOP_ORDER_ACCEPTED || o->cart != (o->cart_anew ? SHOP_CART_FILLED_ANEW : SHOP_CART_FILLED) || (o->cancel_after_ms >= 0 && !o->cancel_answered && !o->cancel_too_late))
             return false;
     }
     return s->setup_left == 0;

@@ -14,7 +14,7 @@
 #include "service.h"
 #include "sim.h"
 
-enum { SHOP_HOSTS_MAX = 8, SHOP_ORDERS_MAX = 64, SHOP_ITEMS_MAX = 4, SHOP_SKUS = 5 };
+enum { SHOP_HOSTS_MAX = 10, SHOP_ORDERS_MAX = 64, SHOP_ITEMS_MAX = 4, SHOP_SKUS = 5 };
 
 struct shop;
 struct shop_facts;
@@ -33,6 +33,8 @@ struct shop_host {
 };
 
 enum shop_order_state { SHOP_ORDER_PLANNED, SHOP_ORDER_SENT, SHOP_ORDER_ACCEPTED };
+/* His cart: filled before he orders, and by some anew afterwards. */
+enum shop_cart_state { SHOP_CART_PLANNED, SHOP_CART_FILLED, SHOP_CART_FILLED_ANEW };
 
 /* What one customer wants, and what he was answered. */
 struct shop_order {
@@ -42,7 +44,9 @@ struct shop_order {
     struct { int sku; int64_t quantity; } items[SHOP_ITEMS_MAX];
     int item_count;
     const char *card;
-    char key[32], user[16], id[64], body[512];
+    char key[32], cart_key[32], user[16], id[64], body[512];
+    enum shop_cart_state cart;
+    bool cart_anew;
     int64_t at_ms, cancel_after_ms;         /* cancel_after_ms < 0: never */
     bool cancel_answered, cancel_too_late;  /* 202; or 409 because it was cancelled already */
     unsigned attempts;

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-extern const struct ficus_service orders_service, inventory_service, payments_service, bank_service, catalog_service, notifications_service;
+extern const struct ficus_service orders_service, inventory_service, payments_service, bank_service, catalog_service, notifications_service,
+    cart_service, search_service;
 
 static const struct {
     const char *name;
@@ -22,6 +23,8 @@ static const struct {
     {"bank", &bank_service},
     {"catalog", &catalog_service},
     {"notifications", &notifications_service},
+    {"cart", &cart_service},
+    {"search", &search_service},
 };
 
 _Noreturn void shop_fail(struct shop *s, const char *format, ...)
@@ -162,7 +165,8 @@ static void plan_order(struct shop *s, struct shop_order *o, int number)
         o->cancel_after_ms = (int64_t)sim_draw_below(s->sim, 3000);
     o->at_ms = 1000 + (int64_t)sim_draw_below(s->sim, 12000);
     snprintf(o->key, sizeof o->key, "order-%d", number);
-    snprintf(o->user, sizeof o->user, "user-%d", number % 3);
+    snprintf(o->user, sizeof o->user, "user-%d", number);
+    o->cart_anew = sim_draw_below(s->sim, 10) < 3;
     int n = snprintf(o->body, sizeof o->body, "{\"payment\":{\"card_number\":\"%s\"},\"items\":[", o->card);
     for (int i = 0; i < o->item_count; i++)
         n += snprintf(o->body + n, sizeof o->body - (size_t)n, "%s{\"product_id\":\"sku-%d\",\"quantity\":%lld}", i > 0 ? "," : "", o->items[i].sku,
