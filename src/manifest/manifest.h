@@ -8,6 +8,7 @@
 
 #include "call_policy.h"
 #include "conf.h"
+#include "proxy_config.h"
 #include "saga_def.h"
 #include "service_config.h"
 
@@ -34,12 +35,21 @@ struct manifest_target {
 
 enum manifest_auth { MANIFEST_AUTH_NONE, MANIFEST_AUTH_OPTIONAL, MANIFEST_AUTH_REQUIRED };
 
+/* One part of a composed answer. */
+struct manifest_part {
+    const struct conf_node *node;
+    struct manifest_target get;
+    struct proxy_shape shape;
+};
+
 struct manifest_route {
     const struct conf_node *node;
     int method;                     /* index into manifest_methods; -1: any */
     const char *path;
     /* where it leads: one of these */
     struct manifest_target to;
+    struct manifest_part *parts;    /* "compose" */
+    size_t part_count;
     const char *files;              /* folder as written; NULL: none */
     int64_t answer;                 /* status; 0: none */
 

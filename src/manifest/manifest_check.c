@@ -248,16 +248,49 @@ static void check_needs(struct checker *c)
 
 /* ---- gateway ---- */
 
-static void check_parameters(struct checker *c, const struct manifest_route *r)
+static void check_parameters(struct checker *c, const struct manifest_route *r, const struct conf_node *node, const char *target)
+{
+    struct slice path = slice_str(r->path), to = slice_str(target), name;
+    size_t at = 0;
+    while (manifest_template_next(to, &at, &name)) {
+        if (slice_eq_str(name, "jwt.sub")) {
+            if (r->auth != MANIFEST_AUTH_REQUIRED)
+                conf_error_value(c->errors, node, MANIFEST_USER " needs \"auth: required\"");
+        } else if (!manifest_template_has(path, name)) {
+            conf_error_value(c->errors, node, "{" SLICE_FMT "} does not occur in the path %s", SLICE_ARG(name), r->path);
+        }
+    }
+}
+
+static void check_target(struct checker *c, const struct manifest_route *r)
 {
     const struct conf_node *node = conf_get(r->node, "to");
-    struct slice path = slice_str(r->path), to = slice_str(r->to.path), name;
-    size_t at = 0;
-    while (manifest_template_next(to, &at, &name))
-        if (!manifest_template_has(path, name))
-            conf_error_value(c->errors, node, "{" SLICE_FMT "} does not occur in the path %s", SLICE_ARG(name), r->path);
-    if (manifest_template_has_rest(to) != manifest_template_has_rest(path))
+    (void)check_service(c, node, false, r->to.service);     /* reported, nothing else depends on it */
+    if (r->to.path == NULL)
+        return;
+    check_parameters(c, r, node, r->to.path);
+    if (manifest_template_has_rest(slice_str(r->to.path)) != manifest_template_has_rest(slice_str(r->path)))
         conf_error_value(c->errors, node, "/** must end both the path and the target, or none of them");
+}
+
+static void check_parts(struct checker *c, const struct manifest_route *r)
+{
+    const struct conf_node *method = conf_get(r->node, "method");
+    if (r->part_count > 0 && method != NULL && !slice_eq_str(method->text, "GET"))
+        conf_error_value(c->errors, method, "a composed answer is only read: GET");
+    if (r->part_count > PROXY_PARTS_MAX)
+        conf_error_key(c->errors, conf_get(r->node, "compose"), "has more than %d parts", PROXY_PARTS_MAX);
+    for (size_t i = 0; i < r->part_count; i++) {
+        const struct manifest_part *part = &r->parts[i];
+        const struct conf_node *get = part->node == NULL ? NULL : conf_get(part->node, "get");
+        if (get == NULL || part->get.service == NULL)
+            continue;
+        (void)check_service(c, get, false, part->get.service);     /* as above */
+        check_parameters(c, r, get, part->get.path);
+        for (size_t k = 0; part->shape.group != NULL && k < i; k++)
+            if (r->parts[k].shape.group != NULL && strcmp(r->parts[k].shape.group, part->shape.group) == 0)
+                conf_error_value(c->errors, conf_get(part->node, "group"), "\"%s\" is the name of another part", part->shape.group);
+    }
 }
 
 /* "GET /v1/{}/items": what makes two routes the same. */
@@ -280,7 +313,7 @@ static const char *route_key(struct checker *c, const struct manifest_route *r)
 /* A route leads to one place, and has only the words that mean something there. */
 static void check_kind(struct checker *c, const struct manifest_route *r)
 {
-    static const char *const kinds[] = {"to", "files", "answer"};
+    static const char *const kinds[] = {"to", "compose", "files", "answer"};
     static const char *const only_served[] = {"auth", "roles", "timeout"};
     const struct conf_node *kind = NULL, *node;
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
@@ -290,7 +323,7 @@ static void check_kind(struct checker *c, const struct manifest_route *r)
         kind = kind == NULL ? node : kind;
     }
     if (kind == NULL) {
-        conf_error_value(c->errors, r->node, "leads nowhere: say one of \"to\", \"files\" and \"answer\"");
+        conf_error_value(c->errors, r->node, "leads nowhere: say one of \"to\", \"compose\", \"files\" and \"answer\"");
         return;
     }
     bool files = slice_eq_str(kind->key, "files");
@@ -311,9 +344,8 @@ static void check_route(struct checker *c, const struct manifest_route *r, struc
     if (r->node == NULL || r->path == NULL)
         return;
     check_kind(c, r);
-    (void)check_service(c, conf_get(r->node, "to"), false, r->to.service);     /* reported, nothing else depends on it */
-    if (r->to.path != NULL)
-        check_parameters(c, r);
+    check_target(c, r);
+    check_parts(c, r);
     if (r->auth != MANIFEST_AUTH_NONE && g->auth == NULL && conf_get(g->node, "auth") == NULL)
         conf_error_value(c->errors, conf_get(r->node, "auth"), "needs gateway.auth, which says how users are known");
     if (r->role_count > 0 && r->auth != MANIFEST_AUTH_REQUIRED)

@@ -10,6 +10,7 @@
 /* ---- manifest_words.c: settings with a syntax of their own ---- */
 
 extern const struct conf_custom manifest_target_custom;     /* struct manifest_target */
+extern const struct conf_custom manifest_part_custom;       /* the same, with a path, which may have {jwt.sub} and a query */
 extern const struct conf_custom manifest_command_custom;    /* struct manifest_command */
 const char *manifest_check_listen(struct slice text);
 const char *manifest_check_host(struct slice text);
@@ -24,6 +25,7 @@ const char *manifest_check_folder(struct slice text);       /* relative, inside 
 const char *manifest_check_inside(struct slice text);       /* relative, inside the folder of this file */
 const char *manifest_check_glob(struct slice text);
 
+#define MANIFEST_USER "{jwt.sub}"   /* in templates of parts: the user's id */
 /* Whether the template has {name}; whether it ends in "**". */
 bool manifest_template_has(struct slice path, struct slice name);
 bool manifest_template_has_rest(struct slice path);

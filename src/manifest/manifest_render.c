@@ -58,6 +58,16 @@ static bool keeps_keys(const struct manifest *m, const char *service)
 
 /* ---- who is called by whom ---- */
 
+static bool route_calls(const struct manifest_route *r, const char *service)
+{
+    if (r->to.service != NULL && strcmp(r->to.service, service) == 0)
+        return true;
+    for (size_t i = 0; i < r->part_count; i++)
+        if (strcmp(r->parts[i].get.service, service) == 0)
+            return true;
+    return false;
+}
+
 static bool gateway_calls(const struct manifest *m, const char *service)
 {
     const struct manifest_gateway *g = m->gateway;
@@ -66,7 +76,7 @@ static bool gateway_calls(const struct manifest *m, const char *service)
     if (g->auth != NULL && strcmp(g->auth->jwks.service, service) == 0)
         return true;
     for (size_t i = 0; i < g->route_count; i++)
-        if (g->routes[i].to.service != NULL && strcmp(g->routes[i].to.service, service) == 0)
+        if (route_calls(&g->routes[i], service))
             return true;
     return false;
 }
@@ -305,6 +315,19 @@ static void fill_hosts(struct renderer *r, struct proxy_config *c)
     c->host_count = count;
 }
 
+static struct proxy_part *parts_of(struct renderer *r, const struct manifest_route *from)
+{
+    struct proxy_part *parts = array(r, from->part_count, sizeof *parts);
+    for (size_t i = 0; parts != NULL && i < from->part_count; i++)
+        parts[i] = (struct proxy_part){.service = from->parts[i].get.service, .target = from->parts[i].get.path, .shape = from->parts[i].shape};
+    return parts;
+}
+
+static const char *method_of(const struct manifest_route *from)
+{
+    return from->method >= 0 ? manifest_methods[from->method] : from->part_count > 0 ? "GET" : "";
+}
+
 static int64_t fill_routes(struct renderer *r, struct proxy_config *c)
 {
     const struct manifest_gateway *g = r->m->gateway;
@@ -315,9 +338,9 @@ static int64_t fill_routes(struct renderer *r, struct proxy_config *c)
         int64_t timeout_ms = from->timeout_ms > 0 ? from->timeout_ms : g->timeout_ms;
         timeout_ms_max = timeout_ms > timeout_ms_max ? timeout_ms : timeout_ms_max;
         c->routes[c->route_count++] = (struct proxy_route){
-            .method = from->method < 0 ? "" : manifest_methods[from->method], .path = from->path, .service = from->to.service,
-            .target = from->to.service == NULL ? NULL : from->to.path == NULL ? from->path : from->to.path, .files = from->folder,
-            .fallback = from->fallback, .answer = from->answer, .auth = from->auth, .roles = from->roles,
+            .method = method_of(from), .path = from->path, .service = from->to.service,
+            .target = from->to.service == NULL ? NULL : from->to.path == NULL ? from->path : from->to.path, .parts = parts_of(r, from), .part_count = from->part_count,
+            .files = from->folder, .fallback = from->fallback, .answer = from->answer, .auth = from->auth, .roles = from->roles,
             .role_count = from->role_count, .timeout_ms = timeout_ms};
     }
     return timeout_ms_max;

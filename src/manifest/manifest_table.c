@@ -24,6 +24,14 @@ static const struct conf_setting role_item = {.name = "role", .type = CONF_STRIN
 static const struct conf_setting host_item = {.name = "host", .type = CONF_STRING, .min = 1, .max = 260, .check = manifest_check_host,
                                               .example = "shop.example", .doc = "A host name."};
 
+static const struct conf_setting part_settings[] = {
+    {.name = "get", .type = CONF_CUSTOM, .flags = CONF_REQUIRED, CONF_AT(struct manifest_part, get), .custom = &manifest_part_custom,
+     .doc = "The service that has the part, and the path there, which may use the parameters of the route's path and {jwt.sub}, the user's id."},
+    {.name = "shape", .type = CONF_INLINE, CONF_AT(struct manifest_part, shape), .table = &proxy_shape_table, .doc = "What becomes of it."},
+};
+static const struct conf_table part_table = TABLE_WITH_NODE("part", "One part of a composed answer.", struct manifest_part, part_settings);
+static const struct conf_setting part_item = {.name = "part", .type = CONF_TABLE, .table = &part_table, .doc = "A part."};
+
 static const struct conf_setting route_settings[] = {
     {.name = "method", .type = CONF_ENUM, CONF_AT(struct manifest_route, method), .words = manifest_methods, .fallback = -1,
      .doc = "HTTP method; absent: any."},
@@ -31,6 +39,8 @@ static const struct conf_setting route_settings[] = {
      .check = manifest_check_template, .example = "/api/v1/example", .doc = "Path as clients write it; {name} stands for one segment, /** at the end for the rest."},
     {.name = "to", .type = CONF_CUSTOM, CONF_AT(struct manifest_route, to), .custom = &manifest_target_custom,
      .doc = "The service that answers, and the path there; without one the path stays as it is."},
+    {.name = "compose", .type = CONF_LIST, .flags = CONF_NOT_EMPTY, CONF_LIST_AT(struct manifest_route, parts, part_count), .item = &part_item,
+     .doc = "The parts of an answer, JSON objects of several services, asked for all at once and merged into one; GET only, at most 16."},
     {.name = "files", .type = CONF_STRING, CONF_AT(struct manifest_route, files), .min = 1, .max = 256, .check = manifest_check_inside,
      .example = "storefront", .doc = "Folder beside this file whose files are served: read at the gateway's start (at most 2,000 files, 32 MiB), GET and HEAD only."},
     {.name = "fallback", .type = CONF_STRING, CONF_AT(struct manifest_route, fallback), .min = 1, .max = 256, .check = manifest_check_inside,
@@ -44,7 +54,6 @@ static const struct conf_setting route_settings[] = {
     {.name = "timeout", .type = CONF_DURATION, CONF_AT(struct manifest_route, timeout_ms), .min = 1, .max = 10 * MINUTE_MS, .fallback = 0,
      .doc = "How long the whole request may take; absent: the gateway's."},
     NOT_BUILT("limit", "Rate limit of the route."),
-    NOT_BUILT("compose", "One answer out of several."),
     NOT_BUILT("canary", "Share of the requests that goes to a new version."),
     NOT_BUILT("shadow", "Copy of the requests that goes to another service."),
     NOT_BUILT("cache", "How long answers are kept."),

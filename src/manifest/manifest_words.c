@@ -175,7 +175,8 @@ static bool check_literal(struct slice segment)
     return true;
 }
 
-const char *manifest_check_template(struct slice text)
+/* user: {jwt.sub} may stand in it, the user's id. */
+static const char *check_template(struct slice text, bool user)
 {
     if (text.size == 0 || text.size > PATH_SIZE_MAX || text.p[0] != '/')
         return TEMPLATE_ALLOWED;
@@ -185,7 +186,7 @@ const char *manifest_check_template(struct slice text)
     while (rest.p != NULL) {
         struct slice segment = slice_cut(&rest, '/');
         bool last = rest.p == NULL;
-        if (slice_eq_str(segment, "**") ? !last : segment.size == 0 ? !last : segment.p[0] == '{' ? !check_parameter(segment) : !check_literal(segment))
+        if (slice_eq_str(segment, "**") ? !last : segment.size == 0 ? !last : segment.p[0] == '{' ? !check_parameter(segment) && !(user && slice_eq_str(segment, MANIFEST_USER)) : !check_literal(segment))
             return TEMPLATE_ALLOWED;
     }
     size_t at = 0;
@@ -198,6 +199,11 @@ const char *manifest_check_template(struct slice text)
                 return "a path in which each {name} occurs once";
     }
     return NULL;
+}
+
+const char *manifest_check_template(struct slice text)
+{
+    return check_template(text, false);
 }
 
 bool manifest_template_next(struct slice path, size_t *at, struct slice *ret_name)
@@ -234,37 +240,81 @@ bool manifest_template_has_rest(struct slice path)
 
 #define TARGET_ALLOWED "a service, or SERVICE:/PATH such as orders:/v1/orders/{id}"
 
+static void fail_target(const struct conf_node *node, const char *allowed, struct conf_errors *errors)
+{
+    bool scalar = node->kind == CONF_SCALAR;
+    conf_error_value(errors, node, "found %s%s%s, expected %s", scalar ? "\"" : "",
+                     scalar ? node->text.p : node->kind == CONF_NULL ? "nothing" : "a list or map", scalar ? "\"" : "", allowed);
+}
+
+/* SERVICE and, behind the colon, PATH (p NULL: none). False: an error was added. */
+static bool target_split(const struct conf_node *node, const char *allowed, struct slice *ret_service, struct slice *ret_path, struct conf_errors *errors)
+{
+    *ret_path = node->text;
+    *ret_service = node->kind == CONF_SCALAR ? slice_cut(ret_path, ':') : SLICE_NONE;
+    if (ret_service->size > 0 && conf_check_name(*ret_service) == NULL)
+        return true;
+    fail_target(node, allowed, errors);
+    return false;
+}
+
+static bool target_keep(struct manifest_target *t, struct slice service, struct slice path, const struct conf_node *node, struct arena *a,
+                        struct conf_errors *errors)
+{
+    t->service = arena_strdup(a, service);
+    t->path = path.p == NULL ? NULL : arena_strdup(a, path);
+    if (t->service != NULL && (path.p == NULL || t->path != NULL))
+        return true;
+    conf_error_value(errors, node, "out of memory");
+    return false;
+}
+
+static bool check_target_path(const struct conf_node *node, struct slice path, const char *wrong, struct conf_errors *errors)
+{
+    if (wrong != NULL)
+        conf_error_value(errors, node, "found path \"" SLICE_FMT "\", expected %s", SLICE_ARG(path), wrong);
+    return wrong == NULL;
+}
+
 /* .min of the setting: 1 when there must be a path, and a plain one. */
 static bool target_decode(const struct conf_setting *s, const struct conf_node *node, void *field, struct arena *a, struct conf_errors *errors)
 {
-    struct manifest_target *t = field;
-    struct slice path = node->text;
-    struct slice service = node->kind == CONF_SCALAR ? slice_cut(&path, ':') : SLICE_NONE;
-    const char *wrong = service.size == 0 ? TARGET_ALLOWED : conf_check_name(service);
-    if (wrong != NULL) {
-        conf_error_value(errors, node, "found %s%s%s, expected %s", node->kind == CONF_SCALAR ? "\"" : "",
-                         node->kind == CONF_SCALAR ? node->text.p : node->kind == CONF_NULL ? "nothing" : "a list or map",
-                         node->kind == CONF_SCALAR ? "\"" : "", TARGET_ALLOWED);
-        return false;
-    }
+    struct slice service, path, name;
     size_t at = 0;
-    struct slice name;
+    if (!target_split(node, TARGET_ALLOWED, &service, &path, errors))
+        return false;
     if (s->min > 0 && (path.p == NULL || manifest_template_next(path, &at, &name) || manifest_template_has_rest(path))) {
         conf_error_value(errors, node, "found \"%s\", expected SERVICE:/PATH without parameters, such as %s", node->text.p, s->example);
         return false;
     }
-    wrong = path.p == NULL ? NULL : manifest_check_template(path);
-    if (wrong != NULL) {
-        conf_error_value(errors, node, "found path \"" SLICE_FMT "\", expected %s", SLICE_ARG(path), wrong);
+    return check_target_path(node, path, path.p == NULL ? NULL : manifest_check_template(path), errors) &&
+           target_keep(field, service, path, node, a, errors);
+}
+
+/* ---- "orders:/v1/orders?limit=5", a part of a composed answer ---- */
+
+#define PART_ALLOWED "SERVICE:/PATH such as orders:/v1/orders?limit=5"
+
+static bool check_query(struct slice query)
+{
+    for (size_t i = 0; i < query.size; i++)
+        if (!(query.p[i] > ' ' && query.p[i] < 0x7f) || strchr("\"#<>\\^`{|}", query.p[i]) != NULL)
+            return false;
+    return query.p == NULL || query.size > 0;
+}
+
+static bool part_decode(const struct conf_setting *s, const struct conf_node *node, void *field, struct arena *a, struct conf_errors *errors)
+{
+    (void)s;
+    struct slice service, whole;
+    if (!target_split(node, PART_ALLOWED, &service, &whole, errors))
+        return false;
+    struct slice query = whole, path = slice_cut(&query, '?');
+    if (whole.p == NULL || whole.size > PATH_SIZE_MAX || manifest_template_has_rest(path) || !check_query(query)) {
+        fail_target(node, PART_ALLOWED, errors);
         return false;
     }
-    t->service = arena_strdup(a, service);
-    t->path = path.p == NULL ? NULL : arena_strdup(a, path);
-    if (t->service == NULL || (path.p != NULL && t->path == NULL)) {
-        conf_error_value(errors, node, "out of memory");
-        return false;
-    }
-    return true;
+    return check_target_path(node, path, check_template(path, true), errors) && target_keep(field, service, whole, node, a, errors);
 }
 
 static void target_encode(const struct conf_setting *s, const void *field, struct json_writer *w)
@@ -291,6 +341,17 @@ const struct conf_custom manifest_target_custom = {
     .allowed = TARGET_ALLOWED,
     .wrong = "orders:no-slash",
     .example = "orders",
+};
+
+const struct conf_custom manifest_part_custom = {
+    .decode = part_decode,
+    .encode = target_encode,
+    .present = target_present,
+    .size = sizeof(struct manifest_target),
+    .schema = "{\"type\":\"string\",\"pattern\":\"^[a-z][a-z0-9_-]*:/.*$\"}",
+    .allowed = PART_ALLOWED,
+    .wrong = "orders",
+    .example = "orders:/v1/orders?limit=5",
 };
 
 /* ---- commands ---- */

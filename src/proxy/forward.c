@@ -159,7 +159,7 @@ void proxy_forward_cancel(struct proxy_request *q)
         call_cancel(call);
 }
 
-static int64_t deadline_ns(const struct proxy_request *q)
+int64_t proxy_deadline_ns(const struct proxy_request *q)
 {
     uint64_t timeout_ms = (uint64_t)q->route->timeout_ms, given;
     /* A client may want an answer sooner, never later. */
@@ -188,7 +188,7 @@ static void forward_start(struct proxy_request *q, struct slice body, int64_t st
         .field_count = field_count,
         .body = body,
         .body_stream_size = stream_size,
-        .deadline_ns = deadline_ns(q),
+        .deadline_ns = proxy_deadline_ns(q),
         .timeout_ms = q->route->timeout_ms,
         .trace = &q->trace,
         .tracestate = q->tracestate,

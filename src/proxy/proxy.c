@@ -48,6 +48,13 @@ static const struct metric_def metric_defs[PROXY_METRIC_COUNT] = {
                        NULL},
     [PROXY_CONNECTIONS] =
         {"gateway_connections", METRIC_GAUGE, METRIC_NONE, "Open connections of clients.", {NULL}, 0, NULL},
+    [PROXY_PARTS_MISSING] = {"gateway_parts_missing_total",
+                             METRIC_COUNTER,
+                             METRIC_NONE,
+                             "Parts of composed answers that did not come.",
+                             {"route", "part"},
+                             METRIC_CHILDREN_MAX,
+                             NULL},
 };
 
 static void on_refused(void *arg, int status, const char *detail)
@@ -87,10 +94,14 @@ static bool needs_keys(const struct proxy_config *c)
 
 static bool has_endpoints(const struct proxy *p)
 {
-    for (size_t i = 0; i < p->config->route_count; i++)
-        if (p->config->routes[i].service != NULL &&
-            !call_engine_has_endpoints(p->process.calls, p->config->routes[i].service))
+    for (size_t i = 0; i < p->config->route_count; i++) {
+        const struct proxy_route *r = &p->config->routes[i];
+        if (r->service != NULL && !call_engine_has_endpoints(p->process.calls, r->service))
             return false;
+        for (size_t k = 0; k < r->part_count; k++)
+            if (!call_engine_has_endpoints(p->process.calls, r->parts[k].service))
+                return false;
+    }
     return true;
 }
 

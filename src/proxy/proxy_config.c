@@ -72,6 +72,105 @@ static const struct conf_setting auth_settings[] = {
 
 static const struct conf_table auth_table = CONF_TABLE_OF("gateway auth", struct proxy_auth, auth_settings);
 
+/* ---- parts of a composed answer ---- */
+
+static const struct conf_setting member_item = {
+    .name = "member",
+    .type = CONF_STRING,
+    .min = 1,
+    .max = 128,
+    .doc = "A member of the part's object.",
+};
+
+static const struct conf_setting rename_item = {
+    .name = "member",
+    .type = CONF_STRING,
+    CONF_AT(struct proxy_rename, to),
+    .min = 1,
+    .max = 128,
+    .doc = "Its name in the answer.",
+};
+
+static const struct conf_setting shape_settings[] = {
+    {.name = "group",
+     .type = CONF_STRING,
+     .flags = CONF_REQUIRED,
+     CONF_AT(struct proxy_shape, group),
+     .min = 1,
+     .max = 64,
+     .doc = "The part's name in the answer."},
+    {.name = "allow",
+     .type = CONF_LIST,
+     CONF_LIST_AT(struct proxy_shape, allow, allow_count),
+     .item = &member_item,
+     .doc = "Members of the part's object that are kept; absent: all."},
+    {.name = "deny",
+     .type = CONF_LIST,
+     CONF_LIST_AT(struct proxy_shape, deny, deny_count),
+     .item = &member_item,
+     .doc = "Members that are dropped."},
+    {.name = "mapping",
+     .type = CONF_MAP,
+     CONF_MAP_AT(struct proxy_shape, mapping, mapping_count, struct proxy_rename, from),
+     .item = &rename_item,
+     .max = 128,
+     .doc = "Members that get another name."},
+    {.name = "optional",
+     .type = CONF_BOOL,
+     CONF_AT(struct proxy_shape, optional),
+     .fallback = false,
+     .doc = "Without it the answer is still one: the part is null then, and Ficus-Complete says false."},
+};
+
+static void check_shape(const struct conf_node *node, void *value, struct conf_errors *errors)
+{
+    const struct proxy_shape *s = value;
+    for (size_t i = 0; i < s->mapping_count; i++)
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(s->mapping[i].to, s->mapping[k].to) == 0)
+                conf_error_value(errors, conf_get(conf_get(node, "mapping"), s->mapping[i].from),
+                                 "\"%s\" becomes \"%s\" as well", s->mapping[k].from, s->mapping[k].to);
+}
+
+const struct conf_table proxy_shape_table = {.name = "shape",
+                                             .size = sizeof(struct proxy_shape),
+                                             .settings = shape_settings,
+                                             .count = sizeof shape_settings / sizeof shape_settings[0],
+                                             .check = check_shape};
+
+static const struct conf_setting part_settings[] = {
+    {.name = "service",
+     .type = CONF_STRING,
+     .flags = CONF_REQUIRED,
+     CONF_AT(struct proxy_part, service),
+     .min = 1,
+     .max = 63,
+     .check = conf_check_name,
+     .example = "orders",
+     .doc = "The service that has the part."},
+    {.name = "target",
+     .type = CONF_STRING,
+     .flags = CONF_REQUIRED,
+     CONF_AT(struct proxy_part, target),
+     .min = 1,
+     .max = 1024,
+     .check = check_path,
+     .example = "\"/v1/orders?limit=5\"",
+     .doc = "Template of the path there."},
+    {.name = "shape",
+     .type = CONF_INLINE,
+     CONF_AT(struct proxy_part, shape),
+     .table = &proxy_shape_table,
+     .doc = "What becomes of it."},
+};
+
+static const struct conf_table part_table = CONF_TABLE_OF("gateway part", struct proxy_part, part_settings);
+
+static const struct conf_setting part_item = {
+    .name = "part", .type = CONF_TABLE, .table = &part_table, .doc = "A part of the answer."};
+
+/* ---- routes ---- */
+
 static const struct conf_setting route_settings[] = {
     {.name = "method",
      .type = CONF_STRING,
@@ -105,6 +204,11 @@ static const struct conf_setting route_settings[] = {
      .check = check_path,
      .example = "\"/v1/orders/{id}\"",
      .doc = "Template of the path at the service."},
+    {.name = "compose",
+     .type = CONF_LIST,
+     CONF_LIST_AT(struct proxy_route, parts, part_count),
+     .item = &part_item,
+     .doc = "The parts of which the answer is made."},
     {.name = "files",
      .type = CONF_STRING,
      CONF_AT(struct proxy_route, files),
@@ -156,8 +260,11 @@ static const struct conf_setting route_settings[] = {
 static void check_route(const struct conf_node *node, void *value, struct conf_errors *errors)
 {
     const struct proxy_route *r = value;
-    if ((r->service != NULL) + (r->files != NULL) + (r->answer != 0) != 1 || (r->service == NULL) != (r->target == NULL))
-        conf_error_value(errors, node, "has to lead to one place: service and target, files or answer");
+    if ((r->service != NULL) + (r->part_count > 0) + (r->files != NULL) + (r->answer != 0) != 1 ||
+        (r->service == NULL) != (r->target == NULL))
+        conf_error_value(errors, node, "has to lead to one place: service and target, compose, files or answer");
+    if (r->part_count > PROXY_PARTS_MAX)
+        conf_error_value(errors, node, "has more than %d parts", PROXY_PARTS_MAX);
     if (r->files != NULL && !slice_ends(slice_str(r->path), SLICE("/**")))
         conf_error_value(errors, node, "files need a path that ends in /**");
 }

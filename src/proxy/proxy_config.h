@@ -7,6 +7,8 @@
 
 #include "process_config.h"
 
+enum { PROXY_PARTS_MAX = 16 };
+
 enum proxy_auth_mode {
     PROXY_AUTH_NONE,     /* a token is not looked at, nor passed on */
     PROXY_AUTH_OPTIONAL, /* without a token: nobody; a bad one is refused all the same */
@@ -19,9 +21,31 @@ struct proxy_auth {
     const char *keys_file;      /* the last good JWKS; "": none is kept */
 };
 
+/* What becomes of one part of a composed answer. */
+struct proxy_shape {
+    const char *group;        /* its name in the answer */
+    const char *const *allow; /* members of the part's object that are kept; none: all */
+    size_t allow_count;
+    const char *const *deny; /* members that are dropped */
+    size_t deny_count;
+    struct proxy_rename {
+        const char *from, *to;
+    } *mapping; /* members that get another name; goes after allow and deny, which count by the old one */
+    size_t mapping_count;
+    bool optional; /* null when it is missing; else the whole answer is a problem then */
+};
+extern const struct conf_table proxy_shape_table;
+
+struct proxy_part {
+    const char *service;
+    const char *target; /* template: parameters of the route's path, {jwt.sub}; a fixed query */
+    struct proxy_shape shape;
+};
+
 /* Where a route leads: exactly one of these is given. */
 enum proxy_kind {
     PROXY_FORWARD, /* service, target */
+    PROXY_COMPOSE, /* parts */
     PROXY_FILES,   /* files, fallback */
     PROXY_ANSWER,  /* answer */
 };
@@ -31,6 +55,8 @@ struct proxy_route {
     const char *path;         /* template: /api/v1/orders/{id}, or one that ends with "**": all below */
     const char *service;      /* NULL: none */
     const char *target;       /* template of the service's path, parameters from path */
+    struct proxy_part *parts; /* asked all at once; none: not composed */
+    size_t part_count;
     const char *files;        /* absolute folder; NULL: none */
     const char *fallback;     /* file in it that is shown for pages without one of their own; NULL: none */
     int64_t answer;           /* status of a problem that is all this route says; 0: none */
@@ -55,7 +81,10 @@ struct proxy_config {
 
 static inline enum proxy_kind proxy_route_kind(const struct proxy_route *r)
 {
-    return r->files != NULL ? PROXY_FILES : r->answer != 0 ? PROXY_ANSWER : PROXY_FORWARD;
+    return r->part_count > 0 ? PROXY_COMPOSE
+           : r->files != NULL ? PROXY_FILES
+           : r->answer != 0   ? PROXY_ANSWER
+                              : PROXY_FORWARD;
 }
 
 extern const struct conf_table proxy_config_table;

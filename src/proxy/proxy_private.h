@@ -24,6 +24,7 @@ enum proxy_metric {
     PROXY_AUTH_FAILURES,
     PROXY_REFUSED,
     PROXY_CONNECTIONS,
+    PROXY_PARTS_MISSING,
     PROXY_METRIC_COUNT
 };
 
@@ -83,6 +84,10 @@ struct proxy_request {
     struct buf own;
     struct slice own_left; /* of own, or of bytes that outlive the request */
 
+    /* composing (compose.c) */
+    struct compose *compose;  /* NULL: none */
+    const char *part_missing; /* the first one, for the log only */
+
     /* forwarding (forward.c) */
     struct call *call;
     struct http_collect collect;
@@ -123,10 +128,15 @@ bool proxy_mark_answer(const struct proxy_request *q, struct http_msg *m);
 /* serve_files.c: from the files of the route's folder. */
 void proxy_answer_file(struct proxy_request *q);
 
+/* compose.c: one answer out of the route's parts. */
+void proxy_compose(struct proxy_request *q);
+void proxy_compose_cancel(struct proxy_request *q); /* harmless when nothing is composed */
+
 /* forward.c */
 void proxy_forward(struct proxy_request *q);
 void proxy_forward_data(struct proxy_request *q, struct slice data, bool end); /* of the client's body */
 void proxy_forward_writable(struct proxy_request *q);                          /* the client takes more */
+int64_t proxy_deadline_ns(const struct proxy_request *q);                      /* of the answer */
 void proxy_forward_cancel(struct proxy_request *q); /* the stream ended, for whatever reason */
 
 /* filter_*.c; the chain is in proxy_request.c */

@@ -23,6 +23,9 @@ static void route_run(struct proxy_request *q)
     case PROXY_FORWARD:
         proxy_forward(q);
         break;
+    case PROXY_COMPOSE:
+        proxy_compose(q);
+        break;
     case PROXY_FILES:
         proxy_answer_file(q);
         break;
@@ -186,6 +189,8 @@ static void request_log(struct proxy_request *q, const char *route, int64_t ns)
         fields[count++] = LOG_STR("error", err_text(q->err));
     if (q->err_detail != NULL)
         fields[count++] = LOG_STR("reason", q->err_detail);
+    if (q->part_missing != NULL)
+        fields[count++] = LOG_STR("missing", q->part_missing);
     fields[count] = (struct log_field){.kind = LOG_FIELD_END};
     /* Probes and scrapes come all the time and say nothing. */
     enum log_level level = q->route == NULL && q->status == 200 ? LOG_DEBUG : LOG_INFO;
@@ -200,6 +205,7 @@ static void request_end(struct proxy_request *q)
     proxy_keys_wait_cancel(&q->waiter);
     env_timer_stop(q->proxy->env, &q->gather_limit);
     proxy_forward_cancel(q);
+    proxy_compose_cancel(q);
     request_count(q, route, ns);
     request_log(q, route, ns);
     buf_done(&q->own);

@@ -26,7 +26,7 @@ struct node {
 /* A target, cut once: literal text before each value. */
 struct piece {
     struct slice text;
-    int param; /* index into params; -1: none, the last piece; -2: the rest */
+    int param; /* index into params, or one of PARAM_* */
 };
 
 struct target {
@@ -38,11 +38,11 @@ struct proxy_router {
     struct arena arena; /* nodes, ends, pieces */
     struct node *root;
     const struct proxy_route *routes;
-    struct target *targets;
-    size_t route_count;
+    struct target **targets; /* of each route: one, or one for each of its parts */
 };
 
-enum { ROUTER_SIZE_MAX = 64 * 1024 * 1024, PARAM_NONE = -1, PARAM_REST = -2 };
+enum { ROUTER_SIZE_MAX = 64 * 1024 * 1024 };
+enum { PARAM_NONE = -1 /* the last piece has none */, PARAM_REST = -2, PARAM_USER = -3 };
 
 /* ---- building ---- */
 
@@ -71,11 +71,6 @@ static void node_done(struct node *n)
 static bool is_param(struct slice segment)
 {
     return segment.size > 2 && segment.p[0] == '{' && segment.p[segment.size - 1] == '}';
-}
-
-static struct slice param_name(struct slice segment)
-{
-    return slice_make(segment.p + 1, segment.size - 2);
 }
 
 static enum ficus_err end_add(struct proxy_router *r, struct end **ends, size_t *count, size_t route,
@@ -140,47 +135,60 @@ static enum ficus_err route_add(struct proxy_router *r, size_t index, struct fic
     return end_add(r, &n->ends, &n->end_count, index, reterr);
 }
 
-/* Index of the parameter in the path template, PARAM_NONE when it has no such one. */
-static int param_index(struct slice path, struct slice name)
+/* Which value a segment of a target stands for: PARAM_NONE when it is none that the path has. */
+static int param_index(struct slice path, struct slice segment, bool last)
 {
-    int index = 0;
-    while (path.p != NULL) {
-        struct slice segment = slice_cut(&path, '/');
-        if (!is_param(segment))
+    if (slice_eq_str(segment, "**"))
+        return last && slice_ends(path, SLICE("/**")) ? PARAM_REST : PARAM_NONE;
+    if (slice_eq_str(segment, "{jwt.sub}"))
+        return PARAM_USER;
+    for (int index = 0; path.p != NULL;) {
+        struct slice other = slice_cut(&path, '/');
+        if (!is_param(other))
             continue;
-        if (slice_eq(param_name(segment), name))
+        if (slice_eq(other, segment))
             return index;
         index++;
     }
     return PARAM_NONE;
 }
 
-static enum ficus_err target_compile(struct proxy_router *r, size_t index, struct ficus_error *reterr)
+static enum ficus_err target_compile(struct proxy_router *r, const char *path, const char *text, struct target *t,
+                                     struct ficus_error *reterr)
 {
-    const struct proxy_route *route = &r->routes[index];
-    struct target *t = &r->targets[index];
-    struct slice text = slice_str(route->target), rest = text;
-    if (text.p == NULL)
-        return FICUS_ERR_OK; /* leads to no service */
+    struct slice query = slice_str(text), rest = slice_cut(&query, '?');
     t->pieces = ARENA_ARRAY(&r->arena, struct piece, PROXY_PARAMS_MAX + 2);
     if (t->pieces == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "routes");
-    const char *begin = text.p;
+    const char *begin = text;
     while (rest.p != NULL) {
         struct slice segment = slice_cut(&rest, '/');
-        bool is_rest = slice_eq_str(segment, "**");
-        if (!is_rest && !is_param(segment))
+        if (!is_param(segment) && !slice_eq_str(segment, "**"))
             continue;
-        int param = is_rest ? PARAM_REST : param_index(slice_str(route->path), param_name(segment));
-        bool known = is_rest ? rest.p == NULL && slice_ends(slice_str(route->path), SLICE("/**")) : param >= 0;
-        if (!known || t->count > PROXY_PARAMS_MAX)
-            return err_set(reterr, FICUS_ERR_INVALID, "route %s: target %s has " SLICE_FMT ", the path has not",
-                           route->path, route->target, SLICE_ARG(segment));
+        int param = param_index(slice_str(path), segment, rest.p == NULL);
+        if (param == PARAM_NONE || t->count > PROXY_PARAMS_MAX)
+            return err_set(reterr, FICUS_ERR_INVALID, "route %s: target %s has " SLICE_FMT ", the path has not", path,
+                           text, SLICE_ARG(segment));
         t->pieces[t->count++] = (struct piece){slice_make(begin, (size_t)(segment.p - begin)), param};
         begin = segment.p + segment.size;
     }
-    t->pieces[t->count++] = (struct piece){slice_make(begin, (size_t)(text.p + text.size - begin)), PARAM_NONE};
+    t->pieces[t->count++] = (struct piece){slice_str(begin), PARAM_NONE};
     return FICUS_ERR_OK;
+}
+
+static enum ficus_err targets_compile(struct proxy_router *r, size_t index, struct ficus_error *reterr)
+{
+    const struct proxy_route *route = &r->routes[index];
+    enum proxy_kind kind = proxy_route_kind(route);
+    size_t count = kind == PROXY_FORWARD ? 1 : kind == PROXY_COMPOSE ? route->part_count : 0;
+    enum ficus_err err = FICUS_ERR_OK;
+    r->targets[index] = ARENA_ARRAY(&r->arena, struct target, count + 1);
+    if (r->targets[index] == NULL)
+        return err_set(reterr, FICUS_ERR_NOMEM, "routes");
+    for (size_t i = 0; err == FICUS_ERR_OK && i < count; i++)
+        err = target_compile(r, route->path, kind == PROXY_FORWARD ? route->target : route->parts[i].target,
+                             &r->targets[index][i], reterr);
+    return err;
 }
 
 enum ficus_err proxy_router_new(const struct proxy_route *routes, size_t route_count, struct proxy_router **ret_router,
@@ -191,16 +199,15 @@ enum ficus_err proxy_router_new(const struct proxy_route *routes, size_t route_c
         return err_set(reterr, FICUS_ERR_NOMEM, "routes");
     arena_init(&r->arena, ROUTER_SIZE_MAX);
     r->routes = routes;
-    r->route_count = route_count;
     r->root = node_new(r);
-    r->targets = ARENA_ARRAY(&r->arena, struct target, route_count + 1);
+    r->targets = ARENA_ARRAY(&r->arena, struct target *, route_count + 1);
     enum ficus_err err = FICUS_ERR_OK;
     if (r->root == NULL || r->targets == NULL)
         err = err_set(reterr, FICUS_ERR_NOMEM, "routes");
     for (size_t i = 0; i < route_count && err == FICUS_ERR_OK; i++) {
         err = route_add(r, i, reterr);
         if (err == FICUS_ERR_OK)
-            err = target_compile(r, i, reterr);
+            err = targets_compile(r, i, reterr);
     }
     if (err == FICUS_ERR_OK)
         *ret_router = r;
@@ -360,29 +367,45 @@ enum proxy_found proxy_router_match(const struct proxy_router *r, struct slice m
     return found;
 }
 
-struct slice proxy_router_target(const struct proxy_router *r, const struct proxy_match *m, struct slice query,
-                                 struct arena *a)
+static bool piece_value(struct buf *out, const struct piece *piece, const struct proxy_match *m, struct slice user)
 {
-    const struct target *t = &r->targets[m->route];
+    if (piece->param >= 0)
+        return text_percent_segment(out, m->params[piece->param]);
+    if (piece->param == PARAM_USER) {
+        bool segment = user.size > 0 && !slice_eq_str(user, ".") && !slice_eq_str(user, "..");
+        return segment && text_percent_segment(out, user);
+    }
+    bool ok = true;
+    for (size_t k = 0; piece->param == PARAM_REST && k < m->rest_count; k++)
+        ok = (k == 0 || buf_add_char(out, '/')) && text_percent_segment(out, m->rest[k]) && ok;
+    return ok;
+}
+
+static struct slice target_write(const struct target *t, const struct proxy_match *m, struct slice user,
+                                 struct slice query, struct arena *a)
+{
     if (t->count == 1 && query.p == NULL)
         return t->pieces[0].text;
     struct buf out;
+    bool ok = true;
     buf_init(&out, 64 * 1024);
-    for (size_t i = 0; i < t->count; i++) {
-        (void)buf_add_slice(&out, t->pieces[i].text);
-        if (t->pieces[i].param >= 0)
-            (void)text_percent_segment(&out, m->params[t->pieces[i].param]);
-        for (size_t k = 0; t->pieces[i].param == PARAM_REST && k < m->rest_count; k++) {
-            if (k > 0)
-                (void)buf_add_char(&out, '/');
-            (void)text_percent_segment(&out, m->rest[k]);
-        }
-    }
-    if (query.p != NULL) {
-        (void)buf_add_char(&out, '?');
-        (void)buf_add_slice(&out, query);
-    }
-    struct slice target = buf_failed(&out) ? SLICE_NONE : arena_slice(a, buf_slice(&out));
+    for (size_t i = 0; i < t->count; i++)
+        ok = buf_add_slice(&out, t->pieces[i].text) && piece_value(&out, &t->pieces[i], m, user) && ok;
+    if (query.p != NULL)
+        ok = buf_add_char(&out, '?') && buf_add_slice(&out, query) && ok;
+    struct slice target = ok ? arena_slice(a, buf_slice(&out)) : SLICE_NONE;
     buf_done(&out);
     return target;
+}
+
+struct slice proxy_router_target(const struct proxy_router *r, const struct proxy_match *m, struct slice query,
+                                 struct arena *a)
+{
+    return target_write(&r->targets[m->route][0], m, SLICE_NONE, query, a);
+}
+
+struct slice proxy_router_part(const struct proxy_router *r, const struct proxy_match *m, size_t part,
+                               struct slice user, struct arena *a)
+{
+    return target_write(&r->targets[m->route][part], m, user, SLICE_NONE, a);
 }

@@ -45,5 +45,9 @@ enum proxy_found proxy_router_match(const struct proxy_router *r, struct slice m
  * NULL: arena full. */
 struct slice proxy_router_target(const struct proxy_router *r, const struct proxy_match *m, struct slice query,
                                  struct arena *a);
+/* The same for one part of a composed answer; {jwt.sub} is user. p NULL: arena full, or a user whose name cannot stand
+ * in a path. */
+struct slice proxy_router_part(const struct proxy_router *r, const struct proxy_match *m, size_t part,
+                               struct slice user, struct arena *a);
 
 #endif

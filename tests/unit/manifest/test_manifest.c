@@ -74,6 +74,8 @@ static void put_good(struct system *s)
               "    - { method: POST, path: /api/orders, to: \"orders:/v1/orders\", auth: required, roles: [admin] }\n"
               "    - { path: \"/api/orders/{id}\", to: \"orders:/v1/orders/{id}\", timeout: 20s }\n"
               "    - { method: GET, path: /files/**, to: users }\n"
+              "    - { path: \"/home/{x}\", auth: required, timeout: 2s, compose: [ { get: \"users:/v1/me\", group: user, allow: [id, name], deny: [email], mapping: { id: number } },\n"
+              "        { get: \"bank:/v1/of/{jwt.sub}/{x}?limit=5&a=%20\", group: money, optional: true } ] }\n"
               "    - { path: /**, files: front, fallback: index.html }\n"
               "    - { path: /api/**, answer: 404 }\n");
     files_put(&s->files, "front/index.html", "");
@@ -200,12 +202,25 @@ static void test_resolved(void **state)
     assert_int_equal(hub.common.edges[0].policy.retry.attempts, 1);
 
     read_resolved(&s, "gateway", &proxy_config_table, &gateway);
-    assert_int_equal(gateway.route_count, 5);
-    assert_true(slice_ends(slice_str(gateway.routes[3].files), SLICE("/front")) && gateway.routes[3].files[0] == '/');
-    assert_string_equal(gateway.routes[3].fallback, "index.html");
-    assert_null(gateway.routes[3].service);
-    assert_int_equal(gateway.routes[4].answer, 404);
-    assert_int_equal(gateway.routes[4].body_size_max, 1 << 20);
+    assert_int_equal(gateway.route_count, 6);
+    const struct proxy_route *home = &gateway.routes[3];
+    assert_string_equal(home->method, "GET");
+    assert_int_equal(home->part_count, 2);
+    assert_string_equal(home->parts[0].service, "users");
+    assert_string_equal(home->parts[0].target, "/v1/me");
+    assert_string_equal(home->parts[0].shape.group, "user");
+    assert_string_equal(home->parts[0].shape.allow[1], "name");
+    assert_string_equal(home->parts[0].shape.deny[0], "email");
+    assert_string_equal(home->parts[0].shape.mapping[0].from, "id");
+    assert_string_equal(home->parts[0].shape.mapping[0].to, "number");
+    assert_false(home->parts[0].shape.optional);
+    assert_string_equal(home->parts[1].target, "/v1/of/{jwt.sub}/{x}?limit=5&a=%20");
+    assert_true(home->parts[1].shape.optional);
+    assert_true(slice_ends(slice_str(gateway.routes[4].files), SLICE("/front")) && gateway.routes[4].files[0] == '/');
+    assert_string_equal(gateway.routes[4].fallback, "index.html");
+    assert_null(gateway.routes[4].service);
+    assert_int_equal(gateway.routes[5].answer, 404);
+    assert_int_equal(gateway.routes[5].body_size_max, 1 << 20);
     assert_string_equal(gateway.routes[0].method, "POST");
     assert_string_equal(gateway.routes[1].method, "");
     assert_int_equal(gateway.routes[0].timeout_ms, 7000);
@@ -213,8 +228,8 @@ static void test_resolved(void **state)
     assert_string_equal(gateway.routes[2].target, "/files/**");
     assert_string_equal(gateway.auth->path, "/.well-known/jwks.json");
     assert_true(in_list(gateway.hosts, gateway.host_count, "localhost:18080") && in_list(gateway.hosts, gateway.host_count, "shop.example"));
-    assert_int_equal(gateway.common.edge_count, 3);
-    for (size_t i = 1; i < 3; i++)
+    assert_int_equal(gateway.common.edge_count, 4);
+    for (size_t i = 1; i < 4; i++)
         assert_int_equal(gateway.common.edges[i].policy.timeout_ms, 20000);
     system_done(&s);
 }
@@ -303,7 +318,7 @@ static void test_across(void **state)
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: \"/a/{x}/b\", to: orders }, { path: \"/a/{y}/b\", to: users } ] }\n", "ficus.yaml:4:64: gateway.routes[1].path: is the same route as in line 4\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: \"/a/../b\", to: orders } ] }\n", "ficus.yaml:4:30: gateway.routes[0].path: found \"/a/../b\", allowed is a path such as"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: \"/{x}/{x}\", to: orders } ] }\n", "ficus.yaml:4:30: gateway.routes[0].path: found \"/{x}/{x}\", allowed is a path in which each {name} occurs once\n"},
-        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a } ] }\n", "ficus.yaml:4:22: gateway.routes[0]: leads nowhere: say one of \"to\", \"files\" and \"answer\"\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a } ] }\n", "ficus.yaml:4:22: gateway.routes[0]: leads nowhere: say one of \"to\", \"compose\", \"files\" and \"answer\"\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a/**, to: users, files: front } ] }\n", "ficus.yaml:4:48: gateway.routes[0].files: stands beside \"to\"; a route leads to one place\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, files: front } ] }\n", "ficus.yaml:4:30: gateway.routes[0].path: has to end in /**, because the folder's files are below it\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /**, files: fornt } ] }\n", "ficus.yaml:4:42: gateway.routes[0].files: \"fornt\" is no folder beside this file\n"},
@@ -315,6 +330,19 @@ static void test_across(void **state)
         {"ficus.yaml", ROOT "gateway: { routes: [ { method: GET, path: /**, files: front } ] }\n", "ficus.yaml:4:24: gateway.routes[0].method: has no meaning beside \"files\": they are only read\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, answer: 404, timeout: 1s } ] }\n", "ficus.yaml:4:47: gateway.routes[0].timeout: has no meaning beside \"answer\"\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, answer: 200 } ] }\n", "ficus.yaml:4:42: gateway.routes[0].answer: found \"200\", expected a whole number from 400 to 599\n"},
+        {"ficus.yaml", ROOT "gateway: { auth: { jwks: \"users:/k\", issuer: i }, routes: [ { path: \"/h/{x}\", compose: [ { get: \"user:/me\", group: a } ] } ] }\n", "ficus.yaml:4:97: gateway.routes[0].compose[0].get: \"user\" is no service of this system (did you mean users?)\n"},
+        {"ficus.yaml", ROOT "gateway: { auth: { jwks: \"users:/k\", issuer: i }, routes: [ { path: \"/h/{x}\", compose: [ { get: \"users:/me\", group: a }, { get: \"bank:/me\", group: a } ] } ] }\n", "ficus.yaml:4:148: gateway.routes[0].compose[1].group: \"a\" is the name of another part\n"},
+        {"ficus.yaml", ROOT "gateway: { auth: { jwks: \"users:/k\", issuer: i }, routes: [ { path: \"/h/{x}\", compose: [ { get: \"users:/{y}\", group: a } ] } ] }\n", "ficus.yaml:4:97: gateway.routes[0].compose[0].get: {y} does not occur in the path /h/{x}\n"},
+        {"ficus.yaml", ROOT "gateway: { auth: { jwks: \"users:/k\", issuer: i }, routes: [ { path: \"/h/{x}\", compose: [ { get: \"users:/{jwt.sub}\", group: a } ] } ] }\n", "ficus.yaml:4:97: gateway.routes[0].compose[0].get: {jwt.sub} needs \"auth: required\"\n"},
+        {"ficus.yaml", ROOT "gateway: { auth: { jwks: \"users:/k\", issuer: i }, routes: [ { path: \"/h/{x}\", compose: [ { get: \"users:/{jwt.iss}\", group: a } ] } ] }\n", "ficus.yaml:4:97: gateway.routes[0].compose[0].get: found path \"/{jwt.iss}\", expected a path such as /api/v1/orders/{id} or /files/**\n"},
+        {"ficus.yaml", ROOT "gateway: { auth: { jwks: \"users:/k\", issuer: i }, routes: [ { path: \"/h/{x}\", compose: [ { get: \"users:/a?b{x}\", group: a } ] } ] }\n", "ficus.yaml:4:97: gateway.routes[0].compose[0].get: found \"users:/a?b{x}\", expected SERVICE:/PATH such as orders:/v1/orders?limit=5\n"},
+        {"ficus.yaml", ROOT "gateway: { auth: { jwks: \"users:/k\", issuer: i }, routes: [ { path: \"/h/{x}\", compose: [ { get: \"users:/a/**\", group: a } ] } ] }\n", "ficus.yaml:4:97: gateway.routes[0].compose[0].get: found \"users:/a/**\", expected SERVICE:/PATH such as orders:/v1/orders?limit=5\n"},
+        {"ficus.yaml", ROOT "gateway: { auth: { jwks: \"users:/k\", issuer: i }, routes: [ { path: \"/h/{x}\", compose: [ { get: \"users:/a\", group: a, mapping: { b: d, c: d } } ] } ] }\n", "ficus.yaml:4:139: gateway.routes[0].compose[0].mapping.c: \"b\" becomes \"d\" as well\n"},
+        {"ficus.yaml", ROOT "gateway: { auth: { jwks: \"users:/k\", issuer: i }, routes: [ { path: \"/h/{x}\", compose: [ { get: \"users:/a\" } ] } ] }\n", "ficus.yaml:4:90: gateway.routes[0].compose[0]: \"group\" is missing: text\n"},
+        {"ficus.yaml", ROOT "gateway: { auth: { jwks: \"users:/k\", issuer: i }, routes: [ { path: \"/h/{x}\", method: POST, compose: [ { get: \"users:/a\", group: a } ] } ] }\n", "ficus.yaml:4:87: gateway.routes[0].method: a composed answer is only read: GET\n"},
+        {"ficus.yaml", ROOT "gateway: { auth: { jwks: \"users:/k\", issuer: i }, routes: [ { path: \"/h/{x}\", compose: [] } ] }\n", "ficus.yaml:4:88: gateway.routes[0].compose: found nothing in it, expected at least one entry\n"},
+        {"ficus.yaml", ROOT "gateway: { auth: { jwks: \"users:/k\", issuer: i }, routes: [ { path: \"/h/{x}\", compose: [ { get: \"users:/a\", group: g0 }, { get: \"users:/a\", group: g1 }, { get: \"users:/a\", group: g2 }, { get: \"users:/a\", group: g3 }, { get: \"users:/a\", group: g4 }, { get: \"users:/a\", group: g5 }, { get: \"users:/a\", group: g6 }, { get: \"users:/a\", group: g7 }, { get: \"users:/a\", group: g8 }, { get: \"users:/a\", group: g9 }, { get: \"users:/a\", group: g10 }, { get: \"users:/a\", group: g11 }, { get: \"users:/a\", group: g12 }, { get: \"users:/a\", group: g13 }, { get: \"users:/a\", group: g14 }, { get: \"users:/a\", group: g15 }, { get: \"users:/a\", group: g16 } ] } ] }\n", "ficus.yaml:4:79: gateway.routes[0].compose: has more than 16 parts\n"},
+        {"ficus.yaml", ROOT "gateway: { auth: { jwks: \"users:/k\", issuer: i }, routes: [ { path: \"/h/{x}\", to: users, compose: [ { get: \"users:/a\", group: a } ] } ] }\n", "ficus.yaml:4:90: gateway.routes[0].compose: stands beside \"to\"; a route leads to one place\n"},
         {"ficus.yaml", ROOT "gateway: { listen: \"localhost:80\" }\n", "ficus.yaml:4:20: gateway.listen: found \"localhost:80\", allowed is a numeric address and a port"},
         {"ficus.yaml", ROOT "gateway: { auth: { jwks: users, issuer: i } }\n", "ficus.yaml:4:26: gateway.auth.jwks: found \"users\", expected SERVICE:/PATH without parameters"},
     };

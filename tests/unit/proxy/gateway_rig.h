@@ -22,6 +22,13 @@
 
 enum { RIG_WAIT_MS = 30000, RIG_BIG_SIZE = 3 * 1000 * 1000 };
 
+/* What orders answers under a path. */
+struct rig_answer {
+    const char *path;
+    int status;
+    const char *body;
+};
+
 struct rig {
     struct env *e;
     char dir[48], orders[80], identity[80], front[80], key_file[80], keys_file[80], hub[80];
@@ -40,6 +47,9 @@ struct rig {
     unsigned orders_asked, orders_reset;
     size_t orders_received, orders_sent;
     struct http_stream *held;
+    const struct rig_answer *answers; /* go before the ways below */
+    size_t answer_count;
+    struct env_timer drip; /* a byte to held, again and again */
     /* waiting */
     struct env_timer poll;
     bool (*until)(void *arg);
@@ -79,6 +89,7 @@ struct service_exchange {
     struct http_collect collect;
     bool collecting, counting;
     size_t left;
+    struct slice page; /* what is sent; none: many x */
 };
 
 static inline void service_free(struct service_exchange *x)
@@ -91,6 +102,12 @@ static inline void service_free(struct service_exchange *x)
 static inline void big_send(struct service_exchange *x, struct http_stream *s)
 {
     static const char page[16384] = {'x'};
+    while (x->page.size > 0) {
+        size_t taken = http_send(s, x->page.p, x->page.size, true);
+        if (taken < x->page.size && taken == 0)
+            return;
+        x->page = slice_from(x->page, taken);
+    }
     while (x->left > 0) {
         size_t size = x->left < sizeof page ? x->left : sizeof page, taken = http_send(s, page, size, x->left == size);
         x->left -= taken;
@@ -124,8 +141,10 @@ static inline void service_reset(void *arg, struct http_stream *s, enum ficus_er
 {
     struct service_exchange *x = arg;
     x->rig->orders_reset++;
-    if (x->rig->held == s)
+    if (x->rig->held == s) {
         x->rig->held = NULL;
+        env_timer_stop(x->rig->e, &x->rig->drip);
+    }
     service_free(x);
 }
 static const struct http_handler service_handler = {
@@ -168,6 +187,33 @@ static inline void echo_collected(void *arg, struct http_stream *s, struct slice
     assert_int_equal(http_respond(s, 202, fields, 4, "application/json", SLICE("{\"ok\":true}")), FICUS_ERR_OK);
 }
 
+static inline void rig_drip(void *arg)
+{
+    struct rig *r = arg;
+    (void)http_send(r->held, " ", 1, false);
+    env_timer_start(r->e, &r->drip, 2);
+}
+
+static inline bool answer_given(struct rig *r, struct http_stream *s)
+{
+    struct slice path = s->head_in->path;
+    for (size_t i = 0; i < r->answer_count; i++)
+        if (slice_eq_str(path, r->answers[i].path)) {
+            struct slice body = slice_str(r->answers[i].body);
+            struct service_exchange *x = s->arg;
+            struct http_msg m;
+            note_request(r, s->head_in, SLICE(""));
+            http_msg_init(&m, s->arena);
+            m.status = r->answers[i].status;
+            m.content_length = (int64_t)body.size;
+            http_send_head(s, &m, body.size == 0);
+            x->page = body;
+            big_send(x, s);
+            return true;
+        }
+    return false;
+}
+
 static inline void orders_request(void *arg, struct http_stream *s, bool end, const struct env_peer *peer)
 {
     struct rig *r = arg;
@@ -179,7 +225,15 @@ static inline void orders_request(void *arg, struct http_stream *s, bool end, co
     struct http_msg m;
     http_msg_init(&m, s->arena);
     m.status = 200;
-    if (slice_eq_str(path, "/v1/hold")) {
+    if (answer_given(r, s))
+        return;
+    if (slice_eq_str(path, "/v1/drip")) {
+        m.content_length = -1;
+        http_send_head(s, &m, false);
+        r->held = s;
+        r->drip = (struct env_timer){.fn = rig_drip, .arg = r};
+        env_timer_start(r->e, &r->drip, 0);
+    } else if (slice_eq_str(path, "/v1/hold")) {
         r->held = s;
     } else if (slice_eq_str(path, "/v1/big")) {
         x->left = RIG_BIG_SIZE;

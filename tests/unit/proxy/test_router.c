@@ -294,9 +294,38 @@ static void test_tables(void **state)
     }
 }
 
+/* A part's path has parameters and the user as one segment each; a user that no segment can be makes no path. */
+static void test_parts(void **state)
+{
+    (void)state;
+    struct proxy_part parts[] = {{.service = "s", .target = "/v1/{b}/x/{a}?limit=5&p=/{a}"},
+                                 {.service = "s", .target = "/v1/{jwt.sub}"},
+                                 {.service = "s", .target = "/v1/me"}};
+    const struct proxy_route routes[] = {{.method = "GET", .path = "/h/{a}/{b}", .parts = parts, .part_count = 3}};
+    struct proxy_router *r = router(routes, 1);
+    struct proxy_match m;
+    struct arena a;
+    arena_init(&a, 64 * 1024);
+    assert_int_equal(proxy_router_match(r, SLICE("GET"), SLICE("/h/1%2F2/%C3%A9"), &a, &m), PROXY_FOUND);
+    assert_true(slice_eq_str(proxy_router_part(r, &m, 0, SLICE_NONE, &a), "/v1/%C3%A9/x/1%2F2?limit=5&p=/{a}"));
+    assert_true(slice_eq_str(proxy_router_part(r, &m, 1, SLICE("u/../1?"), &a), "/v1/u%2F..%2F1%3F"));
+    assert_true(slice_eq_str(proxy_router_part(r, &m, 2, SLICE_NONE, &a), "/v1/me"));
+    static const char *const users[] = {"", ".", ".."};
+    for (size_t i = 0; i < 3; i++)
+        assert_null(proxy_router_part(r, &m, 1, slice_str(users[i]), &a).p);
+    assert_null(proxy_router_part(r, &m, 1, SLICE_NONE, &a).p);
+    arena_done(&a);
+    proxy_router_free(r);
+    parts[1].target = "/v1/{c}";
+    struct ficus_error error = {0};
+    assert_int_equal(proxy_router_new(routes, 1, &r, &error), FICUS_ERR_INVALID);
+    assert_non_null(strstr(error.text, "{c}"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_parts),
         cmocka_unit_test(test_oracle),
         cmocka_unit_test(test_targets),
         cmocka_unit_test(test_tricks),
