@@ -29,6 +29,9 @@ static void print_process(const struct json *v, struct slice name, bool colour, 
                colour ? state_colour(state) : "", SLICE_ARG(state), colour ? "\033[0m" : "",
                pid > 0 ? buf_str(&number) : "-", (double)pss / 1048576.0,
                (long long)json_i64_or(json_get(v, "restarts"), 0), SLICE_ARG(address));
+    struct slice message = json_string_or(json_get(v, "message"), SLICE(""));
+    if (message.size > 0)
+        buf_printf(out, "  %s" SLICE_FMT "%s\n", colour ? "\033[31m" : "", SLICE_ARG(message), colour ? "\033[0m" : "");
     buf_done(&number);
 }
 

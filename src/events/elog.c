@@ -106,6 +106,11 @@ int64_t elog_last_offset(const struct elog *l)
     return l->last_offset;
 }
 
+struct db *elog_db(const struct elog *l)
+{
+    return l->db;
+}
+
 /* ---- append ---- */
 
 static void append_free(struct append *ap)

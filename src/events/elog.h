@@ -53,5 +53,7 @@ struct elog_topic { struct slice topic; int64_t count, offset_first, offset_last
 enum ficus_err elog_topics(struct elog *l, void (*done)(void *arg, enum ficus_err err, const struct elog_topic *topics,
                            size_t count), void *arg);
 int64_t elog_last_offset(const struct elog *l);
+/* Its database, for db_watch. */
+struct db *elog_db(const struct elog *l);
 
 #endif

@@ -80,6 +80,8 @@ static void close_servers(struct hub *h)
     h->server = h->operator_server = NULL;
     env_timer_stop(h->env, &h->stop_timer);
     h->servers_open = 1; /* this call's own, so that the count cannot reach 0 before both were asked */
+    h->servers_open += db_watch_stop(&h->log_watch) ? 0 : 1;
+    h->servers_open += db_watch_stop(&h->journal_watch) ? 0 : 1;
     for (size_t i = 0; i < ARRAY_COUNT(servers); i++) {
         if (servers[i] == NULL)
             continue;
@@ -116,6 +118,29 @@ void hub_stop(struct hub *h, void (*closed)(void *arg), void *arg)
     h->servers_open = 2;
     http_server_drain(h->server, on_drained, h);
     http_server_drain(h->operator_server, on_drained, h);
+}
+
+struct process *hub_process(struct hub *h)
+{
+    return &h->process;
+}
+
+/* ---- trouble with the disk ---- */
+
+/* Of one file; when the other still has some, that counts. */
+static void on_store_trouble(void *arg, const struct ficus_error *trouble)
+{
+    struct hub *h = arg;
+    struct ficus_error other = *trouble;
+    if (trouble->code == FICUS_ERR_OK && db_trouble(elog_db(h->log), &other) == FICUS_ERR_OK)
+        (void)db_trouble(saga_engine_db(h->sagas), &other);
+    process_trouble(&h->process, &other);
+}
+
+static void watch_store(struct hub *h, struct db_watch *w, struct db *db)
+{
+    *w = (struct db_watch){.env = h->env, .db = db, .changed = on_store_trouble, .idle = on_server_closed, .arg = h};
+    db_watch_start(w);
 }
 
 /* ---- starting ---- */
@@ -173,6 +198,10 @@ static enum ficus_err open_all(struct hub *h, struct ficus_error *reterr)
         err = make_server(h, false, c->listen, c->listen_count, &h->server, reterr);
     if (err == FICUS_ERR_OK)
         err = make_server(h, true, c->operator_listen, c->operator_listen_count, &h->operator_server, reterr);
+    if (err == FICUS_ERR_OK) {
+        watch_store(h, &h->log_watch, elog_db(h->log));
+        watch_store(h, &h->journal_watch, saga_engine_db(h->sagas));
+    }
     return err;
 }
 

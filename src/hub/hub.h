@@ -16,6 +16,7 @@
 #include "hub_config.h"
 
 struct hub;
+struct process;
 
 /* Opens files (blocks), takes up unfinished sagas and listens. Before the loop runs, or on it. config is borrowed for
  * the hub's life. On failure everything is released; the loop must turn for that. */
@@ -24,6 +25,7 @@ enum ficus_err hub_start(struct env *e, const struct hub_config *config, struct 
 /* Stop: waiting requests are answered, running ones get 2 s, then files are closed and closed fires. Nothing
  * acknowledged is lost without it. */
 void hub_stop(struct hub *h, void (*closed)(void *arg), void *arg);
+struct process *hub_process(struct hub *h);
 
 /* The program `ficus hub`: read the file, serve until SIGTERM or SIGINT. Returns the exit code. */
 int hub_main(const char *config_path);

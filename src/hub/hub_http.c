@@ -106,7 +106,7 @@ void hub_answer(struct hub_exchange *x, int status, const char *content_type)
     m.content_length = (int64_t)body.size;
     bool ok = content_type == NULL || http_msg_add(&m, SLICE("Content-Type"), slice_str(content_type));
     ok = ok && http_msg_add(&m, SLICE("Cache-Control"), SLICE("no-store"));
-    if (status == 503)
+    if (status == 503 || status == 507)
         ok = ok && http_msg_add(&m, SLICE("Retry-After"), SLICE("1"));
     if (!ok || http_send_head(x->s, &m, body.size == 0) != FICUS_ERR_OK) {
         struct http_stream *s = x->s;
@@ -126,9 +126,10 @@ void hub_problem(struct hub_exchange *x, int status, const char *code, const cha
 
 void hub_problem_err(struct hub_exchange *x, enum ficus_err err, const char *detail)
 {
-    int status = err_http_status(err);
-    /* What happens to an operation of ours is not a client's word: a cancelled one means that the hub is going. */
-    hub_problem(x, err == FICUS_ERR_CANCELLED ? 503 : status, NULL,
+    /* What happens to an operation of ours is not a client's word: a cancelled one means that the hub is going, and a
+     * disk that fails may be repaired. */
+    bool passes = err == FICUS_ERR_CANCELLED || err == FICUS_ERR_IO || err == FICUS_ERR_CORRUPT;
+    hub_problem(x, passes ? 503 : err_http_status(err), NULL,
                 detail != NULL && detail[0] != '\0' ? detail : err_text(err));
 }
 

@@ -55,6 +55,7 @@ static enum ficus_err serve(struct hub_program *p, struct arena *a, const char *
         err = env_uv_signal(p->env, SIGINT, on_signal, p, reterr);
     if (err != FICUS_ERR_OK)
         return err;
+    hub_process(p->hub)->on_trouble = process_notify_status;
     process_notify("READY=1");
     env_uv_run(p->env);
     return FICUS_ERR_OK;
@@ -68,8 +69,10 @@ int hub_main(const char *config_path)
     arena_init(&a, 64 * 1024 * 1024);
     p.env = env_uv_new(NULL, &error);
     enum ficus_err err = p.env == NULL ? error.code : serve(&p, &a, config_path, &error);
-    if (err != FICUS_ERR_OK)
+    if (err != FICUS_ERR_OK) {
         fprintf(stderr, "ficus hub: %s\n", error.text);
+        process_notify_status(NULL, error.text);
+    }
     env_uv_free(p.env);
     arena_done(&a);
     return err_exit_code(err);

@@ -6,6 +6,7 @@
 #ifndef FICUS_HUB_PRIVATE_H
 #define FICUS_HUB_PRIVATE_H
 
+#include "db_watch.h"
 #include "elog.h"
 #include "http_server.h"
 #include "hub.h"
@@ -79,6 +80,7 @@ struct hub {
     struct hub_registry registry;
     struct metric_family *requests, *published;
     struct metric *waiting;
+    struct db_watch log_watch, journal_watch;
     /* stopping */
     bool stopping;
     int servers_open;

@@ -333,6 +333,27 @@ size_t process_files_raise(void)
     return limit.rlim_cur < PROCESS_FILES_MAX ? (size_t)limit.rlim_cur : PROCESS_FILES_MAX;
 }
 
+void process_trouble(struct process *p, const struct ficus_error *trouble)
+{
+    if (trouble->code == FICUS_ERR_OK)
+        LOG(&p->log, LOG_INFO, NULL, "store.recovered", "the trouble has passed");
+    else
+        LOG(&p->log, LOG_ERROR, NULL, "store.trouble", "nothing can be kept at present", LOG_ERR(trouble));
+    if (p->on_trouble != NULL)
+        p->on_trouble(p->trouble_arg, trouble->code == FICUS_ERR_OK ? "" : trouble->text);
+}
+
+void process_notify_status(void *unused, const char *text)
+{
+    char state[sizeof "STATUS=" + FICUS_ERROR_TEXT_MAX];
+    (void)unused;
+    int n = snprintf(state, sizeof state, "STATUS=%s", text);
+    for (int i = 0; i < n && (size_t)i < sizeof state; i++)
+        if (state[i] == '\n')
+            state[i] = ' '; /* the convention's separator */
+    process_notify(state);
+}
+
 void process_notify(const char *state)
 {
     const char *path = getenv("NOTIFY_SOCKET");

@@ -32,6 +32,9 @@ struct process {
     /* The addresses of some service have changed; may be set after process_init. NULL: nobody asks */
     void (*on_endpoints)(void *arg);
     void *endpoints_arg;
+    /* What keeps it from its work at present, "" when nothing does any more; may be set after process_init. */
+    void (*on_trouble)(void *arg, const char *text);
+    void *trouble_arg;
     /* private below */
     char instance[24];
     void (*closed)(void *arg);
@@ -69,7 +72,12 @@ enum ficus_err process_context_read(struct process *p, const struct http_msg *m,
  * main functions, before anything is opened. */
 size_t process_files_raise(void);
 
+/* A part of it has trouble (code OK: no more): one line in the log, and on_trouble. [loop] */
+void process_trouble(struct process *p, const struct ficus_error *trouble);
+
 /* sd_notify convention: one datagram to NOTIFY_SOCKET ("READY=1", "STOPPING=1"); nothing when it is not set. */
 void process_notify(const char *state);
+/* ... "STATUS=text", which `ficus status` shows. As process's on_trouble, and for a start that failed. */
+void process_notify_status(void *unused, const char *text);
 
 #endif

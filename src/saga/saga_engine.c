@@ -536,6 +536,11 @@ static void on_close_timer(void *arg)
     saga_closing_step(arg);
 }
 
+struct db *saga_engine_db(const struct saga_engine *g)
+{
+    return saga_journal_db(g->journal);
+}
+
 void saga_engine_close(struct saga_engine *g, void (*closed)(void *arg), void *arg)
 {
     FICUS_ASSERT(!g->closing);

@@ -60,6 +60,9 @@ enum ficus_err saga_engine_new(struct env *e, const struct saga_engine_options *
  * Unfinished instances go on at the next start. Views under way are answered with CANCELLED. */
 void saga_engine_close(struct saga_engine *g, void (*closed)(void *arg), void *arg);
 
+/* The journal's database, for db_watch, which ends before the engine closes. */
+struct db *saga_engine_db(const struct saga_engine *g);
+
 /* For operators. done fires exactly once when OK is returned; json is borrowed until it returns; on an error json is
  * SLICE_NONE and detail says what. */
 struct saga_query {

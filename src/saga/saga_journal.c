@@ -55,6 +55,11 @@ enum ficus_err saga_journal_open(struct env *e, const char *path, struct saga_jo
     return FICUS_ERR_OK;
 }
 
+struct db *saga_journal_db(const struct saga_journal *j)
+{
+    return j->db;
+}
+
 void saga_journal_close(struct saga_journal *j)
 {
     if (j == NULL)

@@ -56,6 +56,8 @@ struct saga_stored {
 enum ficus_err saga_journal_open(struct env *e, const char *path, struct saga_journal **ret_journal,
                                  struct ficus_error *reterr);
 void saga_journal_close(struct saga_journal *j); /* NULL is fine */
+/* Its database, for db_watch. */
+struct db *saga_journal_db(const struct saga_journal *j);
 
 /* One transaction for all entries, at wall time at_ms. position >= 0: start events up to it are in (this or an earlier
  * append). */

@@ -130,6 +130,7 @@ static const struct {
     {FICUS_ERR_READ_ONLY, 503, "storage_read_only", "this service's database is on read-only storage"},
     {FICUS_ERR_CORRUPT, 503, "storage_corrupt", "this service's database is damaged"},
     {FICUS_ERR_IO, 503, "storage_io", "this service's database cannot be read or written"},
+    {FICUS_ERR_MISSING, 503, "storage_missing", "the file of this service's database is gone"},
     {FICUS_ERR_BUSY, 503, "storage_busy", "this service's database is busy"},
     {FICUS_ERR_TIMEOUT, 504, "timeout", "the deadline passed while waiting for the database"},
     {FICUS_ERR_CANCELLED, 503, "stopping", "this service is stopping"},

@@ -132,6 +132,26 @@ static void on_watch(void *arg)
     env_timer_start(v->env, &v->watch_timer, WATCH_MS);
 }
 
+static void on_store_trouble(void *arg, const struct ficus_error *trouble)
+{
+    struct service *v = arg;
+    process_trouble(&v->process, trouble);
+}
+
+static void on_store_idle(void *arg)
+{
+    service_check_end(arg);
+}
+
+static void watch_store(struct service *v)
+{
+    if (v->db == NULL)
+        return;
+    v->store_watch = (struct db_watch){
+        .env = v->env, .db = v->db, .changed = on_store_trouble, .idle = on_store_idle, .arg = v};
+    db_watch_start(&v->store_watch);
+}
+
 static void serve(struct service *v)
 {
     struct ficus_error error = {0};
@@ -145,6 +165,7 @@ static void serve(struct service *v)
     janitor_start(v);
     v->watch_timer = (struct env_timer){.fn = on_watch, .arg = v};
     env_timer_start(v->env, &v->watch_timer, WATCH_MS);
+    watch_store(v);
     LOG(&v->process.log, LOG_INFO, NULL, "service.ready", "the service takes requests",
         LOG_STR("version", FICUS_VERSION));
     tell_ready(v, FICUS_ERR_OK, "");
@@ -313,6 +334,7 @@ void service_drain(struct service *v, void (*drained)(void *arg), void *arg)
         v->state = SERVICE_DRAINING;
         janitor_stop(v);
         env_timer_stop(v->env, &v->watch_timer);
+        (void)db_watch_stop(&v->store_watch); /* is_quiet asks again */
         feed_stop(v);
         http_server_drain(v->server, on_server_drained, v);
         sse_end_all(v);
@@ -328,6 +350,7 @@ void service_close(struct service *v, void (*closed)(void *arg), void *arg)
     v->state = SERVICE_CLOSING;
     janitor_stop(v);
     env_timer_stop(v->env, &v->watch_timer);
+    (void)db_watch_stop(&v->store_watch); /* is_quiet asks again */
     feed_stop(v);
     request_abandon_all(v);
     LIST_FOREACH_SAFE (&v->blocked, it, tmp)
@@ -370,7 +393,8 @@ static void close_done(void *arg)
 
 static bool is_quiet(const struct service *v)
 {
-    return v->request_count == 0 && v->feed.consumer == NULL && !v->janitor_runs && !v->is_opening;
+    return v->request_count == 0 && v->feed.consumer == NULL && !v->janitor_runs && !v->store_watch.is_probing &&
+           !v->is_opening;
 }
 
 static void close_next(struct service *v)

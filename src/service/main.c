@@ -72,6 +72,7 @@ static void on_ready(void *arg, enum ficus_err err, const char *detail)
     if (p->is_draining || p->is_closing)
         return;
     LOG(&p->log, LOG_ERROR, NULL, "service.failed", "the service could not start", LOG_STR("error", detail));
+    process_notify_status(NULL, detail);
     p->code = err_exit_code(err);
     close_now(p);
 }
@@ -99,6 +100,7 @@ static enum ficus_err run(struct program *p, const struct ficus_service *def, co
     enum ficus_err err = service_start(p->env, def, config, &hooks, &p->service, reterr);
     if (err != FICUS_ERR_OK)
         return err;
+    service_process(p->service)->on_trouble = process_notify_status;
     err = env_uv_signal(p->env, SIGTERM, on_signal, p, reterr);
     if (err == FICUS_ERR_OK)
         err = env_uv_signal(p->env, SIGINT, on_signal, p, reterr);
@@ -137,6 +139,7 @@ int ficus_main(const struct ficus_service *service, int argc, char **argv)
         err = run(&p, service, &config, &error);
     if (err != FICUS_ERR_OK) {
         LOG(&p.log, LOG_ERROR, NULL, "service.failed", "the service could not start", LOG_ERR(&error));
+        process_notify_status(NULL, error.text);
         p.code = err_exit_code(err);
     }
     env_uv_free(p.env);

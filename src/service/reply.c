@@ -13,7 +13,7 @@ static bool fill_head(const struct ficus_req *r, struct http_msg *m)
         fits = http_msg_add(m, SLICE("content-type"), slice_str(a->content_type));
     for (size_t i = 0; i < a->header_count; i++)
         fits = fits && http_msg_set(m, a->headers[i].name, a->headers[i].value);
-    if (a->status == 503 && http_msg_get(m, "retry-after").p == NULL)
+    if ((a->status == 503 || a->status == 507) && http_msg_get(m, "retry-after").p == NULL)
         fits = fits && http_msg_add(m, SLICE("retry-after"), SLICE("1"));
     return fits;
 }

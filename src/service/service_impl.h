@@ -13,7 +13,7 @@
 
 #include "arena.h"
 #include "assert.h"
-#include "db.h"
+#include "db_watch.h"
 #include "http_server.h"
 #include "map.h"
 #include "mem.h"
@@ -259,6 +259,7 @@ struct service {
     struct env_job janitor_job;
     bool janitor_runs, janitor_more;
     struct env_timer watch_timer;
+    struct db_watch store_watch; /* when there is a store */
 
     /* ending */
     void (*drained)(void *arg);

@@ -26,6 +26,8 @@ static void write_process(struct json_writer *w, const struct status_process *p)
     write_id(w, "pid", p->record.pid);
     json_write_kv_str(w, "address", p->record.address);
     json_write_kv_str(w, "state", p->state);
+    if (p->message != NULL && p->message[0] != '\0')
+        json_write_kv_str(w, "message", p->message);
     json_write_kv_i64(w, "restarts", p->record.restarts);
     json_write_kv_i64(w, "rss_bytes", rss);
     json_write_kv_i64(w, "pss_bytes", pss);

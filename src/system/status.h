@@ -12,6 +12,7 @@
 struct status_process {
     struct child_record record; /* pid 0: none */
     const char *state;
+    const char *message; /* what it says of itself; NULL or "": nothing */
 };
 
 struct status {

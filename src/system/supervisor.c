@@ -236,6 +236,7 @@ static bool reap(struct supervised *p, siginfo_t *ret_info)
 static void on_child(void *arg, int signum)
 {
     struct supervisor *s = arg;
+    supervisor_notify_read(s); /* its last words */
     for (size_t i = 0; i < s->count; i++) {
         struct supervised *p = &s->processes[i];
         siginfo_t info;
@@ -314,6 +315,7 @@ void supervisor_status(struct supervisor *s, struct buf *out)
         struct supervised *p = &s->processes[i];
         list[i] = (struct status_process){.record = p->record, .state = unit_state_name(p->unit.state)};
         list[i].record.restarts = p->unit.restarts;
+        list[i].message = p->message;
     }
     status_write(&status, out);
     mem_free(list);

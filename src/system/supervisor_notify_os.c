@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The notify socket (sd_notify convention): datagrams "READY=1". Who sent one is what the kernel says (SO_PASSCRED), so
- * a process can only speak for itself and for the session that it belongs to.
+ * The notify socket (sd_notify convention): datagrams of lines, "READY=1" and "STATUS=what `ficus status` is to say of
+ * it". Who sent one is what the kernel says (SO_PASSCRED), so a process can only speak for itself and for the session
+ * that it belongs to.
  */
 #include "supervisor_private.h"
+
+#include "text.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,12 +17,25 @@
 
 enum { DATAGRAMS_PER_TURN = 64 };
 
-static bool says_ready(struct slice text)
+/* It is ready: what it said before is over, unless it says so again. True: it is. */
+static bool take(struct supervised *p, struct slice text)
 {
-    while (text.p != NULL && text.size > 0)
-        if (slice_eq_str(slice_cut(&text, '\n'), "READY=1"))
-            return true;
-    return false;
+    bool ready = false;
+    while (text.p != NULL && text.size > 0) {
+        struct slice line = slice_cut(&text, '\n');
+        if (slice_eq_str(line, "READY=1")) {
+            ready = true;
+            p->message[0] = '\0';
+        } else if (slice_starts(line, SLICE("STATUS="))) {
+            struct slice says = slice_from(line, sizeof "STATUS=" - 1);
+            bool valid = text_utf8_valid(says);
+            (void)snprintf(p->message, sizeof p->message, "%.*s", valid ? (int)says.size : 0, valid ? says.p : "");
+            for (char *at = p->message; *at != '\0'; at++)
+                if ((unsigned char)*at < ' ' || *at == 0x7f)
+                    *at = '?'; /* it is shown on terminals */
+        }
+    }
+    return ready;
 }
 
 /* The sender's pid and its text; false when nothing is left. A datagram without credentials comes with pid 0. */
@@ -57,13 +73,18 @@ static void on_notify(void *arg)
     int64_t pid;
     for (int i = 0; i < DATAGRAMS_PER_TURN && receive(s->notify_fd, text, sizeof text, &size, &pid); i++) {
         struct supervised *p = supervisor_find_pid(s, pid);
-        if (p == NULL || !says_ready(slice_make(text, size)))
+        if (p == NULL || !take(p, slice_make(text, size)))
             continue;
         LOG(s->o.log, LOG_INFO, NULL, "process.ready", "process is ready", LOG_STR("process", p->process->name),
             LOG_INT("pid", p->record.pid), LOG_INT("after_ms", env_wall_ms(s->env) - p->record.started_at_ms));
         supervisor_event(p, UNIT_IS_READY);
     }
     supervisor_flush(s);
+}
+
+void supervisor_notify_read(struct supervisor *s)
+{
+    on_notify(s);
 }
 
 enum ficus_err supervisor_notify_open(struct supervisor *s, struct ficus_error *reterr)

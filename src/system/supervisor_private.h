@@ -20,6 +20,7 @@ struct supervised {
     int gate;                   /* of a child that is not released yet; else -1 */
     bool was_ready;             /* once: who needs it may start */
     struct child_record record; /* pid 0: none */
+    char message[512];          /* what it last said of itself, "" when it is well; outlives it */
 };
 
 struct supervisor {
@@ -44,6 +45,8 @@ void supervisor_event(struct supervised *p, enum unit_event event);
 void supervisor_flush(struct supervisor *s);
 
 enum ficus_err supervisor_notify_open(struct supervisor *s, struct ficus_error *reterr);
+/* Take what was sent: before a sender's death is looked at. */
+void supervisor_notify_read(struct supervisor *s);
 void supervisor_notify_close(struct supervisor *s);
 enum ficus_err supervisor_api_open(struct supervisor *s, struct ficus_error *reterr);
 

@@ -43,6 +43,9 @@ static int teardown(void **state)
         (void)snprintf(file, sizeof file, "%s%s", path, suffixes[i]);
         (void)unlink(file);
     }
+    const char *name = strrchr(path, '/') + 1;
+    (void)snprintf(file, sizeof file, "%s/.%s.made", dir, name);
+    (void)unlink(file);
     return rmdir(dir);
 }
 

@@ -32,14 +32,19 @@ static const char *program; /* path of this executable */
 
 /* ---- the modes of the started process ---- */
 
-static void say_ready(void)
+static void say(const char *text)
 {
     struct sockaddr_un un = {.sun_family = AF_UNIX};
     const char *path = getenv("NOTIFY_SOCKET");
     int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
     memcpy(un.sun_path, path, strlen(path) + 1);
-    (void)!sendto(fd, "READY=1\n", 8, 0, (const void *)&un, sizeof un);
+    (void)!sendto(fd, text, strlen(text), 0, (const void *)&un, sizeof un);
     close(fd);
+}
+
+static void say_ready(void)
+{
+    say("READY=1\n");
 }
 
 /* Tells each connection its pid; checks what a child may rely on. */
@@ -136,6 +141,7 @@ static int mode_main(const char *mode)
         return mode_stubborn();
     if (strcmp(mode, "hub") == 0)
         return mode_hub();
+    say("STATUS=cannot\033 start");
     return 4; /* "fail" */
 }
 
@@ -532,6 +538,21 @@ static void test_failing(void **state)
     stop(f);
 }
 
+/* What a process said of itself before it ended stands in the status, without what a terminal would obey. */
+static void test_last_words(void **state)
+{
+    struct fixture *f = *state;
+    struct buf text;
+    add(f, CHILD_SERVICE, "a", "fail", NULL, 0);
+    start(f);
+    wait_until(f, has_failed_thrice);
+    buf_init(&text, 65536);
+    supervisor_status(f->supervisor, &text);
+    assert_non_null(strstr(buf_str(&text), "\"message\":\"cannot? start\""));
+    buf_done(&text);
+    stop(f);
+}
+
 /* A process that ignores SIGTERM is killed: at once when stop is asked for a second time. */
 static void test_stubborn(void **state)
 {
@@ -596,6 +617,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_api, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_hold, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_last_words, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_stubborn, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_supervisor_killed, set_up, tear_down),
     };
