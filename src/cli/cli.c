@@ -5,6 +5,7 @@
 #include "cli.h"
 
 #include "io_env.h"
+#include "mem.h"
 #include "ops_call.h"
 #include "text.h"
 #include "timefmt.h"
@@ -96,6 +97,24 @@ const char *cli_program_folder(struct arena *a)
     path[n] = '\0';
     char *slash = strrchr(path, '/');
     return slash == NULL ? NULL : arena_strdup(a, slice_make(path, (size_t)(slash - path)));
+}
+
+const char *cli_package_folder(struct arena *a)
+{
+    static const char *const places[] = {"meson-uninstalled", "../lib/pkgconfig"};
+    const char *folder = cli_program_folder(a);
+    for (size_t i = 0; folder != NULL && i < ARRAY_COUNT(places); i++) {
+        char real[PATH_MAX];
+        const char *file = arena_printf(a, "%s/%s/%s.pc", folder, places[i], i == 0 ? "ficus-uninstalled" : "ficus");
+        if (file == NULL || realpath(file, real) == NULL)
+            continue;
+        *strrchr(real, '/') = '\0';
+        if (strcmp(real, "/usr/lib/pkgconfig") == 0 || strcmp(real, "/usr/local/lib/pkgconfig") == 0)
+            return "";
+        const char *copy = arena_strdup(a, slice_str(real));
+        return copy == NULL ? "" : copy;
+    }
+    return "";
 }
 
 static int ask_problem(const struct cli_request *r, int status, const struct json *root)

@@ -18,6 +18,7 @@ extern const struct command_table cli_table;
 int cmd_up(const struct command_call *c);
 int cmd_down(const struct command_call *c);
 int cmd_new_service(const struct command_call *c);
+int cmd_doctor(const struct command_call *c);
 int cmd_status(const struct command_call *c);
 int cmd_logs(const struct command_call *c);
 int cmd_restart(const struct command_call *c);
@@ -54,6 +55,8 @@ void cli_print(struct slice text);             /* to stdout, all of it; a reader
 void cli_print_errors(const struct conf_errors *errors); /* to stderr */
 bool cli_colour(int fd);                                 /* a terminal, and NO_COLOR is not set */
 const char *cli_program_folder(struct arena *a); /* where this program's file lies, absolute; NULL: not known */
+/* Where pkg-config finds the libficus that belongs to this program; "" when that is a standard place, or not found. */
+const char *cli_package_folder(struct arena *a);
 /* A duration option in ms; false: said why. */
 bool cli_duration(const struct command_call *c, const char *option, const char *fallback, int64_t *ret_ms);
 

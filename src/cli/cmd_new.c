@@ -256,23 +256,12 @@ static int make_all(struct making *m)
 
 /* ---- what comes next ---- */
 
-/* Where pkg-config finds the Ficus that this program is from, when that is no standard place; "" otherwise. */
-static const char *package_path(struct arena *a)
+/* " PKG_CONFIG_PATH=FOLDER" for make where it is needed, else "". */
+static const char *package_path(struct making *m)
 {
-    static const char *const places[] = {"meson-uninstalled", "../lib/pkgconfig"};
-    const char *folder = cli_program_folder(a);
-    for (size_t i = 0; folder != NULL && i < ARRAY_COUNT(places); i++) {
-        char real[PATH_MAX];
-        const char *file = arena_printf(a, "%s/%s/%s.pc", folder, places[i], i == 0 ? "ficus-uninstalled" : "ficus");
-        if (file == NULL || realpath(file, real) == NULL)
-            continue;
-        *strrchr(real, '/') = '\0';
-        if (strcmp(real, "/usr/lib/pkgconfig") == 0 || strcmp(real, "/usr/local/lib/pkgconfig") == 0)
-            return "";
-        const char *text = arena_printf(a, " PKG_CONFIG_PATH=%s", real);
-        return text == NULL ? "" : text;
-    }
-    return "";
+    const char *folder = cli_package_folder(&m->a);
+    const char *text = folder[0] == '\0' ? "" : arena_printf(&m->a, " PKG_CONFIG_PATH=%s", folder);
+    return text == NULL ? "" : text;
 }
 
 /* How people call this very program: by its name alone where PATH leads to it. */
@@ -310,7 +299,7 @@ static void print_next(struct making *m, struct buf *out)
 {
     const struct conf_node *gateway = conf_get(m->root, "gateway"), *listen = conf_get(gateway, "listen");
     const char *ficus_file = strcmp(m->manifest, "ficus.yaml") == 0 ? "" : arena_printf(&m->a, " -f %s", m->manifest);
-    const char *package = package_path(&m->a), *address = listen == NULL ? "127.0.0.1:8080" : listen->text.p;
+    const char *package = package_path(m), *address = listen == NULL ? "127.0.0.1:8080" : listen->text.p;
     buf_printf(out, "Made the service %s in %s", m->name, m->folder);
     if (m->manifest_made)
         buf_printf(out, " and, as there was none, ficus.yaml of the system %s", m->system);

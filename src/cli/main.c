@@ -34,6 +34,11 @@ static const struct command_option down_options[] = {
 static const struct command_option new_options[] = {
     {0, "dir", "FOLDER", "where to make it, instead of the folder that include: says"},
 };
+static const struct command_option doctor_options[] = {
+    {0, "tests", NULL, "also what tests need"},
+    SET_OPTION,
+    JSON_OPTION,
+};
 static const struct command_option json_options[] = {JSON_OPTION};
 static const struct command_option logs_options[] = {
     {0, "trace", "ID", "only lines of this trace id or correlation id: the whole story of one order"},
@@ -86,6 +91,14 @@ static const struct command commands[] = {
      .text = "Makes a folder with handlers, migrations, tests, OpenAPI, Makefile and service.yaml where the manifest's "
              "include finds it, such as services/NAME, and says what to do next. Where there is no manifest it makes "
              "one as well. Changes no file that is there."},
+    {.name = "doctor",
+     .run = cmd_doctor,
+     .operands = "",
+     OPTIONS(doctor_options),
+     .doc = "Look what this machine lacks, and say what to do about it",
+     .text = "Kernel, limits, clock, memory; the manifest, its programs and their libraries; the gateway's port, the "
+             "state folder, its disk, what runs or is left; compiler and library to build services with. One line "
+             "each: ok, warning or problem. The exit code is 1 when there is a problem. Nothing is changed."},
     {.name = "status",
      .run = cmd_status,
      .operands = "",
