@@ -147,7 +147,12 @@ int order_events(struct ficus_req *req)
     if (order_read_visible(req, id, &order) != 0)
         return -1;
     const char *seen = ficus_header(req, "Last-Event-ID");
-    int64_t after = seen == NULL ? -1 : strtoll(seen, NULL, 10);
+    char *end = NULL;
+    int64_t after = seen == NULL ? -1 : strtoll(seen, &end, 10);
+    if (seen != NULL && (end == seen || *end != '\0')) { /* an id of something else */
+        seen = NULL;
+        after = -1;
+    }
     /* Nothing more will come: 204 tells an EventSource not to connect again. */
     int news = seen == NULL || strcmp(order.status, "pending") == 0 ? 1 : history_since(req, id, after);
     if (news <= 0)
@@ -155,8 +160,9 @@ int order_events(struct ficus_req *req)
     if (ficus_stream(req, id) != 0)
         return -1;
     struct ficus_rows *rows =
-        ficus_query(req, seen == NULL ? "SELECT idx, status, reason, at FROM history WHERE order_id = ? AND idx > ? ORDER BY idx DESC LIMIT 1"
-                                      : "SELECT idx, status, reason, at FROM history WHERE order_id = ? AND idx > ? ORDER BY idx",
+        ficus_query(req, seen == NULL ? "SELECT idx, status, reason, at, true FROM history WHERE order_id = ?1 AND idx > ?2 ORDER BY idx DESC LIMIT 1"
+                                      : "SELECT idx, status, reason, at, idx = (SELECT max(idx) FROM history WHERE order_id = ?1) "
+                                        "FROM history WHERE order_id = ?1 AND idx > ?2 ORDER BY idx",
                     "si", id, after);
     if (rows == NULL)
         return -1;
@@ -171,7 +177,8 @@ int order_events(struct ficus_req *req)
         ficus_out_str(o, "at", ficus_col_str(rows, 3));
         ficus_out_str(o, "reason", ficus_col_str(rows, 2));
         ficus_out_end(o);
-        if (ficus_stream_first(req, ficus_col_int(rows, 0), "status", ficus_out_text(o), strcmp(status, "pending") != 0) != 0)
+        bool last = strcmp(status, "pending") != 0 && ficus_col_int(rows, 4) != 0;
+        if (ficus_stream_first(req, ficus_col_int(rows, 0), "status", ficus_out_text(o), last) != 0)
             return -1;
     }
     return more;

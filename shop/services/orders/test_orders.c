@@ -636,6 +636,13 @@ static void test_events_finished(void **state)
     assert_int_equal(count_of(events_of(id, "0").body, "id: "), 1);
     assert_int_equal(events_of(id, "1").status, 204);    /* nothing more will come */
     EXPECT(events_of(id, "-1"), 200, "id: 0\n", "\"status\":\"pending\"", "id: 1\n");
+    assert_string_equal(events_of(id, "none of ours").body, a.body);
+    EXPECT(cancel(id), 202);
+    EXPECT(close_order(id), 200);
+    EXPECT(events_of(id, "0"), 200, "id: 1\n", "\"status\":\"confirmed\"", "id: 2\n", "\"status\":\"cancelled\"");
+    a = events_of(id, NULL);
+    EXPECT(a, 200, "id: 2\n");
+    assert_int_equal(count_of(a.body, "id: "), 1);
 }
 
 static void *watch(void *arg)
