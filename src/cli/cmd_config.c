@@ -14,9 +14,10 @@ int cmd_config_check(const struct command_call *c)
     struct conf_errors errors;
     struct manifest *m = NULL;
     struct buf out;
-    const char *file = command_value(c, "file", "ficus.yaml");
+    const char *file = c->operand_count > 0 ? c->operands[0] : command_value(c, "file", "ficus.yaml");
     const char *sets[COMMAND_OPTIONS_MAX];
-    struct manifest_options o = {.sets = sets, .set_count = command_values(c, "set", sets, COMMAND_OPTIONS_MAX)};
+    struct manifest_options o = {.sets = sets, .set_count = command_values(c, "set", sets, COMMAND_OPTIONS_MAX),
+                                 .part_allowed = true};
     arena_init(&a, MANIFEST_ARENA_SIZE_MAX);
     conf_errors_init(&errors, &a);
     buf_init(&out, 1 << 20);
@@ -30,6 +31,9 @@ int cmd_config_check(const struct command_call *c)
         conf_errors_write(&errors, &w);
         json_write_end(&w);
         buf_add_char(&out, '\n');
+    } else if (err == FICUS_ERR_OK && m->is_part) {
+        buf_printf(&out, "%s: service %s: ok, alone; what it says of others is checked with ficus.yaml\n", file,
+                   m->services[0].name);
     } else if (err == FICUS_ERR_OK) {
         buf_printf(&out, "%s: system %s, %zu services, %zu processes: ok\n", file, m->system, m->service_count,
                    m->process_count);

@@ -13,6 +13,7 @@
 struct printing {
     struct buf text;
     bool gone; /* the reader (a pager, head) has closed the pipe */
+    bool any;
 };
 
 static void flush(struct printing *p)
@@ -33,6 +34,7 @@ static bool print_line(void *arg, struct slice line)
     if (buf_slice(&p->text).size + line.size > 65536)
         flush(p);
     buf_add_slice(&p->text, line);
+    p->any = true;
     return !p->gone;
 }
 
@@ -68,6 +70,12 @@ int cmd_logs(const struct command_call *c)
     }
     flush(&p);
     buf_done(&p.text);
+    if (err == FICUS_ERR_OK && q.trace != NULL && !p.any) {
+        dprintf(2, "ficus: no line%s has the trace or correlation id %s\n",
+                q.service_count > 0 || q.level_min > LOG_DEBUG ? " of those asked for" : "", q.trace);
+        arena_done(&a);
+        return EXIT_FAILED;
+    }
     arena_done(&a);
     return err == FICUS_ERR_OK ? EXIT_OK : cli_fail(&error);
 }

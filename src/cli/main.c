@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 
 static const struct command_option common_options[] = {
     {'f', "file", "FILE", "the manifest (default: ficus.yaml); the state lies beside it in .ficus, or in FICUS_STATE"},
@@ -16,7 +17,7 @@ static const struct command_option common_options[] = {
 
 #define SET_OPTION                                                                               \
     {                                                                                            \
-        0, "set", "KEY=VALUE", "put a value into the manifest, e.g. gateway.listen=127.0.0.1:80" \
+        0, "set", "KEY=VALUE", "put a value into the manifest: gateway.listen=127.0.0.1:80, services.orders.workers=16" \
     }
 #define JSON_OPTION                   \
     {                                 \
@@ -162,9 +163,12 @@ static const struct command commands[] = {
      .doc = "List the dead letters"},
     {.name = "config check",
      .run = cmd_config_check,
-     .operands = "",
+     .operands = "[FILE]",
+     .operand_max = 1,
      OPTIONS(config_options),
-     .doc = "Check the manifest and show all its errors"},
+     .doc = "Check the manifest and show all its errors",
+     .text = "FILE may also be one service's part (service.yaml): then it is checked alone, and what it says of other "
+             "services and of topics is not judged."},
     {.name = "version", .run = cmd_version, .operands = "", .doc = "Print the version"},
     {.name = "help",
      .run = cmd_help,
@@ -230,15 +234,24 @@ static const char *config_path(void)
     return path;
 }
 
+/* What top and ps show; by itself it would be "exe", the end of the path by which we were executed. Threads that come
+ * later have it too. */
+static void set_name(const char *name)
+{
+    (void)prctl(PR_SET_NAME, name); /* cannot fail */
+}
+
 int cmd_gateway(const struct command_call *c)
 {
     const char *path = config_path();
+    set_name("ficus: gateway");
     return path == NULL ? EXIT_USAGE : gateway_main(path);
 }
 
 int cmd_hub(const struct command_call *c)
 {
     const char *path = config_path();
+    set_name("ficus: hub");
     return path == NULL ? EXIT_USAGE : hub_main(path);
 }
 

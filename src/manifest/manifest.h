@@ -24,8 +24,10 @@ struct manifest_options {
     const char *state;              /* absolute state folder; NULL: check only, manifest_render is not allowed */
     const char *sockets;            /* absolute folder of the unix sockets; NULL: STATE/run */
     const char *build;              /* absolute build folder for ${build}; NULL: left as it is */
-    const char *const *sets;        /* "gateway.listen=127.0.0.1:18080": values put into the root file before it is checked */
+    const char *const *sets;        /* "gateway.listen=127.0.0.1:18080", "services.orders.workers=16": values put into the root file, or into that
+                                       service's, before it is checked */
     size_t set_count;
+    bool part_allowed;              /* path may also be one service's part: then only it is read, and what it says of others is not judged */
 };
 
 /* "orders:/v1/orders/{id}", or "identity" alone (path NULL). */
@@ -155,6 +157,7 @@ struct manifest {
         int log_level;
     } hub;
     /* derived */
+    bool is_part;                   /* one service's part alone: system is NULL, services has one, processes none */
     struct manifest_service *services;  /* in order of their files */
     size_t service_count;
     struct manifest_process *processes; /* hub, gateway (if any), services */

@@ -14,7 +14,7 @@ struct checker {
     struct map services;        /* name -> struct manifest_service */
     struct map topics;          /* name -> its publisher, struct manifest_service */
     struct map stores, sagas;   /* name -> the node that named it first */
-    bool names_known;           /* every file told its service's name, so that "unknown" is true */
+    bool names_known;           /* every file was read and told its service's name, so that "unknown" is true */
     bool all_decoded;           /* nothing was wrong before, so that "nobody publishes" is true */
 };
 
@@ -413,7 +413,7 @@ static void check_services(struct checker *c)
 void manifest_check(struct manifest *m, struct arena *a, struct conf_errors *errors)
 {
     static const uint64_t trusted[2] = {0, 0};      /* the keys come from the user's own files */
-    struct checker c = {.m = m, .arena = a, .errors = errors, .names_known = true, .all_decoded = errors->count == 0};
+    struct checker c = {.m = m, .arena = a, .errors = errors, .names_known = !m->is_part, .all_decoded = !m->is_part && errors->count == 0};
     map_init(&c.services, trusted);
     map_init(&c.topics, trusted);
     map_init(&c.stores, trusted);

@@ -15,6 +15,7 @@ struct loader {
     struct conf_errors *errors;
     struct manifest *m;
     const char *given_folder;       /* as the user wrote it: for messages */
+    bool *set_used;                 /* per --set of a service: it is there */
 };
 
 static void fail_memory(struct loader *l)
@@ -84,7 +85,8 @@ static void replace_value(struct conf_node *n, const struct conf_node *by)
         child->parent = n;
 }
 
-static void apply_set(struct loader *l, struct conf_node *root, const char *set)
+/* skip: bytes of the path that lead to root. */
+static void apply_set(struct loader *l, struct conf_node *root, const char *set, size_t skip)
 {
     struct slice value = slice_str(set);
     struct slice path = slice_cut(&value, '=');
@@ -98,6 +100,7 @@ static void apply_set(struct loader *l, struct conf_node *root, const char *set)
         return;
     }
     struct conf_node *at = root, *parsed;
+    path = slice_from(path, skip);
     while (path.p != NULL) {
         if (at->kind != CONF_MAP_NODE) {
             conf_error_place(l->errors, FICUS_ERR_INVALID, shown, 1, 1, "%s is no map", conf_path(l->arena, at));
@@ -111,6 +114,47 @@ static void apply_set(struct loader *l, struct conf_node *root, const char *set)
     }
     if (conf_yaml_parse(l->arena, value, shown, &parsed, l->errors) == FICUS_ERR_OK)
         replace_value(at, parsed);
+}
+
+static bool is_service_set(const char *set)
+{
+    return slice_starts(slice_str(set), SLICE("services."));
+}
+
+static void apply_root_sets(struct loader *l, struct conf_node *root)
+{
+    const struct manifest_options *o = &l->m->options;
+    for (size_t i = 0; i < o->set_count; i++)
+        if (!is_service_set(o->sets[i]))
+            apply_set(l, root, o->sets[i], 0);
+}
+
+/* services.NAME.KEY=VALUE, into the file of the service that calls itself NAME */
+static void apply_service_sets(struct loader *l, struct conf_node *root)
+{
+    const struct manifest_options *o = &l->m->options;
+    const struct conf_node *name = conf_get(root, "service");
+    const char *prefix = name == NULL || name->kind != CONF_SCALAR ? NULL : arena_printf(l->arena, "services." SLICE_FMT ".", SLICE_ARG(name->text));
+    for (size_t i = 0; i < o->set_count && prefix != NULL; i++) {
+        if (!slice_starts(slice_str(o->sets[i]), slice_str(prefix)))
+            continue;
+        l->set_used[i] = true;
+        apply_set(l, root, o->sets[i], strlen(prefix));
+    }
+}
+
+static void report_unused_sets(struct loader *l)
+{
+    const struct manifest_options *o = &l->m->options;
+    for (size_t i = 0; i < o->set_count; i++) {
+        struct slice path = slice_str(o->sets[i]);
+        path = slice_cut(&path, '=');
+        if (!is_service_set(o->sets[i]) || l->set_used[i])
+            continue;
+        const char *shown = arena_printf(l->arena, "--set " SLICE_FMT, SLICE_ARG(path));
+        conf_error_place(l->errors, FICUS_ERR_INVALID, shown == NULL ? "--set" : shown, 1, 1,
+                         "expected services.NAME.KEY=VALUE with the name of a service");
+    }
 }
 
 /* ---- commands and migrations ---- */
@@ -261,6 +305,7 @@ static void load_service(struct loader *l, const char *path, const char *shown, 
     struct conf_node *root = read_tree(l, path, shown);
     if (root == NULL)
         return;
+    apply_service_sets(l, root);
     bool ok = conf_decode(root, &manifest_service_table, CONF_MANIFEST, s, l->arena, l->errors);
     s->folder = manifest_dirname(l->arena, path);
     if (s->folder == NULL) {
@@ -346,6 +391,24 @@ static void list_processes(struct loader *l)
         fail_memory(l);
 }
 
+/* root: the file already, to tell what it is; it is read again as every service's is. */
+static bool load_part(struct loader *l, const struct conf_node *root, const char *real, const char *path)
+{
+    struct manifest *m = l->m;
+    if (!m->options.part_allowed || conf_get(root, "service") == NULL || conf_get(root, "ficus") != NULL)
+        return false;
+    m->is_part = true;
+    m->services = ARENA_NEW(l->arena, struct manifest_service);
+    if (m->services == NULL) {
+        fail_memory(l);
+        return true;
+    }
+    m->service_count = 1;
+    load_service(l, real, path, m->services);
+    manifest_check(m, l->arena, l->errors);
+    return true;
+}
+
 static void load(struct loader *l, const char *path)
 {
     struct manifest *m = l->m;
@@ -363,17 +426,20 @@ static void load(struct loader *l, const char *path)
         return;
     }
     struct conf_node *root = read_tree(l, real, path);
-    if (root == NULL || !check_version(l, root))
-        return;
     struct manifest_options options = m->options;
-    for (size_t i = 0; i < options.set_count; i++)
-        apply_set(l, root, options.sets[i]);
+    l->set_used = arena_zalloc(l->arena, options.set_count + 1);
+    if (l->set_used == NULL)
+        fail_memory(l);
+    if (root == NULL || l->set_used == NULL || load_part(l, root, real, path) || !check_version(l, root))
+        return;
+    apply_root_sets(l, root);
     (void)conf_decode(root, &manifest_table, CONF_MANIFEST, m, l->arena, l->errors);    /* what failed is in errors */
     m->options = options;
     m->file = path;
     m->folder = folder;
     find_folders(l);
     load_services(l);
+    report_unused_sets(l);
     manifest_check(m, l->arena, l->errors);
     if (l->errors->count == 0)
         list_processes(l);

@@ -237,21 +237,48 @@ static void test_resolved(void **state)
 /* --set goes before the file, is checked like it, and its errors name it. */
 static void test_sets(void **state)
 {
-    static const char *const good[] = {"gateway.listen=127.0.0.1:18081", "events.retention=2d"};
-    static const char *const bad[] = {"gateway.listen=nowhere", "gatway.listen=127.0.0.1:1", "system.x=1", "nothing", "events.retention=[", "events.retention=5"};
+    static const char *const good[] = {"gateway.listen=127.0.0.1:18081", "events.retention=2d", "services.orders.workers=16", "services.users.settings.issuer=other"};
+    static const char *const bad[] = {"gateway.listen=nowhere", "gatway.listen=127.0.0.1:1", "system.x=1", "nothing", "events.retention=[", "events.retention=5",
+                                      "services.orders.workers=many", "services.orders.wrkers=1", "services.nobody.workers=1", "services.orders=1"};
     struct system s;
     system_init(&s);
     put_good(&s);
-    assert_int_equal(load(&s, &(struct manifest_options){.sets = good, .set_count = 2}), FICUS_ERR_OK);
+    assert_int_equal(load(&s, &(struct manifest_options){.sets = good, .set_count = 4}), FICUS_ERR_OK);
     assert_string_equal(s.m->gateway->listen, "127.0.0.1:18081");
     assert_int_equal(s.m->events.retention_ms, 2 * 86400000);
-    (void)load(&s, &(struct manifest_options){.sets = bad, .set_count = 6});
+    assert_int_equal(manifest_find_service(s.m, "orders")->workers, 16);
+    assert_string_equal(manifest_find_service(s.m, "users")->settings[0].value, "other");
+    (void)load(&s, &(struct manifest_options){.sets = bad, .set_count = 10});
     static const char *const expected[] = {
         "--set gateway.listen:1:1: gateway.listen: found \"nowhere\"", "--set gatway.listen:1:1: gatway: unknown key (did you mean gateway?)",
-        "--set system.x:1:1: system is no map", "--set nothing:1:1: expected PATH=VALUE", "--set events.retention:1:", "\"5\" has no unit (did you mean 5ms?)"};
+        "--set system.x:1:1: system is no map", "--set nothing:1:1: expected PATH=VALUE", "--set events.retention:1:", "\"5\" has no unit (did you mean 5ms?)",
+        "--set services.orders.workers:1:1: workers: found \"many\"", "--set services.orders.wrkers:1:1: wrkers: unknown key (did you mean workers?)",
+        "--set services.nobody.workers:1:1: expected services.NAME.KEY=VALUE", "--set services.orders:1:1: expected services.NAME.KEY=VALUE"};
     for (size_t i = 0; i < ARRAY_COUNT(expected); i++)
         if (strstr(buf_str(&s.text), expected[i]) == NULL)
             fail_msg("%s is not in\n%s", expected[i], buf_str(&s.text));
+    system_done(&s);
+}
+
+/* A service's part is checked alone: its own mistakes are told, what it says of others is not judged; nothing else is read. */
+static void test_part(void **state)
+{
+    struct system s;
+    system_init(&s);
+    files_put(&s.files, "ficus.yaml", SERVICE("x") "calls: { nobody: {} }\nconsumes: [no.topic]\nneeds: [nobody]\n");
+    assert_int_equal(load(&s, NULL), FICUS_ERR_INVALID);    /* no manifest of a system */
+    assert_int_equal(load(&s, &(struct manifest_options){.part_allowed = true}), FICUS_ERR_OK);
+    assert_true(s.m->is_part && s.m->service_count == 1 && s.m->process_count == 0);
+    assert_string_equal(s.m->services[0].name, "x");
+    files_put(&s.files, "ficus.yaml", SERVICE("x") "calls: { x: {} }\nmigrations: none\nworkers: 0\n");
+    assert_int_equal(load(&s, &(struct manifest_options){.part_allowed = true}), FICUS_ERR_INVALID);
+    static const char *const expected[] = {"does not call itself", "migrations: needs a store", "\"none\" cannot be read", "workers: "};
+    for (size_t i = 0; i < ARRAY_COUNT(expected); i++)
+        if (strstr(buf_str(&s.text), expected[i]) == NULL)
+            fail_msg("%s is not in\n%s", expected[i], buf_str(&s.text));
+    put_good(&s);
+    assert_int_equal(load(&s, &(struct manifest_options){.part_allowed = true}), FICUS_ERR_OK);
+    assert_false(s.m->is_part);
     system_done(&s);
 }
 
@@ -450,7 +477,7 @@ static void test_schema(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good), cmocka_unit_test(test_resolved), cmocka_unit_test(test_sets), cmocka_unit_test(test_across),
+        cmocka_unit_test(test_good), cmocka_unit_test(test_resolved), cmocka_unit_test(test_sets), cmocka_unit_test(test_part), cmocka_unit_test(test_across),
         cmocka_unit_test(test_all_at_once), cmocka_unit_test(test_no_file), cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_schema),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
