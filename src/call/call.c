@@ -499,6 +499,7 @@ static void stream_on_head(void *arg, struct http_stream *s, struct http_msg *m,
 static void stream_on_data(void *arg, struct http_stream *s, struct slice data, bool end)
 {
     struct call *c = arg;
+    c->listening = false;
     call_enter(c);
     c->handler.on_data(c->arg, c, data, end);
     if (call_leave(c) && end)
@@ -566,11 +567,25 @@ static void stream_on_reset(void *arg, struct http_stream *s, enum ficus_err err
 
 /* ---- the deadline ---- */
 
+/* Whether an answer without end may go on. The timer is not set anew with each byte: it looks back when it fires. */
+static bool endless_goes_on(struct call *c)
+{
+    int64_t left_ns = c->listening ? c->heard_ns + c->idle_ns - call_now_ns(c) : c->idle_ns;
+    if (left_ns > 0)
+        env_timer_start(c->engine->env, &c->deadline, (left_ns + 999999) / 1000000);
+    return left_ns > 0;
+}
+
 static void on_deadline(void *arg)
 {
     struct call *c = arg;
     if (c->state == CALL_FAILING) {
         call_fail(c, c->fail_err, c->fail_detail);
+        return;
+    }
+    if (c->idle_ns > 0) {
+        if (!endless_goes_on(c))
+            call_fail(c, FICUS_ERR_TIMEOUT, "an answer without end fell silent");
         return;
     }
     note_progress(c);
@@ -653,6 +668,19 @@ size_t call_send(struct call *c, const void *p, size_t size, bool end)
 
 void call_recv(struct call *c)
 {
-    if (c->state == CALL_RUNNING && c->head_given)
-        http_recv(c->stream);
+    if (c->state != CALL_RUNNING || !c->head_given)
+        return;
+    c->listening = true;
+    c->heard_ns = call_now_ns(c);
+    http_recv(c->stream);
+}
+
+void call_endless(struct call *c, int64_t idle_ms)
+{
+    FICUS_ASSERT(c->head_given && idle_ms > 0);
+    if (c->state != CALL_RUNNING)
+        return;
+    c->idle_ns = idle_ms * 1000000;
+    env_timer_stop(c->engine->env, &c->deadline);
+    env_timer_start(c->engine->env, &c->deadline, idle_ms);
 }

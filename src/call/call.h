@@ -98,6 +98,9 @@ enum ficus_err call_start(struct call_engine *g, const struct call_request *r, c
                           struct call **ret_call);
 size_t call_send(struct call *c, const void *p, size_t size, bool end);     /* as http_send */
 void call_recv(struct call *c);                                             /* as http_recv */
+/* From on_head on: this answer has no end of its own (an event stream). The deadline has done its work; instead the call
+ * fails with TIMEOUT when a call_recv waits for idle_ms (> 0) without a byte. */
+void call_endless(struct call *c, int64_t idle_ms);
 /* No further callback; the callee sees a reset. */
 void call_cancel(struct call *c);
 

@@ -79,6 +79,10 @@ struct call {
     bool head_given;                /* the answer belongs to the user */
     int status;
 
+    /* an answer without end; idle_ns 0: it has one, the deadline counts */
+    int64_t idle_ns, heard_ns;
+    bool listening;                 /* call_recv waits for a byte since heard_ns */
+
     /* the body */
     size_t body_sent;               /* of r.body */
     bool body_taken;                /* streamed: at least one byte was taken */

@@ -17,8 +17,8 @@
 #include "resolve_hub.h"
 
 enum {
-    PROCESS_CONNS_MAX = 2048, /* to one service: each open event stream takes one for as long as it lasts */
-    PROCESS_FILES_MAX = 16384,
+    PROCESS_CONNS_MAX = 9216, /* to one service: each open event stream takes one for as long as it lasts */
+    PROCESS_FILES_MAX = 32768,
 };
 
 struct process {

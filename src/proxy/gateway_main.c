@@ -12,7 +12,7 @@
 
 enum {
     CONFIG_SIZE_MAX = 8 * 1024 * 1024,
-    CONNS_MAX = 4096,
+    CONNS_MAX = 10240,
     FILES_SPARE = 256, /* for all that is not a client or its call */
 };
 

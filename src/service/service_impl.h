@@ -43,7 +43,7 @@ enum {
     EVENT_BACKOFF_MS_MAX = 10000,
     STREAM_PENDING_MAX = 64, /* events that a slow reader may be behind */
     STREAM_SENDS_MAX = 64,   /* ficus_stream_send in one transaction */
-    STREAM_COUNT_MAX = 1024,
+    STREAM_COUNT_MAX = 8192, /* well below PROCESS_CONNS_MAX: requests need connections too */
     STREAM_KEY_SIZE_MAX = 256,
     STREAM_COMMENT_MS = 15000,
 };
