@@ -395,8 +395,12 @@ static void list_processes(struct loader *l)
 static bool load_part(struct loader *l, const struct conf_node *root, const char *real, const char *path)
 {
     struct manifest *m = l->m;
-    if (!m->options.part_allowed || conf_get(root, "service") == NULL || conf_get(root, "ficus") != NULL)
+    if (conf_get(root, "service") == NULL || conf_get(root, "ficus") != NULL)
         return false;
+    if (!m->options.part_allowed) {
+        conf_error_place(l->errors, FICUS_ERR_INVALID, path, 1, 1, "is one service's part, not the manifest of a system, which includes it");
+        return true;
+    }
     m->is_part = true;
     m->services = ARENA_NEW(l->arena, struct manifest_service);
     if (m->services == NULL) {
@@ -416,7 +420,8 @@ static void load(struct loader *l, const char *path)
     const char *real;
     enum ficus_err code = manifest_real_path(l->arena, path, &real, &err);
     if (code != FICUS_ERR_OK) {
-        conf_error_place(l->errors, code, path, 1, 1, "cannot be read: %s", err_text(code));
+        conf_error_place(l->errors, code, path, 1, 1, "cannot be read: %s%s", err_text(code),
+                         code == FICUS_ERR_NOT_FOUND ? " (-f names another, ficus new service makes one)" : "");
         return;
     }
     const char *folder = manifest_dirname(l->arena, real);

@@ -266,7 +266,8 @@ static void test_part(void **state)
     struct system s;
     system_init(&s);
     files_put(&s.files, "ficus.yaml", SERVICE("x") "calls: { nobody: {} }\nconsumes: [no.topic]\nneeds: [nobody]\n");
-    assert_int_equal(load(&s, NULL), FICUS_ERR_INVALID);    /* no manifest of a system */
+    assert_int_equal(load(&s, NULL), FICUS_ERR_INVALID);
+    assert_string_equal(buf_str(&s.text), "ficus.yaml:1:1: is one service's part, not the manifest of a system, which includes it\n");
     assert_int_equal(load(&s, &(struct manifest_options){.part_allowed = true}), FICUS_ERR_OK);
     assert_true(s.m->is_part && s.m->service_count == 1 && s.m->process_count == 0);
     assert_string_equal(s.m->services[0].name, "x");
