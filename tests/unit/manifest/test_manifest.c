@@ -414,7 +414,7 @@ static void test_no_file(void **state)
     struct system s;
     system_init(&s);
     assert_int_equal(load(&s, NULL), FICUS_ERR_NOT_FOUND);
-    assert_string_equal(buf_str(&s.text), "ficus.yaml:1:1: cannot be read: not found\n");
+    assert_string_equal(buf_str(&s.text), "ficus.yaml:1:1: cannot be read: not found (-f names another, ficus new service makes one)\n");
     files_put(&s.files, "ficus.yaml/x", "");
     assert_int_equal(load(&s, NULL), FICUS_ERR_INVALID);
     system_done(&s);
