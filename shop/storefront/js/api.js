@@ -6,14 +6,16 @@
 import { sleep } from './dom.js';
 import * as session from './session.js';
 
-const READ_TRIES = 4;
+const READ_TRIES = 4, READ_MS_MAX = 8000;
+const PATIENCE_MS = 10000; // no further try after this
 const WAIT_MS_MAX = 4000;
 
 export class ApiError extends Error {
-  /** status 0: no answer, or none that could be read. */
+  /** status 0: no answer, or none that could be read; late: none in time. */
   constructor(status, problem = {}, retryAfterS = null) {
     super(problem.detail || `status ${status}`);
     this.status = status;
+    this.late = problem.late || status === 504;
     this.code = codeOf(problem);
     this.errors = Array.isArray(problem.errors) ? problem.errors : [];
     this.retryAfterS = retryAfterS;
@@ -51,7 +53,7 @@ export async function open(method, path, { body, key, accept, headers = {}, sign
       referrerPolicy: 'no-referrer', body: body === undefined ? undefined : JSON.stringify(body) });
   } catch (e) {
     if (signal?.aborted && signal.reason?.name !== 'TimeoutError') throw e;
-    throw new ApiError(0);
+    throw new ApiError(0, { late: signal?.reason?.name === 'TimeoutError' });
   }
   if (answer.ok) return answer;
   const problem = await answer.json().catch(() => ({})) ?? {};
@@ -73,19 +75,20 @@ async function once(method, path, options, timeoutMs) {
     throw new ApiError(0);
   } catch (e) {
     if (e instanceof ApiError || options.signal?.aborted) throw e;
-    throw new ApiError(0); // broken off, too late, or not JSON
+    throw new ApiError(0, { late: limit.signal.aborted }); // broken off, too late, or not JSON
   } finally {
     limit.done();
   }
 }
 
 /** {value, headers}. */
-export async function read(path, { signal, tries = READ_TRIES } = {}) {
+export async function read(path, { signal, tries = READ_TRIES, timeoutMs = READ_MS_MAX } = {}) {
+  const begun = Date.now();
   for (let attempt = 1; ; attempt++) {
     try {
-      return await once('GET', path, { signal }, 12000);
+      return await once('GET', path, { signal }, timeoutMs);
     } catch (e) {
-      if (!(e instanceof ApiError) || !e.passing || attempt >= tries) throw e;
+      if (!(e instanceof ApiError) || !e.passing || attempt >= tries || Date.now() - begun > PATIENCE_MS) throw e;
       const wait = e.retryAfterS !== null ? e.retryAfterS * 1000 : 250 * 2 ** attempt;
       await sleep(Math.min(WAIT_MS_MAX, wait) * (0.8 + Math.random() * 0.4), signal);
     }
@@ -106,9 +109,9 @@ export async function send(method, path, body, options = {}) {
 /** One true sentence on what went wrong; `part` is what could not be reached, as in "the catalogue". */
 export function explain(error, part) {
   if (!(error instanceof ApiError)) return `Something went wrong in this page (${error?.message ?? 'unknown'}).`;
-  if (error.status === 0)
-    return navigator.onLine === false ? 'You seem to be offline.' : `We could not reach ${part}, or could not read its answer.`;
-  if (error.status === 504) return `${sentence(part)} is taking too long to answer.`;
+  if (navigator.onLine === false && error.status === 0) return 'You seem to be offline.';
+  if (error.late) return `We waited, but ${part} does not answer at the moment.`;
+  if (error.status === 0) return `We could not reach ${part}, or could not read its answer.`;
   if (error.passing) return `We cannot reach ${part} at the moment.`;
   if (error.status === 401) return 'Please sign in to see this.';
   if (error.status === 404) return 'There is nothing here, or it is not yours to see.';

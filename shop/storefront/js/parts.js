@@ -33,10 +33,13 @@ export function skeleton(count, kind) {
   return h(`div.${kind}`, { 'aria-hidden': 'true' }, Array.from({ length: count }, () => h('div.bone')));
 }
 
+/** Seen after some seconds only. */
+export const slow = () => h('p.slow', 'This takes longer than usual. We are still trying…');
+
 /** `box` shows the skeleton, then what `show` makes of what `fetch` brings, or the trouble. Returns a promise. */
 export async function load(ctx, box, { part, bones, fetch, show, more = [] }) {
   box.setAttribute('aria-busy', 'true');
-  box.replaceChildren(bones, h('p.hidden', 'Loading…'));
+  box.replaceChildren(bones, slow());
   try {
     const value = await fetch(ctx.signal);
     if (!ctx.alive) return;
@@ -103,7 +106,7 @@ export function pagedList(ctx, { part, path, kind, bones, item, none, first = 1 
 
   async function page(isFirst) {
     foot.replaceChildren();
-    const waiting = skeleton(isFirst ? 12 : 6, kind);
+    const waiting = h('div', skeleton(isFirst ? 12 : 6, kind), slow());
     box.setAttribute('aria-busy', 'true');
     foot.before(waiting);
     try {

@@ -4,7 +4,7 @@
 import { ApiError, get } from '../api.js';
 import { announce, h } from '../dom.js';
 import { plural } from '../format.js';
-import { button, empty, heading, pagedList, productCard, skeleton, trouble } from '../parts.js';
+import { button, empty, heading, pagedList, productCard, skeleton, slow, trouble } from '../parts.js';
 import { frieze } from '../tile.js';
 
 const STEP = 24, LIMIT_MAX = 100;
@@ -49,9 +49,9 @@ export default async function browse(ctx) {
     ctx.leave(() => mine.abort(new DOMException('left', 'AbortError')));
     ctx.title(`“${q}”`);
     page.setAttribute('aria-busy', 'true');
-    if (!page.querySelector('.grid')) page.replaceChildren(heading(`“${q}”`, h('p.quiet', 'Searching…')), skeleton(12, 'grid'));
+    if (!page.querySelector('.grid')) page.replaceChildren(heading(`“${q}”`, h('p.quiet', 'Searching…')), slow(), skeleton(12, 'grid'));
     try {
-      const found = await get(`/api/v1/search?q=${encodeURIComponent(q)}&limit=${Math.min(LIMIT_MAX, limit)}`, { signal: mine.signal, array: 'items' });
+      const found = await get(`/api/v1/search?q=${encodeURIComponent(q)}&limit=${Math.min(LIMIT_MAX, limit)}`, { signal: mine.signal, tries: 2, timeoutMs: 4000, array: 'items' });
       if (mine !== running || !ctx.alive) return;
       ctx.keep.found = { q, ...found, limit };
       const nodes = results(q, ctx.keep.found);

@@ -13,7 +13,7 @@ import * as session from '../session.js';
 import { totalOf } from './cart.js';
 import { toSignIn } from './account.js';
 
-const ASK_MS_MAX = 10000;
+const ASK_MS_MAX = 10000, SLOW_MS = 4000;
 const cards = [
   ['4242 4242 4242 4242', 'is charged'],
   ['4000 0000 0000 0341', 'is charged after three seconds'],
@@ -97,12 +97,14 @@ function form(ctx, lines) {
     let attempt = attempts.begin(lines);
     for (let round = 0; ; round++) {
       attempt = attempts.sent(attempt);
+      const slow = setTimeout(() => say('warn', h('p', 'This takes longer than usual. We keep waiting for the order service; please keep this page open.')), SLOW_MS);
       try {
         const order = await send('POST', '/api/v1/orders', { items: attempt.items, payment }, { key: attempt.key, signal: ctx.signal });
         if (!order?.id) throw new ApiError(0);
         return placed(order);
       } catch (e) {
         if (!(e instanceof ApiError)) throw e; // the page was left; the attempt stays open
+        clearTimeout(slow);
         if (e.status === 401) return undefined; // to sign in and back; the attempt stays
         if (e.status === 422 && e.code === 'idempotency_key_reused') {
           attempts.forget();
@@ -111,6 +113,8 @@ function form(ctx, lines) {
         if (certain(e) || (e.status > 0 && e.status < 500 && !e.passing && e.status !== 409)) { attempts.refused(attempt); return notPlaced(e); }
         setBusy(true, 'Asking…');
         if (await pause(e, round) === 'stop') return stopped();
+      } finally {
+        clearTimeout(slow);
       }
     }
   }

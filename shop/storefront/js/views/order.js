@@ -4,7 +4,7 @@
 import { ApiError, explain, get, send } from '../api.js';
 import { announce, h, sleep, svg } from '../dom.js';
 import { kindly, money, when } from '../format.js';
-import { ask, button, price, skeleton, trouble } from '../parts.js';
+import { ask, button, price, skeleton, slow, trouble } from '../parts.js';
 import * as session from '../session.js';
 import { follow } from '../stream.js';
 import { tile } from '../tile.js';
@@ -57,7 +57,7 @@ export default async function orderPage(ctx) {
   if (!session.signedIn()) return toSignIn('Please sign in to see this order.');
   const path = `/api/v1/orders/${encodeURIComponent(ctx.params.id)}`;
   ctx.title('Order');
-  ctx.render(h('header.head', h('h1', 'Your order')), h('div', { 'aria-busy': 'true' }, skeleton(3, 'lines'), h('p.hidden', 'Loading…')));
+  ctx.render(h('header.head', h('h1', 'Your order')), h('div', { 'aria-busy': 'true' }, skeleton(3, 'lines'), slow()));
   let order;
   try {
     order = await get(path, { signal: ctx.signal, array: 'history' });

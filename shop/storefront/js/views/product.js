@@ -5,7 +5,7 @@ import { ApiError, explain, get } from '../api.js';
 import * as cart from '../cart.js';
 import { h } from '../dom.js';
 import { kindly } from '../format.js';
-import { price, productCard, quantityInput, stockNote, trouble } from '../parts.js';
+import { price, productCard, quantityInput, slow, stockNote, trouble } from '../parts.js';
 import { tile } from '../tile.js';
 import missing from './missing.js';
 
@@ -41,7 +41,7 @@ async function alike(ctx, p, box) {
 
 export default async function product(ctx) {
   ctx.title('Product');
-  ctx.render(h('article.product', { 'aria-busy': 'true' }, h('div.bone.art'), h('div', h('h1.hidden', 'Loading the product…'), h('div.bone.line'), h('div.bone.line'))));
+  ctx.render(h('article.product', { 'aria-busy': 'true' }, h('div.bone.art'), h('div', h('h1.hidden', 'Loading the product…'), h('div.bone.line'), h('div.bone.line'), slow())));
   let p;
   try {
     p = await get(`/api/v1/products/${encodeURIComponent(ctx.params.id)}`, { signal: ctx.signal });
