@@ -6,6 +6,8 @@
  */
 #include "proxy_private.h"
 
+#include "mem.h"
+
 enum { BODY_GATHER_MAX = HTTP_BODY_BUFFER_SIZE };
 
 /* The request is given up from our side: no callback of the stream comes any more. */
@@ -30,6 +32,39 @@ static bool response_head(struct proxy_request *q, const struct http_msg *head, 
     return proxy_mark_answer(q, m);
 }
 
+static bool is_events(const struct http_msg *m)
+{
+    struct slice type = http_msg_get(m, "content-type");
+    return type.p != NULL && slice_eq_nocase(slice_trim(slice_cut(&type, ';')), SLICE("text/event-stream"));
+}
+
+/* What is cut off of an event is dropped by its reader (WHATWG HTML 9.2.6). */
+static void stream_end(struct proxy_request *q)
+{
+    proxy_forward_cancel(q);
+    buf_clear(&q->down);
+    q->down_sent = 0;
+    (void)http_send(q->stream, "", 0, true); /* nothing is always taken */
+}
+
+static void stream_begin(struct proxy_request *q, struct call *c)
+{
+    struct proxy *p = q->proxy;
+    if (p->stopping) {
+        stream_end(q);
+        return;
+    }
+    list_add_tail(&p->streams, &q->stream_link);
+    call_endless(c, q->route->timeout_ms > PROXY_STREAM_SILENCE_MS ? q->route->timeout_ms : PROXY_STREAM_SILENCE_MS);
+    call_recv(c);
+}
+
+void proxy_forward_end_streams(struct proxy *p)
+{
+    LIST_FOREACH_SAFE (&p->streams, it, tmp)
+        stream_end(CONTAINER_OF(it, struct proxy_request, stream_link));
+}
+
 static void call_head(void *arg, struct call *c, struct http_msg *head, bool end)
 {
     struct proxy_request *q = arg;
@@ -49,7 +84,10 @@ static void call_head(void *arg, struct call *c, struct http_msg *head, bool end
         return;
     }
     q->status = m.status;
-    if (!end)
+    q->is_events = is_events(&m);
+    if (!end && q->is_events)
+        stream_begin(q, c);
+    else if (!end)
         call_recv(c);
 }
 
@@ -88,7 +126,9 @@ static void call_done(void *arg, struct call *c)
 {
     struct proxy_request *q = arg;
     (void)c;
-    q->call = NULL; /* the stream ends by itself when the client has taken all */
+    q->call = NULL;
+    list_remove(&q->stream_link);
+    /* the stream ends by itself when the client has taken all */
 }
 
 static void call_error(void *arg, struct call *c, enum ficus_err err, bool maybe_processed, const char *detail)
@@ -155,6 +195,7 @@ void proxy_forward_cancel(struct proxy_request *q)
 {
     struct call *call = q->call;
     q->call = NULL;
+    list_remove(&q->stream_link);
     if (call != NULL)
         call_cancel(call);
 }

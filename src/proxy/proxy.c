@@ -168,6 +168,7 @@ void proxy_stop(struct proxy *p, void (*stopped)(void *arg), void *arg)
     LOG(&p->process.log, LOG_INFO, NULL, "gateway.draining", "the gateway takes no new connections",
         LOG_INT("connections", http_server_conn_count(p->server)));
     env_timer_start(p->env, &p->drain_limit, PROXY_DRAIN_MS);
+    proxy_forward_end_streams(p);
     http_server_drain(p->server, drained, p);
 }
 
@@ -229,6 +230,7 @@ enum ficus_err proxy_start(struct env *e, const struct proxy_config *config, con
     p->env = e;
     p->config = config;
     p->o = o != NULL ? *o : (struct proxy_options){0};
+    list_init(&p->streams);
     p->ready_kick = (struct env_timer){.fn = become_ready, .arg = p};
     p->drain_limit = (struct env_timer){.fn = drain_limit, .arg = p};
     enum ficus_err err = process_init(&p->process, e, &config->common, reterr);

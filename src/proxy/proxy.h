@@ -26,8 +26,12 @@ struct proxy_options {
  * released; what needs the loop for that happens when it runs. */
 enum ficus_err proxy_start(struct env *e, const struct proxy_config *config, const struct proxy_options *o,
                            struct proxy **ret_proxy, struct ficus_error *reterr);
-/* Drain for at most PROXY_DRAIN_MS, close what is left, free; then stopped. */
+/* End the event streams (their clients come back elsewhere), drain for at most PROXY_DRAIN_MS, close what is left,
+ * free; then stopped. */
 enum { PROXY_DRAIN_MS = 10000 };
+/* An event stream (text/event-stream) has no end but its service's: the route's timeout holds until its head came. After
+ * that its service may be silent for so long, or for the route's timeout when that is longer. */
+enum { PROXY_STREAM_SILENCE_MS = 60000 };
 void proxy_stop(struct proxy *p, void (*stopped)(void *arg), void *arg);
 
 /* The program `ficus gateway`: until SIGTERM. Returns an exit code; says on stderr why it did not start. */

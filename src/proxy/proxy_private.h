@@ -37,6 +37,7 @@ struct proxy {
     struct proxy_router *router;
     struct proxy_keys *keys; /* NULL without auth */
     struct files *files;     /* of all routes that serve some */
+    struct list streams;     /* struct proxy_request: event streams under way */
     bool ready, stopping;
     struct metric_family *metrics[PROXY_METRIC_COUNT];
     struct env_timer ready_kick, drain_limit;
@@ -90,6 +91,7 @@ struct proxy_request {
 
     /* forwarding (forward.c) */
     struct call *call;
+    struct list stream_link; /* proxy->streams; linked while an event stream runs */
     struct http_collect collect;
     bool collecting;
     struct env_timer gather_limit; /* a small body has to be there in the route's time */
@@ -97,6 +99,7 @@ struct proxy_request {
     struct buf up, down;       /* taken from one side, not yet by the other */
     size_t up_sent, down_sent;
     bool up_end, down_end; /* what is in up/down is the last */
+    bool is_events;        /* the answer has begun, and is an event stream */
     size_t request_size, response_size;
     int64_t upstream_begin_ns, upstream_ns;
     int status;             /* of the answer; 0: none was sent */
@@ -137,6 +140,7 @@ void proxy_forward(struct proxy_request *q);
 void proxy_forward_data(struct proxy_request *q, struct slice data, bool end); /* of the client's body */
 void proxy_forward_writable(struct proxy_request *q);                          /* the client takes more */
 int64_t proxy_deadline_ns(const struct proxy_request *q);                      /* of the answer */
+void proxy_forward_end_streams(struct proxy *p); /* as if their services had ended them */
 void proxy_forward_cancel(struct proxy_request *q); /* the stream ended, for whatever reason */
 
 /* filter_*.c; the chain is in proxy_request.c */
