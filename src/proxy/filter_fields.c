@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Which fields pass the gateway. Inwards: nothing that could be taken for an identity, a route or a deadline of ours,
- * nor the client's credentials (the engine writes what the service may believe). Outwards: nothing internal.
+ * nor the client's credentials (the engine writes what the service may believe); and Ficus-Path, the path that the
+ * client asked for, which is what a problem speaks of. Outwards: nothing internal.
  */
 #include "proxy_private.h"
 
@@ -47,6 +48,8 @@ struct http_field *filter_request_fields(struct proxy_request *q, size_t *ret_co
     const struct http_msg *m = q->stream->head_in;
     struct http_field *fields = ARENA_ARRAY(q->stream->arena, struct http_field, m->field_count + 1);
     size_t count = 0;
+    if (fields != NULL)
+        fields[count++] = (struct http_field){SLICE("Ficus-Path"), m->path};
     for (size_t i = 0; fields != NULL && i < m->field_count; i++)
         if (request_field(m->fields[i].name))
             fields[count++] = m->fields[i];

@@ -90,8 +90,8 @@ void answer_problem(struct ficus_req *r, int status, const char *code, const cha
     json_write_kv_str(w, "title", http_status_text(status));
     json_write_kv_i64(w, "status", status);
     json_write_kv_str(w, "detail", detail);
-    if (r->path.p != NULL)
-        json_write_kv_slice(w, "instance", r->path);
+    if (r->asked_path.p != NULL)
+        json_write_kv_slice(w, "instance", r->asked_path);
     if (code != NULL)
         json_write_kv_str(w, "code", code);
     if ((status == 400 || status == 422) && r->invalid_count > 0)

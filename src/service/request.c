@@ -207,7 +207,7 @@ static void respond_problem(struct ficus_req *r, int status, const char *code, c
     r->status_sent = status;
     struct buf body;
     buf_init(&body, 32 * 1024);
-    http_problem_write(&body, status, code, detail, r->path);
+    http_problem_write(&body, status, code, detail, r->asked_path);
     enum ficus_err err = http_respond(r->stream, status, field, field != NULL ? 1 : 0, "application/problem+json",
                                       buf_slice(&body));
     buf_done(&body);
@@ -290,6 +290,8 @@ static bool copy_head(struct ficus_req *r, const struct http_msg *m, const struc
     struct arena *a = &r->arena;
     r->method = arena_slice(a, m->method);
     r->path = arena_slice(a, m->path);
+    struct slice asked = http_msg_get(m, "ficus-path");
+    r->asked_path = asked.p == NULL ? r->path : arena_slice(a, asked);
     r->query = m->query.p == NULL ? SLICE_NONE : arena_slice(a, m->query);
     r->caller = arena_strdup(a, claims->issuer);
     r->user = claims->subject.p == NULL ? NULL : arena_strdup(a, claims->subject);

@@ -139,6 +139,7 @@ struct ficus_req {
     const struct router_route *route;
     struct slice *params; /* decoded, in the order of the template */
     struct slice method, path, query;
+    struct slice asked_path; /* what the client of the gateway asked for, for problems; else path */
     struct http_field *fields;
     size_t field_count;
     const char *caller, *user;

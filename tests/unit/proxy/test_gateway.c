@@ -69,7 +69,7 @@ static void test_forward(void **state)
     const char *answer = ask(
         r, REQUEST("POST /open/a%20b?x=%2F&y") "Content-Type: application/json\r\nIdempotency-Key: k\r\n"
                                                "Authorization: Bearer zzTOKENzz\r\nCookie: c=1\r\nFicus-Identity: "
-                                               "forged\r\nFICUS-Timeout-Ms: 1500\r\nficus-attempt: 9\r\n"
+                                               "forged\r\nFicus-Path: /forged\r\nFICUS-Timeout-Ms: 1500\r\nficus-attempt: 9\r\n"
                                                "X-Forwarded-For: 1.2.3.4\r\nX-Real-IP: 1.2.3.4\r\nForwarded: "
                                                "for=x\r\nX-Mine: yes\r\nConnection: x-hop\r\nX-Hop: no\r\n"
                                                "Content-Length: 7\r\n\r\n{\"a\":1}");
@@ -81,6 +81,8 @@ static void test_forward(void **state)
     const char *seen = buf_str(&r->seen);
     assert_true(has(seen, "POST /v1/open/a%20b?x=%2F&y\n"));
     assert_true(has(seen, "X-Mine: yes\n"));
+    assert_true(has(seen, "Ficus-Path: /open/a%20b\n"));
+    assert_false(has(seen, "Ficus-Path: /forged"));
     assert_true(has(seen, "Idempotency-Key: k\n"));
     assert_true(has(seen, "from=gateway user= roles=\n"));
     assert_true(has(seen, "body={\"a\":1}\n"));

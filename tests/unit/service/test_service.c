@@ -126,6 +126,28 @@ static void test_routes(void **state)
     assert_non_null(strstr(a.body, "http_requests_total{route=\"/v1/items/{name}\",status=\"404\"} 1"));
 }
 
+/* A problem speaks of the path that the gateway's client asked for, whoever writes it. */
+static void test_instance(void **state)
+{
+    static const char *const asked[] = {"Ficus-Path", "/api/v1/\"x", NULL};
+    static const struct {
+        const char *path;
+        int status;
+    } cases[] = {{"/v1/nothing", 404}, {"/v1/items/missing", 404}};
+    for (size_t i = 0; i < 2; i++) {
+        char own[64];
+        struct ficus_test_request r = {.method = "GET", .path = cases[i].path};
+        struct ficus_test_answer a = ficus_test_call(t, &r);
+        (void)snprintf(own, sizeof own, "\"instance\":\"%s\"", cases[i].path);
+        assert_int_equal(a.status, cases[i].status);
+        assert_non_null(strstr(a.body, own));
+        r.headers = asked;
+        a = ficus_test_call(t, &r);
+        assert_int_equal(a.status, cases[i].status);
+        assert_non_null(strstr(a.body, "\"instance\":\"/api/v1/\\\"x\""));
+    }
+}
+
 /* Who may come: users' routes need a user, roles count behind the gateway, services' routes do not exist for it. */
 static void test_who(void **state)
 {
@@ -493,7 +515,7 @@ static void test_restart(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_create_and_read), TEST(test_bad_input),   TEST(test_routes),    TEST(test_who),
+        TEST(test_create_and_read), TEST(test_bad_input),   TEST(test_routes),    TEST(test_instance), TEST(test_who),
         TEST(test_rollback),        TEST(test_misuse),      TEST(test_call),      TEST(test_key),
         TEST(test_key_refused),     TEST(test_key_at_once), TEST(test_abandoned), TEST(test_half),
         TEST(test_line_full),       TEST(test_key_of_saga), TEST(test_steps),     TEST(test_events),
