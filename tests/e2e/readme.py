@@ -1,118 +1,161 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The README's example, as printed there: its program is built, its system started, asked, and started again.
+"""The README as a newcomer reads it: its shell blocks are run in one shell, in their order, against a fresh shop, and
+what they print has the shape that is printed there.
 
     tests/e2e/readme.py [--build FOLDER]
 
-Against the library in the build folder (pkg-config finds it in meson-uninstalled), so with no installation. The one
-thing changed is the port.
+Run are the blocks fenced as sh; the text block that follows is compared with what came. Only three things are changed:
+the build folder, the ports, and where home and state are.
+
+The shape: ids, times, numbers and folders may be any; "..." stands for anything within its line, and as a line of its own
+for any lines, and then the others may come in any order.
 """
 
-import http.client
-import json
 import os
 import re
 import shutil
-import sqlite3
 import subprocess
 import sys
-import urllib.parse
+import threading
+import urllib.request
 
 from kill import Checks
-from shop import ROOT, build_folder, free_port, wait_for
+from shop import ROOT, Shop, build_folder, free_port, wait_for
+
+MARK = "--- end of the block ---"
+VARIABLE = (
+    (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "ID"),
+    (r"\b[0-9a-f]{16,}\b", "HEX"),
+    (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
+    (r"/\S*/", "/"),
+    (r"\d+(\.\d+)?", "N"),
+    (r"\s+", " "),
+)
 
 
-def example():
-    """The line that builds it, and name to text of its files."""
-    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as f:
-        text = f.read()
-    files = {}
+def blocks(text):
+    """Pairs of a shell block and the text block before the next, or ""; the first pair has no shell block."""
+    pairs = [["", ""]]
     for language, block in re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        files["greeter.c" if language == "c" else re.match(r"# (\S+)", block)[1]] = block
-    name, migration = re.search(r"# (0001_greeting\.sql): (CREATE .*)", files["service.yaml"]).groups()
-    files["migrations/" + name] = migration + "\n"
-    return re.search(r"^    (cc greeter\.c .*)$", text, re.MULTILINE)[1], files
+        if language == "sh":
+            pairs.append([block, ""])
+        elif language == "text":
+            pairs[-1][1] = block
+    return pairs
 
 
-class Hello:
-    def __init__(self, build):
-        self.build = os.path.abspath(build)
-        self.folder = os.path.join(self.build, "e2e-readme")
-        self.port = free_port()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        os.makedirs(os.path.join(self.folder, "migrations"))
-        self.build_line, files = example()
-        for name, text in files.items():
-            with open(os.path.join(self.folder, name), "w", encoding="utf-8") as f:
-                f.write(text)
-        self.env = dict(os.environ, PKG_CONFIG_PATH=os.path.join(self.build, "meson-uninstalled"))
-        self.env["LD_LIBRARY_PATH"] = os.path.join(self.build, "src/service/install")
-        self.env.pop("FICUS_STATE", None)
+def shape(line):
+    for pattern, name in VARIABLE:
+        line = re.sub(pattern, name, line)
+    return line.strip()
 
-    def sh(self, command):
-        return subprocess.run(
-            command, shell=True, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=120, check=False
+
+def pattern_of(line):
+    """\\x00 stands for "..." while the rest is brought into shape."""
+    return re.compile(re.escape(shape(line.replace("...", "\x00"))).replace("\x00", ".*"))
+
+
+def missing(shown, came):
+    """The first line of what is shown that did not come as it should, or None."""
+    lines = [shape(line) for line in came.splitlines()]
+    patterns = shown.splitlines()
+    if "..." not in patterns and len(patterns) != len(lines):
+        return f"{len(lines)} lines instead of {len(patterns)}"
+    for i, line in enumerate(patterns):
+        where = lines if "..." in patterns else lines[i : i + 1]
+        if line != "..." and not any(pattern_of(line).fullmatch(each) for each in where):
+            return line
+    return None
+
+
+class Reader:
+    """One shell, as a person has one open."""
+
+    def __init__(self, shop, port):
+        self.shop, self.port = shop, port
+        home = os.path.join(shop.folder, "home")
+        os.makedirs(home)
+        self.log = os.path.join(shop.folder, "shell.log")
+        self.came = []
+        self.shell = subprocess.Popen(
+            ["bash", "--norc"],
+            cwd=ROOT,
+            env=dict(os.environ, HOME=home, FICUS_STATE=shop.state),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines = threading.Thread(target=self.collect, daemon=True)
+        self.lines.start()
+
+    def collect(self):
+        for line in self.shell.stdout:
+            self.came.append(line)
+
+    def say(self, text):
+        """What the commands print."""
+        begun = len(self.came)
+        text = text.replace("127.0.0.1:8080", f"127.0.0.1:{self.shop.port}")
+        text = text.replace("127.0.0.1:8081", f"127.0.0.1:{self.port}").replace("$PWD/build", self.shop.build)
+        # A person reads for a second before the next block; what is asynchronous is done by then.
+        self.shell.stdin.write(f"sleep 1; {text}\necho; echo '{MARK}'\n")
+        self.shell.stdin.flush()
+        wait_for("the end of a block", lambda: MARK + "\n" in self.came[begun:], seconds=90)
+        end = self.came.index(MARK + "\n", begun)
+        return "".join(self.came[begun:end]).rstrip("\n") + "\n"
+
+    def close(self):
+        self.shell.stdin.close()
+        self.shell.wait(timeout=30)
+
+
+def start(shop):
+    """shop/up, as make up starts it; what it prints until the data is loaded."""
+    path = os.path.join(shop.folder, "up.log")
+    with open(path, "w", encoding="utf-8") as out:
+        process = subprocess.Popen(
+            [os.path.join(ROOT, "shop/up"), shop.build, shop.manifest, "--set", f"gateway.listen=127.0.0.1:{shop.port}"],
+            env=shop.env,
+            stdout=out,
+            stderr=subprocess.STDOUT,
         )
 
-    def ficus(self, *args):
-        command = [os.path.join(self.build, "ficus"), *args]
-        return subprocess.run(
-            command, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=120, check=False
-        )
+    def printed():
+        with open(path, encoding="utf-8") as f:
+            return f.read()
 
-    def up(self):
-        return self.ficus("up", "-d", "--wait", "60s", "--set", f"gateway.listen=127.0.0.1:{self.port}")
-
-    def greet(self, name):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        try:
-            connection.request("PUT", "/greetings/" + urllib.parse.quote(name))
-            answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
-        finally:
-            connection.close()
-
-    def greeted(self, count):
-        """Whether so many events have come to the log; they go there by themselves, after the answer."""
-
-        def look():
-            topics = json.loads(self.ficus("events", "topics", "--json").stdout)["topics"]
-            return {topic["topic"]: topic["count"] for topic in topics} == {"greeted": count}
-
-        return wait_for(f"{count} events", look)
-
-    def names(self):
-        connection = sqlite3.connect(os.path.join(self.folder, ".ficus/data/greeter.db"))
-        try:
-            return [row[0] for row in connection.execute("SELECT name FROM greeting ORDER BY name")]
-        finally:
-            connection.close()
+    wait_for("the real data", lambda: "The shop was fresh" in printed() or process.poll() is not None, seconds=120)
+    return process, printed()
 
 
-def run(hello, checks):
-    built = hello.sh(hello.build_line)
-    checks.check("the program builds without a word", built.returncode == 0 and not built.stderr, built.stderr)
-    said = hello.ficus("config", "check")
-    checks.check("the manifest is right", said.returncode == 0, said.stdout + said.stderr)
-    said = hello.up()
-    checks.check("the system starts", said.returncode == 0, said.stdout + said.stderr)
-    first = hello.greet("Ada")
-    checks.check("the first request after the start is answered", first == (201, {"hello": "Ada"}), repr(first))
-    again = hello.greet("Ada")
-    checks.check("so is the same once more", again == (201, {"hello": "Ada"}), repr(again))
-    checks.check("each told an event", hello.greeted(2))
+def check_block(checks, name, shown, came):
+    line = missing(shown, came)
+    checks.check(f"{name} prints what is shown", line is None, f"{line}\nis not in what came:\n{came}")
 
-    hello.ficus("down")
-    names = hello.names()
-    checks.check("its row is in the database", names == ["Ada"], repr(names))
-    said = hello.up()
-    checks.check("the system starts again", said.returncode == 0, said.stdout + said.stderr)
-    after = hello.greet("Grace")
-    checks.check("it answers again", after == (201, {"hello": "Grace"}), repr(after))
-    checks.check("the events of both times are there", hello.greeted(3))
-    said = hello.ficus("down", "--purge")
-    left = os.path.exists(os.path.join(hello.folder, ".ficus"))
-    checks.check("down --purge leaves nothing", said.returncode == 0 and not left, said.stdout + said.stderr)
+
+def run(shop, checks, text):
+    first, *rest = blocks(text)
+    process, printed = start(shop)
+    check_block(checks, "make up", first[1], printed)
+    with urllib.request.urlopen(shop.url, timeout=20) as answer:
+        page = answer.read().decode()
+        checks.check("the storefront is there", answer.status == 200 and "<title>" in page, page[:300])
+    reader = Reader(shop, free_port())
+    for command, shown in rest:
+        lines = command.strip().splitlines()
+        if lines[0].startswith("mkdir ~"):
+            reader.say("unset FICUS_STATE")
+        came = reader.say(command)
+        check_block(checks, f"block {lines[0]!r} ... {lines[-1]!r}", shown, came)
+    reader.say("ficus down --purge")
+    excerpt = re.search(r"^```c\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[1]
+    with open(os.path.join(shop.folder, "home/hello/services/greetings/greetings.c"), encoding="utf-8") as f:
+        checks.check("the code that is shown is the code that is made", excerpt in f.read())
+    reader.close()
+    shop.run("down")
+    process.wait(timeout=60)
 
 
 def main():
@@ -120,13 +163,19 @@ def main():
     if rest:
         print(__doc__, file=sys.stderr)
         return 2
-    hello, checks = Hello(build), Checks()
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as f:
+        text = f.read()
+    checks = Checks()
+    shop = Shop(build, "readme")
     try:
-        run(hello, checks)
+        run(shop, checks, text)
     finally:
-        if os.path.exists(os.path.join(hello.folder, ".ficus")):
-            print(hello.ficus("logs", "-n", "40").stdout)
-        hello.ficus("down")
+        shop.run("down")
+        hello = os.path.join(shop.folder, "home/hello")
+        if os.path.exists(os.path.join(hello, ".ficus")):
+            subprocess.run([shop.ficus, "down", "-f", hello + "/ficus.yaml"], check=False)
+    if not checks.failed:
+        shutil.rmtree(shop.folder)
     print(f"{checks.passed} passed, {checks.failed} failed")
     return 0 if checks.failed == 0 else 1
 
