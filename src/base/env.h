@@ -151,7 +151,8 @@ static inline enum ficus_err env_listen(struct env *e, const char *address, void
 }
 /* Stop taking connections (they wait in the kernel's queue), or go on. */
 static inline void env_listener_pause(struct env *e, struct env_listener *l, bool paused) { e->ops->listener_pause(l, paused); }
-/* The listener is gone at return; an inherited socket stays open in the parent, a unix path is not unlinked. */
+/* The listener is gone at return; an inherited socket stays open, in the parent and here, and can be listened on again; a unix path is
+ * not unlinked. */
 static inline void env_listener_close(struct env *e, struct env_listener *l) { e->ops->listener_close(l); }
 
 /* *ret_stream is valid at once, but only env_close may be called before on_connect came with FICUS_ERR_OK. After a failure report the

@@ -98,7 +98,8 @@ void socket_address_format(const struct sockaddr_storage *storage, char *ret_tex
     }
 }
 
-static enum ficus_err check_inherited(int fd, struct ficus_error *reterr)
+/* A descriptor of our own for it: whoever closes its listener may listen on the number again. */
+static enum ficus_err open_inherited(int fd, int *ret_fd, struct ficus_error *reterr)
 {
     int listening = 0;
     socklen_t size = sizeof listening;
@@ -106,8 +107,11 @@ static enum ficus_err check_inherited(int fd, struct ficus_error *reterr)
         return err_sys(reterr, errno, "inherited socket fd %d", fd);
     if (!listening)
         return err_set(reterr, FICUS_ERR_INVALID, "inherited socket fd %d does not listen", fd);
-    if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) != 0)
+    int own = -1;
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) != 0 ||
+        (own = fcntl(fd, F_DUPFD_CLOEXEC, 3)) < 0)
         return err_sys(reterr, errno, "inherited socket fd %d", fd);
+    *ret_fd = own;
     return FICUS_ERR_OK;
 }
 
@@ -154,12 +158,8 @@ enum ficus_err socket_listen(const char *address, int *ret_fd, struct ficus_erro
     enum ficus_err err = socket_address_parse(address, &a, reterr);
     if (err != FICUS_ERR_OK)
         return err;
-    if (a.inherited_fd >= 0) {
-        err = check_inherited(a.inherited_fd, reterr);
-        if (err == FICUS_ERR_OK)
-            *ret_fd = a.inherited_fd;
-        return err;
-    }
+    if (a.inherited_fd >= 0)
+        return open_inherited(a.inherited_fd, ret_fd, reterr);
     int fd = socket(a.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return err_sys(reterr, errno, "listen on %s", address);

@@ -67,6 +67,7 @@ static void test_tcp(void **state)
     assert_int_equal(contract_read(c, p.server, text, sizeof text), 4);
     contract_pair_close(&p);
 
+    close(inherited);
     close(fd); /* the last descriptor of the listening socket: from now on nobody listens */
     p = (struct contract_pair){.c = c};
     assert_int_equal(env_connect(c->e, connect_address, contract_on_connect, &p, &p.client), FICUS_ERR_OK);
@@ -75,14 +76,16 @@ static void test_tcp(void **state)
     env_close(c->e, p.client, NULL, NULL);
 }
 
-/* Closing our listener leaves the parent's socket listening: a connection still gets into its queue. */
+/* Closing our listener leaves the parent's socket listening: a connection still gets into its queue, and whoever
+ * listens on the same number next is given it. */
 static void test_listener_inherited_stays(void **state)
 {
     struct env_contract *c = *state;
     int fd = -1;
     assert_int_equal(socket_listen("tcp:127.0.0.1:0", &fd, NULL), FICUS_ERR_OK);
     char listen_address[32], connect_address[32];
-    snprintf(listen_address, sizeof listen_address, "fd:%d", dup(fd));
+    int inherited = dup(fd);
+    snprintf(listen_address, sizeof listen_address, "fd:%d", inherited);
     snprintf(connect_address, sizeof connect_address, "tcp:127.0.0.1:%u", socket_port(fd));
     struct contract_pair p = {.c = c, .accepts = 1};
     assert_int_equal(env_listen(c->e, listen_address, contract_on_accept, &p, &p.listener, NULL), FICUS_ERR_OK);
@@ -90,7 +93,13 @@ static void test_listener_inherited_stays(void **state)
     assert_int_equal(env_connect(c->e, connect_address, contract_on_connect, &p, &p.client), FICUS_ERR_OK);
     c->run(c->e);
     assert_int_equal(p.connected, FICUS_ERR_OK);
-    env_close(c->e, p.client, NULL, NULL);
+    assert_null(p.server);
+    p.accepts = 0;
+    assert_int_equal(env_listen(c->e, listen_address, contract_on_accept, &p, &p.listener, NULL), FICUS_ERR_OK);
+    c->run(c->e);
+    assert_non_null(p.server);
+    contract_pair_close(&p);
+    close(inherited);
     close(fd);
 }
 
