@@ -41,6 +41,9 @@ enum ficus_err db_open(struct env *e, const struct db_options *o, struct db **re
 /* No transaction may be running. Checkpoints. NULL is fine. */
 void db_close(struct db *d);
 
+/* Remove the database that nobody has open, with all that belongs to it; fine when it is not there. [any; blocks] */
+enum ficus_err db_remove(struct env *e, const char *path, bool *ret_was_there, struct ficus_error *reterr);
+
 /* ---- trouble ---- */
 /* What keeps transactions from being kept at present: FULL, READ_ONLY, IO, CORRUPT or MISSING with path and remedy in
  * *ret_trouble; OK when the last commit was kept. Does not block. [any] */
