@@ -27,7 +27,7 @@ struct consumer {
     struct consumer_options o;
     char *topics;
     enum consumer_state state;
-    bool begin, closing, in_deliver;
+    bool begin, closing, in_deliver, caught_up;
     int64_t position, next, pulled_at_ns, backoff_ms;
     struct arena arena;
     struct event *events;
@@ -107,13 +107,18 @@ static void pulled(void *arg, enum ficus_err err, const struct event *events, si
     c->position = c->next;
     bool soon = env_now_ns(c->env) - c->pulled_at_ns < (int64_t)PULL_SOON_MS * 1000000;
     rest(c, soon ? PULL_SOON_MS : 0);
+    if (!c->caught_up && c->o.caught_up != NULL) {
+        c->caught_up = true;
+        c->o.caught_up(c->o.arg);
+    }
 }
 
 static void pull(struct consumer *c)
 {
     c->state = CONSUMER_PULLING;
     c->pulled_at_ns = env_now_ns(c->env);
-    enum ficus_err err = c->bus->ops->pull(c->bus, c->topics, c->position, PULL_COUNT_MAX, PULL_WAIT_MS, pulled, c);
+    int64_t wait_ms = c->caught_up || c->o.caught_up == NULL ? PULL_WAIT_MS : 0;
+    enum ficus_err err = c->bus->ops->pull(c->bus, c->topics, c->position, PULL_COUNT_MAX, wait_ms, pulled, c);
     if (err == FICUS_ERR_OK)
         return;
     err_set(&c->error, err, "pull: %s", err_text(err));

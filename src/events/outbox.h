@@ -55,6 +55,8 @@ struct consumer_options {
     int64_t offset;                     /* from inbox_position */
     /* Deliver one event [loop]; it is borrowed until consumer_next, or closed. */
     void (*deliver)(void *arg, struct consumer *c, const struct event *ev);
+    /* Once: everything up to the log's end was delivered; until then pulls do not wait for events. May be NULL. */
+    void (*caught_up)(void *arg);
     void *arg;
 };
 enum ficus_err consumer_new(struct env *e, struct bus *b, const struct consumer_options *o,

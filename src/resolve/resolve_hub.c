@@ -308,6 +308,17 @@ void resolve_hub_close(struct resolve_hub *r, void (*closed)(void *arg), void *a
     env_timer_start(r->env, &r->pause, 0);
 }
 
+enum ficus_err resolve_hub_keep(struct resolve_hub *r, const char *path)
+{
+    FICUS_ASSERT(r->path == NULL && !r->closing);
+    r->path = mem_strdup(path);
+    if (r->path == NULL)
+        return FICUS_ERR_NOMEM;
+    r->save_wanted = r->status.service_count > 0;
+    save_start(r);
+    return FICUS_ERR_OK;
+}
+
 void resolve_hub_status(const struct resolve_hub *r, struct resolve_hub_status *ret_status)
 {
     *ret_status = r->status;

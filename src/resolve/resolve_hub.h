@@ -58,6 +58,8 @@ enum ficus_err resolve_hub_new(struct env *e, const struct resolve_hub_options *
 /* Ends the poll, lets a write of the file finish; then closed fires and it is gone. Close it before the engine (else
  * its poll ends with CANCELLED, and it stays quiet until it is closed). */
 void resolve_hub_close(struct resolve_hub *r, void (*closed)(void *arg), void *arg);
+/* From now on keep snapshots in this file (copied), also the present one. NOMEM. */
+enum ficus_err resolve_hub_keep(struct resolve_hub *r, const char *path);
 void resolve_hub_status(const struct resolve_hub *r, struct resolve_hub_status *ret_status);
 
 #endif
