@@ -6,6 +6,8 @@
 
 #include "io_env.h"
 #include "mem.h"
+#include "identity.h"
+#include "operator.h"
 #include "ops_call.h"
 #include "text.h"
 #include "timefmt.h"
@@ -16,7 +18,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { CLI_ARENA_SIZE = 64 << 20 };
+enum { CLI_ARENA_SIZE = 64 << 20, KEY_FILE_SIZE_MAX = 256 };
 
 int cli_fail(const struct ficus_error *error)
 {
@@ -117,6 +119,22 @@ const char *cli_package_folder(struct arena *a)
     return "";
 }
 
+/* Whoever can read the system's key is an operator. */
+static enum ficus_err operator_identity(struct cli *cli, const char *service, struct slice *ret_token,
+                                        struct ficus_error *reterr)
+{
+    struct slice text = SLICE_NONE;
+    struct system_key *key = NULL;
+    const struct identity_claims claims = {.issuer = SLICE(OPERATOR_NAME), .audience = slice_str(service)};
+    enum ficus_err err = env_file_load(cli->e, &cli->a, cli->state.key_file, KEY_FILE_SIZE_MAX, &text, reterr);
+    if (err == FICUS_ERR_OK)
+        err = system_key_from_hex(text, &key, reterr);
+    if (err == FICUS_ERR_OK)
+        err = identity_make(key, &cli->a, &claims, env_wall_ms(cli->e), ret_token, reterr);
+    system_key_free(key);
+    return err;
+}
+
 static int ask_problem(const struct cli_request *r, int status, const struct json *root)
 {
     struct slice detail = json_string_or(json_get(root, "detail"),
@@ -133,9 +151,12 @@ int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struc
     struct json *root = NULL;
     int status = 0;
     const char *address = arena_printf(&cli->a, "unix:%s/%s", cli->state.sockets, r->socket);
-    enum ficus_err err = address == NULL ? FICUS_ERR_NOMEM
-                                         : ops_call_wait(cli->e, &cli->a, address, r->method, r->target, SLICE_NONE, 0,
-                                                         &status, &body, &error);
+    struct slice identity = SLICE_NONE;
+    enum ficus_err err = address == NULL ? FICUS_ERR_NOMEM : FICUS_ERR_OK;
+    if (err == FICUS_ERR_OK && r->service != NULL)
+        err = operator_identity(cli, r->service, &identity, &error);
+    if (err == FICUS_ERR_OK)
+        err = ops_call_wait(cli->e, &cli->a, address, r->method, r->target, identity, 0, &status, &body, &error);
     if (err == FICUS_ERR_REFUSED) {
         if (!r->quiet)
             dprintf(2, "ficus: %s is not running (state %s)\n", r->who, cli->state.root);

@@ -29,6 +29,7 @@ int cmd_saga_show(const struct command_call *c);
 int cmd_saga_retry(const struct command_call *c);
 int cmd_events_topics(const struct command_call *c);
 int cmd_events_dead(const struct command_call *c);
+int cmd_events_rebuild(const struct command_call *c);
 int cmd_config_check(const struct command_call *c);
 int cmd_version(const struct command_call *c);
 int cmd_help(const struct command_call *c);
@@ -60,13 +61,14 @@ const char *cli_package_folder(struct arena *a);
 /* A duration option in ms; false: said why. */
 bool cli_duration(const struct command_call *c, const char *option, const char *fallback, int64_t *ret_ms);
 
-/* Ask an operator socket ("supervisor.sock", "hub-ops.sock") and expect JSON. Returns an exit code; EXIT_NOT_RUNNING
+/* Ask an operator socket ("supervisor.sock", "hub-ops.sock"), or a service as operator, and expect JSON. Returns an exit code; EXIT_NOT_RUNNING
  * when nobody listens. quiet: print nothing then. Problems that it answers are printed. ret_json may be NULL. */
 struct cli_request {
     const char *socket, *who; /* "hub-ops.sock", "the hub" */
     const char *method, *target;
     int expected; /* status; another one is a failure */
     bool quiet;
+    const char *service; /* not NULL: the socket is this service's, which asks who we are */
 };
 int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struct slice *ret_body,
             const struct json **ret_json);

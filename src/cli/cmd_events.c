@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ficus events topics, dead: by the hub's operator socket.
+ * ficus events topics, dead: by the hub's operator socket. ficus events rebuild: by the service's own socket.
  */
 #include "cli.h"
 
+#include "operator.h"
+
 #include <stdio.h>
+#include <time.h>
+#include <unistd.h>
 
 enum { PAGE = 1000 };
 
@@ -100,6 +104,111 @@ int cmd_events_dead(const struct command_call *c)
     if (code == EXIT_OK && !cli.json)
         dprintf(2, "%zu dead letter%s\n", count, count == 1 ? "" : "s");
     buf_done(&out);
+    cli_done(&cli);
+    return code;
+}
+
+/* ---- rebuild ---- */
+
+enum { LOOK_AGAIN_MS = 100 };
+
+struct watch {
+    struct cli *cli;
+    const char *name;
+    struct cli_request look;
+    bool is_terminal;
+    int64_t total; /* events of the service's topics in the log; 0: not known */
+    int64_t end_ms;
+};
+
+/* How many events the service will read. */
+static int64_t count_events(struct cli *cli, const char *name)
+{
+    const struct json *root = NULL;
+    int64_t total = 0;
+    if (cli_ask(cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", "/v1/topics", 200, true, NULL}, NULL, NULL,
+                &root) != EXIT_OK)
+        return 0;
+    const struct json *topics = json_get(root, "topics");
+    for (const struct json *t = topics == NULL ? NULL : topics->first; t != NULL; t = t->next) {
+        const struct json *consumers = json_get(t, "consumers");
+        for (const struct json *c = consumers == NULL ? NULL : consumers->first; c != NULL; c = c->next)
+            if (slice_eq_str(c->text, name))
+                total += json_i64_or(json_get(t, "count"), 0);
+    }
+    return total;
+}
+
+static void show_progress(const struct watch *w, int64_t events, bool last)
+{
+    if (!w->is_terminal)
+        return;
+    if (w->total > 0)
+        dprintf(2, "\r%s: %lld of about %lld events%s", w->name, (long long)events, (long long)w->total, last ? "\n" : "");
+    else
+        dprintf(2, "\r%s: %lld events%s", w->name, (long long)events, last ? "\n" : "");
+}
+
+/* The exit code when it is over, -1 while it goes on. */
+static int look_once(struct watch *w, int64_t generation)
+{
+    const struct json *root = NULL;
+    int code = cli_ask(w->cli, &w->look, NULL, NULL, &root);
+    if (code != EXIT_OK) {
+        dprintf(2, "ficus: %s does not answer any more (ficus status; a restart gives a rebuild up)\n", w->name);
+        return code;
+    }
+    struct slice state = json_string_or(json_get(root, "rebuild"), SLICE_NONE);
+    int64_t events = json_i64_or(json_get(root, "events"), 0);
+    if (slice_eq_str(state, "running")) {
+        show_progress(w, events, false);
+        return -1;
+    }
+    show_progress(w, events, true);
+    if (json_i64_or(json_get(root, "generation"), 0) >= generation) {
+        dprintf(2, "%s: rebuilt from %lld events\n", w->name, (long long)events);
+        return EXIT_OK;
+    }
+    struct slice error = json_string_or(json_get(root, "error"), SLICE_NONE);
+    dprintf(2, "ficus: %s was not rebuilt, the old store serves: " SLICE_FMT "\n", w->name,
+            SLICE_ARG(error.size > 0 ? error : SLICE("the service was restarted")));
+    return EXIT_FAILED;
+}
+
+static int rebuild(struct watch *w, const char *socket)
+{
+    const struct json *root = NULL;
+    const struct cli_request begin = {socket, w->name, "POST", OPERATOR_REBUILD_PATH, 202, false, w->name};
+    w->total = count_events(w->cli, w->name);
+    int code = cli_ask(w->cli, &begin, NULL, NULL, &root);
+    if (code != EXIT_OK)
+        return code;
+    int64_t generation = json_i64_or(json_get(root, "generation"), 0) + 1;
+    w->look = (struct cli_request){socket, w->name, "GET", OPERATOR_REBUILD_PATH, 200, true, w->name};
+    while ((code = look_once(w, generation)) < 0) {
+        if (env_now_ms(w->cli->e) >= w->end_ms || arena_overflowed(&w->cli->a)) {
+            dprintf(2, "%sficus: %s is still being rebuilt; it goes on, and ficus logs %s will tell\n",
+                    w->is_terminal ? "\n" : "", w->name, w->name);
+            return EXIT_NOT_HEALTHY;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = LOOK_AGAIN_MS * 1000000}, NULL);
+    }
+    return code;
+}
+
+int cmd_events_rebuild(const struct command_call *c)
+{
+    struct cli cli;
+    int64_t wait_ms;
+    int code = EXIT_USAGE;
+    if (!cli_duration(c, "wait", "60s", &wait_ms))
+        return EXIT_USAGE;
+    if (cli_init(&cli, c)) {
+        struct watch w = {.cli = &cli, .name = c->operands[0], .is_terminal = isatty(2) == 1};
+        w.end_ms = env_now_ms(cli.e) + wait_ms;
+        const char *socket = arena_printf(&cli.a, "%s.1.sock", cli_segment(&cli, w.name));
+        code = socket == NULL ? EXIT_FAILED : rebuild(&w, socket);
+    }
     cli_done(&cli);
     return code;
 }

@@ -54,6 +54,9 @@ static const struct command_option stop_options[] = {
     {0, "kill", NULL, "at once, without time to finish its work"},
     {0, "wait", "DURATION", "how long to wait until it has ended (default 30s)"},
 };
+static const struct command_option rebuild_options[] = {
+    {0, "wait", "DURATION", "how long to wait for the end (default 60s)"},
+};
 static const struct command_option saga_list_options[] = {
     {0, "stuck", NULL, "only those that need somebody"},
     {0, "state", "STATE", "running, undoing, completed, compensated or stuck"},
@@ -161,6 +164,19 @@ static const struct command commands[] = {
      .operands = "",
      OPTIONS(json_options),
      .doc = "List the dead letters"},
+    {.name = "events rebuild",
+     .run = cmd_events_rebuild,
+     .operands = "SERVICE",
+     .operand_min = 1,
+     .operand_max = 1,
+     OPTIONS(rebuild_options),
+     .doc = "Build a service's store anew from the event log while it serves",
+     .text = "For services that the manifest calls rebuildable: their store is a read model, made of events alone. A new "
+             "one is filled beside the old one, which serves until the new one knows as much; then they change places "
+             "and the old one is removed. If anything goes wrong the old one stays. When the wait is over, or on "
+             "Ctrl-C, the rebuild goes on without its watcher; a restart of the service gives it up. What a topic "
+             "keeps: events.retention in the manifest, and for good the newest event of each key of topics with keep: "
+             "latest."},
     {.name = "config check",
      .run = cmd_config_check,
      .operands = "[FILE]",

@@ -102,6 +102,7 @@ struct manifest_service {
     const char *folder;             /* absolute: where its file lies */
     struct manifest_command run;
     const char *store;              /* "sqlite:orders.db"; NULL: none */
+    bool rebuildable;               /* the store is made of consumed events alone */
     const char *migrations;         /* folder as written; NULL: none */
     const char *const *migration_files;     /* absolute, in order; derived */
     size_t migration_count;

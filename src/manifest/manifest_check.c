@@ -188,6 +188,39 @@ static void check_saga(struct checker *c, const struct manifest_service *s, stru
     }
 }
 
+/* ---- rebuildable: all that is in the store can be read in the log again ---- */
+
+static bool saga_calls(const struct saga_def *d, const char *service)
+{
+    for (size_t i = 0; i < d->step_count; i++) {
+        const struct saga_call *calls[] = {&d->steps[i].call, &d->steps[i].undo};
+        for (size_t k = 0; k < 2; k++)
+            if (saga_call_present(calls[k]) && strcmp(calls[k]->service, service) == 0)
+                return true;
+    }
+    return false;
+}
+
+static void check_rebuildable(struct checker *c, const struct manifest_service *s)
+{
+    const struct conf_node *node = conf_get(s->node, "rebuildable");
+    if (!s->rebuildable)
+        return;
+    if (s->store == NULL && conf_get(s->node, "store") == NULL)
+        conf_error_value(c->errors, node, "needs a store");
+    if (s->consume_count == 0 && conf_get(s->node, "consumes") == NULL)
+        conf_error_value(c->errors, node, "needs consumes: the store is made of events");
+    if (s->publish_count > 0)
+        conf_error_value(c->errors, node, "is not for a service that publishes: a rebuild would publish all again");
+    if (s->saga_count > 0)
+        conf_error_value(c->errors, node, "is not for a service with sagas");
+    for (size_t i = 0; i < c->m->service_count; i++)
+        for (size_t k = 0; k < c->m->services[i].saga_count; k++)
+            if (saga_calls(&c->m->services[i].sagas[k], s->name))
+                conf_error_value(c->errors, node, "is not for a service that takes part in a saga (\"%s\"): what its steps do is in no event",
+                                 c->m->services[i].sagas[k].name);
+}
+
 /* ---- needs: no circles ---- */
 
 enum { NEW = 0, OPEN, DONE };
@@ -404,6 +437,7 @@ static void check_services(struct checker *c)
             continue;
         check_calls(c, s);
         check_consumes(c, s);
+        check_rebuildable(c, s);
         for (size_t k = 0; k < s->saga_count; k++)
             check_saga(c, s, &s->sagas[k]);
     }

@@ -197,6 +197,7 @@ static void render_service(struct renderer *r, struct json_writer *w)
     c.listen_count = 1;
     if (s->store != NULL)
         c.store = state_path(r, "data", s->store + strlen("sqlite:"), "");
+    c.rebuildable = s->rebuildable;
     c.migrations = s->migration_files;
     c.migration_count = s->migration_count;
     c.workers = s->workers;

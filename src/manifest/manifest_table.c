@@ -122,6 +122,8 @@ static const struct conf_setting service_settings[] = {
      .doc = "The command that starts it; ./ is the folder of this file, ${build} the build folder. Words are split at blanks; a list keeps them."},
     {.name = "store", .type = CONF_STRING, CONF_AT(struct manifest_service, store), .min = 1, .max = 256, .check = manifest_check_store,
      .example = "sqlite:example.db", .doc = "Its own database; no other service may name it."},
+    {.name = "rebuildable", .type = CONF_BOOL, CONF_AT(struct manifest_service, rebuildable), .fallback = false,
+     .doc = "The store is a read model: nothing but what came by events. `ficus events rebuild` builds it anew from the log while it serves."},
     {.name = "migrations", .type = CONF_STRING, CONF_AT(struct manifest_service, migrations), .min = 1, .max = 256,
      .check = manifest_check_folder, .example = "migrations", .doc = "Folder with the database's migrations, NNNN_name.sql, numbered from 0001."},
     {.name = "workers", .type = CONF_INT, CONF_AT(struct manifest_service, workers), .min = 1, .max = 64, .fallback = 4,

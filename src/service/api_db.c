@@ -93,6 +93,8 @@ int ficus_tx(struct ficus_req *req)
         return 0;
     if (req->service->db == NULL)
         return request_fail(req, 500, "internal", false, "this service has no store");
+    if (req->service->config->rebuildable && req->kind == REQUEST_HTTP)
+        return request_fail(req, 500, "internal", false, "the store is rebuildable: only events may change it");
     if (!reads_now(req))
         request_reader_give(req);
     struct ficus_error error = {0};

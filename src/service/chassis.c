@@ -46,11 +46,24 @@ static const struct metric_def metric_defs[SERVICE_METRIC_COUNT] = {
                                .labels = {"topic", "result"},
                                .children_max = 256},
     [METRIC_STREAMS] = {.name = "service_streams", .type = METRIC_GAUGE, .help = "Streaming answers that are open."},
+    [METRIC_REBUILD_EVENTS] = {.name = "rebuild_events",
+                               .type = METRIC_GAUGE,
+                               .help = "Events that a rebuild of the store has handled so far; 0: none is going on."},
 };
 
 struct process *service_process(struct service *s)
 {
     return &s->process;
+}
+
+int64_t service_generation(const struct service *s)
+{
+    return s->generation;
+}
+
+int64_t service_event_offset(const struct service *s)
+{
+    return s->feed.handled;
 }
 
 size_t service_request_count(const struct service *s)
@@ -98,7 +111,20 @@ static enum ficus_err check_definition(const struct ficus_service *def, const st
         return err_set(reterr, FICUS_ERR_INVALID, "keyed routes and events need a store");
     if (c->common.hub[0] == '\0' && handled > 0)
         return err_set(reterr, FICUS_ERR_INVALID, "events need a hub");
+    if (c->rebuildable && (keyed || handled == 0 || c->publish_count > 0))
+        return err_set(reterr, FICUS_ERR_INVALID,
+                       "a rebuildable store holds nothing but what came by events: the service must consume some, "
+                       "publish none and have no keyed routes");
     return FICUS_ERR_OK;
+}
+
+enum ficus_err service_serve(struct service *v, struct ficus_error *reterr)
+{
+    enum ficus_err err = FICUS_ERR_OK;
+    v->is_rebuilding = false;
+    for (size_t i = 0; i < v->config->listen_count && err == FICUS_ERR_OK; i++)
+        err = http_server_listen(v->server, v->config->listen[i], reterr);
+    return err;
 }
 
 static enum ficus_err start_serving(struct service *v, struct ficus_error *reterr)
@@ -113,8 +139,8 @@ static enum ficus_err start_serving(struct service *v, struct ficus_error *reter
     enum ficus_err err = http_server_new(v->env, &options, &v->server);
     if (err != FICUS_ERR_OK)
         return err_set(reterr, err, "HTTP server");
-    for (size_t i = 0; i < v->config->listen_count && err == FICUS_ERR_OK; i++)
-        err = http_server_listen(v->server, v->config->listen[i], reterr);
+    if (err == FICUS_ERR_OK && !v->is_rebuilding)
+        err = service_serve(v, reterr);
     return err == FICUS_ERR_OK ? feed_start(v, reterr) : err;
 }
 
@@ -166,8 +192,9 @@ static void serve(struct service *v)
     v->watch_timer = (struct env_timer){.fn = on_watch, .arg = v};
     env_timer_start(v->env, &v->watch_timer, WATCH_MS);
     watch_store(v);
-    LOG(&v->process.log, LOG_INFO, NULL, "service.ready", "the service takes requests",
-        LOG_STR("version", FICUS_VERSION));
+    if (!v->is_rebuilding)
+        LOG(&v->process.log, LOG_INFO, NULL, "service.ready", "the service takes requests",
+            LOG_STR("version", FICUS_VERSION));
     tell_ready(v, FICUS_ERR_OK, "");
 }
 
@@ -281,6 +308,7 @@ enum ficus_err service_start(struct env *e, const struct ficus_service *def, con
     v->def = def;
     v->config = config;
     v->hooks = *hooks;
+    v->is_rebuilding = hooks->generation > 0;
     list_init(&v->requests);
     list_init(&v->blocked);
     list_init(&v->streams);

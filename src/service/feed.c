@@ -77,7 +77,7 @@ static void account_event(struct ficus_req *r)
         metric_set(metric_only(v->metrics[METRIC_EVENT_LAG]), (env_wall_ms(v->env) - at_ms) * 1000000);
     LOG(&v->process.log,
         r->event_dead        ? LOG_ERROR
-        : r->event_processed ? LOG_INFO
+        : r->event_processed ? (v->is_rebuilding ? LOG_DEBUG : LOG_INFO)
                              : LOG_WARN,
         &r->log, "event.done", "event handled", LOG_SLICE("topic", r->event.topic), LOG_SLICE("id", r->event.id),
         LOG_SLICE("subject", r->event.subject), LOG_STR("result", result), LOG_INT("ms", took_ns / 1000000));
@@ -124,6 +124,19 @@ void feed_emitted(struct service *v, size_t count)
         v->hooks.emitted(v->hooks.arg, count);
 }
 
+/* What the handler said last, for those who look at dead letters. */
+static const char *reason_of(struct ficus_req *r)
+{
+    struct json *problem = NULL;
+    if (!r->answer.is_problem || !out_complete(&r->answer.out) ||
+        json_parse(&r->arena, buf_slice(&r->answer.out.text), NULL, &problem, NULL) != FICUS_ERR_OK)
+        return "refused";
+    const char *reason = arena_printf(&r->arena, SLICE_FMT ": " SLICE_FMT,
+                                      SLICE_ARG(json_string_or(json_get(problem, "code"), SLICE("refused"))),
+                                      SLICE_ARG(json_string_or(json_get(problem, "detail"), SLICE(""))));
+    return reason == NULL ? "refused" : reason;
+}
+
 void feed_settled(struct ficus_req *r)
 {
     struct service *v = r->service;
@@ -133,11 +146,14 @@ void feed_settled(struct ficus_req *r)
     account_event(r);
     if (r->event_dead)
         feed_emitted(v, 1);
-    bool processed = r->event_processed && !r->event_dead;
+    bool processed = r->event_processed && !r->event_dead, done = r->event_processed;
+    if (done)
+        v->feed.handled = r->event.offset;
     if (v->hooks.event_handled != NULL)
         v->hooks.event_handled(v->hooks.arg, &r->event, processed);
-    bool done = r->event_processed;
     go_on(v, done);
+    if (!done && r->is_technical && v->hooks.event_failed != NULL)
+        v->hooks.event_failed(v->hooks.arg, reason_of(r));
     request_unref(r);
 }
 
@@ -168,20 +184,14 @@ static void deliver(void *arg, struct consumer *c, const struct event *ev)
     FICUS_ASSERT(pushed);
 }
 
-/* ---- refusals [worker] ---- */
-
-/* What the handler said last, for those who look at dead letters. */
-static const char *reason_of(struct ficus_req *r)
+static void caught_up(void *arg)
 {
-    struct json *problem = NULL;
-    if (!r->answer.is_problem || !out_complete(&r->answer.out) ||
-        json_parse(&r->arena, buf_slice(&r->answer.out.text), NULL, &problem, NULL) != FICUS_ERR_OK)
-        return "refused";
-    const char *reason = arena_printf(&r->arena, SLICE_FMT ": " SLICE_FMT,
-                                      SLICE_ARG(json_string_or(json_get(problem, "code"), SLICE("refused"))),
-                                      SLICE_ARG(json_string_or(json_get(problem, "detail"), SLICE(""))));
-    return reason == NULL ? "refused" : reason;
+    struct service *v = arg;
+    if (v->hooks.caught_up != NULL)
+        v->hooks.caught_up(v->hooks.arg);
 }
+
+/* ---- refusals [worker] ---- */
 
 static enum ficus_err write_dead(struct ficus_req *r, struct db_conn *c, int64_t attempts, struct ficus_error *reterr)
 {
@@ -241,7 +251,7 @@ enum ficus_err feed_open(struct service *v, struct ficus_error *reterr)
     if (err != FICUS_ERR_OK)
         return err;
     int64_t attempts = 0;
-    err = inbox_position(c, v->def->name, &v->feed.position, &attempts, reterr);
+    err = inbox_position(c, v->def->name, &v->feed.handled, &attempts, reterr);
     v->feed.failures = (unsigned)attempts;
     db_reader_give(v->db, c);
     return err;
@@ -263,8 +273,9 @@ enum ficus_err feed_start(struct service *v, struct ficus_error *reterr)
     struct consumer_options options = {
         .name = v->def->name,
         .topics = v->feed.topics,
-        .offset = v->feed.position,
+        .offset = v->feed.handled,
         .deliver = deliver,
+        .caught_up = v->is_rebuilding ? caught_up : NULL,
         .arg = v,
     };
     enum ficus_err err = consumer_new(v->env, v->bus_in, &options, &v->feed.consumer);

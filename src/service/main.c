@@ -4,6 +4,7 @@
  * nothing new is taken, what runs ends within its deadlines, then the process exits with 0; a second one, or
  * DRAIN_MS_MAX, ends it at once. A start that fails exits with the error's code, reason logged.
  */
+#include "host.h"
 #include "service_impl.h"
 
 #include "io_env.h"
@@ -23,7 +24,7 @@ enum {
 
 struct program {
     struct env *env;
-    struct service *service;
+    struct host *host;
     struct env_timer patience;
     bool is_draining, is_closing;
     int code;
@@ -33,7 +34,7 @@ struct program {
 static void on_closed(void *arg)
 {
     struct program *p = arg;
-    p->service = NULL;
+    p->host = NULL;
     env_uv_stop(p->env);
 }
 
@@ -44,7 +45,7 @@ static void close_now(void *arg)
         return;
     p->is_closing = true;
     env_timer_stop(p->env, &p->patience);
-    service_close(p->service, on_closed, p);
+    host_close(p->host, on_closed, p);
 }
 
 static void on_signal(void *arg, int signum)
@@ -59,7 +60,7 @@ static void on_signal(void *arg, int signum)
     p->patience.fn = close_now;
     p->patience.arg = p;
     env_timer_start(p->env, &p->patience, DRAIN_MS_MAX);
-    service_drain(p->service, close_now, p);
+    host_drain(p->host, close_now, p);
 }
 
 static void on_ready(void *arg, enum ficus_err err, const char *detail)
@@ -74,6 +75,21 @@ static void on_ready(void *arg, enum ficus_err err, const char *detail)
     LOG(&p->log, LOG_ERROR, NULL, "service.failed", "the service could not start", LOG_STR("error", detail));
     process_notify_status(NULL, detail);
     p->code = err_exit_code(err);
+    close_now(p);
+}
+
+static void on_changed(void *arg, struct service *s)
+{
+    (void)arg;
+    service_process(s)->on_trouble = process_notify_status;
+}
+
+/* The supervisor starts the process again, on the store that could not take over in this one. */
+static void on_broken(void *arg, const char *detail)
+{
+    struct program *p = arg;
+    (void)detail; /* it is logged */
+    p->code = 1;
     close_now(p);
 }
 
@@ -96,11 +112,11 @@ static enum ficus_err load_config(struct env *e, struct arena *a, struct service
 static enum ficus_err run(struct program *p, const struct ficus_service *def, const struct service_config *config,
                           struct ficus_error *reterr)
 {
-    const struct service_hooks hooks = {.ready = on_ready, .arg = p};
-    enum ficus_err err = service_start(p->env, def, config, &hooks, &p->service, reterr);
+    const struct host_hooks hooks = {.ready = on_ready, .changed = on_changed, .broken = on_broken, .arg = p};
+    enum ficus_err err = host_start(p->env, def, config, &hooks, &p->host, reterr);
     if (err != FICUS_ERR_OK)
         return err;
-    service_process(p->service)->on_trouble = process_notify_status;
+    on_changed(p, host_service(p->host));
     err = env_uv_signal(p->env, SIGTERM, on_signal, p, reterr);
     if (err == FICUS_ERR_OK)
         err = env_uv_signal(p->env, SIGINT, on_signal, p, reterr);

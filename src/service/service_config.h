@@ -16,6 +16,7 @@ struct service_config {
     const char *const *listen;    /* addresses of env_listen */
     size_t listen_count;
     const char *store;             /* absolute path of the database file; "": the service has none */
+    bool rebuildable;              /* the store holds nothing but what came by events: see generation.h */
     const char *const *migrations; /* absolute paths of NNNN_name.sql, in order */
     size_t migration_count;
     int64_t workers;         /* handlers at a time, 1..64 */

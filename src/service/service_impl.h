@@ -204,7 +204,7 @@ struct dispatch {
 struct feed {
     struct consumer *consumer; /* NULL: nothing is consumed, or closed */
     char *topics;              /* owned */
-    int64_t position;          /* from the database, at start */
+    int64_t handled;           /* offset of the last event that is through; from the database, at start */
     struct ficus_req *active;
     unsigned failures; /* in a row, technical ones too; for the back-off */
     bool is_stopping;
@@ -223,6 +223,7 @@ enum service_metric {
     METRIC_EVENT_LAG,
     METRIC_EVENTS_HANDLED,
     METRIC_STREAMS,
+    METRIC_REBUILD_EVENTS,
     SERVICE_METRIC_COUNT
 };
 
@@ -234,7 +235,9 @@ struct service {
     struct process process;
     struct router *router;
     enum service_state state;
-    struct db *db; /* NULL: the service has no store */
+    struct db *db;      /* NULL: the service has no store */
+    int64_t generation; /* of a rebuildable one */
+    bool is_rebuilding; /* no requests are taken yet */
     struct http_server *server;
     struct bus *bus_out, *bus_in;
     struct outbox_relay *relay;
@@ -359,6 +362,9 @@ enum ficus_err tables_open(struct service *v, struct ficus_error *reterr); /* [w
 bool janitor_sweep(struct service *v); /* [worker] one small step; true: there is more */
 void janitor_start(struct service *v);
 void janitor_stop(struct service *v);
+
+/* ---- operator.c ---- */
+void operator_answer(struct service *v, struct http_stream *s); /* a request under /ficus/ */
 
 /* ---- chassis.c ---- */
 void service_check_end(struct service *v); /* something ended: see what is next */

@@ -6,6 +6,7 @@
  * or "tombstone" go after 30 d; "done" stays as long as the service's own record of it, because an undo may come at any
  * time and must then find that it was done.
  */
+#include "generation.h"
 #include "service_impl.h"
 
 enum {
@@ -98,12 +99,51 @@ static enum ficus_err migrate_chassis(struct service *v, struct ficus_error *ret
                                : db_migrate(v->db, "ficus_events", events_migrations, events_migration_count, reterr);
 }
 
+/* Which generation of a rebuildable store. One that is built begins with nothing, after it is certain that the note does
+ * not name it: a switch to it may have failed half way. */
+static enum ficus_err find_generation(struct service *v, struct ficus_error *reterr)
+{
+    bool left = false;
+    if (v->is_rebuilding) {
+        v->generation = v->hooks.generation;
+        enum ficus_err err = generation_use(v->env, v->config->store, v->generation - 1, reterr);
+        return err == FICUS_ERR_OK ? generation_remove(v->env, v->config->store, v->generation, &left, reterr) : err;
+    }
+    enum ficus_err err = generation_open(v->env, v->config->store, &v->generation, &left, reterr);
+    if (err == FICUS_ERR_OK && left)
+        LOG(&v->process.log, LOG_WARN, NULL, "rebuild.failed",
+            "a rebuild of the store was interrupted and is given up; the store in use is whole",
+            LOG_INT("generation", v->generation + 1), LOG_STR("remedy", "ficus events rebuild"));
+    return err;
+}
+
+/* A rebuildable store that is gone is no loss: it is made again by reading the log, and only takes its time. */
+static enum ficus_err open_rebuildable(struct service *v, struct db_options *options, struct ficus_error *reterr)
+{
+    char path[GENERATION_PATH_SIZE_MAX];
+    bool was_there = false;
+    enum ficus_err err = find_generation(v, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    if (!generation_path(v->config->store, v->generation, path, sizeof path))
+        return err_set(reterr, FICUS_ERR_TOO_LARGE, "the path is too long");
+    options->path = path;
+    err = db_open(v->env, options, &v->db, reterr);
+    if (err != FICUS_ERR_MISSING)
+        return err;
+    LOG(&v->process.log, LOG_ERROR, NULL, "store.missing", "the store is gone; it is filled again from the event log",
+        LOG_STR("store", path));
+    err = db_remove(v->env, path, &was_there, reterr);
+    return err == FICUS_ERR_OK ? db_open(v->env, options, &v->db, reterr) : err;
+}
+
 enum ficus_err tables_open(struct service *v, struct ficus_error *reterr)
 {
     if (v->config->store[0] == '\0')
         return FICUS_ERR_OK;
     struct db_options options = {.path = v->config->store, .readers_max = (size_t)v->config->workers + 2};
-    enum ficus_err err = db_open(v->env, &options, &v->db, reterr);
+    enum ficus_err err = v->config->rebuildable ? open_rebuildable(v, &options, reterr)
+                                                : db_open(v->env, &options, &v->db, reterr);
     if (err == FICUS_ERR_OK)
         err = migrate_chassis(v, reterr);
     if (err == FICUS_ERR_OK)

@@ -85,6 +85,8 @@ static enum ficus_err send_request(struct ops_call *c)
     m.content_length = (int64_t)c->body.size;
     if (c->body.size > 0 && !http_msg_add(&m, SLICE("Content-Type"), SLICE("application/json")))
         return FICUS_ERR_NOMEM;
+    if (c->identity.size > 0 && !http_msg_add(&m, SLICE("Ficus-Identity"), c->identity))
+        return FICUS_ERR_NOMEM;
     c->stream = s;
     err = http_send_head(s, &m, c->body.size == 0);
     if (err == FICUS_ERR_OK && c->body.size > 0)
@@ -182,7 +184,7 @@ static void on_answer(void *arg, enum ficus_err err, int status, struct slice bo
 }
 
 enum ficus_err ops_call_wait(struct env *e, struct arena *a, const char *address, const char *method,
-                             const char *target, struct slice body, int64_t timeout_ms, int *ret_status,
+                             const char *target, struct slice identity, int64_t timeout_ms, int *ret_status,
                              struct slice *ret_body, struct ficus_error *reterr)
 {
     struct waiting w = {.e = e, .a = a, .err = FICUS_ERR_INTERNAL};
@@ -190,7 +192,7 @@ enum ficus_err ops_call_wait(struct env *e, struct arena *a, const char *address
                          .address = address,
                          .method = method,
                          .target = target,
-                         .body = body,
+                         .identity = identity,
                          .timeout_ms = timeout_ms,
                          .done = on_answer,
                          .arg = &w};

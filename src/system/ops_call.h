@@ -18,7 +18,8 @@ struct ops_call {
     const char *target; /* path and query, percent-encoded */
     /* JSON; SLICE_NONE: none. At most what fits a stream's buffer is taken at once, the rest follows */
     struct slice body;
-    int64_t timeout_ms; /* 0: OPS_TIMEOUT_MS */
+    struct slice identity; /* Ficus-Identity, for services; SLICE_NONE: none */
+    int64_t timeout_ms;    /* 0: OPS_TIMEOUT_MS */
     /* err OK: status and body hold the answer (body borrowed for the call). Else REFUSED (nobody listens), TIMEOUT,
      * RESET, TOO_LARGE, ... */
     void (*done)(void *arg, enum ficus_err err, int status, struct slice body);
@@ -44,11 +45,12 @@ static inline bool ops_call_busy(const struct ops_call *c)
     return c->busy;
 }
 
-/* The blocking form for command line tools: runs e's loop until the answer is there. *ret_body is in the arena.
+/* The blocking form for command line tools, without a body: runs e's loop until the answer is there. *ret_body is in the
+ * arena.
  * Errors as above, UNAVAILABLE when the socket is not there. */
 struct arena;
 enum ficus_err ops_call_wait(struct env *e, struct arena *a, const char *address, const char *method,
-                             const char *target, struct slice body, int64_t timeout_ms, int *ret_status,
+                             const char *target, struct slice identity, int64_t timeout_ms, int *ret_status,
                              struct slice *ret_body, struct ficus_error *reterr);
 
 #endif
