@@ -44,8 +44,8 @@ const char *scaffold_folder(struct arena *a, const char *pattern, const char *na
     if (!slice_ends(p, slice_str(tail)))
         return NULL;
     struct slice head = slice_make(p.p, p.size - (sizeof tail - 1));
-    if ((head.size > 0 && head.p[head.size - 1] != '/') || memchr(head.p, '*', head.size) != NULL ||
-        memchr(head.p, '?', head.size) != NULL || memchr(head.p, '[', head.size) != NULL)
+    if ((head.size > 0 && head.p[head.size - 1] != '/') || slice_find(head, '*') >= 0 || slice_find(head, '?') >= 0 ||
+        slice_find(head, '[') >= 0)
         return NULL;
     return arena_printf(a, SLICE_FMT "%s", SLICE_ARG(head), name);
 }
