@@ -41,7 +41,7 @@ static bool print_line(void *arg, struct slice line)
 int cmd_logs(const struct command_call *c)
 {
     struct arena a;
-    struct state state;
+    struct state state = {0};
     struct ficus_error error = {0};
     struct printing p = {0};
     uint64_t last = 0;
@@ -70,6 +70,11 @@ int cmd_logs(const struct command_call *c)
     }
     flush(&p);
     buf_done(&p.text);
+    if (err == FICUS_ERR_NOT_FOUND && state.root != NULL && !state_exists(&state)) {
+        dprintf(2, "ficus: there are no logs in %s (-f or FICUS_STATE names another state)\n", state.root);
+        arena_done(&a);
+        return EXIT_NOT_RUNNING;
+    }
     if (err == FICUS_ERR_OK && q.trace != NULL && !p.any) {
         dprintf(2, "ficus: no line%s has the trace or correlation id %s\n",
                 q.service_count > 0 || q.level_min > LOG_DEBUG ? " of those asked for" : "", q.trace);
