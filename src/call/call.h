@@ -50,7 +50,7 @@ void call_engine_close(struct call_engine *g, void (*closed)(void *arg), void *a
 
 /* Declare an edge before its first use. p is copied. A call to an undeclared callee fails with INVALID. */
 enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const struct call_policy *p);
-/* The present addresses of a callee (copied). An empty list never replaces a filled one. Connections to addresses
+/* The present addresses of a callee (copied). None: calls fail at once, until there are some. Connections to addresses
  * that left are closed when idle.
  * The edge may be declared later. NOMEM: the old ones stay. */
 enum ficus_err call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses,
@@ -119,7 +119,7 @@ enum ficus_err call_fetch(struct call_engine *g, const struct call_request *r, s
                           struct call_fetch **ret_fetch /* may be NULL */);
 void call_fetch_cancel(struct call_fetch *f);   /* done will not fire */
 
-/* Whether it has an address. */
+/* Whether it has an address, or had one: it may be away at present. */
 bool call_engine_has_endpoints(const struct call_engine *g, const char *callee);
 /* Breaker states etc. for status pages: "closed", "open", "half_open". */
 const char *call_engine_breaker_state(const struct call_engine *g, const char *callee);

@@ -135,7 +135,7 @@ enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const
 enum ficus_err call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses,
                                      size_t address_count)
 {
-    if (g->closing || address_count == 0)
+    if (g->closing)
         return FICUS_ERR_OK;
     struct call_edge *edge = edge_make(g, callee);
     return edge == NULL ? FICUS_ERR_NOMEM : pool_set_addresses(&edge->pool, addresses, address_count);
@@ -144,7 +144,7 @@ enum ficus_err call_engine_endpoints(struct call_engine *g, const char *callee, 
 bool call_engine_has_endpoints(const struct call_engine *g, const char *callee)
 {
     const struct call_edge *edge = edge_get(g, callee);
-    return edge != NULL && edge->pool.target_count > 0;
+    return edge != NULL && edge->pool.had_target;
 }
 
 /* ---- breaker and metrics ---- */

@@ -402,10 +402,8 @@ static void addresses_leave(struct pool *p)
 
 enum ficus_err pool_set_addresses(struct pool *p, const char *const *addresses, size_t count)
 {
-    if (count == 0)
-        return FICUS_ERR_OK;
-    struct call_target *targets = mem_array(count, sizeof *targets);
-    if (targets == NULL)
+    struct call_target *targets = count == 0 ? NULL : mem_array(count, sizeof *targets);
+    if (targets == NULL && count > 0)
         return FICUS_ERR_NOMEM;
     size_t filled = 0;
     enum ficus_err err = FICUS_ERR_OK;
@@ -427,6 +425,7 @@ enum ficus_err pool_set_addresses(struct pool *p, const char *const *addresses, 
         mem_free(p->targets);
         p->targets = targets;
         p->target_count = filled;
+        p->had_target = p->had_target || filled > 0;
     } else {
         mem_free(targets);
     }

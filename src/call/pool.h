@@ -65,6 +65,7 @@ struct pool {
     /* private below */
     struct call_target *targets;
     size_t target_count, cursor;
+    bool had_target;            /* ever */
     struct list addresses;          /* struct pool_address, also those that left but have connections */
     struct list waiting;
     size_t waiting_count, conn_count, idle_count, drain_count;
@@ -78,7 +79,7 @@ void pool_done(struct pool *p);
 /* Close all connections; the waiters have left before. True: there was none, on_empty does not fire. */
 bool pool_close(struct pool *p);
 
-/* Replace the addresses; an empty list is ignored. NOMEM leaves the old ones. */
+/* Replace the addresses, perhaps with none. NOMEM leaves the old ones. */
 enum ficus_err pool_set_addresses(struct pool *p, const char *const *addresses, size_t count);
 
 /* OK with *ret_conn: yours until its stream ended. OK with NULL: wait. UNAVAILABLE: no address. BUSY: the queue is

@@ -14,6 +14,7 @@ struct state_entry {
     char *name;
     char **addresses;
     size_t address_count;
+    bool is_gone;       /* at present it has none; those here are the last ones, for the file */
 };
 
 /* ---- parse ---- */
@@ -135,7 +136,14 @@ bool snapshot_state_take(struct snapshot_state *s, const struct snapshot_service
 {
     struct slice key = slice_str(service->name);
     struct state_entry *old = map_get(&s->services, key);
-    *ret_changed = service->address_count > 0 && (old == NULL || (!warming && !entry_equal(old, service)));
+    *ret_changed = false;
+    if (service->address_count == 0) {
+        *ret_changed = old != NULL && !warming && !old->is_gone;
+        if (*ret_changed)
+            old->is_gone = true;
+        return true;
+    }
+    *ret_changed = old == NULL || (!warming && (old->is_gone || !entry_equal(old, service)));
     if (!*ret_changed)
         return true;
     if (old == NULL && map_count(&s->services) >= RESOLVE_SERVICES_MAX) {

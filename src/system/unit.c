@@ -108,7 +108,9 @@ unsigned unit_step(struct unit *u, enum unit_event event, int64_t now_ms)
     if (u->state == UNIT_READY) {
         u->listed = true;
         u->ready_since_ms = now_ms;
-    } else if (u->state == UNIT_BACKOFF || u->state == UNIT_STOPPING || u->state == UNIT_STOPPED) {
+    } else if (u->state == UNIT_BACKOFF) {
+        u->listed = u->listed && from == UNIT_READY && u->timer_ms == 0;
+    } else if (u->state == UNIT_STOPPING || u->state == UNIT_STOPPED) {
         u->listed = false;
     }
     if (u->state == UNIT_STOPPED)
@@ -119,6 +121,6 @@ unsigned unit_step(struct unit *u, enum unit_event event, int64_t now_ms)
     }
     if (listed != u->listed)
         actions |= UNIT_LISTING;
-    FICUS_ASSERT(!u->listed || u->state == UNIT_READY || u->state == UNIT_RESTARTING || u->state == UNIT_STARTING);
+    FICUS_ASSERT(!u->listed || (u->state != UNIT_WAITING && u->state != UNIT_STOPPING && u->state != UNIT_STOPPED));
     return actions;
 }

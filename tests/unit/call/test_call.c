@@ -531,13 +531,17 @@ static bool server_is_empty(void *arg)
     return http_server_conn_count(r->server) == 0;
 }
 
-/* When a callee moves, its old connections are closed and the new address is used; an empty list changes nothing. */
+/* When a callee moves, its old connections are closed and the new address is used; without any, calls fail at once. */
 static void test_endpoints_move(void **state)
 {
     struct rig *r = *state;
     rig_edge(r, "orders", rig_policy(1, 5000), r->address);
     assert_int_equal(rig_call(r, "orders", "GET", "/").status, 200);
     assert_int_equal(call_engine_endpoints(r->g, "orders", NULL, 0), FICUS_ERR_OK);
+    assert_int_equal(rig_call(r, "orders", "GET", "/").err, FICUS_ERR_UNAVAILABLE);
+    assert_true(call_engine_has_endpoints(r->g, "orders"));
+    const char *back = r->address;
+    assert_int_equal(call_engine_endpoints(r->g, "orders", &back, 1), FICUS_ERR_OK);
     assert_int_equal(rig_call(r, "orders", "GET", "/").status, 200);
     struct client running = {0};
     struct call_request request = rig_request("orders", "GET", "/hang");

@@ -214,7 +214,7 @@ static void test_news(void **state)
     finish(&h);
 }
 
-/* Neither an empty list nor a warming hub takes addresses away; a warming hub is asked again until it has warmed up. */
+/* A warming hub takes no addresses away and is asked again until it has warmed up; a warm one's empty list does. */
 static void test_warming(void **state)
 {
     struct fake_hub h;
@@ -225,10 +225,11 @@ static void test_warming(void **state)
     hub_start(&h);
     resolve_start(&h);
     rig_wait(h.r, is_held, &h);
-    hub_say(&h, 2, snapshot_text(&h, b, 2, false, NULL));
-    rig_wait(h.r, is_held, &h);
-    assert_int_equal(rig_call(h.r, "orders", "GET", "/").status, 200);
     size_t polls = h.polls;
+    hub_say(&h, 2, snapshot_text(&h, b, 2, true, NULL));
+    rig_wait_count(h.r, &h.polls, polls + 3);
+    assert_int_equal(rig_call(h.r, "orders", "GET", "/").status, 200);
+    polls = h.polls;
     hub_say(&h, 3, snapshot_text(&h, c, 3, true, h.r->dead_address));
     rig_wait_count(h.r, &h.polls, polls + 3);
     assert_true(status_of(&h).warming);
@@ -240,6 +241,9 @@ static void test_warming(void **state)
     assert_false(status_of(&h).warming);
     assert_int_equal(h.changes, 2);
     assert_int_equal(rig_call(h.r, "orders", "GET", "/").err, FICUS_ERR_REFUSED);
+    hub_say(&h, 4, snapshot_text(&h, a, 4, false, NULL));
+    rig_wait(h.r, is_held, &h);
+    assert_int_equal(rig_call(h.r, "orders", "GET", "/").err, FICUS_ERR_UNAVAILABLE);
     finish(&h);
 }
 

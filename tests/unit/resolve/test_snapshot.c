@@ -92,8 +92,8 @@ static const char *text_of(const struct snapshot_state *state, struct buf *out)
     return buf_str(out);
 }
 
-/* A filled list replaces; an empty one never does; a warming one only fills what was unknown; an equal one is no
- * change. */
+/* A filled list replaces, and so does an empty one, but not in what is written; a warming one only fills what was
+ * unknown; an equal one is no change. */
 static void test_take(void **unused)
 {
     static const uint64_t seed[2];
@@ -106,7 +106,13 @@ static void test_take(void **unused)
     assert_string_equal(text_of(&state, &out), "{\"ficus_endpoints\":1,\"version\":3,\"services\":{}}");
     assert_true(take(&state, "b", one, 1, true));
     assert_false(take(&state, "b", one, 1, false));
+    assert_false(take(&state, "b", NULL, 0, true));
+    assert_true(take(&state, "b", NULL, 0, false));
     assert_false(take(&state, "b", NULL, 0, false));
+    assert_string_equal(text_of(&state, &out),
+                        "{\"ficus_endpoints\":1,\"version\":3,\"services\":{\"b\":[\"unix:/1\"]}}");
+    assert_true(take(&state, "b", one, 1, false));
+    assert_false(take(&state, "b", one, 1, false));
     assert_false(take(&state, "b", two, 2, true));
     assert_true(take(&state, "b", two, 2, false));
     assert_true(take(&state, "a", one, 1, false));

@@ -50,12 +50,16 @@ static void test_backoff(void **state)
     assert_int_equal(u.timer_ms, 0);
 }
 
-/* An unplanned death takes the address out of the registry; a planned restart leaves it in, as the socket stays open
- * and connections wait. */
+/* A start that follows at once, planned or after a single death, leaves the address in the registry, as the socket stays
+ * open and connections wait; a death before it was ready, a second one soon after, and a stop take it out. */
 static void test_listing(void **state)
 {
     struct unit u = {0};
     unit_step(&u, UNIT_START, 0);
+    unit_step(&u, UNIT_IS_READY, 0);
+    assert_int_equal(unit_step(&u, UNIT_EXIT, 0), UNIT_SET_TIMER);
+    assert_true(u.listed);
+    unit_step(&u, UNIT_TIMER, 0);
     unit_step(&u, UNIT_IS_READY, 0);
     assert_true((unit_step(&u, UNIT_EXIT, 0) & UNIT_LISTING) != 0);
     assert_false(u.listed);
