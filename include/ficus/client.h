@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * An HTTP client for programs that stand outside a system and talk to its gateway: loaders, replays, load tests. One thread, many requests at once, timers. It repeats
+ * An HTTP client for programs that stand outside a system and talk to its gateway: loaders, replays, load tests. One thread, many requests at once, streams of events, timers. It repeats
  * nothing by itself: what to do about a failure is the program's decision.
  */
 #ifndef FICUS_CLIENT_H
@@ -14,6 +14,13 @@ extern "C" {
 
 struct ficus_client;
 
+/* One of a text/event-stream (WHATWG HTML 9.2). Borrowed until the callback returns. */
+struct ficus_client_event {
+    const char *id;                 /* the last one that the stream named, "" when none */
+    const char *name;               /* "message" when the stream names none */
+    const char *data;
+};
+
 struct ficus_client_request {
     const char *method;             /* "GET" */
     const char *path;               /* with query, percent-encoded */
@@ -21,6 +28,11 @@ struct ficus_client_request {
     const char *authorization;      /* whole field value, e.g. "Bearer ...", or NULL */
     const char *key;                /* Idempotency-Key, or NULL */
     int timeout_ms;                 /* 0: 30 s */
+    /* For streams of events. With event not NULL, a 200 of type text/event-stream is not collected: each event is told as soon as it is whole, with the arg of
+     * done, and from the head on timeout_ms is the longest silence. done fires at the end as for any answer, with an empty body; status 0 when the stream broke.
+     * An event may be 64 KiB large. The stream occupies a connection as long as it lasts. */
+    void (*event)(void *arg, const struct ficus_client_event *e);
+    const char *last_event_id;      /* Last-Event-ID, or NULL */
 };
 
 struct ficus_client_answer {
@@ -35,7 +47,7 @@ struct ficus_client_answer {
     int64_t duration_us;            /* from ficus_client_send to the end of the answer */
 };
 
-/* url: "http://127.0.0.1:8080" (numeric host). conns_max: connections at once, 1..1024; more requests wait in order. NULL: the URL cannot be used. */
+/* url: "http://127.0.0.1:8080" (numeric host). conns_max: connections at once, 1..4096; more requests wait in order. NULL: the URL cannot be used. */
 FICUS_API struct ficus_client *ficus_client_new(const char *url, size_t conns_max);
 /* done fires exactly once, from ficus_client_run. 0, or -1 (then done never fires): out of memory, or more than a million wait. */
 FICUS_API int ficus_client_send(struct ficus_client *c, const struct ficus_client_request *r,

@@ -12,6 +12,7 @@
  */
 #include "arena.h"
 #include "assert.h"
+#include "event_reader.h"
 #include "http_client.h"
 #include "io_env.h"
 #include "io_socket.h"
@@ -22,7 +23,7 @@
 #include <ficus/client.h>
 
 enum {
-    CONNS_MAX = 1024,
+    CONNS_MAX = 4096,
     WAITING_MAX = 1000000,
     BODY_SIZE_MAX = 16 * 1024 * 1024,
     TIMEOUT_MS_DEFAULT = 30000,
@@ -57,12 +58,14 @@ struct request {
     int64_t begun_ns;
     void (*done)(void *arg, const struct ficus_client_answer *a);
     void *arg;
-    char *method, *path, *authorization, *key, *body;
+    char *method, *path, *authorization, *key, *last_event_id, *body;
     size_t body_size, body_sent;
+    int64_t timeout_ms;
+    void (*event)(void *arg, const struct ficus_client_event *e);
     struct http_stream *stream; /* NULL while waiting */
     struct http_collect collect;
-    bool collecting;
-    enum ficus_err err; /* of the collected body */
+    struct event_reader events;
+    bool collecting, streaming;
 };
 
 struct timer {
@@ -79,6 +82,8 @@ static void request_free(struct request *r)
 {
     if (r->collecting)
         http_collect_done(&r->collect);
+    if (r->streaming)
+        event_reader_done(&r->events);
     if (r->authorization != NULL)
         mem_wipe(r->authorization, strlen(r->authorization));
     if (r->body != NULL)
@@ -87,6 +92,7 @@ static void request_free(struct request *r)
     mem_free(r->path);
     mem_free(r->authorization);
     mem_free(r->key);
+    mem_free(r->last_event_id);
     mem_free(r->body);
     mem_free(r);
 }
@@ -150,16 +156,40 @@ static void exchange_collected(void *arg, struct http_stream *s, struct slice bo
     request_fail(r, "the answer is too large");
 }
 
+static bool is_event_stream(const struct http_msg *m)
+{
+    struct slice type = http_msg_get(m, "Content-Type");
+    return m->status == 200 && slice_eq_nocase(slice_trim(slice_cut(&type, ';')), SLICE("text/event-stream"));
+}
+
 static void exchange_head(void *arg, struct http_stream *s, struct http_msg *m, bool end)
 {
     struct request *r = arg;
-    (void)m;
     if (end)
         return;
+    if (r->event != NULL && is_event_stream(m)) {
+        r->streaming = true;
+        event_reader_init(&r->events, r->event, r->arg);
+        env_timer_start(r->client->env, &r->timer, r->timeout_ms);
+        http_recv(s);
+        return;
+    }
     r->collecting = true;
     r->collect.done = exchange_collected;
     r->collect.arg = r;
     http_collect(s, &r->collect, BODY_SIZE_MAX);
+}
+
+static void exchange_data(void *arg, struct http_stream *s, struct slice data, bool end)
+{
+    struct request *r = arg;
+    if (!event_reader_feed(&r->events, data)) {
+        http_reset(s, FICUS_ERR_TOO_LARGE);
+        request_fail(r, "an event is too large");
+    } else if (!end) {
+        env_timer_start(r->client->env, &r->timer, r->timeout_ms);
+        http_recv(s);
+    }
 }
 
 /* NULL when absent. In the arena of the exchange. */
@@ -208,13 +238,16 @@ static bool head_write(const struct request *r, struct http_msg *m)
     return http_msg_add(m, SLICE("User-Agent"), SLICE("ficus-client")) &&
            (r->body == NULL || http_msg_add(m, SLICE("Content-Type"), SLICE("application/json"))) &&
            (r->authorization == NULL || http_msg_add(m, SLICE("Authorization"), slice_str(r->authorization))) &&
-           (r->key == NULL || http_msg_add(m, SLICE("Idempotency-Key"), slice_str(r->key)));
+           (r->key == NULL || http_msg_add(m, SLICE("Idempotency-Key"), slice_str(r->key))) &&
+           (r->event == NULL || http_msg_add(m, SLICE("Accept"), SLICE("text/event-stream"))) &&
+           (r->last_event_id == NULL || http_msg_add(m, SLICE("Last-Event-ID"), slice_str(r->last_event_id)));
 }
 
 /* On an idle connection. False: the connection is closing; r still waits. */
 static bool request_start(struct conn *k, struct request *r)
 {
     static const struct http_handler handler = {.on_head = exchange_head,
+                                                .on_data = exchange_data,
                                                 .on_writable = exchange_writable,
                                                 .on_done = exchange_done,
                                                 .on_reset = exchange_reset};
@@ -393,7 +426,7 @@ int ficus_client_send(struct ficus_client *c, const struct ficus_client_request 
     if (r == NULL)
         return -1;
     if (!copy(&r->method, q->method) || !copy(&r->path, q->path) || !copy(&r->authorization, q->authorization) ||
-        !copy(&r->key, q->key) || !copy(&r->body, q->body)) {
+        !copy(&r->key, q->key) || !copy(&r->last_event_id, q->last_event_id) || !copy(&r->body, q->body)) {
         request_free(r);
         return -1;
     }
@@ -402,8 +435,10 @@ int ficus_client_send(struct ficus_client *c, const struct ficus_client_request 
     r->begun_ns = env_now_ns(c->env);
     r->done = done;
     r->arg = arg;
+    r->event = q->event;
+    r->timeout_ms = q->timeout_ms > 0 ? q->timeout_ms : TIMEOUT_MS_DEFAULT;
     r->timer = (struct env_timer){.fn = request_timeout, .arg = r};
-    env_timer_start(c->env, &r->timer, q->timeout_ms > 0 ? q->timeout_ms : TIMEOUT_MS_DEFAULT);
+    env_timer_start(c->env, &r->timer, r->timeout_ms);
     list_add_tail(&c->waiting, &r->link);
     c->waiting_count++;
     c->request_count++;

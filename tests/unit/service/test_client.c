@@ -10,6 +10,7 @@
 
 #include <ficus/client.h>
 
+#include "event_reader.h"
 #include "http_server.h"
 #include "io_env.h"
 #include "io_socket.h"
@@ -22,7 +23,8 @@
 enum { BIG_SIZE = 300 * 1024 };
 
 /* ---- the server: /echo answers with what it was sent, /silent never, /lost closes the connection, /big with BIG_SIZE
- * bytes ---- */
+ * bytes, /events with two events and an end, /cut with one and a lost connection, /endless with bytes of one event ----
+ */
 
 struct server {
     pthread_t thread;
@@ -63,8 +65,49 @@ static void big_send(void *arg, struct http_stream *s)
     }
 }
 
+static void text_send(struct http_stream *s, const char *text, bool end)
+{
+    http_send(s, text, strlen(text), end);
+}
+
+/* More of one event than anybody holds. */
+static void endless_send(void *arg, struct http_stream *s)
+{
+    static char block[4096];
+    memset(block, 'e', sizeof block);
+    while (http_send(s, block, sizeof block, false) == sizeof block)
+        ;
+}
+
+static void events_send(struct http_stream *s, struct slice path)
+{
+    struct http_msg m;
+    http_msg_init(&m, s->arena);
+    m.status = 200;
+    m.content_length = -1;
+    http_msg_add(&m, SLICE("Content-Type"), SLICE("text/event-stream; charset=utf-8"));
+    http_send_head(s, &m, false);
+    struct slice last = http_msg_get(s->head_in, "Last-Event-ID");
+    if (slice_eq_str(path, "/endless")) {
+        endless_send(NULL, s);
+    } else if (slice_eq_str(path, "/cut")) {
+        text_send(s, "id: 1\ndata: whole\n\nid: 2\ndata: half", true);
+    } else {
+        text_send(s, last.p == NULL ? ": hello\n\nid: 0\ndata: zero\n\n" : "id: 7\ndata: back\n\n", false);
+        text_send(s, "id: 8\nevent: status\ndata: a\ndata: b\n\n", true);
+    }
+}
+
+static void endless_writable(void *arg, struct http_stream *s)
+{
+    if (slice_eq_str(s->head_in->path, "/endless"))
+        endless_send(arg, s);
+    else
+        big_send(arg, s);
+}
+
 static const struct http_handler handler = {
-    .on_writable = big_send, .on_done = exchange_done, .on_reset = exchange_reset};
+    .on_writable = endless_writable, .on_done = exchange_done, .on_reset = exchange_reset};
 
 static void echo(struct http_stream *s, struct slice body)
 {
@@ -104,6 +147,8 @@ static void on_request(void *arg, struct http_stream *s, bool end, const struct 
         big_send(x, s);
     } else if (slice_eq_str(path, "/silent")) {
         return;
+    } else if (slice_eq_str(path, "/events") || slice_eq_str(path, "/cut") || slice_eq_str(path, "/endless")) {
+        events_send(s, path);
     } else if (end) {
         echo(s, SLICE_NONE);
     } else {
@@ -302,6 +347,84 @@ static void failures_are_answers_without_status(void **state)
     ficus_client_free(c);
 }
 
+struct told {
+    struct seen seen;
+    char events[256];
+};
+
+static void tell(void *arg, const struct ficus_client_event *e)
+{
+    struct told *t = arg;
+    size_t size = strlen(t->events);
+    assert_int_equal(t->seen.count, 0);
+    snprintf(t->events + size, sizeof t->events - size, "%s %s %s|", e->id, e->name, e->data);
+}
+
+static void told_end(void *arg, const struct ficus_client_answer *a)
+{
+    see(&((struct told *)arg)->seen, a);
+}
+
+static void stream(struct ficus_client *c, const char *path, const char *last_event_id, struct told *ret_told)
+{
+    memset(ret_told, 0, sizeof *ret_told);
+    const struct ficus_client_request r = {
+        .method = "GET", .path = path, .event = tell, .last_event_id = last_event_id, .timeout_ms = 10000};
+    assert_int_equal(ficus_client_send(c, &r, told_end, ret_told), 0);
+    ficus_client_run(c);
+    assert_int_equal(ret_told->seen.count, 1);
+}
+
+/* Events are told one by one before the end, which tells a whole stream from a broken one; the last id is passed on; an
+ * event without end is not held without end; other answers are collected as ever. */
+static void events_are_told_as_they_come(void **state)
+{
+    struct server *v = *state;
+    struct ficus_client *c = ficus_client_new(v->url, 1);
+    struct told t;
+    stream(c, "/events", NULL, &t);
+    assert_string_equal(t.events, "0 message zero|8 status a\nb|");
+    assert_int_equal(t.seen.status, 200);
+    assert_string_equal(t.seen.body, "");
+    stream(c, "/events", "6", &t);
+    assert_string_equal(t.events, "7 message back|8 status a\nb|");
+    stream(c, "/cut", NULL, &t);
+    assert_string_equal(t.events, "1 message whole|");
+    stream(c, "/endless", NULL, &t);
+    assert_int_equal(t.seen.status, 0);
+    assert_string_equal(t.seen.error, "an event is too large");
+    stream(c, "/echo", NULL, &t);
+    assert_int_equal(t.seen.status, 202);
+    assert_string_equal(t.seen.body, "GET /echo? [] [] 0");
+    assert_string_equal(t.events, "");
+    ficus_client_free(c);
+}
+
+static void note(void *arg, const struct ficus_client_event *e)
+{
+    struct told *t = arg;
+    size_t size = strlen(t->events);
+    snprintf(t->events + size, sizeof t->events - size, "%s/%s/%s|", e->id, e->name, e->data);
+}
+
+/* However the bytes are cut, the same events come out: all three ends of lines, the byte order mark, comments, unknown
+ * fields, a field without a colon, an event without data, an unfinished last one. */
+static void events_do_not_depend_on_pieces(void **state)
+{
+    static const char text[] = "\xef\xbb\xbfid: 1\r\ndata: a\r\n\r\n:comment\n\nretry: 5\ndata:b\rdata\r\rid: 3\n\n"
+                               "event: x\nwhat: ever\ndata:  two blanks\n\nevent: lost\n\ndata: unfinished";
+    for (size_t step = 1; step < sizeof text; step++) {
+        struct told t = {0};
+        struct event_reader r;
+        event_reader_init(&r, note, &t);
+        for (size_t i = 0; i < sizeof text - 1; i += step)
+            assert_true(event_reader_feed(
+                &r, slice_make(text + i, sizeof text - 1 - i < step ? sizeof text - 1 - i : step)));
+        assert_string_equal(t.events, "1/message/a|1/message/b\n|3/x/ two blanks|");
+        event_reader_done(&r);
+    }
+}
+
 struct chain {
     struct ficus_client *client;
     int fired;
@@ -383,6 +506,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(chunked_answers_are_collected, server_start, server_stop),
         cmocka_unit_test_setup_teardown(many_requests_share_few_connections, server_start, server_stop),
         cmocka_unit_test_setup_teardown(failures_are_answers_without_status, server_start, server_stop),
+        cmocka_unit_test_setup_teardown(events_are_told_as_they_come, server_start, server_stop),
+        cmocka_unit_test(events_do_not_depend_on_pieces),
         cmocka_unit_test_setup_teardown(timers_keep_the_run_going, server_start, server_stop),
         cmocka_unit_test_setup_teardown(stop_and_free_end_everything, server_start, server_stop),
         cmocka_unit_test(urls_are_checked),
