@@ -42,6 +42,26 @@ static enum proxy_verdict no_keys(struct proxy_request *q)
     return PROXY_ANSWERED;
 }
 
+/* As jwt_verify, but what was verified before is not verified again. */
+static enum ficus_err token_verify(struct proxy_request *q, const struct jwks *keys, struct slice token,
+                                   struct jwt_claims *ret_claims, struct ficus_error *reterr)
+{
+    struct proxy *p = q->proxy;
+    const struct jwt_rules rules = {.issuer = slice_str(p->config->auth->issuer)};
+    uint64_t version = proxy_keys_version(p->keys);
+    int64_t wall_ms = env_wall_ms(p->env);
+    if (proxy_tokens_find(p->tokens, version, token, wall_ms, q->stream->arena, ret_claims)) {
+        metric_inc(METRIC(p->metrics[PROXY_TOKENS], SLICE("remembered")));
+        return FICUS_ERR_OK;
+    }
+    enum ficus_err err = jwt_verify(q->stream->arena, keys, token, &rules, wall_ms, ret_claims, reterr);
+    if (err == FICUS_ERR_OK) {
+        proxy_tokens_note(p->tokens, version, token, wall_ms, ret_claims);
+        metric_inc(METRIC(p->metrics[PROXY_TOKENS], SLICE("verified")));
+    }
+    return err;
+}
+
 enum proxy_verdict filter_auth(struct proxy_request *q)
 {
     struct proxy *p = q->proxy;
@@ -58,10 +78,9 @@ enum proxy_verdict filter_auth(struct proxy_request *q)
     if (keys == NULL)
         return q->waited ? no_keys(q) : wait_for_keys(q);
 
-    const struct jwt_rules rules = {.issuer = slice_str(p->config->auth->issuer)};
     struct jwt_claims claims;
     struct ficus_error error = {0};
-    enum ficus_err err = jwt_verify(q->stream->arena, keys, token, &rules, env_wall_ms(p->env), &claims, &error);
+    enum ficus_err err = token_verify(q, keys, token, &claims, &error);
     if (err == FICUS_ERR_NOT_FOUND && !q->waited && proxy_keys_unknown(p->keys))
         return wait_for_keys(q);
     if (err == FICUS_ERR_NOMEM || err == FICUS_ERR_INTERNAL)

@@ -39,6 +39,13 @@ static const struct metric_def metric_defs[PROXY_METRIC_COUNT] = {
                              {"reason"},
                              0,
                              NULL},
+    [PROXY_TOKENS] = {"gateway_tokens_total",
+                      METRIC_COUNTER,
+                      METRIC_NONE,
+                      "Tokens accepted, by how: their signature was verified, or remembered.",
+                      {"how"},
+                      0,
+                      NULL},
     [PROXY_REFUSED] = {"gateway_malformed_total",
                        METRIC_COUNTER,
                        METRIC_NONE,
@@ -141,6 +148,8 @@ static void server_closed(void *arg)
     env_timer_stop(p->env, &p->ready_kick);
     proxy_keys_free(p->keys);
     p->keys = NULL;
+    proxy_tokens_free(p->tokens);
+    p->tokens = NULL;
     process_close(&p->process, process_closed, p);
 }
 
@@ -211,6 +220,8 @@ static enum ficus_err start_parts(struct proxy *p, struct ficus_error *reterr)
     err = http_server_new(p->env, &o, &p->server);
     if (err == FICUS_ERR_OK && p->config->auth != NULL)
         err = proxy_keys_new(&p->process, p->config->auth, become_ready, p, &p->keys);
+    if (err == FICUS_ERR_OK && p->keys != NULL && (p->tokens = proxy_tokens_new(p->env)) == NULL)
+        err = FICUS_ERR_NOMEM;
     if (err != FICUS_ERR_OK)
         return err_set(reterr, err, "gateway");
     for (size_t i = 0; i < p->config->listen_count; i++) {

@@ -27,6 +27,7 @@ struct proxy_keys {
     struct process *process;
     const struct proxy_auth *auth;
     struct jwks *set;
+    uint64_t version;             /* of set */
     struct buf text;              /* the document in the file, as far as is known */
     int64_t fetched_ms, asked_ms; /* last success; last begin of a fetch */
     int64_t retry_ms;
@@ -60,6 +61,7 @@ static bool keys_take(struct proxy_keys *k, struct slice text, const char *from)
     }
     jwks_free(k->set);
     k->set = set;
+    k->version++;
     if (!k->loaded_told) {
         k->loaded_told = true;
         env_timer_start(k->process->env, &k->loaded, 0);
@@ -232,6 +234,11 @@ const struct jwks *proxy_keys_use(struct proxy_keys *k)
     if (k->set != NULL && old && now_ms - k->asked_ms >= PROXY_KEYS_UNKNOWN_MS)
         fetch_begin(k);
     return k->set;
+}
+
+uint64_t proxy_keys_version(const struct proxy_keys *k)
+{
+    return k->version;
 }
 
 bool proxy_keys_unknown(struct proxy_keys *k)

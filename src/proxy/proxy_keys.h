@@ -40,6 +40,8 @@ enum ficus_err proxy_keys_new(struct process *p, const struct proxy_auth *auth, 
 void proxy_keys_free(struct proxy_keys *k);
 /* The present keys, or NULL. Begins a fetch when they are old. Valid until the loop turns. */
 const struct jwks *proxy_keys_use(struct proxy_keys *k);
+/* Counts the sets of keys that were in use, from 1: another number, perhaps other keys. */
+uint64_t proxy_keys_version(const struct proxy_keys *k);
 /* A token names a key that is not in them: true when a fetch runs or was begun, so that waiting makes sense. */
 bool proxy_keys_unknown(struct proxy_keys *k);
 /* fn fires when the fetch that runs has ended, or after PROXY_KEYS_WAIT_MS; never from inside. Without a running fetch:

@@ -13,6 +13,7 @@
 #include "proxy.h"
 #include "proxy_keys.h"
 #include "proxy_router.h"
+#include "proxy_tokens.h"
 #include "uuid.h"
 
 enum { PROXY_FIELDS_MAX = 12, PROXY_REQUEST_ID_SIZE_MAX = 128 };
@@ -22,6 +23,7 @@ enum proxy_metric {
     PROXY_SECONDS,
     PROXY_UPSTREAM_SECONDS,
     PROXY_AUTH_FAILURES,
+    PROXY_TOKENS,
     PROXY_REFUSED,
     PROXY_CONNECTIONS,
     PROXY_PARTS_MISSING,
@@ -36,6 +38,7 @@ struct proxy {
     struct http_server *server;
     struct proxy_router *router;
     struct proxy_keys *keys; /* NULL without auth */
+    struct proxy_tokens *tokens; /* with keys */
     struct files *files;     /* of all routes that serve some */
     struct list streams;     /* struct proxy_request: event streams under way */
     bool ready, stopping;
