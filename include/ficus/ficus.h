@@ -250,7 +250,8 @@ FICUS_API const char *ficus_step_state(struct ficus_req *req, const char *kind, 
 /* ---- streaming answers (text/event-stream) ----
  * Begin one: from here on what any handler commits with ficus_stream_send under this key is sent to the client, without
  * a worker. Say it before you read the present state, then send what the client has not seen with ficus_stream_first;
- * what comes twice is dropped by id. A comment goes out every 15 s. */
+ * what comes twice is dropped by id. A comment goes out every 15 s. At most 8,192 are open in a service (503 beyond it),
+ * and 1,024 of one user (429). */
 FICUS_API int ficus_stream(struct ficus_req *req, const char *key);
 FICUS_API int ficus_stream_first(struct ficus_req *req, int64_t id, const char *event, const char *data, bool last);
 /* In a transaction: send to all streams open under key when it commits. id: ascending per key. last: the streams end

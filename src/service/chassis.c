@@ -278,6 +278,8 @@ static void free_all(struct service *v)
         v->def->stop(data);
     router_free(v->router);
     map_done(&v->keys);
+    map_done(&v->stream_keys);
+    map_done(&v->stream_users);
     mem_free(v->feed.topics);
     mem_free(v);
 }
@@ -316,6 +318,8 @@ enum ficus_err service_start(struct env *e, const struct ficus_service *def, con
     uint64_t seed[2];
     env_random(e, seed, sizeof seed);
     map_init(&v->keys, seed);
+    map_init(&v->stream_keys, seed);
+    map_init(&v->stream_users, seed);
     enum ficus_err err = start_checked(v, reterr);
     if (err != FICUS_ERR_OK) {
         /* process_init may still end things on the loop that live in v. */

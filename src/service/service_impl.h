@@ -44,6 +44,7 @@ enum {
     STREAM_PENDING_MAX = 64, /* events that a slow reader may be behind */
     STREAM_SENDS_MAX = 64,   /* ficus_stream_send in one transaction */
     STREAM_COUNT_MAX = 8192, /* well below PROCESS_CONNS_MAX: requests need connections too */
+    STREAM_USER_MAX = 1024,  /* of one user */
     STREAM_KEY_SIZE_MAX = 256,
     STREAM_COMMENT_MS = 15000,
 };
@@ -248,6 +249,7 @@ struct service {
     size_t request_count;
     struct list blocked; /* workers that wait for the loop */
     struct list streams;
+    struct map stream_keys, stream_users; /* name -> struct crowd of sse.c */
     size_t stream_count;
     struct env_timer stream_timer;
     struct metric_family *metrics[SERVICE_METRIC_COUNT];

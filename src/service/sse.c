@@ -5,9 +5,18 @@
  * handler read the present state. What comes on both ways is dropped by id.
  *
  * A stream holds no worker. Its memory is bounded: a reader that is STREAM_PENDING_MAX frames behind is cut off and may
- * come back with Last-Event-ID.
+ * come back with Last-Event-ID. About 11 KiB each are measured for one that waits (tests/e2e/pages.py), its connection
+ * and request included. One user may have STREAM_USER_MAX of the STREAM_COUNT_MAX.
  */
 #include "service_impl.h"
+
+/* Streams that have something alike, the key or the user: found by name in a map of the service, gone with the last. */
+struct crowd {
+    struct map *map;
+    struct list members; /* of sse.key_link; of a user's only the count matters */
+    size_t count;
+    char name[];
+};
 
 struct frame {
     struct list link;
@@ -17,8 +26,9 @@ struct frame {
 
 struct sse {
     struct list link; /* in service->streams */
+    struct list key_link;
+    struct crowd *key, *user; /* user NULL: nobody is signed in */
     struct ficus_req *req;
-    char *key;
     struct list frames;
     size_t frame_count, frames_max;
     struct list early; /* committed while the handler still ran: struct early */
@@ -42,16 +52,48 @@ static void free_list(struct list *head, size_t link_offset)
         mem_free((char *)node - link_offset);
 }
 
+/* NULL: out of memory. */
+static struct crowd *crowd_enter(struct map *map, const char *name)
+{
+    struct crowd *c = map_get(map, slice_str(name));
+    if (c == NULL) {
+        size_t size = strlen(name) + 1;
+        c = mem_zalloc(sizeof *c + size);
+        if (c == NULL)
+            return NULL;
+        c->map = map;
+        list_init(&c->members);
+        memcpy(c->name, name, size);
+        if (!map_put(map, slice_str(name), c)) {
+            mem_free(c);
+            return NULL;
+        }
+    }
+    c->count++;
+    return c;
+}
+
+static void crowd_leave(struct crowd *c)
+{
+    if (c == NULL || --c->count > 0)
+        return;
+    FICUS_ASSERT(list_empty(&c->members));
+    (void)map_remove(c->map, slice_str(c->name));
+    mem_free(c);
+}
+
 void sse_discard(struct ficus_req *r)
 {
     struct sse *s = r->sse;
     struct service *v = r->service;
     r->sse = NULL;
     list_remove(&s->link);
+    list_remove(&s->key_link);
+    crowd_leave(s->key);
+    crowd_leave(s->user);
     v->stream_count--;
     free_list(&s->frames, offsetof(struct frame, link));
     free_list(&s->early, offsetof(struct early, link));
-    mem_free(s->key);
     mem_free(s);
     if (v->stream_count == 0)
         env_timer_stop(v->env, &v->stream_timer);
@@ -123,20 +165,20 @@ static void push_early(struct sse *s, const struct stream_note *n)
 
 void sse_publish(struct service *v, const struct stream_note *notes)
 {
-    LIST_FOREACH_SAFE (&v->streams, it, tmp) {
-        struct sse *s = CONTAINER_OF(it, struct sse, link);
-        bool any = false;
-        for (const struct stream_note *n = notes; n != NULL; n = n->next) {
-            if (strcmp(n->key, s->key) != 0)
-                continue;
-            any = true;
+    for (const struct stream_note *n = notes; n != NULL; n = n->next) {
+        struct crowd *c = map_get(&v->stream_keys, slice_str(n->key));
+        if (c == NULL)
+            continue;
+        c->count++; /* it stays, also when the last stream breaks meanwhile */
+        LIST_FOREACH_SAFE (&c->members, it, tmp) {
+            struct sse *s = CONTAINER_OF(it, struct sse, key_link);
             if (s->begun)
                 push_new(s, n->id, n->frame, n->last);
             else
                 push_early(s, n);
-        }
-        if (any)
             (void)flush(s);
+        }
+        crowd_leave(c);
     }
 }
 
@@ -216,15 +258,22 @@ static enum ficus_err enter(struct ficus_req *r, const char *key)
         return FICUS_ERR_OK; /* the client is gone: the handler may end in peace */
     if (v->state != SERVICE_READY || v->stream_count >= STREAM_COUNT_MAX)
         return FICUS_ERR_BUSY;
+    const struct crowd *others = r->user == NULL ? NULL : map_get(&v->stream_users, slice_str(r->user));
+    if (others != NULL && others->count >= STREAM_USER_MAX)
+        return FICUS_ERR_TOO_LARGE;
     struct sse *s = mem_zalloc(sizeof *s);
-    if (s == NULL || (s->key = mem_strdup(key)) == NULL) {
+    struct crowd *same_key = crowd_enter(&v->stream_keys, key);
+    struct crowd *same_user = r->user == NULL ? NULL : crowd_enter(&v->stream_users, r->user);
+    if (s == NULL || same_key == NULL || (r->user != NULL && same_user == NULL)) {
+        crowd_leave(same_key);
+        crowd_leave(same_user);
         mem_free(s);
         return FICUS_ERR_NOMEM;
     }
-    s->req = r;
-    s->frames_max = STREAM_PENDING_MAX;
+    *s = (struct sse){.req = r, .key = same_key, .user = same_user, .frames_max = STREAM_PENDING_MAX};
     list_init(&s->frames);
     list_init(&s->early);
+    list_add_tail(&same_key->members, &s->key_link);
     list_add_tail(&v->streams, &s->link);
     r->sse = s;
     if (v->stream_count++ == 0) {
@@ -251,6 +300,9 @@ int sse_open(struct ficus_req *r, const char *key)
     env_wait(r->service->env, &o.waiter);
     if (o.err == FICUS_ERR_OK)
         return 0;
+    if (o.err == FICUS_ERR_TOO_LARGE)
+        return request_fail(r, 429, "too_many_streams", false, "you have %d streams open; close one first",
+                            STREAM_USER_MAX);
     return request_fail(r, 503, "busy", true, "no further stream can be opened now");
 }
 

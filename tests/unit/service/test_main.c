@@ -133,8 +133,8 @@ static int wait_exit(void)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-/* Send a request; the answer is read by finish(). */
-static int begin(const char *method, const char *path, const char *body)
+/* Send a request; the answer is read by finish(). user: NULL: nobody. */
+static int begin_as(const char *user, const char *method, const char *path, const char *body)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     const struct timeval limit = {.tv_sec = WAIT_S};
@@ -142,7 +142,8 @@ static int begin(const char *method, const char *path, const char *body)
     struct slice token;
     struct timespec now;
     char head[2048];
-    const struct identity_claims claims = {.issuer = SLICE("gateway"), .audience = SLICE("demo")};
+    const struct identity_claims claims = {
+        .issuer = SLICE("gateway"), .audience = SLICE("demo"), .subject = user == NULL ? SLICE_NONE : slice_str(user)};
     arena_init(&a, 64 * 1024);
     (void)clock_gettime(CLOCK_REALTIME, &now);
     assert_int_equal(identity_make(x.key, &a, &claims, (int64_t)now.tv_sec * 1000, &token, NULL), FICUS_ERR_OK);
@@ -159,6 +160,11 @@ static int begin(const char *method, const char *path, const char *body)
     assert_int_equal(send(fd, body, strlen(body), MSG_NOSIGNAL), strlen(body));
     arena_done(&a);
     return fd;
+}
+
+static int begin(const char *method, const char *path, const char *body)
+{
+    return begin_as(NULL, method, path, body);
 }
 
 static char answer[4 * 1024 * 1024];
@@ -246,6 +252,45 @@ static void test_streams(void **state)
     assert_int_equal(wait_exit(), 0);
 }
 
+/* Open streams of a user, each under a key of its own, until there are `count` in all. */
+static void open_streams(const char *user, int *fds, int from, int count)
+{
+    char text[64];
+    for (int i = from; i < count; i++) {
+        (void)snprintf(text, sizeof text, "/v1/streams/%d", i);
+        fds[i] = begin_as(user, "GET", text, "");
+        (void)snprintf(text, sizeof text, "service_streams %d\n", i + 1);
+        if ((i + 1) % 64 == 0 || i + 1 == count)
+            wait_streams(text); /* no more at once than the service lets wait for a worker */
+    }
+}
+
+/* One user may have 1,024 streams, and others still have theirs; one that was closed may be opened again. */
+static void test_streams_of_a_user(void **state)
+{
+    enum { ALLOWED = 1024 };
+    static int fds[ALLOWED + 3];
+    struct rlimit files;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+    files.rlim_cur = files.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+    start(x.config, 0);
+    expect_notice("READY=1");
+    open_streams("ann", fds, 0, ALLOWED);
+    assert_int_equal(finish(begin_as("ann", "GET", "/v1/streams/k", "")), 429);
+    assert_non_null(strstr(answer, "\"code\":\"too_many_streams\""));
+    open_streams("bob", fds, ALLOWED, ALLOWED + 1);
+    open_streams(NULL, fds, ALLOWED + 1, ALLOWED + 2);
+    assert_int_equal(close(fds[0]), 0);
+    wait_streams("service_streams 1025\n");
+    fds[0] = begin_as("ann", "GET", "/v1/streams/k", "");
+    wait_streams("service_streams 1026\n");
+    assert_int_equal(finish(begin_as("ann", "GET", "/v1/streams/k", "")), 429);
+    for (int i = 0; i < ALLOWED + 2; i++)
+        assert_int_equal(close(fds[i]), 0);
+    wait_streams("service_streams 0\n");
+}
+
 /* SIGKILL: what was answered 201 is there after the next start, whose port of call is the same socket. */
 static void test_kill(void **state)
 {
@@ -316,7 +361,7 @@ static void test_no_room(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_drain), TEST(test_streams), TEST(test_kill), TEST(test_bad_start),
-                                       TEST(test_no_room)};
+    const struct CMUnitTest tests[] = {TEST(test_drain), TEST(test_streams),   TEST(test_streams_of_a_user),
+                                       TEST(test_kill),  TEST(test_bad_start), TEST(test_no_room)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
