@@ -103,7 +103,8 @@ def first_service(n, checks):
     n.sh("ficus", "down")
     said = n.up()
     checks.check("the system starts again", said.returncode == 0, words(said))
-    checks.check("after a restart it is there", n.ask("GET", "/api/v1/greetings/one") == (200, item))
+    found = n.ask("GET", "/api/v1/greetings/one")
+    checks.check("after a restart it is there", found == (200, item), repr(found))
     n.sh("ficus", "down")
 
 
