@@ -158,6 +158,14 @@ def run(shop, checks, text):
     process.wait(timeout=60)
 
 
+def check_commands(shop, checks, text):
+    """Each command of `ficus help` stands in the list of commands."""
+    listed = [set(re.findall(r"[a-z]+", line)) for line in re.findall(r"^    ficus (.*)$", text, re.MULTILINE)]
+    commands = re.findall(r"^  ([a-z]+(?: [a-z]+)?) ", shop.run("help").stdout, re.MULTILINE)
+    absent = [c for c in commands if not any(set(c.split()) <= words for words in listed)]
+    checks.check(f"all {len(commands)} commands are listed", commands and not absent, str(absent))
+
+
 def main():
     build, rest = build_folder(sys.argv[1:])
     if rest:
@@ -168,6 +176,7 @@ def main():
     checks = Checks()
     shop = Shop(build, "readme")
     try:
+        check_commands(shop, checks, text)
         run(shop, checks, text)
     finally:
         shop.run("down")
