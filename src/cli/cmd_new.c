@@ -104,8 +104,8 @@ static int read_manifest(struct making *m, bool given)
         return check_above(m);
     }
     struct env *e = env_uv_new(NULL, &error);
-    enum ficus_err err =
-        e == NULL ? error.code : env_file_load(e, &m->a, m->manifest, CONF_TEXT_SIZE_MAX, &text, &error);
+    enum ficus_err err = e == NULL ? error.code
+                                   : env_file_load(e, &m->a, m->manifest, CONF_TEXT_SIZE_MAX, &text, &error);
     env_uv_free(e);
     if (err != FICUS_ERR_OK)
         return cli_fail(&error);
@@ -140,7 +140,8 @@ static int choose_folder(struct making *m, const char *dir)
         return m->folder == NULL ? out_of_memory() : EXIT_OK;
     }
     m->inside = m->manifest_made ? scaffold_folder(&m->a, "services/*/service.yaml", m->name) : NULL;
-    for (const struct conf_node *n = include == NULL ? NULL : include->first; n != NULL && m->inside == NULL; n = n->next)
+    for (const struct conf_node *n = include == NULL ? NULL : include->first; n != NULL && m->inside == NULL;
+         n = n->next)
         if (n->kind == CONF_SCALAR)
             m->inside = scaffold_folder(&m->a, n->text.p, m->name);
     if (m->inside == NULL)
@@ -318,8 +319,8 @@ static void print_next(struct making *m, struct buf *out)
                "\nNext:\n  make -C %s%s\n  make -C %s test%s\n  %s up%s\nand from another terminal:\n"
                "  curl -X PUT http://%s/api/v1/%s/one -H 'Content-Type: application/json' -d '{\"text\":\"Hello\"}'\n"
                "  curl http://%s/api/v1/%s\n",
-               m->folder, package, m->folder, package, program(&m->a), ficus_file == NULL ? "" : ficus_file, address, m->name, address,
-               m->name);
+               m->folder, package, m->folder, package, program(&m->a), ficus_file == NULL ? "" : ficus_file, address,
+               m->name, address, m->name);
 }
 
 static const char *upper_case(struct arena *a, const char *text)

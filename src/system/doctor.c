@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 enum {
-    FILES_FEW = 4096,        /* the gateway would take fewer connections than it can */
+    FILES_FEW = 4096, /* the gateway would take fewer connections than it can */
     FILES_MIN = 256,
     YEAR_2024_S = 1704067200,
     CLOCK_SLACK_MS = 20,
@@ -138,7 +138,8 @@ static void judge_port(const struct doctor_facts *f, struct doctor_finding *r)
     } else if (f->listen_errno == 0) {
         say(r, "%s is free for the gateway", f->listen);
     } else if (f->listen_errno == EADDRINUSE) {
-        say(r, "%s is used by %s", f->listen, f->listen_holder[0] != '\0' ? f->listen_holder : "a process of another user");
+        say(r, "%s is used by %s", f->listen,
+            f->listen_holder[0] != '\0' ? f->listen_holder : "a process of another user");
         remedy(r, DOCTOR_PROBLEM, "end that; or %s", other);
     } else if (f->listen_errno == EACCES) {
         say(r, "%s is for root alone", f->listen);
@@ -287,24 +288,15 @@ static void judge_chromium(const struct doctor_facts *f, struct doctor_finding *
 }
 
 const struct doctor_check doctor_checks[] = {
-    {"kernel", DOCTOR_RUN, judge_kernel},
-    {"files", DOCTOR_RUN, judge_files},
-    {"memory", DOCTOR_RUN, judge_memory},
-    {"clock", DOCTOR_RUN, judge_clock},
-    {"manifest", DOCTOR_RUN, judge_manifest},
-    {"programs", DOCTOR_RUN, judge_programs},
-    {"port", DOCTOR_RUN, judge_port},
-    {"state", DOCTOR_RUN, judge_state},
-    {"disk", DOCTOR_RUN, judge_disk},
-    {"sockets", DOCTOR_RUN, judge_sockets},
-    {"processes", DOCTOR_RUN, judge_processes},
-    {"compiler", DOCTOR_BUILD, judge_compiler},
-    {"make", DOCTOR_BUILD, judge_make},
-    {"pkg-config", DOCTOR_BUILD, judge_pkg_config},
-    {"libficus", DOCTOR_BUILD, judge_library},
-    {"cmocka", DOCTOR_TEST, judge_cmocka},
-    {"python", DOCTOR_TEST, judge_python},
-    {"node", DOCTOR_TEST, judge_node},
+    {"kernel", DOCTOR_RUN, judge_kernel},       {"files", DOCTOR_RUN, judge_files},
+    {"memory", DOCTOR_RUN, judge_memory},       {"clock", DOCTOR_RUN, judge_clock},
+    {"manifest", DOCTOR_RUN, judge_manifest},   {"programs", DOCTOR_RUN, judge_programs},
+    {"port", DOCTOR_RUN, judge_port},           {"state", DOCTOR_RUN, judge_state},
+    {"disk", DOCTOR_RUN, judge_disk},           {"sockets", DOCTOR_RUN, judge_sockets},
+    {"processes", DOCTOR_RUN, judge_processes}, {"compiler", DOCTOR_BUILD, judge_compiler},
+    {"make", DOCTOR_BUILD, judge_make},         {"pkg-config", DOCTOR_BUILD, judge_pkg_config},
+    {"libficus", DOCTOR_BUILD, judge_library},  {"cmocka", DOCTOR_TEST, judge_cmocka},
+    {"python", DOCTOR_TEST, judge_python},      {"node", DOCTOR_TEST, judge_node},
     {"chromium", DOCTOR_TEST, judge_chromium},
 };
 const size_t doctor_check_count = sizeof doctor_checks / sizeof doctor_checks[0];

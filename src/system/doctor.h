@@ -35,7 +35,7 @@ struct doctor_facts {
     int64_t wall_ms, mono_ms; /* how far each went between two looks */
     int64_t state_ahead_s;    /* by how much the state's newest file is younger than now */
     /* manifest */
-    const char *file;         /* as given, or ficus.yaml */
+    const char *file; /* as given, or ficus.yaml */
     bool file_given, file_found;
     size_t error_count;
     char first_error[DOCTOR_LIST_SIZE];
@@ -44,9 +44,9 @@ struct doctor_facts {
     char programs_missing[DOCTOR_LIST_SIZE];  /* of services: files that are not there or may not be executed */
     char libraries_missing[DOCTOR_LIST_SIZE]; /* of services' programs */
     /* gateway */
-    char listen[DOCTOR_NAME_SIZE]; /* "127.0.0.1:8080"; "": no gateway */
-    int listen_errno;              /* 0: free */
-    bool listen_ours;              /* this very system has it */
+    char listen[DOCTOR_NAME_SIZE];        /* "127.0.0.1:8080"; "": no gateway */
+    int listen_errno;                     /* 0: free */
+    bool listen_ours;                     /* this very system has it */
     char listen_holder[DOCTOR_NAME_SIZE]; /* "nginx (pid 812)"; "": not to be seen */
     /* state */
     char state[DOCTOR_LIST_SIZE];
@@ -90,8 +90,8 @@ const char *doctor_level_name(enum doctor_level level); /* "ok", "warning", "pro
 void doctor_judge(const struct doctor_check *check, const struct doctor_facts *f, struct doctor_finding *ret);
 
 struct doctor_options {
-    const char *file; /* the manifest */
-    bool file_given;  /* by the user: then it must be there */
+    const char *file;  /* the manifest */
+    bool file_given;   /* by the user: then it must be there */
     const char *build; /* absolute folder for ${build} */
     const char *const *sets;
     size_t set_count;

@@ -383,13 +383,13 @@ static const struct {
     enum doctor_disk disk;
     const char *name;
 } disks[] = {
-    {0xEF53, DOCTOR_DISK_PLAIN, "ext4"},          {0x58465342, DOCTOR_DISK_PLAIN, "xfs"},
-    {0x9123683E, DOCTOR_DISK_PLAIN, "btrfs"},     {0x2FC12FC1, DOCTOR_DISK_PLAIN, "zfs"},
-    {0xF2F52010, DOCTOR_DISK_PLAIN, "f2fs"},      {0x01021994, DOCTOR_DISK_MEMORY, "tmpfs"},
-    {0x858458F6, DOCTOR_DISK_MEMORY, "ramfs"},    {0x794C7630, DOCTOR_DISK_LAYER, "overlay"},
-    {0x6969, DOCTOR_DISK_NETWORK, "nfs"},         {0x517B, DOCTOR_DISK_NETWORK, "smb"},
-    {0xFF534D42, DOCTOR_DISK_NETWORK, "cifs"},    {0xFE534D42, DOCTOR_DISK_NETWORK, "smb2"},
-    {0x5346414F, DOCTOR_DISK_NETWORK, "afs"},     {0x65735546, DOCTOR_DISK_OTHER, "fuse"},
+    {0xEF53, DOCTOR_DISK_PLAIN, "ext4"},       {0x58465342, DOCTOR_DISK_PLAIN, "xfs"},
+    {0x9123683E, DOCTOR_DISK_PLAIN, "btrfs"},  {0x2FC12FC1, DOCTOR_DISK_PLAIN, "zfs"},
+    {0xF2F52010, DOCTOR_DISK_PLAIN, "f2fs"},   {0x01021994, DOCTOR_DISK_MEMORY, "tmpfs"},
+    {0x858458F6, DOCTOR_DISK_MEMORY, "ramfs"}, {0x794C7630, DOCTOR_DISK_LAYER, "overlay"},
+    {0x6969, DOCTOR_DISK_NETWORK, "nfs"},      {0x517B, DOCTOR_DISK_NETWORK, "smb"},
+    {0xFF534D42, DOCTOR_DISK_NETWORK, "cifs"}, {0xFE534D42, DOCTOR_DISK_NETWORK, "smb2"},
+    {0x5346414F, DOCTOR_DISK_NETWORK, "afs"},  {0x65735546, DOCTOR_DISK_OTHER, "fuse"},
     {0x01021997, DOCTOR_DISK_OTHER, "9p"},
 };
 

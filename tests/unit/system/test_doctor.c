@@ -80,62 +80,64 @@ static void test_healthy(void **state)
 #define LIST "some, names"
 
 /* What is changed in a healthy machine, which check says so, how loudly, and words of its sentence and its remedy. */
-#define CASES(X)                                                                                                       \
-    X("kernel", PROBLEM, "pidfd_open", "5.10", strcpy_to(f.kernel_missing, "pidfd_open"))                              \
-    X("files", WARNING, "raised to 4095", "65536", f.files_hard = 4095)                                                \
-    X("files", PROBLEM, "raised to 255", "65536", f.files_hard = 255)                                                  \
-    X("files", OK, "4096", "", f.files_hard = 4096)                                                                    \
-    X("memory", WARNING, "127 MB", "end something", f.memory_available = 128 * MIB - 1)                                \
-    X("memory", PROBLEM, "31 MB", "end something", f.memory_available = 32 * MIB - 1)                                  \
-    X("memory", OK, "does not say", "", f.memory_available = -1)                                                       \
-    X("clock", PROBLEM, "2024", "timedatectl", f.wall_s = 1000)                                                        \
-    X("clock", WARNING, "61 s in the future", "date", f.state_ahead_s = 61)                                            \
-    X("clock", OK, "evenly", "", f.state_ahead_s = 60)                                                                 \
-    X("clock", WARNING, "jumped by 21 ms", "chronyd", f.wall_ms = 41)                                                  \
-    X("clock", WARNING, "jumped by -21 ms", "chronyd", f.wall_ms = -1)                                                 \
-    X("manifest", OK, "no ficus.yaml here", "ficus new service", f.file_found = false)                                 \
-    X("manifest", PROBLEM, "no ficus.yaml here", "-f", f.file_found = false, f.file_given = true)                      \
-    X("manifest", PROBLEM, "1 error: " LIST, "ficus config check", f.error_count = 1, strcpy_to(f.first_error, LIST))  \
-    X("manifest", PROBLEM, "2 errors: ", "-f ficus.yaml", f.error_count = 2)                                           \
-    X("programs", PROBLEM, LIST, "make -C", strcpy_to(f.programs_missing, LIST))                                       \
-    X("programs", PROBLEM, LIST, "ldconfig", strcpy_to(f.libraries_missing, LIST))                                     \
-    X("programs", OK, "no service", "", f.service_count = 0)                                                           \
-    X("port", OK, "no gateway", "", f.listen[0] = '\0')                                                                \
-    X("port", OK, "this system's", "", f.listen_errno = EADDRINUSE, f.listen_ours = true)                              \
-    X("port", PROBLEM, "another user", "--set gateway.listen", f.listen_errno = EADDRINUSE)                            \
-    X("port", PROBLEM, "by x (pid 3)", "end that", f.listen_errno = EADDRINUSE, strcpy_to(f.listen_holder, "x (pid 3)")) \
-    X("port", PROBLEM, "root alone", "--set gateway.listen", f.listen_errno = EACCES)                                  \
-    X("port", PROBLEM, "Cannot assign", "--set gateway.listen", f.listen_errno = EADDRNOTAVAIL)                        \
-    X("state", OK, "not known", "", f.state[0] = '\0')                                                                 \
-    X("state", OK, "first ficus up", "", f.state_there = false)                                                        \
-    X("state", PROBLEM, "first ficus up", "FICUS_STATE", f.state_there = false, f.state_writable = false)              \
-    X("state", PROBLEM, "not made by Ficus", "FICUS_STATE", f.state_marked = false)                                    \
-    X("state", OK, "ours", "", f.state_marked = false, f.state_empty = true)                                           \
-    X("state", PROBLEM, "another user", "chown", f.state_own = false)                                                  \
-    X("state", PROBLEM, "not be written", "owner", f.state_writable = false)                                           \
-    X("state", WARNING, "mode 0750", "chmod 700 /srv/.ficus", f.state_mode = 0750)                                     \
-    X("disk", PROBLEM, "cannot sync: Input", "FICUS_STATE", f.sync_errno = EIO)                                        \
-    X("disk", PROBLEM, "cannot lock: No locks", "FICUS_STATE", f.lock_errno = ENOLCK)                                  \
-    X("disk", PROBLEM, "15 MB free", "make room", f.disk_free = 16 * MIB - 1)                                          \
-    X("disk", WARNING, "255 MB free", "make room", f.disk_free = 256 * MIB - 1)                                        \
-    X("disk", PROBLEM, "ext4", "network", f.disk = DOCTOR_DISK_NETWORK)                                                \
-    X("disk", WARNING, "ext4", "power", f.disk = DOCTOR_DISK_MEMORY)                                                   \
-    X("disk", WARNING, "ext4", "volume", f.disk = DOCTOR_DISK_LAYER)                                                   \
-    X("disk", WARNING, "ext4", "not known", f.disk = DOCTOR_DISK_OTHER)                                                \
-    X("disk", WARNING, "100.0 ms", "slow", f.sync_us = 100001)                                                         \
-    X("sockets", OK, "101 bytes, 100", "", f.socket_path_size = 101)                                                   \
-    X("processes", OK, "supervisor 12", "", f.supervisor_pid = 12)                                                     \
-    X("processes", WARNING, "2 of its processes: " LIST, "ficus down", f.left_count = 2, strcpy_to(f.left, LIST))      \
-    X("compiler", WARNING, "not found", "gcc", f.compiler[0] = '\0')                                                   \
-    X("make", WARNING, "not found", "make", f.make[0] = '\0')                                                          \
-    X("pkg-config", WARNING, "not found", "pkg-config", f.pkg_config[0] = '\0')                                        \
-    X("libficus", WARNING, "without pkg-config", "pkg-config", f.pkg_config[0] = '\0')                                 \
-    X("libficus", WARNING, "does not find", "make install", f.library_version[0] = '\0')                               \
-    X("libficus", WARNING, "does not find", "PKG_CONFIG_PATH=/p", f.library_version[0] = '\0', strcpy_to(f.library_hint, "/p")) \
-    X("libficus", PROBLEM, "version 0.2", "anew", strcpy_to(f.library_version, "0.2"))                                 \
-    X("cmocka", WARNING, "not found", "libcmocka-dev", f.cmocka[0] = '\0')                                             \
-    X("python", WARNING, "not found", "python3", f.python[0] = '\0')                                                   \
-    X("node", WARNING, "not found", "nodejs", f.node[0] = '\0')                                                        \
+#define CASES(X)                                                                                                      \
+    X("kernel", PROBLEM, "pidfd_open", "5.10", strcpy_to(f.kernel_missing, "pidfd_open"))                             \
+    X("files", WARNING, "raised to 4095", "65536", f.files_hard = 4095)                                               \
+    X("files", PROBLEM, "raised to 255", "65536", f.files_hard = 255)                                                 \
+    X("files", OK, "4096", "", f.files_hard = 4096)                                                                   \
+    X("memory", WARNING, "127 MB", "end something", f.memory_available = 128 * MIB - 1)                               \
+    X("memory", PROBLEM, "31 MB", "end something", f.memory_available = 32 * MIB - 1)                                 \
+    X("memory", OK, "does not say", "", f.memory_available = -1)                                                      \
+    X("clock", PROBLEM, "2024", "timedatectl", f.wall_s = 1000)                                                       \
+    X("clock", WARNING, "61 s in the future", "date", f.state_ahead_s = 61)                                           \
+    X("clock", OK, "evenly", "", f.state_ahead_s = 60)                                                                \
+    X("clock", WARNING, "jumped by 21 ms", "chronyd", f.wall_ms = 41)                                                 \
+    X("clock", WARNING, "jumped by -21 ms", "chronyd", f.wall_ms = -1)                                                \
+    X("manifest", OK, "no ficus.yaml here", "ficus new service", f.file_found = false)                                \
+    X("manifest", PROBLEM, "no ficus.yaml here", "-f", f.file_found = false, f.file_given = true)                     \
+    X("manifest", PROBLEM, "1 error: " LIST, "ficus config check", f.error_count = 1, strcpy_to(f.first_error, LIST)) \
+    X("manifest", PROBLEM, "2 errors: ", "-f ficus.yaml", f.error_count = 2)                                          \
+    X("programs", PROBLEM, LIST, "make -C", strcpy_to(f.programs_missing, LIST))                                      \
+    X("programs", PROBLEM, LIST, "ldconfig", strcpy_to(f.libraries_missing, LIST))                                    \
+    X("programs", OK, "no service", "", f.service_count = 0)                                                          \
+    X("port", OK, "no gateway", "", f.listen[0] = '\0')                                                               \
+    X("port", OK, "this system's", "", f.listen_errno = EADDRINUSE, f.listen_ours = true)                             \
+    X("port", PROBLEM, "another user", "--set gateway.listen", f.listen_errno = EADDRINUSE)                           \
+    X("port", PROBLEM, "by x (pid 3)", "end that", f.listen_errno = EADDRINUSE,                                       \
+      strcpy_to(f.listen_holder, "x (pid 3)"))                                                                        \
+    X("port", PROBLEM, "root alone", "--set gateway.listen", f.listen_errno = EACCES)                                 \
+    X("port", PROBLEM, "Cannot assign", "--set gateway.listen", f.listen_errno = EADDRNOTAVAIL)                       \
+    X("state", OK, "not known", "", f.state[0] = '\0')                                                                \
+    X("state", OK, "first ficus up", "", f.state_there = false)                                                       \
+    X("state", PROBLEM, "first ficus up", "FICUS_STATE", f.state_there = false, f.state_writable = false)             \
+    X("state", PROBLEM, "not made by Ficus", "FICUS_STATE", f.state_marked = false)                                   \
+    X("state", OK, "ours", "", f.state_marked = false, f.state_empty = true)                                          \
+    X("state", PROBLEM, "another user", "chown", f.state_own = false)                                                 \
+    X("state", PROBLEM, "not be written", "owner", f.state_writable = false)                                          \
+    X("state", WARNING, "mode 0750", "chmod 700 /srv/.ficus", f.state_mode = 0750)                                    \
+    X("disk", PROBLEM, "cannot sync: Input", "FICUS_STATE", f.sync_errno = EIO)                                       \
+    X("disk", PROBLEM, "cannot lock: No locks", "FICUS_STATE", f.lock_errno = ENOLCK)                                 \
+    X("disk", PROBLEM, "15 MB free", "make room", f.disk_free = 16 * MIB - 1)                                         \
+    X("disk", WARNING, "255 MB free", "make room", f.disk_free = 256 * MIB - 1)                                       \
+    X("disk", PROBLEM, "ext4", "network", f.disk = DOCTOR_DISK_NETWORK)                                               \
+    X("disk", WARNING, "ext4", "power", f.disk = DOCTOR_DISK_MEMORY)                                                  \
+    X("disk", WARNING, "ext4", "volume", f.disk = DOCTOR_DISK_LAYER)                                                  \
+    X("disk", WARNING, "ext4", "not known", f.disk = DOCTOR_DISK_OTHER)                                               \
+    X("disk", WARNING, "100.0 ms", "slow", f.sync_us = 100001)                                                        \
+    X("sockets", OK, "101 bytes, 100", "", f.socket_path_size = 101)                                                  \
+    X("processes", OK, "supervisor 12", "", f.supervisor_pid = 12)                                                    \
+    X("processes", WARNING, "2 of its processes: " LIST, "ficus down", f.left_count = 2, strcpy_to(f.left, LIST))     \
+    X("compiler", WARNING, "not found", "gcc", f.compiler[0] = '\0')                                                  \
+    X("make", WARNING, "not found", "make", f.make[0] = '\0')                                                         \
+    X("pkg-config", WARNING, "not found", "pkg-config", f.pkg_config[0] = '\0')                                       \
+    X("libficus", WARNING, "without pkg-config", "pkg-config", f.pkg_config[0] = '\0')                                \
+    X("libficus", WARNING, "does not find", "make install", f.library_version[0] = '\0')                              \
+    X("libficus", WARNING, "does not find", "PKG_CONFIG_PATH=/p", f.library_version[0] = '\0',                        \
+      strcpy_to(f.library_hint, "/p"))                                                                                \
+    X("libficus", PROBLEM, "version 0.2", "anew", strcpy_to(f.library_version, "0.2"))                                \
+    X("cmocka", WARNING, "not found", "libcmocka-dev", f.cmocka[0] = '\0')                                            \
+    X("python", WARNING, "not found", "python3", f.python[0] = '\0')                                                  \
+    X("node", WARNING, "not found", "nodejs", f.node[0] = '\0')                                                       \
     X("chromium", WARNING, "not found", "chromium", f.chromium[0] = '\0')
 
 #define strcpy_to(field, text) snprintf((field), sizeof(field), "%s", (text))
@@ -146,21 +148,21 @@ static void test_faults(void **state)
     bool seen[64] = {false};
     struct doctor_facts f;
     struct doctor_finding found;
-#define X(which, loud, words, help, ...)                                                                                \
-    {                                                                                                                  \
-        healthy(&f);                                                                                                   \
-        (void)(__VA_ARGS__);                                                                                           \
-        const struct doctor_check *check = check_named(which);                                                          \
-        doctor_judge(check, &f, &found);                                                                               \
-        seen[check - doctor_checks] = true;                                                                            \
-        if (found.level != DOCTOR_##loud || strstr(found.text, words) == NULL || strstr(found.remedy, help) == NULL)   \
-            fail_msg("%s: %s: %s -> %s", which, doctor_level_name(found.level), found.text, found.remedy);              \
-        for (size_t i = 0; i < doctor_check_count; i++) {                                                              \
-            doctor_judge(&doctor_checks[i], &f, &found);                                                               \
-            if (found.level != DOCTOR_OK && &doctor_checks[i] != check && strcmp(which, "pkg-config") != 0 &&           \
-                strcmp(which, "libficus") != 0)                                                                         \
-                fail_msg("%s also says: %s", doctor_checks[i].name, found.text);                                       \
-        }                                                                                                              \
+#define X(which, loud, words, help, ...)                                                                             \
+    {                                                                                                                \
+        healthy(&f);                                                                                                 \
+        (void)(__VA_ARGS__);                                                                                         \
+        const struct doctor_check *check = check_named(which);                                                       \
+        doctor_judge(check, &f, &found);                                                                             \
+        seen[check - doctor_checks] = true;                                                                          \
+        if (found.level != DOCTOR_##loud || strstr(found.text, words) == NULL || strstr(found.remedy, help) == NULL) \
+            fail_msg("%s: %s: %s -> %s", which, doctor_level_name(found.level), found.text, found.remedy);           \
+        for (size_t i = 0; i < doctor_check_count; i++) {                                                            \
+            doctor_judge(&doctor_checks[i], &f, &found);                                                             \
+            if (found.level != DOCTOR_OK && &doctor_checks[i] != check && strcmp(which, "pkg-config") != 0 &&        \
+                strcmp(which, "libficus") != 0)                                                                      \
+                fail_msg("%s also says: %s", doctor_checks[i].name, found.text);                                     \
+        }                                                                                                            \
     }
     CASES(X)
     for (size_t i = 0; i < doctor_check_count; i++)

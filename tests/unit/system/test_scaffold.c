@@ -63,9 +63,15 @@ static void test_folder(void **state)
     assert_string_equal(scaffold_folder(&a, "services/*/service.yaml", "x"), "services/x");
     assert_string_equal(scaffold_folder(&a, "*/service.yaml", "x"), "x");
     assert_string_equal(scaffold_folder(&a, "teams/a/*/service.yaml", "x"), "teams/a/x");
-    static const char *const others[] = {"services/orders/service.yaml", "service.yaml", "*/*/service.yaml",
-                                         "services/*/other.yaml", "services/a*/service.yaml", "t?/*/service.yaml",
-                                         "[ab]/*/service.yaml", "*service.yaml", ""};
+    static const char *const others[] = {"services/orders/service.yaml",
+                                         "service.yaml",
+                                         "*/*/service.yaml",
+                                         "services/*/other.yaml",
+                                         "services/a*/service.yaml",
+                                         "t?/*/service.yaml",
+                                         "[ab]/*/service.yaml",
+                                         "*service.yaml",
+                                         ""};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
         assert_null(scaffold_folder(&a, others[i], "x"));
 }
@@ -79,8 +85,10 @@ static void test_system(void **state)
     assert_string_equal(scaffold_system(&a, "\xc3\xa4pfel"), "pfel");
     assert_string_equal(scaffold_system(&a, "..."), "system");
     assert_string_equal(scaffold_system(&a, ""), "system");
-    assert_string_equal(scaffold_system(&a, "an-exceedingly-long-name-of-a-fo der"), "an-exceedingly-long-name-of-a-fo");
-    assert_string_equal(scaffold_system(&a, "an-exceedingly-long-name-of-a-f older"), "an-exceedingly-long-name-of-a-f");
+    assert_string_equal(scaffold_system(&a, "an-exceedingly-long-name-of-a-fo der"),
+                        "an-exceedingly-long-name-of-a-fo");
+    assert_string_equal(scaffold_system(&a, "an-exceedingly-long-name-of-a-f older"),
+                        "an-exceedingly-long-name-of-a-f");
 }
 
 int main(void)
