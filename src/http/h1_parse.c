@@ -226,6 +226,21 @@ static int fields_parse(struct cursor *c, size_t field_count_max, struct http_ms
     return 0;
 }
 
+/* Which refusal a Transfer-Encoding other than "chunked" deserves: without chunked at its end nobody can tell where the
+ * body ends, 400 (RFC 9112 6.3, 4); with it there is only a coding that is not known here, 501 (6.1). */
+static int coding_refuse(struct slice codings, const char **reterr_detail)
+{
+    bool chunked = false;
+    while (codings.p != NULL) {
+        struct slice coding = slice_trim(slice_cut(&codings, ','));
+        if (chunked || !http_token_valid(coding))
+            return refuse(400, "malformed Transfer-Encoding", reterr_detail);
+        chunked = slice_eq_nocase(coding, SLICE("chunked"));
+    }
+    return chunked ? refuse(501, "transfer coding other than chunked", reterr_detail)
+                   : refuse(400, "Transfer-Encoding does not end in chunked", reterr_detail);
+}
+
 /* RFC 9112 6.1, 6.3: exactly one way to tell where the body ends, or none. */
 static int framing_decide(const struct field_facts *facts, int minor, enum h1_framing *ret_framing, int64_t *ret_length,
                           const char **reterr_detail)
@@ -239,12 +254,8 @@ static int framing_decide(const struct field_facts *facts, int minor, enum h1_fr
             return refuse(400, "both Transfer-Encoding and Content-Length", reterr_detail);
         if (facts->transfer_encoding_count > 1)
             return refuse(400, "more than one Transfer-Encoding", reterr_detail);
-        if (!slice_eq_nocase(facts->transfer_encoding, SLICE("chunked"))) {
-            struct slice list = facts->transfer_encoding, first = slice_trim(slice_cut(&list, ','));
-            bool foreign = http_token_valid(first) && !slice_eq_nocase(first, SLICE("chunked"));
-            return foreign ? refuse(501, "transfer coding other than chunked", reterr_detail)
-                           : refuse(400, "malformed Transfer-Encoding", reterr_detail);
-        }
+        if (!slice_eq_nocase(facts->transfer_encoding, SLICE("chunked")))
+            return coding_refuse(facts->transfer_encoding, reterr_detail);
         *ret_framing = H1_BODY_CHUNKED;
         *ret_length = -1;
         return 0;
@@ -269,9 +280,9 @@ static int version_parse(struct cursor *c, int *ret_minor, const char **reterr_d
     const char *p = c->at;
     if (c->end - p < 8 || memcmp(p, "HTTP/", 5) != 0 || !h1_is(p[5], H1_DIGIT) || p[6] != '.' || !h1_is(p[7], H1_DIGIT))
         return refuse(400, "malformed HTTP version", reterr_detail);
-    if (p[5] != '1' || p[7] > '1')
-        return refuse(505, "HTTP version is neither 1.0 nor 1.1", reterr_detail);
-    *ret_minor = p[7] - '0';
+    if (p[5] != '1')
+        return refuse(505, "HTTP version is not 1", reterr_detail);
+    *ret_minor = p[7] == '0' ? 0 : 1; /* RFC 9110 2.5: a higher minor version is read as the highest that is known */
     c->at += 8;
     return 0;
 }
@@ -409,7 +420,7 @@ static int request_line_parse(struct cursor *c, const struct h1_parse_limits *li
     return 0;
 }
 
-/* RFC 9112 3.2: exactly one Host; it agrees with an absolute-form target. */
+/* RFC 9112 3.2: exactly one valid Host; 3.2.2: an absolute-form target goes before it. */
 static int authority_decide(struct http_msg *m, const struct field_facts *facts, int minor, const char **reterr_detail)
 {
     if (facts->host_count > 1)
@@ -418,9 +429,8 @@ static int authority_decide(struct http_msg *m, const struct field_facts *facts,
         return minor == 0 ? 0 : refuse(400, "no Host", reterr_detail);
     if (!h1_authority_valid(facts->host))
         return refuse(400, "malformed Host", reterr_detail);
-    if (m->authority.p != NULL && !slice_eq_nocase(m->authority, facts->host))
-        return refuse(400, "Host and request target disagree", reterr_detail);
-    m->authority = facts->host;
+    if (m->authority.p == NULL)
+        m->authority = facts->host;
     return 0;
 }
 
