@@ -60,12 +60,19 @@ static void collect_reset(void *arg, struct http_stream *s, enum ficus_err err, 
     c->handler_before->on_reset(c->arg_before, s, err, detail);
 }
 
+static void collect_half_close(void *arg, struct http_stream *s)
+{
+    struct http_collect *c = arg;
+    c->handler_before->on_half_close(c->arg_before, s);
+}
+
 void http_collect(struct http_stream *s, struct http_collect *c, size_t size_max)
 {
     c->handler_before = s->handler;
     c->arg_before = s->arg;
     c->handler = (struct http_handler){collect_head,     collect_interim,     collect_data,
-                                       collect_writable, collect_stream_done, collect_reset};
+                                       collect_writable, collect_stream_done, collect_reset,
+                                       c->handler_before->on_half_close != NULL ? collect_half_close : NULL};
     buf_init(&c->body, size_max);
     if (s->head_in != NULL && s->head_in->content_length > 0 && (uint64_t)s->head_in->content_length <= size_max)
         (void)buf_reserve(&c->body, (size_t)s->head_in->content_length); /* a failure shows at the first byte */

@@ -39,7 +39,7 @@ enum state { IDLE, HEAD, EXCHANGE, DRAIN, REFUSE, LINGER, CLOSING, STATE_COUNT }
 struct server_stream {
     struct h1_stream st; /* first */
     struct h1_server_conn *c;
-    bool answers_head, expects;
+    bool answers_head, expects, half_closed;
     int minor;
     bool keep_alive;
 };
@@ -231,6 +231,8 @@ static bool reuse_decide(const struct server_stream *ss, enum h1_framing framing
         return false;
     if (ss->expects && !body->done) /* RFC 9110 10.1.1: nobody can know whether the body will come */
         return false;
+    if (status == 408) /* RFC 9110 15.5.9: we decided not to wait any longer */
+        return false;
     /* A refusal that has not asked for the body will hardly want it: say at once that the connection ends. */
     return status < 300 || body->done || ss->st.recv_wanted || body->framing != H1_BODY_LENGTH ||
            body->left <= H1_DRAIN_SIZE_MAX;
@@ -407,11 +409,19 @@ static bool step_exchange(struct h1_server_conn *c)
         h1_stream_fail(st, FICUS_ERR_CANCELLED, "server closed");
     if (io->out_err != FICUS_ERR_OK || io->in_err != FICUS_ERR_OK)
         h1_stream_fail(st, FICUS_ERR_RESET, "client is gone");
-    /* A client that cancels closes, and only an end is seen of that. One that merely shuts its side (RFC 9112 9.6 lets
-     * it) gets what was answered by then; who waits for more is taken for gone, or long polls and slow handlers would
-     * never hear of it. */
-    if (io->in_eof && st->body.done && st->out != H1_OUT_ENDED && h1_io_in_size(io) == 0)
-        h1_stream_fail(st, FICUS_ERR_RESET, "client is gone");
+    /* A client that cancels closes, one that merely shuts its side waits for its answer, and both look alike. The user
+     * knows what the answer is worth; without its word it is a client that is gone, or long polls and slow handlers of
+     * programs that cancel would never hear of it. */
+    if (io->in_eof && st->body.done && st->out != H1_OUT_ENDED && h1_io_in_size(io) == 0 && !c->stream->half_closed &&
+        !st->abandoned && st->fail == FICUS_ERR_OK) {
+        if (st->s.handler->on_half_close == NULL) {
+            h1_stream_fail(st, FICUS_ERR_RESET, "client is gone");
+        } else {
+            c->stream->half_closed = true;
+            st->s.handler->on_half_close(st->s.arg, &st->s);
+            return true;
+        }
+    }
     bool out_done = h1_stream_out_done(st);
     if (st->abandoned && out_done && st->body.done) {
         exchange_finish(c);

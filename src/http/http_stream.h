@@ -35,6 +35,9 @@ struct http_handler {
     /* Broken: err RESET (peer gone), TIMEOUT (stalled), PROTOCOL, TOO_LARGE, CANCELLED, REFUSED. detail: fixed text for
      * logs. */
     void (*on_reset)(void *arg, struct http_stream *s, enum ficus_err err, const char *detail);
+    /* Server streams: the client shut its sending side behind its whole request (RFC 9112 9.6). It may wait for the
+     * answer or be gone; only writing can tell. Fires once; the exchange goes on. NULL: it is taken for gone. */
+    void (*on_half_close)(void *arg, struct http_stream *s);
 };
 
 /* What a caller needs to judge whether a broken request may be repeated (RFC 9110 9.2.2, RFC 9112 9.3.1). */

@@ -4,6 +4,16 @@
  */
 #include "proxy_private.h"
 
+/* RFC 9110 9.3, RFC 5789. Case matters. */
+static bool is_known(struct slice method)
+{
+    static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"};
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
+        if (slice_eq_str(method, methods[i]))
+            return true;
+    return false;
+}
+
 enum proxy_verdict filter_route(struct proxy_request *q)
 {
     struct proxy *p = q->proxy;
@@ -20,6 +30,10 @@ enum proxy_verdict filter_route(struct proxy_request *q)
         proxy_problem(q, 404, "no_route", "there is nothing under this path", NULL, 0);
         break;
     case PROXY_OTHER_METHODS: {
+        if (!is_known(m->method)) { /* RFC 9110 9.1 */
+            proxy_problem(q, 501, "method", "there is no such method", NULL, 0);
+            break;
+        }
         struct http_field allow = {SLICE("Allow"), slice_str(q->match.allow)};
         proxy_problem(q, 405, "method", "this path does not take this method", &allow, 1);
         break;

@@ -85,10 +85,21 @@ static void call_head(void *arg, struct call *c, struct http_msg *head, bool end
     }
     q->status = m.status;
     q->is_events = is_events(&m);
-    if (!end && q->is_events)
+    if (q->is_events && q->half_closed)
+        give_up(q, FICUS_ERR_RESET, "client is gone");
+    else if (!end && q->is_events)
         stream_begin(q, c);
     else if (!end)
         call_recv(c);
+}
+
+/* An answer that ends is worth finishing for a client that only shut its side, but a page that was left must not keep
+ * its event stream until the next event. */
+void proxy_forward_half_closed(struct proxy_request *q)
+{
+    q->half_closed = true;
+    if (q->is_events && q->call != NULL)
+        give_up(q, FICUS_ERR_RESET, "client is gone");
 }
 
 static void call_data(void *arg, struct call *c, struct slice data, bool end)
@@ -274,8 +285,10 @@ static void gather_late(void *arg)
 
 void proxy_forward(struct proxy_request *q)
 {
-    int64_t size = q->stream->head_in->content_length;
-    if (q->end) {
+    const struct http_msg *m = q->stream->head_in;
+    int64_t size = m->content_length;
+    /* RFC 9110 9.3.1: content of a GET means nothing; the codec throws it away behind the answer. */
+    if (q->end || slice_eq_str(m->method, "GET") || slice_eq_str(m->method, "HEAD")) {
         forward_start(q, SLICE_NONE, 0);
     } else if (size >= 0 && size <= BODY_GATHER_MAX) {
         q->collecting = true;

@@ -102,6 +102,7 @@ struct proxy_request {
     struct buf up, down;       /* taken from one side, not yet by the other */
     size_t up_sent, down_sent;
     bool up_end, down_end; /* what is in up/down is the last */
+    bool half_closed;      /* the client shut its side */
     bool is_events;        /* the answer has begun, and is an event stream */
     size_t request_size, response_size;
     int64_t upstream_begin_ns, upstream_ns;
@@ -143,6 +144,7 @@ void proxy_forward(struct proxy_request *q);
 void proxy_forward_data(struct proxy_request *q, struct slice data, bool end); /* of the client's body */
 void proxy_forward_writable(struct proxy_request *q);                          /* the client takes more */
 int64_t proxy_deadline_ns(const struct proxy_request *q);                      /* of the answer */
+void proxy_forward_half_closed(struct proxy_request *q); /* the client shut its side, or is gone */
 void proxy_forward_end_streams(struct proxy *p); /* as if their services had ended them */
 void proxy_forward_cancel(struct proxy_request *q); /* the stream ended, for whatever reason */
 

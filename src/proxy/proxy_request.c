@@ -229,6 +229,12 @@ static void on_writable(void *arg, struct http_stream *s)
         proxy_forward_writable(q);
 }
 
+static void on_half_close(void *arg, struct http_stream *s)
+{
+    (void)s;
+    proxy_forward_half_closed(arg);
+}
+
 static void on_done(void *arg, struct http_stream *s)
 {
     (void)s;
@@ -252,7 +258,8 @@ static void waited(void *arg)
 }
 
 static const struct http_handler handler = {
-    .on_data = on_data, .on_writable = on_writable, .on_done = on_done, .on_reset = on_reset};
+    .on_data = on_data, .on_half_close = on_half_close, .on_writable = on_writable, .on_done = on_done,
+    .on_reset = on_reset};
 
 void proxy_on_request(void *arg, struct http_stream *s, bool end, const struct env_peer *peer)
 {

@@ -28,7 +28,8 @@ struct app {
     struct env_stream *client; /* the test's own end */
     struct buf got;            /* all that came */
     struct http_stream *held;
-    unsigned requests, dones, resets;
+    unsigned requests, dones, resets, half_closes;
+    bool patient; /* a client that shuts its side is not taken for gone */
     enum ficus_err reset_err;
     int refused;
     bool drained, closed;
@@ -135,6 +136,19 @@ static void on_reset(void *arg, struct http_stream *s, enum ficus_err err, const
 static const struct http_handler handler = {
     .on_data = on_data, .on_writable = on_writable, .on_done = on_done, .on_reset = on_reset};
 
+static void on_half_close(void *arg, struct http_stream *s)
+{
+    struct exchange *x = arg;
+    (void)s;
+    x->app->half_closes++;
+}
+
+static const struct http_handler patient_handler = {.on_data = on_data,
+                                                    .on_writable = on_writable,
+                                                    .on_done = on_done,
+                                                    .on_reset = on_reset,
+                                                    .on_half_close = on_half_close};
+
 static void on_request(void *arg, struct http_stream *s, bool end, const struct env_peer *peer)
 {
     struct app *app = arg;
@@ -143,7 +157,7 @@ static void on_request(void *arg, struct http_stream *s, bool end, const struct 
     struct exchange *x = mem_zalloc(sizeof *x);
     x->app = app;
     buf_init(&x->pending, 64 * 1024);
-    http_stream_handle(s, &handler, x);
+    http_stream_handle(s, app->patient ? &patient_handler : &handler, x);
     struct slice path = s->head_in->path;
     struct http_msg m;
     http_msg_init(&m, s->arena);
@@ -634,6 +648,53 @@ static void test_half_close(void **state)
     app_free(app);
 }
 
+/* With on_half_close the exchange goes on to its end, whatever was answered by then. */
+static void test_half_close_patient(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        struct app *app = app_new(seed, NULL);
+        app->patient = true;
+        send_text(app, "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n");
+        fake_shutdown_write(app->client);
+        fake_run(&app->net);
+        assert_int_equal(app->half_closes, 1);
+        assert_int_equal(app->resets, 0);
+        assert_int_equal(http_respond(app->held, 200, NULL, 0, "text/plain", SLICE("late")), FICUS_ERR_OK);
+        fake_run(&app->net);
+        send_text(app, "");
+        assert_true(got(app, "late"));
+        assert_true(got_end(app));
+        assert_int_equal(app->dones, 1);
+        app_free(app);
+
+        app = app_new(seed, NULL); /* many buffers long */
+        app->patient = true;
+        fake_say(app->client, "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+                              "GET /big HTTP/1.1\r\nHost: a\r\n\r\n");
+        fake_shutdown_write(app->client);
+        for (unsigned i = 0; i < 1000 && app->dones < 2; i++)
+            send_text(app, "");
+        assert_int_equal(app->dones, 2);
+        assert_int_equal(app->sent_total, 1024 * 1024);
+        assert_true(got(app, "abc"));
+        assert_true(got_end(app));
+        app_free(app);
+
+        app = app_new(seed, NULL); /* gone after all: writing tells */
+        app->patient = true;
+        send_text(app, "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n");
+        fake_close(app->client, NULL, NULL);
+        fake_run(&app->net);
+        if (app->held != NULL)
+            assert_int_equal(http_respond(app->held, 200, NULL, 0, "text/plain", SLICE("late")), FICUS_ERR_OK);
+        fake_run(&app->net);
+        assert_int_equal(app->resets + app->dones, 1);
+        assert_int_equal(http_server_conn_count(app->server), 0);
+        app_free(app);
+    }
+}
+
 /* http_reset ends the connection without any callback. */
 static void test_reset(void **state)
 {
@@ -818,7 +879,8 @@ int main(void)
         cmocka_unit_test(test_refusals),     cmocka_unit_test(test_malformed_body), cmocka_unit_test(test_head_limits),
         cmocka_unit_test(test_timeouts),     cmocka_unit_test(test_slow_reader),    cmocka_unit_test(test_slow_handler),
         cmocka_unit_test(test_unread_body),  cmocka_unit_test(test_expect),         cmocka_unit_test(test_too_large),
-        cmocka_unit_test(test_half_close),   cmocka_unit_test(test_reset),          cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_half_close),   cmocka_unit_test(test_half_close_patient),
+        cmocka_unit_test(test_reset),          cmocka_unit_test(test_drain),
         cmocka_unit_test(test_close),        cmocka_unit_test(test_conn_max_waiting),
         cmocka_unit_test(test_conn_max_busy),       cmocka_unit_test(test_wrong_length),
         cmocka_unit_test(test_stream_large),
