@@ -61,7 +61,8 @@ const char *ficus_caller(struct ficus_req *req)
 
 const struct ficus_json *ficus_body(struct ficus_req *req)
 {
-    if (req->body_json == NULL)
+    /* Behind a NUL the rest would go unseen. */
+    if (req->body_json == NULL && (req->body_size == 0 || memchr(req->body, '\0', req->body_size) == NULL))
         req->body_json = ficus_json_parse(req, req->body);
     if (req->body_json == NULL && !req->is_failed) {
         if (req->body_size == 0)

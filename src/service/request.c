@@ -403,7 +403,10 @@ static bool json_content(const struct http_msg *m)
     struct slice type = http_msg_get(m, "content-type");
     if (type.p == NULL || http_msg_count(m, "content-type") != 1)
         return false;
-    struct slice media = slice_trim(slice_cut(&type, ';'));
+    struct slice media = slice_trim(slice_cut(&type, ';')), coding;
+    for (size_t pos = 0; http_msg_next(m, "content-encoding", &pos, &coding);)
+        if (!slice_eq_nocase(coding, SLICE("identity"))) /* RFC 9110 15.5.16 */
+            return false;
     return slice_eq_nocase(media, SLICE("application/json"));
 }
 
@@ -437,11 +440,11 @@ static void read_body(struct ficus_req *r, struct http_stream *s, bool end)
 {
     const struct http_msg *m = s->head_in;
     size_t size_max = body_size_max(r->service);
-    if (end || m->content_length == 0) {
+    if (end || m->content_length == 0 || method_is_safe(r->method)) { /* RFC 9110 9.3.1: of a GET it means nothing */
         r->body = "";
         request_admit(r);
     } else if (!json_content(m)) {
-        refuse(r, 415, "media_type", "a body must be application/json");
+        refuse(r, 415, "media_type", "a body must be application/json, without Content-Encoding");
     } else if (m->content_length > (int64_t)size_max) {
         refuse(r, 413, "too_large", "the body is over this service's limit");
     } else {
