@@ -23,7 +23,10 @@
 #include <sys/random.h>
 #include <time.h>
 
-enum { LOG_SIZE_MAX = 32 * 1024 * 1024 };
+enum {
+    LOG_SIZE_MAX = 32 * 1024 * 1024,
+    TRIM_MS = 3000,
+};
 
 /* ---- clock and random ---- */
 
@@ -106,6 +109,20 @@ static void uv_timer_disarm(struct env *base, struct env_timer *t)
         uv_timer_stop(&e->alarm); /* nothing left: do not wake an idle process */
         e->alarm_due_ns = INT64_MAX;
     }
+}
+
+/* ---- heap ---- */
+
+static void on_trim(uv_timer_t *handle)
+{
+    struct env_uv *e = handle->data;
+    heap_os_trim(&e->heap);
+}
+
+void env_uv_trim_later(struct env_uv *e)
+{
+    if (!uv_is_active((uv_handle_t *)&e->trim) && !uv_is_closing((uv_handle_t *)&e->trim))
+        uv_timer_start(&e->trim, on_trim, TRIM_MS, 0);
 }
 
 /* ---- tasks and finished jobs ---- */
@@ -295,9 +312,10 @@ struct env *env_uv_new(const struct env_uv_options *options, struct ficus_error 
     e->loop_thread = pthread_self();
     e->alarm_due_ns = INT64_MAX;
     timers_init(&e->timers);
-    uv_timer_init(&e->loop, &e->alarm); /* these two cannot fail */
+    uv_timer_init(&e->loop, &e->alarm); /* these three cannot fail */
+    uv_timer_init(&e->loop, &e->trim);
     uv_idle_init(&e->loop, &e->turn);
-    e->async.data = e->alarm.data = e->turn.data = e;
+    e->async.data = e->alarm.data = e->trim.data = e->turn.data = e;
     list_init(&e->streams);
     list_init(&e->listeners);
     list_init(&e->tasks);
@@ -341,6 +359,7 @@ void env_uv_free(struct env *base)
         if (e->signals[i].signum != 0)
             uv_close((uv_handle_t *)&e->signals[i].handle, NULL);
     uv_close((uv_handle_t *)&e->alarm, NULL);
+    uv_close((uv_handle_t *)&e->trim, NULL);
     uv_close((uv_handle_t *)&e->turn, NULL);
     uv_close((uv_handle_t *)&e->async, NULL);
     uv_run(&e->loop, UV_RUN_DEFAULT);

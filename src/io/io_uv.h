@@ -6,6 +6,7 @@
 #define FICUS_IO_UV_H
 
 #include "io_env.h"
+#include "io_heap.h"
 #include "io_log.h"
 #include "io_workers.h"
 #include "timers.h"
@@ -30,6 +31,8 @@ struct env_uv {
     uv_timer_t alarm;     /* one for all of timers */
     int64_t alarm_due_ns; /* INT64_MAX: not started */
     bool firing;          /* the alarm is set once, after all that are due have fired */
+    uv_timer_t trim;      /* some time after a stream was closed the heap is looked at; nothing wakes an idle process */
+    struct heap_os heap;
     uv_idle_t turn;       /* makes the loop not sleep while tasks are queued that the loop itself posted */
     struct list streams, listeners;
     struct env_uv_signal signals[SIGNALS_MAX];
@@ -47,6 +50,8 @@ static inline struct env_uv *env_uv_of(struct env *e)
     return (struct env_uv *)(void *)e;
 }
 
+/* [loop] A stream is gone, and perhaps much memory with it. */
+void env_uv_trim_later(struct env_uv *e);
 /* [loop] Take a task out of the queue; it will not run. */
 void env_uv_unpost(struct env_uv *e, struct env_task *t);
 

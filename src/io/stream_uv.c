@@ -240,6 +240,7 @@ void stream_uv_shutdown_write(struct env_stream *s)
 static void on_stream_closed(uv_handle_t *handle)
 {
     struct env_stream *s = handle->data;
+    env_uv_trim_later(s->e);
     if (s->on_closed != NULL)
         s->on_closed(s->closed_arg);
     mem_free(s);
