@@ -31,6 +31,7 @@ struct db_options {
     size_t readers_max;         /* 0: 4 */
     size_t cache_kib;           /* page cache per connection; 0: 1024 */
     size_t group_count_max;     /* transactions in one commit; 0: 64 */
+    bool is_derived;            /* made out of other data: no note is kept, and it is begun anew when it is gone */
     size_t checkpoint_pages;    /* the commit after which the WAL has so many pages also checkpoints; 0: 1000 */
 };
 

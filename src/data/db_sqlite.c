@@ -368,12 +368,12 @@ enum ficus_err db_open(struct env *e, const struct db_options *o, struct db **re
     list_init(&d->group);
     list_init(&d->readers_idle);
     list_init(&d->readers_waiting);
-    enum ficus_err err = db_made_check(d, reterr);
+    enum ficus_err err = o->is_derived ? FICUS_ERR_OK : db_made_check(d, reterr);
     if (err == FICUS_ERR_OK)
         err = db_vfs_new(e, d->path, &d->vfs, reterr);
     if (err == FICUS_ERR_OK)
         err = db_conn_open(d, true, &d->writer, reterr);
-    if (err == FICUS_ERR_OK)
+    if (err == FICUS_ERR_OK && !o->is_derived)
         err = db_made_note(d, d->writer->is_new, reterr);
     if (err != FICUS_ERR_OK) {
         db_close(d);

@@ -150,7 +150,7 @@ enum ficus_err tables_open(struct service *v, struct ficus_error *reterr)
         err = migrate_own(v, reterr);
     if (err == FICUS_ERR_OK)
         err = feed_open(v, reterr);
-    return err == FICUS_ERR_OK ? err : err_wrap(reterr, "store %s", v->config->store);
+    return err == FICUS_ERR_OK ? err : err_wrap(reterr, "store");
 }
 
 /* ---- janitor ---- */

@@ -199,6 +199,19 @@ static void test_gone_at_start(void **state)
     assert_int_equal(ask("SELECT count(*) FROM sqlite_schema"), 0);
 }
 
+/* What was made out of other data is simply begun anew. */
+static void test_derived(void **state)
+{
+    (void)state;
+    struct db_options o = {.path = "data/d.db", .is_derived = true};
+    for (int i = 0; i < 2; i++) {
+        struct db *d = NULL;
+        assert_int_equal(db_open(env, &o, &d, &error), FICUS_ERR_OK);
+        db_close(d);
+        assert_int_equal(env_file_unlink(env, "data/d.db"), FICUS_ERR_OK);
+    }
+}
+
 /* A full disk: refused with place and remedy, reads go on, and with space again so do writes. */
 static void test_full(void **state)
 {
@@ -286,6 +299,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(test_saved_from_outside, setup, teardown),
         cmocka_unit_test_setup_teardown(test_gone_at_start, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_derived, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full, setup, teardown),
         cmocka_unit_test_setup_teardown(test_read_only_and_failing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_other_errors, setup, teardown),
