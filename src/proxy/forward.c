@@ -38,6 +38,22 @@ static bool is_events(const struct http_msg *m)
     return type.p != NULL && slice_eq_nocase(slice_trim(slice_cut(&type, ';')), SLICE("text/event-stream"));
 }
 
+/* It is no longer an event stream under way; harmless when it was none. */
+static void stream_leave(struct proxy_request *q)
+{
+    if (list_empty(&q->stream_link))
+        return;
+    list_remove(&q->stream_link);
+    q->proxy->stream_count--;
+}
+
+/* Streams last, and must leave connections for everybody else. */
+static bool too_many_streams(const struct proxy *p)
+{
+    size_t conns = p->o.conn_count_max > 0 ? p->o.conn_count_max : 1024; /* as http_limits has it */
+    return p->stream_count >= conns - conns / 8;
+}
+
 /* What is cut off of an event is dropped by its reader (WHATWG HTML 9.2.6). */
 static void stream_end(struct proxy_request *q)
 {
@@ -55,6 +71,7 @@ static void stream_begin(struct proxy_request *q, struct call *c)
         return;
     }
     list_add_tail(&p->streams, &q->stream_link);
+    p->stream_count++;
     call_endless(c, q->route->timeout_ms > PROXY_STREAM_SILENCE_MS ? q->route->timeout_ms : PROXY_STREAM_SILENCE_MS);
     call_recv(c);
 }
@@ -70,6 +87,13 @@ static void call_head(void *arg, struct call *c, struct http_msg *head, bool end
     struct proxy_request *q = arg;
     struct http_msg m;
     q->upstream_ns = env_now_ns(q->proxy->env) - q->upstream_begin_ns;
+    if (is_events(head) && too_many_streams(q->proxy)) {
+        struct http_field retry = {SLICE("Retry-After"), SLICE("10")};
+        proxy_forward_cancel(q);
+        q->err_detail = "too many event streams";
+        proxy_problem(q, 503, "busy", "too many event streams are open at the moment", &retry, 1);
+        return;
+    }
     if (!response_head(q, head, &m)) {
         proxy_forward_cancel(q);
         q->err_detail = "answer head is too large";
@@ -138,7 +162,7 @@ static void call_done(void *arg, struct call *c)
     struct proxy_request *q = arg;
     (void)c;
     q->call = NULL;
-    list_remove(&q->stream_link);
+    stream_leave(q);
     /* the stream ends by itself when the client has taken all */
 }
 
@@ -206,7 +230,7 @@ void proxy_forward_cancel(struct proxy_request *q)
 {
     struct call *call = q->call;
     q->call = NULL;
-    list_remove(&q->stream_link);
+    stream_leave(q);
     if (call != NULL)
         call_cancel(call);
 }

@@ -19,7 +19,8 @@ struct proxy_options {
      * Fires once, never from inside proxy_start. May be NULL. */
     void (*on_ready)(void *arg);
     void *arg;
-    size_t conn_count_max; /* of clients; 0: http_limits' default */
+    /* of clients; 0: http_limits' default. Event streams take at most seven eighths of them, then 503. */
+    size_t conn_count_max;
 };
 
 /* config is borrowed until stopped. Reads key and kept JWKS (blocks shortly), then listens. On failure everything is

@@ -41,6 +41,7 @@ struct proxy {
     struct proxy_tokens *tokens; /* with keys */
     struct files *files;     /* of all routes that serve some */
     struct list streams;     /* struct proxy_request: event streams under way */
+    size_t stream_count;
     bool ready, stopping;
     struct metric_family *metrics[PROXY_METRIC_COUNT];
     struct env_timer ready_kick, drain_limit;

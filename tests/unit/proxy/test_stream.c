@@ -122,11 +122,36 @@ static void test_stop(void **state)
     rig_free(r);
 }
 
+/* Streams take at most seven eighths of the connections; one more is told to come later, and requests go on. */
+static void test_too_many(void **state)
+{
+    struct rig *r = rig_new_for(8);
+    struct page pages[7], other;
+    r->speaks = false;
+    for (size_t i = 0; i < ARRAY_COUNT(pages); i++) {
+        page_open(r, &pages[i], "/x/events");
+        assert_true(pages[i].status == 200 && !pages[i].done);
+    }
+    page_open(r, &other, "/x/events");
+    assert_true(other.status == 503 && other.done);
+    page_close(r, &other);
+    page_open(r, &other, "/x/short");
+    assert_true(other.status == 200 && other.done);
+    page_close(r, &other);
+    page_close(r, &pages[0]);
+    page_open(r, &other, "/x/events");
+    assert_true(other.status == 200 && !other.done);
+    page_close(r, &other);
+    for (size_t i = 1; i < ARRAY_COUNT(pages); i++)
+        page_close(r, &pages[i]);
+    rig_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_long),   cmocka_unit_test(test_timeout), cmocka_unit_test(test_silence),
-        cmocka_unit_test(test_broken), cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_broken), cmocka_unit_test(test_stop),   cmocka_unit_test(test_too_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,6 +36,7 @@ struct rig {
     struct proxy_route routes[3];
     struct proxy_auth auth;
     struct proxy_config config;
+    struct proxy_options options;
     struct proxy *proxy;
     struct http_server *service, *identity;
     struct http_stream *events; /* the one open stream at the service */
@@ -206,7 +207,7 @@ static inline void put_file(struct sim_disk *d, const char *path, const char *te
     sim_file_close(f);
 }
 
-static inline struct rig *rig_new(void)
+static inline struct rig *rig_new_for(size_t conn_count_max)
 {
     static const char *const listen[] = {"unix:/t/front"}, *const hosts[] = {"shop.test"};
     static const char *const addresses[] = {"unix:/t/orders", "unix:/t/identity"};
@@ -217,6 +218,7 @@ static inline struct rig *rig_new(void)
     r->ce = crash_env_new(r->disk, 1);
     r->e = crash_env(r->ce);
     r->speaks = true;
+    r->options.conn_count_max = conn_count_max;
     r->edges[0] = (struct process_edge){"orders", call_policy_default()};
     r->edges[1] = (struct process_edge){"hub", call_policy_default()};
     r->edges[2] = (struct process_edge){"identity", call_policy_default()};
@@ -242,12 +244,17 @@ static inline struct rig *rig_new(void)
     o.on_request = identity_request;
     assert_int_equal(http_server_new(r->e, &o, &r->identity), FICUS_ERR_OK);
     assert_int_equal(http_server_listen(r->identity, addresses[1], &error), FICUS_ERR_OK);
-    if (proxy_start(r->e, &r->config, NULL, &r->proxy, &error) != FICUS_ERR_OK)
+    if (proxy_start(r->e, &r->config, &r->options, &r->proxy, &error) != FICUS_ERR_OK)
         fail_msg("%s", error.text);
     assert_int_equal(call_engine_endpoints(r->proxy->process.calls, "orders", &addresses[0], 1), FICUS_ERR_OK);
     assert_int_equal(call_engine_endpoints(r->proxy->process.calls, "identity", &addresses[1], 1), FICUS_ERR_OK);
     crash_env_run_ms(r->ce, 2000); /* the keys come */
     return r;
+}
+
+static inline struct rig *rig_new(void)
+{
+    return rig_new_for(0);
 }
 
 static inline void set_true(void *arg)
