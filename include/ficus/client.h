@@ -33,6 +33,7 @@ struct ficus_client_request {
      * An event may be 64 KiB large. The stream occupies a connection as long as it lasts. */
     void (*event)(void *arg, const struct ficus_client_event *e);
     const char *last_event_id;      /* Last-Event-ID, or NULL */
+    int stream_ms_max;              /* a stream that lasts longer is given up: status 0. 0: as long as it likes */
 };
 
 struct ficus_client_answer {

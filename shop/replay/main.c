@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 static const char usage_text[] =
     "Usage: shop-replay --file CSV[.gz] --admin FILE [options]\n"
@@ -19,11 +20,14 @@ static const char usage_text[] =
     "  --rate R         orders a second, or \"max\" (default 40)\n"
     "  --loops N        play the file N times with fresh keys (default 1)\n"
     "  --conns N        connections at once; with --rate max also orders at once (default 256, max: 64)\n"
+    "  --visits P%      share of the orders that come with a search, a cart and a watched event stream (default 100%)\n"
+    "  --streams N      event streams at once, on connections of their own (default 2048)\n"
     "  --seed N         of the seeded cancellations (default 1)\n"
     "  --invoices N     as if the file ended behind its N-th invoice\n"
     "  --patience S     repeat a request for at most so many seconds (default 120)\n"
     "  --run FILE       where to write what was answered, with passwords (default build/replay-run.json)\n"
     "  --status FILE    rewrite this small JSON file every 25 ms\n"
+    "  --requests FILE  write a line for each request of the orders: begin and end in ms, kind, status\n"
     "  --load-only      bring in products and stock, place no orders\n"
     "  --plan           print what the file means as JSON and talk to no shop\n"
     "  --quiet          no progress line\n"
@@ -41,6 +45,9 @@ enum option_id {
     O_PATIENCE,
     O_RUN,
     O_STATUS,
+    O_VISITS,
+    O_STREAMS,
+    O_REQUESTS,
     O_LOAD,
     O_PLAN,
     O_QUIET,
@@ -59,6 +66,9 @@ static const struct option long_options[] = {
     {"patience", required_argument, NULL, O_PATIENCE},
     {"run", required_argument, NULL, O_RUN},
     {"status", required_argument, NULL, O_STATUS},
+    {"visits", required_argument, NULL, O_VISITS},
+    {"streams", required_argument, NULL, O_STREAMS},
+    {"requests", required_argument, NULL, O_REQUESTS},
     {"load-only", no_argument, NULL, O_LOAD},
     {"plan", no_argument, NULL, O_PLAN},
     {"quiet", no_argument, NULL, O_QUIET},
@@ -91,6 +101,17 @@ static double rate_read(const char *text)
     if (*end != '\0' || !(rate > 0 && rate <= 1e6))
         usage_error("--rate", text);
     return rate;
+}
+
+static unsigned percent_read(const char *text)
+{
+    char number[4];
+    size_t size = strlen(text);
+    if (size < 2 || size > sizeof number || text[size - 1] != '%')
+        usage_error("--visits", text);
+    memcpy(number, text, size - 1);
+    number[size - 1] = '\0';
+    return (unsigned)number_read("--visits", number, 0, 100);
 }
 
 static void option_take(struct options *o, int id, const char *value)
@@ -129,6 +150,15 @@ static void option_take(struct options *o, int id, const char *value)
     case O_STATUS:
         o->status_path = value;
         break;
+    case O_VISITS:
+        o->visits_percent = percent_read(value);
+        break;
+    case O_STREAMS:
+        o->streams_max = number_read("--streams", value, 1, 3072);
+        break;
+    case O_REQUESTS:
+        o->requests_path = value;
+        break;
     case O_LOAD:
         o->load_only = true;
         break;
@@ -153,6 +183,8 @@ static void options_read(struct options *o, int argc, char **argv)
                           .rate = 40,
                           .loops = 1,
                           .seed = 1,
+                          .visits_percent = 100,
+                          .streams_max = 2048,
                           .patience_ms = 120000,
                           .run_path = "build/replay-run.json"};
     int id;
@@ -197,6 +229,8 @@ static void run_free(struct run *run)
         free(run->jobs[i].cancel_key);
         free(run->jobs[i].cancel_error);
         text_done(&run->jobs[i].statuses);
+        text_done(&run->jobs[i].watch.events);
+        free(run->jobs[i].watch.error);
     }
     for (size_t i = 0; run->users != NULL && i < run->plan.user_count; i++) {
         free(run->users[i].email);
@@ -209,7 +243,10 @@ static void run_free(struct run *run)
     free(run->users);
     free(run->jobs);
     free(run->arrivals);
-    free(run->latencies_us);
+    free(run->latencies.us);
+    free(run->searches.times.us);
+    free(run->carts.times.us);
+    free(run->watches.times.us);
     plan_free(&run->plan);
 }
 
@@ -222,23 +259,49 @@ static int plan_print(const struct run *run)
     return 0;
 }
 
+/* Each connection is an open file, and a shell allows 1,024 of them when nobody asks for more. */
+static void files_raise(size_t wanted)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        die("cannot raise the limit of open files: %s", strerror(errno));
+}
+
+static bool all_well(const struct run *run)
+{
+    const struct errands *all[] = {&run->searches, &run->carts, &run->watches};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i]->wrong + all[i]->failed > 0)
+            return false;
+    return run->failed == 0 && run->cancels_failed == 0;
+}
+
 static int replay(struct run *run)
 {
+    size_t conns = run->options.conns + run->options.streams_max;
+    files_raise(conns + 64);
     random_hex(run->id, 8);
     run->started_ms = wall_ms();
     run->phase = "start";
-    run->client = ficus_client_new(run->options.url, run->options.conns);
+    run->client = ficus_client_new(run->options.url, conns);
     if (run->client == NULL)
         usage_error("--url must be http://ADDRESS:PORT", run->options.url);
+    if (run->options.requests_path != NULL && (run->requests = fopen(run->options.requests_path, "we")) == NULL)
+        die("%s: %s", run->options.requests_path, strerror(errno));
     report_header(run);
     fflush(stdout);
     bool played = play(run);
     run->ended_ms = wall_ms();
     report_end(run);
+    if (run->requests != NULL && fclose(run->requests) != 0)
+        die("%s: %s", run->options.requests_path, strerror(errno));
     report_print(run);
     if (run->job_count > 0 && !report_run_file(run))
         return 1;
-    return played && run->failed == 0 && run->cancels_failed == 0 ? 0 : 1;
+    return played && all_well(run) ? 0 : 1;
 }
 
 int main(int argc, char **argv)

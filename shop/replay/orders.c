@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The orders. With a rate the arrivals keep to their schedule whatever the shop does (open loop), and latency counts
- * from the scheduled time, so that a shop that stands still is not measured too kindly. Without one, a fixed number of
+ * from the scheduled time, so that a shop that stands still is not measured too kindly: the search and the cart from the scheduled moment, the
+ * order from when the cart is full. Without one, a fixed number of
  * orders is always under way (closed loop).
  */
 #include "replay.h"
@@ -9,6 +10,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { LEFT_PERCENT = 10 };
 
 static void advance(void *arg);
 
@@ -40,7 +43,8 @@ static void cancel_send(void *arg)
     j->cancel_asked_ms = wall_ms();
     j->run->cancels_asked++;
     j->cancel_key = util_printf("%s-cancel", j->key);
-    struct try_request q = {.method = "POST",
+    struct try_request q = {.kind = "cancel",
+                            .method = "POST",
                             .path = util_printf("/api/v1/orders/%s/cancel", j->id),
                             .key = j->cancel_key,
                             .user = &j->run->users[j->order->user]};
@@ -93,8 +97,12 @@ static void order_accepted(struct job *j)
     j->accepted_ms = run->accepted_ms = wall_ms();
     j->latency_us = ficus_client_now_us(run->client) - j->intended_us;
     run->accepted++;
-    run->latencies_us[run->latency_count++] = j->latency_us;
+    sample_add(&run->latencies, j->latency_us);
     cancel_plan(j);
+    if (j->visits)
+        watch_begin(j);
+    if (j->leaves)
+        visit_leave(j);
 }
 
 static void order_answered(void *arg, const struct outcome *o)
@@ -115,14 +123,16 @@ static void order_answered(void *arg, const struct outcome *o)
         advance(run);
 }
 
-static void order_send(struct job *j, int64_t intended_us)
+static void order_send(struct job *j)
 {
     struct run *run = j->run;
     j->state = JOB_SENT;
-    j->intended_us = intended_us;
+    if (j->visits) /* the order is due when the cart is full; that was measured for itself */
+        j->intended_us = ficus_client_now_us(run->client);
     j->sent_ms = wall_ms();
     run->sent++;
-    struct try_request q = {.method = "POST",
+    struct try_request q = {.kind = "order",
+                            .method = "POST",
                             .path = util_strdup("/api/v1/orders"),
                             .body = order_body(j),
                             .key = j->key,
@@ -141,7 +151,9 @@ static int64_t arrival_us(const struct run *run, const struct arrival *a)
 static void arrive(struct run *run, const struct arrival *a, int64_t intended_us)
 {
     if (!a->is_cancel) {
-        order_send(a->job, intended_us);
+        run->begun++;
+        a->job->intended_us = intended_us;
+        visit_begin(a->job, order_send);
         return;
     }
     a->job->cancel_due = true;
@@ -152,7 +164,7 @@ static void arrive(struct run *run, const struct arrival *a, int64_t intended_us
 static void advance_max(struct run *run)
 {
     while (!run->stopping && run->arrival_next < run->arrival_count &&
-           run->sent - run->accepted - run->failed < run->options.conns)
+           run->begun - run->accepted - run->failed < run->options.conns)
         arrive(run, &run->arrivals[run->arrival_next++], ficus_client_now_us(run->client));
 }
 
@@ -186,6 +198,8 @@ static void job_prepare(struct run *run, const struct plan_order *o, int64_t loo
     struct job *j = &run->jobs[run->job_count];
     *j = (struct job){
         .run = run, .order = o, .loop = loop, .key = util_printf("%s-%" PRId64 "-%s", run->id, loop, o->invoice)};
+    j->visits = hash_texts("visit:", o->invoice, NULL) % 100 < run->options.visits_percent;
+    j->leaves = j->visits && hash_texts("left:", o->invoice, NULL) % 100 < LEFT_PERCENT;
     run->arrivals[run->arrival_count++] = (struct arrival){j, false, run->job_count};
     run->job_count++;
 }
@@ -197,7 +211,6 @@ void orders_prepare(struct run *run)
     size_t loops = (size_t)run->options.loops;
     run->jobs = util_alloc(p->order_count * loops * sizeof *run->jobs);
     run->arrivals = util_alloc((p->order_count + p->credit_count) * loops * sizeof *run->arrivals);
-    run->latencies_us = util_alloc(p->order_count * loops * sizeof *run->latencies_us);
     for (size_t loop = 0; loop < loops; loop++) {
         struct job *first = &run->jobs[run->job_count];
         size_t credit = 0;

@@ -20,6 +20,10 @@ const char *const plan_rules[] = {
     "\"no such order in the file\"",
     "besides, orders with FNV-1a of \"cancel:\" + seed + \":\" + invoice modulo 100 < 5 are cancelled 0-2 s after "
     "their 202",
+    "visits: before an order its customer searches the first product, by sku, or by name when FNV-1a of \"search:\" + "
+    "invoice is odd, and puts the items into the cart; after its 202 he watches its event stream to the end",
+    "carts left: when FNV-1a of \"left:\" + invoice modulo 100 < 10, after the 202 one piece of the first product is put "
+    "into the cart and stays there",
     NULL,
 };
 

@@ -9,11 +9,14 @@
 
 #include <ficus/client.h>
 
+#include <stdio.h>
+
 struct options {
-    const char *file, *url, *admin_path, *run_path, *status_path;
+    const char *file, *url, *admin_path, *run_path, *status_path, *requests_path;
     double rate; /* orders a second; 0: as fast as conns allow */
     int64_t loops;
-    size_t conns, invoices_max;
+    size_t conns, invoices_max, streams_max;
+    unsigned visits_percent;
     uint64_t seed;
     int64_t patience_ms; /* how long one request is repeated */
     bool load_only, plan_only, quiet;
@@ -27,6 +30,25 @@ struct user {
 };
 
 enum job_state { JOB_WAITING, JOB_SENT, JOB_ACCEPTED, JOB_FAILED };
+
+/* A look around before the order, or what came of one. */
+struct errand {
+    int status; /* of the final answer, 0: none or not sent */
+    unsigned tries;
+    bool sent, wrong; /* wrong: answered 200, but not with what is true */
+    int64_t begun_ms, ended_ms, begun_us;
+};
+
+/* What the order's event stream told, over all its connections. */
+struct watch {
+    bool opened, ended, final, confirmed, wrong; /* wrong: an id out of turn or something behind the final status */
+    unsigned connections;
+    int64_t last_id; /* -1: none yet */
+    int64_t begun_us, final_ms, ended_ms;
+    struct text events; /* JSON array elements */
+    char *error;        /* why it was given up */
+    struct job *next;   /* in the queue of those that wait for their turn */
+};
 
 struct job {
     struct run *run;
@@ -44,6 +66,9 @@ struct job {
     unsigned cancel_tries;
     int64_t cancel_asked_ms, cancel_answered_ms;
     char *cancel_key, *cancel_error;
+    bool visits, leaves; /* leaves: puts something into the cart after the order */
+    struct errand search, cart, left_cart;
+    struct watch watch;
 };
 
 /* In the order of the file: an order, or the moment of its C-invoice. */
@@ -51,6 +76,16 @@ struct arrival {
     struct job *job;
     bool is_cancel;
     size_t orders_before;
+};
+
+struct samples {
+    int64_t *us;
+    size_t count;
+};
+
+struct errands {
+    size_t done, wrong, failed;
+    struct samples times;
 };
 
 struct run {
@@ -69,11 +104,16 @@ struct run {
     /* counters */
     size_t on_the_wire; /* requests sent and not answered */
     size_t open;        /* requests that are not final: on the wire or waiting for their repetition */
+    size_t begun; /* visits, or orders without one */
     size_t retries, retries_order, sent, accepted, failed, cancels_asked, cancels_accepted, cancels_late,
         cancels_failed;
     size_t products_put, stock_put, users_new;
-    int64_t *latencies_us; /* of accepted orders */
-    size_t latency_count;
+    struct samples latencies; /* of accepted orders */
+    struct errands searches, carts, watches;
+    size_t watches_open, watches_broken; /* open: under way or waiting for their turn */
+    size_t watch_conns;
+    struct job *watch_first, **watch_last; /* wait for a connection */
+    FILE *requests;
     bool stopping; /* no new orders */
 };
 
@@ -88,6 +128,7 @@ struct outcome {
 };
 
 struct try_request {
+    const char *kind; /* for the requests file; NULL: not written there */
     const char *method;
     char *path, *body;     /* taken over; body may be NULL */
     const char *key;       /* borrowed; NULL: none */
@@ -99,6 +140,11 @@ struct try_request {
  * on 401 sign in again first. done fires once. */
 void try_send(struct run *run, const struct try_request *q, void (*done)(void *arg, const struct outcome *o),
               void *arg);
+/* Did the request get no answer that says anything about it? Then it may be sent again, after so long. */
+bool try_is_open(const struct ficus_client_answer *a);
+int64_t try_backoff_ms(unsigned tries, int retry_after_s);
+/* A line of the requests file. */
+void try_note(struct run *run, const char *kind, int64_t begun_ms, int status);
 /* Get a token; done (may be NULL) tells with the answer of POST /sessions. */
 void user_sign_in(struct user *u, void (*done)(void *arg, const struct outcome *o), void *arg);
 
@@ -111,7 +157,16 @@ bool setup_products(struct run *run);
 void orders_prepare(struct run *run);
 void orders_run(struct run *run);
 
+/* ---- visit.c ---- */
+/* Search and fill the cart, then call order(j); at once when this customer does not look around. */
+void visit_begin(struct job *j, void (*order)(struct job *j));
+void visit_leave(struct job *j); /* after the 202 */
+
+/* ---- watch.c ---- */
+void watch_begin(struct job *j); /* after the 202 */
+
 /* ---- report.c ---- */
+void sample_add(struct samples *s, int64_t us);
 void report_header(const struct run *run);
 void report_begin(struct run *run); /* progress and status file, until report_end */
 void report_end(struct run *run);

@@ -26,6 +26,12 @@ static void on_signal(int signum)
 
 /* ---- latency ---- */
 
+void sample_add(struct samples *s, int64_t us)
+{
+    s->us = util_grow(s->us, s->count, sizeof *s->us);
+    s->us[s->count++] = us;
+}
+
 static int compare_i64(const void *a, const void *b)
 {
     const int64_t *x = a, *y = b;
@@ -36,13 +42,13 @@ struct latencies {
     int64_t p50_us, p90_us, p99_us, max_us;
 };
 
-static struct latencies latencies_of(const struct run *run, size_t first)
+static struct latencies latencies_of(const struct samples *s, size_t first)
 {
-    size_t count = run->latency_count - first;
+    size_t count = s->count - first;
     if (count == 0)
         return (struct latencies){0};
     int64_t *sorted = util_alloc(count * sizeof *sorted);
-    memcpy(sorted, run->latencies_us + first, count * sizeof *sorted);
+    memcpy(sorted, s->us + first, count * sizeof *sorted);
     qsort(sorted, count, sizeof *sorted, compare_i64);
     struct latencies l = {sorted[count * 50 / 100], sorted[count * 90 / 100], sorted[count * 99 / 100],
                           sorted[count - 1]};
@@ -54,7 +60,7 @@ static struct latencies latencies_of(const struct run *run, size_t first)
 
 static bool at_work(const struct run *run)
 {
-    return run->open > 0 ||
+    return run->open > 0 || run->watches_open > 0 ||
            (!run->stopping && run->arrival_next < run->arrival_count && strcmp(run->phase, "orders") == 0);
 }
 
@@ -68,8 +74,11 @@ static void status_write(const struct run *run, bool done)
                 ",\"phase\":\"%s\",\"done\":%s,\"planned\":%zu,\"sent\":%zu,\"accepted\":%zu,\"failed\":%zu,",
                 wall_ms(), run->phase, done ? "true" : "false", run->job_count, run->sent, run->accepted, run->failed);
     text_printf(&t,
-                "\"on_the_wire\":%zu,\"open\":%zu,\"retries\":%zu,\"cancels_asked\":%zu,\"cancels_accepted\":%zu}\n",
+                "\"on_the_wire\":%zu,\"open\":%zu,\"retries\":%zu,\"cancels_asked\":%zu,\"cancels_accepted\":%zu,",
                 run->on_the_wire, run->open, run->retries, run->cancels_asked, run->cancels_accepted);
+    text_printf(&t, "\"streams\":%zu,\"streams_ended\":%zu,\"streams_broken\":%zu,\"wrong\":%zu,", run->watches_open,
+                run->watches.done, run->watches_broken, run->searches.wrong + run->carts.wrong + run->watches.wrong);
+    text_printf(&t, "\"errands_failed\":%zu}\n", run->searches.failed + run->carts.failed + run->watches.failed);
     if (!file_replace(run->options.status_path, 0600, &t))
         die("%s: %s", run->options.status_path, strerror(errno));
     text_done(&t);
@@ -84,8 +93,8 @@ static void progress_line(const struct run *run)
                 run->products_put, run->stock_put);
         return;
     }
-    size_t recent = run->latency_count > 1000 ? run->latency_count - 1000 : 0;
-    struct latencies l = latencies_of(run, recent);
+    size_t recent = run->latencies.count > 1000 ? run->latencies.count - 1000 : 0;
+    struct latencies l = latencies_of(&run->latencies, recent);
     double seconds = (double)(ficus_client_now_us(run->client) - run->orders_us) / 1e6;
     fprintf(stderr, "\r\033[K%zu/%zu sent, %zu accepted, %zu repeated, %zu under way, %.1f/s, p50 %.1f ms, p99 %.1f ms",
             run->sent, run->job_count, run->accepted, run->retries, run->open,
@@ -105,6 +114,8 @@ static void tick(void *arg)
         run->stopping = true;
     if (stop_signals > 1)
         ficus_client_stop(run->client);
+    if (run->requests != NULL)
+        fflush(run->requests);
     status_write(run, false);
     if (++k->ticks % TICKS_PER_LINE == 0)
         progress_line(run);
@@ -150,6 +161,29 @@ static void field_time(struct text *t, const char *name, int64_t ms)
     field(t, name, ms > 0 ? text : NULL);
 }
 
+static void errand_write(const struct errand *e, const char *name, struct text *t)
+{
+    if (!e->sent)
+        return;
+    text_printf(t, ",\"%s\":{\"status\":%d,\"tries\":%u,\"wrong\":%s", name, e->status, e->tries,
+                e->wrong ? "true" : "false");
+    field_time(t, "sent_at", e->begun_ms);
+    field_time(t, "answered_at", e->ended_ms);
+    text_str(t, "}");
+}
+
+static void watch_write(const struct watch *w, struct text *t)
+{
+    if (!w->opened)
+        return;
+    text_printf(t, ",\"stream\":{\"connections\":%u,\"ended\":%s,\"events\":[%s]", w->connections,
+                w->ended ? "true" : "false", w->events.p == NULL ? "" : w->events.p);
+    field_time(t, "final_at", w->final_ms);
+    field_time(t, "ended_at", w->ended_ms);
+    field(t, "error", w->error);
+    text_str(t, "}");
+}
+
 static void job_write(const struct job *j, struct text *t)
 {
     static const char *const states[] = {"waiting", "sent", "accepted", "failed"};
@@ -172,6 +206,10 @@ static void job_write(const struct job *j, struct text *t)
         field(t, "error", j->cancel_error);
         text_str(t, "}");
     }
+    errand_write(&j->search, "search", t);
+    errand_write(&j->cart, "cart", t);
+    errand_write(&j->left_cart, "left_cart", t);
+    watch_write(&j->watch, t);
     text_str(t, "}");
 }
 
@@ -190,8 +228,9 @@ bool report_run_file(const struct run *run)
     const struct options *o = &run->options;
     struct text t = {0};
     text_printf(
-        &t, "{\"version\":1,\"run\":\"%s\",\"seed\":%" PRIu64 ",\"loops\":%" PRId64 ",\"invoices\":%zu,\"stopped\":%s",
+        &t, "{\"version\":2,\"run\":\"%s\",\"seed\":%" PRIu64 ",\"loops\":%" PRId64 ",\"invoices\":%zu,\"stopped\":%s",
         run->id, o->seed, o->loops, o->invoices_max, run->stopping ? "true" : "false");
+    text_printf(&t, ",\"visits_percent\":%u", o->visits_percent);
     field(&t, "file", o->file);
     field(&t, "url", o->url);
     field_time(&t, "started_at", run->started_ms);
@@ -255,6 +294,24 @@ static void print_file(const struct plan *p)
     text_done(&reasons);
 }
 
+static void print_errands(const char *what, const struct errands *e, const char *time)
+{
+    struct latencies l = latencies_of(&e->times, 0);
+    printf("  %s: %zu, %s wrong: %zu, failed: %zu; %s: p50 %.1f ms, p99 %.1f ms\n", what, e->done, what, e->wrong, e->failed,
+           time, (double)l.p50_us / 1e3, (double)l.p99_us / 1e3);
+}
+
+static void print_visits(const struct run *run)
+{
+    if (run->options.visits_percent == 0)
+        return;
+    printf("\nVisits (%u%% of the orders)\n", run->options.visits_percent);
+    print_errands("searches", &run->searches, "time to the answer");
+    print_errands("carts", &run->carts, "time to the answer");
+    print_errands("streams", &run->watches, "from the 202 to the final status");
+    printf("  %zu streams broke and were resumed by Last-Event-ID\n", run->watches_broken);
+}
+
 static void print_failures(const struct run *run)
 {
     size_t said = 0;
@@ -266,6 +323,14 @@ static void print_failures(const struct run *run)
         if (j->cancel_error != NULL && ++said > 0)
             printf("  cancel failed: invoice %s loop %" PRId64 ": %d: %s\n", j->order->invoice, j->loop,
                    j->cancel_status, j->cancel_error);
+        if (j->search.wrong && ++said > 0)
+            printf("  search wrong: invoice %s loop %" PRId64 "\n", j->order->invoice, j->loop);
+        if ((j->cart.wrong || j->left_cart.wrong) && ++said > 0)
+            printf("  cart wrong: invoice %s loop %" PRId64 "\n", j->order->invoice, j->loop);
+        if ((j->watch.wrong || j->watch.error != NULL) && ++said > 0)
+            printf("  stream: invoice %s loop %" PRId64 ": %s, events [%s]\n", j->order->invoice, j->loop,
+                   j->watch.error == NULL ? "out of turn" : j->watch.error,
+                   j->watch.events.p == NULL ? "" : j->watch.events.p);
     }
 }
 
@@ -278,7 +343,7 @@ void report_print(const struct run *run)
     if (run->options.load_only)
         return;
     printf("  %zu users registered\n", run->users_new);
-    struct latencies l = latencies_of(run, 0);
+    struct latencies l = latencies_of(&run->latencies, 0);
     double seconds = (double)(run->accepted_ms - run->orders_ms) / 1e3;
     printf("\nOrders\n  %zu of %zu sent%s, %zu accepted, %zu failed, in %.1f s: %.1f/s accepted (asked: ", run->sent,
            run->job_count, run->stopping ? " (stopped)" : "", run->accepted, run->failed, seconds,
@@ -287,11 +352,12 @@ void report_print(const struct run *run)
         printf("%g/s)\n", run->options.rate);
     else
         printf("as fast as %zu at once go)\n", run->options.conns);
-    printf("  time to the 202, from the scheduled moment: p50 %.1f ms, p90 %.1f ms, p99 %.1f ms, most %.1f ms\n",
+    printf("  time to the 202, from the moment that it was due: p50 %.1f ms, p90 %.1f ms, p99 %.1f ms, most %.1f ms\n",
            (double)l.p50_us / 1e3, (double)l.p90_us / 1e3, (double)l.p99_us / 1e3, (double)l.max_us / 1e3);
     printf("  %zu requests were repeated, %zu of them orders\n", run->retries, run->retries_order);
     printf("  cancels: %zu asked, %zu accepted, %zu too late (cancelled already), %zu failed\n", run->cancels_asked,
            run->cancels_accepted, run->cancels_late, run->cancels_failed);
+    print_visits(run);
     print_failures(run);
     printf("  run file: %s\n", run->options.run_path);
 }

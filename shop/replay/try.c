@@ -20,7 +20,7 @@ try {
     void (*done)(void *arg, const struct outcome *o);
     void *arg;
     unsigned tries;
-    int64_t begun_us;
+    int64_t begun_us, tried_ms;
 };
 
 static void try_once(void *arg);
@@ -31,21 +31,27 @@ static int64_t jitter(int64_t max)
     return max <= 0 ? 0 : random() % (max + 1);
 }
 
-static int64_t backoff_ms(const struct try *t, int retry_after_s)
+int64_t try_backoff_ms(unsigned tries, int retry_after_s)
 {
     if (retry_after_s >= 0) {
         int64_t s = retry_after_s > RETRY_AFTER_S_MAX ? RETRY_AFTER_S_MAX : retry_after_s;
         return s * 1000 + jitter(BACKOFF_MS_MIN);
     }
-    int64_t ceiling = t->tries >= 6 ? BACKOFF_MS_MAX : (int64_t)BACKOFF_MS_MIN << (t->tries - 1);
+    int64_t ceiling = tries >= 6 ? BACKOFF_MS_MAX : (int64_t)BACKOFF_MS_MIN << (tries - 1);
     ceiling = ceiling > BACKOFF_MS_MAX ? BACKOFF_MS_MAX : ceiling;
     return ceiling / 2 + jitter(ceiling / 2);
 }
 
-static bool is_open(const struct ficus_client_answer *a)
+bool try_is_open(const struct ficus_client_answer *a)
 {
     return a->status == 0 || a->status >= 500 || a->status == 429 || a->status == 408 || a->status == 425 ||
            (a->status == 409 && a->retry_after_s >= 0);
+}
+
+void try_note(struct run *run, const char *kind, int64_t begun_ms, int status)
+{
+    if (run->requests != NULL && kind != NULL)
+        fprintf(run->requests, "%lld %lld %s %d\n", (long long)begun_ms, (long long)wall_ms(), kind, status);
 }
 
 static void try_end(struct try *t, const struct outcome *o)
@@ -75,16 +81,17 @@ static void try_answered(void *arg, const struct ficus_client_answer *a)
 {
     struct try *t = arg;
     t->run->on_the_wire--;
+    try_note(t->run, t->request.kind, t->tried_ms, a->status);
     if (t->request.statuses != NULL)
         text_printf(t->request.statuses, "%s%d", t->request.statuses->size == 0 ? "" : ",", a->status);
-    if (is_open(a)) {
+    if (try_is_open(a)) {
         char said[64];
         snprintf(said, sizeof said, "answered %d", a->status);
-        try_again(t, backoff_ms(t, a->retry_after_s), a->error == NULL ? said : a->error);
+        try_again(t, try_backoff_ms(t->tries, a->retry_after_s), a->error == NULL ? said : a->error);
     } else if (a->status == 401 && t->request.user != NULL) {
         if (!t->request.user->signing_in)
             user_sign_in(t->request.user, NULL, NULL);
-        try_again(t, SIGN_IN_WAIT_MS + backoff_ms(t, -1), "answered 401");
+        try_again(t, SIGN_IN_WAIT_MS + try_backoff_ms(t->tries, -1), "answered 401");
     } else {
         try_end(t, &(struct outcome){a->status, a->body, a->location, NULL, t->tries});
     }
@@ -103,6 +110,7 @@ static void try_once(void *arg)
         .timeout_ms = REQUEST_TIMEOUT_MS,
     };
     t->tries++;
+    t->tried_ms = wall_ms();
     t->run->on_the_wire++;
     if (ficus_client_send(t->run->client, &r, try_answered, t) != 0)
         die("%s %s cannot be sent", q->method, q->path);

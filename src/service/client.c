@@ -60,7 +60,7 @@ struct request {
     void *arg;
     char *method, *path, *authorization, *key, *last_event_id, *body;
     size_t body_size, body_sent;
-    int64_t timeout_ms;
+    int64_t timeout_ms, stream_until_ns; /* of a stream; INT64_MAX: no bound */
     void (*event)(void *arg, const struct ficus_client_event *e);
     struct http_stream *stream; /* NULL while waiting */
     struct http_collect collect;
@@ -156,6 +156,13 @@ static void exchange_collected(void *arg, struct http_stream *s, struct slice bo
     request_fail(r, "the answer is too large");
 }
 
+/* Silence is counted anew from here, but not beyond the stream's own end. */
+static void stream_timer_start(struct request *r)
+{
+    int64_t rest_ms = (r->stream_until_ns - env_now_ns(r->client->env)) / 1000000;
+    env_timer_start(r->client->env, &r->timer, rest_ms < 0 ? 0 : rest_ms < r->timeout_ms ? rest_ms : r->timeout_ms);
+}
+
 static bool is_event_stream(const struct http_msg *m)
 {
     struct slice type = http_msg_get(m, "Content-Type");
@@ -170,7 +177,7 @@ static void exchange_head(void *arg, struct http_stream *s, struct http_msg *m, 
     if (r->event != NULL && is_event_stream(m)) {
         r->streaming = true;
         event_reader_init(&r->events, r->event, r->arg);
-        env_timer_start(r->client->env, &r->timer, r->timeout_ms);
+        stream_timer_start(r);
         http_recv(s);
         return;
     }
@@ -187,7 +194,7 @@ static void exchange_data(void *arg, struct http_stream *s, struct slice data, b
         http_reset(s, FICUS_ERR_TOO_LARGE);
         request_fail(r, "an event is too large");
     } else if (!end) {
-        env_timer_start(r->client->env, &r->timer, r->timeout_ms);
+        stream_timer_start(r);
         http_recv(s);
     }
 }
@@ -436,6 +443,7 @@ int ficus_client_send(struct ficus_client *c, const struct ficus_client_request 
     r->done = done;
     r->arg = arg;
     r->event = q->event;
+    r->stream_until_ns = q->stream_ms_max > 0 ? r->begun_ns + (int64_t)q->stream_ms_max * 1000000 : INT64_MAX;
     r->timeout_ms = q->timeout_ms > 0 ? q->timeout_ms : TIMEOUT_MS_DEFAULT;
     r->timer = (struct env_timer){.fn = request_timeout, .arg = r};
     env_timer_start(c->env, &r->timer, r->timeout_ms);

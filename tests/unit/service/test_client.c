@@ -23,8 +23,8 @@
 enum { BIG_SIZE = 300 * 1024 };
 
 /* ---- the server: /echo answers with what it was sent, /silent never, /lost closes the connection, /big with BIG_SIZE
- * bytes, /events with two events and an end, /cut with one and a lost connection, /endless with bytes of one event ----
- */
+ * bytes, /events with two events and an end, /cut with one and a lost connection, /endless with bytes of one event,
+ * /open with one event and no end ---- */
 
 struct server {
     pthread_t thread;
@@ -92,6 +92,8 @@ static void events_send(struct http_stream *s, struct slice path)
         endless_send(NULL, s);
     } else if (slice_eq_str(path, "/cut")) {
         text_send(s, "id: 1\ndata: whole\n\nid: 2\ndata: half", true);
+    } else if (slice_eq_str(path, "/open")) {
+        text_send(s, "id: 4\ndata: first\n\n", false);
     } else {
         text_send(s, last.p == NULL ? ": hello\n\nid: 0\ndata: zero\n\n" : "id: 7\ndata: back\n\n", false);
         text_send(s, "id: 8\nevent: status\ndata: a\ndata: b\n\n", true);
@@ -147,7 +149,8 @@ static void on_request(void *arg, struct http_stream *s, bool end, const struct 
         big_send(x, s);
     } else if (slice_eq_str(path, "/silent")) {
         return;
-    } else if (slice_eq_str(path, "/events") || slice_eq_str(path, "/cut") || slice_eq_str(path, "/endless")) {
+    } else if (slice_eq_str(path, "/events") || slice_eq_str(path, "/cut") || slice_eq_str(path, "/endless") ||
+               slice_eq_str(path, "/open")) {
         events_send(s, path);
     } else if (end) {
         echo(s, SLICE_NONE);
@@ -369,14 +372,14 @@ static void stream(struct ficus_client *c, const char *path, const char *last_ev
 {
     memset(ret_told, 0, sizeof *ret_told);
     const struct ficus_client_request r = {
-        .method = "GET", .path = path, .event = tell, .last_event_id = last_event_id, .timeout_ms = 10000};
+        .method = "GET", .path = path, .event = tell, .last_event_id = last_event_id, .stream_ms_max = 500};
     assert_int_equal(ficus_client_send(c, &r, told_end, ret_told), 0);
     ficus_client_run(c);
     assert_int_equal(ret_told->seen.count, 1);
 }
 
 /* Events are told one by one before the end, which tells a whole stream from a broken one; the last id is passed on; an
- * event without end is not held without end; other answers are collected as ever. */
+ * event without end is not held without end, nor is a stream; other answers are collected as ever. */
 static void events_are_told_as_they_come(void **state)
 {
     struct server *v = *state;
@@ -393,6 +396,9 @@ static void events_are_told_as_they_come(void **state)
     stream(c, "/endless", NULL, &t);
     assert_int_equal(t.seen.status, 0);
     assert_string_equal(t.seen.error, "an event is too large");
+    stream(c, "/open", NULL, &t);
+    assert_string_equal(t.events, "4 message first|");
+    assert_int_equal(t.seen.status, 0);
     stream(c, "/echo", NULL, &t);
     assert_int_equal(t.seen.status, 202);
     assert_string_equal(t.seen.body, "GET /echo? [] [] 0");
