@@ -9,6 +9,8 @@ import * as session from './session.js';
 const READ_TRIES = 4, READ_MS_MAX = 8000;
 const PATIENCE_MS = 10000; // no further try after this
 const WAIT_MS_MAX = 4000;
+// Anyone may ask these; a token that has run out would only be in the way.
+const FOR_ANYONE = /^\/api\/v1\/(products|search|sessions|users$)/;
 
 export class ApiError extends Error {
   /** status 0: no answer, or none that could be read; late: none in time. */
@@ -42,7 +44,7 @@ function signalOf(signal, timeoutMs) {
 
 /** fetch() with the token. An answer with an error status, or none, is thrown; 401 on a token ends the session. */
 export async function open(method, path, { body, key, accept, headers = {}, signal } = {}) {
-  const token = session.token();
+  const token = FOR_ANYONE.test(path) ? null : session.token();
   const fields = { Accept: accept ?? 'application/json', ...headers };
   if (token) fields.Authorization = `Bearer ${token}`;
   if (body !== undefined) fields['Content-Type'] = 'application/json';

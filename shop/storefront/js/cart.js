@@ -94,8 +94,14 @@ export const load = (signal) => inTurn(async () => tell(await present(signal)));
 
 function change(f) {
   return inTurn(async () => {
-    const lines = f(await present());
-    if (session.signedIn()) return tell(await put(lines));
+    if (session.signedIn()) {
+      try {
+        return tell(await put(f(await present())));
+      } catch (e) {
+        if (e.status !== 401) throw e; // the session has ended: kept here, and merged on the next sign-in
+      }
+    }
+    const lines = f(local());
     store(LOCAL, lines);
     return tell(lines);
   });

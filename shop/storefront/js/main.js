@@ -76,9 +76,11 @@ session.changes.addEventListener('change', () => {
   else cart.reset();
 });
 
+const personal = /^\/(cart|checkout|orders|notifications|home)/;
 refused.addEventListener('refused', async () => {
-  const { toSignIn } = await import('./views/account.js');
   announce('Your session has ended.');
+  if (!personal.test(location.pathname)) return;
+  const { toSignIn } = await import('./views/account.js');
   toSignIn('You were signed in for an hour and your session has ended. Please sign in again; you come back to where you were.');
 });
 

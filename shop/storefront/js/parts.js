@@ -27,14 +27,15 @@ export function trouble(error, part, retry, ...more) {
     h('p.row', retry && !missing ? button('Try again', retry) : null, ...more));
 }
 
-export const empty = (text, ...more) => h('div.empty', h('p', text), ...more);
+/** `art`: a word that a tile is drawn of. */
+export const empty = (art, text, ...more) => h('div.empty', tile(art, art), h('div', h('p', text), ...more));
 
 export function skeleton(count, kind) {
   return h(`div.${kind}`, { 'aria-hidden': 'true' }, Array.from({ length: count }, () => h('div.bone')));
 }
 
 /** Seen after some seconds only. */
-export const slow = () => h('p.slow', 'This takes longer than usual. We are still trying…');
+export const slow = (what = 'p.slow') => h(what, 'This takes longer than usual. We are still trying…');
 
 /** `box` shows the skeleton, then what `show` makes of what `fetch` brings, or the trouble. Returns a promise. */
 export async function load(ctx, box, { part, bones, fetch, show, more = [] }) {

@@ -4,7 +4,7 @@
 
 import { svg } from './dom.js';
 
-// On a field of 100 x 100. a: main colour, b: second colour, l: a line.
+// On a field of 100 x 100. a: main colour, b: second colour, l: a line, d: a line on the second colour.
 const motifs = {
   heart: 'aM50 86C22 64 10 50 10 34a20 20 0 0 1 40-7 20 20 0 0 1 40 7c0 16-12 30-40 52z',
   star: 'aM50 8l12.5 27 29.5 3.5-22 20 6 29.5-26-15-26 15 6-29.5-22-20 29.5-3.5z',
@@ -23,13 +23,13 @@ const motifs = {
   tin: 'aM22 30h56v58H22z|bM18 18h64v14H18zM36 48h28v22H36z',
   letter: 'aM10 24h80v54H10z|lM10 26l40 32 40-32',
   book: 'aM22 10h56v80H22z|bM32 24h36v20H32z|lM30 10v80',
-  clock: 'aM50 8a42 42 0 1 1-.1 0z|bM50 20a30 30 0 1 1-.1 0z|lM50 32v20l14 8',
+  clock: 'aM50 8a42 42 0 1 1-.1 0z|bM50 20a30 30 0 1 1-.1 0z|dM50 32v20l14 8',
   key: 'aM30 10a22 22 0 1 1-.1 0z|bM30 23a9 9 0 1 1-.1 0z|lM45 47l38 38M68 70l10-10M76 78l9-9',
   beads: 'lM14 18c4 62 68 62 72 0|aM17 34a7 7 0 1 1-.1 0zM29 52a7 7 0 1 1-.1 0zM71 52a7 7 0 1 1-.1 0zM83 34a7 7 0 1 1-.1 0z|bM50 62a14 14 0 1 1-.1 0z',
   ring: 'lM50 36a28 28 0 1 1-.1 0z|aM34 10h32l10 14-26 22-26-22z|bM44 10h12l6 14-12 22-12-22z',
   drops: 'aM28 40c10 14 14 22 14 30a14 14 0 0 1-28 0c0-8 4-16 14-30zM72 40c10 14 14 22 14 30a14 14 0 0 1-28 0c0-8 4-16 14-30z|lM28 40c-6-16 4-24 8-18M72 40c-6-16 4-24 8-18',
   bowl: 'aM8 42h84c0 26-16 42-42 42S8 68 8 42z|bM12 54h76l-3 9H15zM36 84h28v8H36z',
-  plate: 'aM50 8a42 42 0 1 1-.1 0z|bM50 24a26 26 0 1 1-.1 0z|lM50 36a14 14 0 1 1-.1 0z',
+  plate: 'aM50 8a42 42 0 1 1-.1 0z|bM50 24a26 26 0 1 1-.1 0z|dM50 36a14 14 0 1 1-.1 0z',
   cake: 'aM18 52h64v32H18z|bM18 52c0-22 64-22 64 0 0 12-10 12-16 2-6 12-12 12-16 0-6 12-12 12-16 0-6 10-16 8-16-2zM50 16a8 8 0 1 1-.1 0z|lM8 88h84',
   cutlery: 'lM34 44v46M24 12v20a10 10 0 0 0 20 0V12M34 12v30|aM66 10c10 0 14 12 14 22s-4 18-10 20l2 38H60l2-38c-6-2-10-10-10-20s4-22 14-22z',
   umbrella: 'aM50 12c26 0 42 20 42 40-8-8-18-8-28 0-8-8-20-8-28 0-10-8-20-8-28 0 0-20 16-40 42-40z|lM50 6v72c0 14-18 14-18 2',
@@ -69,19 +69,20 @@ const things = [
   [/BIRD|DOVE|ROBIN|CHICK|HEN\b|OWL|PARROT|DUCK/, 'bird'], [/BUTTERFL/, 'butterfly'], [/EASTER|\bEGG|RABBIT|BUNNY/, 'egg'],
   [/\bCATS?\b|DOGS?\b|KITTEN|PUPPY|FOX|BEAR|MOUSE/, 'cat'], [/SKULL/, 'skull'], [/MUSHROOM|TOADSTOOL|WOODLAND/, 'mushroom'],
   [/STRAWBERR|FRUIT|APPLE|CHERRY|PEAR\b/, 'berry'], [/HOUSE|HOME|COTTAGE|PLAYHOUSE|\bDOOR/, 'house'], [/BELL/, 'bell'],
-  [/BAUBLE|DECORATION|ORNAMENT/, 'bauble'], [/CHRISTMAS|\bTREE/, 'tree'], [/HEART|LOVE/, 'heart'], [/STAR/, 'star'],
+  [/BAUBLE|DECORATION|ORNAMENT/, 'bauble'], [/HEART|LOVE/, 'heart'], [/STAR/, 'star'], [/CHRISTMAS|\bTREE/, 'tree'],
   [/FLOWER|ROSE|DAISY|FLORAL|BLOOM|POPPY|HYACINTH/, 'flower'], [/GARDEN|LEAF|BOTANICAL|HERB|WREATH|PLANT|GREEN/, 'leaf'],
   [/\bBOX|GIFT|WRAP|RIBBON|PRESENT|CABINET|DRAWER|STORAGE|CASE|PARTY/, 'box'],
 ];
 const abstract = ['arches', 'moons', 'petals', 'flower', 'leaf'];
 
 const colours = [
-  [/PINK|ROSE|FUCHSIA|RASPBERRY/, 'pink'], [/\bRED|STRAWBERRY|CHERRY|RETROSPOT|CHRISTMAS/, 'red'],
+  [/PINK|ROSE|FUCHSIA|RASPBERRY/, 'pink'], [/\bRED|STRAWBERRY|CHERRY|RETROSPOT/, 'red'],
   [/BLUE|TURQ|AQUA|DENIM|NAVY|UNION/, 'blue'], [/GREEN|LEAF|OLIVE|MINT|GARDEN|HERB/, 'green'],
   [/PURPLE|LILAC|LAVENDER|AMETHYST|MAUVE|PLUM/, 'plum'], [/YELLOW|GOLD|LEMON|AMBER|EASTER/, 'sun'], [/ORANGE|COPPER|TERRACOTTA|RUST/, 'clay'],
   [/BLACK|SKULL|SLATE|CHALK/, 'ink'], [/BROWN|WOOD|CHOCOLATE|WICKER|COFFEE|NATURAL/, 'wood'],
   [/WHITE|IVORY|CREAM|LACE|SILVER|ZINC|METAL|GLASS|PEARL|CRYSTAL/, 'pale'],
 ];
+const festive = ['red', 'green', 'sun', 'red', 'pale'];
 const palettes = ['pink', 'blue', 'green', 'plum', 'sun', 'clay', 'wood', 'red', 'pale'];
 
 /** FNV-1a, then mixed, so that neighbours in the list of skus look different. */
@@ -139,7 +140,8 @@ export function tile(sku, name) {
   const upper = String(name ?? '').toUpperCase();
   const n = hash(String(sku ?? ''));
   const what = things.find(([words]) => words.test(upper))?.[1] ?? abstract[n % abstract.length];
-  const colour = colours.find(([words]) => words.test(upper))?.[1] ?? palettes[(n >>> 5) % palettes.length];
+  const choice = /CHRISTMAS/.test(upper) ? festive : palettes;
+  const colour = colours.find(([words]) => words.test(upper))?.[1] ?? choice[(n >>> 5) % choice.length];
   const art = svg('svg', { class: `tile c-${colour}`, viewBox: '0 0 200 200', 'aria-hidden': 'true', focusable: 'false' });
   const turn = [0, 0, -8, 8][(n >>> 12) % 4];
   art.append(svg('rect', { class: 'f', width: 200, height: 200 }), ground(upper, n >>> 8));

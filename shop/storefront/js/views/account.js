@@ -107,7 +107,7 @@ const listOf = (part) => (Array.isArray(part) ? part : Array.isArray(part?.items
 function part(title, list, item, kind, none, href, all, again) {
   return h('section', h('h2', title),
     list === null ? h('div.trouble', { role: 'status' }, h('p', 'This part did not answer just now. The rest of the page is complete.'), h('p.row', button('Try again', again)))
-      : list.length ? [h(`ul.${kind}`, list.slice(0, 5).map(item)), h('p.row', linkButton(all, href))] : empty(none));
+      : list.length ? [h(`ul.${kind}`, list.slice(0, 5).map(item)), h('p.row', linkButton(all, href))] : empty(title === 'Latest news' ? 'BELL' : 'BOX', none));
 }
 
 export async function home(ctx) {

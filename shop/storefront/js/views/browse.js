@@ -17,7 +17,7 @@ const hero = () => h('header.hero',
 const chips = () => h('nav.chips', { 'aria-label': 'Ideas' }, ideas.map((idea) => h('a', { href: `/?q=${idea.toLowerCase()}` }, idea)));
 
 const range = (ctx) => pagedList(ctx, { part: 'the catalogue', path: '/api/v1/products', kind: 'grid', item: productCard,
-  none: () => empty('The shelves are still empty. Please come back soon.'), first: history.state?.pages ?? 1 });
+  none: () => empty('CABINET', 'The shelves are still empty. Please come back soon.'), first: history.state?.pages ?? 1 });
 
 export default async function browse(ctx) {
   const page = h('div');
@@ -37,7 +37,7 @@ export default async function browse(ctx) {
     const inside = page.contains(document.activeElement);
     const say = count === 0 ? 'Nothing found' : found.items.length < count ? `Best ${found.items.length} of ${plural(count, 'match', 'matches')}` : plural(count, 'match', 'matches');
     page.replaceChildren(heading(`“${q}”`, h('p.quiet', say)),
-      count === 0 ? empty('We found nothing for this. A shorter word, or one of these?', chips()) : h('ul.grid', nodes),
+      count === 0 ? empty('LANTERN', 'We found nothing for this. A shorter word, or one of these?', chips()) : h('ul.grid', nodes),
       h('div.more', more ? button('Show more', () => search(q, found.limit + STEP, found.items.length)) : null));
     if (inside) ctx.focusHeading();
     return nodes;
@@ -49,7 +49,11 @@ export default async function browse(ctx) {
     ctx.leave(() => mine.abort(new DOMException('left', 'AbortError')));
     ctx.title(`“${q}”`);
     page.setAttribute('aria-busy', 'true');
-    if (!page.querySelector('.grid')) page.replaceChildren(heading(`“${q}”`, h('p.quiet', 'Searching…')), slow(), skeleton(12, 'grid'));
+    if (!from) {
+      const old = page.querySelector('ul.grid');
+      old?.classList.add('old');
+      page.replaceChildren(heading(`“${q}”`, h('p.quiet', 'Searching… ', slow('span.slow'))), old ?? skeleton(12, 'grid'));
+    }
     try {
       const found = await get(`/api/v1/search?q=${encodeURIComponent(q)}&limit=${Math.min(LIMIT_MAX, limit)}`, { signal: mine.signal, tries: 2, timeoutMs: 4000, array: 'items' });
       if (mine !== running || !ctx.alive) return;

@@ -155,7 +155,7 @@ export default async function checkout(ctx) {
     return open?.open ? open.lines : cart.load(signal);
   };
   await load(ctx, box, { part: 'the cart', bones: skeleton(3, 'lines'), fetch,
-    show: (lines) => (lines.length ? form(ctx, lines) : empty('There is nothing in your cart to order.', h('p.row', linkButton('Find something nice', '/', 'first')))) });
+    show: (lines) => (lines.length ? form(ctx, lines) : empty('SHOPPER BAG', 'There is nothing in your cart to order.', h('p.row', linkButton('Find something nice', '/', 'first')))) });
   return undefined;
 }
 

@@ -43,7 +43,7 @@ export function newsItem(n) {
 export default async function news(ctx) {
   if (!session.signedIn()) return toSignIn('Please sign in to see the news of your orders.');
   const list = pagedList(ctx, { part: 'your news', path: '/api/v1/notifications', kind: 'newslist', item: newsItem,
-    none: () => empty('Nothing yet. We write here what becomes of your orders.'), first: history.state?.pages ?? 1 });
+    none: () => empty('BELL', 'Nothing yet. We write here what becomes of your orders.'), first: history.state?.pages ?? 1 });
   ctx.title('News');
   ctx.render(heading('News of your orders'), list.node);
   await list.done;

@@ -26,7 +26,7 @@ export default async function orders(ctx) {
   if (!session.signedIn()) return toSignIn('Please sign in to see your orders.');
   const status = statusWord[ctx.query.get('status')] ? ctx.query.get('status') : '';
   const list = pagedList(ctx, { part: 'the order service', path: `/api/v1/orders${status ? `?status=${status}` : ''}`, kind: 'orders', item: orderCard,
-    none: () => empty(status ? 'No orders of this kind.' : 'You have not ordered anything yet.', h('p.row', linkButton('Find something nice', '/', 'first'))),
+    none: () => empty('BOX', status ? 'No orders of this kind.' : 'You have not ordered anything yet.', h('p.row', linkButton('Find something nice', '/', 'first'))),
     first: history.state?.pages ?? 1 });
   ctx.title('Your orders');
   ctx.render(heading('Your orders'),
