@@ -31,6 +31,10 @@ enum {
     H1_DRAIN_SIZE_MAX = 64 * 1024,
     H1_LINGER_MS = 2000,
     H1_DRAIN_FIRST_MS = 1000, /* a draining server waits so long for the first request of an accepted connection */
+    /* ... and for one more on a connection that had some: to close at once would meet the next request of a busy client
+     * on its way, and who got no answer cannot know whether anything was done. Its answer then says that it was the
+     * last. */
+    H1_DRAIN_IDLE_MS = 300,
     H1_SMALL_SIZE = 1024,     /* most requests without body fit */
 };
 
@@ -322,7 +326,7 @@ static bool step_idle(struct h1_server_conn *c)
         move(c, HEAD);
         return true;
     }
-    if (input_ended(&c->io) || (c->server->draining && c->request_count > 0)) {
+    if (input_ended(&c->io)) {
         conn_close(c);
         return true;
     }
@@ -533,7 +537,9 @@ static int64_t deadline_ms(const struct h1_server_conn *c)
     const struct http_limits *l = &c->server->o.limits;
     switch (c->state) {
     case IDLE:
-        return c->since_ms + (c->server->draining ? H1_DRAIN_FIRST_MS : l->idle_timeout_ms);
+        if (!c->server->draining)
+            return c->since_ms + l->idle_timeout_ms;
+        return c->since_ms + (c->request_count == 0 ? H1_DRAIN_FIRST_MS : H1_DRAIN_IDLE_MS);
     case HEAD:
         return c->since_ms + l->head_timeout_ms;
     case EXCHANGE:

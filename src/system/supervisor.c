@@ -463,6 +463,17 @@ enum ficus_err supervisor_new(struct env *e, const struct supervisor_options *o,
     return FICUS_ERR_OK;
 }
 
+/* Nobody will take what waits in the gateway's queue: new clients are refused as soon as it has closed its own. */
+static void close_public_sockets(struct supervisor *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        for (size_t j = 0; j < SUPERVISOR_SOCKETS_MAX && s->processes[i].process->kind == CHILD_GATEWAY; j++) {
+            if (s->processes[i].sockets[j] >= 0)
+                close(s->processes[i].sockets[j]);
+            s->processes[i].sockets[j] = -1;
+        }
+}
+
 void supervisor_stop(struct supervisor *s)
 {
     if (s->stopping) {
@@ -474,6 +485,7 @@ void supervisor_stop(struct supervisor *s)
     }
     s->stopping = true;
     LOG(s->o.log, LOG_INFO, NULL, "system.stopping", "stopping all processes");
+    close_public_sockets(s);
     stop_next(s);
     supervisor_flush(s);
 }

@@ -708,7 +708,8 @@ static void test_reset(void **state)
     app_free(app);
 }
 
-/* Drain: idle connections end at once, running exchanges end with Connection: close, then it is told once. */
+/* Drain: idle connections get one more request answered or end soon, running exchanges end with Connection: close, then
+ * it is told once. */
 static void test_drain(void **state)
 {
     (void)state;
@@ -719,12 +720,22 @@ static void test_drain(void **state)
     struct env_stream *idle = app->client;
     send_text(app, "GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
     client_new(app);
+    struct env_stream *late = app->client;
+    send_text(app, "GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+    client_new(app);
     struct env_stream *fresh = app->client;
     fake_run(&app->net);
     http_server_drain(app->server, on_drained, app);
     fake_run(&app->net);
+    assert_false(idle->rx_eof);
+    app->client = late;
+    send_text(app, "GET /late HTTP/1.1\r\nHost: a\r\n\r\n"); /* it was on its way: served, and the last */
+    assert_true(got(app, "Connection: close\r\n\r\n/late"));
+    fake_close(late, NULL, NULL);
+    fake_advance(&app->net, 300);
     assert_true(idle->rx_eof);
     assert_false(fresh->rx_eof);
+    app->client = fresh;
     assert_false(app->drained);
     assert_false(app->net.listeners[0].open);
     send_text(app, "GET /fresh HTTP/1.1\r\nHost: a\r\n\r\n"); /* accepted before: served, once */
