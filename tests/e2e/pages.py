@@ -216,10 +216,9 @@ class Test:
             f"       orders' memory: {before['Pss']:.1f} MB before, {after['Pss']:.1f} MB while (Pss), "
             f"{more['Pss'] * 1024 / self.count:.1f} KB a stream; gateway {memory_mb(self.pid('gateway'))['Pss']:.1f} MB"
         )
+        most = MEMORY_MB_MAX * self.count / 1000
         for name, mb in more.items():
-            self.check(
-                f"{mb:.1f} MB more {name} of orders, at most {MEMORY_MB_MAX}", mb <= MEMORY_MB_MAX * self.count / 1000
-            )
+            self.check(f"{mb:.1f} MB more {name} of orders, at most {most:.0f}", mb <= most)
 
     def warm_up(self):
         """One of each, so that what is taken once does not count as a page's."""
