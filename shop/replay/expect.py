@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 SCARCE_EVERY = 40
 SEEDED_PERCENT = 5
 CANCEL_DELAY_MS = 2000
+LEFT_PERCENT = 10
 CARDS = [(2, "declined"), (3, "insufficient"), (4, "flaky"), (5, "slow"), (99, "good")]
 
 
@@ -77,6 +78,16 @@ def fnv1a(text):
 def card_of(invoice):
     bucket = fnv1a("card:" + invoice) % 100
     return next(name for last, name in CARDS if bucket <= last)
+
+
+def left_behind(order):
+    """What its customer puts into the cart after the order, and leaves there: {sku: quantity}, or None."""
+    return {next(iter(order.items)): 1} if fnv1a("left:" + order.invoice) % 100 < LEFT_PERCENT else None
+
+
+def visits(order, percent):
+    """Does its customer look around before and watch the order afterwards?"""
+    return fnv1a("visit:" + order.invoice) % 100 < percent
 
 
 def utf8(field_text):

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The orders. With a rate the arrivals keep to their schedule whatever the shop does (open loop), and latency counts
- * from the scheduled time, so that a shop that stands still is not measured too kindly: the search and the cart from the scheduled moment, the
- * order from when the cart is full. Without one, a fixed number of
- * orders is always under way (closed loop).
+ * from the scheduled time, so that a shop that stands still is not measured too kindly: the search and the cart from
+ * the scheduled moment, the order from when the cart is full. Without one, a fixed number of orders is always under way
+ * (closed loop).
  */
 #include "replay.h"
 

@@ -22,8 +22,8 @@ const char *const plan_rules[] = {
     "their 202",
     "visits: before an order its customer searches the first product, by sku, or by name when FNV-1a of \"search:\" + "
     "invoice is odd, and puts the items into the cart; after its 202 he watches its event stream to the end",
-    "carts left: when FNV-1a of \"left:\" + invoice modulo 100 < 10, after the 202 one piece of the first product is put "
-    "into the cart and stays there",
+    "carts left: when FNV-1a of \"left:\" + invoice modulo 100 < 10, after the 202 one piece of the first product is "
+    "put into the cart and stays there",
     NULL,
 };
 

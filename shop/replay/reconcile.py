@@ -3,13 +3,16 @@
 """Reconciliation: what the invoice file says against what the shop says, invoice by invoice and to the penny.
 
 Reads the CSV itself (expect.py) and the run file of shop-replay for what was answered to whom; everything else comes
-from the shop's API. Ends with "N invoices, N differences"; exit code 0 only when there are none and none of the seven
-statements of the shop is broken.
+from the shop's API: orders, payments, the bank's ledger, movements, notifications and carts; what the event streams
+told is held against the orders' histories. Ends with "N invoices, N differences"; exit code 0 only when there are none
+and none of the seven statements of the shop is broken.
 """
 
 import argparse
 import collections
+import datetime
 import json
+import math
 import sys
 import time
 import urllib.parse
@@ -34,6 +37,7 @@ class Shop:
         readers = [user for user in run["users"] if user["authorization"]]
         pages = in_parallel(lambda user: self.read_notifications(api, user), readers)
         self.notifications = by_order([n for page in pages for n in page])
+        self.carts = dict(in_parallel(lambda user: (user["email"], self.read_cart(api, user)), readers))
 
     def read_notifications(self, api, user):
         try:
@@ -41,6 +45,15 @@ class Shop:
         except ApiError as e:
             self.unreadable[user["email"]] = str(e)
             return []
+
+
+    def read_cart(self, api, user):
+        """Its answer, or None."""
+        try:
+            return api.get("/api/v1/cart", authorization=user["authorization"])
+        except ApiError as e:
+            self.unreadable[user["email"]] = str(e)
+            return None
 
 
 def by_order(items):
@@ -312,7 +325,101 @@ def compare_invoice(expected, job, plan, shop, run, reserved, found):
     compare_money(expected, order, shop.payments.get(job["id"], []), shop.ledger.get(job["id"], []), say)
     compare_movements(expected, order, shop.movements.get(job["id"], []), say)
     compare_notifications(order, shop.notifications.get(job["id"], []), say)
+    compare_visit(expected, job, order, run, say)
     return order
+
+
+# ---- visits: searches, carts, streams ----
+
+
+def compare_visit(expected, job, order, run, say):
+    """What the customer was told around his order. order: as the shop has it now."""
+    wanted = {"search", "cart", "stream"} if expect.visits(expected, run["visits_percent"]) else set()
+    if wanted and expect.left_behind(expected):
+        wanted.add("left_cart")
+    done = {name for name in ("search", "cart", "left_cart", "stream") if name in job}
+    if done != wanted:
+        say(f"its visit was {sorted(done)}, it should be {sorted(wanted)}")
+    for name in done - {"stream"}:
+        if job[name]["status"] != 200 or job[name]["wrong"]:
+            say(f"{name}: {job[name]}")
+    if "stream" in job:
+        compare_stream(job["stream"], order, say)
+
+
+def compare_stream(stream, order, say):
+    """From where it began to its final status, the events are the history, each once and with its index as id."""
+    history = [[str(i), status] for i, status in enumerate(statuses(order))]
+    events = stream["events"]
+    begin = int(events[0][0]) if events and events[0][0].isdigit() else 0
+    if not stream["ended"] or not events or events != history[begin : begin + len(events)]:
+        say(f"event stream {stream}, history {history}")
+    elif events[-1][1] not in ("confirmed", "cancelled") or sum(e[1] == events[-1][1] for e in events) != 1:
+        say(f"event stream {events} does not end with one final status")
+
+
+class CartStory:
+    """What one customer did with his cart: PUTs and orders, with the spans of time in which they took effect."""
+
+    REPEATED_MS = 2000  # a try that was given up may take effect so long after the repeated one was answered
+
+    def __init__(self):
+        self.puts, self.orders = [], []  # (begin, end, items); (begin, end)
+
+    def put(self, errand, items):
+        begin, end = milliseconds(errand["sent_at"]), errand["answered_at"]
+        slack = self.REPEATED_MS if errand["tries"] > 1 else 0
+        self.puts.append((begin, milliseconds(end) + slack if end and errand["status"] == 200 else math.inf, items))
+
+    def order(self, job):
+        end = milliseconds(job["accepted_at"]) if job["accepted_at"] else math.inf
+        self.orders.append((milliseconds(job["sent_at"]), end))
+
+    def allowed(self):
+        """Every content that the last PUT, or an order behind it, may have left; none when there was no PUT."""
+        contents = []
+        for begin, end, items in self.puts:
+            if any(other > end for other, _, _ in self.puts):
+                continue  # another one came surely later
+            emptied = any(sent >= end for sent, _ in self.orders)
+            untouched = all(accepted <= begin for _, accepted in self.orders)
+            contents += [{}] if emptied else [items] if untouched else [{}, items]
+        return contents
+
+
+def milliseconds(text):
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000
+
+
+def check_carts(shop, plan, run, found):
+    """Statement 5 for carts: an acknowledged PUT is there unless an order was placed after it."""
+    expected = {o.invoice: o for o in plan.orders}
+    stories = collections.defaultdict(CartStory)
+    for job in run["orders"]:
+        story, order = stories[job["email"]], expected[job["invoice"]]
+        if "cart" in job:
+            story.put(job["cart"], order.items)
+        if job["sent_at"]:
+            story.order(job)
+        if "left_cart" in job:
+            story.put(job["left_cart"], expect.left_behind(order))
+    counts = collections.Counter()
+    for email, story in stories.items():
+        cart, allowed = shop.carts.get(email), story.allowed()
+        if cart is None or not allowed:
+            continue
+        have = quantities(cart)
+        counts["full" if have else "empty"] += 1
+        if have not in allowed:
+            found.breach(
+                5,
+                f"cart of {email} holds {have}, allowed {allowed}; "
+                f"puts {story.puts[-3:]}, orders {story.orders[-3:]}",
+            )
+        total = sum(plan.products[sku].price * n for sku, n in have.items() if sku in plan.products)
+        if cart["total"] != {"amount": total, "currency": "GBP"}:
+            found.differ(f"cart of {email}", f"total {cart['total']}, at list prices {total}")
+    return counts
 
 
 # ---- the whole ----
@@ -358,7 +465,8 @@ def reconcile_once(api, plan, run):
             f"file {sums.file}, at list prices {sums.listed}, price differences {sums.differences}, shop {sums.shop}",
         )
     check_statements(shop, plan, run, found)
-    return found, sums, outcomes
+    carts = check_carts(shop, plan, run, found)
+    return found, sums, outcomes, carts
 
 
 def check_run(plan, run, found):
@@ -404,8 +512,19 @@ def print_findings(found):
             print(f"  breach of statement {statement}: {text[:600]}")
 
 
+def print_visits(run, carts):
+    streams = [job["stream"] for job in run["orders"] if "stream" in job]
+    told = collections.Counter("/".join(status for _, status in stream["events"]) for stream in streams)
+    print(f"  {len(streams)} event streams against the histories: {dict(told)}")
+    puts = sum(name in job for job in run["orders"] for name in ("cart", "left_cart"))
+    print(
+        f"  {puts} carts put, {sum('search' in job for job in run['orders'])} searches; "
+        f"now {carts['empty']} customers' carts are empty and {carts['full']} hold what was left in them"
+    )
+
+
 def print_report(plan, run, result, waited_s):
-    found, sums, outcomes = result
+    found, sums, outcomes, carts = result
     sent = [job for job in run["orders"] if job["state"] != "waiting"]
     print(f"\nReconciliation of {run['file']} with {run['url']}, {run['loops']} loop(s), run {run['run']}")
     print(
@@ -421,6 +540,7 @@ def print_report(plan, run, result, waited_s):
         f"file at list prices {pounds(sums.listed)}, shop {pounds(sums.shop)} GBP"
     )
     print(f"  price differences, added up line by line: {pounds(sums.differences)} GBP")
+    print_visits(run, carts)
     print_findings(found)
     differences, breaches = found.count()
     print(f"  seven statements: {breaches} breaches")

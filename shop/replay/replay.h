@@ -104,7 +104,7 @@ struct run {
     /* counters */
     size_t on_the_wire; /* requests sent and not answered */
     size_t open;        /* requests that are not final: on the wire or waiting for their repetition */
-    size_t begun; /* visits, or orders without one */
+    size_t begun;       /* visits, or orders without one */
     size_t retries, retries_order, sent, accepted, failed, cancels_asked, cancels_accepted, cancels_late,
         cancels_failed;
     size_t products_put, stock_put, users_new;

@@ -73,8 +73,7 @@ static void status_write(const struct run *run, bool done)
                 "{\"at\":%" PRId64
                 ",\"phase\":\"%s\",\"done\":%s,\"planned\":%zu,\"sent\":%zu,\"accepted\":%zu,\"failed\":%zu,",
                 wall_ms(), run->phase, done ? "true" : "false", run->job_count, run->sent, run->accepted, run->failed);
-    text_printf(&t,
-                "\"on_the_wire\":%zu,\"open\":%zu,\"retries\":%zu,\"cancels_asked\":%zu,\"cancels_accepted\":%zu,",
+    text_printf(&t, "\"on_the_wire\":%zu,\"open\":%zu,\"retries\":%zu,\"cancels_asked\":%zu,\"cancels_accepted\":%zu,",
                 run->on_the_wire, run->open, run->retries, run->cancels_asked, run->cancels_accepted);
     text_printf(&t, "\"streams\":%zu,\"streams_ended\":%zu,\"streams_broken\":%zu,\"wrong\":%zu,", run->watches_open,
                 run->watches.done, run->watches_broken, run->searches.wrong + run->carts.wrong + run->watches.wrong);
@@ -297,8 +296,8 @@ static void print_file(const struct plan *p)
 static void print_errands(const char *what, const struct errands *e, const char *time)
 {
     struct latencies l = latencies_of(&e->times, 0);
-    printf("  %s: %zu, %s wrong: %zu, failed: %zu; %s: p50 %.1f ms, p99 %.1f ms\n", what, e->done, what, e->wrong, e->failed,
-           time, (double)l.p50_us / 1e3, (double)l.p99_us / 1e3);
+    printf("  %s: %zu, %s wrong: %zu, failed: %zu; %s: p50 %.1f ms, p99 %.1f ms\n", what, e->done, what, e->wrong,
+           e->failed, time, (double)l.p50_us / 1e3, (double)l.p99_us / 1e3);
 }
 
 static void print_visits(const struct run *run)

@@ -79,7 +79,8 @@ static bool cart_right(const struct job *j, struct ficus_doc *d)
         const struct ficus_json *line = ficus_json_at(items, i);
         const struct plan_item *item = item_of(j, ficus_doc_str(d, ficus_json_get(line, "sku")));
         int64_t quantity;
-        if (item == NULL || !ficus_json_int(ficus_json_get(line, "quantity"), &quantity) || quantity != item->quantity ||
+        if (item == NULL || !ficus_json_int(ficus_json_get(line, "quantity"), &quantity) ||
+            quantity != item->quantity ||
             amount_of(ficus_json_get(line, "price")) != j->run->plan.products[item->product].price)
             return false;
     }

@@ -129,7 +129,9 @@ static void watch_open(void *arg)
         .path = path,
         .authorization = j->run->users[j->order->user].authorization,
         .timeout_ms = SILENCE_MS_MAX,
-        .stream_ms_max = left_ms > INT32_MAX ? INT32_MAX : left_ms < 1 ? 1 : (int)left_ms,
+        .stream_ms_max = left_ms > INT32_MAX ? INT32_MAX
+                         : left_ms < 1       ? 1
+                                             : (int)left_ms,
         .event = watch_event,
         .last_event_id = last_id,
     };

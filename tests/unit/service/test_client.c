@@ -424,8 +424,8 @@ static void events_do_not_depend_on_pieces(void **state)
         struct event_reader r;
         event_reader_init(&r, note, &t);
         for (size_t i = 0; i < sizeof text - 1; i += step)
-            assert_true(event_reader_feed(
-                &r, slice_make(text + i, sizeof text - 1 - i < step ? sizeof text - 1 - i : step)));
+            assert_true(
+                event_reader_feed(&r, slice_make(text + i, sizeof text - 1 - i < step ? sizeof text - 1 - i : step)));
         assert_string_equal(t.events, "1/message/a|1/message/b\n|3/x/ two blanks|");
         event_reader_done(&r);
     }
