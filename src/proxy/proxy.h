@@ -30,8 +30,8 @@ enum ficus_err proxy_start(struct env *e, const struct proxy_config *config, con
 /* End the event streams (their clients come back elsewhere), drain for at most PROXY_DRAIN_MS, close what is left,
  * free; then stopped. */
 enum { PROXY_DRAIN_MS = 10000 };
-/* An event stream (text/event-stream) has no end but its service's: the route's timeout holds until its head came. After
- * that its service may be silent for so long, or for the route's timeout when that is longer. */
+/* An event stream (text/event-stream) has no end but its service's: the route's timeout holds until its head came.
+ * After that its service may be silent for so long, or for the route's timeout when that is longer. */
 enum { PROXY_STREAM_SILENCE_MS = 60000 };
 void proxy_stop(struct proxy *p, void (*stopped)(void *arg), void *arg);
 

@@ -117,7 +117,8 @@ static void test_served(void **state)
     static const struct expected cases[] = {
         {REQUEST("GET /") "\r\n", 200, {"text/html; charset=utf-8\r\n", "Content-Length: 8\r\n", "\r\n\r\n<p>front"}},
         {REQUEST("GET /index.html?x=1") "\r\n", 200, {"<p>front"}},
-        {REQUEST("GET /app.js") "\r\n", 200, {"text/javascript; charset=utf-8\r\n", "Cache-Control: no-cache\r\n", "let a"}},
+        {REQUEST("GET /app.js") "\r\n", 200, {"text/javascript; charset=utf-8\r\n", "Cache-Control: no-cache\r\n",
+                                             "let a"}},
         {REQUEST("GET /styles/main.css") "\r\n", 200, {"Content-Type: text/css; charset=utf-8\r\n", "p{}"}},
         {REQUEST("GET /styles/%6dain.css") "\r\n", 200, {"p{}"}},
         {REQUEST("GET /a%20b.txt") "\r\n", 200, {"text/plain; charset=utf-8", "blank"}},
@@ -151,7 +152,8 @@ static void test_served(void **state)
 static void test_api(void **state)
 {
     static const struct expected cases[] = {
-        {REQUEST("GET /api/v1/nothing") PAGE "\r\n", 404, {"application/problem+json", "\"instance\":\"/api/v1/nothing\""}},
+        {REQUEST("GET /api/v1/nothing") PAGE "\r\n", 404,
+         {"application/problem+json", "\"instance\":\"/api/v1/nothing\""}},
         {REQUEST("POST /api/nothing") "Content-Length: 0\r\n\r\n", 404, {"application/problem+json"}},
         {REQUEST("GET /api/") "\r\n", 404, {"problem+json"}},
         {REQUEST("GET /api/app.js") "\r\n", 404, {"problem+json"}},

@@ -69,7 +69,8 @@ static void test_forward(void **state)
     const char *answer = ask(
         r, REQUEST("POST /open/a%20b?x=%2F&y") "Content-Type: application/json\r\nIdempotency-Key: k\r\n"
                                                "Authorization: Bearer zzTOKENzz\r\nCookie: c=1\r\nFicus-Identity: "
-                                               "forged\r\nFicus-Path: /forged\r\nFICUS-Timeout-Ms: 1500\r\nficus-attempt: 9\r\n"
+                                               "forged\r\nFicus-Path: /forged\r\n"
+                                               "FICUS-Timeout-Ms: 1500\r\nficus-attempt: 9\r\n"
                                                "X-Forwarded-For: 1.2.3.4\r\nX-Real-IP: 1.2.3.4\r\nForwarded: "
                                                "for=x\r\nX-Mine: yes\r\nConnection: x-hop\r\nX-Hop: no\r\n"
                                                "Content-Length: 7\r\n\r\n{\"a\":1}");

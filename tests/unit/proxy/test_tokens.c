@@ -24,8 +24,8 @@ static char *token_for(struct rig *r, const char *kid, const char *roles, int li
     assert_int_equal(json_parse(&a, SLICE(RIG_EC_PRIVATE), NULL, &jwk, NULL), FICUS_ERR_OK);
     assert_int_equal(jws_key_from_jwk(jwk, &key, NULL), FICUS_ERR_OK);
     long long now_s = env_wall_ms(r->e) / 1000;
-    char *payload = arena_printf(&a, "{\"iss\":\"shop\",\"sub\":\"u-1\",\"roles\":[%s],\"iat\":%lld,\"exp\":%lld}", roles,
-                                 now_s, now_s + life_s);
+    char *payload = arena_printf(&a, "{\"iss\":\"shop\",\"sub\":\"u-1\",\"roles\":[%s],\"iat\":%lld,\"exp\":%lld}",
+                                 roles, now_s, now_s + life_s);
     buf_init(&token, JWS_TOKEN_SIZE_MAX);
     assert_true(buf_add_str(&token, "Bearer "));
     assert_int_equal(jws_sign(key, slice_str(kid), SLICE("JWT"), slice_str(payload), &token, NULL), FICUS_ERR_OK);

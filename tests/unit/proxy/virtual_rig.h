@@ -90,7 +90,8 @@ static inline void service_request(void *arg, struct http_stream *s, bool end, c
     http_msg_init(&m, s->arena);
     m.status = 200;
     m.content_length = -1;
-    assert_true(http_msg_add(&m, SLICE("Content-Type"), events ? SLICE("Text/Event-Stream; charset=utf-8") : SLICE("text/csv")));
+    assert_true(http_msg_add(&m, SLICE("Content-Type"),
+                             events ? SLICE("Text/Event-Stream; charset=utf-8") : SLICE("text/csv")));
     assert_int_equal(http_send_head(s, &m, false), FICUS_ERR_OK);
     r->comment = (struct env_timer){.fn = comment, .arg = r};
     comment(r);
