@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Without the hub nothing that needs no hub fails: orders are taken and wait, and all is finished when it is back.
+"""Without the hub nothing that needs no hub fails: products are found, carts filled, orders taken; they wait, their
+event streams stay open, and all is finished and told when it is back.
 
     tests/e2e/hub_dead.py [--rate 40] [--seed N] [--invoices N] [--short] [--build FOLDER]
 
@@ -8,18 +9,16 @@ The hub is stopped (SIGSTOP) for half of the time, then killed while it stands, 
 for the other half.
 """
 
-import argparse
 import collections
 import math
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 
-from kill import Api, SHORT_INVOICES, Checks, check_afterwards, first, orders_in_file, stop_replay
-from shop import GOOD, Shop, build_folder, wait_for
+from shop import GOOD, wait_for
+from under_load import Api, arguments, check_afterwards, end_replay, first, orders_in_file, stop_replay, test
 
 
 class Prober(threading.Thread):
@@ -42,12 +41,16 @@ class Prober(threading.Thread):
             self.failures.append((time.strftime("%H:%M:%S"), name, status))
 
     def run(self):
-        order = {"items": [{"product_id": "22423", "quantity": 1}], "payment": {"card_number": GOOD}}
+        items = [{"product_id": "22423", "quantity": 1}]
+        order = {"items": items, "payment": {"card_number": GOOD}}
         while not self.ending.wait(0.2):
             self.probe("products", "GET", "/api/v1/products?limit=3", 200)
             self.probe("me", "GET", "/api/v1/users/me", 200, token=self.token)
             self.probe("orders", "GET", "/api/v1/orders?limit=3", 200, token=self.token)
             self.probe("notifications", "GET", "/api/v1/notifications", 200, token=self.token)
+            self.probe("search", "GET", "/api/v1/search?q=cakestand", 200)
+            self.probe("cart put", "PUT", "/api/v1/cart", 200, token=self.token, body={"items": items})
+            self.probe("cart", "GET", "/api/v1/cart", 200, token=self.token)
             self.probe("health", "GET", "/health", 200)
             self.probe("order", "POST", "/api/v1/orders", 202, token=self.token, body=order, key=os.urandom(8).hex())
 
@@ -96,6 +99,12 @@ def final(shop, admin, ids):
     return all(shop.request("GET", "/api/v1/orders/" + i, token=admin).json["status"] != "pending" for i in ids)
 
 
+def troubles(before, now):
+    """What went wrong in the replay between two looks at its status."""
+    names = ("failed", "errands_failed", "wrong", "streams_broken")
+    return {name: now[name] - before[name] for name in names if now[name] != before[name]}
+
+
 def run(shop, args, checks):
     dead_s, after_s = (6, 10) if args.short else (30, 60)
     shop.up()
@@ -129,6 +138,11 @@ def run(shop, args, checks):
             and after["accepted"] - before["accepted"] > 0.8 * args.rate * dead_s,
             f"{prober.failures[:10]} {before} {after}",
         )
+        checks.check(
+            f"{after['streams']} event streams are open, none broke, nothing that was read was wrong",
+            after["streams"] > 0.8 * args.rate * dead_s and not troubles(before, after),
+            f"{before} {after}",
+        )
         waiting = [o["id"] for o in pending(shop, admin)]
         begun = time.monotonic()
         wait_for("the orders that waited", lambda: final(shop, admin, waiting), 60)
@@ -136,47 +150,34 @@ def run(shop, args, checks):
             f"{len(waiting)} orders that waited are final {time.monotonic() - begun:.1f} s after the hub's return",
             len(waiting) > 0,
         )
+        begun = time.monotonic()
+        told = after["streams_ended"] + after["streams"]
+        wait_for("the streams that waited", lambda: shop.replay_status()["streams_ended"] >= told, 60)
+        checks.check(
+            f"as many streams as were open have told their final status {time.monotonic() - begun:.1f} s later, "
+            "none broken",
+            not troubles(before, shop.replay_status()),
+            f"{before} {shop.replay_status()}",
+        )
         time.sleep(after_s)
         checks.check(
             f"nothing failed in the {after_s} s after",
-            not prober.failures and shop.replay_status()["failed"] == 0,
-            str(prober.failures[:10]),
+            not prober.failures and not troubles(before, shop.replay_status()),
+            f"{prober.failures[:10]} {before} {shop.replay_status()}",
         )
         checks.check("the supervisor did not mind", shop.pids()["supervisor"] == supervisor)
         prober.end()
         code = stop_replay(shop, replay)
     finally:
         prober.ending.set()
-        if replay.poll() is None:
-            replay.kill()
-            replay.wait()
+        end_replay(replay)
     print(shop.replay_report(), flush=True)
     check_afterwards(shop, checks, code)
 
 
-def arguments():
-    build, rest = build_folder(sys.argv[1:])
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rate", type=float, default=40)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--invoices", type=int, default=0, help="only the first so many: fewer users to register")
-    parser.add_argument("--short", action="store_true", help="6 s instead of 30, 130 invoices")
-    args = parser.parse_args(rest)
-    args.invoices = args.invoices or (SHORT_INVOICES if args.short else 0)
-    return build, args
-
-
 def main():
-    build, args = arguments()
-    shop, checks = Shop(build, "hub-dead"), Checks()
-    try:
-        run(shop, args, checks)
-    except (AssertionError, OSError, subprocess.SubprocessError) as e:
-        checks.check("the test itself", False, f"{type(e).__name__}: {e}")
-    finally:
-        shop.end()
-    print(f"{checks.passed} passed, {checks.failed} failed")
-    return 0 if checks.failed == 0 else 1
+    build, args = arguments(__doc__, "6 s instead of 30, 130 invoices")
+    return test("hub-dead", build, args, run)
 
 
 if __name__ == "__main__":
