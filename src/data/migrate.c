@@ -30,8 +30,9 @@ static enum ficus_err ran_check(struct db_stmt *s, const char *path, const char 
     struct slice name = db_text(s, 1);
     if (version > (int64_t)count)
         return err_set(reterr, FICUS_ERR_VERSION,
-            "%s: migration %lld of %s (" SLICE_FMT ") ran here, but this program only knows %zu; it is older "
-            "than the database", path, (long long)version, set, SLICE_ARG(name), count);
+            "%s: migration %lld of %s (" SLICE_FMT ") ran here, but this program only knows %zu; it is older than the "
+            "database: run the newer one again, or put back the database from before its first start",
+            path, (long long)version, set, SLICE_ARG(name), count);
     if (version != (int64_t)ran + 1)
         return err_set(reterr, FICUS_ERR_CORRUPT, "%s: migration %zu of %s is missing in ficus_migrations", path,
             ran + 1, set);

@@ -122,8 +122,9 @@ static enum ficus_err check_version(const struct conf_node *root, const char *pa
     if (node != NULL && node->kind == CONF_SCALAR && slice_to_u64(node->text, &version) &&
         version > PROCESS_CONFIG_VERSION)
         return err_set(reterr, FICUS_ERR_VERSION,
-                       "%s: made by a newer Ficus (file version %llu, this program reads up to %d)", path,
-                       (unsigned long long)version, PROCESS_CONFIG_VERSION);
+                       "%s: made by a newer Ficus (file version %llu, this program reads up to %d): build the program "
+                       "against it, or use the older one",
+                       path, (unsigned long long)version, PROCESS_CONFIG_VERSION);
     return FICUS_ERR_OK;
 }
 

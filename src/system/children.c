@@ -106,8 +106,11 @@ enum ficus_err children_read(struct env *e, struct arena *a, const char *path, s
         return err;
     if (json_parse(a, text, NULL, &root, &error) != FICUS_ERR_OK)
         return err_set(reterr, FICUS_ERR_CORRUPT, "%s:%s", path, error.text);
-    if (json_i64_or(json_get(root, "version"), 0) > CHILDREN_VERSION)
-        return err_set(reterr, FICUS_ERR_VERSION, "%s: made by a newer ficus", path);
+    int64_t version = json_i64_or(json_get(root, "version"), 0);
+    if (version > CHILDREN_VERSION)
+        return err_set(reterr, FICUS_ERR_VERSION,
+                       "%s: record of version %lld, this ficus knows up to %d: use the newer one; or, when none of its "
+                       "processes runs any more, remove the file", path, (long long)version, CHILDREN_VERSION);
     const struct json *list = json_get(root, "children");
     if (list == NULL || list->type != JSON_ARRAY || list->count > CHILDREN_MAX)
         return err_set(reterr, FICUS_ERR_CORRUPT, "%s: no list \"children\" of at most %d", path, CHILDREN_MAX);

@@ -127,8 +127,8 @@ static enum ficus_err check_marker(struct env *e, const struct state *s, struct 
         if (!slice_to_u64(slice_cut(&text, '\n'), &version))
             err = err_set(reterr, FICUS_ERR_CORRUPT, "%s: expected a version number", path);
         else if (version > STATE_VERSION)
-            err = err_set(reterr, FICUS_ERR_VERSION, "%s: state of version %llu, this ficus knows up to %d", s->root,
-                          (unsigned long long)version, STATE_VERSION);
+            err = err_set(reterr, FICUS_ERR_VERSION, "%s: state of version %llu, this ficus knows up to %d: use the newer one",
+                          s->root, (unsigned long long)version, STATE_VERSION);
     }
     arena_done(&a);
     return err;

@@ -377,7 +377,8 @@ static enum ficus_err open_sockets(struct supervisor *s, struct ficus_error *ret
     return FICUS_ERR_OK;
 }
 
-static void end_orphans(struct supervisor *s)
+/* VERSION: a newer ficus wrote down what may still run, in a form that we cannot read. */
+static enum ficus_err end_orphans(struct supervisor *s, struct ficus_error *reterr)
 {
     struct arena a;
     struct children left;
@@ -389,11 +390,15 @@ static void end_orphans(struct supervisor *s)
         if (ended > 0)
             LOG(s->o.log, LOG_WARN, NULL, "supervisor.orphans", "ended processes that a dead supervisor had left",
                 LOG_INT("count", ended));
-    } else if (err != FICUS_ERR_NOT_FOUND) {
+    } else if (err != FICUS_ERR_NOT_FOUND && err != FICUS_ERR_VERSION) {
         LOG(s->o.log, LOG_WARN, NULL, "supervisor.record", "the record of earlier processes cannot be read",
             LOG_ERR(&error));
     }
     arena_done(&a);
+    if (err != FICUS_ERR_VERSION)
+        return FICUS_ERR_OK;
+    *reterr = error;
+    return err;
 }
 
 static bool set_up_processes(struct supervisor *s)
@@ -443,8 +448,9 @@ enum ficus_err supervisor_new(struct env *e, const struct supervisor_options *o,
     s->registry = (struct registry_push){
         .env = e, .address = o->plan->hub_operator_address, .write = write_registry, .arg = s};
     registry_push_init(&s->registry);
-    end_orphans(s);
-    enum ficus_err err = open_sockets(s, reterr);
+    enum ficus_err err = end_orphans(s, reterr);
+    if (err == FICUS_ERR_OK)
+        err = open_sockets(s, reterr);
     if (err == FICUS_ERR_OK)
         err = supervisor_notify_open(s, reterr);
     if (err == FICUS_ERR_OK)

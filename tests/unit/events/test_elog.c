@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "crash_env.h"
+#include "db.h"
 #include "elog.h"
 #include "mem.h"
 
@@ -522,6 +523,23 @@ static void test_offset_min(void **state)
     assert_int_equal(append("a", "5").last, 1002);
 }
 
+/* A log that a newer hub has changed is refused with its place. */
+static void test_newer(void **state)
+{
+    (void)state;
+    struct db_tx tx = {0};
+    assert_int_equal(db_tx_begin(elog_db(elog), &tx, 0, &error), FICUS_ERR_OK);
+    assert_int_equal(db_exec(db_tx_conn(&tx), &error,
+        "INSERT INTO ficus_migrations SELECT set_name, version + 1, 'next', 'x', at FROM ficus_migrations", ""),
+        FICUS_ERR_OK);
+    assert_int_equal(db_tx_commit_wait(&tx, &error), FICUS_ERR_OK);
+    close_log();
+    const struct elog_options o = {.path = "log.db"};
+    assert_int_equal(elog_open(crash_env(ce), &o, &elog, &error), FICUS_ERR_VERSION);
+    elog = NULL;
+    assert_non_null(strstr(error.text, "log.db: "));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -530,7 +548,7 @@ int main(void)
         TEST(test_order), TEST(test_repeated), TEST(test_wait), TEST(test_cancel), TEST(test_refused),
             TEST(test_queue_bound), TEST(test_sync_fails),
         TEST(test_followers), TEST(test_retention_age), TEST(test_retention_size), TEST(test_topics), TEST(test_close),
-        TEST(test_offset_min),
+        TEST(test_offset_min), TEST(test_newer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

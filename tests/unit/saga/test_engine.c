@@ -776,6 +776,28 @@ static void test_damaged(void **state)
     world_free(w);
 }
 
+/* A journal that a newer hub has changed is refused with its place. */
+static void test_newer(void **state)
+{
+    struct sim_disk *disk = sim_disk_new();
+    struct crash_env *ce = crash_env_new(disk, 3);
+    struct saga_journal *j;
+    struct ficus_error error;
+    struct db_tx tx = {0};
+    assert_int_equal(saga_journal_open(crash_env(ce), "/sagas.db", &j, &error), FICUS_ERR_OK);
+    assert_int_equal(db_tx_begin(saga_journal_db(j), &tx, 0, &error), FICUS_ERR_OK);
+    assert_int_equal(
+        db_exec(db_tx_conn(&tx), &error,
+                "INSERT INTO ficus_migrations SELECT set_name, version + 1, 'next', 'x', at FROM ficus_migrations", ""),
+        FICUS_ERR_OK);
+    assert_int_equal(db_tx_commit_wait(&tx, &error), FICUS_ERR_OK);
+    saga_journal_close(j);
+    assert_int_equal(saga_journal_open(crash_env(ce), "/sagas.db", &j, &error), FICUS_ERR_VERSION);
+    assert_non_null(strstr(error.text, "/sagas.db: "));
+    crash_env_free(ce);
+    sim_disk_free(disk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -794,6 +816,7 @@ int main(void)
         cmocka_unit_test(test_input_invalid),
         cmocka_unit_test(test_log_lost),
         cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_newer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,6 +70,28 @@ static int64_t count(const char *sql)
     return n;
 }
 
+/* A database that a newer libficus, or a newer version of the service, has changed is refused with its place. */
+static void test_newer(void **state)
+{
+    static const char *const inserts[] = {
+        "INSERT INTO ficus_migrations VALUES('ficus', 1 + ?1, 'n', 'x', 't')",
+        "INSERT INTO ficus_migrations VALUES('ficus_events', 98 + ?1, 'n', 'x', 't')",
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(inserts); i++) {
+        struct ficus_error error = {0};
+        struct db_tx tx = {0};
+        assert_int_equal(db_tx_begin(v.db, &tx, 0, NULL), FICUS_ERR_OK);
+        assert_int_equal(db_exec(db_tx_conn(&tx), NULL, inserts[i], "i", (int64_t)1), FICUS_ERR_OK);
+        assert_int_equal(db_tx_commit_wait(&tx, NULL), FICUS_ERR_OK);
+        db_close(v.db);
+        v.db = NULL;
+        assert_int_equal(tables_open(&v, &error), FICUS_ERR_VERSION);
+        assert_non_null(strstr(error.text, path));
+        assert_non_null(strstr(error.text, "run the newer one again"));
+        run("DELETE FROM ficus_migrations WHERE name = 'n' AND ?1 = ?2", 1, 1);
+    }
+}
+
 /* Kept answers older than 48 h go, in small steps; younger ones stay. */
 static void test_keys(void **state)
 {
@@ -103,6 +125,6 @@ static void test_steps(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_keys), TEST(test_steps)};
+    const struct CMUnitTest tests[] = {TEST(test_newer), TEST(test_keys), TEST(test_steps)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -271,6 +271,10 @@ static void test_children(void **state)
     assert_int_equal(children_end(&back, s.root, 100), 0);
     assert_int_equal(env_file_store(f->e, s.children_file, SLICE("{\"version\":1,\"chil"), NULL), FICUS_ERR_OK);
     assert_int_equal(children_read(f->e, &f->a, s.children_file, &back, NULL), FICUS_ERR_CORRUPT);
+    struct ficus_error error = {0};
+    assert_int_equal(env_file_store(f->e, s.children_file, SLICE("{\"version\":2,\"people\":[]}"), NULL), FICUS_ERR_OK);
+    assert_int_equal(children_read(f->e, &f->a, s.children_file, &back, &error), FICUS_ERR_VERSION);
+    assert_non_null(strstr(error.text, "children.json: record of version 2"));
 }
 
 int main(void)

@@ -538,6 +538,19 @@ static void test_failing(void **state)
     stop(f);
 }
 
+/* What a newer ficus wrote down may still run, in a way that we do not know: nothing is started beside it. */
+static void test_newer_record(void **state)
+{
+    struct fixture *f = *state;
+    struct ficus_error error = {0};
+    add(f, CHILD_SERVICE, "a", "serve", NULL, 0);
+    assert_int_equal(env_file_store(f->e, f->state.children_file, SLICE("{\"version\":9}"), NULL), FICUS_ERR_OK);
+    struct supervisor_options o = {.plan = &f->plan, .on_healthy = on_healthy, .on_stopped = on_stopped, .arg = f};
+    assert_int_equal(supervisor_new(f->e, &o, &f->supervisor, &error), FICUS_ERR_VERSION);
+    f->supervisor = NULL;
+    assert_non_null(strstr(error.text, "use the newer one"));
+}
+
 /* What a process said of itself before it ended stands in the status, without what a terminal would obey. */
 static void test_last_words(void **state)
 {
@@ -617,6 +630,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_api, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_hold, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_newer_record, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_last_words, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_stubborn, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_supervisor_killed, set_up, tear_down),
