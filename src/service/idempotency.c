@@ -78,6 +78,7 @@ bool keys_enter(struct ficus_req *r)
     FICUS_ASSERT(moved);
     list_add_tail(&e->waiting, &r->queue);
     e->waiting_count++;
+    request_arm_waiting(r);
     return false;
 }
 
@@ -104,6 +105,7 @@ void keys_leave(struct ficus_req *r)
     leave_waiting(e, heir);
     e->running = heir;
     heir->key_entry = e;
+    request_arm_deadline(heir); /* all of its time */
     request_admit(heir);
 }
 

@@ -255,12 +255,28 @@ static void on_deadline(void *arg)
     }
 }
 
-void request_arm_deadline(struct ficus_req *r)
+static void arm(struct ficus_req *r, int64_t ms)
 {
-    int64_t left_ms = (r->context.deadline_ns - env_now_ns(r->service->env) + 999999) / 1000000;
     r->deadline.fn = on_deadline;
     r->deadline.arg = r;
-    env_timer_start(r->service->env, &r->deadline, left_ms < 0 ? 0 : left_ms);
+    env_timer_start(r->service->env, &r->deadline, ms < 0 ? 0 : ms);
+}
+
+static int64_t left_ms(const struct ficus_req *r)
+{
+    return (r->context.deadline_ns - env_now_ns(r->service->env) + 999999) / 1000000;
+}
+
+void request_arm_deadline(struct ficus_req *r)
+{
+    arm(r, left_ms(r));
+}
+
+void request_arm_waiting(struct ficus_req *r)
+{
+    /* Whoever asked gives up at the deadline too; the news that the first one still runs must be there before. */
+    int64_t left = left_ms(r), early = left / 10 < WAITING_EARLY_MS ? left / 10 : WAITING_EARLY_MS;
+    arm(r, left - early);
 }
 
 void request_abandon_all(struct service *v)

@@ -37,6 +37,7 @@ enum {
     QUEUE_BACK_MAX = 384,  /* of them saga calls and events */
     KEY_SIZE_MAX = 128,    /* of an Idempotency-Key */
     KEY_WAITING_MAX = 32,  /* requests that wait for the first one with their key */
+    WAITING_EARLY_MS = 100, /* before their deadline they are told that it still runs; at most a tenth of the time */
     KEY_KEPT_MS = 48 * 3600 * 1000,
     EVENT_REFUSALS_MAX = 10,
     EVENT_BACKOFF_MS_MIN = 200,
@@ -287,6 +288,7 @@ enum request_state request_state(const struct ficus_req *r); /* [any] */
 bool request_move(struct ficus_req *r, enum request_state from,
                   enum request_state to); /* [any] false: it was no longer in from */
 void request_arm_deadline(struct ficus_req *r);
+void request_arm_waiting(struct ficus_req *r); /* for the first one with its key */
 void request_admit(struct ficus_req *r);   /* all is read: to its key's line or to the queue */
 void request_settled(struct ficus_req *r); /* its effects are decided: account, answer */
 void request_problem(struct ficus_req *r, int status, const char *code, const char *detail,
