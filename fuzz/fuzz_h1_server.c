@@ -71,7 +71,14 @@ static void on_reset(void *arg, struct http_stream *s, enum ficus_err err, const
     FICUS_ASSERT(err != FICUS_ERR_OK && detail != NULL);
     exchange_free(arg);
 }
+static void on_half_close(void *arg, struct http_stream *s)
+{
+    (void)arg;
+    (void)s;
+}
 static const struct http_handler handler = {.on_data = on_data, .on_done = on_done, .on_reset = on_reset};
+static const struct http_handler patient_handler = {
+    .on_data = on_data, .on_done = on_done, .on_reset = on_reset, .on_half_close = on_half_close};
 
 static void check_head(struct run *r, const struct http_msg *m)
 {
@@ -96,7 +103,7 @@ static void on_request(void *arg, struct http_stream *s, bool end, const struct 
     struct exchange *x = mem_zalloc(sizeof *x);
     x->run = r;
     r->live++;
-    http_stream_handle(s, &handler, x);
+    http_stream_handle(s, r->mode & 4 ? &patient_handler : &handler, x);
     switch (r->mode % 4) {
     case 0:
         x->collecting = true;
@@ -144,6 +151,8 @@ static uint64_t run(uint8_t mode, const uint8_t *p, size_t size, bool odd)
     if (mode & 0x20)
         o.limits = (struct http_limits){
             .head_size_max = 256, .field_count_max = 4, .target_size_max = 32, .arena_size_max = 4096};
+    if (mode & 8) /* fields fill it before there are too many of them */
+        o.limits.arena_size_max = 2048;
     FICUS_ASSERT(http_server_new(&r.net.env, &o, &r.server) == FICUS_ERR_OK);
     FICUS_ASSERT(http_server_listen(r.server, "fd:3", NULL) == FICUS_ERR_OK);
     struct env_stream *client, *end;
