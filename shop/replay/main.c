@@ -18,6 +18,7 @@ static const char usage_text[] =
     "  --admin FILE     admin.json of the shop's state folder\n"
     "  --url URL        the gateway (default http://127.0.0.1:8080)\n"
     "  --rate R         orders a second, or \"max\" (default 40)\n"
+    "  --bunch N        so many arrive at once; the rate stays (default 1)\n"
     "  --loops N        play the file N times with fresh keys (default 1)\n"
     "  --conns N        connections at once; with --rate max also orders at once (default 256, max: 64)\n"
     "  --visits P%      share of the orders that come with a search, a cart and a watched event stream (default 100%)\n"
@@ -38,6 +39,7 @@ enum option_id {
     O_ADMIN,
     O_URL,
     O_RATE,
+    O_BUNCH,
     O_LOOPS,
     O_CONNS,
     O_SEED,
@@ -59,6 +61,7 @@ static const struct option long_options[] = {
     {"admin", required_argument, NULL, O_ADMIN},
     {"url", required_argument, NULL, O_URL},
     {"rate", required_argument, NULL, O_RATE},
+    {"bunch", required_argument, NULL, O_BUNCH},
     {"loops", required_argument, NULL, O_LOOPS},
     {"conns", required_argument, NULL, O_CONNS},
     {"seed", required_argument, NULL, O_SEED},
@@ -129,6 +132,9 @@ static void option_take(struct options *o, int id, const char *value)
     case O_RATE:
         o->rate = rate_read(value);
         break;
+    case O_BUNCH:
+        o->bunch = number_read("--bunch", value, 1, 1000);
+        break;
     case O_LOOPS:
         o->loops = (int64_t)number_read("--loops", value, 1, 10000);
         break;
@@ -181,6 +187,7 @@ static void options_read(struct options *o, int argc, char **argv)
 {
     *o = (struct options){.url = "http://127.0.0.1:8080",
                           .rate = 40,
+                          .bunch = 1,
                           .loops = 1,
                           .seed = 1,
                           .visits_percent = 100,

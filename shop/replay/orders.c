@@ -145,7 +145,8 @@ static void order_send(struct job *j)
 
 static int64_t arrival_us(const struct run *run, const struct arrival *a)
 {
-    return run->orders_us + (int64_t)((double)a->orders_before * 1e6 / run->options.rate);
+    size_t before = a->orders_before - a->orders_before % run->options.bunch;
+    return run->orders_us + (int64_t)((double)before * 1e6 / run->options.rate);
 }
 
 static void arrive(struct run *run, const struct arrival *a, int64_t intended_us)

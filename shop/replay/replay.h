@@ -15,7 +15,7 @@ struct options {
     const char *file, *url, *admin_path, *run_path, *status_path, *requests_path;
     double rate; /* orders a second; 0: as fast as conns allow */
     int64_t loops;
-    size_t conns, invoices_max, streams_max;
+    size_t bunch, conns, invoices_max, streams_max;
     unsigned visits_percent;
     uint64_t seed;
     int64_t patience_ms; /* how long one request is repeated */

@@ -18,7 +18,17 @@ import threading
 import time
 
 from shop import GOOD, wait_for
-from under_load import Api, arguments, check_afterwards, end_replay, first, orders_in_file, stop_replay, test
+from under_load import (
+    SHORT_INVOICES,
+    Api,
+    arguments,
+    check_afterwards,
+    end_replay,
+    first,
+    orders_in_file,
+    stop_replay,
+    test,
+)
 
 
 class Prober(threading.Thread):
@@ -176,7 +186,7 @@ def run(shop, args, checks):
 
 
 def main():
-    build, args = arguments(__doc__, "6 s instead of 30, 130 invoices")
+    build, args = arguments(__doc__, f"6 s instead of 30, {SHORT_INVOICES} invoices")
     return test("hub-dead", build, args, run)
 
 

@@ -9,6 +9,7 @@ The plan of kills is made from the seed before anything starts. A kill while not
 nor a saga, does not count and is repeated.
 """
 
+import collections
 import datetime
 import json
 import math
@@ -22,6 +23,7 @@ from shop import wait_for
 from under_load import (
     BACK_S_MAX,
     PROCESSES,
+    SHORT_INVOICES,
     Api,
     Checks,  # noqa: F401
     arguments,
@@ -35,7 +37,10 @@ from under_load import (
 )
 
 GAP_S = (0.5, 3.0)
+BUNCH = 20  # customers come in bunches, so that there are moments with much under way
+BUSY_REQUESTS = 5
 BUSY_WAIT_S = 3
+INTO_BUNCH_S = (0, 0.1)  # after the first sight of it: searches, carts, orders, sagas are hit in turn
 SETTLE_S = 2
 REPEATS_MAX = 3
 
@@ -51,23 +56,20 @@ def make_plan(draw, seconds, singles, pairs):
 
 
 class Killer:
-    def __init__(self, shop, replay):
-        self.shop, self.replay = shop, replay
+    def __init__(self, shop, replay, draw):
+        self.shop, self.replay, self.draw = shop, replay, draw
         self.begun = time.monotonic()
         self.kills = []  # (wall time in ms, targets)
 
-    def something_under_way(self):
-        status = self.shop.replay_status() or {"open": 0}
-        if status["open"] > 0:
-            return True
-        done = self.shop.run("saga", "list", "--state", "running", "--json")
-        return done.returncode == 0 and bool(json.loads(done.stdout)["sagas"])
-
     def wait_busy(self):
-        """Best is a moment in which something is under way."""
+        """Best is a moment in which requests are under way."""
         deadline = time.monotonic() + BUSY_WAIT_S
-        while not self.something_under_way() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        while time.monotonic() < deadline:
+            status = self.shop.replay_status()
+            if status and status["on_the_wire"] >= BUSY_REQUESTS:
+                time.sleep(self.draw.uniform(*INTO_BUNCH_S))
+                return
+            time.sleep(0.002)
 
     def wait_alive(self, targets):
         """The pids; a target that an earlier kill took down may need a moment."""
@@ -99,7 +101,7 @@ class Killer:
                 raise AssertionError("the replay ended before the kills:\n" + self.shop.replay_report())
             self.kill(targets)
 
-    def repeat(self, draw):
+    def repeat(self):
         """Again those that hit the shop at rest."""
         judged = 0
         for _ in range(REPEATS_MAX):
@@ -110,7 +112,7 @@ class Killer:
             if not at_rest:
                 return
             print(f"{len(at_rest)} kills were at rest and are repeated", flush=True)
-            self.execute([(draw.uniform(*GAP_S), targets) for targets in at_rest])
+            self.execute([(self.draw.uniform(*GAP_S), targets) for targets in at_rest])
 
 
 def lives(pid):
@@ -142,7 +144,7 @@ class Flight:
     def __init__(self, shop):
         with open(requests_file(shop), encoding="ascii") as f:
             lines = [line.split() for line in f if line.endswith("\n")]
-        self.requests = [(int(begin), int(end)) for begin, end, _, _ in lines]
+        self.requests = [(int(begin), int(end), kind) for begin, end, kind, _ in lines]
         orders = Api(shop.url, "Bearer " + shop.admin()).items("/api/v1/orders", limit=50)
         self.sagas = [
             span(o["history"][0]["at"], o["history"][1]["at"] if len(o["history"]) > 1 else None) for o in orders
@@ -162,13 +164,13 @@ class Flight:
                 self.streams.append(span(job["accepted_at"], job["stream"]["ended_at"]))
 
     def at(self, moment):
-        """(requests, sagas, event streams)"""
-        return tuple(
-            sum(begin <= moment < end for begin, end in spans) for spans in (self.requests, self.sagas, self.streams)
-        )
+        """(requests by kind, sagas, event streams)"""
+        requests = collections.Counter(kind for begin, end, kind in self.requests if begin <= moment < end)
+        return requests, *(sum(begin <= moment < end for begin, end in spans) for spans in (self.sagas, self.streams))
 
     def at_rest(self, moment):
-        return self.at(moment)[:2] == (0, 0)
+        requests, sagas, _ = self.at(moment)
+        return not requests and sagas == 0
 
 
 def report_kills(shop, killer):
@@ -179,8 +181,8 @@ def report_kills(shop, killer):
         rest = flight.at_rest(moment)
         requests, sagas, streams = flight.at(moment)
         print(
-            f"  {number:4} {' + '.join(targets):28} {requests:4} requests {sagas:4} sagas {streams:4} streams"
-            f"{'  at rest: does not count' * rest}"
+            f"  {number:4} {' + '.join(targets):28} {requests.total():4} requests {sagas:4} sagas {streams:4} streams"
+            f"  {dict(requests) if not rest else 'at rest: does not count'}"
         )
         if not rest:
             counted.append(targets)
@@ -205,6 +207,8 @@ def run(shop, args, checks):
     replay = shop.replay(
         "--rate",
         str(args.rate),
+        "--bunch",
+        str(BUNCH),
         "--loops",
         str(loops),
         "--seed",
@@ -215,9 +219,9 @@ def run(shop, args, checks):
     )
     try:
         shop.wait_orders(replay)
-        killer = Killer(shop, replay)
+        killer = Killer(shop, replay, draw)
         killer.execute(plan)
-        killer.repeat(draw)
+        killer.repeat()
         print(f"{len(killer.kills)} kills in {time.monotonic() - killer.begun:.0f} s", flush=True)
         code = stop_replay(shop, replay)
     finally:
@@ -237,7 +241,7 @@ def run(shop, args, checks):
 def main():
     build, args = arguments(
         __doc__,
-        "each process once, 130 invoices",
+        f"each process once, {SHORT_INVOICES} invoices",
         lambda parser: parser.add_argument("--seconds", type=float, default=120),
     )
     return test("kill", build, args, run)

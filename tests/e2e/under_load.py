@@ -32,7 +32,7 @@ PROCESSES = [
     "bank",
 ]
 BACK_S_MAX = 30
-SHORT_INVOICES = 130
+SHORT_INVOICES = 100
 
 
 class Checks:
