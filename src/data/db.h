@@ -79,6 +79,8 @@ struct db_tx {
  * turn comes). On error the tx is not open. */
 enum ficus_err db_tx_begin(struct db *d, struct db_tx *tx, int64_t deadline_ns, struct ficus_error *reterr);
 struct db_conn *db_tx_conn(struct db_tx *tx);
+/* CONFLICT: a deferred foreign key is violated, and db_tx_commit would fail; the transaction stays open. */
+enum ficus_err db_tx_check(struct db_tx *tx, struct ficus_error *reterr);
 /* Undo and give the turn on. */
 void db_tx_rollback(struct db_tx *tx);
 /* Keep the savepoint for the group and give the turn on; the group commits when nobody waits or it is full.

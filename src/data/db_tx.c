@@ -189,6 +189,13 @@ struct db_conn *db_tx_conn(struct db_tx *tx)
     return tx->db->writer;
 }
 
+enum ficus_err db_tx_check(struct db_tx *tx, struct ficus_error *reterr)
+{
+    FICUS_ASSERT(tx->db != NULL);
+    return !db_conn_keys_open(tx->db->writer) ? FICUS_ERR_OK
+        : err_set(reterr, FICUS_ERR_CONFLICT, "%s: FOREIGN KEY constraint failed", tx->db->path);
+}
+
 /* Undo back to the savepoint. When even that fails, the group is lost with it. */
 static void savepoint_undo(struct db_conn *c)
 {

@@ -78,6 +78,12 @@ static bool commit(struct ficus_req *r)
         return false;
     db_rows_close(r, false);
     request_reader_give(r);
+    /* The handler's own fault, as if it had refused: an event would else be tried for ever. */
+    struct ficus_error error = {0};
+    if (db_tx_check(&r->tx, &error) != FICUS_ERR_OK) {
+        (void)request_fail_store(r, error.code, &error, "commit");
+        return false;
+    }
     if (!request_move(r, REQUEST_RUNNING, REQUEST_COMMITTING)) {
         (void)request_may_go_on(r);
         return false;

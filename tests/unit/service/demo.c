@@ -303,6 +303,8 @@ static int on_thing(struct ficus_req *req)
         return -1;
     if (strcmp(action, "refuse") == 0)
         return ficus_problem(req, 422, "cannot", "never");
+    if (strcmp(action, "dangle") == 0)
+        return ficus_exec(req, "INSERT INTO tags(item) VALUES('of nothing')", "");
     return ficus_emit(req, "item.created", ficus_event_subject(req), "{\"from\":\"event\"}");
 }
 

@@ -423,6 +423,17 @@ static void test_events(void **state)
     assert_non_null(strstr(ficus_test_emitted(t, 3), "\"causationid\""));
 }
 
+/* An event whose effects contradict each other, seen at their commit only, becomes a dead letter as well. */
+static void test_dead_letter_by_key(void **state)
+{
+    assert_int_equal(ficus_test_event(t, "thing.happened", "s", "{\"action\":\"dangle\"}"), -1);
+    assert_int_equal(ficus_test_event(t, "thing.happened", "s", "{\"action\":\"count\"}"), 0);
+    assert_int_equal(effects("event"), 1);
+    const char *dead = ficus_test_emitted(t, 0);
+    assert_non_null(strstr(dead, "\"type\":\"ficus.dead\""));
+    assert_non_null(strstr(dead, "\"attempts\":10"));
+}
+
 /* An event that the handler refuses ten times becomes a dead letter without effect, and the next one has its turn. */
 static void test_dead_letter(void **state)
 {
@@ -519,6 +530,7 @@ int main(void)
         TEST(test_rollback),        TEST(test_misuse),      TEST(test_call),      TEST(test_key),
         TEST(test_key_refused),     TEST(test_key_at_once), TEST(test_abandoned), TEST(test_half),
         TEST(test_line_full),       TEST(test_key_of_saga), TEST(test_steps),     TEST(test_events),
+        TEST(test_dead_letter_by_key),
         TEST(test_dead_letter),     TEST(test_stream),      TEST(test_big),       TEST(test_restart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
