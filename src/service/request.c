@@ -7,7 +7,7 @@
  *
  *  READING     the body is coming; the deadline answers 408.
  *  WAITING     another request with its Idempotency-Key runs, no worker is held; the deadline answers 409 or 503.
- *  QUEUED      for a worker; the deadline answers 504 and takes it out of the queue.
+ *  QUEUED      for a worker; the deadline answers 503 and takes it out of the queue.
  *  RUNNING     a worker has it; the deadline moves it to ABANDONED and answers 504.
  *  COMMITTING  its group commit is on the way to the disk: the deadline has no say any more, the commit tells.
  *  REPLYING    the answer is being sent.
@@ -245,7 +245,7 @@ static void on_deadline(void *arg)
         dispatch_remove(r->service, r);
         keys_leave(r);
         move(r, REQUEST_REPLYING);
-        request_problem(r, 504, "timeout", "the deadline passed while the request waited for a worker", false);
+        request_problem(r, 503, "busy", "no worker became free before the deadline; nothing was done", true);
         request_unref(r);
         return;
     default:

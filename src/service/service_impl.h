@@ -124,7 +124,7 @@ struct ficus_req {
 
     /* [loop] */
     struct list link;  /* in service->requests */
-    struct list queue; /* in a queue of the dispatcher, or of a key */
+    struct list queue; /* in a queue of the dispatcher, or of a key; while a worker has it, in dispatch.at_work */
     unsigned refs;
     struct http_stream *stream; /* NULL: gone */
     struct http_collect collect;
@@ -196,6 +196,7 @@ struct ficus_req {
 
 struct dispatch {
     struct list front, back;
+    struct list at_work; /* whom workers have */
     size_t front_count, back_count;
     unsigned running, running_back, workers, back_max;
     bool back_turn;

@@ -322,6 +322,37 @@ static void test_half(void **state)
     assert_int_equal(effects("gate"), COUNT);
 }
 
+static void *any_gate(void *arg)
+{
+    *(int *)arg = post("/v1/gate", NULL).status;
+    return NULL;
+}
+
+/* One route takes all workers but one: with it stuck the others are still served. Who waited for a worker until the
+ * deadline is told that nothing was done. */
+static void test_one_route(void **state)
+{
+    enum { COUNT = 6 };
+    pthread_t threads[COUNT];
+    int status[COUNT];
+    gate_close();
+    for (int i = 0; i < COUNT; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, any_gate, &status[i]), 0);
+    gate_wait_for(3);
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(get("/v1/effects").status, 200);
+    struct ficus_test_answer a =
+        ficus_test_call(t, &(struct ficus_test_request){.method = "POST", .path = "/v1/gate", .timeout_ms = 50});
+    assert_int_equal(a.status, 503);
+    assert_non_null(strstr(a.body, "nothing was done"));
+    gate_open();
+    for (int i = 0; i < COUNT; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_int_equal(status[i], 204);
+    }
+    assert_int_equal(effects("gate"), COUNT);
+}
+
 /* More saga calls than the line holds are told to come later at once; the others all have their turn. */
 static void test_line_full(void **state)
 {
@@ -530,7 +561,7 @@ int main(void)
         TEST(test_rollback),        TEST(test_misuse),      TEST(test_call),      TEST(test_key),
         TEST(test_key_refused),     TEST(test_key_at_once), TEST(test_abandoned), TEST(test_half),
         TEST(test_line_full),       TEST(test_key_of_saga), TEST(test_steps),     TEST(test_events),
-        TEST(test_dead_letter_by_key),
+        TEST(test_one_route),       TEST(test_dead_letter_by_key),
         TEST(test_dead_letter),     TEST(test_stream),      TEST(test_big),       TEST(test_restart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
