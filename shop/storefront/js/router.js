@@ -34,7 +34,8 @@ function match(path) {
   return { route: otherwise, params: {} };
 }
 
-const keyNow = () => history.state?.key ?? 'first';
+const newKey = () => Math.random().toString(36).slice(2);
+const keyNow = () => history.state?.key ?? '';
 
 function keepOf(key) {
   const value = kept.get(key) ?? {};
@@ -125,7 +126,7 @@ export function onFailure(f) { failed = f; }
 export function go(url, { replace = false, keepFocus = false } = {}) {
   const to = new URL(url, location.href);
   const same = to.pathname === location.pathname && keepFocus;
-  const state = { key: replace ? keyNow() : Math.random().toString(36).slice(2) };
+  const state = { key: replace ? keyNow() : newKey() };
   history[replace ? 'replaceState' : 'pushState'](state, '', to.pathname + to.search);
   return show({ keepFocus, same });
 }
@@ -144,6 +145,7 @@ function clicked(e) {
 
 export function start() {
   history.scrollRestoration = 'manual';
+  if (!history.state?.key) history.replaceState({ key: newKey() }, ''); // come here, not reloaded
   document.addEventListener('click', clicked);
   addEventListener('popstate', () => show({ back: true }));
   addEventListener('scroll', () => { if (current?.placed) positions[current.key] = scrollY; }, { passive: true });

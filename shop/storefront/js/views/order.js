@@ -99,7 +99,7 @@ export default async function orderPage(ctx) {
     link.hidden = false;
     if (!link.firstChild || link.dataset.text !== text) announce(text);
     link.dataset.text = text;
-    link.replaceChildren(text, ' ', button('Try now', now, 'plain'));
+    link.replaceChildren(h('span', text), button('Try now', now, 'plain'));
   }
 
   function take(entry, index) {
