@@ -68,19 +68,29 @@ enum ficus_err generation_remove(struct env *e, const char *store, int64_t gener
                                                                  : too_long(store, reterr);
 }
 
+static enum ficus_err remove_around(struct env *e, const char *store, int64_t generation, bool *ret_next_was_there,
+                                    struct ficus_error *reterr)
+{
+    bool ignored;
+    enum ficus_err err = generation_remove(e, store, generation + 1, ret_next_was_there, reterr);
+    return err == FICUS_ERR_OK && generation > 1 ? generation_remove(e, store, generation - 1, &ignored, reterr) : err;
+}
+
+enum ficus_err generation_clear(struct env *e, const char *store, int64_t generation, struct ficus_error *reterr)
+{
+    bool ignored;
+    enum ficus_err err = generation_use(e, store, generation - 1, reterr);
+    return err == FICUS_ERR_OK ? remove_around(e, store, generation - 1, &ignored, reterr) : err;
+}
+
 enum ficus_err generation_open(struct env *e, const char *store, int64_t *ret_generation, bool *ret_interrupted,
                                struct ficus_error *reterr)
 {
     char note[GENERATION_PATH_SIZE_MAX];
-    bool ignored;
     if (!note_path(store, note, sizeof note))
         return too_long(store, reterr);
     enum ficus_err err = note_read(e, note, ret_generation, reterr);
-    if (err == FICUS_ERR_OK)
-        err = generation_remove(e, store, *ret_generation + 1, ret_interrupted, reterr);
-    if (err == FICUS_ERR_OK && *ret_generation > 1)
-        err = generation_remove(e, store, *ret_generation - 1, &ignored, reterr);
-    return err;
+    return err == FICUS_ERR_OK ? remove_around(e, store, *ret_generation, ret_interrupted, reterr) : err;
 }
 
 enum ficus_err generation_use(struct env *e, const char *store, int64_t generation, struct ficus_error *reterr)

@@ -23,6 +23,9 @@ enum ficus_err generation_open(struct env *e, const char *store, int64_t *ret_ge
                                struct ficus_error *reterr);
 /* From now on it is this one. After an error it may be either, until generation_open tells. */
 enum ficus_err generation_use(struct env *e, const char *store, int64_t generation, struct ficus_error *reterr);
+/* Before this one is built, which the note does not name: makes certain that it names the one before (a switch may have
+ * failed half way), and removes what is left of this one and of older ones. */
+enum ficus_err generation_clear(struct env *e, const char *store, int64_t generation, struct ficus_error *reterr);
 enum ficus_err generation_remove(struct env *e, const char *store, int64_t generation, bool *ret_was_there,
                                  struct ficus_error *reterr);
 

@@ -99,15 +99,13 @@ static enum ficus_err migrate_chassis(struct service *v, struct ficus_error *ret
                                : db_migrate(v->db, "ficus_events", events_migrations, events_migration_count, reterr);
 }
 
-/* Which generation of a rebuildable store. One that is built begins with nothing, after it is certain that the note does
- * not name it: a switch to it may have failed half way. */
+/* Which generation of a rebuildable store. One that is built begins with nothing. */
 static enum ficus_err find_generation(struct service *v, struct ficus_error *reterr)
 {
     bool left = false;
     if (v->is_rebuilding) {
         v->generation = v->hooks.generation;
-        enum ficus_err err = generation_use(v->env, v->config->store, v->generation - 1, reterr);
-        return err == FICUS_ERR_OK ? generation_remove(v->env, v->config->store, v->generation, &left, reterr) : err;
+        return generation_clear(v->env, v->config->store, v->generation, reterr);
     }
     enum ficus_err err = generation_open(v->env, v->config->store, &v->generation, &left, reterr);
     if (err == FICUS_ERR_OK && left)
