@@ -106,7 +106,21 @@ static enum ficus_err hub_publish(struct bus *b, struct slice batch, void (*done
 
 /* ---- pull ---- */
 
-static enum ficus_err answer_read(struct arena *a, struct slice body, int64_t offset, struct event **ret_events,
+/* Of the answer, which is as it should be otherwise. */
+static void cuts_read(struct bus_hub *h, struct arena *a, const struct json *list)
+{
+    size_t count = 0;
+    struct bus_cut *cuts = list == NULL || list->type != JSON_ARRAY ? NULL : ARENA_ARRAY(a, struct bus_cut, list->count);
+    for (const struct json *v = cuts == NULL ? NULL : list->first; v != NULL; v = v->next) {
+        cuts[count].topic = json_string_or(json_get(v, "topic"), SLICE_NONE);
+        if (cuts[count].topic.p != NULL && json_i64(json_get(v, "offset"), &cuts[count].offset))
+            count++;
+    }
+    h->bus.cuts = cuts;
+    h->bus.cut_count = count;
+}
+
+static enum ficus_err answer_read(struct bus_hub *h, struct arena *a, struct slice body, int64_t offset, struct event **ret_events,
                                   size_t *ret_count, int64_t *ret_next)
 {
     struct json_limits limits = {.size_max = ANSWER_SIZE_MAX, .values_max = ANSWER_VALUES_MAX};
@@ -134,6 +148,7 @@ static enum ficus_err answer_read(struct arena *a, struct slice body, int64_t of
     }
     if (next < last)
         return FICUS_ERR_PROTOCOL;
+    cuts_read(h, a, json_get(root, "cut"));
     *ret_events = events;
     *ret_count = count;
     *ret_next = next;
@@ -149,8 +164,9 @@ static void pull_done(void *arg, const struct call_result *r)
     int64_t next = h->offset;
     arena_init(&a, ANSWER_ARENA_MAX);
     enum ficus_err err = result_code(r);
+    h->bus.cut_count = 0;
     if (err == FICUS_ERR_OK)
-        err = answer_read(&a, r->body, h->offset, &events, &count, &next);
+        err = answer_read(h, &a, r->body, h->offset, &events, &count, &next);
     h->pulling = NULL;
     h->pulled(h->pulled_arg, err, events, count, next);     /* h may be gone from here */
     arena_done(&a);

@@ -29,6 +29,7 @@ struct consumer {
     enum consumer_state state;
     bool begin, closing, in_deliver, caught_up;
     int64_t position, next, pulled_at_ns, backoff_ms;
+    int64_t lost_told;              /* cuts up to this offset were told of */
     struct arena arena;
     struct event *events;
     size_t count, at;               /* of the batch; events[at] is being delivered */
@@ -82,6 +83,20 @@ static enum ficus_err batch_copy(struct consumer *c, const struct event *events,
     return err;
 }
 
+/* Once for each: the answers that follow still may be behind it. */
+static void tell_lost(struct consumer *c)
+{
+    int64_t told = c->lost_told;
+    for (size_t i = 0; i < c->bus->cut_count && c->o.lost != NULL; i++) {
+        const struct bus_cut *cut = &c->bus->cuts[i];
+        if (cut->offset <= c->lost_told || cut->offset <= c->position)
+            continue;
+        told = cut->offset > told ? cut->offset : told;
+        c->o.lost(c->o.arg, cut->topic, c->position, cut->offset);
+    }
+    c->lost_told = told;
+}
+
 static void pulled(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next)
 {
     struct consumer *c = arg;
@@ -99,6 +114,7 @@ static void pulled(void *arg, enum ficus_err err, const struct event *events, si
     }
     c->error.code = FICUS_ERR_OK;
     c->backoff_ms = 0;
+    tell_lost(c);
     c->next = next > c->position ? next : c->position;
     if (count > 0) {
         deliver(c);

@@ -10,13 +10,11 @@
 
 enum {
     APPEND_ARENA_MAX = 2 * EVENT_BATCH_SIZE_MAX,
+    KEEPER_ARENA_MAX = 4 * 1024 * 1024,
     JANITOR_MS = 10 * 60 * 1000,
     JANITOR_SIZE = 64 * 1024 * 1024,            /* appended bytes that bring the janitor early */
-    JANITOR_ROWS = 500,                         /* deleted in one transaction: appends wait that long */
     JANITOR_ROUNDS = 1000,
 };
-
-#define OLDEST_SQL "offset <= (SELECT max(offset) FROM (SELECT offset FROM event ORDER BY offset LIMIT 500))"
 
 static const struct db_migration migrations[] = {
     {1, "0001_event.sql",
@@ -24,6 +22,12 @@ static const struct db_migration migrations[] = {
               " id TEXT NOT NULL, subject TEXT, at INTEGER NOT NULL, body TEXT NOT NULL, data_at INTEGER NOT NULL,"
               " UNIQUE(source, id)) STRICT;"
               "CREATE INDEX event_topic ON event(topic, offset);")},
+    {2, "0002_keep.sql",
+        SLICE("CREATE TABLE kept_topic(topic TEXT PRIMARY KEY, key TEXT NOT NULL) STRICT, WITHOUT ROWID;"
+              "CREATE TABLE kept(topic TEXT NOT NULL, key TEXT NOT NULL, offset INTEGER NOT NULL,"
+              " PRIMARY KEY(topic, key)) STRICT, WITHOUT ROWID;"
+              "CREATE INDEX kept_offset ON kept(offset);"
+              "CREATE TABLE cut(topic TEXT PRIMARY KEY, offset INTEGER NOT NULL) STRICT, WITHOUT ROWID;")},
 };
 
 static void append_start(void *arg);
@@ -74,13 +78,18 @@ enum ficus_err elog_open(struct env *e, const struct elog_options *o, struct elo
         err = db_migrate(l->db, "elog", migrations, sizeof migrations / sizeof *migrations, reterr);
     if (err == FICUS_ERR_OK)
         err = last_offset_read(l->db, &l->last_offset, reterr);
+    arena_init(&l->keeper_arena, KEEPER_ARENA_MAX);
+    if (err == FICUS_ERR_OK)
+        err = elog_keep_open(l, o, reterr);
     if (err != FICUS_ERR_OK) {
         db_close(l->db);
+        arena_done(&l->keeper_arena);
         mem_free(l);
         return err;
     }
     l->env = e;
     l->o = *o;
+    l->o.kept = NULL;
     if (l->last_offset < o->offset_min)
         l->last_offset = o->offset_min;
     l->o.path = NULL;
@@ -138,6 +147,7 @@ static enum ficus_err append_row_make(struct elog *l, struct append *ap, const s
         .subject = ev->subject.p == NULL ? SLICE_NONE : arena_slice(&ap->arena, ev->subject),
         .body = arena_slice(&ap->arena, buf_slice(&l->scratch)),
         .data_at = event_encoded_data_at(ev, buf_slice(&l->scratch).size),
+        .keeper = elog_keeper_of(l, ev->topic),
     };
     return arena_overflowed(&ap->arena) ? FICUS_ERR_TOO_LARGE : FICUS_ERR_OK;
 }
@@ -196,7 +206,12 @@ static enum ficus_err rows_insert(struct db_conn *c, struct append *ap, int64_t 
             "iSSSSiSi", *last + 1, r->topic, r->source, r->id, r->subject, now_ms, r->body, (int64_t)r->data_at);
         if (err != FICUS_ERR_OK)
             return err;
-        *last += db_changes(c);     /* a repeated one takes no offset */
+        if (db_changes(c) == 0)
+            continue;               /* a repeated one takes no offset */
+        ++*last;
+        err = r->keeper == NULL ? FICUS_ERR_OK : elog_keep(c, r, *last, reterr);
+        if (err != FICUS_ERR_OK)
+            return err;
     }
     ap->last_offset = *last;
     return FICUS_ERR_OK;
@@ -300,20 +315,24 @@ static bool janitor_round(struct elog *l)
     int64_t pages = number(c, "PRAGMA page_count"), unused = number(c, "PRAGMA freelist_count");
     int64_t size = (pages - unused) * number(c, "PRAGMA page_size");
     int64_t oldest_ms = size > l->o.size_max ? INT64_MAX : env_wall_ms(l->env) - l->o.retention_ms;
-    enum ficus_err err = db_exec(c, NULL, "DELETE FROM event WHERE at < ? AND " OLDEST_SQL, "i", oldest_ms);
-    int64_t deleted = err == FICUS_ERR_OK ? db_changes(c) : 0;
-    if (deleted == 0) {
+    bool more = false;
+    int64_t deleted = elog_sweep(l, c, oldest_ms, &more);
+    if (deleted <= 0) {
         db_tx_rollback(&tx);
-        return false;
+        return deleted == 0 && more;
     }
-    return db_tx_commit_wait(&tx, NULL) == FICUS_ERR_OK && deleted == JANITOR_ROWS;
+    return db_tx_commit_wait(&tx, NULL) == FICUS_ERR_OK && more;
 }
 
+/* A run that was not through goes on there the next time. */
 static void janitor_work(void *arg)
 {
+    struct elog *l = arg;
     for (int i = 0; i < JANITOR_ROUNDS; i++)
-        if (!janitor_round(arg))
+        if (!janitor_round(l)) {
+            l->janitor_after = 0;
             return;
+        }
 }
 
 static void janitor_done(void *arg)
@@ -352,6 +371,7 @@ static void close_done(void *arg)
     void (*closed)(void *arg) = l->closed;
     void *closed_arg = l->closed_arg;
     buf_done(&l->scratch);
+    arena_done(&l->keeper_arena);
     mem_free(l);
     if (closed != NULL)
         closed(closed_arg);

@@ -2,7 +2,8 @@
  *
  * The embedded event log: one SQLite file, one sequence for all topics (so events of a key, and of all keys, keep their
  * order), batches of publishers grouped into one synced commit, a repeated (source, id) dropped, retention by age and
- * size with a janitor. Acknowledged means synced.
+ * size with a janitor. Acknowledged means synced. Of a kept topic the newest event of each key stays for ever, so that
+ * whoever reads from the start still learns the present state of each; of others it is noted how far they were cut.
  * One disk, no replica: who needs more sets the URL of a real broker.
  *
  * Loop thread; the blocking work runs on a worker of env. Happy path: append queues, one job writes all that waits in
@@ -16,8 +17,14 @@
 #include "event.h"
 
 struct elog;
+/* A topic whose newest event of each key is kept beyond age and size. key: where the key stands in the event's data:
+ * "sku", or "items.sku": one key for each element of the list items, and the event stays as long as it is the newest of
+ * any of them; "": the event's subject. Letters, digits and _. */
+struct elog_kept { const char *topic, *key; };
 struct elog_options {
     const char *path;
+    const struct elog_kept *kept;   /* borrowed for elog_open; what the log holds already is looked through for new ones */
+    size_t kept_count;
     int64_t retention_ms;       /* 0: 7 days */
     /* New events get offsets above this one. With the microseconds of the wall clock here, a log that was lost or put back
      * from a copy gives none again that a consumer has seen: else it would wait until the log is as long as it was, and
@@ -47,6 +54,10 @@ enum ficus_err elog_read(struct elog_reader *r, const char *topics, int64_t offs
                          void (*done)(void *arg, enum ficus_err err, const struct event *events, size_t count,
                          int64_t next), void *arg);
 void elog_reader_free(struct elog_reader *r);   /* cancels: done will not fire */
+/* Inside done: which of the topics were cut by the janitor behind the offset that was asked for, and how far: events up
+ * to there are gone that were not read. (What is superseded in a kept topic is no cut.) */
+struct elog_cut { struct slice topic; int64_t offset; };
+size_t elog_read_cuts(const struct elog_reader *r, const struct elog_cut **ret_cuts);
 
 /* For `ficus events topics`: name, count, first and last offset, newest time. Runs a job; done on the loop. */
 struct elog_topic { struct slice topic; int64_t count, offset_first, offset_last; struct slice time_last; };

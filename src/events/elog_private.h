@@ -13,9 +13,20 @@
 
 enum { ELOG_RETRY_MS = 20 };    /* when the pool of workers has no room */
 
+enum { ELOG_KEY_LIST_SIZE = 64, ELOG_KEY_PATH_SIZE = 160 };
+
+/* A kept topic, ready for SQL. */
+struct elog_keeper {
+    struct slice topic;
+    bool by_subject;
+    char list[ELOG_KEY_PATH_SIZE];   /* "$.data.items"; "": one key an event */
+    char member[ELOG_KEY_PATH_SIZE]; /* "$.sku" in an element, or "$.data.sku" */
+};
+
 struct append_row {
     struct slice topic, source, id, subject, body;
     size_t data_at;
+    const struct elog_keeper *keeper;   /* NULL: the topic is not kept */
 };
 
 struct append {
@@ -33,6 +44,9 @@ struct elog {
     struct db *db;
     struct elog_options o;
     int64_t last_offset;
+    struct arena keeper_arena;
+    struct elog_keeper *keepers;
+    size_t keeper_count;
     struct list readers;
     struct buf scratch;
     size_t jobs;                        /* that run */
@@ -49,6 +63,7 @@ struct elog {
     struct env_job janitor_job;
     struct env_timer janitor_timer;
     size_t size_since;                  /* appended since it ran */
+    int64_t janitor_after;              /* the job's: it has looked up to this offset */
     /* close */
     bool closing, close_begun;
     struct env_timer close_timer;
@@ -60,6 +75,16 @@ struct elog {
 /* Run a job that the closing waits for; its done() ends with elog_job_ended, which may begin the closing. */
 enum ficus_err elog_job_run(struct elog *l, struct env_job *job);
 void elog_job_ended(struct elog *l);
+/* ---- elog_keep.c ---- */
+/* Takes the options' kept topics; blocks while it looks through what a newly kept one has. */
+enum ficus_err elog_keep_open(struct elog *l, const struct elog_options *o, struct ficus_error *reterr);
+const struct elog_keeper *elog_keeper_of(const struct elog *l, struct slice topic);     /* NULL: not kept */
+/* [worker, in the transaction] The event at this offset is the newest of its keys. */
+enum ficus_err elog_keep(struct db_conn *c, const struct append_row *r, int64_t offset, struct ficus_error *reterr);
+/* [worker, in a transaction] Of the rows behind l->janitor_after, at most ROWS: those older than this go, unless they are
+ * kept. *ret_more: there may be more of them. Returns how many went, < 0: -(enum ficus_err). */
+int64_t elog_sweep(struct elog *l, struct db_conn *c, int64_t oldest_ms, bool *ret_more);
+
 /* A list of struct append is committed: start the readers that wait for one of its topics. */
 void elog_readers_tell(struct elog *l, const struct list *written);
 

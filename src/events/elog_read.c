@@ -36,6 +36,8 @@ struct elog_reader {
     void *arg;
     /* the job's result */
     struct arena arena;
+    struct elog_cut cuts[EVENT_TOPICS_MAX];
+    size_t cut_count;
     struct event *events;
     size_t count;
     int64_t next;
@@ -139,6 +141,22 @@ static enum ficus_err rows_open(struct elog_reader *r, struct db_conn *c, struct
     return FICUS_ERR_OK;
 }
 
+static enum ficus_err cuts_read(struct elog_reader *r, struct db_conn *c)
+{
+    for (size_t i = 0; i < r->topic_count; i++) {
+        struct db_stmt *s = NULL;
+        enum ficus_err err = db_query(c, &s, NULL, "SELECT offset FROM cut WHERE topic = ? AND offset > ?", "Si",
+            r->topics[i], r->offset);
+        int row = err == FICUS_ERR_OK ? db_step(s, NULL) : 0;
+        if (row == 1)
+            r->cuts[r->cut_count++] = (struct elog_cut){r->topics[i], db_i64(s, 0)};
+        db_finish(s);
+        if (err != FICUS_ERR_OK || row < 0)
+            return err != FICUS_ERR_OK ? err : (enum ficus_err)-row;
+    }
+    return FICUS_ERR_OK;
+}
+
 /* All of one snapshot: else a topic read early could miss an event that a topic read later has passed. */
 static enum ficus_err reader_query(struct elog_reader *r, struct db_conn *c)
 {
@@ -155,6 +173,8 @@ static enum ficus_err reader_query(struct elog_reader *r, struct db_conn *c)
         last = db_i64(end, 0);
     db_finish(end);
     if (err == FICUS_ERR_OK)
+        err = cuts_read(r, c);
+    if (err == FICUS_ERR_OK)
         err = rows_open(r, c, rows);
     if (err == FICUS_ERR_OK)
         err = rows_merge(r, rows, &all);
@@ -170,7 +190,7 @@ static void reader_work(void *arg)
 {
     struct elog_reader *r = arg;
     struct db_conn *c = NULL;
-    r->count = 0;
+    r->count = r->cut_count = 0;
     r->next = r->offset;
     r->events = ARENA_ARRAY(&r->arena, struct event, r->count_max);
     r->err = r->events == NULL ? FICUS_ERR_NOMEM : db_reader_take(r->log->db, &c, NULL);
@@ -197,6 +217,12 @@ static void reader_end(struct elog_reader *r, enum ficus_err err)
     arena_done(&arena);
 }
 
+size_t elog_read_cuts(const struct elog_reader *r, const struct elog_cut **ret_cuts)
+{
+    *ret_cuts = r->cuts;
+    return r->cut_count;
+}
+
 static void reader_start(void *arg);
 
 static void reader_done(void *arg)
@@ -212,7 +238,7 @@ static void reader_done(void *arg)
     if (r->next > l->last_offset)
         l->last_offset = r->next;       /* synced and seen; append_done is on its way to say the same */
     int64_t left_ms = (r->end_ns - env_now_ns(l->env)) / 1000000;
-    if (r->err != FICUS_ERR_OK || r->count > 0 || (left_ms <= 0 && !r->dirty)) {
+    if (r->err != FICUS_ERR_OK || r->count > 0 || r->cut_count > 0 || (left_ms <= 0 && !r->dirty)) {
         reader_end(r, r->err);
     } else {
         r->offset = r->next;
@@ -273,7 +299,7 @@ enum ficus_err elog_read(struct elog_reader *r, const char *topics, int64_t offs
     r->end_ns = env_now_ns(l->env) + (wait_ms > 0 ? wait_ms : 0) * 1000000;
     r->done = done;
     r->arg = arg;
-    r->count = 0;
+    r->count = r->cut_count = 0;
     r->timer = (struct env_timer){.fn = reader_timer, .arg = r};
     if (r->offset < l->last_offset) {
         reader_start(r);

@@ -55,6 +55,9 @@ struct consumer_options {
     int64_t offset;                     /* from inbox_position */
     /* Deliver one event [loop]; it is borrowed until consumer_next, or closed. */
     void (*deliver)(void *arg, struct consumer *c, const struct event *ev);
+    /* Events of the topic behind `after` and up to `upto` are gone from the log: retention removed them before this
+     * consumer came. It goes on with what is there. May be NULL. */
+    void (*lost)(void *arg, struct slice topic, int64_t after, int64_t upto);
     /* Once: everything up to the log's end was delivered; until then pulls do not wait for events. May be NULL. */
     void (*caught_up)(void *arg);
     void *arg;

@@ -179,6 +179,22 @@ static enum ficus_err make_sagas(struct hub *h, struct ficus_error *reterr)
     return saga_engine_new(h->env, &options, &h->sagas, reterr);
 }
 
+static enum ficus_err open_log(struct hub *h, struct ficus_error *reterr)
+{
+    const struct hub_config *c = h->config;
+    struct elog_kept *kept = mem_array(c->topic_count + 1, sizeof *kept);
+    struct elog_options o = {.path = c->log_file, .kept = kept, .retention_ms = c->retention_ms,
+                             .offset_min = env_wall_ms(h->env) * 1000};
+    if (kept == NULL)
+        return err_set(reterr, FICUS_ERR_NOMEM, "event log: out of memory");
+    for (size_t i = 0; i < c->topic_count; i++)
+        if (c->topics[i].keep_latest)
+            kept[o.kept_count++] = (struct elog_kept){c->topics[i].name, c->topics[i].key};
+    enum ficus_err err = elog_open(h->env, &o, &h->log, reterr);
+    mem_free(kept);
+    return err;
+}
+
 static enum ficus_err open_all(struct hub *h, struct ficus_error *reterr)
 {
     const struct hub_config *c = h->config;
@@ -189,9 +205,7 @@ static enum ficus_err open_all(struct hub *h, struct ficus_error *reterr)
     h->requests = families[0];
     h->published = families[1];
     h->waiting = metric_only(families[2]);
-    const struct elog_options log = {
-        .path = c->log_file, .retention_ms = c->retention_ms, .offset_min = env_wall_ms(h->env) * 1000};
-    err = elog_open(h->env, &log, &h->log, reterr);
+    err = open_log(h, reterr);
     if (err == FICUS_ERR_OK)
         err = make_sagas(h, reterr);
     if (err == FICUS_ERR_OK)

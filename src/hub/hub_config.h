@@ -13,6 +13,8 @@
 struct hub_topic {
     const char *name;
     const char *publisher; /* the one service that may publish it */
+    bool keep_latest;      /* the newest event of each key is kept for ever */
+    const char *key;       /* where that stands in the data: elog_kept.key; "": the subject is the key */
     const char *const *consumers;
     size_t consumer_count;
 };

@@ -139,6 +139,23 @@ void hub_events_end(struct hub_exchange *x)
     metric_set(x->hub->waiting, (int64_t)x->hub->pulling);
 }
 
+static void write_cuts(struct hub_exchange *x, struct json_writer *w)
+{
+    const struct elog_cut *cuts;
+    size_t count = elog_read_cuts(x->reader, &cuts);
+    if (count == 0)
+        return;
+    json_write_key(w, "cut");
+    json_write_array(w);
+    for (size_t i = 0; i < count; i++) {
+        json_write_object(w);
+        json_write_kv_slice(w, "topic", cuts[i].topic);
+        json_write_kv_i64(w, "offset", cuts[i].offset);
+        json_write_end(w);
+    }
+    json_write_end(w);
+}
+
 static void write_events(struct hub_exchange *x, const struct event *events, size_t count, int64_t next)
 {
     struct json_writer w;
@@ -155,6 +172,7 @@ static void write_events(struct hub_exchange *x, const struct event *events, siz
     }
     json_write_end(&w);
     json_write_kv_i64(&w, "next", next);
+    write_cuts(x, &w);
     json_write_end(&w);
 }
 

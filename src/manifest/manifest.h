@@ -88,7 +88,8 @@ struct manifest_edge {
 
 struct manifest_topic {
     const char *name;
-    const char *key;                /* NULL: not said */
+    const char *key;                /* "sku", "items.sku"; NULL: not said */
+    int keep;                       /* 0: latest; -1: as long as events.retention says */
 };
 
 struct manifest_command {

@@ -229,6 +229,8 @@ static void fill_topics(struct renderer *r, struct hub_config *c)
             struct hub_topic *t = &c->topics[c->topic_count++];
             t->name = m->services[i].publishes[k].name;
             t->publisher = m->services[i].name;
+            t->keep_latest = m->services[i].publishes[k].keep >= 0;
+            t->key = t->keep_latest && m->services[i].publishes[k].key != NULL ? m->services[i].publishes[k].key : "";
             const char **list = array(r, m->service_count, sizeof *list);
             for (size_t n = 0; list != NULL && n < m->service_count; n++)
                 if (consumes(&m->services[n], t->name))

@@ -10,6 +10,7 @@ enum { SECOND_MS = 1000, MINUTE_MS = 60 * SECOND_MS };
 
 const char *const manifest_methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", NULL};
 const char *const manifest_levels[] = {"debug", "info", "warn", "error", NULL};
+static const char *const keep_words[] = {"latest", NULL};
 static const char *const auth_words[] = {"none", "optional", "required", NULL};
 
 #define NOT_BUILT(word, what) {.name = (word), .type = CONF_ANY, .flags = CONF_NOT_BUILT, .doc = (what)}
@@ -94,7 +95,10 @@ static const struct conf_table gateway_table = TABLE_WITH_NODE("gateway", "The d
 /* ---- services ---- */
 
 static const struct conf_setting topic_settings[] = {
-    {.name = "key", .type = CONF_STRING, CONF_AT(struct manifest_topic, key), .min = 1, .max = 63, .doc = "Which part of the data names the event's subject."},
+    {.name = "key", .type = CONF_STRING, CONF_AT(struct manifest_topic, key), .min = 1, .max = 63, .check = manifest_check_key, .example = "sku",
+     .doc = "Which member of the data names what the event is about: sku, or items.sku for each element of a list; absent: the event's subject."},
+    {.name = "keep", .type = CONF_ENUM, CONF_AT(struct manifest_topic, keep), .words = keep_words, .fallback = -1,
+     .doc = "latest: the newest event of each key is kept for ever, so that a reader from the start learns the present state of all; absent: events go after events.retention."},
     NOT_BUILT("schema", "JSON Schema of the event's data."),
     NOT_BUILT("retention", "How long events of the topic are kept."),
 };

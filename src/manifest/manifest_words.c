@@ -39,6 +39,23 @@ const char *manifest_check_topic(struct slice text)
     return conf_check_dotted(text);
 }
 
+const char *manifest_check_key(struct slice text)
+{
+    static const char wrong[] = "a member of the data such as sku, or of each element of a list, such as items.sku";
+    struct slice rest = text;
+    for (int parts = 0; rest.p != NULL; parts++) {
+        struct slice part = slice_cut(&rest, '.');
+        if (part.size == 0 || parts == 2)
+            return wrong;
+        for (size_t i = 0; i < part.size; i++) {
+            char c = part.p[i];
+            if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (i > 0 && c >= '0' && c <= '9')))
+                return wrong;
+        }
+    }
+    return NULL;
+}
+
 const char *manifest_check_email(struct slice text)
 {
     ptrdiff_t at = slice_find(text, '@');

@@ -184,6 +184,16 @@ static void deliver(void *arg, struct consumer *c, const struct event *ev)
     FICUS_ASSERT(pushed);
 }
 
+static void lost(void *arg, struct slice topic, int64_t after, int64_t upto)
+{
+    struct service *v = arg;
+    LOG(&v->process.log, LOG_ERROR, NULL, "events.lost",
+        "events were removed from the log before this service had read them", LOG_SLICE("topic", topic),
+        LOG_INT("after", after), LOG_INT("upto", upto),
+        LOG_STR("remedy", "what they told must come from their publisher; a longer events.retention, or keep: latest for "
+                          "the topic, prevents it"));
+}
+
 static void caught_up(void *arg)
 {
     struct service *v = arg;
@@ -275,6 +285,7 @@ enum ficus_err feed_start(struct service *v, struct ficus_error *reterr)
         .topics = v->feed.topics,
         .offset = v->feed.handled,
         .deliver = deliver,
+        .lost = lost,
         .caught_up = v->is_rebuilding ? caught_up : NULL,
         .arg = v,
     };

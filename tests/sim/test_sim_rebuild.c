@@ -47,17 +47,19 @@ static const struct ficus_service model = {.name = "model", .routes = routes, .e
 static const char key_text[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n";
 static const char migration[] = "CREATE TABLE seen(id TEXT PRIMARY KEY);";
 
-#define COMMON(process)                                                                                                \
-    "\"version\":1,\"system\":\"sim\",\"process\":\"" process "\",\"state\":\"/sim\",\"key_file\":\"/sim/system.key\"," \
+#define COMMON(process)                                       \
+    "\"version\":1,\"system\":\"sim\",\"process\":\"" process \
+    "\",\"state\":\"/sim\",\"key_file\":\"/sim/system.key\"," \
     "\"log_level\":\"error\","
-static const char model_json[] =
-    "{" COMMON("model") "\"hub\":\"unix:/sim/hub.sock\",\"snapshot_file\":\"/sim/endpoints.json\","
-    "\"edges\":{\"hub\":{}},\"listen\":[\"unix:/sim/model.sock\"],\"store\":\"/sim/model.db\",\"rebuildable\":true,"
-    "\"migrations\":[\"/sim/0001_seen.sql\"],\"callers\":[\"operator\"],\"consumes\":[\"thing.made\"]}";
-static const char hub_json[] =
-    "{" COMMON("hub") "\"listen\":[\"unix:/sim/hub.sock\"],\"operator_listen\":[\"unix:/sim/hub-ops.sock\"],"
-    "\"log_file\":\"/sim/log.db\",\"journal_file\":\"/sim/sagas.db\",\"services\":[\"maker\",\"model\"],"
-    "\"topics\":{\"thing.made\":{\"publisher\":\"maker\",\"consumers\":[\"model\"]}}}";
+static const char model_json[] = "{" COMMON(
+    "model") "\"hub\":\"unix:/sim/hub.sock\",\"snapshot_file\":\"/sim/endpoints.json\","
+             "\"edges\":{\"hub\":{}},\"listen\":[\"unix:/sim/model.sock\"],\"store\":\"/sim/"
+             "model.db\",\"rebuildable\":true,"
+             "\"migrations\":[\"/sim/0001_seen.sql\"],\"callers\":[\"operator\"],\"consumes\":[\"thing.made\"]}";
+static const char hub_json[] = "{" COMMON(
+    "hub") "\"listen\":[\"unix:/sim/hub.sock\"],\"operator_listen\":[\"unix:/sim/hub-ops.sock\"],"
+           "\"log_file\":\"/sim/log.db\",\"journal_file\":\"/sim/sagas.db\",\"services\":[\"maker\",\"model\"],"
+           "\"topics\":{\"thing.made\":{\"publisher\":\"maker\",\"consumers\":[\"model\"]}}}";
 
 /* ---- the world: one per run, in a process of its own ---- */
 
@@ -163,17 +165,17 @@ static void publish_done(void *arg, const struct call_result *r)
 static void publish(void *arg)
 {
     struct world *w = arg;
-    static const struct http_field fields[] = {
-        {SLICE("Content-Type"), SLICE("application/cloudevents-batch+json")}};
+    static const struct http_field fields[] = {{SLICE("Content-Type"), SLICE("application/cloudevents-batch+json")}};
     char body[300];
     if (w->published >= w->wanted) {
         again(&w->maker, &w->publish_timer, 50);
         return;
     }
-    (void)snprintf(body, sizeof body,
-                   "[{\"specversion\":\"1.0\",\"id\":\"%lld\",\"source\":\"/maker\",\"type\":\"thing.made\",\"subject\":"
-                   "\"s\",\"time\":\"2026-01-01T00:00:00.000Z\",\"data\":{}}]",
-                   (long long)w->published);
+    (void)snprintf(
+        body, sizeof body,
+        "[{\"specversion\":\"1.0\",\"id\":\"%lld\",\"source\":\"/maker\",\"type\":\"thing.made\",\"subject\":"
+        "\"s\",\"time\":\"2026-01-01T00:00:00.000Z\",\"data\":{}}]",
+        (long long)w->published);
     const struct call_request r = {.callee = "hub",
                                    .method = SLICE("POST"),
                                    .path = SLICE("/v1/events"),
@@ -188,7 +190,7 @@ static void ask_done(void *arg, const struct call_result *r)
 {
     struct world *w = arg;
     char text[100];
-    again(&w->operator, &w->ask_timer, 7);
+    again(&w->operator, & w->ask_timer, 7);
     if (r->err != FICUS_ERR_OK || r->status != 200) {
         (void)snprintf(text, sizeof text, "%s, status %d", err_text(r->err), r->status);
         if (w->filled && !w->died)
@@ -226,7 +228,7 @@ static void look_done(void *arg, const struct call_result *r)
     }
     arena_done(&a);
     w->looking = false;
-    again(&w->operator, &w->look_timer, 3);
+    again(&w->operator, & w->look_timer, 3);
 }
 
 static void look(void *arg)
@@ -257,7 +259,7 @@ static void client_boot(void *arg, struct env *e)
 {
     struct world *w = arg;
     client_init(w, e, &w->maker, &w->maker_config, "maker", "hub", "unix:/sim/hub.sock");
-    client_init(w, e, &w->operator, &w->operator_config, OPERATOR_NAME, "model", "unix:/sim/model.sock");
+    client_init(w, e, &w->operator, & w->operator_config, OPERATOR_NAME, "model", "unix:/sim/model.sock");
     w->publish_timer = (struct env_timer){.fn = publish, .arg = w};
     w->ask_timer = (struct env_timer){.fn = ask, .arg = w};
     w->look_timer = (struct env_timer){.fn = look, .arg = w};

@@ -80,6 +80,8 @@ static struct {
     char detail[256];
     size_t count;
     int64_t next, first, last;
+    size_t cut_count;
+    int64_t cut_offset;
 } got;
 
 static void on_published(void *arg, enum ficus_err err, const char *detail)
@@ -97,6 +99,11 @@ static void on_pulled(void *arg, enum ficus_err err, const struct event *events,
     got.err = err;
     got.count = count;
     got.next = next;
+    got.cut_count = bus->cut_count;
+    if (bus->cut_count > 0) {
+        assert_true(slice_eq(bus->cuts[0].topic, SLICE("a")));
+        got.cut_offset = bus->cuts[0].offset;
+    }
     got.first = count > 0 ? events[0].offset : 0;
     got.last = count > 0 ? events[count - 1].offset : 0;
 }
@@ -178,6 +185,30 @@ static void test_pull(void **state)
         assert_int_equal(got.err, cases[i].want);
         assert_int_equal(got.count, cases[i].count);
         assert_int_equal(got.next, cases[i].next);
+        assert_int_equal(got.cut_count, 0);
+    }
+}
+
+/* What the hub says of events that are gone stands beside those that are there, and not longer than in that answer. */
+static void test_cuts(void **state)
+{
+    (void)state;
+    static const char *const answers[] = {
+        "{\"events\":[" EV(9) "],\"next\":12,\"cut\":[{\"topic\":\"a\",\"offset\":8},{\"topic\":\"b.c\",\"offset\":7}]}",
+        "{\"events\":[],\"next\":12,\"cut\":[{\"topic\":\"a\",\"offset\":12}]}",
+        "{\"events\":[],\"next\":12,\"cut\":[{\"topic\":\"a\"},{\"offset\":12},7]}",
+        "{\"events\":[],\"next\":12,\"cut\":7}",
+        "{\"events\":[],\"next\":12}",
+    };
+    static const size_t counts[] = {2, 1, 0, 0, 0};
+    for (size_t i = 0; i < ARRAY_COUNT(answers); i++) {
+        memset(&got, 0, sizeof got);
+        assert_int_equal(bus->ops->pull(bus, "a,b.c", 5, 64, 20000, on_pulled, NULL), FICUS_ERR_OK);
+        reply(FICUS_ERR_OK, 200, answers[i]);
+        assert_int_equal(got.err, FICUS_ERR_OK);
+        assert_int_equal(got.next, 12);
+        assert_int_equal(got.cut_count, counts[i]);
+        assert_int_equal(got.cut_offset, i == 0 ? 8 : i == 1 ? 12 : 0);
     }
 }
 
@@ -201,6 +232,6 @@ static void test_cancel(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_publish), TEST(test_pull), TEST(test_cancel)};
+    const struct CMUnitTest tests[] = {TEST(test_publish), TEST(test_pull), TEST(test_cuts), TEST(test_cancel)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

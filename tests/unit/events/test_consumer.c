@@ -28,6 +28,7 @@ static struct fake_bus {
     void (*done)(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next);
     void *arg;
     int64_t offset, last;       /* asked for; in the log */
+    int64_t wait_ms;            /* of the last pull */
     size_t count_max;
     int fails_left, pulls, cancelled;
     bool outstanding, impatient;
@@ -71,6 +72,7 @@ static enum ficus_err bus_pull(struct bus *b, const char *topics, int64_t offset
     bus.outstanding = true;
     bus.pulls++;
     bus.offset = offset;
+    bus.wait_ms = wait_ms;
     bus.count_max = count_max;
     bus.done = done;
     bus.arg = arg;
@@ -102,6 +104,9 @@ static struct user {
     bool later;                 /* answers from a task instead of from inside */
     bool silent;
     struct env_task task;
+    int caught_up;
+    int64_t caught_up_at;       /* done by then */
+    char lost[200];
 } user;
 
 static void answer(void)
@@ -136,9 +141,26 @@ static void deliver(void *arg, struct consumer *c, const struct event *ev)
         answer();
 }
 
+static void caught_up(void *arg)
+{
+    assert_ptr_equal(arg, &user);
+    user.caught_up++;
+    user.caught_up_at = user.last;
+}
+
+static void lost(void *arg, struct slice topic, int64_t after, int64_t upto)
+{
+    assert_ptr_equal(arg, &user);
+    snprintf(user.lost + strlen(user.lost), sizeof user.lost - strlen(user.lost), SLICE_FMT " %lld-%lld ",
+             SLICE_ARG(topic), (long long)after, (long long)upto);
+}
+
+static bool hurries;    /* the next consumer wants to know when it has caught up */
+
 static void open_at(int64_t offset)
 {
-    struct consumer_options o = {.name = "s", .topics = "t,u", .offset = offset, .deliver = deliver, .arg = &user};
+    struct consumer_options o = {.name = "s", .topics = "t,u", .offset = offset, .deliver = deliver, .lost = lost,
+                                 .caught_up = hurries ? caught_up : NULL, .arg = &user};
     user.last = offset;
     assert_int_equal(consumer_new(crash_env(ce), &bus.bus, &o, &consumer), FICUS_ERR_OK);
 }
@@ -285,12 +307,55 @@ static void test_close(void **state)
     assert_int_equal(user.deliveries, 2);
 }
 
+/* Who wants to know hears once that the log's end is reached, after all events, and waits in pulls only from then on. */
+static void test_caught_up(void **state)
+{
+    (void)state;
+    hurries = true;
+    bus.last = 300;
+    open_at(0);
+    hurries = false;
+    crash_env_run_ms(ce, 1000);
+    assert_int_equal(user.deliveries, 150);
+    assert_int_equal(user.caught_up, 1);
+    assert_int_equal(user.caught_up_at, 300);
+    assert_true(bus.outstanding && bus.wait_ms > 0);
+    bus.last = 310;
+    crash_env_run_ms(ce, 60000);
+    assert_int_equal(user.last, 310);
+    assert_int_equal(user.caught_up, 1);
+    close_it();
+}
+
+/* What the log no longer has is told once, also while the position is still behind it; what was read is not lost. */
+static void test_lost(void **state)
+{
+    (void)state;
+    static const struct bus_cut cuts[] = {{SLICE("t"), 4}, {SLICE("u"), 200}}, more[] = {{SLICE("u"), 250}};
+    bus.last = 300;
+    bus.bus.cuts = cuts;
+    bus.bus.cut_count = 2;
+    open_at(10);
+    crash_env_run_ms(ce, 1000);
+    assert_int_equal(user.last, 300);
+    assert_string_equal(user.lost, "u 10-200 ");
+    close_it();
+    bus.offset = 0;
+    open_at(100);
+    bus.bus.cuts = more;
+    bus.bus.cut_count = 1;
+    crash_env_run_ms(ce, 1000);
+    assert_string_equal(user.lost, "u 10-200 u 100-250 ");
+    bus.bus.cut_count = 0;
+    close_it();
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test_teardown(test_order, teardown), TEST(test_offset),
         TEST(test_refused), TEST(test_bus_away),
-        TEST(test_impatient_bus), TEST(test_close)};
+        TEST(test_impatient_bus), TEST(test_caught_up), TEST(test_lost), TEST(test_close)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

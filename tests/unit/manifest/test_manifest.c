@@ -86,7 +86,7 @@ static void put_good(struct system *s)
     files_put(&s->files, "services/orders/service.yaml",
               "service: orders\nteam: checkout\ndoes: d\nrun: ${build}/shop/orders --port ${build}\n"
               "calls: { users: { timeout: 300ms, retry: { attempts: 3 } } }\n"
-              "publishes: { order.placed: { key: id }, order.done: {} }\nworkers: 9\nlog_level: debug\nneeds: [users]\n"
+              "publishes: { order.placed: { key: id }, order.done: { key: items.sku, keep: latest } }\nworkers: 9\nlog_level: debug\nneeds: [users]\n"
               "sagas:\n  checkout:\n    start: order.placed\n    steps:\n"
               "      - placed: { undo: \"POST orders:/v1/orders/{id}/reject\" }\n"
               "      - pay: { call: \"PUT bank:/v1/charges/{id}\", body: { total: \"{input.total}\" }, undo: \"DELETE bank:/v1/charges/{id}\" }\n");
@@ -193,6 +193,9 @@ static void test_resolved(void **state)
     assert_int_equal(hub.topic_count, 2);
     assert_string_equal(hub.topics[1].publisher, "orders");
     assert_string_equal(hub.topics[1].consumers[0], "bank");
+    assert_false(hub.topics[0].keep_latest);
+    assert_true(hub.topics[1].keep_latest);
+    assert_string_equal(hub.topics[1].key, "items.sku");
     assert_int_equal(hub.service_count, 3);
     assert_string_equal(hub.sagas[0].name, "checkout");
     assert_string_equal(hub.sagas[0].owner, "orders");
@@ -322,6 +325,13 @@ static void test_across(void **state)
          "services/x/service.yaml:6:36: sagas.s.steps[0].a: needs an undo"},
         {"services/x/service.yaml", SERVICE("x") "publishes: { a.b: {} }\nsagas: { s: { start: a.b, steps: [ a: { call: \"PUT bank:/{id}\", undo: \"PUT bank:/{id}\", pivot: true } ] } }\n",
          "services/x/service.yaml:6:71: sagas.s.steps[0].a.undo: pivot and undo exclude each other"},
+        {"services/x/service.yaml", SERVICE("x") "rebuildable: true\nconsumes: [order.done]\n", "services/x/service.yaml:5:14: rebuildable: needs a store\n"},
+        {"services/x/service.yaml", SERVICE("x") "store: sqlite:x.db\nrebuildable: true\n", "services/x/service.yaml:6:14: rebuildable: needs consumes: the store is made of events\n"},
+        {"services/x/service.yaml", SERVICE("x") "store: sqlite:x.db\nrebuildable: true\nconsumes: [order.done]\npublishes: { a.b: {} }\n",
+         "services/x/service.yaml:6:14: rebuildable: is not for a service that publishes: a rebuild would publish all again\n"},
+        {"services/bank/service.yaml", SERVICE("bank") "store: sqlite:x.db\nrebuildable: true\nconsumes: [order.done]\n",
+         "services/bank/service.yaml:6:14: rebuildable: is not for a service that takes part in a saga (\"checkout\"): what its steps do is in no event\n"},
+        {"services/x/service.yaml", SERVICE("x") "publishes: { a.b: { key: a.b.c, keep: latest } }\n", "services/x/service.yaml:5:26: publishes.a.b.key: found \"a.b.c\", allowed is a member of the data such as sku, or"},
         {"services/x/service.yaml", SERVICE("x") "keeps_keys: yes\n", "services/x/service.yaml:5:13: keeps_keys: found \"yes\", expected true or false (did you mean true?)\n"},
         {"services/x/service.yaml", SERVICE("x") "store: sqlite:x.db\nmigrations: .\n", "services/x/service.yaml:6:13: migrations: \".\" has no file 0001_NAME.sql\n"},
         {"services/x/service.yaml", SERVICE("x") "consumes: [who.knows]\n", "services/x/service.yaml:5:12: consumes[0]: \"who.knows\" is published by no service\n"},
