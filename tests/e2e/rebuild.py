@@ -30,6 +30,21 @@ def answers(shop):
     return [search(shop, q).json for q in QUERIES]
 
 
+def settled(shop):
+    """The answers, when all that was loaded has come through: each product's stock was set after it was made, in order."""
+    now = answers(shop)
+    unknown = [i["sku"] for a in now for i in a["items"] if i["available"] is None]
+    return not unknown and not last_unknown(shop) and now
+
+
+def last_unknown(shop):
+    """Of the products of the catalogue's last page."""
+    page = shop.request("GET", "/api/v1/products?limit=100").json
+    while page["next"]:
+        page = shop.request("GET", "/api/v1/products?limit=100&after=" + page["next"]).json
+    return [p["sku"] for p in page["items"] if search(shop, p["sku"], 1).json["items"][0]["available"] is None]
+
+
 class Searcher(threading.Thread):
     """Searches all the time on connections of its own; remembers what did not go well."""
 
@@ -144,8 +159,7 @@ def run(shop, checks):
     shop.up()
     load(shop)
     count = wait_for("all products to be found", lambda: all_searchable(shop), 60)
-    time.sleep(1)
-    wanted = answers(shop)
+    wanted = wait_for("all stock to be known", lambda: settled(shop), 60)
     print(f"{count} products, {[a['total'] for a in wanted]} found", flush=True)
     check_refusals(shop, checks)
     check_rebuild(shop, checks, wanted)
