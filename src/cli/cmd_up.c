@@ -3,8 +3,8 @@
  * ficus up: in the foreground until Ctrl-C, or with -d in the background.
  *
  * In the background a child becomes the supervisor; it tells by a pipe what became of the start: one byte, 'H' for
- * healthy, or the exit code of a failure after it has said why on the terminal. By then it has let go of terminal and
- * pipes: 0, 1 and 2 lead to /dev/null and to log/supervisor.log, all else is closed.
+ * healthy and then what the user is to see, or the exit code of a failure after it has said why on the terminal. By
+ * then it has let go of terminal and pipes: 0, 1 and 2 lead to /dev/null and to log/supervisor.log, all else is closed.
  */
 #include "cli.h"
 
@@ -24,6 +24,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { REPORT_SIZE_MAX = 60 * 1024 }; /* a pipe takes it without waiting for its reader */
+
 struct running {
     const struct command_call *call;
     struct env *e;
@@ -32,41 +34,40 @@ struct running {
     struct logger log;
     struct supervisor *supervisor;
     struct env_timer patience;
-    int report; /* the pipe of -d; -1 in the foreground */
+    int report; /* the pipe of -d: 'H' and what the user sees, or an exit code; -1 in the foreground */
+    bool colour;
     int64_t wait_ms;
 };
 
 /* ---- what the user sees ---- */
 
-static void print_healthy(struct running *r)
+static void healthy_text(struct running *r, struct buf *out)
 {
-    struct buf status, out;
+    struct buf status;
     struct json *root = NULL;
     struct arena a;
     arena_init(&a, 4 << 20);
     buf_init(&status, 1 << 20);
-    buf_init(&out, 1 << 20);
     supervisor_status(r->supervisor, &status);
     if (json_parse(&a, buf_slice(&status), NULL, &root, NULL) == FICUS_ERR_OK)
-        print_status(root, cli_colour(1), &out);
+        print_status(root, r->colour, out);
     if (r->up.plan.gateway_url[0] != '\0')
-        buf_printf(&out, "\ngateway        %s\n", r->up.plan.gateway_url);
+        buf_printf(out, "\ngateway        %s\n", r->up.plan.gateway_url);
     if (r->up.admin_email != NULL)
-        buf_printf(&out, "administrator  %s  password %s  (%s)\n", r->up.admin_email, r->up.admin_password,
+        buf_printf(out, "administrator  %s  password %s  (%s)\n", r->up.admin_email, r->up.admin_password,
                    r->up.state.admin_file);
-    buf_add_str(&out, "\nCtrl-C stops everything.\n");
-    cli_print(buf_slice(&out));
-    buf_done(&out);
+    buf_printf(out, "\n%s stops everything.\n", r->report < 0 ? "Ctrl-C" : "ficus down");
     buf_done(&status);
     arena_done(&a);
 }
 
 /* The reader has given up waiting when this fails, which is its right. */
-static void report(struct running *r, char what)
+static void report(struct running *r, char what, struct slice text)
 {
     if (r->report < 0)
         return;
     (void)!write(r->report, &what, 1);
+    (void)!write(r->report, text.p, text.size);
     close(r->report);
     r->report = -1;
 }
@@ -74,11 +75,16 @@ static void report(struct running *r, char what)
 static void on_healthy(void *arg)
 {
     struct running *r = arg;
+    struct buf text;
     env_timer_stop(r->e, &r->patience);
+    buf_init(&text, REPORT_SIZE_MAX);
+    if (r->report >= 0 || !command_has(r->call, "detach"))
+        healthy_text(r, &text);
     if (r->report >= 0)
-        report(r, 'H');
-    else if (!command_has(r->call, "detach"))
-        print_healthy(r);
+        report(r, 'H', buf_slice(&text));
+    else
+        cli_print(buf_slice(&text)); /* in the background, healthy again: nobody is there, and it is empty */
+    buf_done(&text);
 }
 
 static void on_patience_over(void *arg)
@@ -266,7 +272,13 @@ static int wait_for_report(const struct command_call *c, int fd, int64_t wait_ms
         dprintf(2, "ficus: the supervisor has ended; see log/supervisor.log in the state folder\n");
         return EXIT_FAILED;
     }
-    return what == 'H' ? EXIT_OK : what;
+    if (what != 'H')
+        return what;
+    char text[4096];
+    ssize_t n;
+    while ((n = read(fd, text, sizeof text)) > 0)
+        cli_print(slice_make(text, (size_t)n));
+    return EXIT_OK;
 }
 
 static int detach(const struct command_call *c, int64_t wait_ms)
@@ -278,11 +290,11 @@ static int detach(const struct command_call *c, int64_t wait_ms)
     if (pid < 0)
         return cli_fail(&(struct ficus_error){.code = err_from_errno(errno)});
     if (pid == 0) {
-        struct running r = {.call = c, .report = ends[1], .wait_ms = wait_ms};
+        struct running r = {.call = c, .report = ends[1], .colour = cli_colour(1), .wait_ms = wait_ms};
         setsid();
         close_foreign(ends[1]);
         int code = up(&r);
-        report(&r, (char)code);
+        report(&r, (char)code, SLICE_NONE);
         _exit(code);
     }
     close(ends[1]);
@@ -298,6 +310,6 @@ int cmd_up(const struct command_call *c)
         return EXIT_USAGE;
     if (command_has(c, "detach"))
         return detach(c, wait_ms);
-    struct running r = {.call = c, .report = -1, .wait_ms = wait_ms};
+    struct running r = {.call = c, .report = -1, .colour = cli_colour(1), .wait_ms = wait_ms};
     return up(&r);
 }
