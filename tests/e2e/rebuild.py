@@ -139,6 +139,20 @@ def check_kill(shop, checks, wanted):
     checks.check("and the answers are the same", answers(shop) == wanted)
 
 
+def check_missing(shop, checks, wanted):
+    """The file is gone: a read model is filled from the log again, and the log says why."""
+    stopped = shop.run("stop", "search")
+    for name in stores(shop):
+        os.remove(os.path.join(shop.state, "data", name))
+    started = shop.run("start", "search")
+    try:
+        wait_for("the same answers", lambda: answers(shop) == wanted, 60)
+    except AssertionError as e:
+        checks.check("a store that is gone is filled again", False, f"{e} {stopped} {started}")
+        return
+    checks.check("a store that is gone is filled again", len(log_events(shop, "store.missing")) == 1)
+
+
 def check_refusals(shop, checks):
     done = shop.run("events", "rebuild", "orders")
     checks.check("a store that is no read model is not rebuilt", done.returncode == 1 and "rebuildable" in done.stderr, repr(done))
@@ -164,6 +178,7 @@ def run(shop, checks):
     check_refusals(shop, checks)
     check_rebuild(shop, checks, wanted)
     check_kill(shop, checks, wanted)
+    check_missing(shop, checks, wanted)
     check_news(shop, checks, shop.admin())
 
 
