@@ -70,8 +70,12 @@ void http_collect(struct http_stream *s, struct http_collect *c, size_t size_max
 {
     c->handler_before = s->handler;
     c->arg_before = s->arg;
-    c->handler = (struct http_handler){collect_head,     collect_interim,     collect_data,
-                                       collect_writable, collect_stream_done, collect_reset,
+    c->handler = (struct http_handler){collect_head,
+                                       collect_interim,
+                                       collect_data,
+                                       collect_writable,
+                                       collect_stream_done,
+                                       collect_reset,
                                        c->handler_before->on_half_close != NULL ? collect_half_close : NULL};
     buf_init(&c->body, size_max);
     if (s->head_in != NULL && s->head_in->content_length > 0 && (uint64_t)s->head_in->content_length <= size_max)

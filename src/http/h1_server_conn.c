@@ -35,7 +35,7 @@ enum {
      * on its way, and who got no answer cannot know whether anything was done. Its answer then says that it was the
      * last. */
     H1_DRAIN_IDLE_MS = 300,
-    H1_SMALL_SIZE = 1024,     /* most requests without body fit */
+    H1_SMALL_SIZE = 1024, /* most requests without body fit */
 };
 
 enum state { IDLE, HEAD, EXCHANGE, DRAIN, REFUSE, LINGER, CLOSING, STATE_COUNT };
@@ -198,7 +198,9 @@ static void exchange_finish(struct h1_server_conn *c)
     if (!st->abandoned)
         st->s.handler->on_done(st->s.arg, &st->s);
     exchange_forget(c);
-    if (!c->reuse || c->server->draining || c->server->paused) {
+    /* What began after the head was sent, a drain say, does not count: it told the client that the connection goes on.
+     */
+    if (!c->reuse) {
         linger(c);
     } else if (!c->drain_body.done) {
         c->discarded_size = 0;
