@@ -97,7 +97,7 @@ static void file_load(struct resolve_hub *r)
     if (err == FICUS_ERR_OK)
         err = snapshot_parse(&a, text, &s, NULL);
     if (err == FICUS_ERR_OK) {
-        s.warming = false;
+        s.warming = true; /* what is here was true once: it fills in for what the hub says */
         err = snapshot_apply(r, &s);
         r->status.from_file = s.service_count > 0;
     }

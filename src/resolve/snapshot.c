@@ -14,6 +14,7 @@ struct state_entry {
     char *name;
     char **addresses;
     size_t address_count;
+    bool is_heard;      /* of a warm hub */
     bool is_gone;       /* at present it has none; those here are the last ones, for the file */
 };
 
@@ -138,12 +139,14 @@ bool snapshot_state_take(struct snapshot_state *s, const struct snapshot_service
     struct state_entry *old = map_get(&s->services, key);
     *ret_changed = false;
     if (service->address_count == 0) {
-        *ret_changed = old != NULL && !warming && !old->is_gone;
+        *ret_changed = old != NULL && !warming && old->is_heard && !old->is_gone;
         if (*ret_changed)
             old->is_gone = true;
         return true;
     }
     *ret_changed = old == NULL || (!warming && (old->is_gone || !entry_equal(old, service)));
+    if (old != NULL && !warming)
+        old->is_heard = true;
     if (!*ret_changed)
         return true;
     if (old == NULL && map_count(&s->services) >= RESOLVE_SERVICES_MAX) {
@@ -156,6 +159,7 @@ bool snapshot_state_take(struct snapshot_state *s, const struct snapshot_service
         *ret_changed = false;
         return false;
     }
+    entry->is_heard = !warming;
     entry_free(old);
     return true;
 }

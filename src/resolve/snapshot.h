@@ -2,8 +2,9 @@
  *
  * A snapshot of endpoints and what is known after a row of them: pure, no I/O. The state is one list of addresses for
  * each service that ever had one. A warming hub's word never replaces one, nor does a service that is not named; an
- * empty list of a warm hub does: the service is not there at present. What is written keeps its last addresses, for a
- * process that starts while there is no hub to ask.
+ * empty list of a warm hub does, of a service that it has told of before: the service is not there at present. (While
+ * a system starts, all are not there yet; their sockets are, and connections wait.) What is written keeps the last
+ * addresses, for a process that starts while there is no hub to ask.
  */
 #ifndef FICUS_RESOLVE_SNAPSHOT_H
 #define FICUS_RESOLVE_SNAPSHOT_H

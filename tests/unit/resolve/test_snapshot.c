@@ -105,6 +105,7 @@ static void test_take(void **unused)
     assert_false(take(&state, "b", NULL, 0, false));
     assert_string_equal(text_of(&state, &out), "{\"ficus_endpoints\":1,\"version\":3,\"services\":{}}");
     assert_true(take(&state, "b", one, 1, true));
+    assert_false(take(&state, "b", NULL, 0, false)); /* not there yet */
     assert_false(take(&state, "b", one, 1, false));
     assert_false(take(&state, "b", NULL, 0, true));
     assert_true(take(&state, "b", NULL, 0, false));
