@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the shop's services have alike towards their clients: lists with cursors, and money. Header only, so that each service's folder still builds alone.
+ * What the shop's services have alike towards their clients: lists with cursors, and money. Header only: a service is
+ * its own folder and this one.
  */
 #ifndef SHOP_COMMON_SHOP_H
 #define SHOP_COMMON_SHOP_H
@@ -30,7 +31,8 @@ static inline bool shop_money_read(struct ficus_req *req, const struct ficus_jso
            ficus_json_int(ficus_json_get(v, "amount"), ret_amount) && *ret_amount >= 0 && *ret_amount <= max;
 }
 
-/* One page of a list. A cursor is the sequence number of the last item seen, with a check sum so that a mistyped one is noticed. */
+/* One page of a list. A cursor is the sequence number of the last item seen, with a check sum so that a mistyped one is
+ * noticed. */
 struct shop_page {
     int64_t limit;
     int64_t after;      /* 0: from the beginning */
@@ -89,6 +91,39 @@ static inline void shop_page_next(struct ficus_req *req, struct ficus_out *o, co
     if (page->more)
         next = ficus_printf(req, "%" PRIx64 "-%04x", (uint64_t)page->last, shop_cursor_sum((uint64_t)page->last));
     ficus_out_str(o, "next", next);
+}
+
+/* "items": write for each row of the page. The query asked for limit + 1 rows, the sequence number in column 0. rows
+ * may be NULL: the query failed. 0 or -1. */
+static inline int shop_page_items(struct ficus_out *o, struct shop_page *page, struct ficus_rows *rows,
+                                  void (*write)(struct ficus_out *o, struct ficus_rows *rows))
+{
+    if (o == NULL || rows == NULL)
+        return -1;
+    ficus_out_array(o, "items");
+    int more;
+    while ((more = ficus_row(rows)) == 1 && shop_page_row(page, ficus_col_int(rows, 0)))
+        write(o, rows);
+    if (more < 0)
+        return -1;
+    ficus_rows_done(rows);
+    ficus_out_end(o);
+    return 0;
+}
+
+/* Answer with nothing but the page. 0 or -1. */
+static inline int shop_page_reply(struct ficus_req *req, struct shop_page *page, struct ficus_rows *rows,
+                                  void (*write)(struct ficus_out *o, struct ficus_rows *rows))
+{
+    struct ficus_out *o = ficus_reply(req, 200);
+    if (o == NULL)
+        return -1;
+    ficus_out_object(o, NULL);
+    if (shop_page_items(o, page, rows, write) != 0)
+        return -1;
+    shop_page_next(req, o, page);
+    ficus_out_end(o);
+    return 0;
 }
 
 /* Characters (code points) of UTF-8 text. */

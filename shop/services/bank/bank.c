@@ -175,6 +175,19 @@ static int capture_delete(struct ficus_req *req)
     return charge_reply(req, id, "refunded", c.amount);
 }
 
+#define LEDGER_COLUMNS "SELECT seq, id, order_id, kind, amount, at FROM ledger "
+
+static void ledger_line_write(struct ficus_out *o, struct ficus_rows *rows)
+{
+    ficus_out_object(o, NULL);
+    ficus_out_str(o, "id", ficus_col_str(rows, 1));
+    ficus_out_str(o, "order_id", ficus_col_str(rows, 2));
+    ficus_out_str(o, "kind", ficus_col_str(rows, 3));
+    shop_money(o, "amount", ficus_col_int(rows, 4));
+    ficus_out_str(o, "at", ficus_col_str(rows, 5));
+    ficus_out_end(o);
+}
+
 static int ledger_list(struct ficus_req *req)
 {
     struct shop_page page;
@@ -184,31 +197,10 @@ static int ledger_list(struct ficus_req *req)
     const char *order_id = ficus_query_param(req, "order_id");
     struct ficus_rows *rows =
         order_id == NULL
-            ? ficus_query(req, "SELECT seq, id, order_id, kind, amount, at FROM ledger WHERE seq > ? ORDER BY seq LIMIT ?", "ii", page.after, page.limit + 1)
-            : ficus_query(req, "SELECT seq, id, order_id, kind, amount, at FROM ledger WHERE order_id = ? AND seq > ? ORDER BY seq LIMIT ?", "sii",
-                          order_id, page.after, page.limit + 1);
-    struct ficus_out *o = ficus_reply(req, 200);
-    if (rows == NULL || o == NULL)
-        return -1;
-    ficus_out_object(o, NULL);
-    ficus_out_array(o, "items");
-    int more;
-    while ((more = ficus_row(rows)) == 1 && shop_page_row(&page, ficus_col_int(rows, 0))) {
-        ficus_out_object(o, NULL);
-        ficus_out_str(o, "id", ficus_col_str(rows, 1));
-        ficus_out_str(o, "order_id", ficus_col_str(rows, 2));
-        ficus_out_str(o, "kind", ficus_col_str(rows, 3));
-        shop_money(o, "amount", ficus_col_int(rows, 4));
-        ficus_out_str(o, "at", ficus_col_str(rows, 5));
-        ficus_out_end(o);
-    }
-    if (more < 0)
-        return -1;
-    ficus_rows_done(rows);
-    ficus_out_end(o);
-    shop_page_next(req, o, &page);
-    ficus_out_end(o);
-    return 0;
+            ? ficus_query(req, LEDGER_COLUMNS "WHERE seq > ? ORDER BY seq LIMIT ?", "ii", page.after, page.limit + 1)
+            : ficus_query(req, LEDGER_COLUMNS "WHERE order_id = ? AND seq > ? ORDER BY seq LIMIT ?", "sii", order_id,
+                          page.after, page.limit + 1);
+    return shop_page_reply(req, &page, rows, ledger_line_write);
 }
 
 static const struct ficus_route routes[] = {

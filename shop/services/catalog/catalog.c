@@ -29,22 +29,9 @@ static int products_list(struct ficus_req *req)
     shop_page_read(req, &page);
     if (ficus_is_invalid(req))
         return ficus_problem_invalid(req);
-    struct ficus_rows *rows = ficus_query(req, PRODUCT_COLUMNS "WHERE p.seq > ? ORDER BY p.seq LIMIT ?", "ii", page.after, page.limit + 1);
-    struct ficus_out *o = ficus_reply(req, 200);
-    if (rows == NULL || o == NULL)
-        return -1;
-    ficus_out_object(o, NULL);
-    ficus_out_array(o, "items");
-    int more;
-    while ((more = ficus_row(rows)) == 1 && shop_page_row(&page, ficus_col_int(rows, 0)))
-        product_write(o, rows);
-    if (more < 0)
-        return -1;
-    ficus_rows_done(rows);
-    ficus_out_end(o);
-    shop_page_next(req, o, &page);
-    ficus_out_end(o);
-    return 0;
+    struct ficus_rows *rows = ficus_query(req, PRODUCT_COLUMNS "WHERE p.seq > ? ORDER BY p.seq LIMIT ?", "ii",
+                                          page.after, page.limit + 1);
+    return shop_page_reply(req, &page, rows, product_write);
 }
 
 static int product_get(struct ficus_req *req)

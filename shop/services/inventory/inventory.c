@@ -265,6 +265,20 @@ static int stock_put(struct ficus_req *req)
     return stock_reply(req, sku);
 }
 
+#define MOVEMENT_COLUMNS "SELECT seq, id, order_id, sku, quantity, kind, at FROM movement "
+
+static void movement_write(struct ficus_out *o, struct ficus_rows *rows)
+{
+    ficus_out_object(o, NULL);
+    ficus_out_str(o, "id", ficus_col_str(rows, 1));
+    ficus_out_str(o, "order_id", ficus_col_str(rows, 2));
+    ficus_out_str(o, "sku", ficus_col_str(rows, 3));
+    ficus_out_int(o, "quantity", ficus_col_int(rows, 4));
+    ficus_out_str(o, "kind", ficus_col_str(rows, 5));
+    ficus_out_str(o, "at", ficus_col_str(rows, 6));
+    ficus_out_end(o);
+}
+
 static int movements_list(struct ficus_req *req)
 {
     struct shop_page page;
@@ -274,36 +288,14 @@ static int movements_list(struct ficus_req *req)
     const char *order_id = ficus_query_param(req, "order_id"), *sku = ficus_query_param(req, "sku");
     /* One statement per filter, so that each uses its index. */
     static const char *const sql[] = {
-        "SELECT seq, id, order_id, sku, quantity, kind, at FROM movement WHERE seq > ?1 AND ?2 IS NULL AND ?3 IS NULL ORDER BY seq LIMIT ?4",
-        "SELECT seq, id, order_id, sku, quantity, kind, at FROM movement WHERE seq > ?1 AND order_id = ?2 AND ?3 IS NULL ORDER BY seq LIMIT ?4",
-        "SELECT seq, id, order_id, sku, quantity, kind, at FROM movement WHERE seq > ?1 AND ?2 IS NULL AND sku = ?3 ORDER BY seq LIMIT ?4",
-        "SELECT seq, id, order_id, sku, quantity, kind, at FROM movement WHERE seq > ?1 AND order_id = ?2 AND sku = ?3 ORDER BY seq LIMIT ?4",
+        MOVEMENT_COLUMNS "WHERE seq > ?1 AND ?2 IS NULL AND ?3 IS NULL ORDER BY seq LIMIT ?4",
+        MOVEMENT_COLUMNS "WHERE seq > ?1 AND order_id = ?2 AND ?3 IS NULL ORDER BY seq LIMIT ?4",
+        MOVEMENT_COLUMNS "WHERE seq > ?1 AND ?2 IS NULL AND sku = ?3 ORDER BY seq LIMIT ?4",
+        MOVEMENT_COLUMNS "WHERE seq > ?1 AND order_id = ?2 AND sku = ?3 ORDER BY seq LIMIT ?4",
     };
     struct ficus_rows *rows =
         ficus_query(req, sql[(order_id != NULL) + 2 * (sku != NULL)], "issi", page.after, order_id, sku, page.limit + 1);
-    struct ficus_out *o = ficus_reply(req, 200);
-    if (rows == NULL || o == NULL)
-        return -1;
-    ficus_out_object(o, NULL);
-    ficus_out_array(o, "items");
-    int more;
-    while ((more = ficus_row(rows)) == 1 && shop_page_row(&page, ficus_col_int(rows, 0))) {
-        ficus_out_object(o, NULL);
-        ficus_out_str(o, "id", ficus_col_str(rows, 1));
-        ficus_out_str(o, "order_id", ficus_col_str(rows, 2));
-        ficus_out_str(o, "sku", ficus_col_str(rows, 3));
-        ficus_out_int(o, "quantity", ficus_col_int(rows, 4));
-        ficus_out_str(o, "kind", ficus_col_str(rows, 5));
-        ficus_out_str(o, "at", ficus_col_str(rows, 6));
-        ficus_out_end(o);
-    }
-    if (more < 0)
-        return -1;
-    ficus_rows_done(rows);
-    ficus_out_end(o);
-    shop_page_next(req, o, &page);
-    ficus_out_end(o);
-    return 0;
+    return shop_page_reply(req, &page, rows, movement_write);
 }
 
 static const struct ficus_route routes[] = {

@@ -51,6 +51,18 @@ static int unread_count(struct ficus_req *req, int64_t *ret_count)
     return 0;
 }
 
+static void notification_write(struct ficus_out *o, struct ficus_rows *rows)
+{
+    ficus_out_object(o, NULL);
+    ficus_out_str(o, "id", ficus_col_str(rows, 1));
+    ficus_out_str(o, "kind", ficus_col_str(rows, 2));
+    ficus_out_str(o, "order_id", ficus_col_str(rows, 3));
+    ficus_out_str(o, "text", ficus_col_str(rows, 4));
+    ficus_out_str(o, "at", ficus_col_str(rows, 5));
+    ficus_out_bool(o, "read", ficus_col_int(rows, 6) != 0);
+    ficus_out_end(o);
+}
+
 static int notifications_list(struct ficus_req *req)
 {
     struct shop_page page;
@@ -65,25 +77,11 @@ static int notifications_list(struct ficus_req *req)
                                                "WHERE user_id = ? AND (? = 0 OR seq < ?) ORDER BY seq DESC LIMIT ?",
                                           "siii", ficus_user(req), page.after, page.after, page.limit + 1);
     struct ficus_out *o = ficus_reply(req, 200);
-    if (rows == NULL || o == NULL)
+    if (o == NULL)
         return -1;
     ficus_out_object(o, NULL);
-    ficus_out_array(o, "items");
-    int more;
-    while ((more = ficus_row(rows)) == 1 && shop_page_row(&page, ficus_col_int(rows, 0))) {
-        ficus_out_object(o, NULL);
-        ficus_out_str(o, "id", ficus_col_str(rows, 1));
-        ficus_out_str(o, "kind", ficus_col_str(rows, 2));
-        ficus_out_str(o, "order_id", ficus_col_str(rows, 3));
-        ficus_out_str(o, "text", ficus_col_str(rows, 4));
-        ficus_out_str(o, "at", ficus_col_str(rows, 5));
-        ficus_out_bool(o, "read", ficus_col_int(rows, 6) != 0);
-        ficus_out_end(o);
-    }
-    if (more < 0)
+    if (shop_page_items(o, &page, rows, notification_write) != 0)
         return -1;
-    ficus_rows_done(rows);
-    ficus_out_end(o);
     ficus_out_int(o, "unread", unread);
     shop_page_next(req, o, &page);
     ficus_out_end(o);

@@ -142,6 +142,19 @@ static int charge_delete(struct ficus_req *req)
     return charge_reply(req, id, refunded ? "refunded" : "void");
 }
 
+#define PAYMENT_COLUMNS "SELECT seq, id, order_id, amount, status, at FROM payment "
+
+static void payment_line_write(struct ficus_out *o, struct ficus_rows *rows)
+{
+    ficus_out_object(o, NULL);
+    ficus_out_str(o, "id", ficus_col_str(rows, 1));
+    ficus_out_str(o, "order_id", ficus_col_str(rows, 2));
+    shop_money(o, "amount", ficus_col_int(rows, 3));
+    ficus_out_str(o, "status", ficus_col_str(rows, 4));
+    ficus_out_str(o, "at", ficus_col_str(rows, 5));
+    ficus_out_end(o);
+}
+
 static int payments_list(struct ficus_req *req)
 {
     struct shop_page page;
@@ -151,31 +164,10 @@ static int payments_list(struct ficus_req *req)
     const char *order_id = ficus_query_param(req, "order_id");
     struct ficus_rows *rows =
         order_id == NULL
-            ? ficus_query(req, "SELECT seq, id, order_id, amount, status, at FROM payment WHERE seq > ? ORDER BY seq LIMIT ?", "ii", page.after, page.limit + 1)
-            : ficus_query(req, "SELECT seq, id, order_id, amount, status, at FROM payment WHERE order_id = ? AND seq > ? LIMIT ?", "sii", order_id,
-                          page.after, page.limit + 1);
-    struct ficus_out *o = ficus_reply(req, 200);
-    if (rows == NULL || o == NULL)
-        return -1;
-    ficus_out_object(o, NULL);
-    ficus_out_array(o, "items");
-    int more;
-    while ((more = ficus_row(rows)) == 1 && shop_page_row(&page, ficus_col_int(rows, 0))) {
-        ficus_out_object(o, NULL);
-        ficus_out_str(o, "id", ficus_col_str(rows, 1));
-        ficus_out_str(o, "order_id", ficus_col_str(rows, 2));
-        shop_money(o, "amount", ficus_col_int(rows, 3));
-        ficus_out_str(o, "status", ficus_col_str(rows, 4));
-        ficus_out_str(o, "at", ficus_col_str(rows, 5));
-        ficus_out_end(o);
-    }
-    if (more < 0)
-        return -1;
-    ficus_rows_done(rows);
-    ficus_out_end(o);
-    shop_page_next(req, o, &page);
-    ficus_out_end(o);
-    return 0;
+            ? ficus_query(req, PAYMENT_COLUMNS "WHERE seq > ? ORDER BY seq LIMIT ?", "ii", page.after, page.limit + 1)
+            : ficus_query(req, PAYMENT_COLUMNS "WHERE order_id = ? AND seq > ? LIMIT ?", "sii", order_id, page.after,
+                          page.limit + 1);
+    return shop_page_reply(req, &page, rows, payment_line_write);
 }
 
 static const struct ficus_route routes[] = {
