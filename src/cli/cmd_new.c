@@ -59,8 +59,8 @@ static int out_of_memory(void)
 
 /* ---- what is asked for ---- */
 
-/* Files and targets that every service has: one of these names would stand for two things. */
-static const char *const taken[] = {"main", "test", "clean"};
+/* Files, folders and targets that every service has: one of these names would stand for two things. */
+static const char *const taken[] = {"main", "test", "clean", "makefile", "migrations"};
 
 static int check_name(const char *name)
 {

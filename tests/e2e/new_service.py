@@ -19,7 +19,7 @@ import urllib.request
 from kill import Checks
 from shop import build_folder, free_port, wait_for
 
-REFUSED = ("Hello", "2be", "a_b", "hub", "gateway", "main", "test", "a" * 33, "", "../x", "a/b", "a b")
+REFUSED = ("Hello", "2be", "a_b", "hub", "gateway", "main", "test", "makefile", "migrations", "a" * 33, "", "../x", "a/b", "a b")
 
 
 class Newcomer:
