@@ -13,7 +13,7 @@
 
 enum { ELOG_RETRY_MS = 20 };    /* when the pool of workers has no room */
 
-enum { ELOG_KEY_LIST_SIZE = 64, ELOG_KEY_PATH_SIZE = 160 };
+enum { ELOG_KEY_PATH_SIZE = 160 };
 
 /* A kept topic, ready for SQL. */
 struct elog_keeper {

@@ -82,7 +82,6 @@ struct saga_engine {
     enum ficus_err job_err, job_trim_err;
     struct ficus_error job_error, job_trim_error;
     struct env_timer writer_timer;
-    int writer_failures;
     bool trim_due;
     struct env_timer trim_timer;
     /* start events */

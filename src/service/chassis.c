@@ -66,11 +66,6 @@ int64_t service_event_offset(const struct service *s)
     return s->feed.handled;
 }
 
-size_t service_request_count(const struct service *s)
-{
-    return s->request_count;
-}
-
 static void tell_ready(struct service *v, enum ficus_err err, const char *detail)
 {
     FICUS_ASSERT(!v->is_ready_told);

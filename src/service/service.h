@@ -59,6 +59,5 @@ int64_t service_generation(const struct service *s);   /* of a rebuildable store
 int64_t service_event_offset(const struct service *s); /* of the last event that was handled; 0: none */
 
 struct process *service_process(struct service *s);
-size_t service_request_count(const struct service *s); /* requests and events that are being handled */
 
 #endif

@@ -161,7 +161,7 @@ struct ficus_req {
     struct env_job job;
     struct db_conn *reader;
     struct db_tx tx;
-    bool tx_open, tx_tried;
+    bool tx_open;
     struct list rows, outs;
     int64_t changes;
     bool is_failed;    /* it cannot go on; the answer says why */

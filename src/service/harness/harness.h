@@ -42,7 +42,7 @@ struct ficus_test {
     pthread_t thread;
     pthread_mutex_t mutex; /* guards all that both threads touch: the next group */
     pthread_cond_t changed;
-    bool is_up, is_down, is_done;
+    bool is_up;
     enum ficus_err up_err;
     char up_detail[512];
     size_t emitted_total, published_count;
