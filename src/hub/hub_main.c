@@ -71,7 +71,7 @@ int hub_main(const char *config_path)
     enum ficus_err err = p.env == NULL ? error.code : serve(&p, &a, config_path, &error);
     if (err != FICUS_ERR_OK) {
         fprintf(stderr, "ficus hub: %s\n", error.text);
-        process_notify_status(NULL, error.text);
+        process_notify_status(error.text);
     }
     env_uv_free(p.env);
     arena_done(&a);

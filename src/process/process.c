@@ -340,13 +340,12 @@ void process_trouble(struct process *p, const struct ficus_error *trouble)
     else
         LOG(&p->log, LOG_ERROR, NULL, "store.trouble", "nothing can be kept at present", LOG_ERR(trouble));
     if (p->on_trouble != NULL)
-        p->on_trouble(p->trouble_arg, trouble->code == FICUS_ERR_OK ? "" : trouble->text);
+        p->on_trouble(trouble->code == FICUS_ERR_OK ? "" : trouble->text);
 }
 
-void process_notify_status(void *unused, const char *text)
+void process_notify_status(const char *text)
 {
     char state[sizeof "STATUS=" + FICUS_ERROR_TEXT_MAX];
-    (void)unused;
     int n = snprintf(state, sizeof state, "STATUS=%s", text);
     for (int i = 0; i < n && (size_t)i < sizeof state; i++)
         if (state[i] == '\n')

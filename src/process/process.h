@@ -33,8 +33,7 @@ struct process {
     void (*on_endpoints)(void *arg);
     void *endpoints_arg;
     /* What keeps it from its work at present, "" when nothing does any more; may be set after process_init. */
-    void (*on_trouble)(void *arg, const char *text);
-    void *trouble_arg;
+    void (*on_trouble)(const char *text);
     /* private below */
     char instance[24];
     void (*closed)(void *arg);
@@ -78,6 +77,6 @@ void process_trouble(struct process *p, const struct ficus_error *trouble);
 /* sd_notify convention: one datagram to NOTIFY_SOCKET ("READY=1", "STOPPING=1"); nothing when it is not set. */
 void process_notify(const char *state);
 /* ... "STATUS=text", which `ficus status` shows. As process's on_trouble, and for a start that failed. */
-void process_notify_status(void *unused, const char *text);
+void process_notify_status(const char *text);
 
 #endif

@@ -73,7 +73,7 @@ static void on_ready(void *arg, enum ficus_err err, const char *detail)
     if (p->is_draining || p->is_closing)
         return;
     LOG(&p->log, LOG_ERROR, NULL, "service.failed", "the service could not start", LOG_STR("error", detail));
-    process_notify_status(NULL, detail);
+    process_notify_status(detail);
     p->code = err_exit_code(err);
     close_now(p);
 }
@@ -155,7 +155,7 @@ int ficus_main(const struct ficus_service *service, int argc, char **argv)
         err = run(&p, service, &config, &error);
     if (err != FICUS_ERR_OK) {
         LOG(&p.log, LOG_ERROR, NULL, "service.failed", "the service could not start", LOG_ERR(&error));
-        process_notify_status(NULL, error.text);
+        process_notify_status(error.text);
         p.code = err_exit_code(err);
     }
     env_uv_free(p.env);
