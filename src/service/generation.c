@@ -53,7 +53,8 @@ static enum ficus_err note_read(struct env *e, const char *path, int64_t *ret_ge
                       "%s: does not say which generation of the store is in use; remove it to fill the first one again",
                       path);
     else if (err == FICUS_ERR_OK && version > NOTE_VERSION)
-        err = err_set(reterr, FICUS_ERR_VERSION, "%s: written by a newer version of Ficus", path);
+        err = err_set(reterr, FICUS_ERR_VERSION, "%s: note of version %lld, this program knows up to %d: use the newer one",
+                      path, (long long)version, NOTE_VERSION);
     arena_done(&a);
     if (err == FICUS_ERR_OK)
         *ret_generation = generation;

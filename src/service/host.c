@@ -13,6 +13,7 @@ enum {
     STATUS_SIZE_MAX = 4096,
 };
 
+enum host_rebuild { HOST_REBUILD_NONE, HOST_REBUILD_RUNNING, HOST_REBUILD_DONE, HOST_REBUILD_FAILED };
 enum host_state { HOST_QUIET, HOST_FILLING, HOST_SWITCHING, HOST_RETIRING, HOST_GIVING_UP };
 
 /* What the hooks of one service are about. */
@@ -37,8 +38,9 @@ struct host {
     unsigned failures; /* in a row */
     int64_t events;
     int64_t begun_ms;
-    enum host_rebuild last;
-    char event_time[TIME_TEXT_SIZE], error[ERROR_SIZE_MAX];
+    enum host_rebuild last;          /* of the rebuilds since the start */
+    char event_time[TIME_TEXT_SIZE]; /* of the last event that it handled; "" */
+    char error[ERROR_SIZE_MAX];      /* why it failed; "" */
     struct env_timer progress;
     struct env_job job;
     struct ficus_error job_error;
@@ -270,7 +272,7 @@ static void on_progress(void *arg)
     look(h);
 }
 
-enum ficus_err host_rebuild(struct host *h, struct ficus_error *reterr)
+static enum ficus_err rebuild_begin(struct host *h, struct ficus_error *reterr)
 {
     if (!h->config->rebuildable)
         return err_set(reterr, FICUS_ERR_CONFLICT, "the manifest does not say that the store is rebuildable");
@@ -305,30 +307,19 @@ enum ficus_err host_rebuild(struct host *h, struct ficus_error *reterr)
 
 /* ---- operators ---- */
 
-void host_status(const struct host *h, struct host_status *ret_status)
-{
-    *ret_status = (struct host_status){.rebuild = h->last,
-                                       .generation = service_generation(h->front->service),
-                                       .events = h->events,
-                                       .event_time = h->event_time,
-                                       .error = h->error};
-}
-
 static void answer_status(const struct host *h, struct http_stream *s, int status)
 {
     static const char *const words[] = {"none", "running", "done", "failed"};
-    struct host_status st;
     struct json_writer w;
     struct buf text;
-    host_status(h, &st);
     buf_init(&text, STATUS_SIZE_MAX);
     json_write_init(&w, &text);
     json_write_object(&w);
-    json_write_kv_str(&w, "rebuild", words[st.rebuild]);
-    json_write_kv_i64(&w, "generation", st.generation);
-    json_write_kv_i64(&w, "events", st.events);
-    json_write_kv_str(&w, "event_time", st.event_time);
-    json_write_kv_str(&w, "error", st.error);
+    json_write_kv_str(&w, "rebuild", words[h->last]);
+    json_write_kv_i64(&w, "generation", service_generation(h->front->service));
+    json_write_kv_i64(&w, "events", h->events);
+    json_write_kv_str(&w, "event_time", h->event_time);
+    json_write_kv_str(&w, "error", h->error);
     json_write_end(&w);
     (void)http_respond(s, status, NULL, 0, "application/json", buf_slice(&text));
     buf_done(&text);
@@ -342,7 +333,7 @@ static void on_operator_request(void *arg, struct http_stream *s)
         answer_status(h, s, 200);
     else if (!slice_eq_str(s->head_in->method, "POST"))
         (void)http_respond_problem(s, 405, "method", "GET looks, POST begins a rebuild");
-    else if (host_rebuild(h, &error) == FICUS_ERR_OK)
+    else if (rebuild_begin(h, &error) == FICUS_ERR_OK)
         answer_status(h, s, 202);
     else
         (void)http_respond_problem(s, 409, NULL, error.text);

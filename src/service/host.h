@@ -11,7 +11,7 @@
  *
  * Failures: whatever goes wrong before the note was replaced (the disk is full, an event cannot be handled) gives the
  * rebuild up; the old one serves as ever. Killed at any instant: the note names a complete generation; a rebuild that
- * was going on is not taken up again. Threads: as service.h.
+ * was going on is not taken up again. operator.h has what operators ask. Threads: as service.h.
  */
 #ifndef FICUS_SERVICE_HOST_H
 #define FICUS_SERVICE_HOST_H
@@ -29,15 +29,6 @@ struct host_hooks {
     void *arg;
 };
 
-enum host_rebuild { HOST_REBUILD_NONE, HOST_REBUILD_RUNNING, HOST_REBUILD_DONE, HOST_REBUILD_FAILED };
-struct host_status {
-    enum host_rebuild rebuild; /* of the last one since the start */
-    int64_t generation;        /* in use */
-    int64_t events;            /* that the rebuild has handled */
-    const char *event_time;    /* of the last of them; "" */
-    const char *error;         /* why it failed; "" */
-};
-
 /* As service_start, service_drain and service_close. */
 enum ficus_err host_start(struct env *e, const struct ficus_service *def, const struct service_config *config,
                           const struct host_hooks *hooks, struct host **ret_host, struct ficus_error *reterr);
@@ -45,8 +36,5 @@ void host_drain(struct host *h, void (*drained)(void *arg), void *arg);
 void host_close(struct host *h, void (*closed)(void *arg), void *arg);
 
 struct service *host_service(struct host *h); /* the one that takes requests */
-/* BUSY: one is going on; CONFLICT: the store is not rebuildable, or the service is not ready or ends. */
-enum ficus_err host_rebuild(struct host *h, struct ficus_error *reterr);
-void host_status(const struct host *h, struct host_status *ret_status);
 
 #endif

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What an operator asks of a running service, on the service's own socket:
+ *
  *     POST /ficus/rebuild   202 begins to rebuild the store; 409 not now, or not of this service
- *     GET  /ficus/rebuild   200 {"rebuild": "none" | "running" | "done" | "failed", "generation", "events",
- * "event_time", "error"}: of the last one since the process started The request's identity is signed with the system's
- * key, as every one inside is, and its issuer is "operator": a name that no service may have and that the gateway never
- * passes on.
+ *     GET  /ficus/rebuild   200 of the last rebuild since the process started:
+ *                           {"rebuild": "none" | "running" | "done" | "failed", "generation": of the store in use,
+ *                            "events": handled, "event_time": of the last of them, "error": why it failed}
+ *
+ * The request's identity is signed with the system's key, as every one inside is, and its issuer is "operator": a name
+ * that no service may have and that the gateway never passes on.
  */
 #ifndef FICUS_SERVICE_OPERATOR_H
 #define FICUS_SERVICE_OPERATOR_H
