@@ -40,6 +40,8 @@ void http_msg_remove(struct http_msg *m, struct slice name);
 /* First value of that name, SLICE_NONE when absent. */
 struct slice http_msg_get(const struct http_msg *m, const char *name);
 size_t http_msg_count(const struct http_msg *m, const char *name);
+/* Whether Content-Type says this media type, with any parameters (RFC 9110 8.3.1). */
+bool http_msg_is_type(const struct http_msg *m, const char *media);
 /* Iterate over all values of a name: *pos = 0 first. */
 bool http_msg_next(const struct http_msg *m, const char *name, size_t *pos, struct slice *ret_value);
 

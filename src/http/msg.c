@@ -110,6 +110,12 @@ size_t http_msg_count(const struct http_msg *m, const char *name)
     return count;
 }
 
+bool http_msg_is_type(const struct http_msg *m, const char *media)
+{
+    struct slice type = http_msg_get(m, "content-type");
+    return slice_eq_nocase(slice_trim(slice_cut(&type, ';')), slice_str(media));
+}
+
 bool http_method_idempotent(struct slice method)
 {
     static const char *const idempotent[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"};

@@ -32,12 +32,6 @@ static bool response_head(struct proxy_request *q, const struct http_msg *head, 
     return proxy_mark_answer(q, m);
 }
 
-static bool is_events(const struct http_msg *m)
-{
-    struct slice type = http_msg_get(m, "content-type");
-    return type.p != NULL && slice_eq_nocase(slice_trim(slice_cut(&type, ';')), SLICE("text/event-stream"));
-}
-
 /* It is no longer an event stream under way; harmless when it was none. */
 static void stream_leave(struct proxy_request *q)
 {
@@ -87,7 +81,8 @@ static void call_head(void *arg, struct call *c, struct http_msg *head, bool end
     struct proxy_request *q = arg;
     struct http_msg m;
     q->upstream_ns = env_now_ns(q->proxy->env) - q->upstream_begin_ns;
-    if (is_events(head) && too_many_streams(q->proxy)) {
+    bool is_events = http_msg_is_type(head, "text/event-stream");
+    if (is_events && too_many_streams(q->proxy)) {
         struct http_field retry = {SLICE("Retry-After"), SLICE("10")};
         proxy_forward_cancel(q);
         q->err_detail = "too many event streams";
@@ -108,7 +103,7 @@ static void call_head(void *arg, struct call *c, struct http_msg *head, bool end
         return;
     }
     q->status = m.status;
-    q->is_events = is_events(&m);
+    q->is_events = is_events;
     if (q->is_events && q->half_closed)
         give_up(q, FICUS_ERR_RESET, "client is gone");
     else if (!end && q->is_events)

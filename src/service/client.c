@@ -163,18 +163,12 @@ static void stream_timer_start(struct request *r)
     env_timer_start(r->client->env, &r->timer, rest_ms < 0 ? 0 : rest_ms < r->timeout_ms ? rest_ms : r->timeout_ms);
 }
 
-static bool is_event_stream(const struct http_msg *m)
-{
-    struct slice type = http_msg_get(m, "Content-Type");
-    return m->status == 200 && slice_eq_nocase(slice_trim(slice_cut(&type, ';')), SLICE("text/event-stream"));
-}
-
 static void exchange_head(void *arg, struct http_stream *s, struct http_msg *m, bool end)
 {
     struct request *r = arg;
     if (end)
         return;
-    if (r->event != NULL && is_event_stream(m)) {
+    if (r->event != NULL && m->status == 200 && http_msg_is_type(m, "text/event-stream")) {
         r->streaming = true;
         event_reader_init(&r->events, r->event, r->arg);
         stream_timer_start(r);

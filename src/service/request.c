@@ -416,14 +416,11 @@ static bool read_key(struct ficus_req *r, const struct http_msg *m)
 
 static bool json_content(const struct http_msg *m)
 {
-    struct slice type = http_msg_get(m, "content-type");
-    if (type.p == NULL || http_msg_count(m, "content-type") != 1)
-        return false;
-    struct slice media = slice_trim(slice_cut(&type, ';')), coding;
+    struct slice coding;
     for (size_t pos = 0; http_msg_next(m, "content-encoding", &pos, &coding);)
         if (!slice_eq_nocase(coding, SLICE("identity"))) /* RFC 9110 15.5.16 */
             return false;
-    return slice_eq_nocase(media, SLICE("application/json"));
+    return http_msg_count(m, "content-type") == 1 && http_msg_is_type(m, "application/json");
 }
 
 static void on_body(void *arg, struct http_stream *s, struct slice body, enum ficus_err err)
