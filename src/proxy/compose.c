@@ -238,22 +238,12 @@ static enum ficus_err part_ask(struct part_run *run, size_t index, int64_t deadl
 {
     static const struct http_field accept = {SLICE("Accept"), SLICE("application/json")};
     struct proxy_request *q = run->compose->q;
-    struct call_request r = {
-        .callee = run->part->service,
-        .method = SLICE("GET"),
-        .path = proxy_router_part(q->proxy->router, &q->match, index, q->user, q->stream->arena),
-        .fields = &accept,
-        .field_count = 1,
-        .body = SLICE_NONE,
-        .deadline_ns = deadline_ns,
-        .timeout_ms = q->route->timeout_ms,
-        .trace = &q->trace,
-        .tracestate = q->tracestate,
-        .correlation = q->request_id,
-        .user = q->user,
-        .roles = q->roles,
-        .role_count = q->role_count,
-    };
+    struct call_request r = proxy_call_request(q, run->part->service);
+    r.method = SLICE("GET");
+    r.path = proxy_router_part(q->proxy->router, &q->match, index, q->user, q->stream->arena);
+    r.fields = &accept;
+    r.field_count = 1;
+    r.deadline_ns = deadline_ns;
     if (r.path.p == NULL)
         return FICUS_ERR_INVALID;
     return call_fetch(q->proxy->process.calls, &r, COMPOSE_PART_SIZE_MAX, part_done, run, &run->fetch);

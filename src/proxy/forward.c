@@ -239,6 +239,22 @@ int64_t proxy_deadline_ns(const struct proxy_request *q)
     return q->begin_ns + (int64_t)timeout_ms * 1000000;
 }
 
+struct call_request proxy_call_request(const struct proxy_request *q, const char *service)
+{
+    return (struct call_request){
+        .callee = service,
+        .body = SLICE_NONE,
+        .deadline_ns = proxy_deadline_ns(q),
+        .timeout_ms = q->route->timeout_ms,
+        .trace = &q->trace,
+        .tracestate = q->tracestate,
+        .correlation = q->request_id,
+        .user = q->user,
+        .roles = q->roles,
+        .role_count = q->role_count,
+    };
+}
+
 static void forward_start(struct proxy_request *q, struct slice body, int64_t stream_size)
 {
     static const struct call_handler call_handler = {call_head, call_data, call_writable, call_done, call_error};
@@ -251,24 +267,14 @@ static void forward_start(struct proxy_request *q, struct slice body, int64_t st
         proxy_problem(q, 431, NULL, "the request head takes too much memory", NULL, 0);
         return;
     }
-    struct call_request r = {
-        .callee = q->route->service,
-        .method = m->method,
-        .path = path,
-        .fields = fields,
-        .field_count = field_count,
-        .body = body,
-        .body_stream_size = stream_size,
-        .deadline_ns = proxy_deadline_ns(q),
-        .timeout_ms = q->route->timeout_ms,
-        .trace = &q->trace,
-        .tracestate = q->tracestate,
-        .correlation = q->request_id,
-        .user = q->user,
-        .roles = q->roles,
-        .role_count = q->role_count,
-        .keyed = http_msg_count(m, "idempotency-key") == 1,
-    };
+    struct call_request r = proxy_call_request(q, q->route->service);
+    r.method = m->method;
+    r.path = path;
+    r.fields = fields;
+    r.field_count = field_count;
+    r.body = body;
+    r.body_stream_size = stream_size;
+    r.keyed = http_msg_count(m, "idempotency-key") == 1;
     q->upstream_begin_ns = env_now_ns(p->env);
     enum ficus_err err = call_start(p->process.calls, &r, &call_handler, q, &q->call);
     if (err != FICUS_ERR_OK) {

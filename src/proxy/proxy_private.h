@@ -99,8 +99,7 @@ struct proxy_request {
     struct http_collect collect;
     bool collecting;
     struct env_timer gather_limit; /* a small body has to be there in the route's time */
-    bool up_ended, down_ended; /* the last byte was handed on */
-    struct buf up, down;       /* taken from one side, not yet by the other */
+    struct buf up, down; /* taken from one side, not yet by the other */
     size_t up_sent, down_sent;
     bool up_end, down_end; /* what is in up/down is the last */
     bool half_closed;      /* the client shut its side */
@@ -145,6 +144,8 @@ void proxy_forward(struct proxy_request *q);
 void proxy_forward_data(struct proxy_request *q, struct slice data, bool end); /* of the client's body */
 void proxy_forward_writable(struct proxy_request *q);                          /* the client takes more */
 int64_t proxy_deadline_ns(const struct proxy_request *q);                      /* of the answer */
+/* To a service on behalf of this request: deadline, trace, user. What is asked for is to be filled in. */
+struct call_request proxy_call_request(const struct proxy_request *q, const char *service);
 void proxy_forward_half_closed(struct proxy_request *q); /* the client shut its side, or is gone */
 void proxy_forward_end_streams(struct proxy *p); /* as if their services had ended them */
 void proxy_forward_cancel(struct proxy_request *q); /* the stream ended, for whatever reason */
