@@ -14,11 +14,10 @@
  *      STOPPED. START and RESTART lead from there to WAITING, from STOPPING to RESTARTING.
  *
  * Invariants: (1) a process exists exactly in STARTING, READY, RESTARTING and STOPPING; (2) only START and RESTART leave
- * STOPPED, where earlier deaths are forgotten; (3)
- * the unit is listed (its address is in the registry) only after a process said READY. It stays so while another process
- * is started at once, planned or after a single death: the listening socket is the supervisor's, connections wait in
- * its queue. When that one dies as well, or the unit is stopped, it is not listed until the next READY: whoever calls it
- * hears at once that it is not there.
+ * STOPPED, where earlier deaths are forgotten; (3) the unit is listed (its address is in the registry) only after a
+ * process said READY. It stays so while another process is started at once, planned or after a single death: the
+ * listening socket is the supervisor's, connections wait in its queue. When that one dies as well, or the unit is
+ * stopped, it is not listed until the next READY: whoever calls it hears at once that it is not there.
  */
 #ifndef FICUS_SYSTEM_UNIT_H
 #define FICUS_SYSTEM_UNIT_H

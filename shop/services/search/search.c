@@ -18,7 +18,7 @@ enum { QUERY_LENGTH_MAX = 200 };
 /* What was typed as FTS5 expressions over name and sku. */
 struct query {
     const char *text;  /* without blanks around it */
-    const char *all;   /* every word,, the last one as a prefix */
+    const char *all;   /* every word, the last one as a prefix */
     const char *any;   /* one of them */
     const char *whole; /* the whole name */
 };
