@@ -11,6 +11,7 @@ import signal
 import time
 import urllib.parse
 
+import p256
 from shop import GOOD, ROOT, Shop, wait_for
 
 CHECKS = []  # functions with .words, in the page's order
@@ -280,47 +281,13 @@ class World:
         wait_for(f"{path} to answer again", look, seconds)
 
 
-# ---- ES256, RFC 7518 section 3.4; slow and plain, only to check a signature ----
-
-P = 2**256 - 2**224 + 2**192 + 2**96 - 1
-N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-G = (
-    0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
-    0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5,
-)
-
-
-def point_add(a, b):
-    if a is None or b is None:
-        return a or b
-    if a[0] == b[0] and (a[1] + b[1]) % P == 0:
-        return None
-    if a == b:
-        slope = 3 * (a[0] * a[0] - 1) * pow(2 * a[1], -1, P) % P
-    else:
-        slope = (b[1] - a[1]) * pow(b[0] - a[0], -1, P) % P
-    x = (slope * slope - a[0] - b[0]) % P
-    return x, (slope * (a[0] - x) - a[1]) % P
-
-
-def point_times(k, point):
-    found = None
-    while k:
-        if k & 1:
-            found = point_add(found, point)
-        point = point_add(point, point)
-        k >>= 1
-    return found
+# ---- ES256, RFC 7518 section 3.4 ----
 
 
 def base64url(text):
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-def es256_valid(key, signed, signature, digest):
+def es256_valid(key, signed, signature):
     x, y = (int.from_bytes(base64url(key[name]), "big") for name in ("x", "y"))
-    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-    w = pow(s, -1, N)
-    h = int.from_bytes(digest(signed).digest(), "big")
-    found = point_add(point_times(h * w % N, G), point_times(r * w % N, (x, y)))
-    return found is not None and found[0] % N == r
+    return p256.valid((x, y), signed, int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 
-from kill import Checks
+from checks import Checks
 from shop import build_folder, free_port
 
 MANIFEST = "ficus: 1\nsystem: small\ngateway: { listen: 127.0.0.1:%d }\n"
@@ -128,8 +128,7 @@ def main():
         examine(patient)
     finally:
         patient.run("down", "--purge")
-    print(f"{checks.passed} passed, {checks.failed} failed")
-    return 0 if checks.failed == 0 else 1
+    return checks.end()
 
 
 if __name__ == "__main__":

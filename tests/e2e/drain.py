@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 
-from kill import Checks
+from checks import run_checked
 from shop import GOOD, Shop, build_folder, wait_for
 
 CLIENTS = 6
@@ -230,16 +230,7 @@ def run(shop, checks):
 
 def main():
     build, _ = build_folder(sys.argv[1:])
-    checks = Checks()
-    shop = Shop(build, "drain")
-    try:
-        run(shop, checks)
-    except AssertionError as e:
-        checks.check("the test went through", False, str(e))
-    finally:
-        shop.end()
-    print(f"{checks.passed} passed, {checks.failed} failed")
-    return 1 if checks.failed else 0
+    return run_checked(Shop(build, "drain"), run)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ import subprocess
 import sys
 import threading
 
-from kill import Checks, damaged
+from checks import run_checked
 from shop import GOOD, Shop, build_folder, wait_for
+from under_load import damaged
 
 DISK_MIB = 64
 SKIPPED = 77
@@ -296,18 +297,10 @@ def main():
     if "--inside" not in sys.argv:
         return enter_namespace()
     build, _ = build_folder([a for a in sys.argv[1:] if a != "--inside"])
-    checks = Checks()
     shop = Shop(build, "faults")
     os.mkdir(shop.state)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m,mode=0700", "tmpfs", shop.state], check=True)
-    try:
-        run(shop, checks)
-    except AssertionError as e:
-        checks.check("the test went through", False, str(e))
-    finally:
-        shop.end()
-    print(f"{checks.passed} passed, {checks.failed} failed")
-    return 1 if checks.failed else 0
+    return run_checked(shop, run)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ from under_load import (
     PROCESSES,
     SHORT_INVOICES,
     Api,
-    Checks,  # noqa: F401
     arguments,
     check_afterwards,
     damaged,

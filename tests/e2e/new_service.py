@@ -16,7 +16,7 @@ import sys
 import urllib.error
 import urllib.request
 
-from kill import Checks
+from checks import Checks
 from shop import build_folder, free_port, wait_for
 
 REFUSED = ("Hello", "2be", "a_b", "hub", "gateway", "main", "test", "makefile", "migrations", "a" * 33, "", "../x", "a/b", "a b")
@@ -166,8 +166,7 @@ def main():
         if os.path.exists(os.path.join(n.folder, ".ficus")):
             print(n.sh("ficus", "logs", "-n", "40").stdout)
         n.sh("ficus", "down")
-    print(f"{checks.passed} passed, {checks.failed} failed")
-    return 0 if checks.failed == 0 else 1
+    return checks.end()
 
 
 if __name__ == "__main__":

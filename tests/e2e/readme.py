@@ -20,7 +20,7 @@ import sys
 import threading
 import urllib.request
 
-from kill import Checks
+from checks import Checks
 from shop import ROOT, Shop, build_folder, free_port, wait_for
 
 MARK = "--- end of the block ---"
@@ -185,8 +185,7 @@ def main():
             subprocess.run([shop.ficus, "down", "-f", hello + "/ficus.yaml"], check=False)
     if not checks.failed:
         shutil.rmtree(shop.folder)
-    print(f"{checks.passed} passed, {checks.failed} failed")
-    return 0 if checks.failed == 0 else 1
+    return checks.end()
 
 
 if __name__ == "__main__":

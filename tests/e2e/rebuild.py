@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.parse
 
-from kill import Checks
+from checks import run_checked
 from shop import DATA, Shop, build_folder, wait_for
 
 QUERIES = ("white", "heart t-light", "85123", "22423", "regency cakestand", "mug red spot", "zzz nothing has this", "set of")
@@ -184,15 +184,7 @@ def run(shop, checks):
 
 def main():
     build, _ = build_folder(sys.argv[1:])
-    shop, checks = Shop(build, "rebuild"), Checks()
-    try:
-        run(shop, checks)
-    except (AssertionError, OSError, subprocess.SubprocessError) as e:
-        checks.check("the test itself", False, f"{type(e).__name__}: {e}")
-    finally:
-        shop.end()
-    print(f"{checks.passed} passed, {checks.failed} failed")
-    return 0 if checks.failed == 0 else 1
+    return run_checked(Shop(build, "rebuild"), run)
 
 
 if __name__ == "__main__":

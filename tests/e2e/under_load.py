@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests share that hurt a shop while a replay is running: counting of checks, the replay's end, and whether
-all is right afterwards."""
+"""What the tests share that hurt a shop while a replay is running: its end, and whether all is right afterwards."""
 
 import argparse
 import glob
@@ -12,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 
+from checks import run_checked
 from shop import DATA, ROOT, Shop, build_folder, wait_for
 
 sys.path.insert(0, os.path.join(ROOT, "shop/replay"))
@@ -33,18 +33,6 @@ PROCESSES = [
 ]
 BACK_S_MAX = 30
 SHORT_INVOICES = 100
-
-
-class Checks:
-    def __init__(self):
-        self.passed = self.failed = 0
-
-    def check(self, what, ok, detail=""):
-        print(f"{'ok    ' if ok else 'FAILED'} {what}{'' if ok else ': ' + detail}", flush=True)
-        if ok:
-            self.passed += 1
-        else:
-            self.failed += 1
 
 
 def damaged(folder):
@@ -121,12 +109,4 @@ def arguments(doc, short, options=lambda parser: None):
 
 def test(name, build, args, run):
     """Calls run(shop, args, checks) on a shop of its own. The exit code."""
-    shop, checks = Shop(build, name), Checks()
-    try:
-        run(shop, args, checks)
-    except (AssertionError, OSError, subprocess.SubprocessError) as e:
-        checks.check("the test itself", False, f"{type(e).__name__}: {e}")
-    finally:
-        shop.end()
-    print(f"{checks.passed} passed, {checks.failed} failed (seed {args.seed})")
-    return 0 if checks.failed == 0 else 1
+    return run_checked(Shop(build, name), lambda shop, checks: run(shop, args, checks), f" (seed {args.seed})")
