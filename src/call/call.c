@@ -486,7 +486,8 @@ static void stream_on_head(void *arg, struct http_stream *s, struct http_msg *m,
     enum call_outcome outcome = call_outcome_of_status(m->status);
     if (outcome != CALL_OUTCOME_ANSWER && answer_dropped(c, outcome, m, end))
         return;
-    attempt_note(c, call_health_of(outcome, 0, c->edge->policy.timeout_ms));
+    int64_t ran_ms = (call_now_ns(c) - c->attempt_started_ns) / 1000000;
+    attempt_note(c, call_health_of(outcome, ran_ms, c->edge->policy.timeout_ms));
     c->head_given = true;
     c->maybe_processed = true;
     c->status = m->status;

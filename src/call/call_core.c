@@ -168,6 +168,7 @@ enum call_health call_health_of(enum call_outcome outcome, int64_t ran_ms, int64
     case CALL_OUTCOME_THROTTLED:
         return CALL_HEALTH_GOOD;
     case CALL_OUTCOME_FAILED:
+        return ran_ms >= timeout_ms / 2 ? CALL_HEALTH_BAD : CALL_HEALTH_GOOD;
     case CALL_OUTCOME_REFUSED:
     case CALL_OUTCOME_LOST:
     case CALL_OUTCOME_BROKEN:

@@ -105,7 +105,9 @@ enum call_admission { CALL_ADMIT_NO, CALL_ADMIT_YES, CALL_ADMIT_PROBE };
 enum call_health { CALL_HEALTH_NONE, CALL_HEALTH_GOOD, CALL_HEALTH_BAD };
 
 /* ran_ms: how long the attempt ran; timeout_ms: the edge's own. A timeout is held against the callee only when it had
- * at least half of the edge's time; otherwise a client with tiny deadlines could open the breaker for everybody. */
+ * at least half of the edge's time; otherwise a client with tiny deadlines could open the breaker for everybody. An
+ * answer 502, 503 or 504 is held against it by the same measure: one that comes soon costs nobody anything, and mostly
+ * tells of another service that this one path needs, while all other paths of the callee work. */
 enum call_health call_health_of(enum call_outcome outcome, int64_t ran_ms, int64_t timeout_ms);
 
 /* May an attempt begin now? After CALL_ADMIT_PROBE exactly one call_breaker_note with probe true must follow. */

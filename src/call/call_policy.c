@@ -17,8 +17,8 @@ static const struct conf_setting breaker_settings[] = {
      .doc = "Whether calls are refused at once while the callee fails."},
     {.name = "failures", .type = CONF_INT, CONF_AT(struct call_policy_breaker, failures), .min = 1, .max = 1000,
      .fallback = 5,
-     .doc = "Failures in a row (no connection, lost connection, deadline, answers 502, 503 and 504) that "
-            "open the breaker."},
+     .doc = "Failures in a row (no connection, lost connection, deadline, 502, 503 and 504 only after half of the "
+            "timeout) that open the breaker."},
     {.name = "open", .type = CONF_DURATION, CONF_AT(struct call_policy_breaker, open_ms), .min = 10, .max = 600000,
      .fallback = 1000,
      .doc = "How long the breaker stays open before one call at a time may try the callee again."},

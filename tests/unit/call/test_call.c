@@ -270,8 +270,8 @@ static void test_deadline(void **state)
     assert_int_equal(r->seen_count, 2);
 }
 
-/* The breaker opens after failures in a row, refuses without touching the callee, and closes again by one good probe.
- * */
+/* The breaker stays closed as long as the callee soon says that it cannot serve now, opens after failures in a row,
+ * refuses without touching the callee, and closes again by one good probe. */
 static void test_breaker(void **state)
 {
     struct rig *r = *state;
@@ -279,22 +279,24 @@ static void test_breaker(void **state)
     p.breaker.failures = 3;
     p.breaker.open_ms = 1500;
     rig_edge(r, "orders", p, r->address);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(rig_call(r, "orders", "GET", "/status/503").status, 503);
     for (int i = 0; i < 3; i++) {
         assert_string_equal(call_engine_breaker_state(r->g, "orders"), "closed");
-        assert_int_equal(rig_call(r, "orders", "GET", "/status/503").status, 503);
+        assert_int_equal(rig_call(r, "orders", "POST", "/close").err, FICUS_ERR_RESET);
     }
     assert_string_equal(call_engine_breaker_state(r->g, "orders"), "open");
     struct client c = rig_call(r, "orders", "GET", "/");
     assert_int_equal(c.err, FICUS_ERR_UNAVAILABLE);
     assert_false(c.maybe);
-    assert_int_equal(r->seen_count, 3);
+    assert_int_equal(r->seen_count, 8);
     int tries = 0;
     do {
         rig_turns(r, 20);
         c = rig_call(r, "orders", "GET", "/");
     } while (c.err == FICUS_ERR_UNAVAILABLE && ++tries < 1000);
     assert_int_equal(c.status, 200);
-    assert_int_equal(r->seen_count, 4);
+    assert_int_equal(r->seen_count, 9);
     assert_string_equal(call_engine_breaker_state(r->g, "orders"), "closed");
 }
 
@@ -306,7 +308,7 @@ static void test_breaker_probe_cancelled(void **state)
     p.breaker.failures = 1;
     p.breaker.open_ms = 10;
     rig_edge(r, "orders", p, r->address);
-    assert_int_equal(rig_call(r, "orders", "GET", "/status/503").status, 503);
+    assert_int_equal(rig_call(r, "orders", "POST", "/close").err, FICUS_ERR_RESET);
     rig_turns(r, 15);
     p.breaker.open_ms = 600000;     /* a silent probe would keep the place for ten minutes */
     rig_edge(r, "orders", p, NULL);

@@ -345,13 +345,14 @@ static void test_breaker_walk(void **state)
     }
 }
 
-/* A timeout counts against the callee only when it had at least half of the edge's own time; what is local never
- * counts. */
+/* A timeout counts against the callee only when it had at least half of the edge's own time, an answer that it cannot
+ * serve now likewise; what is local never counts. */
 static void test_health(void **state)
 {
     assert_int_equal(call_health_of(CALL_OUTCOME_ANSWER, 0, 2000), CALL_HEALTH_GOOD);
     assert_int_equal(call_health_of(CALL_OUTCOME_THROTTLED, 0, 2000), CALL_HEALTH_GOOD);
-    assert_int_equal(call_health_of(CALL_OUTCOME_FAILED, 0, 2000), CALL_HEALTH_BAD);
+    assert_int_equal(call_health_of(CALL_OUTCOME_FAILED, 999, 2000), CALL_HEALTH_GOOD);
+    assert_int_equal(call_health_of(CALL_OUTCOME_FAILED, 1000, 2000), CALL_HEALTH_BAD);
     assert_int_equal(call_health_of(CALL_OUTCOME_REFUSED, 0, 2000), CALL_HEALTH_BAD);
     assert_int_equal(call_health_of(CALL_OUTCOME_LOST, 0, 2000), CALL_HEALTH_BAD);
     assert_int_equal(call_health_of(CALL_OUTCOME_BROKEN, 0, 2000), CALL_HEALTH_BAD);
