@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The definition of a saga, as the manifest says it (DESIGN: "What a saga step means"). The same table reads YAML and
- * the resolved JSON.
+ * The definition of a saga, as the manifest says it. The same table reads YAML and the resolved JSON.
  */
 #ifndef FICUS_SAGA_SAGA_DEF_H
 #define FICUS_SAGA_SAGA_DEF_H
@@ -38,7 +37,7 @@ struct saga_def {
     const struct conf_node *node;
 };
 
-/* Its check refuses what DESIGN's rules forbid (pivot, undo, retry, give_up, names, templates); what a definition alone
+/* Its check refuses what cannot work (pivot, undo, retry, give_up, names, templates); what a definition alone
  * cannot know (services, topics, owner) is checked by manifest/. */
 extern const struct conf_table saga_def_table;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The pure machine of one saga instance (DESIGN: "What a saga step means"). What happens comes in as struct saga_input;
+ * The pure machine of one saga instance (ADR 10 and 13). What happens comes in as struct saga_input;
  * what is to be appended to the journal, and what to do once that is synced, goes out as struct saga_output. The state
  * is nothing but the fold of the journal's records: the machine changes it only by folding the records that it puts
  * out.
