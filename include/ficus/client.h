@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * An HTTP client for programs that stand outside a system and talk to its gateway: loaders, replays, load tests. One thread, many requests at once, streams of events, timers. It repeats
- * nothing by itself: what to do about a failure is the program's decision.
+ * An HTTP client for programs that stand outside a system and talk to its gateway: loaders, replays, load tests. One
+ * thread, many requests at once, streams of events, timers. It repeats nothing by itself: what to do about a failure is
+ * the program's decision.
  */
 #ifndef FICUS_CLIENT_H
 #define FICUS_CLIENT_H
@@ -28,9 +29,10 @@ struct ficus_client_request {
     const char *authorization;      /* whole field value, e.g. "Bearer ...", or NULL */
     const char *key;                /* Idempotency-Key, or NULL */
     int timeout_ms;                 /* 0: 30 s */
-    /* For streams of events. With event not NULL, a 200 of type text/event-stream is not collected: each event is told as soon as it is whole, with the arg of
-     * done, and from the head on timeout_ms is the longest silence. done fires at the end as for any answer, with an empty body; status 0 when the stream broke.
-     * An event may be 64 KiB large. The stream occupies a connection as long as it lasts. */
+    /* For streams of events. With event not NULL, a 200 of type text/event-stream is not collected: each event is told
+     * as soon as it is whole, with the arg of done, and from the head on timeout_ms is the longest silence. done fires
+     * at the end as for any answer, with an empty body; status 0 when the stream broke. An event may be 64 KiB large.
+     * The stream occupies a connection as long as it lasts. */
     void (*event)(void *arg, const struct ficus_client_event *e);
     const char *last_event_id;      /* Last-Event-ID, or NULL */
     int stream_ms_max;              /* a stream that lasts longer is given up: status 0. 0: as long as it likes */
@@ -48,9 +50,11 @@ struct ficus_client_answer {
     int64_t duration_us;            /* from ficus_client_send to the end of the answer */
 };
 
-/* url: "http://127.0.0.1:8080" (numeric host). conns_max: connections at once, 1..4096; more requests wait in order. NULL: the URL cannot be used. */
+/* url: "http://127.0.0.1:8080" (numeric host). conns_max: connections at once, 1..4096; more requests wait in order.
+ * NULL: the URL cannot be used, or out of memory. */
 FICUS_API struct ficus_client *ficus_client_new(const char *url, size_t conns_max);
-/* done fires exactly once, from ficus_client_run. 0, or -1 (then done never fires): out of memory, or more than a million wait. */
+/* done fires exactly once, from ficus_client_run. 0, or -1 (then done never fires): out of memory, or more than a
+ * million wait. */
 FICUS_API int ficus_client_send(struct ficus_client *c, const struct ficus_client_request *r,
                                 void (*done)(void *arg, const struct ficus_client_answer *a), void *arg);
 /* Call fn once after ms. 0 or -1. */
@@ -65,7 +69,8 @@ FICUS_API void ficus_client_free(struct ficus_client *c);
 struct ficus_doc;
 FICUS_API struct ficus_doc *ficus_doc_parse(const char *text);
 FICUS_API const struct ficus_json *ficus_doc_root(const struct ficus_doc *d);
-FICUS_API const char *ficus_doc_str(struct ficus_doc *d, const struct ficus_json *v);      /* as ficus_json_str; lives as long as the document */
+/* As ficus_json_str; lives as long as the document. */
+FICUS_API const char *ficus_doc_str(struct ficus_doc *d, const struct ficus_json *v);
 FICUS_API void ficus_doc_free(struct ficus_doc *d);
 
 #ifdef __cplusplus

@@ -61,8 +61,9 @@ const char *cli_package_folder(struct arena *a);
 /* A duration option in ms; false: said why. */
 bool cli_duration(const struct command_call *c, const char *option, const char *fallback, int64_t *ret_ms);
 
-/* Ask an operator socket ("supervisor.sock", "hub-ops.sock"), or a service as operator, and expect JSON. Returns an exit code; EXIT_NOT_RUNNING
- * when nobody listens. quiet: print nothing then. Problems that it answers are printed. ret_json may be NULL. */
+/* Ask an operator socket ("supervisor.sock", "hub-ops.sock"), or a service as operator, and expect JSON. Returns an
+ * exit code; EXIT_NOT_RUNNING when nobody listens. quiet: print nothing then. Problems that it answers are printed.
+ * ret_json may be NULL. */
 struct cli_request {
     const char *socket, *who; /* "hub-ops.sock", "the hub" */
     const char *method, *target;
