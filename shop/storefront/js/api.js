@@ -122,4 +122,4 @@ export function explain(error, part) {
   return sentence(error.message) + '.';
 }
 
-export const sentence = (text) => String(text).charAt(0).toUpperCase() + String(text).slice(1);
+const sentence = (text) => String(text).charAt(0).toUpperCase() + String(text).slice(1);

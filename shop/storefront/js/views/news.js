@@ -9,7 +9,7 @@ import * as session from '../session.js';
 import { toSignIn } from './account.js';
 
 async function markRead(n) {
-  await send('POST', `/api/v1/notifications/${encodeURIComponent(n.id)}/read`, undefined, { keepalive: true });
+  await send('POST', `/api/v1/notifications/${encodeURIComponent(n.id)}/read`);
   n.read = true;
   dispatchEvent(new Event('ficus-news'));
 }
