@@ -110,6 +110,10 @@ function change(f) {
 export const add = (p, quantity) => change((lines) =>
   withAdded(lines, { product_id: p.id, sku: p.sku, name: p.name, price: p.price, quantity: clamp(quantity) }));
 
+/** Lines as those of an order. */
+export const addAll = (more) => change((lines) =>
+  more.map(({ product_id, sku, name, price, quantity }) => ({ product_id, sku, name, price, quantity })).reduce(withAdded, lines));
+
 /** 0 takes it out. */
 export const set = (productId, quantity) => change((lines) =>
   lines.map((l) => (l.product_id === productId ? { ...l, quantity } : l)).filter((l) => l.quantity > 0));

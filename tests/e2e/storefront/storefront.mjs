@@ -130,11 +130,16 @@ async function shop() {
     assert(await page.evaluate(() => localStorage.getItem('ficus.session')) === null, 'nothing of the session is left');
   });
 
-  await own('a declined card is explained', {}, async (page, who) => {
+  await own('a declined card is explained, and another may be tried', {}, async (page, who) => {
     await toCheckout(page, who, [item(lantern)], DECLINED);
     await page.click('button[type=submit]');
     await title(page, 'Cancelled');
     assert((await main(page)).includes('The bank declined the card. Nothing was charged.'), 'why, and what of the money');
+    await page.click('button:has-text("Put these into your cart")');
+    await page.click('text=To the checkout');
+    await page.fill('#f-card', GOOD);
+    await page.click('button[type=submit]');
+    await title(page, 'Confirmed');
   });
 
   await own('a number that is no card is said at its field, and may be corrected', { failing: true }, async (page, who) => {

@@ -65,7 +65,7 @@ export default async function cartPage(ctx) {
     if (!lines.length) return empty('SHOPPER BAG', 'Your cart is empty.', h('p.row', linkButton('Find something nice', '/', 'first')));
     return h('div.two', h('ul.lines', lines.map(row)),
       h('aside.sum', { 'aria-label': 'Summary' }, h('p.row', h('span', 'Total'), price(totalOf(lines), 'price.big')),
-        session.signedIn() ? null : h('p.quiet', 'You are signed out. We keep this cart in your browser and add it to yours when you sign in.'),
+        session.signedIn() ? null : h('p.quiet', 'You are not signed in. We keep this cart in your browser and add it to yours when you sign in.'),
         linkButton('To the checkout', '/checkout', 'first')));
   }
 

@@ -2,9 +2,11 @@
 // One order, live: what the server said last is what stands here, and whether we hear from it now is said beside it.
 
 import { ApiError, explain, get, send } from '../api.js';
+import * as cart from '../cart.js';
 import { announce, h, sleep, svg } from '../dom.js';
 import { kindly, money, when } from '../format.js';
 import { ask, button, price, skeleton, slow, trouble } from '../parts.js';
+import { go } from '../router.js';
 import * as session from '../session.js';
 import { follow } from '../stream.js';
 import { tile } from '../tile.js';
@@ -68,7 +70,7 @@ export default async function orderPage(ctx) {
   }
 
   let cancelling = order.status !== 'cancelled' && wasAsked(order.id);
-  let watching = false;
+  let watching = false, repeating = false;
   const status = h('div.status', { role: 'status' });
   const link = h('p.link', { hidden: true });
   const history = h('ol.history');
@@ -86,7 +88,8 @@ export default async function orderPage(ctx) {
     }
     history.replaceChildren(...order.history.map((e) => h(`li.${e.status}`, h('b', e.status === 'pending' ? 'Placed' : statusWord[e.status] ?? e.status), ' ', h('time', { datetime: e.at }, when(e.at, true)))));
     const mayCancel = order.status !== 'cancelled' && !cancelling;
-    actions.replaceChildren(...(mayCancel ? [button('Cancel this order', cancel)] : []));
+    const mayRepeat = order.status === 'cancelled' && order.reason !== 'unknown_product';
+    actions.replaceChildren(...(mayCancel ? [button('Cancel this order', cancel)] : []), ...(mayRepeat ? [button('Put these into your cart', repeat)] : []));
   }
 
   function connection(state, wait, now) {
@@ -152,6 +155,22 @@ export default async function orderPage(ctx) {
       connection('waiting', wait, () => {});
     }
     await sleep(wait, ctx.signal, (now) => { if (!link.hidden) connection('waiting', wait, now); });
+  }
+
+  /** Placing it emptied the cart; with another card, or fewer pieces, it may be tried again. */
+  async function repeat() {
+    if (repeating) return;
+    repeating = true;
+    problem.hidden = true;
+    try {
+      await cart.addAll(order.items);
+      if (ctx.alive) go('/cart');
+    } catch (e) {
+      problem.textContent = `${explain(e, 'the cart')} Please look into it before you try again.`;
+      problem.hidden = false;
+    } finally {
+      repeating = false;
+    }
   }
 
   async function cancel() {
