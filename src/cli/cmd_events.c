@@ -178,13 +178,19 @@ static int look_once(struct watch *w, int64_t generation)
 static int rebuild(struct watch *w, const char *socket)
 {
     const struct json *root = NULL;
+    const struct cli_request look = {socket, w->name, "GET", OPERATOR_REBUILD_PATH, 200, false, w->name};
     const struct cli_request begin = {socket, w->name, "POST", OPERATOR_REBUILD_PATH, 202, false, w->name};
     w->total = count_events(w->cli, w->name);
-    int code = cli_ask(w->cli, &begin, NULL, NULL, &root);
-    if (code != EXIT_OK)
+    /* The socket is the supervisor's: what is sent while no process reads waits there and would be obeyed when we have
+     * long given up. So it is only sent to somebody who answers. */
+    int status = 0, code = cli_ask(w->cli, &look, &status, NULL, &root);
+    if (code == EXIT_FAILED && status == 0)
+        dprintf(2, "ficus: nothing was begun; ficus status shows how %s is\n", w->name);
+    if (code != EXIT_OK || (code = cli_ask(w->cli, &begin, NULL, NULL, &root)) != EXIT_OK)
         return code;
     int64_t generation = json_i64_or(json_get(root, "generation"), 0) + 1;
-    w->look = (struct cli_request){socket, w->name, "GET", OPERATOR_REBUILD_PATH, 200, true, w->name};
+    w->look = look;
+    w->look.quiet = true;
     while ((code = look_once(w, generation)) < 0) {
         if (env_now_ms(w->cli->e) >= w->end_ms || arena_overflowed(&w->cli->a)) {
             dprintf(2, "%sficus: %s is still being rebuilt; it goes on, and ficus logs %s will tell\n",

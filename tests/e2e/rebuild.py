@@ -140,8 +140,13 @@ def check_kill(shop, checks, wanted):
 
 
 def check_missing(shop, checks, wanted):
-    """The file is gone: a read model is filled from the log again, and the log says why."""
+    """The file is gone: a read model is filled from the log again, and the log says why. What is asked of a stopped
+    service is not done when it starts again."""
+    begun = len(log_events(shop, "rebuild.started"))
     stopped = shop.run("stop", "search")
+    wait_for("search to stop", lambda: "search" not in shop.pids(), 30)
+    done = shop.run("events", "rebuild", "search")
+    checks.check("a rebuild of a stopped service is refused", done.returncode == 1 and "nothing was begun" in done.stderr, repr(done))
     for name in stores(shop):
         os.remove(os.path.join(shop.state, "data", name))
     started = shop.run("start", "search")
@@ -151,6 +156,7 @@ def check_missing(shop, checks, wanted):
         checks.check("a store that is gone is filled again", False, f"{e} {stopped} {started}")
         return
     checks.check("a store that is gone is filled again", len(log_events(shop, "store.missing")) == 1)
+    checks.check("and nothing is rebuilt that nobody waits for", len(log_events(shop, "rebuild.started")) == begun)
 
 
 def check_refusals(shop, checks):
