@@ -24,12 +24,10 @@ struct bus_ops {
                            int64_t next), void *arg);
     void (*cancel_pull)(struct bus *b);     /* a waiting pull of this bus object: done will not fire */
 };
-/* Events of the topic up to this offset were removed from the log before they were read. */
-struct bus_cut { struct slice topic; int64_t offset; };
 struct bus {
     const struct bus_ops *ops;
     /* Inside pull's done: what is missing between the offset that was asked for and the events. */
-    const struct bus_cut *cuts;
+    const struct event_cut *cuts;
     size_t cut_count;
 };
 

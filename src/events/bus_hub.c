@@ -110,7 +110,8 @@ static enum ficus_err hub_publish(struct bus *b, struct slice batch, void (*done
 static void cuts_read(struct bus_hub *h, struct arena *a, const struct json *list)
 {
     size_t count = 0;
-    struct bus_cut *cuts = list == NULL || list->type != JSON_ARRAY ? NULL : ARENA_ARRAY(a, struct bus_cut, list->count);
+    bool is_list = list != NULL && list->type == JSON_ARRAY;
+    struct event_cut *cuts = is_list ? ARENA_ARRAY(a, struct event_cut, list->count) : NULL;
     for (const struct json *v = cuts == NULL ? NULL : list->first; v != NULL; v = v->next) {
         cuts[count].topic = json_string_or(json_get(v, "topic"), SLICE_NONE);
         if (cuts[count].topic.p != NULL && json_i64(json_get(v, "offset"), &cuts[count].offset))
@@ -120,8 +121,8 @@ static void cuts_read(struct bus_hub *h, struct arena *a, const struct json *lis
     h->bus.cut_count = count;
 }
 
-static enum ficus_err answer_read(struct bus_hub *h, struct arena *a, struct slice body, int64_t offset, struct event **ret_events,
-                                  size_t *ret_count, int64_t *ret_next)
+static enum ficus_err answer_read(struct bus_hub *h, struct arena *a, struct slice body, int64_t offset,
+                                  struct event **ret_events, size_t *ret_count, int64_t *ret_next)
 {
     struct json_limits limits = {.size_max = ANSWER_SIZE_MAX, .values_max = ANSWER_VALUES_MAX};
     struct json *root = NULL;

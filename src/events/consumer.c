@@ -88,7 +88,7 @@ static void tell_lost(struct consumer *c)
 {
     int64_t told = c->lost_told;
     for (size_t i = 0; i < c->bus->cut_count && c->o.lost != NULL; i++) {
-        const struct bus_cut *cut = &c->bus->cuts[i];
+        const struct event_cut *cut = &c->bus->cuts[i];
         if (cut->offset <= c->lost_told || cut->offset <= c->position)
             continue;
         told = cut->offset > told ? cut->offset : told;

@@ -23,7 +23,8 @@ struct elog;
 struct elog_kept { const char *topic, *key; };
 struct elog_options {
     const char *path;
-    const struct elog_kept *kept;   /* borrowed for elog_open; what the log holds already is looked through for new ones */
+    /* Borrowed for elog_open; for topics that are new here what the log holds is looked through. */
+    const struct elog_kept *kept;
     size_t kept_count;
     int64_t retention_ms;       /* 0: 7 days */
     /* New events get offsets above this one. With the microseconds of the wall clock here, a log that was lost or put back
@@ -56,8 +57,7 @@ enum ficus_err elog_read(struct elog_reader *r, const char *topics, int64_t offs
 void elog_reader_free(struct elog_reader *r);   /* cancels: done will not fire */
 /* Inside done: which of the topics were cut by the janitor behind the offset that was asked for, and how far: events up
  * to there are gone that were not read. (What is superseded in a kept topic is no cut.) */
-struct elog_cut { struct slice topic; int64_t offset; };
-size_t elog_read_cuts(const struct elog_reader *r, const struct elog_cut **ret_cuts);
+size_t elog_read_cuts(const struct elog_reader *r, const struct event_cut **ret_cuts);
 
 /* For `ficus events topics`: name, count, first and last offset, newest time. Runs a job; done on the loop. */
 struct elog_topic { struct slice topic; int64_t count, offset_first, offset_last; struct slice time_last; };

@@ -36,7 +36,7 @@ struct elog_reader {
     void *arg;
     /* the job's result */
     struct arena arena;
-    struct elog_cut cuts[EVENT_TOPICS_MAX];
+    struct event_cut cuts[EVENT_TOPICS_MAX];
     size_t cut_count;
     struct event *events;
     size_t count;
@@ -149,7 +149,7 @@ static enum ficus_err cuts_read(struct elog_reader *r, struct db_conn *c)
             r->topics[i], r->offset);
         int row = err == FICUS_ERR_OK ? db_step(s, NULL) : 0;
         if (row == 1)
-            r->cuts[r->cut_count++] = (struct elog_cut){r->topics[i], db_i64(s, 0)};
+            r->cuts[r->cut_count++] = (struct event_cut){r->topics[i], db_i64(s, 0)};
         db_finish(s);
         if (err != FICUS_ERR_OK || row < 0)
             return err != FICUS_ERR_OK ? err : (enum ficus_err)-row;
@@ -217,7 +217,7 @@ static void reader_end(struct elog_reader *r, enum ficus_err err)
     arena_done(&arena);
 }
 
-size_t elog_read_cuts(const struct elog_reader *r, const struct elog_cut **ret_cuts)
+size_t elog_read_cuts(const struct elog_reader *r, const struct event_cut **ret_cuts)
 {
     *ret_cuts = r->cuts;
     return r->cut_count;

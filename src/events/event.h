@@ -37,6 +37,12 @@ struct event {
 
 enum { EVENT_SIZE_MAX = 1024 * 1024, EVENT_BATCH_COUNT_MAX = 256, EVENT_BATCH_SIZE_MAX = 4 * 1024 * 1024 };
 
+/* Events of the topic up to this offset were removed from the log before they were read. */
+struct event_cut {
+    struct slice topic;
+    int64_t offset;
+};
+
 /* A topic: 1..EVENT_TOPIC_SIZE_MAX of a-z 0-9 . _ -, not beginning with a dot. */
 bool event_topic_valid(struct slice topic);
 /* Cut a comma-separated list of topics, at most EVENT_TOPICS_MAX, without repetition; they borrow from text. INVALID

@@ -141,7 +141,7 @@ void hub_events_end(struct hub_exchange *x)
 
 static void write_cuts(struct hub_exchange *x, struct json_writer *w)
 {
-    const struct elog_cut *cuts;
+    const struct event_cut *cuts;
     size_t count = elog_read_cuts(x->reader, &cuts);
     if (count == 0)
         return;

@@ -331,7 +331,7 @@ static void test_caught_up(void **state)
 static void test_lost(void **state)
 {
     (void)state;
-    static const struct bus_cut cuts[] = {{SLICE("t"), 4}, {SLICE("u"), 200}}, more[] = {{SLICE("u"), 250}};
+    static const struct event_cut cuts[] = {{SLICE("t"), 4}, {SLICE("u"), 200}}, more[] = {{SLICE("u"), 250}};
     bus.last = 300;
     bus.bus.cuts = cuts;
     bus.bus.cut_count = 2;

@@ -89,7 +89,7 @@ static char seen[4 * SEEN_MAX], cuts[200];
 static void on_read(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next)
 {
     int64_t *ret_next = arg;
-    const struct elog_cut *list = NULL;
+    const struct event_cut *list = NULL;
     assert_int_equal(err, FICUS_ERR_OK);
     for (size_t i = 0; i < count; i++)
         snprintf(seen + strlen(seen), sizeof seen - strlen(seen), "%lld ", (long long)events[i].offset);
