@@ -10,18 +10,12 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include "crash_run.h"
 #include "host.h"
 #include "hub.h"
 #include "operator.h"
-#include "sim.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 enum { EVENTS = 4, WAIT_MS = 120000, LATE_MS = 1500, POINTS_MAX = 2000, GENERATIONS_MAX = 6, FULL_OPERATIONS = 6 };
-enum outcome { OUTCOME_BROKEN = 1, OUTCOME_HIT, OUTCOME_MISSED };
 
 /* ---- the service ---- */
 
@@ -44,7 +38,6 @@ static const struct ficus_route routes[] = {{"GET", "/v1/seen", seen, FICUS_SERV
 static const struct ficus_subscription events[] = {{"thing.made", on_made}, {0}};
 static const struct ficus_service model = {.name = "model", .routes = routes, .events = events};
 
-static const char key_text[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n";
 static const char migration[] = "CREATE TABLE seen(id TEXT PRIMARY KEY);";
 
 #define COMMON(process)                                       \
@@ -82,46 +75,6 @@ struct world {
     bool rebuild_wanted, looking;
     char state[16];
 };
-
-static _Noreturn void broken(const char *what, const char *detail)
-{
-    printf("broken: %s %s\n", what, detail == NULL ? "" : detail);
-    (void)fflush(stdout);
-    _Exit(OUTCOME_BROKEN);
-}
-
-static void must(enum ficus_err err, const char *what)
-{
-    if (err != FICUS_ERR_OK)
-        broken(what, err_text(err));
-}
-
-static void put_file(struct sim_disk *d, const char *path, const char *text)
-{
-    struct sim_file *f = NULL;
-    must(sim_disk_open(d, path, ENV_OPEN_CREATE, &f), path);
-    must(sim_file_write(f, text, strlen(text), 0), path);
-    must(sim_file_sync(f), path);
-    sim_file_close(f);
-    must(sim_disk_dir_sync(d, path), path);
-}
-
-static struct sim_disk *disk_new(void)
-{
-    struct sim_disk *d = sim_disk_new();
-    if (d == NULL)
-        broken("out of memory", NULL);
-    put_file(d, "/sim/system.key", key_text);
-    put_file(d, "/sim/0001_seen.sql", migration);
-    return d;
-}
-
-static void on_ready(void *arg, enum ficus_err err, const char *detail)
-{
-    (void)arg;
-    if (err != FICUS_ERR_OK)
-        broken("the service does not start:", detail);
-}
 
 static void on_broken(void *arg, const char *detail)
 {
@@ -291,11 +244,11 @@ static struct world *world_new(uint64_t seed)
     arena_init(&w->arena, 1 << 20);
     config_read(w, "model", model_json, &service_config_table, &w->config);
     config_read(w, "hub", hub_json, &hub_config_table, &w->hub_config);
-    w->disk = disk_new();
-    w->hub_disk = disk_new();
+    w->disk = disk_new("/sim/0001_seen.sql", migration);
+    w->hub_disk = disk_new("/sim/0001_seen.sql", migration);
     w->wanted = EVENTS;
     (void)sim_start(w->sim, "hub", w->hub_disk, 4, hub_boot, w);
-    (void)sim_start(w->sim, "client", disk_new(), 2, client_boot, w);
+    (void)sim_start(w->sim, "client", disk_new("/sim/0001_seen.sql", migration), 2, client_boot, w);
     model_up(w);
     return w;
 }

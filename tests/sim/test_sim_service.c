@@ -10,18 +10,12 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include "crash_run.h"
 #include "db.h"
 #include "hub.h"
 #include "service.h"
-#include "sim.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 enum { POSTS = 3, WAIT_MS = 60000, LATE_MS = 3000, POINTS_MAX = 2000 };
-enum outcome { OUTCOME_BROKEN = 1, OUTCOME_DIED, OUTCOME_FINISHED };
 
 /* ---- the service ---- */
 
@@ -42,7 +36,6 @@ static const struct ficus_route routes[] = {{"POST", "/v1/things", make, FICUS_U
 static const struct ficus_subscription events[] = {{"thing.made", on_made}, {0}};
 static const struct ficus_service maker = {.name = "maker", .routes = routes, .events = events};
 
-static const char key_text[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n";
 static const char migration[] = "CREATE TABLE thing(id TEXT PRIMARY KEY); CREATE TABLE seen(at INTEGER);";
 
 #define COMMON(process)                                                                                                \
@@ -79,46 +72,6 @@ struct world {
     struct process client;
     struct post posts[POSTS];
 };
-
-static _Noreturn void broken(const char *what, const char *detail)
-{
-    printf("broken: %s %s\n", what, detail == NULL ? "" : detail);
-    (void)fflush(stdout);
-    _Exit(OUTCOME_BROKEN);
-}
-
-static void must(enum ficus_err err, const char *what)
-{
-    if (err != FICUS_ERR_OK)
-        broken(what, err_text(err));
-}
-
-static void put_file(struct sim_disk *d, const char *path, const char *text)
-{
-    struct sim_file *f = NULL;
-    must(sim_disk_open(d, path, ENV_OPEN_CREATE, &f), path);
-    must(sim_file_write(f, text, strlen(text), 0), path);
-    must(sim_file_sync(f), path);
-    sim_file_close(f);
-    must(sim_disk_dir_sync(d, path), path);
-}
-
-static struct sim_disk *disk_new(void)
-{
-    struct sim_disk *d = sim_disk_new();
-    if (d == NULL)
-        broken("out of memory", NULL);
-    put_file(d, "/sim/system.key", key_text);
-    put_file(d, "/sim/0001_things.sql", migration);
-    return d;
-}
-
-static void on_ready(void *arg, enum ficus_err err, const char *detail)
-{
-    (void)arg;
-    if (err != FICUS_ERR_OK)
-        broken("the service does not start:", detail);
-}
 
 static void maker_boot(void *arg, struct env *e)
 {
@@ -249,10 +202,10 @@ static struct world *world_new(uint64_t seed)
     config_read(w, "hub", hub_json, &hub_config_table, &w->hub_config);
     w->client_config = w->hub_config.common;
     w->client_config.process = "gateway";
-    w->disk = disk_new();
-    w->hub_disk = disk_new();
+    w->disk = disk_new("/sim/0001_things.sql", migration);
+    w->hub_disk = disk_new("/sim/0001_things.sql", migration);
     (void)sim_start(w->sim, "hub", w->hub_disk, 4, hub_boot, w);
-    (void)sim_start(w->sim, "client", disk_new(), 2, client_boot, w);
+    (void)sim_start(w->sim, "client", disk_new("/sim/0001_things.sql", migration), 2, client_boot, w);
     return w;
 }
 
@@ -287,7 +240,7 @@ static enum outcome run(uint64_t operation, enum sim_crash mode)
     sim_run_ms(w->sim, LATE_MS);
     expect(w, "thing");
     expect(w, "seen");
-    return died || !sim_alive(w->process) ? OUTCOME_DIED : OUTCOME_FINISHED;
+    return died || !sim_alive(w->process) ? OUTCOME_HIT : OUTCOME_MISSED;
 }
 
 static enum outcome run_apart(uint64_t operation, enum sim_crash mode)
@@ -301,7 +254,7 @@ static enum outcome run_apart(uint64_t operation, enum sim_crash mode)
         _Exit((int)o);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) < OUTCOME_DIED)
+    if (!WIFEXITED(status) || WEXITSTATUS(status) < OUTCOME_HIT)
         fail_msg("the machine died after operation %llu, mode %d", (unsigned long long)operation, (int)mode);
     return (enum outcome)WEXITSTATUS(status);
 }
@@ -315,11 +268,11 @@ static void test_exactly_once(void **state)
     do {
         n++;
         o = run_apart(n, SIM_CRASH_KEEP);
-        if (o == OUTCOME_DIED) {
+        if (o == OUTCOME_HIT) {
             (void)run_apart(n, SIM_CRASH_FORGET);
             (void)run_apart(n, SIM_CRASH_TEAR);
         }
-    } while (o == OUTCOME_DIED && n < POINTS_MAX);
+    } while (o == OUTCOME_HIT && n < POINTS_MAX);
     printf("%llu places to die at\n", (unsigned long long)n - 1);
     assert_in_range(n, 30, POINTS_MAX - 1);
 }

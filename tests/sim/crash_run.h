@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the tests share that let a machine die at every operation on its disk: each run is a process of its own, which
+ * tells by its exit code how it ended. Header only.
+ */
+#ifndef FICUS_SIM_CRASH_RUN_H
+#define FICUS_SIM_CRASH_RUN_H
+
+#include "sim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum outcome { OUTCOME_BROKEN = 1, OUTCOME_HIT, OUTCOME_MISSED }; /* missed: it ended before the operation came */
+
+static const char key_text[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n";
+
+static inline _Noreturn void broken(const char *what, const char *detail)
+{
+    printf("broken: %s %s\n", what, detail == NULL ? "" : detail);
+    (void)fflush(stdout);
+    _Exit(OUTCOME_BROKEN);
+}
+
+static inline void must(enum ficus_err err, const char *what)
+{
+    if (err != FICUS_ERR_OK)
+        broken(what, err_text(err));
+}
+
+static inline void put_file(struct sim_disk *d, const char *path, const char *text)
+{
+    struct sim_file *f = NULL;
+    must(sim_disk_open(d, path, ENV_OPEN_CREATE, &f), path);
+    must(sim_file_write(f, text, strlen(text), 0), path);
+    must(sim_file_sync(f), path);
+    sim_file_close(f);
+    must(sim_disk_dir_sync(d, path), path);
+}
+
+/* A disk with the system's key and one migration. */
+static inline struct sim_disk *disk_new(const char *migration_path, const char *migration)
+{
+    struct sim_disk *d = sim_disk_new();
+    if (d == NULL)
+        broken("out of memory", NULL);
+    put_file(d, "/sim/system.key", key_text);
+    put_file(d, migration_path, migration);
+    return d;
+}
+
+/* service_hooks.ready, host_hooks.ready */
+static inline void on_ready(void *arg, enum ficus_err err, const char *detail)
+{
+    (void)arg;
+    if (err != FICUS_ERR_OK)
+        broken("the service does not start:", detail);
+}
+
+#endif
