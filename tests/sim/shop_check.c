@@ -345,7 +345,7 @@ static uint64_t host_mark(const struct shop_host *h)
     return sim_disk_sync_count(h->disk) << 16 | h->crash_count;
 }
 
-/* Brings the facts up to date; whether any were not. A dead disk answers nothing until it has crashed. */
+/* Brings the facts of the hosts up to date; whether any were not. A dead disk answers nothing until it has crashed. */
 static bool facts_refresh(struct shop *s)
 {
     bool changed = false;
@@ -359,20 +359,21 @@ static bool facts_refresh(struct shop *s)
         facts_of_host(s, h);
         changed = true;
     }
-    if (changed)
-        facts_of_client(s, s->facts->conn);
     return changed;
 }
 
 void shop_check(struct shop *s, bool quiet)
 {
-    if (facts_refresh(s) || quiet)
-        statements_check(s, quiet);
+    if (!facts_refresh(s) && !quiet)
+        return;
+    facts_of_client(s, s->facts->conn);
+    statements_check(s, quiet);
 }
 
 bool shop_is_quiet(struct shop *s)
 {
     shop_check(s, false);
+    facts_of_client(s, s->facts->conn); /* he may have been answered since without any disk's doing */
     for (size_t i = 0; i < ARRAY_COUNT(busy); i++) {
         struct ficus_error error = {0};
         struct db_stmt *row = NULL;
