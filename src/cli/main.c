@@ -202,7 +202,7 @@ static const struct command commands[] = {
 
 const struct command_table cli_table = {
     .program = "ficus",
-    .doc = "grow a system of microservices around a monolith and keep it survivable",
+    .doc = "run a system of services from one manifest; any of them may be killed at any instant",
     .commands = commands,
     .count = sizeof commands / sizeof commands[0],
     .common = common_options,

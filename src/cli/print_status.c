@@ -21,17 +21,21 @@ static void print_process(const struct json *v, struct slice name, bool colour, 
     struct slice state = json_string_or(json_get(v, "state"), SLICE("-")),
                  address = json_string_or(json_get(v, "address"), SLICE("-"));
     int64_t pid = json_i64_or(json_get(v, "pid"), 0), pss = json_i64_or(json_get(v, "pss_bytes"), 0);
-    struct buf number;
+    struct buf number, memory;
     buf_init(&number, 32);
-    if (pid > 0)
+    buf_init(&memory, 32);
+    if (pid > 0) {
         buf_printf(&number, "%lld", (long long)pid);
-    buf_printf(out, "%-14.*s %s%-11.*s%s %7s %6.1f MB %8lld  " SLICE_FMT "\n", SLICE_ARG(name),
+        buf_printf(&memory, "%.1f MB", (double)pss / 1048576.0);
+    }
+    buf_printf(out, "%-14.*s %s%-11.*s%s %7s %9s %8lld  " SLICE_FMT "\n", SLICE_ARG(name),
                colour ? state_colour(state) : "", SLICE_ARG(state), colour ? "\033[0m" : "",
-               pid > 0 ? buf_str(&number) : "-", (double)pss / 1048576.0,
+               pid > 0 ? buf_str(&number) : "-", pid > 0 ? buf_str(&memory) : "-",
                (long long)json_i64_or(json_get(v, "restarts"), 0), SLICE_ARG(address));
     struct slice message = json_string_or(json_get(v, "message"), SLICE(""));
     if (message.size > 0)
         buf_printf(out, "  %s" SLICE_FMT "%s\n", colour ? "\033[31m" : "", SLICE_ARG(message), colour ? "\033[0m" : "");
+    buf_done(&memory);
     buf_done(&number);
 }
 

@@ -181,8 +181,8 @@ enum ficus_err state_lock(const struct state *s, int *ret_fd, struct ficus_error
             return err_sys(reterr, error, "lock %s", s->lock_file);
         struct slice text = slice_make(pid, n > 0 ? (size_t)n : 0);
         struct slice digits = slice_cut(&text, '\n');
-        return err_set(reterr, FICUS_ERR_BUSY, "already running with pid " SLICE_FMT " (state %s)", SLICE_ARG(digits),
-                       s->root);
+        return err_set(reterr, FICUS_ERR_BUSY, "already running with pid " SLICE_FMT " (state %s); ficus down stops it",
+                       SLICE_ARG(digits), s->root);
     }
     int size = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
     if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)size, 0) != size) {
