@@ -176,6 +176,18 @@ static const struct ficus_json *admin_file_read(struct ficus_req *req, const cha
     return ficus_json_parse(req, text);
 }
 
+/* The file is right: when it was lost, `ficus up` made a new one and showed its password. */
+static int admin_update(struct ficus_req *req, const struct account *there, const char *password)
+{
+    if (*there->role == '\0' || password_check(password, there->password))
+        return 0;
+    const char *hash = password_hash(req, password);
+    if (hash == NULL || ficus_tx(req) != 0)
+        return -1;
+    ficus_log(req, "warn", "admin.password", "the administrator's password is now the one in the file");
+    return ficus_exec(req, "UPDATE user SET password = ? WHERE id = ?", "ss", hash, there->id);
+}
+
 static int admin_ensure(struct ficus_req *req)
 {
     const char *path = ficus_setting(req, "admin_file");
@@ -191,7 +203,7 @@ static int admin_ensure(struct ficus_req *req)
     }
     int found = account_read(req, ACCOUNT_COLUMNS "WHERE email = ?", a.email, &there);
     if (found != 0)
-        return found < 0 ? -1 : 0;
+        return found < 0 ? -1 : admin_update(req, &there, password);
     a.id = ficus_new_id(req);
     a.password = password_hash(req, password);
     if (a.password == NULL || ficus_tx(req) != 0)

@@ -300,6 +300,22 @@ static void test_admin(void **state)
     assert_non_null(strstr(payload, "\"roles\":[]"));
 }
 
+/* When the file of the administrator was lost and made anew, the password in it is the one that counts from the next
+ * start on; that of the old file is not. */
+static void test_admin_file_new(void **state)
+{
+    const char *before = "{\"email\":\"admin@shop.example\",\"password\":\"only for the owner\"}";
+    const char *after = "{\"email\":\"admin@shop.example\",\"password\":\"made by ficus up\"}";
+    EXPECT(sign_in(before), 201);
+    FILE *f = fopen(*state, "we");
+    assert_non_null(f);
+    assert_true(fputs(after, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+    ficus_test_restart(t);
+    EXPECT(sign_in(before), 401);
+    EXPECT(sign_in(after), 201);
+}
+
 int main(int argc, char **argv)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -313,6 +329,7 @@ int main(int argc, char **argv)
         T(test_wrong_credentials),
         T(test_sign_in_faults),
         cmocka_unit_test_setup_teardown(test_admin, setup_admin, teardown_admin),
+        cmocka_unit_test_setup_teardown(test_admin_file_new, setup_admin, teardown_admin),
     };
     return shop_run_tests("identity", tests, sizeof tests / sizeof tests[0], argc, argv);
 }
