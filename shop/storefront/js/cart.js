@@ -2,7 +2,7 @@
 // The cart: the server's when signed in, else kept in this browser and merged into the server's on sign-in. Changes are
 // made one after another, each on what is there then, and put whole.
 
-import { get, send } from './api.js';
+import { ApiError, get, send } from './api.js';
 import * as session from './session.js';
 
 const LOCAL = 'ficus.cart', MERGE = 'ficus.merge', PATH = '/api/v1/cart';
@@ -107,8 +107,12 @@ function change(f) {
   });
 }
 
-export const add = (p, quantity) => change((lines) =>
-  withAdded(lines, { product_id: p.id, sku: p.sku, name: p.name, price: p.price, quantity: clamp(quantity) }));
+export const add = (p, quantity) => change((lines) => {
+  if (lines.length >= LINES_MAX && !lines.some((l) => l.product_id === p.id)) {
+    throw new ApiError(422, { detail: 'your cart holds 1,000 different things, which is the most that it can' });
+  }
+  return withAdded(lines, { product_id: p.id, sku: p.sku, name: p.name, price: p.price, quantity: clamp(quantity) });
+});
 
 /** Lines as those of an order. */
 export const addAll = (more) => change((lines) =>
