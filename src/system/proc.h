@@ -28,8 +28,8 @@ bool proc_memory(int64_t pid, int64_t *ret_rss_bytes, int64_t *ret_pss_bytes);
 void proc_boot_id(char ret_text[PROC_BOOT_ID_SIZE]);
 
 /* SIGKILL every process of the session that pid led when it had start_ticks, and wait until they are gone, at most
- * wait_ms in all. Members of a session whose leader is dead are taken only when their environment names state_path
- * (what we start does). Returns how many were ended. Blocks. */
+ * wait_ms in all. The leader must have an environment that names state_path (what we start does), else it is left
+ * alone; so must members whose leader is dead or left alone. Returns how many were ended. Blocks. */
 unsigned proc_end_session(int64_t pid, uint64_t start_ticks, const char *state_path, int wait_ms);
 
 #endif

@@ -171,6 +171,8 @@ unsigned proc_end_session(int64_t pid, uint64_t start_ticks, const char *state_p
         mem_free(pids); /* a stranger has the number now: the session that we knew is gone */
         return 0;
     }
+    /* A copy of the state folder has the same record; its processes are those of the system that it was copied from. */
+    bool leader_ours = leader_there && (leader.session != pid || environment_names(pid, state_path));
     size_t count = session_pids(pid, pids);
     if (leader_there && leader.session != pid && is_alive(&leader))
         pids[count < SESSION_PIDS_MAX ? count++ : count - 1] = pid; /* was caught before its setsid */
@@ -180,8 +182,8 @@ unsigned proc_end_session(int64_t pid, uint64_t start_ticks, const char *state_p
             continue;
         /* looked at after the pidfd is there: the number cannot change hands any more */
         bool ours = proc_read(pids[i], &info) && (info.session == pid || pids[i] == pid) &&
-                    (pids[i] == pid ? info.start_ticks == start_ticks
-                                    : leader_there || environment_names(pids[i], state_path));
+                    (pids[i] == pid ? leader_ours && info.start_ticks == start_ticks
+                                    : leader_ours || environment_names(pids[i], state_path));
         if (ours && syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) == 0) {
             int64_t left_ms = end_ms - now_ms();
             struct pollfd gone = {.fd = fd, .events = POLLIN};

@@ -14,6 +14,7 @@
 #include "state.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -277,6 +278,46 @@ static void test_children(void **state)
     assert_non_null(strstr(error.text, "children.json: record of version 2"));
 }
 
+/* A process that leads its session, with FICUS_CONFIG in its environment. It has begun when this returns. */
+static struct child_record start_child(const char *config)
+{
+    char variable[256], name[] = "sleep", seconds[] = "60";
+    char *arguments[] = {name, seconds, NULL}, *environment[] = {variable, NULL};
+    struct proc_info info;
+    int pipes[2];
+    snprintf(variable, sizeof variable, "FICUS_CONFIG=%s", config);
+    assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        setsid();
+        execve("/bin/sleep", arguments, environment);
+        _exit(127);
+    }
+    close(pipes[1]);
+    assert_int_equal(read(pipes[0], variable, 1), 0); /* closed by execve */
+    close(pipes[0]);
+    assert_true(proc_read(pid, &info));
+    return (struct child_record){.name = "x", .pid = pid, .start_ticks = info.start_ticks};
+}
+
+/* What the record names is ended when it was started for this state folder. The record of a copied folder names the
+ * processes of another system: they go on. */
+static void test_children_end(void **state)
+{
+    struct fixture *f = *state;
+    struct state s = make(f);
+    struct child_record records[] = {
+        start_child(arena_printf(&f->a, "%s/run/x.json", s.root)),
+        start_child(arena_printf(&f->a, "%s-original/run/x.json", s.root)),
+    };
+    struct children c = {.records = records, .count = 2};
+    assert_int_equal(children_end(&c, s.root, 5000), 1);
+    assert_int_equal(waitpid((pid_t)records[0].pid, NULL, 0), records[0].pid);
+    assert_true(proc_is(records[1].pid, records[1].start_ticks));
+    assert_int_equal(kill((pid_t)records[1].pid, SIGKILL), 0);
+    assert_int_equal(waitpid((pid_t)records[1].pid, NULL, 0), records[1].pid);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -287,6 +328,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_sockets, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_purge, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_children, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_children_end, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
