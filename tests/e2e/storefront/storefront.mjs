@@ -88,7 +88,7 @@ async function shop() {
 
   await check('somebody searches, buys, and sees it confirmed live', { failing: true }, async (page, p) => {
     const who = await customer();
-    await until('the search to know the lantern', async () => (await api('GET', '/api/v1/search?q=zebu%20lantern')).items.length);
+    await until('the search to know the lantern', async () => (await api('GET', '/api/v1/search?q=zebu%20lantern')).items.some((i) => i.id === lantern.id));
     await p.open('/');
     await page.type('#q', 'zebu gard', { delay: 15 });
     await page.click('.card a:has-text("Zebu Garden Lantern")');
