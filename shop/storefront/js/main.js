@@ -77,6 +77,8 @@ session.changes.addEventListener('change', () => {
 });
 
 const personal = /^\/(cart|checkout|orders|notifications|home)/;
+// Nobody must look at, or order from, what was shown to somebody else.
+session.changes.addEventListener('another', () => { if (personal.test(location.pathname)) go(here(), { replace: true }); });
 refused.addEventListener('refused', async () => {
   announce('Your session has ended.');
   if (!personal.test(location.pathname)) return;

@@ -22,11 +22,13 @@ function set(s) {
   changes.dispatchEvent(new Event('change'));
 }
 
-// Another tab signed in or out.
+// Another tab signed in or out. 'another': what this page shows is not this person's.
 addEventListener('storage', (e) => {
   if (e.key !== KEY && e.key !== null) return;
+  const before = user();
   session = read();
   changes.dispatchEvent(new Event('change'));
+  if (user() !== before) changes.dispatchEvent(new Event('another'));
 });
 
 export const token = () => session?.token ?? null;

@@ -130,6 +130,24 @@ async function shop() {
     assert(await page.evaluate(() => localStorage.getItem('ficus.session')) === null, 'nothing of the session is left');
   });
 
+  await own('another tab signs out and somebody else in: nothing of the first one stays', {}, async (page, who) => {
+    const other = await customer('Grace Moss');
+    await toCheckout(page, who, [item(lantern)], GOOD);
+    const tab = await page.context().newPage();
+    await tab.goto(`${base}/home`);
+    await tab.click('button:has-text("Sign out")');
+    await page.waitForSelector('h1:has-text("Sign in")');
+    await tab.goto(`${base}/sign-in`);
+    await tab.fill('#f-email', other.email);
+    await tab.fill('#f-password', PASSWORD);
+    await tab.click('button[type=submit]');
+    await tab.waitForSelector('h1:has-text("Welcome, Grace Moss")');
+    await page.goto(`${base}/orders`);
+    assert(!(await main(page)).includes('Zebu'), 'no order of the first one');
+    assert((await ordersOf(who)).length === 0 && (await ordersOf(other)).length === 0, 'nobody ordered');
+    await tab.close();
+  });
+
   await own('a declined card is explained, and another may be tried', {}, async (page, who) => {
     await toCheckout(page, who, [item(lantern)], DECLINED);
     await page.click('button[type=submit]');
