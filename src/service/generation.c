@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NOTE_SIZE_MAX = 4096, NOTE_VERSION = 1 };
+enum { NOTE_SIZE_MAX = 4096, NOTE_VERSION = 1, GENERATION_MAX = 1000000000 };
 
 bool generation_path(const char *store, int64_t generation, char *ret_path, size_t size)
 {
@@ -48,7 +48,8 @@ static enum ficus_err note_read(struct env *e, const char *path, int64_t *ret_ge
     err = env_file_load(e, &a, path, NOTE_SIZE_MAX, &text, reterr);
     if (err == FICUS_ERR_OK &&
         (json_parse(&a, text, NULL, &root, NULL) != FICUS_ERR_OK || !json_i64(json_get(root, "version"), &version) ||
-         version < 1 || !json_i64(json_get(root, "generation"), &generation) || generation < 1))
+         version < 1 || !json_i64(json_get(root, "generation"), &generation) || generation < 1 ||
+         generation > GENERATION_MAX))
         err = err_set(reterr, FICUS_ERR_CORRUPT,
                       "%s: does not say which generation of the store is in use; remove it to fill the first one again",
                       path);
