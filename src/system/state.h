@@ -6,8 +6,8 @@
  *     system.key        0600, made once      admin.json   0600, made once
  *     data/             stores               private/     one folder per service
  *     log/              NAME.N.log, supervisor.log
- *     run/              0700: lock, children.json, resolved files NAME.json, sockets (or the file "sockets" that says
- *     where they are)
+ *     run/              0700: lock, children.json, resolved files NAME.json, kept addresses, sockets, and the file
+ *     "sockets" that says where they are: here, or in a folder with a shorter name
  */
 #ifndef FICUS_SYSTEM_STATE_H
 #define FICUS_SYSTEM_STATE_H
@@ -41,7 +41,8 @@ enum ficus_err state_lock(const struct state *s, int *ret_fd, struct ficus_error
 /* The pid in the lock file when somebody holds the lock, 0 when nobody does. */
 int64_t state_lock_holder(const struct state *s);
 /* Choose the folder of the sockets so that FOLDER/NAME.N.sock of the longest name fits, create it 0700, check that
- * it is ours, note it in run/sockets. Sets s->sockets. */
+ * it is ours, note it in run/sockets. Sets s->sockets. When the note named another folder, the state was moved or
+ * copied: addresses that processes have kept are forgotten, since they may lead into the original. */
 enum ficus_err state_choose_sockets(struct env *e, struct arena *a, struct state *s, size_t name_size_max,
                                     struct ficus_error *reterr);
 /* Make system.key unless it is there. */

@@ -38,18 +38,32 @@ static const char *absolute(struct arena *a, const char *path)
     return arena_printf(a, "%s/%s", strcmp(real, "/") == 0 ? "" : real, slash == NULL ? path : slash + 1);
 }
 
+/* FNV-1a: the folder's name needs to differ between systems, not to be secret; who owns it is checked. */
+static uint64_t name_hash(const char *text)
+{
+    uint64_t hash = 14695981039346656037u;
+    for (; *text != '\0'; text++)
+        hash = (hash ^ (unsigned char)*text) * 1099511628211u;
+    return hash;
+}
+
+/* Where the sockets of the state at root lie when run/ has too long a name. NULL: out of memory. */
+static const char *short_folder(struct arena *a, const char *root)
+{
+    return arena_printf(a, "/tmp/ficus-%u-%016llx", (unsigned)getuid(), (unsigned long long)name_hash(root));
+}
+
+/* What run/sockets says; "" for nothing. NULL: out of memory. */
 static const char *noted_sockets(struct arena *a, const char *run)
 {
-    char path[PATH_MAX], text[STATE_SOCKET_PATH_MAX + 2];
+    char path[PATH_MAX], text[PATH_MAX];
     snprintf(path, sizeof path, "%s/sockets", run);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
-        return run;
+        return "";
     ssize_t n = read(fd, text, sizeof text - 1);
     close(fd);
-    if (n < 2 || text[0] != '/' || text[n - 1] != '\n')
-        return run;
-    return arena_strdup(a, slice_make(text, (size_t)n - 1));
+    return n < 2 || text[n - 1] != '\n' ? "" : arena_strdup(a, slice_make(text, (size_t)n - 1));
 }
 
 enum ficus_err state_locate(struct arena *a, const char *manifest, struct state *ret_state, struct ficus_error *reterr)
@@ -77,7 +91,11 @@ enum ficus_err state_locate(struct arena *a, const char *manifest, struct state 
     s.children_file = arena_printf(a, "%s/children.json", s.run);
     if (arena_overflowed(a) || s.children_file == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "%s: out of memory", manifest);
-    s.sockets = noted_sockets(a, s.run);
+    /* The note of a state that was copied names the sockets of the original: they are not ours to use. */
+    const char *noted = noted_sockets(a, s.run), *folder = short_folder(a, s.root);
+    if (noted == NULL || folder == NULL)
+        return err_set(reterr, FICUS_ERR_NOMEM, "%s: out of memory", manifest);
+    s.sockets = strcmp(noted, folder) == 0 ? folder : s.run;
     *ret_state = s;
     return FICUS_ERR_OK;
 }
@@ -226,35 +244,34 @@ static enum ficus_err own_folder(const char *path, struct ficus_error *reterr)
     return FICUS_ERR_OK;
 }
 
-/* FNV-1a: the folder's name needs to differ between systems, not to be secret; who owns it is checked. */
-static uint64_t name_hash(const char *text)
+/* Addresses of other processes that those of an earlier start have kept (process_config.snapshot_file). */
+static void forget_addresses(const char *run)
 {
-    uint64_t hash = 14695981039346656037u;
-    for (; *text != '\0'; text++)
-        hash = (hash ^ (unsigned char)*text) * 1099511628211u;
-    return hash;
+    DIR *dir = opendir(run);
+    for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;)
+        if (slice_ends(slice_str(entry->d_name), SLICE(".endpoints.json")))
+            (void)unlinkat(dirfd(dir), entry->d_name, 0); /* one that stays is refused by who cannot reach it */
+    if (dir != NULL)
+        closedir(dir);
 }
 
 enum ficus_err state_choose_sockets(struct env *e, struct arena *a, struct state *s, size_t name_size_max,
                                     struct ficus_error *reterr)
 {
     struct ficus_error ignored;
-    const char *note = arena_printf(a, "%s/sockets", s->run);
-    if (note == NULL)
-        return err_set(reterr, FICUS_ERR_NOMEM, "choose a folder for sockets: out of memory");
-    if (strlen(s->run) + 1 + name_size_max <= STATE_SOCKET_PATH_MAX) {
-        s->sockets = s->run;
-        (void)env_file_unlink(e, note); /* absent is the rule */
-        return FICUS_ERR_OK;
-    }
-    const char *folder = arena_printf(a, "/tmp/ficus-%u-%016llx", (unsigned)getuid(),
-                                      (unsigned long long)name_hash(s->root));
+    bool fits = strlen(s->run) + 1 + name_size_max <= STATE_SOCKET_PATH_MAX;
+    const char *note = arena_printf(a, "%s/sockets", s->run), *noted = noted_sockets(a, s->run);
+    const char *folder = fits ? s->run : short_folder(a, s->root);
     const char *line = folder == NULL ? NULL : arena_printf(a, "%s\n", folder);
-    if (line == NULL)
+    if (note == NULL || noted == NULL || line == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "choose a folder for sockets: out of memory");
-    enum ficus_err err = own_folder(folder, reterr);
-    if (err == FICUS_ERR_OK)
+    enum ficus_err err = fits ? FICUS_ERR_OK : own_folder(folder, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    if (strcmp(noted, folder) != 0) {
+        forget_addresses(s->run);
         err = env_file_store(e, note, slice_str(line), reterr == NULL ? &ignored : reterr);
+    }
     if (err == FICUS_ERR_OK)
         s->sockets = folder;
     return err;

@@ -190,6 +190,28 @@ static void test_sockets(void **state)
     assert_int_not_equal(stat(s.sockets, &st), 0);
 }
 
+/* In a state that was copied neither the sockets nor the addresses of the original are used. */
+static void test_copied(void **state)
+{
+    struct fixture *f = *state;
+    struct state s = make(f), found;
+    char note[300], kept[300], line[300];
+    snprintf(note, sizeof note, "%s/sockets", s.run);
+    snprintf(kept, sizeof kept, "%s/orders.endpoints.json", s.run);
+    snprintf(line, sizeof line, "%s/other/run\n", f->dir);
+    assert_int_equal(state_choose_sockets(f->e, &f->a, &s, 20, NULL), FICUS_ERR_OK);
+    assert_int_equal(env_file_store(f->e, kept, SLICE("{}"), NULL), FICUS_ERR_OK);
+    assert_int_equal(state_choose_sockets(f->e, &f->a, &s, 20, NULL), FICUS_ERR_OK);
+    assert_int_equal(access(kept, F_OK), 0); /* as it was: kept */
+
+    assert_int_equal(env_file_store(f->e, note, slice_str(line), NULL), FICUS_ERR_OK);
+    assert_int_equal(state_locate(&f->a, f->manifest, &found, NULL), FICUS_ERR_OK);
+    assert_string_equal(found.sockets, s.run);
+    assert_int_equal(state_choose_sockets(f->e, &f->a, &s, 20, NULL), FICUS_ERR_OK);
+    assert_string_equal(s.sockets, s.run);
+    assert_int_not_equal(access(kept, F_OK), 0);
+}
+
 /* A purge removes what Ficus made, follows no link, leaves what is not ours, and names it. */
 static void test_purge(void **state)
 {
@@ -326,6 +348,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_lock, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_secrets, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_sockets, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_copied, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_purge, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_children, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_children_end, set_up, tear_down),
