@@ -7,10 +7,10 @@
  * older than the log) are asked for at the catalog, and stored only if no event told of them meanwhile.
  *
  * An order placed at T (the time of order.placed, taken before the order was acknowledged) empties a cart that was last
- * put at P exactly when P < T. A PUT sent after the order's 202 has P >= T and stays, however late the event comes or
- * how often; so does one of the same millisecond, where nobody can tell which was first: better a full cart than a lost
- * PUT. One that was acknowledged before the order was sent has P < T, for placing an order takes longer than the
- * clock's step. Both times are the wall clock's of one machine; a clock set back in between is beyond this.
+ * put at P exactly when P < T. P is taken when the PUT begins, and nothing of it is stored before the clock has gone
+ * on: so an order that was sent after the PUT's answer has T > P, however fast the machine. A PUT sent after an order's
+ * 202 has P >= T and stays, however late the event comes or how often. Of what goes on at the same time either may be
+ * first. Both times are the wall clock's of one machine; a clock set back in between is beyond this.
  */
 #include "cart.h"
 #include "shop.h"
@@ -236,7 +236,7 @@ static void lines_merge(struct cart *c)
     c->count = count;
 }
 
-static int cart_store(struct ficus_req *req, const struct cart *c, const struct ficus_json *products)
+static int cart_store(struct ficus_req *req, const struct cart *c, const struct ficus_json *products, int64_t put_ms)
 {
     for (size_t i = 0; i < ficus_json_count(products); i++)
         if (product_store(req, ficus_json_at(products, i), LEARNED_BY_LOOKUP) != 0)
@@ -245,7 +245,7 @@ static int cart_store(struct ficus_req *req, const struct cart *c, const struct 
     if (ficus_exec(req,
                    "INSERT INTO cart (user_id, put_ms) VALUES (?, ?) ON CONFLICT (user_id) DO UPDATE "
                    "SET put_ms = excluded.put_ms",
-                   "si", user, ficus_now_ms(req)) != 0 ||
+                   "si", user, put_ms) != 0 ||
         ficus_exec(req, "DELETE FROM item WHERE user_id = ?", "s", user) != 0)
         return -1;
     for (size_t i = 0; i < c->count; i++)
@@ -260,11 +260,15 @@ static int cart_put(struct ficus_req *req)
     struct cart c = {0};
     const struct ficus_json *products = NULL;
     size_t unknown;
+    int64_t put_ms = ficus_now_ms(req);
     if (cart_read(req, &c) != 0 || lines_find(req, &c, &unknown) != 0 ||
         (unknown > 0 && lines_ask(req, &c, unknown, &products) != 0))
         return -1;
     lines_merge(&c);
-    return ficus_tx(req) != 0 || cart_store(req, &c, products) != 0 ? -1 : cart_reply(req);
+    while (ficus_now_ms(req) == put_ms) /* see above; a millisecond at most */
+        if (ficus_sleep(req, 1) != 0)
+            return -1;
+    return ficus_tx(req) != 0 || cart_store(req, &c, products, put_ms) != 0 ? -1 : cart_reply(req);
 }
 
 /* ---- an order was placed ---- */

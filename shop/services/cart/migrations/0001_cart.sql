@@ -9,7 +9,7 @@ CREATE INDEX product_id ON product (id);
 
 CREATE TABLE cart (
   user_id TEXT NOT NULL PRIMARY KEY,
-  put_ms  INTEGER NOT NULL  -- wall clock of its last PUT; older orders empty it
+  put_ms  INTEGER NOT NULL  -- wall clock when its last PUT began; later orders empty it
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE item (
