@@ -357,10 +357,11 @@ async function failures() {
       await p.open(`/orders/${order.id}`);
       await until('the stream', () => resumed.length === 1);
       const lost = page.waitForSelector('.link:not([hidden])');
-      process.kill(pid('gateway'), 'SIGKILL');
+      ficus('stop', '--kill', 'gateway'); // kill -9; one that is just killed may be back before a page can say so
       await lost;
       assert((await page.innerText('.link')).includes('Reconnecting'), 'it says so');
       assert(await page.innerText('.status .title') === 'Processing…', 'and what it knew last');
+      ficus('start', 'gateway');
       await page.waitForSelector('.link', { state: 'hidden' });
       assert(resumed.length >= 2 && resumed.at(-1) === '0', `it asked with Last-Event-ID: ${resumed}`);
       thaw();
