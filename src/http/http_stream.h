@@ -57,6 +57,7 @@ struct http_stream_ops {
     enum ficus_err (*trailers)(struct http_stream *s, const struct http_field *fields, size_t field_count);
     void (*reset)(struct http_stream *s, enum ficus_err why);
     void (*progress)(const struct http_stream *s, struct http_progress *ret_progress);
+    const char *protocol; /* of a server stream, for logs: "HTTP/1.1", "h2" */
 };
 
 struct http_stream {

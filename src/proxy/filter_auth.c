@@ -3,6 +3,7 @@
  * Who the user is: a bearer token (RFC 6750), a JWT of the issuer, checked against its keys. The token ends here;
  * behind the gateway the user is named in Ficus-Identity.
  */
+#include "access_log.h"
 #include "proxy_private.h"
 
 static enum proxy_verdict refuse(struct proxy_request *q, const char *reason, bool token_given)
@@ -11,6 +12,7 @@ static enum proxy_verdict refuse(struct proxy_request *q, const char *reason, bo
                                    token_given ? SLICE("Bearer error=\"invalid_token\"") : SLICE("Bearer")};
     metric_inc(METRIC(q->proxy->metrics[PROXY_AUTH_FAILURES], slice_str(reason)));
     q->err_detail = reason;
+    q->flags |= ACCESS_UAEX;
     proxy_problem(q, 401, "unauthenticated", token_given ? JWT_REFUSED_TEXT : "this path needs an access token",
                   &challenge, 1);
     return PROXY_ANSWERED;

@@ -2,6 +2,7 @@
  *
  * Which route the request takes, and whether its body may be as large as it says.
  */
+#include "access_log.h"
 #include "proxy_private.h"
 
 /* RFC 9110 9.3, RFC 5789. Case matters. */
@@ -26,6 +27,7 @@ enum proxy_verdict filter_route(struct proxy_request *q)
                       "the path has dot segments, empty segments or characters that are not allowed there", NULL, 0);
         break;
     case PROXY_NO_ROUTE:
+        q->flags |= ACCESS_NR;
         proxy_problem(q, 404, "no_route", "there is nothing under this path", NULL, 0);
         break;
     case PROXY_OTHER_METHODS: {

@@ -10,6 +10,10 @@
 #include "assert.h"
 #include "mem.h"
 
+/* ns: from 10 us on, because that is what a request takes here */
+static const int64_t added_bounds[] = {10000,   20000,   30000,    50000,    100000,    200000,    500000,
+                                       1000000, 5000000, 25000000, 100000000, 1000000000, 0};
+
 static const struct metric_def metric_defs[PROXY_METRIC_COUNT] = {
     [PROXY_REQUESTS] = {"gateway_requests_total",
                         METRIC_COUNTER,
@@ -32,6 +36,14 @@ static const struct metric_def metric_defs[PROXY_METRIC_COUNT] = {
                                 {"route"},
                                 METRIC_CHILDREN_MAX,
                                 NULL},
+    [PROXY_ADDED_SECONDS] = {"gateway_added_seconds",
+                             METRIC_HISTOGRAM,
+                             METRIC_SECONDS,
+                             "Time to the head of an answer that was the gateway's own: neither the service's nor spent on "
+                             "waiting for the client's body.",
+                             {NULL},
+                             0,
+                             added_bounds},
     [PROXY_AUTH_FAILURES] = {"gateway_auth_failures_total",
                              METRIC_COUNTER,
                              METRIC_NONE,

@@ -21,6 +21,7 @@ enum proxy_metric {
     PROXY_REQUESTS,
     PROXY_SECONDS,
     PROXY_UPSTREAM_SECONDS,
+    PROXY_ADDED_SECONDS,
     PROXY_AUTH_FAILURES,
     PROXY_TOKENS,
     PROXY_REFUSED,
@@ -105,6 +106,12 @@ struct proxy_request {
     bool is_events;        /* the answer has begun, and is an event stream */
     size_t request_size, response_size;
     int64_t upstream_begin_ns, upstream_ns;
+    int64_t head_ns;   /* when the head of the answer was sent; 0: not yet */
+    int64_t gather_ns; /* how long a body was waited for; until it was there: when that began, negative */
+    const char *service;    /* that was called; NULL: none, or several */
+    char address[64];       /* of the instance that answered, cut; "": none did */
+    unsigned attempts;
+    uint32_t flags;         /* enum access_flag */
     int status;             /* of the answer; 0: none was sent */
     enum ficus_err err;     /* why there was none, or a problem */
     const char *err_detail; /* for the log only */
