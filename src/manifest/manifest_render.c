@@ -360,6 +360,7 @@ static void render_gateway(struct renderer *r, struct json_writer *w)
     fill_common(r, &c.common, g->log_level);
     c.listen = one_word(r, "fd:3");
     c.listen_count = 1;
+    c.admin = "fd:4";
     fill_hosts(r, &c);
     if (g->auth != NULL) {
         auth = (struct proxy_auth){.service = g->auth->jwks.service, .path = g->auth->jwks.path, .issuer = g->auth->issuer,

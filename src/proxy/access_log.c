@@ -59,7 +59,7 @@ static bool get_flags(const struct access_end *e, struct log_field *f)
     return e->q->flags != 0;
 }
 
-static bool get_service(const struct access_end *e, struct log_field *f)
+static bool get_upstream(const struct access_end *e, struct log_field *f)
 {
     *f = LOG_STR(f->key, e->q->service);
     return e->q->service != NULL;
@@ -146,7 +146,7 @@ static const struct {
     {{"route", "path template of its route; `none`: no route"}, get_route},
     {{"status", "of the answer; 499 when the client went before there was one"}, get_status},
     {{"flags", "why it is not what the client hoped for: words of the next table, separated by commas"}, get_flags},
-    {{"service", "that was called"}, get_service},
+    {{"upstream", "the service that was called"}, get_upstream},
     {{"address", "of the instance that answered"}, get_address},
     {{"attempts", "how often the service was called for it"}, get_attempts},
     {{"ms", "from the head of the request to the end of the answer"}, get_ms},

@@ -28,7 +28,8 @@ static const struct metric_def metric_defs[PROXY_METRIC_COUNT] = {
                        "From the head of a request to the end of its answer.",
                        {"route"},
                        METRIC_CHILDREN_MAX,
-                       NULL},
+                       NULL,
+                       .exemplars = true},
     [PROXY_UPSTREAM_SECONDS] = {"gateway_upstream_seconds",
                                 METRIC_HISTOGRAM,
                                 METRIC_SECONDS,
@@ -195,11 +196,9 @@ static void process_closed(void *arg)
         stopped(stopped_arg);
 }
 
-/* No request is left. */
-static void server_closed(void *arg)
+/* No request is left, of clients or operators. */
+static void rest_close(struct proxy *p)
 {
-    struct proxy *p = arg;
-    p->server = NULL;
     env_timer_stop(p->env, &p->drain_limit);
     env_timer_stop(p->env, &p->ready_kick);
     proxy_reload_cancel(p);
@@ -207,6 +206,24 @@ static void server_closed(void *arg)
     (void)proxy_snapshot_unref(p->current);
     FICUS_ASSERT(list_empty(&p->snapshots));
     process_close(&p->process, process_closed, p);
+}
+
+static void admin_closed(void *arg)
+{
+    struct proxy *p = arg;
+    p->admin = NULL;
+    rest_close(p);
+}
+
+/* Operators are answered until all clients have gone. */
+static void server_closed(void *arg)
+{
+    struct proxy *p = arg;
+    p->server = NULL;
+    if (p->admin != NULL)
+        http_server_close(p->admin, admin_closed, p);
+    else
+        rest_close(p);
 }
 
 static void drained(void *arg)
@@ -262,7 +279,7 @@ static enum ficus_err start_parts(struct proxy *p, struct ficus_error *reterr)
         if (err != FICUS_ERR_OK)
             return err_wrap(reterr, "listen on %s", p->first->listen[i]);
     }
-    return FICUS_ERR_OK;
+    return proxy_admin_open(p, reterr);
 }
 
 enum ficus_err proxy_start(struct env *e, const struct proxy_config *config, const struct proxy_options *o,

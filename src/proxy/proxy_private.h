@@ -36,6 +36,7 @@ struct proxy {
     struct proxy_options o;
     struct process process;
     struct http_server *server;
+    struct http_server *admin; /* NULL: none */
     struct proxy_snapshot *current;
     struct list snapshots;       /* struct proxy_snapshot: the current one, and those with requests under way */
     struct proxy_reload *reload; /* the one that runs; NULL: none */
@@ -145,6 +146,11 @@ void proxy_snapshot_leave(struct proxy *p, struct proxy_snapshot *s);
 void proxy_reload_cancel(struct proxy *p);
 /* proxy.c: begin with s, which is taken over, in place of the current one. On failure s is released. */
 enum ficus_err proxy_swap(struct proxy *p, struct proxy_snapshot *s, struct ficus_error *reterr);
+
+/* admin.c: listen where the configuration says; nothing without that. */
+enum ficus_err proxy_admin_open(struct proxy *p, struct ficus_error *reterr);
+/* filter_health.c: metrics in the format that m accepts. Returns its media type; NULL: they do not fit. */
+const char *proxy_metrics_write(struct proxy *p, const struct http_msg *m, struct buf *out);
 
 /* serve_files.c: from the files of the route's folder. */
 void proxy_answer_file(struct proxy_request *q);

@@ -36,7 +36,8 @@ static const char *fixed_word(const struct proxy_config *was, const struct proxy
         const char *word, *was, *now;
     } words[] = {{"system", a->system, b->system},       {"process", a->process, b->process},
                  {"state", a->state, b->state},          {"key_file", a->key_file, b->key_file},
-                 {"hub", a->hub, b->hub},                {"snapshot_file", a->snapshot_file, b->snapshot_file}};
+                 {"hub", a->hub, b->hub},                {"snapshot_file", a->snapshot_file, b->snapshot_file},
+                 {"admin", was->admin, now->admin}};
     for (size_t i = 0; i < ARRAY_COUNT(words); i++)
         if (strcmp(words[i].was, words[i].now) != 0)
             return words[i].word;

@@ -167,7 +167,7 @@ static void request_count(struct proxy_request *q, const char *route, int64_t ns
     char status[12];
     (void)snprintf(status, sizeof status, "%d", q->status);
     metric_inc(METRIC(p->metrics[PROXY_REQUESTS], slice_str(route), slice_str(status)));
-    metric_observe(METRIC(p->metrics[PROXY_SECONDS], slice_str(route)), ns);
+    metric_observe_traced(METRIC(p->metrics[PROXY_SECONDS], slice_str(route)), ns, &q->trace);
     if (added >= 0)
         metric_observe(metric_only(p->metrics[PROXY_ADDED_SECONDS]), added);
     if (q->upstream_ns > 0)

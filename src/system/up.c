@@ -12,9 +12,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* The longest of our own names. */
+#define GATEWAY_ADMIN "gateway-admin.sock"
+
 static size_t longest_socket_name(const struct manifest *m)
 {
-    size_t size = sizeof "supervisor.sock" - 1;
+    size_t size = sizeof GATEWAY_ADMIN - 1;
     for (size_t i = 0; i < m->service_count; i++) {
         size_t own = strlen(m->services[i].name) + sizeof ".1.sock" - 1;
         size = own > size ? own : size;
@@ -80,6 +83,11 @@ static bool plan_process(struct up *u, const struct manifest_process *from, stru
     if (from->kind == MANIFEST_HUB) {
         u->plan.hub_operator_address = arena_printf(u->arena, "unix:%s/hub-ops.sock", u->state.sockets);
         p->listen[1] = u->plan.hub_operator_address;
+        p->listen_names[1] = "operators";
+        p->listen_count = 2;
+    }
+    if (from->kind == MANIFEST_GATEWAY) {
+        p->listen[1] = arena_printf(u->arena, "unix:%s/" GATEWAY_ADMIN, u->state.sockets);
         p->listen_names[1] = "operators";
         p->listen_count = 2;
     }
