@@ -676,6 +676,12 @@ void call_recv(struct call *c)
     http_recv(c->stream);
 }
 
+void call_trail(const struct call *c, struct call_trail *ret_trail)
+{
+    *ret_trail = (struct call_trail){.attempts = c->attempt_number,
+                                     .address = c->conn == NULL ? "" : pool_conn_address(c->conn)};
+}
+
 void call_endless(struct call *c, int64_t idle_ms)
 {
     FICUS_ASSERT(c->head_given && idle_ms > 0);

@@ -104,6 +104,14 @@ void call_endless(struct call *c, int64_t idle_ms);
 /* No further callback; the callee sees a reset. */
 void call_cancel(struct call *c);
 
+/* For logs, from inside a callback of h: attempts so far, and the address of the one whose answer this is ("" without
+ * one; as long as the callback runs). */
+struct call_trail {
+    unsigned attempts;
+    const char *address;
+};
+void call_trail(const struct call *c, struct call_trail *ret_trail);
+
 /* Whole small answers in one piece. done fires exactly once. */
 struct call_result {
     enum ficus_err err;             /* OK: status, head and body are set */

@@ -50,6 +50,11 @@ static void conn_close(struct pool_conn *c)
     http_client_close(c->http);
 }
 
+const char *pool_conn_address(const struct pool_conn *c)
+{
+    return c->address->text;
+}
+
 static void address_free_when_unused(struct pool_address *a)
 {
     if (!a->departed || a->conn_count > 0)

@@ -90,6 +90,8 @@ enum ficus_err pool_take(struct pool *p, struct pool_waiter *w, struct pool_conn
 bool pool_leave(struct pool *p, struct pool_waiter *w);
 /* A connection that pool_take gave turned out to be dead: close it. */
 void pool_discard(struct pool_conn *c);
+/* Where it leads. */
+const char *pool_conn_address(const struct pool_conn *c);
 /* Throw the rest of an unwanted answer away, so that the connection can be used again; s is no longer the caller's. */
 void pool_drain(struct pool_conn *c, struct http_stream *s, bool at_end);
 /* The other addresses than w's that could be tried at once. */

@@ -23,7 +23,11 @@ struct http_msg {
     struct slice authority; /* Host or :authority; p NULL when absent (HTTP/1.0) */
     struct slice path;      /* raw, percent-encoding kept, begins with '/', or "*" */
     struct slice query;     /* without '?'; p NULL when there is none */
-    int status;             /* response: 100..599 */
+    /* request: what the client wants the connection (HTTP/1.1, RFC 9110 7.8) or stream (HTTP/2, RFC 8441) to become, e.g.
+     * "websocket"; p NULL: nothing. The method is GET then, whatever the wire said. When the answer is 101 the exchange is a
+     * tunnel: both bodies are its bytes, each ends by itself. */
+    struct slice protocol;
+    int status;             /* response: 100..599; 101 only to a request with protocol (HTTP/2 sends it as 200) */
     int64_t
         content_length; /* body size when known, else -1; 0 for none. The codec writes and reads the field itself. */
     struct http_field

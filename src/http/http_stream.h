@@ -26,6 +26,9 @@ struct http_handler {
     void (*on_interim)(void *arg, struct http_stream *s, struct http_msg *m);
     /* Body bytes, borrowed until return; fires once for each http_recv (size 0 only together with end). */
     void (*on_data)(void *arg, struct http_stream *s, struct slice data, bool end);
+    /* The fields behind the incoming body (RFC 9110 6.5), without those that may not stand there; fires before the
+     * on_data that says end, and only when there are some. Borrowed like the head. NULL: they are dropped. */
+    void (*on_trailers)(void *arg, struct http_stream *s, const struct http_field *fields, size_t field_count);
     /* There is room again after http_send took less than all. May be NULL when the user never sends more than fits. */
     void (*on_writable)(void *arg, struct http_stream *s);
     /* Both directions are complete. Server: the response left the buffer for the kernel; a request body that was not
@@ -51,8 +54,10 @@ struct http_stream_ops {
     enum ficus_err (*send_head)(struct http_stream *s, const struct http_msg *m, bool end);
     size_t (*send)(struct http_stream *s, const void *p, size_t size, bool end);
     void (*recv)(struct http_stream *s);
+    enum ficus_err (*trailers)(struct http_stream *s, const struct http_field *fields, size_t field_count);
     void (*reset)(struct http_stream *s, enum ficus_err why);
     void (*progress)(const struct http_stream *s, struct http_progress *ret_progress);
+    const char *protocol; /* of a server stream, for logs: "HTTP/1.1", "h2" */
 };
 
 struct http_stream {
@@ -80,6 +85,13 @@ static inline enum ficus_err http_send_head(struct http_stream *s, const struct 
 static inline size_t http_send(struct http_stream *s, const void *p, size_t size, bool end)
 {
     return s->ops->send(s, p, size, end);
+}
+/* The fields that go behind the outgoing body (copied): after the head, before the http_send that ends the body. Dropped
+ * where the framing has no place for them (Content-Length on HTTP/1.1, no body). INVALID: a field that may not stand there
+ * or cannot be written; NOMEM. */
+static inline enum ficus_err http_send_trailers(struct http_stream *s, const struct http_field *fields, size_t field_count)
+{
+    return s->ops->trailers(s, fields, field_count);
 }
 /* Ask for the next piece of the incoming body: one on_data follows. Not before its on_data came again, not after end.
  * This is the back-pressure. */

@@ -10,6 +10,7 @@
  * Each call ends COMPOSE_RESERVE before the route's time is over, whatever its service does: so the answer is there in
  * time. A part is at most COMPOSE_PART_SIZE_MAX; each has one buffer until the answer is written.
  */
+#include "access_log.h"
 #include "proxy_private.h"
 
 #include "mem.h"
@@ -227,6 +228,8 @@ static void part_done(void *arg, const struct call_result *result)
 {
     struct part_run *run = arg;
     run->err = result->err;
+    if (result->err != FICUS_ERR_OK)
+        access_note_call(run->compose->q, run->part->service, result->err, 0);
     run->status = result->err == FICUS_ERR_OK ? result->status : 0;
     if (run->status / 100 == 2 && !part_take(run, result->body))
         run->err = FICUS_ERR_PROTOCOL;
@@ -240,7 +243,7 @@ static enum ficus_err part_ask(struct part_run *run, size_t index, int64_t deadl
     struct proxy_request *q = run->compose->q;
     struct call_request r = proxy_call_request(q, run->part->service);
     r.method = SLICE("GET");
-    r.path = proxy_router_part(q->proxy->router, &q->match, index, q->user, q->stream->arena);
+    r.path = proxy_router_part(q->snapshot->router, &q->match, index, q->user, q->stream->arena);
     r.fields = &accept;
     r.field_count = 1;
     r.deadline_ns = deadline_ns;

@@ -45,6 +45,23 @@ static bool is_local(const struct proxy_request *q)
            http_msg_count(m, "x-forwarded-for") + http_msg_count(m, "forwarded") + http_msg_count(m, "x-real-ip") == 0;
 }
 
+const char *proxy_metrics_write(struct proxy *p, const struct http_msg *m, struct buf *out)
+{
+    struct slice value;
+    bool open = false;
+    for (size_t pos = 0; http_msg_next(m, "accept", &pos, &value);)
+        while (value.p != NULL) {
+            struct slice type = slice_cut(&value, ',');
+            open |= slice_eq_nocase(slice_trim(slice_cut(&type, ';')), SLICE("application/openmetrics-text"));
+        }
+    metric_set(metric_only(p->metrics[PROXY_CONNECTIONS]), (int64_t)http_server_conn_count(p->server));
+    if (open)
+        return metrics_render_open(p->process.metrics, out)
+                   ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                   : NULL;
+    return metrics_render(p->process.metrics, out) ? "text/plain; version=0.0.4; charset=utf-8" : NULL;
+}
+
 enum proxy_verdict filter_metrics(struct proxy_request *q)
 {
     if (!slice_eq_str(q->stream->head_in->path, "/metrics") || !is_local(q))
@@ -53,12 +70,11 @@ enum proxy_verdict filter_metrics(struct proxy_request *q)
         refuse_method(q);
         return PROXY_ANSWERED;
     }
-    struct proxy *p = q->proxy;
-    metric_set(metric_only(p->metrics[PROXY_CONNECTIONS]), (int64_t)http_server_conn_count(p->server));
     struct buf text;
     buf_init(&text, METRICS_SIZE_MAX);
-    if (metrics_render(p->process.metrics, &text))
-        proxy_answer(q, 200, NULL, 0, "text/plain; version=0.0.4; charset=utf-8", buf_slice(&text));
+    const char *type = proxy_metrics_write(q->proxy, q->stream->head_in, &text);
+    if (type != NULL)
+        proxy_answer(q, 200, NULL, 0, type, buf_slice(&text));
     else
         proxy_problem(q, 500, NULL, "the metrics do not fit their buffer", NULL, 0);
     buf_done(&text);

@@ -3,6 +3,7 @@
  * What the user may do: any of the route's roles. What a user may see of other users' things is the service's to
  * decide.
  */
+#include "access_log.h"
 #include "proxy_private.h"
 
 enum proxy_verdict filter_roles(struct proxy_request *q)
@@ -15,6 +16,7 @@ enum proxy_verdict filter_roles(struct proxy_request *q)
             if (slice_eq_str(q->roles[k], route->roles[i]))
                 return PROXY_PASS;
     metric_inc(METRIC(q->proxy->metrics[PROXY_AUTH_FAILURES], SLICE("role")));
+    q->flags |= ACCESS_UAEX;
     proxy_problem(q, 403, "role", "this path needs a role that the user has not", NULL, 0);
     return PROXY_ANSWERED;
 }

@@ -2,6 +2,7 @@
  *
  * Which route the request takes, and whether its body may be as large as it says.
  */
+#include "access_log.h"
 #include "proxy_private.h"
 
 /* RFC 9110 9.3, RFC 5789. Case matters. */
@@ -16,17 +17,17 @@ static bool is_known(struct slice method)
 
 enum proxy_verdict filter_route(struct proxy_request *q)
 {
-    struct proxy *p = q->proxy;
     const struct http_msg *m = q->stream->head_in;
-    switch (proxy_router_match(p->router, m->method, m->path, q->stream->arena, &q->match)) {
+    switch (proxy_router_match(q->snapshot->router, m->method, m->path, q->stream->arena, &q->match)) {
     case PROXY_FOUND:
-        q->route = &p->config->routes[q->match.route];
+        q->route = &q->snapshot->config->routes[q->match.route];
         return PROXY_PASS;
     case PROXY_BAD_PATH:
         proxy_problem(q, 400, "path",
                       "the path has dot segments, empty segments or characters that are not allowed there", NULL, 0);
         break;
     case PROXY_NO_ROUTE:
+        q->flags |= ACCESS_NR;
         proxy_problem(q, 404, "no_route", "there is nothing under this path", NULL, 0);
         break;
     case PROXY_OTHER_METHODS: {

@@ -4,6 +4,7 @@
  * has taken what was read: at most one buffer of each stream and one remainder here are under way. Small bodies are
  * gathered first, because only a body that is all there can be sent again.
  */
+#include "access_log.h"
 #include "proxy_private.h"
 
 #include "mem.h"
@@ -76,22 +77,36 @@ void proxy_forward_end_streams(struct proxy *p)
         stream_end(CONTAINER_OF(it, struct proxy_request, stream_link));
 }
 
+/* For the access log. */
+static void note_trail(struct proxy_request *q, const struct call *c)
+{
+    struct call_trail trail;
+    call_trail(c, &trail);
+    q->attempts = trail.attempts;
+    size_t size = strnlen(trail.address, sizeof q->address - 1);
+    memcpy(q->address, trail.address, size);
+    q->address[size] = '\0';
+}
+
 static void call_head(void *arg, struct call *c, struct http_msg *head, bool end)
 {
     struct proxy_request *q = arg;
     struct http_msg m;
+    note_trail(q, c);
     q->upstream_ns = env_now_ns(q->proxy->env) - q->upstream_begin_ns;
     bool is_events = http_msg_is_type(head, "text/event-stream");
     if (is_events && too_many_streams(q->proxy)) {
         struct http_field retry = {SLICE("Retry-After"), SLICE("10")};
         proxy_forward_cancel(q);
         q->err_detail = "too many event streams";
+        q->flags |= ACCESS_UO;
         proxy_problem(q, 503, "busy", "too many event streams are open at the moment", &retry, 1);
         return;
     }
     if (!response_head(q, head, &m)) {
         proxy_forward_cancel(q);
         q->err_detail = "answer head is too large";
+        q->flags |= ACCESS_UPE;
         proxy_problem_of(q, FICUS_ERR_TOO_LARGE);
         return;
     }
@@ -99,10 +114,12 @@ static void call_head(void *arg, struct call *c, struct http_msg *head, bool end
     if (err != FICUS_ERR_OK) {
         proxy_forward_cancel(q);
         q->err_detail = "answer head cannot be passed on";
+        q->flags |= ACCESS_UPE;
         proxy_problem_of(q, FICUS_ERR_PROTOCOL);
         return;
     }
     q->status = m.status;
+    q->head_ns = env_now_ns(q->proxy->env);
     q->is_events = is_events;
     if (q->is_events && q->half_closed)
         give_up(q, FICUS_ERR_RESET, "client is gone");
@@ -164,8 +181,10 @@ static void call_done(void *arg, struct call *c)
 static void call_error(void *arg, struct call *c, enum ficus_err err, bool maybe_processed, const char *detail)
 {
     struct proxy_request *q = arg;
-    (void)c;
     (void)maybe_processed;
+    if (q->attempts == 0)
+        note_trail(q, c);
+    access_note_call(q, q->service, err, q->attempts);
     q->call = NULL;
     if (q->upstream_ns == 0)
         q->upstream_ns = env_now_ns(q->proxy->env) - q->upstream_begin_ns;
@@ -260,7 +279,7 @@ static void forward_start(struct proxy_request *q, struct slice body, int64_t st
     static const struct call_handler call_handler = {call_head, call_data, call_writable, call_done, call_error};
     struct proxy *p = q->proxy;
     const struct http_msg *m = q->stream->head_in;
-    struct slice path = proxy_router_target(p->router, &q->match, m->query, q->stream->arena);
+    struct slice path = proxy_router_target(q->snapshot->router, &q->match, m->query, q->stream->arena);
     size_t field_count = 0;
     struct http_field *fields = filter_request_fields(q, &field_count);
     if (path.p == NULL || fields == NULL) {
@@ -275,11 +294,13 @@ static void forward_start(struct proxy_request *q, struct slice body, int64_t st
     r.body = body;
     r.body_stream_size = stream_size;
     r.keyed = http_msg_count(m, "idempotency-key") == 1;
+    q->service = r.callee;
     q->upstream_begin_ns = env_now_ns(p->env);
     enum ficus_err err = call_start(p->process.calls, &r, &call_handler, q, &q->call);
     if (err != FICUS_ERR_OK) {
         q->call = NULL;
         q->err = err;
+        access_note_call(q, q->service, err, 0);
         proxy_problem_of(q, err);
     } else if (stream_size != 0) {
         http_recv(q->stream);
@@ -293,6 +314,7 @@ static void gathered(void *arg, struct http_stream *s, struct slice body, enum f
     env_timer_stop(q->proxy->env, &q->gather_limit);
     if (q->status != 0)
         return; /* it came too late */
+    q->gather_ns += env_now_ns(q->proxy->env);
     q->request_size = body.size;
     if (err == FICUS_ERR_OK)
         forward_start(q, body, 0);
@@ -305,6 +327,8 @@ static void gathered(void *arg, struct http_stream *s, struct slice body, enum f
 static void gather_late(void *arg)
 {
     struct proxy_request *q = arg;
+    q->flags |= ACCESS_DT;
+    q->gather_ns += env_now_ns(q->proxy->env);
     proxy_problem(q, 408, "timeout", "the body of the request did not come in time", NULL, 0);
 }
 
@@ -317,6 +341,7 @@ void proxy_forward(struct proxy_request *q)
         forward_start(q, SLICE_NONE, 0);
     } else if (size >= 0 && size <= BODY_GATHER_MAX) {
         q->collecting = true;
+        q->gather_ns = -env_now_ns(q->proxy->env);
         q->collect.done = gathered;
         q->collect.arg = q;
         q->gather_limit = (struct env_timer){.fn = gather_late, .arg = q};

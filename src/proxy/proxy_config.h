@@ -71,6 +71,7 @@ struct proxy_config {
     struct process_config common; /* first: process_config_read counts on it */
     const char *const *listen;
     size_t listen_count;
+    const char *admin;        /* address for operators (admin.c); "": none */
     const char *const *hosts; /* accepted in Host; a name, or name:port */
     size_t host_count;
     int64_t timeout_ms;

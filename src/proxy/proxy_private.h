@@ -6,15 +6,14 @@
 #ifndef FICUS_PROXY_PRIVATE_H
 #define FICUS_PROXY_PRIVATE_H
 
-#include "files.h"
 #include "http_server.h"
 #include "jwt.h"
 #include "process.h"
 #include "proxy.h"
-#include "proxy_keys.h"
-#include "proxy_router.h"
-#include "proxy_tokens.h"
+#include "proxy_snapshot.h"
 #include "uuid.h"
+
+#define PROXY_ROUTE_NONE "none" /* in metrics and log lines: no route was found */
 
 enum { PROXY_FIELDS_MAX = 12, PROXY_REQUEST_ID_SIZE_MAX = 128 };
 
@@ -22,6 +21,7 @@ enum proxy_metric {
     PROXY_REQUESTS,
     PROXY_SECONDS,
     PROXY_UPSTREAM_SECONDS,
+    PROXY_ADDED_SECONDS,
     PROXY_AUTH_FAILURES,
     PROXY_TOKENS,
     PROXY_REFUSED,
@@ -32,14 +32,14 @@ enum proxy_metric {
 
 struct proxy {
     struct env *env;
-    const struct proxy_config *config;
+    const struct proxy_config *first; /* that proxy_start was given; outlives the proxy */
     struct proxy_options o;
     struct process process;
     struct http_server *server;
-    struct proxy_router *router;
-    struct proxy_keys *keys; /* NULL without auth */
-    struct proxy_tokens *tokens; /* with keys */
-    struct files *files;     /* of all routes that serve some */
+    struct http_server *admin; /* NULL: none */
+    struct proxy_snapshot *current;
+    struct list snapshots;       /* struct proxy_snapshot: the current one, and those with requests under way */
+    struct proxy_reload *reload; /* the one that runs; NULL: none */
     struct list streams;     /* struct proxy_request: event streams under way */
     size_t stream_count;
     bool ready, stopping;
@@ -68,6 +68,7 @@ struct proxy_filter {
 /* One request; lives in the arena of its stream. */
 struct proxy_request {
     struct proxy *proxy;
+    struct proxy_snapshot *snapshot; /* a reference */
     struct http_stream *stream;
     struct env_peer peer;
     bool end;      /* the request has no body */
@@ -106,6 +107,12 @@ struct proxy_request {
     bool is_events;        /* the answer has begun, and is an event stream */
     size_t request_size, response_size;
     int64_t upstream_begin_ns, upstream_ns;
+    int64_t head_ns;   /* when the head of the answer was sent; 0: not yet */
+    int64_t gather_ns; /* how long a body was waited for; until it was there: when that began, negative */
+    const char *service;    /* that was called; NULL: none, or several */
+    char address[64];       /* of the instance that answered, cut; "": none did */
+    unsigned attempts;
+    uint32_t flags;         /* enum access_flag */
     int status;             /* of the answer; 0: none was sent */
     enum ficus_err err;     /* why there was none, or a problem */
     const char *err_detail; /* for the log only */
@@ -131,6 +138,19 @@ void proxy_problem_of(struct proxy_request *q, enum ficus_err err);
 bool proxy_answer_more(struct proxy_request *q);
 /* Request id and trace into the head of an answer. */
 bool proxy_mark_answer(const struct proxy_request *q, struct http_msg *m);
+
+/* proxy.c: one reference less. What only routes of a snapshot that went had is forgotten. */
+void proxy_snapshot_leave(struct proxy *p, struct proxy_snapshot *s);
+
+/* proxy_reload.c: it goes on without the proxy, and changes nothing. */
+void proxy_reload_cancel(struct proxy *p);
+/* proxy.c: begin with s, which is taken over, in place of the current one. On failure s is released. */
+enum ficus_err proxy_swap(struct proxy *p, struct proxy_snapshot *s, struct ficus_error *reterr);
+
+/* admin.c: listen where the configuration says; nothing without that. */
+enum ficus_err proxy_admin_open(struct proxy *p, struct ficus_error *reterr);
+/* filter_health.c: metrics in the format that m accepts. Returns its media type; NULL: they do not fit. */
+const char *proxy_metrics_write(struct proxy *p, const struct http_msg *m, struct buf *out);
 
 /* serve_files.c: from the files of the route's folder. */
 void proxy_answer_file(struct proxy_request *q);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One request on its way through the chain of filters, the gateway's own answers, and the one line and few numbers that
- * remain of it.
+ * One request on its way through the chain of filters, the gateway's own answers, and the few numbers that remain of it.
  */
+#include "access_log.h"
 #include "proxy_private.h"
 
 #include "mem.h"
@@ -97,6 +97,7 @@ void proxy_answer_with(struct proxy_request *q, int status, const struct http_fi
              http_msg_add(&m, SLICE(TRACE_PARENT_HEADER), slice_str(trace));
     }
     q->status = status;
+    q->head_ns = env_now_ns(q->proxy->env);
     enum ficus_err err = ok ? http_send_head(q->stream, &m, body.size == 0) : FICUS_ERR_INVALID;
     if (err != FICUS_ERR_OK) {
         answer_failed(q, err, "an answer could not be written");
@@ -160,59 +161,46 @@ void proxy_problem_of(struct proxy_request *q, enum ficus_err err)
 
 /* ---- the end ---- */
 
-static void request_count(struct proxy_request *q, const char *route, int64_t ns)
+static void request_count(struct proxy_request *q, const char *route, int64_t ns, int64_t added)
 {
     struct proxy *p = q->proxy;
     char status[12];
     (void)snprintf(status, sizeof status, "%d", q->status);
     metric_inc(METRIC(p->metrics[PROXY_REQUESTS], slice_str(route), slice_str(status)));
-    metric_observe(METRIC(p->metrics[PROXY_SECONDS], slice_str(route)), ns);
+    metric_observe_traced(METRIC(p->metrics[PROXY_SECONDS], slice_str(route)), ns, &q->trace);
+    if (added >= 0)
+        metric_observe(metric_only(p->metrics[PROXY_ADDED_SECONDS]), added);
     if (q->upstream_ns > 0)
         metric_observe(METRIC(p->metrics[PROXY_UPSTREAM_SECONDS], slice_str(route)), q->upstream_ns);
 }
 
-static void request_log(struct proxy_request *q, const char *route, int64_t ns)
+/* What of the time to the head of the answer was ours; < 0: there was no answer. */
+static int64_t added_ns(const struct proxy_request *q)
 {
-    struct log_context ctx = {.trace = q->trace, .correlation = q->request_id};
-    struct log_field fields[12] = {
-        LOG_SLICE("method", q->stream->head_in->method),
-        LOG_STR("route", route),
-        LOG_INT("status", q->status),
-        LOG_INT("ms", ns / 1000000),
-        LOG_INT("upstream_ms", q->upstream_ns / 1000000),
-        LOG_INT("bytes", q->response_size),
-    };
-    size_t count = 6;
-    if (q->user.p != NULL)
-        fields[count++] = LOG_SLICE("user", q->user);
-    if (q->err != FICUS_ERR_OK)
-        fields[count++] = LOG_STR("error", err_text(q->err));
-    if (q->err_detail != NULL)
-        fields[count++] = LOG_STR("reason", q->err_detail);
-    if (q->part_missing != NULL)
-        fields[count++] = LOG_STR("missing", q->part_missing);
-    fields[count] = (struct log_field){.kind = LOG_FIELD_END};
-    /* Probes and scrapes come all the time and say nothing. */
-    enum log_level level = q->route == NULL && q->status == 200 ? LOG_DEBUG : LOG_INFO;
-    LOGF(&q->proxy->process.log, level, &ctx, "gateway.request", fields, "%s", "request answered");
+    if (q->head_ns == 0)
+        return -1;
+    int64_t ns = q->head_ns - q->begin_ns - q->gather_ns - q->upstream_ns;
+    return ns > 0 ? ns : 0;
 }
 
 /* Exactly once for each request, from the last callback or instead of it. */
 static void request_end(struct proxy_request *q)
 {
     int64_t ns = env_now_ns(q->proxy->env) - q->begin_ns;
-    const char *route = q->route != NULL ? q->route->path : "none";
+    const char *route = q->route != NULL ? q->route->path : PROXY_ROUTE_NONE;
     proxy_keys_wait_cancel(&q->waiter);
     env_timer_stop(q->proxy->env, &q->gather_limit);
     proxy_forward_cancel(q);
     proxy_compose_cancel(q);
-    request_count(q, route, ns);
-    request_log(q, route, ns);
+    int64_t added = added_ns(q);
+    request_count(q, route, ns, added);
+    access_log(q, route, ns, added);
     buf_done(&q->own);
     buf_done(&q->up);
     buf_done(&q->down);
     if (q->collecting)
         http_collect_done(&q->collect);
+    proxy_snapshot_leave(q->proxy, q->snapshot); /* last: the route was its */
 }
 
 static void on_data(void *arg, struct http_stream *s, struct slice data, bool end)
@@ -249,6 +237,7 @@ static void on_reset(void *arg, struct http_stream *s, enum ficus_err err, const
         q->status = err == FICUS_ERR_TIMEOUT ? 408 : err == FICUS_ERR_PROTOCOL ? 400 : 499;
     q->err = err;
     q->err_detail = detail;
+    access_note_client(q, err);
     request_end(q);
 }
 
@@ -271,6 +260,8 @@ void proxy_on_request(void *arg, struct http_stream *s, bool end, const struct e
         return;
     }
     q->proxy = arg;
+    q->snapshot = q->proxy->current;
+    q->snapshot->refs++;
     q->stream = s;
     q->peer = *peer;
     q->end = end;

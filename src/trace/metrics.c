@@ -24,9 +24,17 @@ static const int64_t bounds_plain[] = {
     256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 0,
 };
 
+/* The latest observation in one bucket that had a trace. */
+struct exemplar {
+    bool is_set;
+    int64_t value;
+    struct trace_context trace;
+};
+
 struct metric {
     const struct metric_family *family;
-    struct slice labels[METRIC_LABELS_MAX];     /* owned, right behind the struct */
+    struct slice labels[METRIC_LABELS_MAX];     /* owned, at the end */
+    struct exemplar *exemplars;                 /* one per count, behind them; NULL: none are kept */
     _Atomic int64_t value;                      /* counter, gauge; histogram: sum */
     _Atomic uint64_t counts[];                  /* histogram: one per bound, and one for what is above */
 };
@@ -102,11 +110,15 @@ static struct metric *new_child(const struct metric_family *f, const struct slic
     size_t label_bytes = 0;
     for (unsigned i = 0; i < f->label_count; i++)
         label_bytes += labels[i].size;
-    struct metric *m = mem_zalloc(sizeof *m + count_bytes + label_bytes);
+    size_t exemplar_bytes = f->def->exemplars ? (f->bound_count + 1) * sizeof(struct exemplar) : 0;
+    struct metric *m = mem_zalloc(sizeof *m + count_bytes + exemplar_bytes + label_bytes);
     if (m == NULL)
         return NULL;
     m->family = f;
     char *at = (char *)(m + 1) + count_bytes;
+    if (exemplar_bytes > 0)
+        m->exemplars = (struct exemplar *)(void *)at;
+    at += exemplar_bytes;
     for (unsigned i = 0; i < f->label_count; i++) {
         memcpy(at, labels[i].p, labels[i].size);
         m->labels[i] = slice_make(at, labels[i].size);
@@ -270,6 +282,24 @@ struct metric *metric_only(struct metric_family *family)
     return metric_with(family, NULL, 0);
 }
 
+size_t metrics_forget(struct metric_family *family, unsigned label, bool (*gone)(void *arg, struct slice value),
+                      void *arg)
+{
+    unsigned kept = 0;
+    FICUS_ASSERT(label < family->label_count);
+    pthread_mutex_lock(&family->reg->mutex);
+    unsigned count = atomic_load_explicit(&family->count, memory_order_relaxed); /* changes under the mutex only */
+    for (unsigned i = 0; i < count; i++) {
+        if (gone(arg, family->children[i]->labels[label]))
+            mem_free(family->children[i]);
+        else
+            family->children[kept++] = family->children[i];
+    }
+    atomic_store_explicit(&family->count, kept, memory_order_release);
+    pthread_mutex_unlock(&family->reg->mutex);
+    return count - kept;
+}
+
 /* ---- values; relaxed for the reason that metrics.h gives ---- */
 
 void metric_add(struct metric *m, uint64_t amount)
@@ -296,10 +326,9 @@ void metric_change(struct metric *m, int64_t delta)
     atomic_fetch_add_explicit(&m->value, delta, memory_order_relaxed);
 }
 
-void metric_observe(struct metric *m, int64_t value)
+/* Returns the bucket. */
+static unsigned observe(struct metric *m, int64_t value)
 {
-    if (m == NULL)
-        return;
     const struct metric_family *f = m->family;
     FICUS_ASSERT(f->def->type == METRIC_HISTOGRAM);     /* the others have no counts behind them */
     unsigned i = 0;
@@ -308,6 +337,22 @@ void metric_observe(struct metric *m, int64_t value)
         i++;
     atomic_fetch_add_explicit(&m->counts[i], 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&m->value, value, memory_order_relaxed);
+    return i;
+}
+
+void metric_observe(struct metric *m, int64_t value)
+{
+    if (m != NULL)
+        (void)observe(m, value);
+}
+
+void metric_observe_traced(struct metric *m, int64_t value, const struct trace_context *trace)
+{
+    if (m == NULL)
+        return;
+    unsigned i = observe(m, value);
+    if (m->exemplars != NULL)
+        m->exemplars[i] = (struct exemplar){.is_set = true, .value = value < 0 ? 0 : value, .trace = *trace};
 }
 
 int64_t metric_value(const struct metric *m)
@@ -381,7 +426,28 @@ static void put_series(struct buf *out, const struct metric *m, const char *suff
     (void)buf_add_str(out, separator[0] == ',' ? "} " : " ");
 }
 
-static void put_histogram(struct buf *out, const struct metric *m)
+/* OpenMetrics 1.0: behind the value of a bucket. */
+static void put_exemplar(struct buf *out, const struct metric *m, unsigned bucket)
+{
+    const struct exemplar *x = &m->exemplars[bucket];
+    if (!x->is_set)
+        return;
+    (void)buf_add_str(out, " # {trace_id=\"");
+    for (size_t i = 0; i < sizeof x->trace.trace_id; i++)
+        (void)buf_printf(out, "%02x", x->trace.trace_id[i]);
+    (void)buf_add_str(out, "\"} ");
+    put_value(out, m->family->def->unit, x->value);
+}
+
+static void put_bucket(struct buf *out, const struct metric *m, unsigned bucket, uint64_t total, bool open)
+{
+    (void)buf_printf(out, "%" PRIu64, total);
+    if (open && m->exemplars != NULL)
+        put_exemplar(out, m, bucket);
+    (void)buf_add_char(out, '\n');
+}
+
+static void put_histogram(struct buf *out, const struct metric *m, bool open)
 {
     const struct metric_family *f = m->family;
     uint64_t total = 0;
@@ -389,11 +455,11 @@ static void put_histogram(struct buf *out, const struct metric *m)
     for (unsigned i = 0; i < f->bound_count; i++) {
         total += atomic_load_explicit(&m->counts[i], memory_order_relaxed);
         put_series(out, m, "_bucket", &f->bounds[i], false);
-        (void)buf_printf(out, "%" PRIu64 "\n", total);
+        put_bucket(out, m, i, total, open);
     }
     total += atomic_load_explicit(&m->counts[f->bound_count], memory_order_relaxed);
     put_series(out, m, "_bucket", NULL, true);
-    (void)buf_printf(out, "%" PRIu64 "\n", total);
+    put_bucket(out, m, f->bound_count, total, open);
     put_series(out, m, "_sum", NULL, false);
     put_value(out, f->def->unit, atomic_load_explicit(&m->value, memory_order_relaxed));
     (void)buf_add_char(out, '\n');
@@ -401,10 +467,10 @@ static void put_histogram(struct buf *out, const struct metric *m)
     (void)buf_printf(out, "%" PRIu64 "\n", total);
 }
 
-static void put_child(struct buf *out, const struct metric *m)
+static void put_child(struct buf *out, const struct metric *m, bool open)
 {
     if (m->family->def->type == METRIC_HISTOGRAM) {
-        put_histogram(out, m);
+        put_histogram(out, m, open);
         return;
     }
     put_series(out, m, "", NULL, false);
@@ -412,26 +478,41 @@ static void put_child(struct buf *out, const struct metric *m)
     (void)buf_add_char(out, '\n');
 }
 
-static void put_family(struct buf *out, const struct metric_family *f)
+static void put_family(struct buf *out, const struct metric_family *f, bool open)
 {
     static const char *const types[] = {"counter", "gauge", "histogram"};
     unsigned count = atomic_load_explicit(&f->count, memory_order_acquire);
     const struct metric *other = atomic_load_explicit(&f->other, memory_order_acquire);
     if (count == 0 && other == NULL)
         return;
-    (void)buf_printf(out, "# HELP %s ", f->def->name);
-    put_escaped(out, slice_str(f->def->help), false);
-    (void)buf_printf(out, "\n# TYPE %s %s\n", f->def->name, types[f->def->type]);
+    /* in OpenMetrics a counter's family lacks the end of its series */
+    struct slice name = slice_str(f->def->name);
+    name.size -= open && f->def->type == METRIC_COUNTER ? sizeof "_total" - 1 : 0;
+    (void)buf_printf(out, "# HELP " SLICE_FMT " ", SLICE_ARG(name));
+    put_escaped(out, slice_str(f->def->help), open);
+    (void)buf_printf(out, "\n# TYPE " SLICE_FMT " %s\n", SLICE_ARG(name), types[f->def->type]);
     for (unsigned i = 0; i < count; i++)
-        put_child(out, f->children[i]);
+        put_child(out, f->children[i], open);
     if (other != NULL)
-        put_child(out, other);
+        put_child(out, other, open);
+}
+
+static void render(struct metrics *reg, struct buf *out, bool open)
+{
+    unsigned count = atomic_load_explicit(&reg->count, memory_order_acquire);
+    for (unsigned i = 0; i < count; i++)
+        put_family(out, reg->families[i], open);
 }
 
 bool metrics_render(struct metrics *reg, struct buf *out)
 {
-    unsigned count = atomic_load_explicit(&reg->count, memory_order_acquire);
-    for (unsigned i = 0; i < count; i++)
-        put_family(out, reg->families[i]);
+    render(reg, out, false);
+    return !buf_failed(out);
+}
+
+bool metrics_render_open(struct metrics *reg, struct buf *out)
+{
+    render(reg, out, true);
+    (void)buf_add_str(out, "# EOF\n");
     return !buf_failed(out);
 }

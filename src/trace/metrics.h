@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Counters, gauges and histograms in memory, rendered in the Prometheus text format 0.0.4. Families come from static
+ * Counters, gauges and histograms in memory, rendered in the Prometheus text format 0.0.4 or as OpenMetrics. Families come from static
  * tables that each module owns; a family's children differ by label values and are bounded: when a family is full,
  * further label sets fall into one child whose labels all say "other". Children live as long as the registry.
  *
@@ -15,6 +15,7 @@
 
 #include "buf.h"
 #include "err.h"
+#include "trace_context.h"
 
 enum {
     METRIC_LABELS_MAX = 4,
@@ -39,6 +40,9 @@ struct metric_def {
     unsigned children_max;                  /* 0: METRIC_CHILDREN_DEFAULT */
     /* histogram: rising upper bounds, 0 behind the last; NULL: 0.5 ms .. 10 s for seconds, 256 .. 16 Mi otherwise */
     const int64_t *bounds;
+    /* histogram: each bucket keeps the trace of its latest observation by metric_observe_traced. Such a family is observed
+     * and rendered by one thread alone */
+    bool exemplars;
 };
 
 struct metrics;
@@ -68,11 +72,22 @@ void metric_set(struct metric *m, int64_t value);           /* gauge */
 void metric_change(struct metric *m, int64_t delta);        /* gauge */
 void metric_observe(struct metric *m, int64_t value);       /* histogram; negative counts as 0 */
 
+/* The same; trace is what it was observed in. */
+void metric_observe_traced(struct metric *m, int64_t value, const struct trace_context *trace);
+
+/* Free the children for whose value of that label (by its index) gone says true: what they stood for is no more, and a
+ * family that is full takes others in their place. Nobody may keep a pointer to one of them, or use the family
+ * meanwhile: for families that one thread alone uses and renders. The child "other" stays. Returns how many went. */
+size_t metrics_forget(struct metric_family *family, unsigned label, bool (*gone)(void *arg, struct slice value),
+                      void *arg);
+
 /* The present value of a counter or gauge, the number of observations of a histogram. */
 int64_t metric_value(const struct metric *m);
 
 /* Append the whole exposition ("text/plain; version=0.0.4"), families in order of registration. False: the buffer is
  * too small. */
 bool metrics_render(struct metrics *reg, struct buf *out);
+/* The same in OpenMetrics 1.0 ("application/openmetrics-text; version=1.0.0"), with exemplars. */
+bool metrics_render_open(struct metrics *reg, struct buf *out);
 
 #endif

@@ -219,7 +219,7 @@ def attack_gateway(port, order_id):
 
 
 def operator_sockets(streams):
-    return [path for path in streams if os.path.basename(path) in ("hub-ops.sock", "supervisor.sock")]
+    return [path for path in streams if os.path.basename(path) in ("hub-ops.sock", "supervisor.sock", "gateway-admin.sock")]
 
 
 def check_sockets(shop, checks, order_id):
@@ -228,7 +228,7 @@ def check_sockets(shop, checks, order_id):
     checks.check(f"the gateway's is the only TCP port: {ports}", ports == [shop.port], str(ports))
     checks.check(
         f"found the sockets of hub, services and operators: {len(streams)}, {len(datagrams)} for datagrams",
-        len(streams) >= 9 and len(operator_sockets(streams)) == 2,
+        len(streams) >= 9 and len(operator_sockets(streams)) == 3,
         str(streams),
     )
     through, count = attack_gateway(shop.port, order_id)

@@ -558,6 +558,7 @@ static inline struct rig *rig_new(bool identity_down)
                                                  .edge_count = 3},
                                       .listen = r->listen,
                                       .listen_count = 1,
+                                      .admin = "",
                                       .hosts = r->hosts,
                                       .host_count = 1,
                                       .timeout_ms = 2000,

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See access_log.h. Fields are read where they are; nothing is formatted or allocated here but the list of flags, which
+ * most requests have not.
+ */
+#include "access_log.h"
+
+#include "mem.h"
+#include "proxy_private.h"
+
+enum { FLAGS_TEXT_SIZE = 64 };
+
+const struct access_word access_flags[] = {
+    {"NR", "no route fits the path"},
+    {"UH", "the service has no address, or none that is healthy"},
+    {"UO", "overflow: the circuit breaker is open, or a queue or the number of event streams is at its limit"},
+    {"UF", "no connection to the service could be made"},
+    {"UC", "the service closed or reset its connection before its answer was whole"},
+    {"UT", "the service did not answer in time"},
+    {"UPE", "the service's answer was no acceptable HTTP, or too large"},
+    {"URX", "also the last attempt failed, after others had"},
+    {"DC", "the client closed its connection, or gave the request up, before the answer was whole"},
+    {"DT", "the client did not send, or take, its bytes in time"},
+    {"DPE", "the client broke the protocol"},
+    {"UAEX", "refused for who sent it: no token, a bad one, or a role that is missing"},
+};
+const size_t access_flag_count = ARRAY_COUNT(access_flags);
+
+/* What a line is made of. */
+struct access_end {
+    const struct proxy_request *q;
+    const char *route;
+    int64_t ns, added_ns;
+    char flags[FLAGS_TEXT_SIZE];
+};
+
+/* Each fills in the value, or says that there is none. */
+static bool get_method(const struct access_end *e, struct log_field *f)
+{
+    *f = LOG_SLICE(f->key, e->q->stream->head_in->method);
+    return true;
+}
+
+static bool get_route(const struct access_end *e, struct log_field *f)
+{
+    *f = LOG_STR(f->key, e->route);
+    return true;
+}
+
+static bool get_status(const struct access_end *e, struct log_field *f)
+{
+    *f = LOG_INT(f->key, e->q->status);
+    return true;
+}
+
+static bool get_flags(const struct access_end *e, struct log_field *f)
+{
+    *f = LOG_STR(f->key, e->flags);
+    return e->q->flags != 0;
+}
+
+static bool get_upstream(const struct access_end *e, struct log_field *f)
+{
+    *f = LOG_STR(f->key, e->q->service);
+    return e->q->service != NULL;
+}
+
+static bool get_address(const struct access_end *e, struct log_field *f)
+{
+    *f = LOG_STR(f->key, e->q->address);
+    return e->q->address[0] != '\0';
+}
+
+static bool get_attempts(const struct access_end *e, struct log_field *f)
+{
+    *f = LOG_INT(f->key, e->q->attempts);
+    return e->q->attempts > 0;
+}
+
+static bool get_ms(const struct access_end *e, struct log_field *f)
+{
+    *f = LOG_INT(f->key, e->ns / 1000000);
+    return true;
+}
+
+static bool get_upstream_ms(const struct access_end *e, struct log_field *f)
+{
+    *f = LOG_INT(f->key, e->q->upstream_ns / 1000000);
+    return e->q->upstream_ns > 0;
+}
+
+static bool get_added_us(const struct access_end *e, struct log_field *f)
+{
+    *f = LOG_INT(f->key, e->added_ns / 1000);
+    return e->added_ns >= 0;
+}
+
+static bool get_bytes_in(const struct access_end *e, struct log_field *f)
+{
+    *f = LOG_INT(f->key, e->q->request_size);
+    return true;
+}
+
+static bool get_bytes_out(const struct access_end *e, struct log_field *f)
+{
+    *f = LOG_INT(f->key, e->q->response_size);
+    return true;
+}
+
+static bool get_protocol(const struct access_end *e, struct log_field *f)
+{
+    const char *protocol = e->q->stream->ops->protocol;
+    *f = LOG_STR(f->key, protocol);
+    return protocol != NULL;
+}
+
+static bool get_user(const struct access_end *e, struct log_field *f)
+{
+    *f = LOG_SLICE(f->key, e->q->user);
+    return e->q->user.p != NULL;
+}
+
+static bool get_error(const struct access_end *e, struct log_field *f)
+{
+    *f = LOG_STR(f->key, err_text(e->q->err));
+    return e->q->err != FICUS_ERR_OK;
+}
+
+static bool get_reason(const struct access_end *e, struct log_field *f)
+{
+    *f = LOG_STR(f->key, e->q->err_detail);
+    return e->q->err_detail != NULL;
+}
+
+static bool get_missing(const struct access_end *e, struct log_field *f)
+{
+    *f = LOG_STR(f->key, e->q->part_missing);
+    return e->q->part_missing != NULL;
+}
+
+static const struct {
+    struct access_word word;
+    bool (*get)(const struct access_end *e, struct log_field *f);
+} rows[] = {
+    {{"method", "of the request"}, get_method},
+    {{"route", "path template of its route; `none`: no route"}, get_route},
+    {{"status", "of the answer; 499 when the client went before there was one"}, get_status},
+    {{"flags", "why it is not what the client hoped for: words of the next table, separated by commas"}, get_flags},
+    {{"upstream", "the service that was called"}, get_upstream},
+    {{"address", "of the instance that answered"}, get_address},
+    {{"attempts", "how often the service was called for it"}, get_attempts},
+    {{"ms", "from the head of the request to the end of the answer"}, get_ms},
+    {{"upstream_ms", "from the first attempt to the head of the service's answer"}, get_upstream_ms},
+    {{"added_us", "µs to the head of the answer that were neither the service's nor spent on waiting for the body"},
+     get_added_us},
+    {{"bytes_in", "of the request's body that were read"}, get_bytes_in},
+    {{"bytes_out", "of the answer's body"}, get_bytes_out},
+    {{"protocol", "`HTTP/1.1`, `h2`"}, get_protocol},
+    {{"user", "id of the user whose token it carried"}, get_user},
+    {{"error", "what went wrong, in one of few words"}, get_error},
+    {{"reason", "the same in a sentence"}, get_reason},
+    {{"missing", "the first part of a composed answer that did not come"}, get_missing},
+};
+_Static_assert(ARRAY_COUNT(rows) < LOG_FIELDS_MAX, "a line takes them all");
+
+const size_t access_field_count = ARRAY_COUNT(rows);
+
+struct access_word access_field(size_t i)
+{
+    return rows[i].word;
+}
+
+/* ---- flags ---- */
+
+static uint32_t flag_of(const struct proxy_request *q, const char *service, enum ficus_err err)
+{
+    switch (err) {
+    case FICUS_ERR_TIMEOUT:
+        return ACCESS_UT;
+    case FICUS_ERR_REFUSED:
+        return ACCESS_UF;
+    case FICUS_ERR_RESET:
+    case FICUS_ERR_EOF:
+        return ACCESS_UC;
+    case FICUS_ERR_PROTOCOL:
+    case FICUS_ERR_TOO_LARGE:
+        return ACCESS_UPE;
+    case FICUS_ERR_BUSY:
+        return ACCESS_UO;
+    case FICUS_ERR_UNAVAILABLE:
+        return strcmp(call_engine_breaker_state(q->proxy->process.calls, service), "closed") == 0 ? ACCESS_UH : ACCESS_UO;
+    default:
+        return 0;
+    }
+}
+
+void access_note_call(struct proxy_request *q, const char *service, enum ficus_err err, unsigned attempts)
+{
+    q->flags |= flag_of(q, service, err);
+    if (attempts > 1)
+        q->flags |= ACCESS_URX;
+}
+
+void access_note_client(struct proxy_request *q, enum ficus_err err)
+{
+    if (q->flags != 0)
+        return; /* the exchange was ended by us, for a reason that is noted */
+    if (err == FICUS_ERR_PROTOCOL)
+        q->flags = ACCESS_DPE;
+    else if (err == FICUS_ERR_TIMEOUT)
+        q->flags = ACCESS_DT;
+    else if (err == FICUS_ERR_RESET || err == FICUS_ERR_EOF)
+        q->flags = ACCESS_DC;
+}
+
+static void flags_write(uint32_t flags, char out[FLAGS_TEXT_SIZE])
+{
+    size_t size = 0;
+    for (size_t i = 0; i < access_flag_count; i++) {
+        size_t word = strlen(access_flags[i].name);
+        if ((flags >> i & 1) == 0 || size + word + 2 > FLAGS_TEXT_SIZE)
+            continue;
+        if (size > 0)
+            out[size++] = ',';
+        memcpy(out + size, access_flags[i].name, word);
+        size += word;
+    }
+    out[size] = '\0';
+}
+
+void access_log(const struct proxy_request *q, const char *route, int64_t ns, int64_t added_ns)
+{
+    /* Probes and scrapes come all the time and say nothing. */
+    enum log_level level = q->route == NULL && q->status == 200 ? LOG_DEBUG : LOG_INFO;
+    struct logger *log = &q->proxy->process.log;
+    if (!log_enabled(log, level))
+        return;
+    struct access_end e = {.q = q, .route = route, .ns = ns, .added_ns = added_ns};
+    struct log_context ctx = {.trace = q->trace, .correlation = q->request_id};
+    struct log_field fields[ARRAY_COUNT(rows) + 1];
+    size_t count = 0;
+    flags_write(q->flags, e.flags);
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        fields[count].key = rows[i].word.name;
+        count += rows[i].get(&e, &fields[count]);
+    }
+    fields[count] = (struct log_field){.kind = LOG_FIELD_END};
+    log_write(log, level, &ctx, "gateway.request", fields, "%s", "request answered");
+}
