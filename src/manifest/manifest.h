@@ -47,7 +47,10 @@ struct manifest_part {
 struct manifest_route {
     const struct conf_node *node;
     int method;                     /* index into manifest_methods; -1: any */
+    const char *host;               /* "shop.example", "*.shop.example"; NULL: any */
     const char *path;
+    struct proxy_cond *headers, *query;
+    size_t header_count, query_count;
     /* where it leads: one of these */
     struct manifest_target to;
     struct manifest_part *parts;    /* "compose" */
@@ -177,6 +180,9 @@ enum ficus_err manifest_load(struct arena *a, const char *path, const struct man
 enum ficus_err manifest_render_process(const struct manifest *m, const struct manifest_process *p, struct arena *a, struct buf *out, struct ficus_error *reterr);
 /* Write every process's resolved file: NAME.json.tmp, mode 0600, synced, renamed. All are rendered before the first is written. STATE/run must exist. */
 enum ficus_err manifest_render(const struct manifest *m, struct arena *a, struct ficus_error *reterr);
+
+/* The gateway's routes as its resolved file has them, in the order of the manifest (g->routes); in the arena. Texts are the manifest's. */
+enum ficus_err manifest_render_routes(const struct manifest *m, struct arena *a, struct proxy_route **ret_routes, size_t *ret_count, struct ficus_error *reterr);
 
 const struct manifest_service *manifest_find_service(const struct manifest *m, const char *name);
 const struct manifest_process *manifest_find_process(const struct manifest *m, const char *name);

@@ -5,6 +5,7 @@
 #include "manifest_private.h"
 
 #include "map.h"
+#include "proxy_route.h"
 #include "text.h"
 
 struct checker {
@@ -326,21 +327,29 @@ static void check_parts(struct checker *c, const struct manifest_route *r)
     }
 }
 
-/* "GET /v1/{}/items": what makes two routes the same. */
+/* What makes two routes the same. */
 static const char *route_key(struct checker *c, const struct manifest_route *r)
 {
+    const struct proxy_route route = {.method = r->method < 0 ? "" : manifest_methods[r->method], .host = r->host, .path = r->path, .headers = r->headers,
+                                      .header_count = r->header_count, .query = r->query, .query_count = r->query_count};
     struct buf b;
-    struct slice rest = slice_str(r->path);
-    buf_init(&b, 1024);
-    (void)buf_printf(&b, "%s", r->method < 0 ? "*" : manifest_methods[r->method]);
-    while (rest.p != NULL) {
-        struct slice segment = slice_cut(&rest, '/');
-        (void)buf_add_char(&b, '/');
-        (void)buf_add_slice(&b, segment.size > 0 && segment.p[0] == '{' ? SLICE("{}") : segment);
-    }
-    const char *key = arena_strdup(c->arena, buf_slice(&b));
+    buf_init(&b, 128 * 1024);
+    const char *key = proxy_route_key(&route, &b) ? arena_strdup(c->arena, buf_slice(&b)) : NULL;
     buf_done(&b);
     return key == NULL ? "" : key;
+}
+
+static void check_conditions(struct checker *c, const struct manifest_route *r)
+{
+    const struct conf_node *headers = conf_get(r->node, "headers");
+    for (size_t i = 0; i < r->header_count; i++)
+        for (size_t k = 0; k < i; k++)
+            if (r->headers[i].name != NULL && r->headers[k].name != NULL && slice_eq_nocase(slice_str(r->headers[i].name), slice_str(r->headers[k].name)))
+                conf_error_key(c->errors, conf_get(headers, r->headers[i].name), "is the same header as \"%s\"", r->headers[k].name);
+    if (r->header_count > PROXY_CONDS_MAX)
+        conf_error_key(c->errors, headers, "has more than %d headers", PROXY_CONDS_MAX);
+    if (r->query_count > PROXY_CONDS_MAX)
+        conf_error_key(c->errors, conf_get(r->node, "query"), "has more than %d parameters", PROXY_CONDS_MAX);
 }
 
 /* A route leads to one place, and has only the words that mean something there. */
@@ -377,6 +386,7 @@ static void check_route(struct checker *c, const struct manifest_route *r, struc
     if (r->node == NULL || r->path == NULL)
         return;
     check_kind(c, r);
+    check_conditions(c, r);
     check_target(c, r);
     check_parts(c, r);
     if (r->auth != MANIFEST_AUTH_NONE && g->auth == NULL && conf_get(g->node, "auth") == NULL)

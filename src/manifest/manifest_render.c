@@ -341,7 +341,8 @@ static int64_t fill_routes(struct renderer *r, struct proxy_config *c)
         int64_t timeout_ms = from->timeout_ms > 0 ? from->timeout_ms : g->timeout_ms;
         timeout_ms_max = timeout_ms > timeout_ms_max ? timeout_ms : timeout_ms_max;
         c->routes[c->route_count++] = (struct proxy_route){
-            .method = method_of(from), .path = from->path, .service = from->to.service,
+            .method = method_of(from), .host = from->host, .path = from->path, .headers = from->headers, .header_count = from->header_count,
+            .query = from->query, .query_count = from->query_count, .service = from->to.service,
             .target = from->to.service == NULL ? NULL : from->to.path == NULL ? from->path : from->to.path, .parts = parts_of(r, from), .part_count = from->part_count,
             .files = from->folder, .fallback = from->fallback, .answer = from->answer, .auth = from->auth, .roles = from->roles,
             .role_count = from->role_count, .timeout_ms = timeout_ms};
@@ -369,6 +370,19 @@ static void render_gateway(struct renderer *r, struct json_writer *w)
     add_derived_edges(r, &c.common, gateway_calls, fill_routes(r, &c));
     if (!r->failed)
         conf_encode(&proxy_config_table, &c, w);
+}
+
+enum ficus_err manifest_render_routes(const struct manifest *m, struct arena *a, struct proxy_route **ret_routes, size_t *ret_count, struct ficus_error *reterr)
+{
+    struct renderer r = {.m = m, .arena = a};
+    struct proxy_config c = {0};
+    if (m->gateway != NULL)
+        (void)fill_routes(&r, &c);  /* the longest timeout does not matter here */
+    if (r.failed)
+        return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
+    *ret_routes = c.routes;
+    *ret_count = c.route_count;
+    return FICUS_ERR_OK;
 }
 
 /* ---- all ---- */

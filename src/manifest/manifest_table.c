@@ -33,11 +33,20 @@ static const struct conf_setting part_settings[] = {
 static const struct conf_table part_table = TABLE_WITH_NODE("part", "One part of a composed answer.", struct manifest_part, part_settings);
 static const struct conf_setting part_item = {.name = "part", .type = CONF_TABLE, .table = &part_table, .doc = "A part."};
 
+static const struct conf_setting cond_item = {.name = "value", .type = CONF_CUSTOM, CONF_AT(struct proxy_cond, value), .custom = &proxy_cond_custom,
+                                              .doc = "What it must be; {present: true}: anything."};
+
 static const struct conf_setting route_settings[] = {
     {.name = "method", .type = CONF_ENUM, CONF_AT(struct manifest_route, method), .words = manifest_methods, .fallback = -1,
      .doc = "HTTP method; absent: any."},
+    {.name = "host", .type = CONF_STRING, CONF_AT(struct manifest_route, host), .min = 1, .max = 253, .check = proxy_check_host,
+     .example = "*.shop.example", .doc = "Host that the request names, without its port; *.name is all names below it. Absent: any."},
     {.name = "path", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct manifest_route, path), .min = 1, .max = 512,
      .check = manifest_check_template, .example = "/api/v1/example", .doc = "Path as clients write it; {name} stands for one segment, /** at the end for the rest."},
+    {.name = "headers", .type = CONF_MAP, CONF_MAP_AT(struct manifest_route, headers, header_count, struct proxy_cond, name), .item = &cond_item,
+     .max = 128, .check = proxy_check_header, .example = "X-Beta", .doc = "Headers that the request must have, each with this value or {present: true}."},
+    {.name = "query", .type = CONF_MAP, CONF_MAP_AT(struct manifest_route, query, query_count, struct proxy_cond, name), .item = &cond_item,
+     .max = 128, .doc = "Parameters that the query must have, likewise; of several ones of a name the first counts."},
     {.name = "to", .type = CONF_CUSTOM, CONF_AT(struct manifest_route, to), .custom = &manifest_target_custom,
      .doc = "The service that answers, and the path there; without one the path stays as it is."},
     {.name = "compose", .type = CONF_LIST, .flags = CONF_NOT_EMPTY, CONF_LIST_AT(struct manifest_route, parts, part_count), .item = &part_item,

@@ -18,7 +18,7 @@ enum proxy_verdict filter_route(struct proxy_request *q)
 {
     struct proxy *p = q->proxy;
     const struct http_msg *m = q->stream->head_in;
-    switch (proxy_router_match(p->router, m->method, m->path, q->stream->arena, &q->match)) {
+    switch (proxy_router_match(p->router, m, q->stream->arena, &q->match)) {
     case PROXY_FOUND:
         q->route = &p->config->routes[q->match.route];
         return PROXY_PASS;

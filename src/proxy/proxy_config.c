@@ -4,6 +4,9 @@
  */
 #include "proxy_config.h"
 
+#include "http_msg.h"
+#include "mem.h"
+
 static const char *const auth_words[] = {"none", "optional", "required", NULL};
 
 static const char *check_path(struct slice text)
@@ -169,6 +172,95 @@ static const struct conf_table part_table = CONF_TABLE_OF("gateway part", struct
 static const struct conf_setting part_item = {
     .name = "part", .type = CONF_TABLE, .table = &part_table, .doc = "A part of the answer."};
 
+/* ---- what a route asks of a request ---- */
+
+const char *proxy_check_header(struct slice text)
+{
+    /* Those that the codec keeps to itself would never be found. */
+    static const char *const own[] = {"connection", "keep-alive", "proxy-connection",  "te",
+                                      "trailer",    "upgrade",    "transfer-encoding", "content-length"};
+    if (slice_eq_nocase(text, SLICE("host")))
+        return "a header but Host, for which there is the word host";
+    for (size_t i = 0; i < ARRAY_COUNT(own); i++)
+        if (slice_eq_nocase(text, slice_str(own[i])))
+            return "a header that does not concern the connection alone";
+    return http_token_valid(text) ? NULL : "a name of a header such as X-Beta";
+}
+
+static bool label_valid(struct slice s)
+{
+    for (size_t i = 0; i < s.size; i++) {
+        char c = s.p[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c == '-' && i > 0 && i + 1 < s.size)))
+            return false;
+    }
+    return s.size > 0 && s.size <= 63;
+}
+
+const char *proxy_check_host(struct slice text)
+{
+    struct slice rest = slice_starts(text, SLICE("*.")) ? slice_from(text, 2) : text;
+    while (rest.p != NULL)
+        if (!label_valid(slice_cut(&rest, '.')))
+            return "a host name such as shop.example or *.shop.example, in lower case, without a port";
+    return NULL;
+}
+
+#define COND_ALLOWED "a text, or {present: true}"
+
+static bool cond_decode(const struct conf_setting *s, const struct conf_node *node, void *field, struct arena *a,
+                        struct conf_errors *errors)
+{
+    (void)s;
+    const struct conf_node *present = conf_get(node, "present");
+    const char **value = field;
+    *value = NULL;
+    if (node->kind == CONF_MAP_NODE && node->count == 1 && present != NULL && present->kind == CONF_SCALAR &&
+        !present->quoted && slice_eq_str(present->text, "true"))
+        return true;
+    if (node->kind != CONF_SCALAR || node->text.size > PROXY_COND_SIZE_MAX || !http_value_valid(node->text)) {
+        conf_error_value(errors, node, "found %s, expected " COND_ALLOWED,
+                         node->kind == CONF_SCALAR ? "a text that is too long or has control characters"
+                         : node->kind == CONF_NULL ? "nothing"
+                                                   : "a list or map");
+        return false;
+    }
+    *value = arena_strdup(a, node->text);
+    if (*value == NULL)
+        conf_error_value(errors, node, "out of memory");
+    return *value != NULL;
+}
+
+static void cond_encode(const struct conf_setting *s, const void *field, struct json_writer *w)
+{
+    (void)s;
+    const char *value = *(const char *const *)field;
+    if (value == NULL)
+        json_write_raw(w, SLICE("{\"present\":true}"));
+    else
+        json_write_str(w, value);
+}
+
+const struct conf_custom proxy_cond_custom = {
+    .decode = cond_decode,
+    .encode = cond_encode,
+    .size = sizeof(const char *),
+    .schema = "{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"object\",\"required\":[\"present\"],"
+              "\"additionalProperties\":false,"
+              "\"properties\":{\"present\":{\"const\":true}}}]}",
+    .allowed = COND_ALLOWED,
+    .wrong = NULL, /* every plain scalar is a text */
+    .example = "\"1\"",
+};
+
+static const struct conf_setting cond_item = {
+    .name = "value",
+    .type = CONF_CUSTOM,
+    CONF_AT(struct proxy_cond, value),
+    .custom = &proxy_cond_custom,
+    .doc = "What it must be.",
+};
+
 /* ---- routes ---- */
 
 static const struct conf_setting route_settings[] = {
@@ -188,6 +280,27 @@ static const struct conf_setting route_settings[] = {
      .check = check_path,
      .example = "\"/api/v1/orders/{id}\"",
      .doc = "Template of the public path."},
+    {.name = "host",
+     .type = CONF_STRING,
+     CONF_AT(struct proxy_route, host),
+     .min = 1,
+     .max = 253,
+     .check = proxy_check_host,
+     .example = "shop.example",
+     .doc = "The host that the request names; absent: any."},
+    {.name = "headers",
+     .type = CONF_MAP,
+     CONF_MAP_AT(struct proxy_route, headers, header_count, struct proxy_cond, name),
+     .item = &cond_item,
+     .check = proxy_check_header,
+     .max = 128,
+     .doc = "Headers that the request must have."},
+    {.name = "query",
+     .type = CONF_MAP,
+     CONF_MAP_AT(struct proxy_route, query, query_count, struct proxy_cond, name),
+     .item = &cond_item,
+     .max = 128,
+     .doc = "Parameters that the query must have."},
     {.name = "service",
      .type = CONF_STRING,
      CONF_AT(struct proxy_route, service),
@@ -263,6 +376,8 @@ static void check_route(const struct conf_node *node, void *value, struct conf_e
     if ((r->service != NULL) + (r->part_count > 0) + (r->files != NULL) + (r->answer != 0) != 1 ||
         (r->service == NULL) != (r->target == NULL))
         conf_error_value(errors, node, "has to lead to one place: service and target, compose, files or answer");
+    if (r->header_count > PROXY_CONDS_MAX || r->query_count > PROXY_CONDS_MAX)
+        conf_error_value(errors, node, "has more than %d headers or parameters of the query", PROXY_CONDS_MAX);
     if (r->part_count > PROXY_PARTS_MAX)
         conf_error_value(errors, node, "has more than %d parts", PROXY_PARTS_MAX);
     if (r->files != NULL && !slice_ends(slice_str(r->path), SLICE("/**")))

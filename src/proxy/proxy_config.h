@@ -7,7 +7,7 @@
 
 #include "process_config.h"
 
-enum { PROXY_PARTS_MAX = 16 };
+enum { PROXY_PARTS_MAX = 16, PROXY_CONDS_MAX = 16, PROXY_COND_SIZE_MAX = 1024 };
 
 enum proxy_auth_mode {
     PROXY_AUTH_NONE,     /* a token is not looked at, nor passed on */
@@ -30,7 +30,7 @@ struct proxy_shape {
     size_t deny_count;
     struct proxy_rename {
         const char *from, *to;
-    } *mapping; /* members that get another name; goes after allow and deny, which count by the old one */
+    } * mapping; /* members that get another name; goes after allow and deny, which count by the old one */
     size_t mapping_count;
     bool optional; /* null when it is missing; else the whole answer is a problem then */
 };
@@ -42,6 +42,18 @@ struct proxy_part {
     struct proxy_shape shape;
 };
 
+/* A header or query parameter that a request must have. */
+struct proxy_cond {
+    const char *name;
+    const char *value; /* NULL: any */
+};
+/* The value of one: a text, or {present: true}. Field: const char *, NULL then. */
+extern const struct conf_custom proxy_cond_custom;
+/* Checks for names of headers that a route may ask for: all but those that concern the connection alone. */
+const char *proxy_check_header(struct slice text);
+/* "shop.example", "*.shop.example": lower case, no port. */
+const char *proxy_check_host(struct slice text);
+
 /* Where a route leads: exactly one of these is given. */
 enum proxy_kind {
     PROXY_FORWARD, /* service, target */
@@ -51,8 +63,13 @@ enum proxy_kind {
 };
 
 struct proxy_route {
-    const char *method;       /* "" any */
-    const char *path;         /* template: /api/v1/orders/{id}, or one that ends with "**": all below */
+    const char *method;         /* "" any */
+    const char *host;           /* "shop.example", "*.shop.example" (at least one more label); NULL: any */
+    const char *path;           /* template: /api/v1/orders/{id}, or one that ends with "**": all below */
+    struct proxy_cond *headers; /* all of them must be there; names without case */
+    size_t header_count;
+    struct proxy_cond *query; /* likewise, of the query's parameters */
+    size_t query_count;
     const char *service;      /* NULL: none */
     const char *target;       /* template of the service's path, parameters from path */
     struct proxy_part *parts; /* asked all at once; none: not composed */
@@ -81,7 +98,7 @@ struct proxy_config {
 
 static inline enum proxy_kind proxy_route_kind(const struct proxy_route *r)
 {
-    return r->part_count > 0 ? PROXY_COMPOSE
+    return r->part_count > 0  ? PROXY_COMPOSE
            : r->files != NULL ? PROXY_FILES
            : r->answer != 0   ? PROXY_ANSWER
                               : PROXY_FORWARD;

@@ -77,7 +77,8 @@ static void put_good(struct system *s)
               "    - { path: \"/home/{x}\", auth: required, timeout: 2s, compose: [ { get: \"users:/v1/me\", group: user, allow: [id, name], deny: [email], mapping: { id: number } },\n"
               "        { get: \"bank:/v1/of/{jwt.sub}/{x}?limit=5&a=%20\", group: money, optional: true } ] }\n"
               "    - { path: /**, files: front, fallback: index.html }\n"
-              "    - { path: /api/**, answer: 404 }\n");
+              "    - { path: /api/**, answer: 404 }\n"
+              "    - { host: \"*.shop.example\", path: /api/orders, headers: { X-Beta: 1, X-Debug: { present: true } }, query: { v: \"2\" }, to: \"orders:/v2/orders\" }\n");
     files_put(&s->files, "front/index.html", "");
     files_put(&s->files, "services/users/service.yaml", SERVICE("users") "store: sqlite:users.db\nmigrations: sql\nsettings: { issuer: shop }\nkeeps_keys: false\n");
     files_put(&s->files, "services/users/sql/0001_init.sql", "");
@@ -205,7 +206,15 @@ static void test_resolved(void **state)
     assert_int_equal(hub.common.edges[0].policy.retry.attempts, 1);
 
     read_resolved(&s, "gateway", &proxy_config_table, &gateway);
-    assert_int_equal(gateway.route_count, 6);
+    assert_int_equal(gateway.route_count, 7);
+    const struct proxy_route *beta = &gateway.routes[6];
+    assert_string_equal(beta->host, "*.shop.example");
+    assert_int_equal(beta->header_count, 2);
+    assert_string_equal(beta->headers[0].name, "X-Beta");
+    assert_string_equal(beta->headers[0].value, "1");
+    assert_null(beta->headers[1].value);
+    assert_string_equal(beta->query[0].value, "2");
+    assert_null(gateway.routes[0].host);
     const struct proxy_route *home = &gateway.routes[3];
     assert_string_equal(home->method, "GET");
     assert_int_equal(home->part_count, 2);
@@ -354,6 +363,11 @@ static void test_across(void **state)
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: orders, auth: required } ] }\n", "ficus.yaml:4:52: gateway.routes[0].auth: needs gateway.auth, which says how users are known\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: orders, roles: [admin] } ] }\n", "ficus.yaml:4:46: gateway.routes[0].roles: needs \"auth: required\"\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: \"/a/{x}/b\", to: orders }, { path: \"/a/{y}/b\", to: users } ] }\n", "ficus.yaml:4:64: gateway.routes[1].path: is the same route as in line 4\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, headers: { A: 1, B: 2 }, to: orders }, { path: /a, headers: { b: 2, a: 1 }, to: users } ] }\n", "ficus.yaml:4:81: gateway.routes[1].path: is the same route as in line 4\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, headers: { A: 1, a: 2 }, to: orders } ] }\n", "ficus.yaml:4:51: gateway.routes[0].headers.a: is the same header as \"A\"\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, headers: { Host: x }, to: orders } ] }\n", "ficus.yaml:4:45: gateway.routes[0].headers.Host: found \"Host\", allowed is a header but Host, for which there is the word host\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, query: { v: [1] }, to: orders } ] }\n", "ficus.yaml:4:46: gateway.routes[0].query.v: found a list or map, expected a text, or {present: true}\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, host: Shop.example, to: orders } ] }\n", "ficus.yaml:4:40: gateway.routes[0].host: found \"Shop.example\", allowed is a host name such as shop.example or *.shop.example, in lower case, without a port\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: \"/a/../b\", to: orders } ] }\n", "ficus.yaml:4:30: gateway.routes[0].path: found \"/a/../b\", allowed is a path such as"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: \"/{x}/{x}\", to: orders } ] }\n", "ficus.yaml:4:30: gateway.routes[0].path: found \"/{x}/{x}\", allowed is a path in which each {name} occurs once\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a } ] }\n", "ficus.yaml:4:22: gateway.routes[0]: leads nowhere: say one of \"to\", \"compose\", \"files\" and \"answer\"\n"},
