@@ -181,8 +181,9 @@ enum ficus_err manifest_render_process(const struct manifest *m, const struct ma
 /* Write every process's resolved file: NAME.json.tmp, mode 0600, synced, renamed. All are rendered before the first is written. STATE/run must exist. */
 enum ficus_err manifest_render(const struct manifest *m, struct arena *a, struct ficus_error *reterr);
 
-/* The gateway's routes as its resolved file has them, in the order of the manifest (g->routes); in the arena. Texts are the manifest's. */
-enum ficus_err manifest_render_routes(const struct manifest *m, struct arena *a, struct proxy_route **ret_routes, size_t *ret_count, struct ficus_error *reterr);
+/* Of the gateway's resolved file, its hosts and routes (in the order of m->gateway->routes); the rest is as by default. In the arena; texts are
+ * the manifest's. There must be a gateway. */
+enum ficus_err manifest_render_routes(const struct manifest *m, struct arena *a, struct proxy_config *ret_config, struct ficus_error *reterr);
 
 const struct manifest_service *manifest_find_service(const struct manifest *m, const char *name);
 const struct manifest_process *manifest_find_process(const struct manifest *m, const char *name);

@@ -372,16 +372,16 @@ static void render_gateway(struct renderer *r, struct json_writer *w)
         conf_encode(&proxy_config_table, &c, w);
 }
 
-enum ficus_err manifest_render_routes(const struct manifest *m, struct arena *a, struct proxy_route **ret_routes, size_t *ret_count, struct ficus_error *reterr)
+enum ficus_err manifest_render_routes(const struct manifest *m, struct arena *a, struct proxy_config *ret_config, struct ficus_error *reterr)
 {
     struct renderer r = {.m = m, .arena = a};
-    struct proxy_config c = {0};
-    if (m->gateway != NULL)
-        (void)fill_routes(&r, &c);  /* the longest timeout does not matter here */
+    struct proxy_config c;
+    conf_defaults(&proxy_config_table, &c);
+    fill_hosts(&r, &c);
+    (void)fill_routes(&r, &c);  /* the longest timeout does not matter here */
     if (r.failed)
         return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
-    *ret_routes = c.routes;
-    *ret_count = c.route_count;
+    *ret_config = c;
     return FICUS_ERR_OK;
 }
 

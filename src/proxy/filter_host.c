@@ -7,12 +7,8 @@
 
 enum proxy_verdict filter_host(struct proxy_request *q)
 {
-    const struct proxy_config *config = q->proxy->config;
-    struct slice host = q->stream->head_in->authority;
-    for (size_t i = 0; host.p != NULL && i < config->host_count; i++)
-        if (slice_eq_nocase(host, slice_str(config->hosts[i])))
-            return PROXY_PASS;
-    if (host.p != NULL && proxy_router_has_host(q->proxy->router, host))
+    const struct proxy *p = q->proxy;
+    if (proxy_router_knows_host(p->router, p->config, q->stream->head_in->authority))
         return PROXY_PASS;
     proxy_problem(q, 421, "unknown_host", "this gateway does not answer for the host that the request names", NULL, 0);
     return PROXY_ANSWERED;

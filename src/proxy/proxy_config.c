@@ -384,14 +384,14 @@ static void check_route(const struct conf_node *node, void *value, struct conf_e
         conf_error_value(errors, node, "files need a path that ends in /**");
 }
 
-static const struct conf_table route_table = {.name = "gateway route",
+const struct conf_table proxy_route_table = {.name = "gateway route",
                                               .size = sizeof(struct proxy_route),
                                               .settings = route_settings,
                                               .count = sizeof route_settings / sizeof route_settings[0],
                                               .check = check_route};
 
 static const struct conf_setting route_item = {
-    .name = "route", .type = CONF_TABLE, .table = &route_table, .doc = "A route."};
+    .name = "route", .type = CONF_TABLE, .table = &proxy_route_table, .doc = "A route."};
 
 static const struct conf_setting proxy_settings[] = {
     {.name = "common",

@@ -104,6 +104,6 @@ static inline enum proxy_kind proxy_route_kind(const struct proxy_route *r)
                               : PROXY_FORWARD;
 }
 
-extern const struct conf_table proxy_config_table;
+extern const struct conf_table proxy_config_table, proxy_route_table;
 
 #endif

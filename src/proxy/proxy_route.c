@@ -96,10 +96,11 @@ static bool host_fits(const char *host, struct slice asked)
     return asked.size > suffix.size && slice_ends(asked, suffix);
 }
 
-static bool path_fits(struct slice rest, const struct proxy_path *path)
+static bool path_fits(struct slice rest, const struct proxy_path *path, size_t *ret_segments)
 {
     rest = slice_from(rest, 1);
     for (size_t i = 0; i < path->segment_count; i++) {
+        *ret_segments = i;
         if (rest.p == NULL)
             return false;
         struct slice segment = slice_cut(&rest, '/');
@@ -108,6 +109,7 @@ static bool path_fits(struct slice rest, const struct proxy_path *path)
         if (proxy_is_param(segment) ? path->segments[i].size == 0 : !slice_eq(segment, path->segments[i]))
             return false;
     }
+    *ret_segments = path->segment_count;
     return rest.p == NULL;
 }
 
@@ -133,13 +135,14 @@ struct proxy_judgement proxy_route_judge(const struct proxy_route *r, const stru
                                          const struct proxy_path *path, struct arena *a)
 {
     char text[PROXY_HOST_SIZE_MAX];
-    return (struct proxy_judgement){
+    struct proxy_judgement j = {
         .host = host_fits(r->host, proxy_host_of(m->authority, text)),
-        .path = path_fits(slice_str(r->path), path),
         .method = method_fits(r->method, m->method),
         .header = cond_missed(r->headers, r->header_count, m, a, proxy_header_value),
         .query = cond_missed(r->query, r->query_count, m, a, proxy_query_value),
     };
+    j.path = path_fits(slice_str(r->path), path, &j.segments);
+    return j;
 }
 
 bool proxy_judgement_fits(const struct proxy_judgement *j)
@@ -190,20 +193,27 @@ static int method_class(const char *method)
     return method[0] == '\0' ? 2 : strcmp(method, "HEAD") != 0;
 }
 
-int proxy_route_compare(const struct proxy_route *a, const struct proxy_route *b)
+static int compare_methods(const char *a, const char *b)
 {
-    int order = compare_hosts(a->host, b->host);
-    if (order == 0)
-        order = compare_paths(slice_str(a->path), slice_str(b->path));
-    if (order == 0)
-        order = method_class(a->method) - method_class(b->method);
-    if (order == 0)
-        order = strcmp(a->method, b->method);
-    if (order == 0)
-        order = compare_sizes(a->header_count, b->header_count);
-    if (order == 0)
-        order = compare_sizes(a->query_count, b->query_count);
-    return order;
+    int order = method_class(a) - method_class(b);
+    return order != 0 ? order : strcmp(a, b);
+}
+
+int proxy_route_compare(const struct proxy_route *a, const struct proxy_route *b, enum proxy_criterion *ret_by)
+{
+    const int orders[] = {
+        [PROXY_BY_HOST] = compare_hosts(a->host, b->host),
+        [PROXY_BY_PATH] = compare_paths(slice_str(a->path), slice_str(b->path)),
+        [PROXY_BY_METHOD] = compare_methods(a->method, b->method),
+        [PROXY_BY_HEADERS] = compare_sizes(a->header_count, b->header_count),
+        [PROXY_BY_QUERY] = compare_sizes(a->query_count, b->query_count),
+    };
+    size_t by = 0;
+    while (by < PROXY_BY_PLACE && orders[by] == 0)
+        by++;
+    if (ret_by != NULL)
+        *ret_by = (enum proxy_criterion)by;
+    return by < PROXY_BY_PLACE ? orders[by] : 0;
 }
 
 /* Conditions in the order of their names, each with its size, so that no value reads like another condition. */

@@ -49,6 +49,7 @@ struct slice proxy_query_value(const struct http_msg *m, const struct proxy_cond
 /* What of a route fits a request, and what does not. */
 struct proxy_judgement {
     bool host, path, method;
+    size_t segments;                         /* of the path that fit, from its begin: how near it is */
     const struct proxy_cond *header, *query; /* the first that does not; NULL: all do */
 };
 /* Takes the path as proxy_path_split gave it. */
@@ -56,9 +57,18 @@ struct proxy_judgement proxy_route_judge(const struct proxy_route *r, const stru
                                          const struct proxy_path *path, struct arena *a);
 bool proxy_judgement_fits(const struct proxy_judgement *j);
 
+enum proxy_criterion {
+    PROXY_BY_HOST,
+    PROXY_BY_PATH,
+    PROXY_BY_METHOD,
+    PROXY_BY_HEADERS,
+    PROXY_BY_QUERY,
+    PROXY_BY_PLACE
+};
+
 /* Below 0: a goes before b for each request that both fit; 0: neither, so the place in the manifest decides. A total
- * order: routes that no request can both fit have a place in it, too. */
-int proxy_route_compare(const struct proxy_route *a, const struct proxy_route *b);
+ * order: routes that no request can both fit have a place in it, too. *ret_by (may be NULL): what decided. */
+int proxy_route_compare(const struct proxy_route *a, const struct proxy_route *b, enum proxy_criterion *ret_by);
 
 /* Equal texts: the same host, path (but for the names of parameters), method and conditions. False: out of memory. */
 bool proxy_route_key(const struct proxy_route *r, struct buf *out);

@@ -574,11 +574,16 @@ static bool search_hosts(struct search *s, const struct proxy_router *r)
     return search(s, r->root, 0);
 }
 
-bool proxy_router_has_host(const struct proxy_router *r, struct slice authority)
+bool proxy_router_knows_host(const struct proxy_router *r, const struct proxy_config *config, struct slice authority)
 {
     char text[PROXY_HOST_SIZE_MAX];
-    struct slice host = proxy_host_of(authority, text);
     size_t at = 0;
+    if (authority.p == NULL)
+        return false;
+    for (size_t i = 0; i < config->host_count; i++)
+        if (slice_eq_nocase(authority, slice_str(config->hosts[i])))
+            return true;
+    struct slice host = proxy_host_of(authority, text);
     return map_get(&r->hosts, host) != NULL || suffix_next(r, host, &at) != NULL;
 }
 

@@ -42,8 +42,9 @@ struct proxy_match {
 /* Of the request its method, authority, path, query and fields. OTHER_METHODS: routes fit it in all but the method. */
 enum proxy_found proxy_router_match(const struct proxy_router *r, const struct http_msg *m, struct arena *a,
                                     struct proxy_match *ret_match);
-/* Whether some route names this host, by itself or by *.name. The port does not matter. */
-bool proxy_router_has_host(const struct proxy_router *r, struct slice authority);
+/* Whether clients may name this host: one of config's (as it is written there, port and all), or, whatever the port,
+ * one that some route names, by itself or by *.name. */
+bool proxy_router_knows_host(const struct proxy_router *r, const struct proxy_config *config, struct slice authority);
 /* The service's path: the target with its parameters put in, each encoded as one segment; then the query unchanged. p
  * NULL: arena full. */
 struct slice proxy_router_target(const struct proxy_router *r, const struct proxy_match *m, struct slice query,

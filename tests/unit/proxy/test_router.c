@@ -287,7 +287,7 @@ static const struct proxy_route *sorted_routes; /* for qsort */
 static int by_precedence(const void *a, const void *b)
 {
     size_t x = *(const size_t *)a, y = *(const size_t *)b;
-    int order = proxy_route_compare(&sorted_routes[x], &sorted_routes[y]);
+    int order = proxy_route_compare(&sorted_routes[x], &sorted_routes[y], NULL);
     return order != 0 ? order : x < y ? -1 : 1;
 }
 
@@ -304,7 +304,7 @@ static size_t first_of_list(const struct proxy_route *routes, const size_t *orde
         bool same_place =
             (r->host == before.host || (r->host != NULL && before.host != NULL && strcmp(r->host, before.host) == 0)) &&
             proxy_route_compare(&(struct proxy_route){.method = "", .path = r->path},
-                                &(struct proxy_route){.method = "", .path = before.path}) == 0;
+                                &(struct proxy_route){.method = "", .path = before.path}, NULL) == 0;
         if (!same_place) {
             for (size_t k = place; k < i; k++) {
                 struct proxy_judgement j = proxy_route_judge(&routes[order[k]], m, &path, a);
@@ -494,9 +494,14 @@ static void test_conditions(void **state)
             assert_int_equal(found.route, cases[i].route);
         arena_done(&a);
     }
-    assert_true(proxy_router_has_host(r, SLICE("x.shop.example:1")));
-    assert_false(proxy_router_has_host(r, SLICE("shop.example")));
-    assert_false(proxy_router_has_host(r, SLICE("")));
+    static const char *const own[] = {"o:80"};
+    const struct proxy_config config = {.hosts = own, .host_count = 1};
+    assert_true(proxy_router_knows_host(r, &config, SLICE("x.shop.example:1")));
+    assert_true(proxy_router_knows_host(r, &config, SLICE("O:80")));
+    static const char *const strange[] = {"o", "o:81", "shop.example", "", ".shop.example"};
+    for (size_t i = 0; i < ARRAY_COUNT(strange); i++)
+        assert_false(proxy_router_knows_host(r, &config, slice_str(strange[i])));
+    assert_false(proxy_router_knows_host(r, &config, SLICE_NONE));
     proxy_router_free(r);
     /* A request whose memory is at its end is never routed by half of its conditions. */
     r = router(routes, ARRAY_COUNT(routes));
