@@ -108,13 +108,31 @@ static void put_asked(struct buf *out, const struct proxy_route *r)
     put_conds(out, r->query, r->query_count, "=");
 }
 
+/* "95 % orders:/v1, 5 % orders2:/v1, sticky by cookie ab": shares to a tenth. */
+static void put_splits(struct buf *out, const struct proxy_route *r)
+{
+    static const char *const by[] = {"", ", sticky by user", ", sticky by cookie ", ", sticky by header "};
+    int64_t all = 0;
+    for (size_t i = 0; i < r->split_count; i++)
+        all += r->splits[i].weight;
+    for (size_t i = 0; i < r->split_count; i++) {
+        int64_t tenths = (r->splits[i].weight * 1000 + all / 2) / all;
+        buf_printf(out, "%s%lld.%lld %% %s:%s", i == 0 ? "" : ", ", (long long)(tenths / 10), (long long)(tenths % 10),
+                   r->splits[i].service, r->splits[i].target);
+    }
+    buf_printf(out, "%s%s", by[r->sticky.by], r->sticky.name == NULL ? "" : r->sticky.name);
+}
+
 static void put_target(struct buf *out, const struct table *t, size_t index)
 {
     const struct proxy_route *r = &t->config.routes[index];
     static const char *const auths[] = {"", ", auth optional", ", auth required"};
     switch (proxy_route_kind(r)) {
     case PROXY_FORWARD:
-        buf_printf(out, "%s:%s", r->service, r->target);
+        if (r->split_count > 0)
+            put_splits(out, r);
+        else
+            buf_printf(out, "%s:%s", r->service, r->target);
         break;
     case PROXY_COMPOSE:
         buf_printf(out, "composed of %zu parts", r->part_count);
@@ -393,14 +411,17 @@ static const char *why_first(struct table *t, const struct http_msg *m, size_t i
     return text == NULL ? "" : text;
 }
 
-/* Where the request goes; NULL: no service's path. */
-static const char *target_of(struct table *t, const struct http_msg *m, const struct verdict *v)
+/* Where the request goes, by one part of a split or without; NULL: there is no such part, or no service's path. */
+static const char *target_of(struct table *t, const struct http_msg *m, const struct verdict *v, size_t part)
 {
     const struct proxy_route *r = &t->config.routes[v->match.route];
-    if (proxy_route_kind(r) != PROXY_FORWARD)
+    struct proxy_match match = v->match;
+    if (proxy_route_kind(r) != PROXY_FORWARD || part >= (r->split_count > 0 ? r->split_count : 1))
         return NULL;
-    struct slice target = proxy_router_target(t->router, &v->match, m->query, &t->arena);
-    return arena_printf(&t->arena, "%s:" SLICE_FMT, r->service, SLICE_ARG(target));
+    match.part = part;
+    struct slice target = proxy_router_target(t->router, &match, m->query, &t->arena);
+    return arena_printf(&t->arena, "%s:" SLICE_FMT, r->split_count > 0 ? r->splits[part].service : r->service,
+                        SLICE_ARG(target));
 }
 
 static void explain_text(struct table *t, const struct http_msg *m, const struct verdict *v, const struct other *others,
@@ -408,13 +429,13 @@ static void explain_text(struct table *t, const struct http_msg *m, const struct
 {
     if (v->found == PROXY_FOUND) {
         const struct conf_node *node = place_of(t, v->match.route);
-        const char *target = target_of(t, m, v);
+        const char *target;
         put_asked(out, &t->config.routes[v->match.route]);
         buf_add_str(out, " -> ");
         put_target(out, t, v->match.route);
         buf_printf(out, "  (%s:%u)\n", node->file, node->line);
-        if (target != NULL)
-            buf_printf(out, "  asks   %s\n", target);
+        for (size_t part = 0; (target = target_of(t, m, v, part)) != NULL; part++)
+            buf_printf(out, "  %s   %s\n", part == 0 ? "asks" : "or  ", target);
         buf_printf(out, "  why    %s\n", why_first(t, m, v->match.route));
     } else {
         buf_printf(out, "%d: %s\n", v->status, v->words);
@@ -436,13 +457,16 @@ static void explain_json(struct table *t, const struct http_msg *m, const struct
     json_write_init(&w, out);
     json_write_object(&w);
     if (v->found == PROXY_FOUND) {
-        const char *target = target_of(t, m, v);
+        const char *target;
         json_write_key(&w, "match");
         json_write_object(&w);
         write_route(&w, t, v->match.route);
         json_write_kv_str(&w, "why", why_first(t, m, v->match.route));
-        if (target != NULL)
-            json_write_kv_str(&w, "asks", target);
+        json_write_key(&w, "asks");
+        json_write_array(&w);
+        for (size_t part = 0; (target = target_of(t, m, v, part)) != NULL; part++)
+            json_write_str(&w, target);
+        json_write_end(&w);
         json_write_end(&w);
     } else {
         json_write_kv_i64(&w, "status", v->status);

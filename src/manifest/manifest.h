@@ -44,6 +44,13 @@ struct manifest_part {
     struct proxy_shape shape;
 };
 
+/* One part of a split. */
+struct manifest_split {
+    const struct conf_node *node;
+    struct manifest_target to;
+    int64_t weight;
+};
+
 struct manifest_route {
     const struct conf_node *node;
     int method;                     /* index into manifest_methods; -1: any */
@@ -53,11 +60,14 @@ struct manifest_route {
     size_t header_count, query_count;
     /* where it leads: one of these */
     struct manifest_target to;
+    struct manifest_split *splits;
+    size_t split_count;
     struct manifest_part *parts;    /* "compose" */
     size_t part_count;
     const char *files;              /* folder as written; NULL: none */
     int64_t answer;                 /* status; 0: none */
 
+    struct proxy_sticky sticky;     /* of splits */
     const char *fallback;           /* file in the folder; NULL: none */
     const char *folder;             /* absolute; derived from files */
     int auth;                       /* enum manifest_auth */

@@ -296,15 +296,34 @@ static void check_parameters(struct checker *c, const struct manifest_route *r, 
     }
 }
 
-static void check_target(struct checker *c, const struct manifest_route *r)
+static void check_target(struct checker *c, const struct manifest_route *r, const struct conf_node *node, const struct manifest_target *to)
 {
-    const struct conf_node *node = conf_get(r->node, "to");
-    (void)check_service(c, node, false, r->to.service);     /* reported, nothing else depends on it */
-    if (r->to.path == NULL)
+    (void)check_service(c, node, false, to->service);     /* reported, nothing else depends on it */
+    if (to->path == NULL)
         return;
-    check_parameters(c, r, node, r->to.path);
-    if (manifest_template_has_rest(slice_str(r->to.path)) != manifest_template_has_rest(slice_str(r->path)))
+    check_parameters(c, r, node, to->path);
+    if (manifest_template_has_rest(slice_str(to->path)) != manifest_template_has_rest(slice_str(r->path)))
         conf_error_value(c->errors, node, "/** must end both the path and the target, or none of them");
+}
+
+static void check_splits(struct checker *c, const struct manifest_route *r)
+{
+    const struct conf_node *node = conf_get(r->node, "split"), *sticky = conf_get(r->node, "sticky");
+    int64_t sum = 0;
+    for (size_t i = 0; i < r->split_count; i++) {
+        const struct manifest_split *part = &r->splits[i];
+        sum += part->weight;
+        if (part->node != NULL && part->to.service != NULL)
+            check_target(c, r, conf_get(part->node, "to"), &part->to);
+    }
+    if (c->all_decoded && r->split_count > 0 && sum == 0)
+        conf_error_value(c->errors, node, "has no part with a weight over 0");
+    if (r->split_count > PROXY_SPLITS_MAX)
+        conf_error_value(c->errors, node, "has more than %d parts", PROXY_SPLITS_MAX);
+    if (sticky != NULL && node == NULL)
+        conf_error_key(c->errors, sticky, "needs \"split\"");
+    if (r->sticky.by == PROXY_STICKY_USER && r->auth == MANIFEST_AUTH_NONE)
+        conf_error_value(c->errors, sticky, "needs \"auth: required\" or \"auth: optional\"");
 }
 
 static void check_parts(struct checker *c, const struct manifest_route *r)
@@ -355,7 +374,7 @@ static void check_conditions(struct checker *c, const struct manifest_route *r)
 /* A route leads to one place, and has only the words that mean something there. */
 static void check_kind(struct checker *c, const struct manifest_route *r)
 {
-    static const char *const kinds[] = {"to", "compose", "files", "answer"};
+    static const char *const kinds[] = {"to", "split", "compose", "files", "answer"};
     static const char *const only_served[] = {"auth", "roles", "timeout"};
     const struct conf_node *kind = NULL, *node;
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
@@ -365,7 +384,7 @@ static void check_kind(struct checker *c, const struct manifest_route *r)
         kind = kind == NULL ? node : kind;
     }
     if (kind == NULL) {
-        conf_error_value(c->errors, r->node, "leads nowhere: say one of \"to\", \"compose\", \"files\" and \"answer\"");
+        conf_error_value(c->errors, r->node, "leads nowhere: say one of \"to\", \"split\", \"compose\", \"files\" and \"answer\"");
         return;
     }
     bool files = slice_eq_str(kind->key, "files");
@@ -387,7 +406,8 @@ static void check_route(struct checker *c, const struct manifest_route *r, struc
         return;
     check_kind(c, r);
     check_conditions(c, r);
-    check_target(c, r);
+    check_target(c, r, conf_get(r->node, "to"), &r->to);
+    check_splits(c, r);
     check_parts(c, r);
     if (r->auth != MANIFEST_AUTH_NONE && g->auth == NULL && conf_get(g->node, "auth") == NULL)
         conf_error_value(c->errors, conf_get(r->node, "auth"), "needs gateway.auth, which says how users are known");

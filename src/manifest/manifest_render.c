@@ -62,6 +62,9 @@ static bool route_calls(const struct manifest_route *r, const char *service)
 {
     if (r->to.service != NULL && strcmp(r->to.service, service) == 0)
         return true;
+    for (size_t i = 0; i < r->split_count; i++)
+        if (strcmp(r->splits[i].to.service, service) == 0)
+            return true;
     for (size_t i = 0; i < r->part_count; i++)
         if (strcmp(r->parts[i].get.service, service) == 0)
             return true;
@@ -326,6 +329,15 @@ static struct proxy_part *parts_of(struct renderer *r, const struct manifest_rou
     return parts;
 }
 
+static struct proxy_split *splits_of(struct renderer *r, const struct manifest_route *from)
+{
+    struct proxy_split *splits = array(r, from->split_count, sizeof *splits);
+    for (size_t i = 0; splits != NULL && i < from->split_count; i++)
+        splits[i] = (struct proxy_split){.service = from->splits[i].to.service, .target = from->splits[i].to.path == NULL ? from->path : from->splits[i].to.path,
+                                         .weight = from->splits[i].weight};
+    return splits;
+}
+
 static const char *method_of(const struct manifest_route *from)
 {
     return from->method >= 0 ? manifest_methods[from->method] : from->part_count > 0 ? "GET" : "";
@@ -343,7 +355,8 @@ static int64_t fill_routes(struct renderer *r, struct proxy_config *c)
         c->routes[c->route_count++] = (struct proxy_route){
             .method = method_of(from), .host = from->host, .path = from->path, .headers = from->headers, .header_count = from->header_count,
             .query = from->query, .query_count = from->query_count, .service = from->to.service,
-            .target = from->to.service == NULL ? NULL : from->to.path == NULL ? from->path : from->to.path, .parts = parts_of(r, from), .part_count = from->part_count,
+            .target = from->to.service == NULL ? NULL : from->to.path == NULL ? from->path : from->to.path, .splits = splits_of(r, from), .split_count = from->split_count,
+            .sticky = from->sticky, .parts = parts_of(r, from), .part_count = from->part_count,
             .files = from->folder, .fallback = from->fallback, .answer = from->answer, .auth = from->auth, .roles = from->roles,
             .role_count = from->role_count, .timeout_ms = timeout_ms};
     }

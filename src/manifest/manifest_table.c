@@ -33,6 +33,15 @@ static const struct conf_setting part_settings[] = {
 static const struct conf_table part_table = TABLE_WITH_NODE("part", "One part of a composed answer.", struct manifest_part, part_settings);
 static const struct conf_setting part_item = {.name = "part", .type = CONF_TABLE, .table = &part_table, .doc = "A part."};
 
+static const struct conf_setting split_settings[] = {
+    {.name = "to", .type = CONF_CUSTOM, .flags = CONF_REQUIRED, CONF_AT(struct manifest_split, to), .custom = &manifest_target_custom,
+     .doc = "The service that answers, and the path there; without one the path stays as it is."},
+    {.name = "weight", .type = CONF_INT, .flags = CONF_REQUIRED, CONF_AT(struct manifest_split, weight), .min = 0, .max = PROXY_WEIGHT_MAX,
+     .doc = "Its share of the sum of all weights; 0: nothing."},
+};
+static const struct conf_table split_table = TABLE_WITH_NODE("split", "One part of a split.", struct manifest_split, split_settings);
+static const struct conf_setting split_item = {.name = "part", .type = CONF_TABLE, .table = &split_table, .doc = "A part."};
+
 static const struct conf_setting cond_item = {.name = "value", .type = CONF_CUSTOM, CONF_AT(struct proxy_cond, value), .custom = &proxy_cond_custom,
                                               .doc = "What it must be; {present: true}: anything."};
 
@@ -49,6 +58,10 @@ static const struct conf_setting route_settings[] = {
      .max = 128, .doc = "Parameters that the query must have, likewise; of several ones of a name the first counts."},
     {.name = "to", .type = CONF_CUSTOM, CONF_AT(struct manifest_route, to), .custom = &manifest_target_custom,
      .doc = "The service that answers, and the path there; without one the path stays as it is."},
+    {.name = "split", .type = CONF_LIST, .flags = CONF_NOT_EMPTY, CONF_LIST_AT(struct manifest_route, splits, split_count), .item = &split_item,
+     .doc = "Places among which the requests are split by weight: a canary, a switch between two versions, an experiment."},
+    {.name = "sticky", .type = CONF_CUSTOM, CONF_AT(struct manifest_route, sticky), .custom = &proxy_sticky_custom,
+     .doc = "By what a request always comes to the same part of the split; absent: each request by chance."},
     {.name = "compose", .type = CONF_LIST, .flags = CONF_NOT_EMPTY, CONF_LIST_AT(struct manifest_route, parts, part_count), .item = &part_item,
      .doc = "The parts of an answer, JSON objects of several services, asked for all at once and merged into one; GET only, at most 16."},
     {.name = "files", .type = CONF_STRING, CONF_AT(struct manifest_route, files), .min = 1, .max = 256, .check = manifest_check_inside,
@@ -64,7 +77,6 @@ static const struct conf_setting route_settings[] = {
     {.name = "timeout", .type = CONF_DURATION, CONF_AT(struct manifest_route, timeout_ms), .min = 1, .max = 10 * MINUTE_MS, .fallback = 0,
      .doc = "How long the whole request may take; absent: the gateway's."},
     NOT_BUILT("limit", "Rate limit of the route."),
-    NOT_BUILT("canary", "Share of the requests that goes to a new version."),
     NOT_BUILT("shadow", "Copy of the requests that goes to another service."),
     NOT_BUILT("cache", "How long answers are kept."),
     NOT_BUILT("rewrite", "Changes of headers."),

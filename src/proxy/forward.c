@@ -29,7 +29,7 @@ static bool response_head(struct proxy_request *q, const struct http_msg *head, 
         if (filter_response_field(head->fields[i].name) &&
             !http_msg_add(m, head->fields[i].name, head->fields[i].value))
             return false;
-    return proxy_mark_answer(q, m);
+    return proxy_split_mark(q, m) && proxy_mark_answer(q, m);
 }
 
 /* It is no longer an event stream under way; harmless when it was none. */
@@ -267,7 +267,7 @@ static void forward_start(struct proxy_request *q, struct slice body, int64_t st
         proxy_problem(q, 431, NULL, "the request head takes too much memory", NULL, 0);
         return;
     }
-    struct call_request r = proxy_call_request(q, q->route->service);
+    struct call_request r = proxy_call_request(q, proxy_service_of(q));
     r.method = m->method;
     r.path = path;
     r.fields = fields;
@@ -312,6 +312,10 @@ void proxy_forward(struct proxy_request *q)
 {
     const struct http_msg *m = q->stream->head_in;
     int64_t size = m->content_length;
+    if (!proxy_split_choose(q)) {
+        proxy_problem(q, 431, NULL, "the request head takes too much memory", NULL, 0);
+        return;
+    }
     /* RFC 9110 9.3.1: content of a GET means nothing; the codec throws it away behind the answer. */
     if (q->end || slice_eq_str(m->method, "GET") || slice_eq_str(m->method, "HEAD")) {
         forward_start(q, SLICE_NONE, 0);

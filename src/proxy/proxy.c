@@ -62,6 +62,13 @@ static const struct metric_def metric_defs[PROXY_METRIC_COUNT] = {
                              {"route", "part"},
                              METRIC_CHILDREN_MAX,
                              NULL},
+    [PROXY_SPLIT] = {"gateway_split_requests_total",
+                     METRIC_COUNTER,
+                     METRIC_NONE,
+                     "Requests of routes with a split by the part that was taken and the status of the answer.",
+                     {"route", "part", "status"},
+                     METRIC_CHILDREN_MAX,
+                     NULL},
 };
 
 static void on_refused(void *arg, int status, const char *detail)
@@ -105,6 +112,9 @@ static bool has_endpoints(const struct proxy *p)
         const struct proxy_route *r = &p->config->routes[i];
         if (r->service != NULL && !call_engine_has_endpoints(p->process.calls, r->service))
             return false;
+        for (size_t k = 0; k < r->split_count; k++)
+            if (!call_engine_has_endpoints(p->process.calls, r->splits[k].service))
+                return false;
         for (size_t k = 0; k < r->part_count; k++)
             if (!call_engine_has_endpoints(p->process.calls, r->parts[k].service))
                 return false;

@@ -6,6 +6,9 @@
 
 #include "http_msg.h"
 #include "mem.h"
+#include "timefmt.h"
+
+#include <stdio.h>
 
 static const char *const auth_words[] = {"none", "optional", "required", NULL};
 
@@ -261,6 +264,116 @@ static const struct conf_setting cond_item = {
     .doc = "What it must be.",
 };
 
+/* ---- splits ---- */
+
+#define STICKY_ALLOWED "user, header NAME, cookie NAME, or with the cookie's life: cookie NAME 30d"
+#define DAY_MS (INT64_C(24) * 3600 * 1000)
+
+static bool sticky_read(struct slice rest, struct slice *ret_name, struct proxy_sticky *ret_sticky)
+{
+    struct slice by = slice_cut(&rest, ' ');
+    *ret_name = rest;
+    if (slice_eq_str(by, "user")) {
+        ret_sticky->by = PROXY_STICKY_USER;
+        return rest.p == NULL;
+    }
+    if (slice_eq_str(by, "header")) {
+        ret_sticky->by = PROXY_STICKY_HEADER;
+        return rest.p != NULL && rest.size <= 128 && proxy_check_header(rest) == NULL;
+    }
+    *ret_name = slice_cut(&rest, ' ');
+    ret_sticky->by = PROXY_STICKY_COOKIE;
+    ret_sticky->age_ms = DAY_MS;
+    return slice_eq_str(by, "cookie") && ret_name->p != NULL && ret_name->size <= 64 && http_token_valid(*ret_name) &&
+           (rest.p == NULL || (duration_parse(rest, &ret_sticky->age_ms) && ret_sticky->age_ms >= 1000 &&
+                               ret_sticky->age_ms <= 400 * DAY_MS));
+}
+
+static bool sticky_decode(const struct conf_setting *s, const struct conf_node *node, void *field, struct arena *a,
+                          struct conf_errors *errors)
+{
+    (void)s;
+    struct proxy_sticky sticky = {.name = NULL}, *into = field;
+    struct slice name;
+    if (node->kind != CONF_SCALAR || !sticky_read(node->text, &name, &sticky)) {
+        bool scalar = node->kind == CONF_SCALAR;
+        conf_error_value(errors, node, "found %s%s%s, expected " STICKY_ALLOWED, scalar ? "\"" : "",
+                         scalar                    ? node->text.p
+                         : node->kind == CONF_NULL ? "nothing"
+                                                   : "a list or map",
+                         scalar ? "\"" : "");
+        return false;
+    }
+    if (name.p != NULL && (sticky.name = arena_strdup(a, name)) == NULL) {
+        conf_error_value(errors, node, "out of memory");
+        return false;
+    }
+    *into = sticky;
+    return true;
+}
+
+static void sticky_encode(const struct conf_setting *s, const void *field, struct json_writer *w)
+{
+    (void)s;
+    static const char *const words[] = {"", "user", "cookie ", "header "};
+    const struct proxy_sticky *sticky = field;
+    char text[256], age[32];
+    duration_format(sticky->age_ms, age, sizeof age);
+    (void)snprintf(text, sizeof text, "%s%s%s%s", words[sticky->by], sticky->name == NULL ? "" : sticky->name,
+                   sticky->by == PROXY_STICKY_COOKIE ? " " : "", sticky->by == PROXY_STICKY_COOKIE ? age : "");
+    json_write_str(w, text);
+}
+
+static bool sticky_present(const struct conf_setting *s, const void *field)
+{
+    (void)s;
+    return ((const struct proxy_sticky *)field)->by != PROXY_STICKY_NONE;
+}
+
+const struct conf_custom proxy_sticky_custom = {
+    .decode = sticky_decode,
+    .encode = sticky_encode,
+    .present = sticky_present,
+    .size = sizeof(struct proxy_sticky),
+    .schema = "{\"type\":\"string\",\"pattern\":\"^(user|header [^ ]+|cookie [^ ]+( [0-9]+[a-z]+)?)$\"}",
+    .allowed = STICKY_ALLOWED,
+    .wrong = "session",
+    .example = "user",
+};
+
+static const struct conf_setting split_settings[] = {
+    {.name = "service",
+     .type = CONF_STRING,
+     .flags = CONF_REQUIRED,
+     CONF_AT(struct proxy_split, service),
+     .min = 1,
+     .max = 63,
+     .check = conf_check_name,
+     .example = "orders",
+     .doc = "The service that answers."},
+    {.name = "target",
+     .type = CONF_STRING,
+     .flags = CONF_REQUIRED,
+     CONF_AT(struct proxy_split, target),
+     .min = 1,
+     .max = 1024,
+     .check = check_path,
+     .example = "\"/v1/orders/{id}\"",
+     .doc = "Template of the path there."},
+    {.name = "weight",
+     .type = CONF_INT,
+     .flags = CONF_REQUIRED,
+     CONF_AT(struct proxy_split, weight),
+     .min = 0,
+     .max = PROXY_WEIGHT_MAX,
+     .doc = "Its share of the sum of all weights."},
+};
+
+static const struct conf_table split_table = CONF_TABLE_OF("gateway split", struct proxy_split, split_settings);
+
+static const struct conf_setting split_item = {
+    .name = "part", .type = CONF_TABLE, .table = &split_table, .doc = "A part of the requests."};
+
 /* ---- routes ---- */
 
 static const struct conf_setting route_settings[] = {
@@ -317,6 +430,16 @@ static const struct conf_setting route_settings[] = {
      .check = check_path,
      .example = "\"/v1/orders/{id}\"",
      .doc = "Template of the path at the service."},
+    {.name = "split",
+     .type = CONF_LIST,
+     CONF_LIST_AT(struct proxy_route, splits, split_count),
+     .item = &split_item,
+     .doc = "The places among which the requests are split."},
+    {.name = "sticky",
+     .type = CONF_CUSTOM,
+     CONF_AT(struct proxy_route, sticky),
+     .custom = &proxy_sticky_custom,
+     .doc = "By what a request always comes to the same part of the split."},
     {.name = "compose",
      .type = CONF_LIST,
      CONF_LIST_AT(struct proxy_route, parts, part_count),
@@ -373,9 +496,15 @@ static const struct conf_setting route_settings[] = {
 static void check_route(const struct conf_node *node, void *value, struct conf_errors *errors)
 {
     const struct proxy_route *r = value;
-    if ((r->service != NULL) + (r->part_count > 0) + (r->files != NULL) + (r->answer != 0) != 1 ||
+    if ((r->service != NULL) + (r->split_count > 0) + (r->part_count > 0) + (r->files != NULL) + (r->answer != 0) !=
+            1 ||
         (r->service == NULL) != (r->target == NULL))
-        conf_error_value(errors, node, "has to lead to one place: service and target, compose, files or answer");
+        conf_error_value(errors, node, "has to lead to one place: service and target, split, compose, files or answer");
+    int64_t sum = 0;
+    for (size_t i = 0; i < r->split_count; i++)
+        sum += r->splits[i].weight;
+    if (r->split_count > PROXY_SPLITS_MAX || (r->split_count > 0 && sum == 0))
+        conf_error_value(errors, node, "has a split of more than %d parts, or without weight", PROXY_SPLITS_MAX);
     if (r->header_count > PROXY_CONDS_MAX || r->query_count > PROXY_CONDS_MAX)
         conf_error_value(errors, node, "has more than %d headers or parameters of the query", PROXY_CONDS_MAX);
     if (r->part_count > PROXY_PARTS_MAX)
@@ -385,10 +514,10 @@ static void check_route(const struct conf_node *node, void *value, struct conf_e
 }
 
 const struct conf_table proxy_route_table = {.name = "gateway route",
-                                              .size = sizeof(struct proxy_route),
-                                              .settings = route_settings,
-                                              .count = sizeof route_settings / sizeof route_settings[0],
-                                              .check = check_route};
+                                             .size = sizeof(struct proxy_route),
+                                             .settings = route_settings,
+                                             .count = sizeof route_settings / sizeof route_settings[0],
+                                             .check = check_route};
 
 static const struct conf_setting route_item = {
     .name = "route", .type = CONF_TABLE, .table = &proxy_route_table, .doc = "A route."};

@@ -7,7 +7,13 @@
 
 #include "process_config.h"
 
-enum { PROXY_PARTS_MAX = 16, PROXY_CONDS_MAX = 16, PROXY_COND_SIZE_MAX = 1024 };
+enum {
+    PROXY_PARTS_MAX = 16,
+    PROXY_SPLITS_MAX = 16,
+    PROXY_CONDS_MAX = 16,
+    PROXY_COND_SIZE_MAX = 1024,
+    PROXY_WEIGHT_MAX = 10000
+};
 
 enum proxy_auth_mode {
     PROXY_AUTH_NONE,     /* a token is not looked at, nor passed on */
@@ -54,9 +60,25 @@ const char *proxy_check_header(struct slice text);
 /* "shop.example", "*.shop.example": lower case, no port. */
 const char *proxy_check_host(struct slice text);
 
+/* One of several places among which a route's requests are split. */
+struct proxy_split {
+    const char *service, *target; /* as of a route */
+    int64_t weight;               /* its share is weight of the sum of all */
+};
+
+/* By what a request always comes to the same part of a split. */
+enum proxy_sticky_by { PROXY_STICKY_NONE, PROXY_STICKY_USER, PROXY_STICKY_COOKIE, PROXY_STICKY_HEADER };
+struct proxy_sticky {
+    int by;           /* enum proxy_sticky_by */
+    const char *name; /* of the cookie or header; NULL: none */
+    int64_t age_ms;   /* of a cookie that the gateway sets */
+};
+/* "user", "header NAME", "cookie NAME", "cookie NAME 30d". Field: struct proxy_sticky. */
+extern const struct conf_custom proxy_sticky_custom;
+
 /* Where a route leads: exactly one of these is given. */
 enum proxy_kind {
-    PROXY_FORWARD, /* service, target */
+    PROXY_FORWARD, /* service, target; or splits */
     PROXY_COMPOSE, /* parts */
     PROXY_FILES,   /* files, fallback */
     PROXY_ANSWER,  /* answer */
@@ -70,8 +92,11 @@ struct proxy_route {
     size_t header_count;
     struct proxy_cond *query; /* likewise, of the query's parameters */
     size_t query_count;
-    const char *service;      /* NULL: none */
-    const char *target;       /* template of the service's path, parameters from path */
+    const char *service;        /* NULL: none */
+    const char *target;         /* template of the service's path, parameters from path */
+    struct proxy_split *splits; /* none: not split */
+    size_t split_count;
+    struct proxy_sticky sticky;
     struct proxy_part *parts; /* asked all at once; none: not composed */
     size_t part_count;
     const char *files;        /* absolute folder; NULL: none */

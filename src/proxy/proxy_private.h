@@ -27,6 +27,7 @@ enum proxy_metric {
     PROXY_REFUSED,
     PROXY_CONNECTIONS,
     PROXY_PARTS_MISSING,
+    PROXY_SPLIT,
     PROXY_METRIC_COUNT
 };
 
@@ -93,6 +94,10 @@ struct proxy_request {
     struct compose *compose;  /* NULL: none */
     const char *part_missing; /* the first one, for the log only */
 
+    /* a split (split.c) */
+    const char *part_name;  /* of the part that was taken, for log and metrics; NULL: none */
+    const char *set_cookie; /* value of the field for an answer; NULL: none */
+
     /* forwarding (forward.c) */
     struct call *call;
     struct list stream_link; /* proxy->streams; linked while an event stream runs */
@@ -138,6 +143,17 @@ void proxy_answer_file(struct proxy_request *q);
 /* compose.c: one answer out of the route's parts. */
 void proxy_compose(struct proxy_request *q);
 void proxy_compose_cancel(struct proxy_request *q); /* harmless when nothing is composed */
+
+/* split.c: where requests of a route with a split go. */
+enum { PROXY_POINTS = 10000 };
+unsigned proxy_split_point(struct slice key); /* below PROXY_POINTS, always the same for a key */
+/* The part at a point: each has as many points in a row as its weight says. */
+size_t proxy_split_at(const struct proxy_route *r, unsigned point);
+/* Sets match.part, and what the answer and the log say of it. False: the arena is full. */
+bool proxy_split_choose(struct proxy_request *q);
+bool proxy_split_mark(const struct proxy_request *q, struct http_msg *m); /* the cookie, if one is to be set */
+/* Which service the request goes to; for a route that leads to one. */
+const char *proxy_service_of(const struct proxy_request *q);
 
 /* forward.c */
 void proxy_forward(struct proxy_request *q);

@@ -167,6 +167,8 @@ static void request_count(struct proxy_request *q, const char *route, int64_t ns
     (void)snprintf(status, sizeof status, "%d", q->status);
     metric_inc(METRIC(p->metrics[PROXY_REQUESTS], slice_str(route), slice_str(status)));
     metric_observe(METRIC(p->metrics[PROXY_SECONDS], slice_str(route)), ns);
+    if (q->part_name != NULL)
+        metric_inc(METRIC(p->metrics[PROXY_SPLIT], slice_str(route), slice_str(q->part_name), slice_str(status)));
     if (q->upstream_ns > 0)
         metric_observe(METRIC(p->metrics[PROXY_UPSTREAM_SECONDS], slice_str(route)), q->upstream_ns);
 }
@@ -174,7 +176,7 @@ static void request_count(struct proxy_request *q, const char *route, int64_t ns
 static void request_log(struct proxy_request *q, const char *route, int64_t ns)
 {
     struct log_context ctx = {.trace = q->trace, .correlation = q->request_id};
-    struct log_field fields[12] = {
+    struct log_field fields[13] = {
         LOG_SLICE("method", q->stream->head_in->method),
         LOG_STR("route", route),
         LOG_INT("status", q->status),
@@ -189,6 +191,8 @@ static void request_log(struct proxy_request *q, const char *route, int64_t ns)
         fields[count++] = LOG_STR("error", err_text(q->err));
     if (q->err_detail != NULL)
         fields[count++] = LOG_STR("reason", q->err_detail);
+    if (q->part_name != NULL)
+        fields[count++] = LOG_STR("part", q->part_name);
     if (q->part_missing != NULL)
         fields[count++] = LOG_STR("missing", q->part_missing);
     fields[count] = (struct log_field){.kind = LOG_FIELD_END};

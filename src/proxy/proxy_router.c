@@ -65,7 +65,7 @@ struct proxy_router {
     struct map suffixes; /* ".shop.example", of *.shop.example -> struct node */
     size_t suffix_dots_max;
     const struct proxy_route *routes;
-    struct target **targets; /* of each route: one, or one for each of its parts */
+    struct target **targets; /* of each route: one, or one for each part of its split or its composed answer */
 };
 
 enum { ROUTER_SIZE_MAX = 64 * 1024 * 1024 };
@@ -362,13 +362,18 @@ static enum ficus_err targets_compile(struct proxy_router *r, size_t index, stru
 {
     const struct proxy_route *route = &r->routes[index];
     enum proxy_kind kind = proxy_route_kind(route);
-    size_t count = kind == PROXY_FORWARD ? 1 : kind == PROXY_COMPOSE ? route->part_count : 0;
+    size_t count = kind == PROXY_COMPOSE    ? route->part_count
+                   : route->split_count > 0 ? route->split_count
+                                            : kind == PROXY_FORWARD;
     enum ficus_err err = FICUS_ERR_OK;
     r->targets[index] = ARENA_ARRAY(&r->arena, struct target, count + 1);
     if (r->targets[index] == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "routes");
     for (size_t i = 0; err == FICUS_ERR_OK && i < count; i++)
-        err = target_compile(r, route->path, kind == PROXY_FORWARD ? route->target : route->parts[i].target,
+        err = target_compile(r, route->path,
+                             kind == PROXY_COMPOSE    ? route->parts[i].target
+                             : route->split_count > 0 ? route->splits[i].target
+                                                      : route->target,
                              &r->targets[index][i], reterr);
     return err;
 }
@@ -595,7 +600,7 @@ enum proxy_found proxy_router_match(const struct proxy_router *r, const struct h
     s.arena = a;
     s.match = ret_match;
     s.any_path = s.no_memory = false;
-    ret_match->param_count = ret_match->rest_count = 0;
+    ret_match->param_count = ret_match->rest_count = ret_match->part = 0;
     ret_match->rest = NULL;
     ret_match->allow = NULL;
     enum proxy_found found = proxy_path_split(m->path, a, &s.path);
@@ -659,7 +664,7 @@ static struct slice target_write(const struct target *t, const struct proxy_matc
 struct slice proxy_router_target(const struct proxy_router *r, const struct proxy_match *m, struct slice query,
                                  struct arena *a)
 {
-    return target_write(&r->targets[m->route][0], m, SLICE_NONE, query, a);
+    return target_write(&r->targets[m->route][m->part], m, SLICE_NONE, query, a);
 }
 
 struct slice proxy_router_part(const struct proxy_router *r, const struct proxy_match *m, size_t part,

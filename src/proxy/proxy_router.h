@@ -36,6 +36,7 @@ struct proxy_match {
     size_t param_count;
     const struct slice *rest; /* decoded segments of ** */
     size_t rest_count;
+    size_t part;       /* of a split, chosen behind the router; 0: the first, or the only one */
     const char *allow; /* OTHER_METHODS: value of the field Allow, in the arena */
 };
 
@@ -45,8 +46,8 @@ enum proxy_found proxy_router_match(const struct proxy_router *r, const struct h
 /* Whether clients may name this host: one of config's (as it is written there, port and all), or, whatever the port,
  * one that some route names, by itself or by *.name. */
 bool proxy_router_knows_host(const struct proxy_router *r, const struct proxy_config *config, struct slice authority);
-/* The service's path: the target with its parameters put in, each encoded as one segment; then the query unchanged. p
- * NULL: arena full. */
+/* The service's path: the target (of the split's part) with its parameters put in, each encoded as one segment; then
+ * the query unchanged. p NULL: arena full. */
 struct slice proxy_router_target(const struct proxy_router *r, const struct proxy_match *m, struct slice query,
                                  struct arena *a);
 /* The same for one part of a composed answer; {jwt.sub} is user. p NULL: arena full, or a user whose name cannot stand

@@ -78,7 +78,8 @@ static void put_good(struct system *s)
               "        { get: \"bank:/v1/of/{jwt.sub}/{x}?limit=5&a=%20\", group: money, optional: true } ] }\n"
               "    - { path: /**, files: front, fallback: index.html }\n"
               "    - { path: /api/**, answer: 404 }\n"
-              "    - { host: \"*.shop.example\", path: /api/orders, headers: { X-Beta: 1, X-Debug: { present: true } }, query: { v: \"2\" }, to: \"orders:/v2/orders\" }\n");
+              "    - { host: \"*.shop.example\", path: /api/orders, headers: { X-Beta: 1, X-Debug: { present: true } }, query: { v: \"2\" },\n"
+              "        split: [ { to: \"orders:/v2/orders\", weight: 9 }, { to: bank, weight: 1 } ], sticky: cookie ab 2d }\n");
     files_put(&s->files, "front/index.html", "");
     files_put(&s->files, "services/users/service.yaml", SERVICE("users") "store: sqlite:users.db\nmigrations: sql\nsettings: { issuer: shop }\nkeeps_keys: false\n");
     files_put(&s->files, "services/users/sql/0001_init.sql", "");
@@ -214,6 +215,15 @@ static void test_resolved(void **state)
     assert_string_equal(beta->headers[0].value, "1");
     assert_null(beta->headers[1].value);
     assert_string_equal(beta->query[0].value, "2");
+    assert_int_equal(beta->split_count, 2);
+    assert_string_equal(beta->splits[0].target, "/v2/orders");
+    assert_string_equal(beta->splits[1].service, "bank");
+    assert_string_equal(beta->splits[1].target, "/api/orders");
+    assert_int_equal(beta->splits[1].weight, 1);
+    assert_int_equal(beta->sticky.by, PROXY_STICKY_COOKIE);
+    assert_string_equal(beta->sticky.name, "ab");
+    assert_int_equal(beta->sticky.age_ms, 2 * 86400000);
+    assert_int_equal(gateway.routes[0].sticky.by, PROXY_STICKY_NONE);
     assert_null(gateway.routes[0].host);
     const struct proxy_route *home = &gateway.routes[3];
     assert_string_equal(home->method, "GET");
@@ -368,9 +378,14 @@ static void test_across(void **state)
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, headers: { Host: x }, to: orders } ] }\n", "ficus.yaml:4:45: gateway.routes[0].headers.Host: found \"Host\", allowed is a header but Host, for which there is the word host\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, query: { v: [1] }, to: orders } ] }\n", "ficus.yaml:4:46: gateway.routes[0].query.v: found a list or map, expected a text, or {present: true}\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, host: Shop.example, to: orders } ] }\n", "ficus.yaml:4:40: gateway.routes[0].host: found \"Shop.example\", allowed is a host name such as shop.example or *.shop.example, in lower case, without a port\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, split: [ { to: orders, weight: 0 } ] } ] }\n", "ficus.yaml:4:41: gateway.routes[0].split: has no part with a weight over 0\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, split: [ { to: \"odrers:/b\", weight: 1 } ] } ] }\n", "ficus.yaml:4:49: gateway.routes[0].split[0].to: \"odrers\" is no service of this system (did you mean orders?)\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, split: [ { to: \"orders:/{x}\", weight: 1 } ] } ] }\n", "ficus.yaml:4:49: gateway.routes[0].split[0].to: {x} does not occur in the path /a\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: orders, sticky: user } ] }\n", "ficus.yaml:4:46: gateway.routes[0].sticky: needs \"split\"\nficus.yaml:4:54: gateway.routes[0].sticky: needs \"auth: required\" or \"auth: optional\"\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, split: [ { to: orders, weight: 1 } ], sticky: cookie a b } ] }\n", "ficus.yaml:4:80: gateway.routes[0].sticky: found \"cookie a b\", expected user, header NAME, cookie NAME, or"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: \"/a/../b\", to: orders } ] }\n", "ficus.yaml:4:30: gateway.routes[0].path: found \"/a/../b\", allowed is a path such as"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: \"/{x}/{x}\", to: orders } ] }\n", "ficus.yaml:4:30: gateway.routes[0].path: found \"/{x}/{x}\", allowed is a path in which each {name} occurs once\n"},
-        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a } ] }\n", "ficus.yaml:4:22: gateway.routes[0]: leads nowhere: say one of \"to\", \"compose\", \"files\" and \"answer\"\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a } ] }\n", "ficus.yaml:4:22: gateway.routes[0]: leads nowhere: say one of \"to\", \"split\", \"compose\", \"files\" and \"answer\"\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a/**, to: users, files: front } ] }\n", "ficus.yaml:4:48: gateway.routes[0].files: stands beside \"to\"; a route leads to one place\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, files: front } ] }\n", "ficus.yaml:4:30: gateway.routes[0].path: has to end in /**, because the folder's files are below it\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /**, files: fornt } ] }\n", "ficus.yaml:4:42: gateway.routes[0].files: \"fornt\" is no folder beside this file\n"},
