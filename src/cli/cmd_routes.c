@@ -9,6 +9,7 @@
 #include "mem.h"
 #include "proxy.h"
 #include "proxy_router.h"
+#include "timefmt.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -123,6 +124,22 @@ static void put_splits(struct buf *out, const struct proxy_route *r)
     buf_printf(out, "%s%s", by[r->sticky.by], r->sticky.name == NULL ? "" : r->sticky.name);
 }
 
+/* ", fallback stale 5m or other:/v1 or 200" */
+static void put_fallback(struct buf *out, const struct proxy_fallback *f)
+{
+    const char *before = ", fallback ";
+    char age[32];
+    duration_format(f->stale_ms, age, sizeof age);
+    if (f->stale_ms > 0)
+        buf_printf(out, "%sstale %s", before, age);
+    before = f->stale_ms > 0 ? " or " : before;
+    if (f->service != NULL)
+        buf_printf(out, "%s%s:%s", before, f->service, f->target);
+    before = f->service != NULL ? " or " : before;
+    if (f->status > 0)
+        buf_printf(out, "%s%d", before, (int)f->status);
+}
+
 static void put_target(struct buf *out, const struct table *t, size_t index)
 {
     const struct proxy_route *r = &t->config.routes[index];
@@ -144,6 +161,8 @@ static void put_target(struct buf *out, const struct table *t, size_t index)
         buf_printf(out, "answer %d", (int)r->answer);
         break;
     }
+    if (r->fallback != NULL)
+        put_fallback(out, r->fallback);
     buf_add_str(out, auths[r->auth]);
     for (size_t i = 0; i < r->role_count; i++)
         buf_printf(out, "%s%s", i == 0 ? ", roles " : " ", r->roles[i]);

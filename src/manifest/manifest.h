@@ -51,6 +51,15 @@ struct manifest_split {
     int64_t weight;
 };
 
+/* What is answered when a service is not available: the first that can be had. */
+struct manifest_fallback {
+    const struct conf_node *node;
+    int64_t stale_ms;               /* 0: none */
+    struct manifest_target to;      /* service NULL: none */
+    int64_t status;                 /* 0: none */
+    const char *body, *type;
+};
+
 struct manifest_route {
     const struct conf_node *node;
     int method;                     /* index into manifest_methods; -1: any */
@@ -68,7 +77,8 @@ struct manifest_route {
     int64_t answer;                 /* status; 0: none */
 
     struct proxy_sticky sticky;     /* of splits */
-    const char *fallback;           /* file in the folder; NULL: none */
+    struct manifest_fallback *fallback; /* of "to" and "split"; NULL: none */
+    const char *page;               /* file in the folder; NULL: none */
     const char *folder;             /* absolute; derived from files */
     int auth;                       /* enum manifest_auth */
     const char *const *roles;

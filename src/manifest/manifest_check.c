@@ -326,6 +326,29 @@ static void check_splits(struct checker *c, const struct manifest_route *r)
         conf_error_value(c->errors, sticky, "needs \"auth: required\" or \"auth: optional\"");
 }
 
+static void check_fallback(struct checker *c, const struct manifest_route *r)
+{
+    const struct manifest_fallback *f = r->fallback;
+    const struct conf_node *node;
+    if (f == NULL || f->node == NULL)
+        return;
+    if (conf_get(r->node, "to") == NULL && conf_get(r->node, "split") == NULL)
+        conf_error_key(c->errors, f->node, "needs \"to\" or \"split\"%s", conf_get(r->node, "files") != NULL ? " (the file for pages without one is \"page\")" : "");
+    if (conf_get(f->node, "stale") == NULL && conf_get(f->node, "to") == NULL && conf_get(f->node, "status") == NULL)
+        conf_error_value(c->errors, f->node, "says nothing: say one or more of \"stale\", \"to\" and \"status\"");
+    if ((node = conf_get(f->node, "body")) != NULL && (conf_get(f->node, "status") == NULL || f->status == 204 || f->status == 304))
+        conf_error_key(c->errors, node, "needs a status that has a body");
+    if ((node = conf_get(f->node, "type")) != NULL && conf_get(f->node, "body") == NULL)
+        conf_error_key(c->errors, node, "needs \"body\"");
+    bool reads = r->method < 0 || strcmp(manifest_methods[r->method], "GET") == 0 || strcmp(manifest_methods[r->method], "HEAD") == 0;
+    static const char *const only_read[] = {"stale", "to"};
+    for (size_t i = 0; i < 2 && !reads; i++)
+        if ((node = conf_get(f->node, only_read[i])) != NULL)
+            conf_error_key(c->errors, node, "is for GET and HEAD alone; a %s may have been done already", manifest_methods[r->method]);
+    if (f->to.service != NULL)
+        check_target(c, r, conf_get(f->node, "to"), &f->to);
+}
+
 static void check_parts(struct checker *c, const struct manifest_route *r)
 {
     const struct conf_node *method = conf_get(r->node, "method");
@@ -344,6 +367,14 @@ static void check_parts(struct checker *c, const struct manifest_route *r)
             if (r->parts[k].shape.group != NULL && strcmp(r->parts[k].shape.group, part->shape.group) == 0)
                 conf_error_value(c->errors, conf_get(part->node, "group"), "\"%s\" is the name of another part", part->shape.group);
     }
+}
+
+static bool has_names(const struct proxy_cond *conds, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (conds[i].name == NULL)
+            return false;
+    return true;
 }
 
 /* What makes two routes the same. */
@@ -395,7 +426,7 @@ static void check_kind(struct checker *c, const struct manifest_route *r)
         conf_error_key(c->errors, node, "has no meaning beside \"files\": they are only read");
     if (files && !manifest_template_has_rest(slice_str(r->path)))
         conf_error_value(c->errors, conf_get(r->node, "path"), "has to end in /**, because the folder's files are below it");
-    if (!files && (node = conf_get(r->node, "fallback")) != NULL)
+    if (!files && (node = conf_get(r->node, "page")) != NULL)
         conf_error_key(c->errors, node, "needs \"files\"");
 }
 
@@ -408,11 +439,14 @@ static void check_route(struct checker *c, const struct manifest_route *r, struc
     check_conditions(c, r);
     check_target(c, r, conf_get(r->node, "to"), &r->to);
     check_splits(c, r);
+    check_fallback(c, r);
     check_parts(c, r);
     if (r->auth != MANIFEST_AUTH_NONE && g->auth == NULL && conf_get(g->node, "auth") == NULL)
         conf_error_value(c->errors, conf_get(r->node, "auth"), "needs gateway.auth, which says how users are known");
     if (r->role_count > 0 && r->auth != MANIFEST_AUTH_REQUIRED)
         conf_error_key(c->errors, conf_get(r->node, "roles"), "needs \"auth: required\"");
+    if (!has_names(r->headers, r->header_count) || !has_names(r->query, r->query_count))
+        return;
     const char *key = route_key(c, r);
     struct conf_node *first = map_get(routes, slice_str(key));
     if (first != NULL)

@@ -65,6 +65,8 @@ static bool route_calls(const struct manifest_route *r, const char *service)
     for (size_t i = 0; i < r->split_count; i++)
         if (strcmp(r->splits[i].to.service, service) == 0)
             return true;
+    if (r->fallback != NULL && r->fallback->to.service != NULL && strcmp(r->fallback->to.service, service) == 0)
+        return true;
     for (size_t i = 0; i < r->part_count; i++)
         if (strcmp(r->parts[i].get.service, service) == 0)
             return true;
@@ -338,6 +340,17 @@ static struct proxy_split *splits_of(struct renderer *r, const struct manifest_r
     return splits;
 }
 
+static struct proxy_fallback *fallback_of(struct renderer *r, const struct manifest_route *from)
+{
+    const struct manifest_fallback *f = from->fallback;
+    struct proxy_fallback *fallback = f == NULL ? NULL : array(r, 1, sizeof *fallback);
+    if (fallback != NULL)
+        *fallback = (struct proxy_fallback){.stale_ms = f->stale_ms, .service = f->to.service,
+                                            .target = f->to.service == NULL ? NULL : f->to.path == NULL ? from->path : f->to.path,
+                                            .status = f->status, .body = f->body, .type = f->type};
+    return fallback;
+}
+
 static const char *method_of(const struct manifest_route *from)
 {
     return from->method >= 0 ? manifest_methods[from->method] : from->part_count > 0 ? "GET" : "";
@@ -357,7 +370,7 @@ static int64_t fill_routes(struct renderer *r, struct proxy_config *c)
             .query = from->query, .query_count = from->query_count, .service = from->to.service,
             .target = from->to.service == NULL ? NULL : from->to.path == NULL ? from->path : from->to.path, .splits = splits_of(r, from), .split_count = from->split_count,
             .sticky = from->sticky, .parts = parts_of(r, from), .part_count = from->part_count,
-            .files = from->folder, .fallback = from->fallback, .answer = from->answer, .auth = from->auth, .roles = from->roles,
+            .files = from->folder, .page = from->page, .fallback = fallback_of(r, from), .answer = from->answer, .auth = from->auth, .roles = from->roles,
             .role_count = from->role_count, .timeout_ms = timeout_ms};
     }
     return timeout_ms_max;

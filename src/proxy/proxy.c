@@ -69,6 +69,13 @@ static const struct metric_def metric_defs[PROXY_METRIC_COUNT] = {
                      {"route", "part", "status"},
                      METRIC_CHILDREN_MAX,
                      NULL},
+    [PROXY_FALLBACKS] = {"gateway_fallbacks_total",
+                         METRIC_COUNTER,
+                         METRIC_NONE,
+                         "Requests whose service was not available, by what was tried instead: stale, service, static.",
+                         {"route", "by"},
+                         METRIC_CHILDREN_MAX,
+                         NULL},
 };
 
 static void on_refused(void *arg, int status, const char *detail)
@@ -144,6 +151,7 @@ static void process_closed(void *arg)
     void *stopped_arg = p->stopped_arg;
     proxy_router_free(p->router);
     files_free(p->files);
+    stale_free(p->stale);
     mem_free(p);
     if (stopped != NULL)
         stopped(stopped_arg);

@@ -209,6 +209,14 @@ const char *proxy_check_host(struct slice text)
     return NULL;
 }
 
+const char *proxy_check_type(struct slice text)
+{
+    struct slice rest = text, media = slice_cut(&rest, ';'), sub = media;
+    struct slice type = slice_cut(&sub, '/');
+    bool ok = http_token_valid(type) && sub.p != NULL && http_token_valid(slice_trim(sub)) && http_value_valid(text);
+    return ok ? NULL : "a media type such as application/json";
+}
+
 #define COND_ALLOWED "a text, or {present: true}"
 
 static bool cond_decode(const struct conf_setting *s, const struct conf_node *node, void *field, struct arena *a,
@@ -374,6 +382,60 @@ static const struct conf_table split_table = CONF_TABLE_OF("gateway split", stru
 static const struct conf_setting split_item = {
     .name = "part", .type = CONF_TABLE, .table = &split_table, .doc = "A part of the requests."};
 
+/* ---- fallbacks ---- */
+
+static const struct conf_setting fallback_settings[] = {
+    {.name = "stale",
+     .type = CONF_DURATION,
+     CONF_AT(struct proxy_fallback, stale_ms),
+     .min = 1000,
+     .max = 7 * DAY_MS,
+     .fallback = 0,
+     .doc = "How old the last good answer may be; absent: it is not used."},
+    {.name = "service",
+     .type = CONF_STRING,
+     CONF_AT(struct proxy_fallback, service),
+     .min = 1,
+     .max = 63,
+     .check = conf_check_name,
+     .example = "orders",
+     .doc = "Another service."},
+    {.name = "target",
+     .type = CONF_STRING,
+     CONF_AT(struct proxy_fallback, target),
+     .min = 1,
+     .max = 1024,
+     .check = check_path,
+     .example = "\"/v1/orders/{id}\"",
+     .doc = "Template of the path there."},
+    {.name = "status",
+     .type = CONF_INT,
+     CONF_AT(struct proxy_fallback, status),
+     .min = 200,
+     .max = 599,
+     .fallback = 0,
+     .doc = "Status of a fixed answer; absent: none."},
+    {.name = "body",
+     .type = CONF_STRING,
+     CONF_AT(struct proxy_fallback, body),
+     .min = 0,
+     .max = PROXY_FALLBACK_SIZE_MAX,
+     .fallback_text = "",
+     .doc = "Its body."},
+    {.name = "type",
+     .type = CONF_STRING,
+     CONF_AT(struct proxy_fallback, type),
+     .min = 1,
+     .max = 128,
+     .check = proxy_check_type,
+     .fallback_text = "application/json",
+     .example = "application/json",
+     .doc = "The media type of that body."},
+};
+
+static const struct conf_table fallback_table =
+    CONF_TABLE_OF("gateway fallback", struct proxy_fallback, fallback_settings);
+
 /* ---- routes ---- */
 
 static const struct conf_setting route_settings[] = {
@@ -453,9 +515,9 @@ static const struct conf_setting route_settings[] = {
      .check = check_path,
      .example = "/srv/storefront",
      .doc = "Folder whose files are served, absolute."},
-    {.name = "fallback",
+    {.name = "page",
      .type = CONF_STRING,
-     CONF_AT(struct proxy_route, fallback),
+     CONF_AT(struct proxy_route, page),
      .min = 1,
      .max = 1024,
      .doc = "File of that folder for pages without one of their own."},
@@ -466,6 +528,11 @@ static const struct conf_setting route_settings[] = {
      .max = 599,
      .fallback = 0,
      .doc = "Status that the gateway answers by itself, as a problem."},
+    {.name = "fallback",
+     .type = CONF_TABLE_PTR,
+     CONF_AT(struct proxy_route, fallback),
+     .table = &fallback_table,
+     .doc = "What is answered when the service is not available."},
     {.name = "auth",
      .type = CONF_ENUM,
      CONF_AT(struct proxy_route, auth),
@@ -509,6 +576,8 @@ static void check_route(const struct conf_node *node, void *value, struct conf_e
         conf_error_value(errors, node, "has more than %d headers or parameters of the query", PROXY_CONDS_MAX);
     if (r->part_count > PROXY_PARTS_MAX)
         conf_error_value(errors, node, "has more than %d parts", PROXY_PARTS_MAX);
+    if (r->fallback != NULL && (r->fallback->service == NULL) != (r->fallback->target == NULL))
+        conf_error_value(errors, node, "has a fallback with one of service and target");
     if (r->files != NULL && !slice_ends(slice_str(r->path), SLICE("/**")))
         conf_error_value(errors, node, "files need a path that ends in /**");
 }

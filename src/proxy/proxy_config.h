@@ -12,7 +12,8 @@ enum {
     PROXY_SPLITS_MAX = 16,
     PROXY_CONDS_MAX = 16,
     PROXY_COND_SIZE_MAX = 1024,
-    PROXY_WEIGHT_MAX = 10000
+    PROXY_WEIGHT_MAX = 10000,
+    PROXY_FALLBACK_SIZE_MAX = 16384
 };
 
 enum proxy_auth_mode {
@@ -57,6 +58,7 @@ struct proxy_cond {
 extern const struct conf_custom proxy_cond_custom;
 /* Checks for names of headers that a route may ask for: all but those that concern the connection alone. */
 const char *proxy_check_header(struct slice text);
+const char *proxy_check_type(struct slice text); /* a media type */
 /* "shop.example", "*.shop.example": lower case, no port. */
 const char *proxy_check_host(struct slice text);
 
@@ -76,11 +78,20 @@ struct proxy_sticky {
 /* "user", "header NAME", "cookie NAME", "cookie NAME 30d". Field: struct proxy_sticky. */
 extern const struct conf_custom proxy_sticky_custom;
 
+/* What a route to a service answers when that is not available: the first of these that can be had. */
+struct proxy_fallback {
+    int64_t stale_ms;    /* the last good answer, at most so old; 0: not tried */
+    const char *service; /* another service; NULL: none */
+    const char *target;  /* template, as of a route */
+    int64_t status;      /* a fixed answer; 0: none */
+    const char *body, *type;
+};
+
 /* Where a route leads: exactly one of these is given. */
 enum proxy_kind {
     PROXY_FORWARD, /* service, target; or splits */
     PROXY_COMPOSE, /* parts */
-    PROXY_FILES,   /* files, fallback */
+    PROXY_FILES,   /* files, page */
     PROXY_ANSWER,  /* answer */
 };
 
@@ -99,11 +110,12 @@ struct proxy_route {
     struct proxy_sticky sticky;
     struct proxy_part *parts; /* asked all at once; none: not composed */
     size_t part_count;
-    const char *files;        /* absolute folder; NULL: none */
-    const char *fallback;     /* file in it that is shown for pages without one of their own; NULL: none */
-    int64_t answer;           /* status of a problem that is all this route says; 0: none */
-    int auth;                 /* enum proxy_auth_mode */
-    const char *const *roles; /* any of them; none: all users */
+    const char *files;               /* absolute folder; NULL: none */
+    const char *page;                /* file in it that is shown for pages without one of their own; NULL: none */
+    int64_t answer;                  /* status of a problem that is all this route says; 0: none */
+    struct proxy_fallback *fallback; /* NULL: none */
+    int auth;                        /* enum proxy_auth_mode */
+    const char *const *roles;        /* any of them; none: all users */
     size_t role_count;
     int64_t timeout_ms;
     int64_t body_size_max; /* of a request; over it 413 */

@@ -14,9 +14,10 @@
 #include "proxy_keys.h"
 #include "proxy_router.h"
 #include "proxy_tokens.h"
+#include "stale.h"
 #include "uuid.h"
 
-enum { PROXY_FIELDS_MAX = 12, PROXY_REQUEST_ID_SIZE_MAX = 128 };
+enum { PROXY_FIELDS_MAX = 32, PROXY_REQUEST_ID_SIZE_MAX = 128 };
 
 enum proxy_metric {
     PROXY_REQUESTS,
@@ -28,6 +29,7 @@ enum proxy_metric {
     PROXY_CONNECTIONS,
     PROXY_PARTS_MISSING,
     PROXY_SPLIT,
+    PROXY_FALLBACKS,
     PROXY_METRIC_COUNT
 };
 
@@ -41,6 +43,8 @@ struct proxy {
     struct proxy_keys *keys; /* NULL without auth */
     struct proxy_tokens *tokens; /* with keys */
     struct files *files;     /* of all routes that serve some */
+    struct stale *stale;     /* NULL: nothing was kept yet */
+    size_t keeping;          /* answers whose body is under way into it */
     struct list streams;     /* struct proxy_request: event streams under way */
     size_t stream_count;
     bool ready, stopping;
@@ -97,6 +101,13 @@ struct proxy_request {
     /* a split (split.c) */
     const char *part_name;  /* of the part that was taken, for log and metrics; NULL: none */
     const char *set_cookie; /* value of the field for an answer; NULL: none */
+
+    /* fallbacks (fallback.c) */
+    const char *fallback;     /* what the answer is instead: "stale", "service", "static"; NULL: the service's own */
+    bool fallback_asked;      /* all but the fixed answer were tried */
+    int64_t again_ns;         /* when another service was asked; 0: none was */
+    struct proxy_keep *keep;  /* the answer is being kept; NULL: not */
+    struct slice forward_path; /* that the service was asked for; p NULL: none yet */
 
     /* forwarding (forward.c) */
     struct call *call;
@@ -155,7 +166,20 @@ bool proxy_split_mark(const struct proxy_request *q, struct http_msg *m); /* the
 /* Which service the request goes to; for a route that leads to one. */
 const char *proxy_service_of(const struct proxy_request *q);
 
+/* fallback.c */
+/* The service failed with err, or with an answer for which proxy_fallback_for is true (UNAVAILABLE then). True: the
+ * request has another answer, or is on its way to one, and the call was given up. */
+bool proxy_fallback(struct proxy_request *q, enum ficus_err err, const char *detail);
+bool proxy_fallback_for(int status);
+/* What passes to the client, to keep it: a head, and each piece of its body. */
+void proxy_fallback_head(struct proxy_request *q, const struct http_msg *head, bool end);
+void proxy_fallback_data(struct proxy_request *q, struct slice data, bool end);
+void proxy_fallback_cancel(struct proxy_request *q); /* the stream ended; harmless when nothing is kept */
+
 /* forward.c */
+/* Ask a service for path on behalf of this request; answers the client by itself. stream_size: as of a call_request. */
+void proxy_forward_to(struct proxy_request *q, const char *service, struct slice path, struct slice body,
+                      int64_t stream_size);
 void proxy_forward(struct proxy_request *q);
 void proxy_forward_data(struct proxy_request *q, struct slice data, bool end); /* of the client's body */
 void proxy_forward_writable(struct proxy_request *q);                          /* the client takes more */

@@ -176,7 +176,7 @@ static void request_count(struct proxy_request *q, const char *route, int64_t ns
 static void request_log(struct proxy_request *q, const char *route, int64_t ns)
 {
     struct log_context ctx = {.trace = q->trace, .correlation = q->request_id};
-    struct log_field fields[13] = {
+    struct log_field fields[14] = {
         LOG_SLICE("method", q->stream->head_in->method),
         LOG_STR("route", route),
         LOG_INT("status", q->status),
@@ -193,6 +193,8 @@ static void request_log(struct proxy_request *q, const char *route, int64_t ns)
         fields[count++] = LOG_STR("reason", q->err_detail);
     if (q->part_name != NULL)
         fields[count++] = LOG_STR("part", q->part_name);
+    if (q->fallback != NULL)
+        fields[count++] = LOG_STR("fallback", q->fallback);
     if (q->part_missing != NULL)
         fields[count++] = LOG_STR("missing", q->part_missing);
     fields[count] = (struct log_field){.kind = LOG_FIELD_END};
@@ -210,6 +212,7 @@ static void request_end(struct proxy_request *q)
     env_timer_stop(q->proxy->env, &q->gather_limit);
     proxy_forward_cancel(q);
     proxy_compose_cancel(q);
+    proxy_fallback_cancel(q);
     request_count(q, route, ns);
     request_log(q, route, ns);
     buf_done(&q->own);
@@ -279,7 +282,7 @@ void proxy_on_request(void *arg, struct http_stream *s, bool end, const struct e
     q->peer = *peer;
     q->end = end;
     q->begin_ns = env_now_ns(q->proxy->env);
-    q->user = q->tracestate = q->request_id = SLICE_NONE;
+    q->user = q->tracestate = q->request_id = q->forward_path = SLICE_NONE;
     q->waiter.fn = waited;
     q->waiter.arg = q;
     buf_init(&q->own, 4 * 1024 * 1024);

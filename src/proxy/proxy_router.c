@@ -65,7 +65,8 @@ struct proxy_router {
     struct map suffixes; /* ".shop.example", of *.shop.example -> struct node */
     size_t suffix_dots_max;
     const struct proxy_route *routes;
-    struct target **targets; /* of each route: one, or one for each part of its split or its composed answer */
+    struct target **targets; /* of each route: one, or one for each part of its split or its composed answer,
+                                and one for its fallback */
 };
 
 enum { ROUTER_SIZE_MAX = 64 * 1024 * 1024 };
@@ -366,7 +367,7 @@ static enum ficus_err targets_compile(struct proxy_router *r, size_t index, stru
                    : route->split_count > 0 ? route->split_count
                                             : kind == PROXY_FORWARD;
     enum ficus_err err = FICUS_ERR_OK;
-    r->targets[index] = ARENA_ARRAY(&r->arena, struct target, count + 1);
+    r->targets[index] = ARENA_ARRAY(&r->arena, struct target, count + 1); /* the last one: of its fallback */
     if (r->targets[index] == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "routes");
     for (size_t i = 0; err == FICUS_ERR_OK && i < count; i++)
@@ -375,6 +376,8 @@ static enum ficus_err targets_compile(struct proxy_router *r, size_t index, stru
                              : route->split_count > 0 ? route->splits[i].target
                                                       : route->target,
                              &r->targets[index][i], reterr);
+    if (err == FICUS_ERR_OK && kind == PROXY_FORWARD && route->fallback != NULL && route->fallback->service != NULL)
+        err = target_compile(r, route->path, route->fallback->target, &r->targets[index][count], reterr);
     return err;
 }
 
@@ -665,6 +668,13 @@ struct slice proxy_router_target(const struct proxy_router *r, const struct prox
                                  struct arena *a)
 {
     return target_write(&r->targets[m->route][m->part], m, SLICE_NONE, query, a);
+}
+
+struct slice proxy_router_fallback(const struct proxy_router *r, const struct proxy_match *m, struct slice query,
+                                   struct arena *a)
+{
+    const size_t splits = r->routes[m->route].split_count;
+    return target_write(&r->targets[m->route][splits > 0 ? splits : 1], m, SLICE_NONE, query, a);
 }
 
 struct slice proxy_router_part(const struct proxy_router *r, const struct proxy_match *m, size_t part,

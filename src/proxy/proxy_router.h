@@ -50,6 +50,9 @@ bool proxy_router_knows_host(const struct proxy_router *r, const struct proxy_co
  * the query unchanged. p NULL: arena full. */
 struct slice proxy_router_target(const struct proxy_router *r, const struct proxy_match *m, struct slice query,
                                  struct arena *a);
+/* The same for the other service of the route's fallback, which must have one. */
+struct slice proxy_router_fallback(const struct proxy_router *r, const struct proxy_match *m, struct slice query,
+                                   struct arena *a);
 /* The same for one part of a composed answer; {jwt.sub} is user. p NULL: arena full, or a user whose name cannot stand
  * in a path. */
 struct slice proxy_router_part(const struct proxy_router *r, const struct proxy_match *m, size_t part,

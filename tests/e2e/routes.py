@@ -28,6 +28,7 @@ gateway:
     - path: /split
       split: [{ to: "orders:/v1/split", weight: 95 }, { to: "tenants:/v2/split", weight: 5 }]
       sticky: cookie ab
+      fallback: { stale: 5m, to: "tenants:/v1/spare", status: 200 }
     - { host: "*.shop.example", path: "/**", to: "tenants:/**" }
     - { path: "/**", answer: 404 }
 """
@@ -73,7 +74,7 @@ class Table:
 def look_at_list(t):
     lines = t.run("routes").stdout.splitlines()
     places = [int(re.search(r"ficus\.yaml:(\d+)\)$", line).group(1)) for line in lines]
-    t.checks.check("routes are listed by precedence", places == [13, 8, 7, 9, 10, 14], "\n".join(lines))
+    t.checks.check("routes are listed by precedence", places == [14, 8, 7, 9, 10, 15], "\n".join(lines))
     document = json.loads(t.run("routes", "--json").stdout)
     t.checks.check("so in JSON", [r["line"] for r in document] == places, str(document))
     t.checks.check("with what they ask for", document[1]["route"]["headers"] == {"X-Beta": "1"}, str(document[1]))
@@ -85,14 +86,15 @@ def look_at_explanations(t):
     t.explain("more headers go first", 8, 0, ["orders:/v2/orders/7", "asks for fewer headers"],
               "GET", "/api/orders/7", "-H", "x-beta: 1")
     t.explain("another value", 7, 0, ['which is "2"'], "GET", "/api/orders/7", "--header", "X-Beta: 2")
-    t.explain("a host goes before any path", 13, 0, ["tenants:/api/orders/7", "its host is less specific"],
+    t.explain("a host goes before any path", 14, 0, ["tenants:/api/orders/7", "its host is less specific"],
               "GET", "https://a.shop.example/api/orders/7")
-    t.explain("the host of a header", 13, 0, ["is for PUT"], "GET", "/api/orders/7", "-H", "Host: a.shop.example:1")
+    t.explain("the host of a header", 14, 0, ["is for PUT"], "GET", "/api/orders/7", "-H", "Host: a.shop.example:1")
     t.explain("another method", None, 1, ["405", "Allow: GET, HEAD", "is for GET", "stands back"],
               "POST", "/api/orders/7")
     t.explain("a parameter that is absent", None, 1, ["needs parameter v, which is absent"], "PUT", "/api/orders/7")
     t.explain("a parameter that is there", 9, 0, ["asks   orders:/v1/orders/7?v"], "PUT", "/api/orders/7?v")
     t.explain("a split", 10, 0, ["95.0 % orders:/v1/split, 5.0 % tenants:/v2/split, sticky by cookie ab",
+                                 "fallback stale 5m or tenants:/v1/spare or 200",
                                  "asks   orders:/v1/split?a", "or     tenants:/v2/split?a"], "GET", "/split?a")
     t.explain("a path that is refused", None, 1, ["400"], "GET", "/api/../orders")
     t.explain("a stranger's host", None, 1, ["421"], "GET", "http://evil.example/")

@@ -76,10 +76,11 @@ static void put_good(struct system *s)
               "    - { method: GET, path: /files/**, to: users }\n"
               "    - { path: \"/home/{x}\", auth: required, timeout: 2s, compose: [ { get: \"users:/v1/me\", group: user, allow: [id, name], deny: [email], mapping: { id: number } },\n"
               "        { get: \"bank:/v1/of/{jwt.sub}/{x}?limit=5&a=%20\", group: money, optional: true } ] }\n"
-              "    - { path: /**, files: front, fallback: index.html }\n"
+              "    - { path: /**, files: front, page: index.html }\n"
               "    - { path: /api/**, answer: 404 }\n"
               "    - { host: \"*.shop.example\", path: /api/orders, headers: { X-Beta: 1, X-Debug: { present: true } }, query: { v: \"2\" },\n"
-              "        split: [ { to: \"orders:/v2/orders\", weight: 9 }, { to: bank, weight: 1 } ], sticky: cookie ab 2d }\n");
+              "        split: [ { to: \"orders:/v2/orders\", weight: 9 }, { to: bank, weight: 1 } ], sticky: cookie ab 2d,\n"
+              "        fallback: { stale: 5m, to: \"bank:/v1/spare\", status: 203, body: \"[]\" } }\n");
     files_put(&s->files, "front/index.html", "");
     files_put(&s->files, "services/users/service.yaml", SERVICE("users") "store: sqlite:users.db\nmigrations: sql\nsettings: { issuer: shop }\nkeeps_keys: false\n");
     files_put(&s->files, "services/users/sql/0001_init.sql", "");
@@ -224,6 +225,13 @@ static void test_resolved(void **state)
     assert_string_equal(beta->sticky.name, "ab");
     assert_int_equal(beta->sticky.age_ms, 2 * 86400000);
     assert_int_equal(gateway.routes[0].sticky.by, PROXY_STICKY_NONE);
+    assert_int_equal(beta->fallback->stale_ms, 300000);
+    assert_string_equal(beta->fallback->service, "bank");
+    assert_string_equal(beta->fallback->target, "/v1/spare");
+    assert_int_equal(beta->fallback->status, 203);
+    assert_string_equal(beta->fallback->body, "[]");
+    assert_string_equal(beta->fallback->type, "application/json");
+    assert_null(gateway.routes[0].fallback);
     assert_null(gateway.routes[0].host);
     const struct proxy_route *home = &gateway.routes[3];
     assert_string_equal(home->method, "GET");
@@ -239,7 +247,7 @@ static void test_resolved(void **state)
     assert_string_equal(home->parts[1].target, "/v1/of/{jwt.sub}/{x}?limit=5&a=%20");
     assert_true(home->parts[1].shape.optional);
     assert_true(slice_ends(slice_str(gateway.routes[4].files), SLICE("/front")) && gateway.routes[4].files[0] == '/');
-    assert_string_equal(gateway.routes[4].fallback, "index.html");
+    assert_string_equal(gateway.routes[4].page, "index.html");
     assert_null(gateway.routes[4].service);
     assert_int_equal(gateway.routes[5].answer, 404);
     assert_int_equal(gateway.routes[5].body_size_max, 1 << 20);
@@ -378,6 +386,14 @@ static void test_across(void **state)
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, headers: { Host: x }, to: orders } ] }\n", "ficus.yaml:4:45: gateway.routes[0].headers.Host: found \"Host\", allowed is a header but Host, for which there is the word host\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, query: { v: [1] }, to: orders } ] }\n", "ficus.yaml:4:46: gateway.routes[0].query.v: found a list or map, expected a text, or {present: true}\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, host: Shop.example, to: orders } ] }\n", "ficus.yaml:4:40: gateway.routes[0].host: found \"Shop.example\", allowed is a host name such as shop.example or *.shop.example, in lower case, without a port\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: users, fallback: {} } ] }\n", "ficus.yaml:4:55: gateway.routes[0].fallback: says nothing: say one or more of \"stale\", \"to\" and \"status\"\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, method: POST, to: users, fallback: { stale: 5m, to: odrers } } ] }\n",
+         "ficus.yaml:4:71: gateway.routes[0].fallback.stale: is for GET and HEAD alone; a POST may have been done already\n"
+         "ficus.yaml:4:82: gateway.routes[0].fallback.to: is for GET and HEAD alone; a POST may have been done already\n"
+         "ficus.yaml:4:86: gateway.routes[0].fallback.to: \"odrers\" is no service of this system (did you mean orders?)\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: users, fallback: { stale: 5m, body: x } } ] }\n", "ficus.yaml:4:68: gateway.routes[0].fallback.body: needs a status that has a body\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: users, fallback: { status: 204, type: text/plain } } ] }\n", "ficus.yaml:4:70: gateway.routes[0].fallback.type: needs \"body\"\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /**, files: front, fallback: { status: 204 } } ] }\n", "ficus.yaml:4:49: gateway.routes[0].fallback: needs \"to\" or \"split\" (the file for pages without one is \"page\")\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, split: [ { to: orders, weight: 0 } ] } ] }\n", "ficus.yaml:4:41: gateway.routes[0].split: has no part with a weight over 0\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, split: [ { to: \"odrers:/b\", weight: 1 } ] } ] }\n", "ficus.yaml:4:49: gateway.routes[0].split[0].to: \"odrers\" is no service of this system (did you mean orders?)\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, split: [ { to: \"orders:/{x}\", weight: 1 } ] } ] }\n", "ficus.yaml:4:49: gateway.routes[0].split[0].to: {x} does not occur in the path /a\n"},
@@ -391,8 +407,8 @@ static void test_across(void **state)
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /**, files: fornt } ] }\n", "ficus.yaml:4:42: gateway.routes[0].files: \"fornt\" is no folder beside this file\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /**, files: front/index.html } ] }\n", "ficus.yaml:4:42: gateway.routes[0].files: \"front/index.html\" is no folder beside this file\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /**, files: ../front } ] }\n", "ficus.yaml:4:42: gateway.routes[0].files: found \"../front\", allowed is a path without \"..\", relative to this file\n"},
-        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /**, files: front, fallback: main.html } ] }\n", "ficus.yaml:4:59: gateway.routes[0].fallback: \"main.html\" is no file of the folder front\n"},
-        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: users, fallback: index.html } ] }\n", "ficus.yaml:4:45: gateway.routes[0].fallback: needs \"files\"\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /**, files: front, page: main.html } ] }\n", "ficus.yaml:4:55: gateway.routes[0].page: \"main.html\" is no file of the folder front\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: users, page: index.html } ] }\n", "ficus.yaml:4:45: gateway.routes[0].page: needs \"files\"\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /**, files: front, auth: none } ] }\n", "ficus.yaml:4:49: gateway.routes[0].auth: has no meaning beside \"files\"\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { method: GET, path: /**, files: front } ] }\n", "ficus.yaml:4:24: gateway.routes[0].method: has no meaning beside \"files\": they are only read\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, answer: 404, timeout: 1s } ] }\n", "ficus.yaml:4:47: gateway.routes[0].timeout: has no meaning beside \"answer\"\n"},
