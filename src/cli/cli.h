@@ -32,6 +32,8 @@ int cmd_events_topics(const struct command_call *c);
 int cmd_events_dead(const struct command_call *c);
 int cmd_events_rebuild(const struct command_call *c);
 int cmd_config_check(const struct command_call *c);
+int cmd_routes(const struct command_call *c);
+int cmd_routes_explain(const struct command_call *c);
 int cmd_version(const struct command_call *c);
 int cmd_help(const struct command_call *c);
 int cmd_gateway(const struct command_call *c);

@@ -67,6 +67,11 @@ static const struct command_option saga_list_options[] = {
     JSON_OPTION,
 };
 static const struct command_option config_options[] = {SET_OPTION, JSON_OPTION};
+static const struct command_option explain_options[] = {
+    {'H', "header", "NAME: VALUE", "a header of the request; may be given several times"},
+    SET_OPTION,
+    JSON_OPTION,
+};
 static const struct command_option help_options[] = {
     {0, "man", NULL, "print the manual page (troff)"},
 };
@@ -202,6 +207,23 @@ static const struct command commands[] = {
      .doc = "Check the manifest and show all its errors",
      .text = "FILE may also be one service's part (service.yaml): then it is checked alone, and what it says of other "
              "services and of topics is not judged."},
+    {.name = "routes",
+     .run = cmd_routes,
+     .operands = "",
+     OPTIONS(config_options),
+     .doc = "List the gateway's routes in their order of precedence",
+     .text = "Needs the manifest alone. Of two routes that fit a request the one that stands higher answers; where no "
+             "request can fit both, their order means nothing."},
+    {.name = "routes explain",
+     .run = cmd_routes_explain,
+     .operands = "METHOD PATH|URL",
+     .operand_min = 2,
+     .operand_max = 2,
+     OPTIONS(explain_options),
+     .doc = "Say which route a request takes and why, and why others like it do not",
+     .text = "Needs the manifest alone and decides with the gateway's own code. A path with its query is a request to the "
+             "gateway's own address; a URL or -H 'Host: NAME' names another host. The exit code is 1 when no route takes "
+             "the request."},
     {.name = "version", .run = cmd_version, .operands = "", .doc = "Print the version"},
     {.name = "help",
      .run = cmd_help,

@@ -44,18 +44,41 @@ struct manifest_part {
     struct proxy_shape shape;
 };
 
+/* One part of a split. */
+struct manifest_split {
+    const struct conf_node *node;
+    struct manifest_target to;
+    int64_t weight;
+};
+
+/* What is answered when a service is not available: the first that can be had. */
+struct manifest_fallback {
+    const struct conf_node *node;
+    int64_t stale_ms;               /* 0: none */
+    struct manifest_target to;      /* service NULL: none */
+    int64_t status;                 /* 0: none */
+    const char *body, *type;
+};
+
 struct manifest_route {
     const struct conf_node *node;
     int method;                     /* index into manifest_methods; -1: any */
+    const char *host;               /* "shop.example", "*.shop.example"; NULL: any */
     const char *path;
+    struct proxy_cond *headers, *query;
+    size_t header_count, query_count;
     /* where it leads: one of these */
     struct manifest_target to;
+    struct manifest_split *splits;
+    size_t split_count;
     struct manifest_part *parts;    /* "compose" */
     size_t part_count;
     const char *files;              /* folder as written; NULL: none */
     int64_t answer;                 /* status; 0: none */
 
-    const char *fallback;           /* file in the folder; NULL: none */
+    struct proxy_sticky sticky;     /* of splits */
+    struct manifest_fallback *fallback; /* of "to" and "split"; NULL: none */
+    const char *page;               /* file in the folder; NULL: none */
     const char *folder;             /* absolute; derived from files */
     int auth;                       /* enum manifest_auth */
     const char *const *roles;
@@ -179,6 +202,10 @@ enum ficus_err manifest_render_process(const struct manifest *m, const struct ma
  * before the first is written, and all written before the first is renamed: what fails before leaves the files as they were. ret_changed (NULL, or
  * process_count long): which were renamed. STATE/run must exist. */
 enum ficus_err manifest_render(const struct manifest *m, struct arena *a, bool *ret_changed, struct ficus_error *reterr);
+
+/* Of the gateway's resolved file, its hosts and routes (in the order of m->gateway->routes); the rest is as by default. In the arena; texts are
+ * the manifest's. There must be a gateway. */
+enum ficus_err manifest_render_routes(const struct manifest *m, struct arena *a, struct proxy_config *ret_config, struct ficus_error *reterr);
 
 const struct manifest_service *manifest_find_service(const struct manifest *m, const char *name);
 const struct manifest_process *manifest_find_process(const struct manifest *m, const char *name);

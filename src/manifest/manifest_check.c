@@ -5,6 +5,7 @@
 #include "manifest_private.h"
 
 #include "map.h"
+#include "proxy_route.h"
 #include "text.h"
 
 struct checker {
@@ -295,15 +296,57 @@ static void check_parameters(struct checker *c, const struct manifest_route *r, 
     }
 }
 
-static void check_target(struct checker *c, const struct manifest_route *r)
+static void check_target(struct checker *c, const struct manifest_route *r, const struct conf_node *node, const struct manifest_target *to)
 {
-    const struct conf_node *node = conf_get(r->node, "to");
-    (void)check_service(c, node, false, r->to.service);     /* reported, nothing else depends on it */
-    if (r->to.path == NULL)
+    (void)check_service(c, node, false, to->service);     /* reported, nothing else depends on it */
+    if (to->path == NULL)
         return;
-    check_parameters(c, r, node, r->to.path);
-    if (manifest_template_has_rest(slice_str(r->to.path)) != manifest_template_has_rest(slice_str(r->path)))
+    check_parameters(c, r, node, to->path);
+    if (manifest_template_has_rest(slice_str(to->path)) != manifest_template_has_rest(slice_str(r->path)))
         conf_error_value(c->errors, node, "/** must end both the path and the target, or none of them");
+}
+
+static void check_splits(struct checker *c, const struct manifest_route *r)
+{
+    const struct conf_node *node = conf_get(r->node, "split"), *sticky = conf_get(r->node, "sticky");
+    int64_t sum = 0;
+    for (size_t i = 0; i < r->split_count; i++) {
+        const struct manifest_split *part = &r->splits[i];
+        sum += part->weight;
+        if (part->node != NULL && part->to.service != NULL)
+            check_target(c, r, conf_get(part->node, "to"), &part->to);
+    }
+    if (c->all_decoded && r->split_count > 0 && sum == 0)
+        conf_error_value(c->errors, node, "has no part with a weight over 0");
+    if (r->split_count > PROXY_SPLITS_MAX)
+        conf_error_value(c->errors, node, "has more than %d parts", PROXY_SPLITS_MAX);
+    if (sticky != NULL && node == NULL)
+        conf_error_key(c->errors, sticky, "needs \"split\"");
+    if (r->sticky.by == PROXY_STICKY_USER && r->auth == MANIFEST_AUTH_NONE)
+        conf_error_value(c->errors, sticky, "needs \"auth: required\" or \"auth: optional\"");
+}
+
+static void check_fallback(struct checker *c, const struct manifest_route *r)
+{
+    const struct manifest_fallback *f = r->fallback;
+    const struct conf_node *node;
+    if (f == NULL || f->node == NULL)
+        return;
+    if (conf_get(r->node, "to") == NULL && conf_get(r->node, "split") == NULL)
+        conf_error_key(c->errors, f->node, "needs \"to\" or \"split\"%s", conf_get(r->node, "files") != NULL ? " (the file for pages without one is \"page\")" : "");
+    if (conf_get(f->node, "stale") == NULL && conf_get(f->node, "to") == NULL && conf_get(f->node, "status") == NULL)
+        conf_error_value(c->errors, f->node, "says nothing: say one or more of \"stale\", \"to\" and \"status\"");
+    if ((node = conf_get(f->node, "body")) != NULL && (conf_get(f->node, "status") == NULL || f->status == 204 || f->status == 304))
+        conf_error_key(c->errors, node, "needs a status that has a body");
+    if ((node = conf_get(f->node, "type")) != NULL && conf_get(f->node, "body") == NULL)
+        conf_error_key(c->errors, node, "needs \"body\"");
+    bool reads = r->method < 0 || strcmp(manifest_methods[r->method], "GET") == 0 || strcmp(manifest_methods[r->method], "HEAD") == 0;
+    static const char *const only_read[] = {"stale", "to"};
+    for (size_t i = 0; i < 2 && !reads; i++)
+        if ((node = conf_get(f->node, only_read[i])) != NULL)
+            conf_error_key(c->errors, node, "is for GET and HEAD alone; a %s may have been done already", manifest_methods[r->method]);
+    if (f->to.service != NULL)
+        check_target(c, r, conf_get(f->node, "to"), &f->to);
 }
 
 static void check_parts(struct checker *c, const struct manifest_route *r)
@@ -326,27 +369,43 @@ static void check_parts(struct checker *c, const struct manifest_route *r)
     }
 }
 
-/* "GET /v1/{}/items": what makes two routes the same. */
+static bool has_names(const struct proxy_cond *conds, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (conds[i].name == NULL)
+            return false;
+    return true;
+}
+
+/* What makes two routes the same. */
 static const char *route_key(struct checker *c, const struct manifest_route *r)
 {
+    const struct proxy_route route = {.method = r->method < 0 ? "" : manifest_methods[r->method], .host = r->host, .path = r->path, .headers = r->headers,
+                                      .header_count = r->header_count, .query = r->query, .query_count = r->query_count};
     struct buf b;
-    struct slice rest = slice_str(r->path);
-    buf_init(&b, 1024);
-    (void)buf_printf(&b, "%s", r->method < 0 ? "*" : manifest_methods[r->method]);
-    while (rest.p != NULL) {
-        struct slice segment = slice_cut(&rest, '/');
-        (void)buf_add_char(&b, '/');
-        (void)buf_add_slice(&b, segment.size > 0 && segment.p[0] == '{' ? SLICE("{}") : segment);
-    }
-    const char *key = arena_strdup(c->arena, buf_slice(&b));
+    buf_init(&b, 128 * 1024);
+    const char *key = proxy_route_key(&route, &b) ? arena_strdup(c->arena, buf_slice(&b)) : NULL;
     buf_done(&b);
     return key == NULL ? "" : key;
+}
+
+static void check_conditions(struct checker *c, const struct manifest_route *r)
+{
+    const struct conf_node *headers = conf_get(r->node, "headers");
+    for (size_t i = 0; i < r->header_count; i++)
+        for (size_t k = 0; k < i; k++)
+            if (r->headers[i].name != NULL && r->headers[k].name != NULL && slice_eq_nocase(slice_str(r->headers[i].name), slice_str(r->headers[k].name)))
+                conf_error_key(c->errors, conf_get(headers, r->headers[i].name), "is the same header as \"%s\"", r->headers[k].name);
+    if (r->header_count > PROXY_CONDS_MAX)
+        conf_error_key(c->errors, headers, "has more than %d headers", PROXY_CONDS_MAX);
+    if (r->query_count > PROXY_CONDS_MAX)
+        conf_error_key(c->errors, conf_get(r->node, "query"), "has more than %d parameters", PROXY_CONDS_MAX);
 }
 
 /* A route leads to one place, and has only the words that mean something there. */
 static void check_kind(struct checker *c, const struct manifest_route *r)
 {
-    static const char *const kinds[] = {"to", "compose", "files", "answer"};
+    static const char *const kinds[] = {"to", "split", "compose", "files", "answer"};
     static const char *const only_served[] = {"auth", "roles", "timeout"};
     const struct conf_node *kind = NULL, *node;
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
@@ -356,7 +415,7 @@ static void check_kind(struct checker *c, const struct manifest_route *r)
         kind = kind == NULL ? node : kind;
     }
     if (kind == NULL) {
-        conf_error_value(c->errors, r->node, "leads nowhere: say one of \"to\", \"compose\", \"files\" and \"answer\"");
+        conf_error_value(c->errors, r->node, "leads nowhere: say one of \"to\", \"split\", \"compose\", \"files\" and \"answer\"");
         return;
     }
     bool files = slice_eq_str(kind->key, "files");
@@ -367,7 +426,7 @@ static void check_kind(struct checker *c, const struct manifest_route *r)
         conf_error_key(c->errors, node, "has no meaning beside \"files\": they are only read");
     if (files && !manifest_template_has_rest(slice_str(r->path)))
         conf_error_value(c->errors, conf_get(r->node, "path"), "has to end in /**, because the folder's files are below it");
-    if (!files && (node = conf_get(r->node, "fallback")) != NULL)
+    if (!files && (node = conf_get(r->node, "page")) != NULL)
         conf_error_key(c->errors, node, "needs \"files\"");
 }
 
@@ -377,12 +436,17 @@ static void check_route(struct checker *c, const struct manifest_route *r, struc
     if (r->node == NULL || r->path == NULL)
         return;
     check_kind(c, r);
-    check_target(c, r);
+    check_conditions(c, r);
+    check_target(c, r, conf_get(r->node, "to"), &r->to);
+    check_splits(c, r);
+    check_fallback(c, r);
     check_parts(c, r);
     if (r->auth != MANIFEST_AUTH_NONE && g->auth == NULL && conf_get(g->node, "auth") == NULL)
         conf_error_value(c->errors, conf_get(r->node, "auth"), "needs gateway.auth, which says how users are known");
     if (r->role_count > 0 && r->auth != MANIFEST_AUTH_REQUIRED)
         conf_error_key(c->errors, conf_get(r->node, "roles"), "needs \"auth: required\"");
+    if (!has_names(r->headers, r->header_count) || !has_names(r->query, r->query_count))
+        return;
     const char *key = route_key(c, r);
     struct conf_node *first = map_get(routes, slice_str(key));
     if (first != NULL)

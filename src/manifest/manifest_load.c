@@ -242,14 +242,14 @@ static void find_folder(struct loader *l, struct manifest_route *r)
 {
     const char *file = NULL;
     r->folder = arena_printf(l->arena, "%s/%s", l->m->folder, r->files);
-    if (r->fallback != NULL)
-        file = arena_printf(l->arena, "%s/%s/%s", l->m->folder, r->files, r->fallback);
-    if (r->folder == NULL || (r->fallback != NULL && file == NULL))
+    if (r->page != NULL)
+        file = arena_printf(l->arena, "%s/%s/%s", l->m->folder, r->files, r->page);
+    if (r->folder == NULL || (r->page != NULL && file == NULL))
         fail_memory(l);
     else if (!manifest_is_folder(r->folder))
         conf_error_value(l->errors, conf_get(r->node, "files"), "\"%s\" is no folder beside this file", r->files);
     else if (file != NULL && !manifest_is_file(file))
-        conf_error_value(l->errors, conf_get(r->node, "fallback"), "\"%s\" is no file of the folder %s", r->fallback, r->files);
+        conf_error_value(l->errors, conf_get(r->node, "page"), "\"%s\" is no file of the folder %s", r->page, r->files);
 }
 
 static void find_folders(struct loader *l)

@@ -62,6 +62,11 @@ static bool route_calls(const struct manifest_route *r, const char *service)
 {
     if (r->to.service != NULL && strcmp(r->to.service, service) == 0)
         return true;
+    for (size_t i = 0; i < r->split_count; i++)
+        if (strcmp(r->splits[i].to.service, service) == 0)
+            return true;
+    if (r->fallback != NULL && r->fallback->to.service != NULL && strcmp(r->fallback->to.service, service) == 0)
+        return true;
     for (size_t i = 0; i < r->part_count; i++)
         if (strcmp(r->parts[i].get.service, service) == 0)
             return true;
@@ -326,6 +331,26 @@ static struct proxy_part *parts_of(struct renderer *r, const struct manifest_rou
     return parts;
 }
 
+static struct proxy_split *splits_of(struct renderer *r, const struct manifest_route *from)
+{
+    struct proxy_split *splits = array(r, from->split_count, sizeof *splits);
+    for (size_t i = 0; splits != NULL && i < from->split_count; i++)
+        splits[i] = (struct proxy_split){.service = from->splits[i].to.service, .target = from->splits[i].to.path == NULL ? from->path : from->splits[i].to.path,
+                                         .weight = from->splits[i].weight};
+    return splits;
+}
+
+static struct proxy_fallback *fallback_of(struct renderer *r, const struct manifest_route *from)
+{
+    const struct manifest_fallback *f = from->fallback;
+    struct proxy_fallback *fallback = f == NULL ? NULL : array(r, 1, sizeof *fallback);
+    if (fallback != NULL)
+        *fallback = (struct proxy_fallback){.stale_ms = f->stale_ms, .service = f->to.service,
+                                            .target = f->to.service == NULL ? NULL : f->to.path == NULL ? from->path : f->to.path,
+                                            .status = f->status, .body = f->body, .type = f->type};
+    return fallback;
+}
+
 static const char *method_of(const struct manifest_route *from)
 {
     return from->method >= 0 ? manifest_methods[from->method] : from->part_count > 0 ? "GET" : "";
@@ -341,9 +366,11 @@ static int64_t fill_routes(struct renderer *r, struct proxy_config *c)
         int64_t timeout_ms = from->timeout_ms > 0 ? from->timeout_ms : g->timeout_ms;
         timeout_ms_max = timeout_ms > timeout_ms_max ? timeout_ms : timeout_ms_max;
         c->routes[c->route_count++] = (struct proxy_route){
-            .method = method_of(from), .path = from->path, .service = from->to.service,
-            .target = from->to.service == NULL ? NULL : from->to.path == NULL ? from->path : from->to.path, .parts = parts_of(r, from), .part_count = from->part_count,
-            .files = from->folder, .fallback = from->fallback, .answer = from->answer, .auth = from->auth, .roles = from->roles,
+            .method = method_of(from), .host = from->host, .path = from->path, .headers = from->headers, .header_count = from->header_count,
+            .query = from->query, .query_count = from->query_count, .service = from->to.service,
+            .target = from->to.service == NULL ? NULL : from->to.path == NULL ? from->path : from->to.path, .splits = splits_of(r, from), .split_count = from->split_count,
+            .sticky = from->sticky, .parts = parts_of(r, from), .part_count = from->part_count,
+            .files = from->folder, .page = from->page, .fallback = fallback_of(r, from), .answer = from->answer, .auth = from->auth, .roles = from->roles,
             .role_count = from->role_count, .timeout_ms = timeout_ms};
     }
     return timeout_ms_max;
@@ -370,6 +397,19 @@ static void render_gateway(struct renderer *r, struct json_writer *w)
     add_derived_edges(r, &c.common, gateway_calls, fill_routes(r, &c));
     if (!r->failed)
         conf_encode(&proxy_config_table, &c, w);
+}
+
+enum ficus_err manifest_render_routes(const struct manifest *m, struct arena *a, struct proxy_config *ret_config, struct ficus_error *reterr)
+{
+    struct renderer r = {.m = m, .arena = a};
+    struct proxy_config c;
+    conf_defaults(&proxy_config_table, &c);
+    fill_hosts(&r, &c);
+    (void)fill_routes(&r, &c);  /* the longest timeout does not matter here */
+    if (r.failed)
+        return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
+    *ret_config = c;
+    return FICUS_ERR_OK;
 }
 
 /* ---- all ---- */

@@ -33,21 +33,59 @@ static const struct conf_setting part_settings[] = {
 static const struct conf_table part_table = TABLE_WITH_NODE("part", "One part of a composed answer.", struct manifest_part, part_settings);
 static const struct conf_setting part_item = {.name = "part", .type = CONF_TABLE, .table = &part_table, .doc = "A part."};
 
+static const struct conf_setting fallback_settings[] = {
+    {.name = "stale", .type = CONF_DURATION, CONF_AT(struct manifest_fallback, stale_ms), .min = SECOND_MS, .max = 7 * DAY_MS, .fallback = 0,
+     .doc = "How old the last good answer to the same GET of the same user may be; it goes first. Absent: none is kept."},
+    {.name = "to", .type = CONF_CUSTOM, CONF_AT(struct manifest_fallback, to), .custom = &manifest_target_custom,
+     .doc = "Another service that GET and HEAD are sent to then, and the path there; without one the path stays as it is."},
+    {.name = "status", .type = CONF_INT, CONF_AT(struct manifest_fallback, status), .min = 200, .max = 599, .fallback = 0,
+     .doc = "Status of a fixed answer, for any method; it goes last. Absent: none."},
+    {.name = "body", .type = CONF_STRING, CONF_AT(struct manifest_fallback, body), .min = 0, .max = PROXY_FALLBACK_SIZE_MAX, .fallback_text = "",
+     .doc = "Body of the fixed answer."},
+    {.name = "type", .type = CONF_STRING, CONF_AT(struct manifest_fallback, type), .min = 1, .max = 128, .check = proxy_check_type,
+     .fallback_text = "application/json", .example = "text/plain", .doc = "Media type of that body."},
+};
+static const struct conf_table fallback_table = TABLE_WITH_NODE("fallback", "What is answered when a service is not available.", struct manifest_fallback, fallback_settings);
+
+static const struct conf_setting split_settings[] = {
+    {.name = "to", .type = CONF_CUSTOM, .flags = CONF_REQUIRED, CONF_AT(struct manifest_split, to), .custom = &manifest_target_custom,
+     .doc = "The service that answers, and the path there; without one the path stays as it is."},
+    {.name = "weight", .type = CONF_INT, .flags = CONF_REQUIRED, CONF_AT(struct manifest_split, weight), .min = 0, .max = PROXY_WEIGHT_MAX,
+     .doc = "Its share of the sum of all weights; 0: nothing."},
+};
+static const struct conf_table split_table = TABLE_WITH_NODE("split", "One part of a split.", struct manifest_split, split_settings);
+static const struct conf_setting split_item = {.name = "part", .type = CONF_TABLE, .table = &split_table, .doc = "A part."};
+
+static const struct conf_setting cond_item = {.name = "value", .type = CONF_CUSTOM, CONF_AT(struct proxy_cond, value), .custom = &proxy_cond_custom,
+                                              .doc = "What it must be; {present: true}: anything."};
+
 static const struct conf_setting route_settings[] = {
     {.name = "method", .type = CONF_ENUM, CONF_AT(struct manifest_route, method), .words = manifest_methods, .fallback = -1,
      .doc = "HTTP method; absent: any."},
+    {.name = "host", .type = CONF_STRING, CONF_AT(struct manifest_route, host), .min = 1, .max = 253, .check = proxy_check_host,
+     .example = "*.shop.example", .doc = "Host that the request names, without its port; *.name is all names below it. Absent: any."},
     {.name = "path", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct manifest_route, path), .min = 1, .max = 512,
      .check = manifest_check_template, .example = "/api/v1/example", .doc = "Path as clients write it; {name} stands for one segment, /** at the end for the rest."},
+    {.name = "headers", .type = CONF_MAP, CONF_MAP_AT(struct manifest_route, headers, header_count, struct proxy_cond, name), .item = &cond_item,
+     .max = 128, .check = proxy_check_header, .example = "X-Beta", .doc = "Headers that the request must have, each with this value or {present: true}."},
+    {.name = "query", .type = CONF_MAP, CONF_MAP_AT(struct manifest_route, query, query_count, struct proxy_cond, name), .item = &cond_item,
+     .max = 128, .doc = "Parameters that the query must have, likewise; of several ones of a name the first counts."},
     {.name = "to", .type = CONF_CUSTOM, CONF_AT(struct manifest_route, to), .custom = &manifest_target_custom,
      .doc = "The service that answers, and the path there; without one the path stays as it is."},
+    {.name = "split", .type = CONF_LIST, .flags = CONF_NOT_EMPTY, CONF_LIST_AT(struct manifest_route, splits, split_count), .item = &split_item,
+     .doc = "Places among which the requests are split by weight: a canary, a switch between two versions, an experiment."},
+    {.name = "sticky", .type = CONF_CUSTOM, CONF_AT(struct manifest_route, sticky), .custom = &proxy_sticky_custom,
+     .doc = "By what a request always comes to the same part of the split; absent: each request by chance."},
     {.name = "compose", .type = CONF_LIST, .flags = CONF_NOT_EMPTY, CONF_LIST_AT(struct manifest_route, parts, part_count), .item = &part_item,
      .doc = "The parts of an answer, JSON objects of several services, asked for all at once and merged into one; GET only, at most 16."},
     {.name = "files", .type = CONF_STRING, CONF_AT(struct manifest_route, files), .min = 1, .max = 256, .check = manifest_check_inside,
      .example = "storefront", .doc = "Folder beside this file whose files are served: read at the gateway's start (at most 2,000 files, 32 MiB), GET and HEAD only."},
-    {.name = "fallback", .type = CONF_STRING, CONF_AT(struct manifest_route, fallback), .min = 1, .max = 256, .check = manifest_check_inside,
+    {.name = "page", .type = CONF_STRING, CONF_AT(struct manifest_route, page), .min = 1, .max = 256, .check = manifest_check_inside,
      .example = "index.html", .doc = "File of that folder that is shown to browsers for pages without a file of their own."},
     {.name = "answer", .type = CONF_INT, CONF_AT(struct manifest_route, answer), .min = 400, .max = 599, .fallback = 0,
      .doc = "Status of the problem that the gateway answers by itself, for paths that no more specific route has."},
+    {.name = "fallback", .type = CONF_TABLE_PTR, CONF_AT(struct manifest_route, fallback), .table = &fallback_table,
+     .doc = "What is answered when the service is not available, before its answer has begun."},
     {.name = "auth", .type = CONF_ENUM, CONF_AT(struct manifest_route, auth), .words = auth_words, .fallback = MANIFEST_AUTH_NONE,
      .doc = "Whether a valid token is asked for."},
     {.name = "roles", .type = CONF_LIST, CONF_LIST_AT(struct manifest_route, roles, role_count), .item = &role_item,
@@ -55,7 +93,6 @@ static const struct conf_setting route_settings[] = {
     {.name = "timeout", .type = CONF_DURATION, CONF_AT(struct manifest_route, timeout_ms), .min = 1, .max = 10 * MINUTE_MS, .fallback = 0,
      .doc = "How long the whole request may take; absent: the gateway's."},
     NOT_BUILT("limit", "Rate limit of the route."),
-    NOT_BUILT("canary", "Share of the requests that goes to a new version."),
     NOT_BUILT("shadow", "Copy of the requests that goes to another service."),
     NOT_BUILT("cache", "How long answers are kept."),
     NOT_BUILT("rewrite", "Changes of headers."),

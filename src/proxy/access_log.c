@@ -138,6 +138,18 @@ static bool get_missing(const struct access_end *e, struct log_field *f)
     return e->q->part_missing != NULL;
 }
 
+static bool get_part(const struct access_end *e, struct log_field *f)
+{
+    *f = LOG_STR(f->key, e->q->part_name);
+    return e->q->part_name != NULL;
+}
+
+static bool get_fallback(const struct access_end *e, struct log_field *f)
+{
+    *f = LOG_STR(f->key, e->q->fallback);
+    return e->q->fallback != NULL;
+}
+
 static const struct {
     struct access_word word;
     bool (*get)(const struct access_end *e, struct log_field *f);
@@ -160,6 +172,8 @@ static const struct {
     {{"error", "what went wrong, in one of few words"}, get_error},
     {{"reason", "the same in a sentence"}, get_reason},
     {{"missing", "the first part of a composed answer that did not come"}, get_missing},
+    {{"part", "of a split: the one that was taken"}, get_part},
+    {{"fallback", "what was answered in the service's place: `stale`, `service` or `static`"}, get_fallback},
 };
 _Static_assert(ARRAY_COUNT(rows) < LOG_FIELDS_MAX, "a line takes them all");
 

@@ -21,8 +21,8 @@ static void refuse_method(struct proxy_request *q)
 enum proxy_verdict filter_health(struct proxy_request *q)
 {
     struct slice path = q->stream->head_in->path;
-    bool health = slice_eq_str(path, "/health");
-    if (!health && !slice_eq_str(path, "/alive"))
+    bool health = slice_eq_str(path, PROXY_HEALTH_PATH);
+    if (!health && !slice_eq_str(path, PROXY_ALIVE_PATH))
         return PROXY_PASS;
     if (!is_read(q->stream->head_in->method))
         refuse_method(q);

@@ -18,7 +18,7 @@ static bool is_known(struct slice method)
 enum proxy_verdict filter_route(struct proxy_request *q)
 {
     const struct http_msg *m = q->stream->head_in;
-    switch (proxy_router_match(q->snapshot->router, m->method, m->path, q->stream->arena, &q->match)) {
+    switch (proxy_router_match(q->snapshot->router, m, q->stream->arena, &q->match)) {
     case PROXY_FOUND:
         q->route = &q->snapshot->config->routes[q->match.route];
         return PROXY_PASS;

@@ -30,7 +30,9 @@ static bool response_head(struct proxy_request *q, const struct http_msg *head, 
         if (filter_response_field(head->fields[i].name) &&
             !http_msg_add(m, head->fields[i].name, head->fields[i].value))
             return false;
-    return proxy_mark_answer(q, m);
+    if (q->fallback != NULL && !http_msg_add(m, SLICE("Ficus-Fallback"), slice_str(q->fallback)))
+        return false;
+    return proxy_split_mark(q, m) && proxy_mark_answer(q, m);
 }
 
 /* It is no longer an event stream under way; harmless when it was none. */
@@ -94,6 +96,9 @@ static void call_head(void *arg, struct call *c, struct http_msg *head, bool end
     struct http_msg m;
     note_trail(q, c);
     q->upstream_ns = env_now_ns(q->proxy->env) - q->upstream_begin_ns;
+    if (proxy_fallback_for(head->status) &&
+        proxy_fallback(q, FICUS_ERR_UNAVAILABLE, "the service answered that it, or what it needs, is not available"))
+        return;
     bool is_events = http_msg_is_type(head, "text/event-stream");
     if (is_events && too_many_streams(q->proxy)) {
         struct http_field retry = {SLICE("Retry-After"), SLICE("10")};
@@ -121,6 +126,7 @@ static void call_head(void *arg, struct call *c, struct http_msg *head, bool end
     q->status = m.status;
     q->head_ns = env_now_ns(q->proxy->env);
     q->is_events = is_events;
+    proxy_fallback_head(q, head, end);
     if (q->is_events && q->half_closed)
         give_up(q, FICUS_ERR_RESET, "client is gone");
     else if (!end && q->is_events)
@@ -142,6 +148,7 @@ static void call_data(void *arg, struct call *c, struct slice data, bool end)
 {
     struct proxy_request *q = arg;
     q->response_size += data.size;
+    proxy_fallback_data(q, data, end);
     size_t taken = http_send(q->stream, data.p, data.size, end);
     if (taken == data.size) {
         if (!end)
@@ -192,6 +199,8 @@ static void call_error(void *arg, struct call *c, enum ficus_err err, bool maybe
         give_up(q, err, detail); /* the client sees that its answer is cut */
         return;
     }
+    if (proxy_fallback(q, err, detail))
+        return;
     q->err = err;
     q->err_detail = detail;
     proxy_problem_of(q, err);
@@ -252,10 +261,12 @@ void proxy_forward_cancel(struct proxy_request *q)
 int64_t proxy_deadline_ns(const struct proxy_request *q)
 {
     uint64_t timeout_ms = (uint64_t)q->route->timeout_ms, given;
+    int64_t deadline_ns = (q->again_ns > 0 ? q->again_ns : q->begin_ns) + (int64_t)timeout_ms * 1000000;
     /* A client may want an answer sooner, never later. */
-    if (slice_to_u64(http_msg_get(q->stream->head_in, "ficus-timeout-ms"), &given) && given < timeout_ms)
-        timeout_ms = given;
-    return q->begin_ns + (int64_t)timeout_ms * 1000000;
+    if (slice_to_u64(http_msg_get(q->stream->head_in, "ficus-timeout-ms"), &given) && given < timeout_ms &&
+        q->begin_ns + (int64_t)given * 1000000 < deadline_ns)
+        deadline_ns = q->begin_ns + (int64_t)given * 1000000;
+    return deadline_ns;
 }
 
 struct call_request proxy_call_request(const struct proxy_request *q, const char *service)
@@ -274,19 +285,19 @@ struct call_request proxy_call_request(const struct proxy_request *q, const char
     };
 }
 
-static void forward_start(struct proxy_request *q, struct slice body, int64_t stream_size)
+void proxy_forward_to(struct proxy_request *q, const char *service, struct slice path, struct slice body,
+                      int64_t stream_size)
 {
     static const struct call_handler call_handler = {call_head, call_data, call_writable, call_done, call_error};
     struct proxy *p = q->proxy;
     const struct http_msg *m = q->stream->head_in;
-    struct slice path = proxy_router_target(q->snapshot->router, &q->match, m->query, q->stream->arena);
     size_t field_count = 0;
     struct http_field *fields = filter_request_fields(q, &field_count);
     if (path.p == NULL || fields == NULL) {
         proxy_problem(q, 431, NULL, "the request head takes too much memory", NULL, 0);
         return;
     }
-    struct call_request r = proxy_call_request(q, q->route->service);
+    struct call_request r = proxy_call_request(q, service);
     r.method = m->method;
     r.path = path;
     r.fields = fields;
@@ -299,12 +310,20 @@ static void forward_start(struct proxy_request *q, struct slice body, int64_t st
     enum ficus_err err = call_start(p->process.calls, &r, &call_handler, q, &q->call);
     if (err != FICUS_ERR_OK) {
         q->call = NULL;
+        if (proxy_fallback(q, err, NULL))
+            return;
         q->err = err;
         access_note_call(q, q->service, err, 0);
         proxy_problem_of(q, err);
     } else if (stream_size != 0) {
         http_recv(q->stream);
     }
+}
+
+static void forward_start(struct proxy_request *q, struct slice body, int64_t stream_size)
+{
+    q->forward_path = proxy_router_target(q->snapshot->router, &q->match, q->stream->head_in->query, q->stream->arena);
+    proxy_forward_to(q, proxy_service_of(q), q->forward_path, body, stream_size);
 }
 
 static void gathered(void *arg, struct http_stream *s, struct slice body, enum ficus_err err)
@@ -336,6 +355,10 @@ void proxy_forward(struct proxy_request *q)
 {
     const struct http_msg *m = q->stream->head_in;
     int64_t size = m->content_length;
+    if (!proxy_split_choose(q)) {
+        proxy_problem(q, 431, NULL, "the request head takes too much memory", NULL, 0);
+        return;
+    }
     /* RFC 9110 9.3.1: content of a GET means nothing; the codec throws it away behind the answer. */
     if (q->end || slice_eq_str(m->method, "GET") || slice_eq_str(m->method, "HEAD")) {
         forward_start(q, SLICE_NONE, 0);

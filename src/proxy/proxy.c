@@ -75,6 +75,20 @@ static const struct metric_def metric_defs[PROXY_METRIC_COUNT] = {
                              {"route", "part"},
                              METRIC_CHILDREN_MAX,
                              NULL},
+    [PROXY_SPLIT] = {"gateway_split_requests_total",
+                     METRIC_COUNTER,
+                     METRIC_NONE,
+                     "Requests of routes with a split by the part that was taken and the status of the answer.",
+                     {"route", "part", "status"},
+                     METRIC_CHILDREN_MAX,
+                     NULL},
+    [PROXY_FALLBACKS] = {"gateway_fallbacks_total",
+                         METRIC_COUNTER,
+                         METRIC_NONE,
+                         "Requests whose service was not available, by what was tried instead: stale, service, static.",
+                         {"route", "by"},
+                         METRIC_CHILDREN_MAX,
+                         NULL},
 };
 
 static void on_refused(void *arg, int status, const char *detail)
@@ -111,6 +125,9 @@ static bool has_endpoints(const struct proxy *p)
         const struct proxy_route *r = &config->routes[i];
         if (r->service != NULL && !call_engine_has_endpoints(p->process.calls, r->service))
             return false;
+        for (size_t k = 0; k < r->split_count; k++)
+            if (!call_engine_has_endpoints(p->process.calls, r->splits[k].service))
+                return false;
         for (size_t k = 0; k < r->part_count; k++)
             if (!call_engine_has_endpoints(p->process.calls, r->parts[k].service))
                 return false;
@@ -191,6 +208,7 @@ static void process_closed(void *arg)
     struct proxy *p = arg;
     void (*stopped)(void *) = p->stopped;
     void *stopped_arg = p->stopped_arg;
+    stale_free(p->stale);
     mem_free(p);
     if (stopped != NULL)
         stopped(stopped_arg);

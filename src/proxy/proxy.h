@@ -14,6 +14,10 @@
 
 struct proxy;
 
+/* What the gateway answers by itself, whatever the routes say. */
+#define PROXY_HEALTH_PATH "/health"
+#define PROXY_ALIVE_PATH "/alive"
+
 struct proxy_options {
     /* The gateway can serve every route now: each one's service has an address, and keys are there or not needed.
      * Fires once, never from inside proxy_start. May be NULL. */

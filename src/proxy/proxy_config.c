@@ -4,6 +4,12 @@
  */
 #include "proxy_config.h"
 
+#include "http_msg.h"
+#include "mem.h"
+#include "timefmt.h"
+
+#include <stdio.h>
+
 static const char *const auth_words[] = {"none", "optional", "required", NULL};
 
 static const char *check_path(struct slice text)
@@ -169,6 +175,267 @@ static const struct conf_table part_table = CONF_TABLE_OF("gateway part", struct
 static const struct conf_setting part_item = {
     .name = "part", .type = CONF_TABLE, .table = &part_table, .doc = "A part of the answer."};
 
+/* ---- what a route asks of a request ---- */
+
+const char *proxy_check_header(struct slice text)
+{
+    /* Those that the codec keeps to itself would never be found. */
+    static const char *const own[] = {"connection", "keep-alive", "proxy-connection",  "te",
+                                      "trailer",    "upgrade",    "transfer-encoding", "content-length"};
+    if (slice_eq_nocase(text, SLICE("host")))
+        return "a header but Host, for which there is the word host";
+    for (size_t i = 0; i < ARRAY_COUNT(own); i++)
+        if (slice_eq_nocase(text, slice_str(own[i])))
+            return "a header that does not concern the connection alone";
+    return http_token_valid(text) ? NULL : "a name of a header such as X-Beta";
+}
+
+static bool label_valid(struct slice s)
+{
+    for (size_t i = 0; i < s.size; i++) {
+        char c = s.p[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c == '-' && i > 0 && i + 1 < s.size)))
+            return false;
+    }
+    return s.size > 0 && s.size <= 63;
+}
+
+const char *proxy_check_host(struct slice text)
+{
+    struct slice rest = slice_starts(text, SLICE("*.")) ? slice_from(text, 2) : text;
+    while (rest.p != NULL)
+        if (!label_valid(slice_cut(&rest, '.')))
+            return "a host name such as shop.example or *.shop.example, in lower case, without a port";
+    return NULL;
+}
+
+const char *proxy_check_type(struct slice text)
+{
+    struct slice rest = text, media = slice_cut(&rest, ';'), sub = media;
+    struct slice type = slice_cut(&sub, '/');
+    bool ok = http_token_valid(type) && sub.p != NULL && http_token_valid(slice_trim(sub)) && http_value_valid(text);
+    return ok ? NULL : "a media type such as application/json";
+}
+
+#define COND_ALLOWED "a text, or {present: true}"
+
+static bool cond_decode(const struct conf_setting *s, const struct conf_node *node, void *field, struct arena *a,
+                        struct conf_errors *errors)
+{
+    (void)s;
+    const struct conf_node *present = conf_get(node, "present");
+    const char **value = field;
+    *value = NULL;
+    if (node->kind == CONF_MAP_NODE && node->count == 1 && present != NULL && present->kind == CONF_SCALAR &&
+        !present->quoted && slice_eq_str(present->text, "true"))
+        return true;
+    if (node->kind != CONF_SCALAR || node->text.size > PROXY_COND_SIZE_MAX || !http_value_valid(node->text)) {
+        conf_error_value(errors, node, "found %s, expected " COND_ALLOWED,
+                         node->kind == CONF_SCALAR ? "a text that is too long or has control characters"
+                         : node->kind == CONF_NULL ? "nothing"
+                                                   : "a list or map");
+        return false;
+    }
+    *value = arena_strdup(a, node->text);
+    if (*value == NULL)
+        conf_error_value(errors, node, "out of memory");
+    return *value != NULL;
+}
+
+static void cond_encode(const struct conf_setting *s, const void *field, struct json_writer *w)
+{
+    (void)s;
+    const char *value = *(const char *const *)field;
+    if (value == NULL)
+        json_write_raw(w, SLICE("{\"present\":true}"));
+    else
+        json_write_str(w, value);
+}
+
+const struct conf_custom proxy_cond_custom = {
+    .decode = cond_decode,
+    .encode = cond_encode,
+    .size = sizeof(const char *),
+    .schema = "{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"object\",\"required\":[\"present\"],"
+              "\"additionalProperties\":false,"
+              "\"properties\":{\"present\":{\"const\":true}}}]}",
+    .allowed = COND_ALLOWED,
+    .wrong = NULL, /* every plain scalar is a text */
+    .example = "\"1\"",
+};
+
+static const struct conf_setting cond_item = {
+    .name = "value",
+    .type = CONF_CUSTOM,
+    CONF_AT(struct proxy_cond, value),
+    .custom = &proxy_cond_custom,
+    .doc = "What it must be.",
+};
+
+/* ---- splits ---- */
+
+#define STICKY_ALLOWED "user, header NAME, cookie NAME, or with the cookie's life: cookie NAME 30d"
+#define DAY_MS (INT64_C(24) * 3600 * 1000)
+
+static bool sticky_read(struct slice rest, struct slice *ret_name, struct proxy_sticky *ret_sticky)
+{
+    struct slice by = slice_cut(&rest, ' ');
+    *ret_name = rest;
+    if (slice_eq_str(by, "user")) {
+        ret_sticky->by = PROXY_STICKY_USER;
+        return rest.p == NULL;
+    }
+    if (slice_eq_str(by, "header")) {
+        ret_sticky->by = PROXY_STICKY_HEADER;
+        return rest.p != NULL && rest.size <= 128 && proxy_check_header(rest) == NULL;
+    }
+    *ret_name = slice_cut(&rest, ' ');
+    ret_sticky->by = PROXY_STICKY_COOKIE;
+    ret_sticky->age_ms = DAY_MS;
+    return slice_eq_str(by, "cookie") && ret_name->p != NULL && ret_name->size <= 64 && http_token_valid(*ret_name) &&
+           (rest.p == NULL || (duration_parse(rest, &ret_sticky->age_ms) && ret_sticky->age_ms >= 1000 &&
+                               ret_sticky->age_ms <= 400 * DAY_MS));
+}
+
+static bool sticky_decode(const struct conf_setting *s, const struct conf_node *node, void *field, struct arena *a,
+                          struct conf_errors *errors)
+{
+    (void)s;
+    struct proxy_sticky sticky = {.name = NULL}, *into = field;
+    struct slice name;
+    if (node->kind != CONF_SCALAR || !sticky_read(node->text, &name, &sticky)) {
+        bool scalar = node->kind == CONF_SCALAR;
+        conf_error_value(errors, node, "found %s%s%s, expected " STICKY_ALLOWED, scalar ? "\"" : "",
+                         scalar                    ? node->text.p
+                         : node->kind == CONF_NULL ? "nothing"
+                                                   : "a list or map",
+                         scalar ? "\"" : "");
+        return false;
+    }
+    if (name.p != NULL && (sticky.name = arena_strdup(a, name)) == NULL) {
+        conf_error_value(errors, node, "out of memory");
+        return false;
+    }
+    *into = sticky;
+    return true;
+}
+
+static void sticky_encode(const struct conf_setting *s, const void *field, struct json_writer *w)
+{
+    (void)s;
+    static const char *const words[] = {"", "user", "cookie ", "header "};
+    const struct proxy_sticky *sticky = field;
+    char text[256], age[32];
+    duration_format(sticky->age_ms, age, sizeof age);
+    (void)snprintf(text, sizeof text, "%s%s%s%s", words[sticky->by], sticky->name == NULL ? "" : sticky->name,
+                   sticky->by == PROXY_STICKY_COOKIE ? " " : "", sticky->by == PROXY_STICKY_COOKIE ? age : "");
+    json_write_str(w, text);
+}
+
+static bool sticky_present(const struct conf_setting *s, const void *field)
+{
+    (void)s;
+    return ((const struct proxy_sticky *)field)->by != PROXY_STICKY_NONE;
+}
+
+const struct conf_custom proxy_sticky_custom = {
+    .decode = sticky_decode,
+    .encode = sticky_encode,
+    .present = sticky_present,
+    .size = sizeof(struct proxy_sticky),
+    .schema = "{\"type\":\"string\",\"pattern\":\"^(user|header [^ ]+|cookie [^ ]+( [0-9]+[a-z]+)?)$\"}",
+    .allowed = STICKY_ALLOWED,
+    .wrong = "session",
+    .example = "user",
+};
+
+static const struct conf_setting split_settings[] = {
+    {.name = "service",
+     .type = CONF_STRING,
+     .flags = CONF_REQUIRED,
+     CONF_AT(struct proxy_split, service),
+     .min = 1,
+     .max = 63,
+     .check = conf_check_name,
+     .example = "orders",
+     .doc = "The service that answers."},
+    {.name = "target",
+     .type = CONF_STRING,
+     .flags = CONF_REQUIRED,
+     CONF_AT(struct proxy_split, target),
+     .min = 1,
+     .max = 1024,
+     .check = check_path,
+     .example = "\"/v1/orders/{id}\"",
+     .doc = "Template of the path there."},
+    {.name = "weight",
+     .type = CONF_INT,
+     .flags = CONF_REQUIRED,
+     CONF_AT(struct proxy_split, weight),
+     .min = 0,
+     .max = PROXY_WEIGHT_MAX,
+     .doc = "Its share of the sum of all weights."},
+};
+
+static const struct conf_table split_table = CONF_TABLE_OF("gateway split", struct proxy_split, split_settings);
+
+static const struct conf_setting split_item = {
+    .name = "part", .type = CONF_TABLE, .table = &split_table, .doc = "A part of the requests."};
+
+/* ---- fallbacks ---- */
+
+static const struct conf_setting fallback_settings[] = {
+    {.name = "stale",
+     .type = CONF_DURATION,
+     CONF_AT(struct proxy_fallback, stale_ms),
+     .min = 1000,
+     .max = 7 * DAY_MS,
+     .fallback = 0,
+     .doc = "How old the last good answer may be; absent: it is not used."},
+    {.name = "service",
+     .type = CONF_STRING,
+     CONF_AT(struct proxy_fallback, service),
+     .min = 1,
+     .max = 63,
+     .check = conf_check_name,
+     .example = "orders",
+     .doc = "Another service."},
+    {.name = "target",
+     .type = CONF_STRING,
+     CONF_AT(struct proxy_fallback, target),
+     .min = 1,
+     .max = 1024,
+     .check = check_path,
+     .example = "\"/v1/orders/{id}\"",
+     .doc = "Template of the path there."},
+    {.name = "status",
+     .type = CONF_INT,
+     CONF_AT(struct proxy_fallback, status),
+     .min = 200,
+     .max = 599,
+     .fallback = 0,
+     .doc = "Status of a fixed answer; absent: none."},
+    {.name = "body",
+     .type = CONF_STRING,
+     CONF_AT(struct proxy_fallback, body),
+     .min = 0,
+     .max = PROXY_FALLBACK_SIZE_MAX,
+     .fallback_text = "",
+     .doc = "Its body."},
+    {.name = "type",
+     .type = CONF_STRING,
+     CONF_AT(struct proxy_fallback, type),
+     .min = 1,
+     .max = 128,
+     .check = proxy_check_type,
+     .fallback_text = "application/json",
+     .example = "application/json",
+     .doc = "The media type of that body."},
+};
+
+static const struct conf_table fallback_table =
+    CONF_TABLE_OF("gateway fallback", struct proxy_fallback, fallback_settings);
+
 /* ---- routes ---- */
 
 static const struct conf_setting route_settings[] = {
@@ -188,6 +455,27 @@ static const struct conf_setting route_settings[] = {
      .check = check_path,
      .example = "\"/api/v1/orders/{id}\"",
      .doc = "Template of the public path."},
+    {.name = "host",
+     .type = CONF_STRING,
+     CONF_AT(struct proxy_route, host),
+     .min = 1,
+     .max = 253,
+     .check = proxy_check_host,
+     .example = "shop.example",
+     .doc = "The host that the request names; absent: any."},
+    {.name = "headers",
+     .type = CONF_MAP,
+     CONF_MAP_AT(struct proxy_route, headers, header_count, struct proxy_cond, name),
+     .item = &cond_item,
+     .check = proxy_check_header,
+     .max = 128,
+     .doc = "Headers that the request must have."},
+    {.name = "query",
+     .type = CONF_MAP,
+     CONF_MAP_AT(struct proxy_route, query, query_count, struct proxy_cond, name),
+     .item = &cond_item,
+     .max = 128,
+     .doc = "Parameters that the query must have."},
     {.name = "service",
      .type = CONF_STRING,
      CONF_AT(struct proxy_route, service),
@@ -204,6 +492,16 @@ static const struct conf_setting route_settings[] = {
      .check = check_path,
      .example = "\"/v1/orders/{id}\"",
      .doc = "Template of the path at the service."},
+    {.name = "split",
+     .type = CONF_LIST,
+     CONF_LIST_AT(struct proxy_route, splits, split_count),
+     .item = &split_item,
+     .doc = "The places among which the requests are split."},
+    {.name = "sticky",
+     .type = CONF_CUSTOM,
+     CONF_AT(struct proxy_route, sticky),
+     .custom = &proxy_sticky_custom,
+     .doc = "By what a request always comes to the same part of the split."},
     {.name = "compose",
      .type = CONF_LIST,
      CONF_LIST_AT(struct proxy_route, parts, part_count),
@@ -217,9 +515,9 @@ static const struct conf_setting route_settings[] = {
      .check = check_path,
      .example = "/srv/storefront",
      .doc = "Folder whose files are served, absolute."},
-    {.name = "fallback",
+    {.name = "page",
      .type = CONF_STRING,
-     CONF_AT(struct proxy_route, fallback),
+     CONF_AT(struct proxy_route, page),
      .min = 1,
      .max = 1024,
      .doc = "File of that folder for pages without one of their own."},
@@ -230,6 +528,11 @@ static const struct conf_setting route_settings[] = {
      .max = 599,
      .fallback = 0,
      .doc = "Status that the gateway answers by itself, as a problem."},
+    {.name = "fallback",
+     .type = CONF_TABLE_PTR,
+     CONF_AT(struct proxy_route, fallback),
+     .table = &fallback_table,
+     .doc = "What is answered when the service is not available."},
     {.name = "auth",
      .type = CONF_ENUM,
      CONF_AT(struct proxy_route, auth),
@@ -260,23 +563,33 @@ static const struct conf_setting route_settings[] = {
 static void check_route(const struct conf_node *node, void *value, struct conf_errors *errors)
 {
     const struct proxy_route *r = value;
-    if ((r->service != NULL) + (r->part_count > 0) + (r->files != NULL) + (r->answer != 0) != 1 ||
+    if ((r->service != NULL) + (r->split_count > 0) + (r->part_count > 0) + (r->files != NULL) + (r->answer != 0) !=
+            1 ||
         (r->service == NULL) != (r->target == NULL))
-        conf_error_value(errors, node, "has to lead to one place: service and target, compose, files or answer");
+        conf_error_value(errors, node, "has to lead to one place: service and target, split, compose, files or answer");
+    int64_t sum = 0;
+    for (size_t i = 0; i < r->split_count; i++)
+        sum += r->splits[i].weight;
+    if (r->split_count > PROXY_SPLITS_MAX || (r->split_count > 0 && sum == 0))
+        conf_error_value(errors, node, "has a split of more than %d parts, or without weight", PROXY_SPLITS_MAX);
+    if (r->header_count > PROXY_CONDS_MAX || r->query_count > PROXY_CONDS_MAX)
+        conf_error_value(errors, node, "has more than %d headers or parameters of the query", PROXY_CONDS_MAX);
     if (r->part_count > PROXY_PARTS_MAX)
         conf_error_value(errors, node, "has more than %d parts", PROXY_PARTS_MAX);
+    if (r->fallback != NULL && (r->fallback->service == NULL) != (r->fallback->target == NULL))
+        conf_error_value(errors, node, "has a fallback with one of service and target");
     if (r->files != NULL && !slice_ends(slice_str(r->path), SLICE("/**")))
         conf_error_value(errors, node, "files need a path that ends in /**");
 }
 
-static const struct conf_table route_table = {.name = "gateway route",
-                                              .size = sizeof(struct proxy_route),
-                                              .settings = route_settings,
-                                              .count = sizeof route_settings / sizeof route_settings[0],
-                                              .check = check_route};
+const struct conf_table proxy_route_table = {.name = "gateway route",
+                                             .size = sizeof(struct proxy_route),
+                                             .settings = route_settings,
+                                             .count = sizeof route_settings / sizeof route_settings[0],
+                                             .check = check_route};
 
 static const struct conf_setting route_item = {
-    .name = "route", .type = CONF_TABLE, .table = &route_table, .doc = "A route."};
+    .name = "route", .type = CONF_TABLE, .table = &proxy_route_table, .doc = "A route."};
 
 static const struct conf_setting proxy_settings[] = {
     {.name = "common",

@@ -7,7 +7,14 @@
 
 #include "process_config.h"
 
-enum { PROXY_PARTS_MAX = 16 };
+enum {
+    PROXY_PARTS_MAX = 16,
+    PROXY_SPLITS_MAX = 16,
+    PROXY_CONDS_MAX = 16,
+    PROXY_COND_SIZE_MAX = 1024,
+    PROXY_WEIGHT_MAX = 10000,
+    PROXY_FALLBACK_SIZE_MAX = 16384
+};
 
 enum proxy_auth_mode {
     PROXY_AUTH_NONE,     /* a token is not looked at, nor passed on */
@@ -30,7 +37,7 @@ struct proxy_shape {
     size_t deny_count;
     struct proxy_rename {
         const char *from, *to;
-    } *mapping; /* members that get another name; goes after allow and deny, which count by the old one */
+    } * mapping; /* members that get another name; goes after allow and deny, which count by the old one */
     size_t mapping_count;
     bool optional; /* null when it is missing; else the whole answer is a problem then */
 };
@@ -42,26 +49,73 @@ struct proxy_part {
     struct proxy_shape shape;
 };
 
+/* A header or query parameter that a request must have. */
+struct proxy_cond {
+    const char *name;
+    const char *value; /* NULL: any */
+};
+/* The value of one: a text, or {present: true}. Field: const char *, NULL then. */
+extern const struct conf_custom proxy_cond_custom;
+/* Checks for names of headers that a route may ask for: all but those that concern the connection alone. */
+const char *proxy_check_header(struct slice text);
+const char *proxy_check_type(struct slice text); /* a media type */
+/* "shop.example", "*.shop.example": lower case, no port. */
+const char *proxy_check_host(struct slice text);
+
+/* One of several places among which a route's requests are split. */
+struct proxy_split {
+    const char *service, *target; /* as of a route */
+    int64_t weight;               /* its share is weight of the sum of all */
+};
+
+/* By what a request always comes to the same part of a split. */
+enum proxy_sticky_by { PROXY_STICKY_NONE, PROXY_STICKY_USER, PROXY_STICKY_COOKIE, PROXY_STICKY_HEADER };
+struct proxy_sticky {
+    int by;           /* enum proxy_sticky_by */
+    const char *name; /* of the cookie or header; NULL: none */
+    int64_t age_ms;   /* of a cookie that the gateway sets */
+};
+/* "user", "header NAME", "cookie NAME", "cookie NAME 30d". Field: struct proxy_sticky. */
+extern const struct conf_custom proxy_sticky_custom;
+
+/* What a route to a service answers when that is not available: the first of these that can be had. */
+struct proxy_fallback {
+    int64_t stale_ms;    /* the last good answer, at most so old; 0: not tried */
+    const char *service; /* another service; NULL: none */
+    const char *target;  /* template, as of a route */
+    int64_t status;      /* a fixed answer; 0: none */
+    const char *body, *type;
+};
+
 /* Where a route leads: exactly one of these is given. */
 enum proxy_kind {
-    PROXY_FORWARD, /* service, target */
+    PROXY_FORWARD, /* service, target; or splits */
     PROXY_COMPOSE, /* parts */
-    PROXY_FILES,   /* files, fallback */
+    PROXY_FILES,   /* files, page */
     PROXY_ANSWER,  /* answer */
 };
 
 struct proxy_route {
-    const char *method;       /* "" any */
-    const char *path;         /* template: /api/v1/orders/{id}, or one that ends with "**": all below */
-    const char *service;      /* NULL: none */
-    const char *target;       /* template of the service's path, parameters from path */
+    const char *method;         /* "" any */
+    const char *host;           /* "shop.example", "*.shop.example" (at least one more label); NULL: any */
+    const char *path;           /* template: /api/v1/orders/{id}, or one that ends with "**": all below */
+    struct proxy_cond *headers; /* all of them must be there; names without case */
+    size_t header_count;
+    struct proxy_cond *query; /* likewise, of the query's parameters */
+    size_t query_count;
+    const char *service;        /* NULL: none */
+    const char *target;         /* template of the service's path, parameters from path */
+    struct proxy_split *splits; /* none: not split */
+    size_t split_count;
+    struct proxy_sticky sticky;
     struct proxy_part *parts; /* asked all at once; none: not composed */
     size_t part_count;
-    const char *files;        /* absolute folder; NULL: none */
-    const char *fallback;     /* file in it that is shown for pages without one of their own; NULL: none */
-    int64_t answer;           /* status of a problem that is all this route says; 0: none */
-    int auth;                 /* enum proxy_auth_mode */
-    const char *const *roles; /* any of them; none: all users */
+    const char *files;               /* absolute folder; NULL: none */
+    const char *page;                /* file in it that is shown for pages without one of their own; NULL: none */
+    int64_t answer;                  /* status of a problem that is all this route says; 0: none */
+    struct proxy_fallback *fallback; /* NULL: none */
+    int auth;                        /* enum proxy_auth_mode */
+    const char *const *roles;        /* any of them; none: all users */
     size_t role_count;
     int64_t timeout_ms;
     int64_t body_size_max; /* of a request; over it 413 */
@@ -82,12 +136,12 @@ struct proxy_config {
 
 static inline enum proxy_kind proxy_route_kind(const struct proxy_route *r)
 {
-    return r->part_count > 0 ? PROXY_COMPOSE
+    return r->part_count > 0  ? PROXY_COMPOSE
            : r->files != NULL ? PROXY_FILES
            : r->answer != 0   ? PROXY_ANSWER
                               : PROXY_FORWARD;
 }
 
-extern const struct conf_table proxy_config_table;
+extern const struct conf_table proxy_config_table, proxy_route_table;
 
 #endif

@@ -11,11 +11,12 @@
 #include "process.h"
 #include "proxy.h"
 #include "proxy_snapshot.h"
+#include "stale.h"
 #include "uuid.h"
 
 #define PROXY_ROUTE_NONE "none" /* in metrics and log lines: no route was found */
 
-enum { PROXY_FIELDS_MAX = 12, PROXY_REQUEST_ID_SIZE_MAX = 128 };
+enum { PROXY_FIELDS_MAX = 32, PROXY_REQUEST_ID_SIZE_MAX = 128 };
 
 enum proxy_metric {
     PROXY_REQUESTS,
@@ -27,6 +28,8 @@ enum proxy_metric {
     PROXY_REFUSED,
     PROXY_CONNECTIONS,
     PROXY_PARTS_MISSING,
+    PROXY_SPLIT,
+    PROXY_FALLBACKS,
     PROXY_METRIC_COUNT
 };
 
@@ -40,6 +43,8 @@ struct proxy {
     struct proxy_snapshot *current;
     struct list snapshots;       /* struct proxy_snapshot: the current one, and those with requests under way */
     struct proxy_reload *reload; /* the one that runs; NULL: none */
+    struct stale *stale;         /* NULL: nothing was kept yet */
+    size_t keeping;              /* answers whose body is under way into it */
     struct list streams;     /* struct proxy_request: event streams under way */
     size_t stream_count;
     bool ready, stopping;
@@ -93,6 +98,17 @@ struct proxy_request {
     /* composing (compose.c) */
     struct compose *compose;  /* NULL: none */
     const char *part_missing; /* the first one, for the log only */
+
+    /* a split (split.c) */
+    const char *part_name;  /* of the part that was taken, for log and metrics; NULL: none */
+    const char *set_cookie; /* value of the field for an answer; NULL: none */
+
+    /* fallbacks (fallback.c) */
+    const char *fallback;     /* what the answer is instead: "stale", "service", "static"; NULL: the service's own */
+    bool fallback_asked;      /* all but the fixed answer were tried */
+    int64_t again_ns;         /* when another service was asked; 0: none was */
+    struct proxy_keep *keep;  /* the answer is being kept; NULL: not */
+    struct slice forward_path; /* that the service was asked for; p NULL: none yet */
 
     /* forwarding (forward.c) */
     struct call *call;
@@ -159,7 +175,31 @@ void proxy_answer_file(struct proxy_request *q);
 void proxy_compose(struct proxy_request *q);
 void proxy_compose_cancel(struct proxy_request *q); /* harmless when nothing is composed */
 
+/* split.c: where requests of a route with a split go. */
+enum { PROXY_POINTS = 10000 };
+unsigned proxy_split_point(struct slice key); /* below PROXY_POINTS, always the same for a key */
+/* The part at a point: each has as many points in a row as its weight says. */
+size_t proxy_split_at(const struct proxy_route *r, unsigned point);
+/* Sets match.part, and what the answer and the log say of it. False: the arena is full. */
+bool proxy_split_choose(struct proxy_request *q);
+bool proxy_split_mark(const struct proxy_request *q, struct http_msg *m); /* the cookie, if one is to be set */
+/* Which service the request goes to; for a route that leads to one. */
+const char *proxy_service_of(const struct proxy_request *q);
+
+/* fallback.c */
+/* The service failed with err, or with an answer for which proxy_fallback_for is true (UNAVAILABLE then). True: the
+ * request has another answer, or is on its way to one, and the call was given up. */
+bool proxy_fallback(struct proxy_request *q, enum ficus_err err, const char *detail);
+bool proxy_fallback_for(int status);
+/* What passes to the client, to keep it: a head, and each piece of its body. */
+void proxy_fallback_head(struct proxy_request *q, const struct http_msg *head, bool end);
+void proxy_fallback_data(struct proxy_request *q, struct slice data, bool end);
+void proxy_fallback_cancel(struct proxy_request *q); /* the stream ended; harmless when nothing is kept */
+
 /* forward.c */
+/* Ask a service for path on behalf of this request; answers the client by itself. stream_size: as of a call_request. */
+void proxy_forward_to(struct proxy_request *q, const char *service, struct slice path, struct slice body,
+                      int64_t stream_size);
 void proxy_forward(struct proxy_request *q);
 void proxy_forward_data(struct proxy_request *q, struct slice data, bool end); /* of the client's body */
 void proxy_forward_writable(struct proxy_request *q);                          /* the client takes more */

@@ -170,6 +170,8 @@ static void request_count(struct proxy_request *q, const char *route, int64_t ns
     metric_observe_traced(METRIC(p->metrics[PROXY_SECONDS], slice_str(route)), ns, &q->trace);
     if (added >= 0)
         metric_observe(metric_only(p->metrics[PROXY_ADDED_SECONDS]), added);
+    if (q->part_name != NULL)
+        metric_inc(METRIC(p->metrics[PROXY_SPLIT], slice_str(route), slice_str(q->part_name), slice_str(status)));
     if (q->upstream_ns > 0)
         metric_observe(METRIC(p->metrics[PROXY_UPSTREAM_SECONDS], slice_str(route)), q->upstream_ns);
 }
@@ -192,6 +194,7 @@ static void request_end(struct proxy_request *q)
     env_timer_stop(q->proxy->env, &q->gather_limit);
     proxy_forward_cancel(q);
     proxy_compose_cancel(q);
+    proxy_fallback_cancel(q);
     int64_t added = added_ns(q);
     request_count(q, route, ns, added);
     access_log(q, route, ns, added);
@@ -266,7 +269,7 @@ void proxy_on_request(void *arg, struct http_stream *s, bool end, const struct e
     q->peer = *peer;
     q->end = end;
     q->begin_ns = env_now_ns(q->proxy->env);
-    q->user = q->tracestate = q->request_id = SLICE_NONE;
+    q->user = q->tracestate = q->request_id = q->forward_path = SLICE_NONE;
     q->waiter.fn = waited;
     q->waiter.arg = q;
     buf_init(&q->own, 4 * 1024 * 1024);

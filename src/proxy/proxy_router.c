@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The trie of routes. A request visits a node at most once, because a tree has one way to each: literal children first,
- * then the parameter, then the rest, each deeper before the next. So the first end that fits the method is the most
- * specific one.
+ * A request visits a node of a trie at most once, because a tree has one way to each: literal children first, then the
+ * parameter, then the rest, each deeper before the next. So the first leaf with a route that fits has the most specific
+ * path of its trie, and the tries are asked from the most specific host on.
+ *
+ *   host -> trie of segments -> leaf (a path) -> group (a method) -> shape (names of conditions) -> values -> route
  */
 #include "proxy_router.h"
 
@@ -10,17 +12,39 @@
 #include "mem.h"
 #include "text.h"
 
+#include <stdlib.h>
+#include <strings.h>
+
+/* A route at its place. Of two that have the same values of the same shape there is but one. */
 struct end {
-    const char *method; /* "" any */
     size_t route;
-    bool stands_back; /* leads to no service */
+    bool stands_back;
+};
+
+/* Routes of a group that ask for the same names. */
+struct shape {
+    const struct proxy_cond *headers, *query; /* each sorted by name; their values are those of the first route */
+    size_t header_count, query_count;
+    const struct end *only; /* when they ask for no value */
+    struct map by_values;   /* else: values -> struct end */
+    struct shape *next;     /* more headers before fewer, then more parameters before fewer */
+};
+
+struct group {
+    const char *method; /* "" any */
+    struct shape *shapes;
+    struct group *next;
+};
+
+/* What ends at one place of a trie. At most one group for each method that HTTP has and the manifest names. */
+struct leaf {
+    struct group *groups;
 };
 
 struct node {
     struct map literals; /* segment -> struct node */
     struct node *param;
-    struct end *ends, *rest_ends; /* routes that end here; that end here with ** */
-    size_t end_count, rest_end_count;
+    struct leaf *end, *rest_end; /* of routes that end here; that end here with **. NULL: none */
 };
 
 /* A target, cut once: literal text before each value. */
@@ -35,10 +59,14 @@ struct target {
 };
 
 struct proxy_router {
-    struct arena arena; /* nodes, ends, pieces */
-    struct node *root;
+    struct arena arena;  /* nodes and all below, pieces */
+    struct node *root;   /* of routes without a host */
+    struct map hosts;    /* "shop.example" -> struct node */
+    struct map suffixes; /* ".shop.example", of *.shop.example -> struct node */
+    size_t suffix_dots_max;
     const struct proxy_route *routes;
-    struct target **targets; /* of each route: one, or one for each of its parts */
+    struct target **targets; /* of each route: one, or one for each part of its split or its composed answer,
+                                and one for its fallback */
 };
 
 enum { ROUTER_SIZE_MAX = 64 * 1024 * 1024 };
@@ -46,13 +74,21 @@ enum { PARAM_NONE = -1 /* the last piece has none */, PARAM_REST = -2, PARAM_USE
 
 /* ---- building ---- */
 
+static const uint64_t config_seed[2]; /* keys come from the configuration */
+
 static struct node *node_new(struct proxy_router *r)
 {
-    static const uint64_t seed[2]; /* keys come from the configuration */
     struct node *n = ARENA_NEW(&r->arena, struct node);
     if (n != NULL)
-        map_init(&n->literals, seed);
+        map_init(&n->literals, config_seed);
     return n;
+}
+
+static void leaf_done(struct leaf *l)
+{
+    for (struct group *g = l == NULL ? NULL : l->groups; g != NULL; g = g->next)
+        for (struct shape *h = g->shapes; h != NULL; h = h->next)
+            map_done(&h->by_values);
 }
 
 static void node_done(struct node *n)
@@ -66,37 +102,160 @@ static void node_done(struct node *n)
         node_done(child);
     map_done(&n->literals);
     node_done(n->param);
+    leaf_done(n->end);
+    leaf_done(n->rest_end);
 }
 
-static bool is_param(struct slice segment)
+static int compare_headers(const void *a, const void *b)
 {
-    return segment.size > 2 && segment.p[0] == '{' && segment.p[segment.size - 1] == '}';
+    return strcasecmp(((const struct proxy_cond *)a)->name, ((const struct proxy_cond *)b)->name);
 }
 
-static enum ficus_err end_add(struct proxy_router *r, struct end **ends, size_t *count, size_t route,
-                              struct ficus_error *reterr)
+static int compare_parameters(const void *a, const void *b)
 {
-    const char *method = r->routes[route].method;
-    for (size_t i = 0; i < *count; i++)
-        if (strcmp((*ends)[i].method, method) == 0)
-            return err_set(reterr, FICUS_ERR_INVALID, "route %s %s: the same as route %s",
-                           method[0] == '\0' ? "(any method)" : method, r->routes[route].path,
-                           r->routes[(*ends)[i].route].path);
-    struct end *more = ARENA_ARRAY(&r->arena, struct end, *count + 1);
-    if (more == NULL)
+    return strcmp(((const struct proxy_cond *)a)->name, ((const struct proxy_cond *)b)->name);
+}
+
+/* Sorted by name. NULL: out of memory. */
+static const struct proxy_cond *conds_sort(struct proxy_router *r, const struct proxy_cond *conds, size_t count,
+                                           int (*compare)(const void *, const void *))
+{
+    struct proxy_cond *sorted = ARENA_ARRAY(&r->arena, struct proxy_cond, count + 1);
+    if (sorted != NULL && count > 0) {
+        memcpy(sorted, conds, count * sizeof *sorted);
+        qsort(sorted, count, sizeof *sorted, compare);
+    }
+    return sorted;
+}
+
+static bool has_twice(const struct proxy_cond *sorted, size_t count, int (*compare)(const void *, const void *))
+{
+    for (size_t i = 1; i < count; i++)
+        if (compare(&sorted[i - 1], &sorted[i]) == 0)
+            return true;
+    return false;
+}
+
+static bool same_names(const struct proxy_cond *a, const struct proxy_cond *b, size_t count,
+                       int (*compare)(const void *, const void *))
+{
+    for (size_t i = 0; i < count; i++)
+        if (compare(&a[i], &b[i]) != 0 || (a[i].value == NULL) != (b[i].value == NULL))
+            return false;
+    return true;
+}
+
+/* A value as part of a key; those of different sizes must not run into each other. */
+static bool value_add(struct buf *key, struct slice value)
+{
+    uint32_t size = (uint32_t)value.size;
+    return buf_add(key, &size, sizeof size) && buf_add_slice(key, value);
+}
+
+static bool values_add(struct buf *key, const struct proxy_cond *conds, size_t count)
+{
+    bool ok = true;
+    for (size_t i = 0; i < count; i++)
+        ok = (conds[i].value == NULL || value_add(key, slice_str(conds[i].value))) && ok;
+    return ok;
+}
+
+/* The shape like want, made at its place in the order when missing. NULL: out of memory. */
+static struct shape *shape_for(struct proxy_router *r, struct group *g, const struct shape *want)
+{
+    struct shape **at = &g->shapes;
+    for (; *at != NULL; at = &(*at)->next) {
+        const struct shape *h = *at;
+        if (h->header_count < want->header_count ||
+            (h->header_count == want->header_count && h->query_count < want->query_count))
+            break;
+        if (h->header_count == want->header_count && h->query_count == want->query_count &&
+            same_names(h->headers, want->headers, h->header_count, compare_headers) &&
+            same_names(h->query, want->query, h->query_count, compare_parameters))
+            return *at;
+    }
+    struct shape *made = ARENA_NEW(&r->arena, struct shape);
+    if (made == NULL)
+        return NULL;
+    *made = *want;
+    map_init(&made->by_values, config_seed);
+    made->next = *at;
+    *at = made;
+    return made;
+}
+
+static struct group *group_find(const struct leaf *l, struct slice method)
+{
+    struct group *g = l->groups;
+    while (g != NULL && !slice_eq_str(method, g->method))
+        g = g->next;
+    return g;
+}
+
+static struct group *group_for(struct proxy_router *r, struct leaf *l, const char *method)
+{
+    struct group *g = group_find(l, slice_str(method));
+    if (g != NULL)
+        return g;
+    struct group **at = &l->groups;
+    while (*at != NULL)
+        at = &(*at)->next;
+    if ((g = ARENA_NEW(&r->arena, struct group)) == NULL)
+        return NULL;
+    g->method = method;
+    *at = g;
+    return g;
+}
+
+static const char *method_name(const struct proxy_route *route)
+{
+    return route->method[0] == '\0' ? "(any method)" : route->method;
+}
+
+static enum ficus_err end_add(struct proxy_router *r, struct leaf **leaf, size_t index, struct ficus_error *reterr)
+{
+    const struct proxy_route *route = &r->routes[index];
+    struct shape want = {
+        .headers = conds_sort(r, route->headers, route->header_count, compare_headers),
+        .header_count = route->header_count,
+        .query = conds_sort(r, route->query, route->query_count, compare_parameters),
+        .query_count = route->query_count,
+    };
+    if (*leaf == NULL)
+        *leaf = ARENA_NEW(&r->arena, struct leaf);
+    struct end *end = ARENA_NEW(&r->arena, struct end);
+    if (*leaf == NULL || end == NULL || want.headers == NULL || want.query == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "routes");
-    if (*count > 0)
-        memcpy(more, *ends, *count * sizeof *more);
-    enum proxy_kind kind = proxy_route_kind(&r->routes[route]);
-    more[(*count)++] = (struct end){method, route, kind == PROXY_FILES || kind == PROXY_ANSWER};
-    *ends = more;
-    return FICUS_ERR_OK;
+    if (has_twice(want.headers, want.header_count, compare_headers) ||
+        has_twice(want.query, want.query_count, compare_parameters))
+        return err_set(reterr, FICUS_ERR_INVALID, "route %s %s: two conditions for one name", method_name(route),
+                       route->path);
+    struct group *group = group_for(r, *leaf, route->method);
+    struct shape *shape = group == NULL ? NULL : shape_for(r, group, &want);
+    if (shape == NULL)
+        return err_set(reterr, FICUS_ERR_NOMEM, "routes");
+    *end = (struct end){index, proxy_route_stands_back(route)};
+    struct buf key;
+    buf_init(&key, 64 * 1024);
+    bool ok = values_add(&key, want.headers, want.header_count) && values_add(&key, want.query, want.query_count);
+    const struct end *other = key.size == 0 ? shape->only : map_get(&shape->by_values, buf_slice(&key));
+    if (ok && other == NULL && key.size == 0)
+        shape->only = end;
+    else if (ok && other == NULL)
+        ok = map_put(&shape->by_values, buf_slice(&key), end);
+    buf_done(&key);
+    if (!ok)
+        return err_set(reterr, FICUS_ERR_NOMEM, "routes");
+    if (other == NULL)
+        return FICUS_ERR_OK;
+    return err_set(reterr, FICUS_ERR_INVALID, "route %zu, %s %s: the same as route %zu, %s", index, method_name(route),
+                   route->path, other->route, r->routes[other->route].path);
 }
 
 /* The child for a segment of a template, made when missing. NULL: out of memory. */
 static struct node *child_for(struct proxy_router *r, struct node *n, struct slice segment)
 {
-    if (is_param(segment)) {
+    if (proxy_is_param(segment)) {
         if (n->param == NULL)
             n->param = node_new(r);
         return n->param;
@@ -108,17 +267,41 @@ static struct node *child_for(struct proxy_router *r, struct node *n, struct sli
     return child != NULL && map_put(&n->literals, segment, child) ? child : NULL;
 }
 
+/* The trie of a host, made when missing. NULL: out of memory. */
+static struct node *root_for(struct proxy_router *r, const char *host)
+{
+    if (host == NULL)
+        return r->root;
+    struct slice name = slice_from(slice_str(host), host[0] == '*' ? 1 : 0);
+    struct map *map = host[0] == '*' ? &r->suffixes : &r->hosts;
+    struct node *root = map_get(map, name);
+    if (root != NULL)
+        return root;
+    size_t dots = 0;
+    for (size_t i = 0; i < name.size; i++)
+        dots += name.p[i] == '.';
+    if (host[0] == '*' && dots > r->suffix_dots_max)
+        r->suffix_dots_max = dots;
+    root = node_new(r);
+    return root != NULL && map_put(map, name, root) ? root : NULL;
+}
+
 static enum ficus_err route_add(struct proxy_router *r, size_t index, struct ficus_error *reterr)
 {
     struct slice rest = slice_str(r->routes[index].path);
     if (rest.size == 0 || rest.p[0] != '/')
         return err_set(reterr, FICUS_ERR_INVALID, "route %s: a path begins with /", r->routes[index].path);
+    if (r->routes[index].header_count > PROXY_CONDS_MAX || r->routes[index].query_count > PROXY_CONDS_MAX)
+        return err_set(reterr, FICUS_ERR_INVALID, "route %s: more than %d conditions", r->routes[index].path,
+                       PROXY_CONDS_MAX);
     rest = slice_from(rest, 1);
-    struct node *n = r->root;
+    struct node *n = root_for(r, r->routes[index].host);
     size_t depth = 0, params = 0;
+    if (n == NULL)
+        return err_set(reterr, FICUS_ERR_NOMEM, "routes");
     do {
         struct slice segment = slice_cut(&rest, '/');
-        params += is_param(segment);
+        params += proxy_is_param(segment);
         if (++depth > PROXY_SEGMENTS_MAX || params > PROXY_PARAMS_MAX)
             return err_set(reterr, FICUS_ERR_INVALID, "route %s: more than %d segments or %d parameters",
                            r->routes[index].path, PROXY_SEGMENTS_MAX, PROXY_PARAMS_MAX);
@@ -126,13 +309,13 @@ static enum ficus_err route_add(struct proxy_router *r, size_t index, struct fic
             if (rest.p != NULL)
                 return err_set(reterr, FICUS_ERR_INVALID, "route %s: ** is not the last segment",
                                r->routes[index].path);
-            return end_add(r, &n->rest_ends, &n->rest_end_count, index, reterr);
+            return end_add(r, &n->rest_end, index, reterr);
         }
         n = child_for(r, n, segment);
         if (n == NULL)
             return err_set(reterr, FICUS_ERR_NOMEM, "routes");
     } while (rest.p != NULL);
-    return end_add(r, &n->ends, &n->end_count, index, reterr);
+    return end_add(r, &n->end, index, reterr);
 }
 
 /* Which value a segment of a target stands for: PARAM_NONE when it is none that the path has. */
@@ -144,7 +327,7 @@ static int param_index(struct slice path, struct slice segment, bool last)
         return PARAM_USER;
     for (int index = 0; path.p != NULL;) {
         struct slice other = slice_cut(&path, '/');
-        if (!is_param(other))
+        if (!proxy_is_param(other))
             continue;
         if (slice_eq(other, segment))
             return index;
@@ -163,7 +346,7 @@ static enum ficus_err target_compile(struct proxy_router *r, const char *path, c
     const char *begin = text;
     while (rest.p != NULL) {
         struct slice segment = slice_cut(&rest, '/');
-        if (!is_param(segment) && !slice_eq_str(segment, "**"))
+        if (!proxy_is_param(segment) && !slice_eq_str(segment, "**"))
             continue;
         int param = param_index(slice_str(path), segment, rest.p == NULL);
         if (param == PARAM_NONE || t->count > PROXY_PARAMS_MAX)
@@ -180,14 +363,21 @@ static enum ficus_err targets_compile(struct proxy_router *r, size_t index, stru
 {
     const struct proxy_route *route = &r->routes[index];
     enum proxy_kind kind = proxy_route_kind(route);
-    size_t count = kind == PROXY_FORWARD ? 1 : kind == PROXY_COMPOSE ? route->part_count : 0;
+    size_t count = kind == PROXY_COMPOSE    ? route->part_count
+                   : route->split_count > 0 ? route->split_count
+                                            : kind == PROXY_FORWARD;
     enum ficus_err err = FICUS_ERR_OK;
-    r->targets[index] = ARENA_ARRAY(&r->arena, struct target, count + 1);
+    r->targets[index] = ARENA_ARRAY(&r->arena, struct target, count + 1); /* the last one: of its fallback */
     if (r->targets[index] == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "routes");
     for (size_t i = 0; err == FICUS_ERR_OK && i < count; i++)
-        err = target_compile(r, route->path, kind == PROXY_FORWARD ? route->target : route->parts[i].target,
+        err = target_compile(r, route->path,
+                             kind == PROXY_COMPOSE    ? route->parts[i].target
+                             : route->split_count > 0 ? route->splits[i].target
+                                                      : route->target,
                              &r->targets[index][i], reterr);
+    if (err == FICUS_ERR_OK && kind == PROXY_FORWARD && route->fallback != NULL && route->fallback->service != NULL)
+        err = target_compile(r, route->path, route->fallback->target, &r->targets[index][count], reterr);
     return err;
 }
 
@@ -198,6 +388,8 @@ enum ficus_err proxy_router_new(const struct proxy_route *routes, size_t route_c
     if (r == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "routes");
     arena_init(&r->arena, ROUTER_SIZE_MAX);
+    map_init(&r->hosts, config_seed);
+    map_init(&r->suffixes, config_seed);
     r->routes = routes;
     r->root = node_new(r);
     r->targets = ARENA_ARRAY(&r->arena, struct target *, route_count + 1);
@@ -216,11 +408,23 @@ enum ficus_err proxy_router_new(const struct proxy_route *routes, size_t route_c
     return err;
 }
 
+static void roots_done(struct map *roots)
+{
+    size_t pos = 0;
+    struct slice key;
+    void *root;
+    while (map_next(roots, &pos, &key, &root))
+        node_done(root);
+    map_done(roots);
+}
+
 void proxy_router_free(struct proxy_router *r)
 {
     if (r == NULL)
         return;
     node_done(r->root);
+    roots_done(&r->hosts);
+    roots_done(&r->suffixes);
     arena_done(&r->arena);
     mem_free(r);
 }
@@ -228,51 +432,14 @@ void proxy_router_free(struct proxy_router *r)
 /* ---- matching ---- */
 
 struct search {
-    const struct proxy_router *router;
-    struct slice method;
-    struct slice segments[PROXY_SEGMENTS_MAX];
-    size_t segment_count;
+    const struct http_msg *request;
+    struct arena *arena;
     struct proxy_match *match;
-    bool separators; /* a segment holds an encoded '/' or '\\' */
-    bool any_path;   /* some route fits the path */
-    struct buf allow;
+    bool any_path; /* a route fits in all but perhaps the method */
+    bool no_memory;
+    struct buf allow, key;
+    struct proxy_path path;
 };
-
-static bool segment_safe(struct slice s, bool last)
-{
-    if (s.size == 0)
-        return last;
-    if (slice_eq_str(s, ".") || slice_eq_str(s, ".."))
-        return false;
-    for (size_t i = 0; i < s.size; i++)
-        if ((uint8_t)s.p[i] < 0x20 || s.p[i] == 0x7f)
-            return false;
-    return true;
-}
-
-static bool has_separator(struct slice s)
-{
-    return slice_find(s, '/') >= 0 || slice_find(s, '\\') >= 0;
-}
-
-static enum proxy_found path_split(struct search *s, struct slice path, struct arena *a)
-{
-    if (path.size == 0 || path.p[0] != '/')
-        return PROXY_NO_ROUTE; /* "*" */
-    path = slice_from(path, 1);
-    do {
-        struct slice segment = slice_cut(&path, '/');
-        if (s->segment_count == PROXY_SEGMENTS_MAX)
-            return PROXY_BAD_PATH;
-        if (slice_find(segment, '%') >= 0 && !text_percent_decode(a, segment, false, &segment))
-            return arena_overflowed(a) ? PROXY_NO_MEMORY : PROXY_BAD_PATH;
-        if (!segment_safe(segment, path.p == NULL))
-            return PROXY_BAD_PATH;
-        s->separators |= has_separator(segment);
-        s->segments[s->segment_count++] = segment;
-    } while (path.p != NULL);
-    return PROXY_FOUND;
-}
 
 static void allow_add(struct search *s, const char *method)
 {
@@ -285,34 +452,74 @@ static void allow_add(struct search *s, const char *method)
     (void)buf_add_str(&s->allow, method);
 }
 
-/* The end for the method: by its name, HEAD by GET, then any. */
-static bool ends_match(struct search *s, const struct end *ends, size_t count)
+/* The values that the request has for the names of a shape, into s->key. False: it lacks one. */
+static bool values_of(struct search *s, const struct proxy_cond *conds, size_t count,
+                      struct slice (*value_of)(const struct http_msg *, const struct proxy_cond *, struct arena *))
+{
+    for (size_t i = 0; i < count; i++) {
+        struct slice value = value_of(s->request, &conds[i], s->arena);
+        if (value.p == NULL)
+            return false;
+        if (conds[i].value == NULL)
+            continue;
+        if (value.size > PROXY_COND_SIZE_MAX)
+            return false; /* no route's is so long */
+        if (!value_add(&s->key, value))
+            s->no_memory = true;
+    }
+    return true;
+}
+
+static const struct end *shape_match(struct search *s, const struct shape *h)
+{
+    if (h->header_count + h->query_count == 0)
+        return h->only;
+    buf_clear(&s->key);
+    if (!values_of(s, h->headers, h->header_count, proxy_header_value) ||
+        !values_of(s, h->query, h->query_count, proxy_query_value))
+        return NULL;
+    return s->key.size == 0 ? h->only : map_get(&h->by_values, buf_slice(&s->key));
+}
+
+/* The first of a group's routes whose conditions the request meets. known: those that stand back do not count. */
+static const struct end *group_match(struct search *s, const struct group *g, bool known)
 {
     const struct end *best = NULL;
-    int best_rank = 0;
-    const bool known = s->any_path; /* a more specific route has this path, with other methods */
-    for (size_t i = 0; i < count; i++) {
-        const char *method = ends[i].method;
-        if (known && ends[i].stands_back)
+    const struct shape *best_shape = NULL;
+    for (const struct shape *h = g->shapes; h != NULL; h = h->next) {
+        if (best != NULL && (h->header_count < best_shape->header_count || h->query_count < best_shape->query_count))
+            break;
+        const struct end *e = shape_match(s, h);
+        if (e == NULL || (known && e->stands_back) || (best != NULL && best->route < e->route))
             continue;
-        s->any_path = true;
-        int rank = slice_eq_str(s->method, method)                                 ? 3
-                   : slice_eq_str(s->method, "HEAD") && strcmp(method, "GET") == 0 ? 2
-                                                                                   : method[0] == '\0';
-        if (rank > best_rank) {
-            best_rank = rank;
-            best = &ends[i];
+        best = e;
+        best_shape = h;
+    }
+    return best;
+}
+
+/* The route for the method: by its name, HEAD by GET, then any. */
+static bool leaf_match(struct search *s, const struct leaf *l)
+{
+    if (l == NULL)
+        return false;
+    const bool known = s->any_path; /* a route of a more specific host or path fits, with other methods */
+    struct slice method = s->request->method;
+    const struct slice names[] = {method, slice_eq_str(method, "HEAD") ? SLICE("GET") : SLICE_NONE, SLICE("")};
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        const struct group *g = names[i].p == NULL ? NULL : group_find(l, names[i]);
+        const struct end *e = g == NULL ? NULL : group_match(s, g, known);
+        if (e != NULL) {
+            s->match->route = e->route;
+            return true;
         }
     }
-    if (best != NULL) {
-        s->match->route = best->route;
-        return true;
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (known && ends[i].stands_back)
+    for (const struct group *g = l->groups; g != NULL; g = g->next) {
+        if (group_match(s, g, known) == NULL)
             continue;
-        allow_add(s, ends[i].method);
-        if (strcmp(ends[i].method, "GET") == 0)
+        s->any_path = true;
+        allow_add(s, g->method);
+        if (strcmp(g->method, "GET") == 0)
             allow_add(s, "HEAD");
     }
     return false;
@@ -321,49 +528,108 @@ static bool ends_match(struct search *s, const struct end *ends, size_t count)
 static bool search(struct search *s, const struct node *n, size_t depth)
 {
     struct proxy_match *m = s->match;
-    if (depth == s->segment_count)
-        return ends_match(s, n->ends, n->end_count);
-    const struct node *child = map_get(&n->literals, s->segments[depth]);
+    const struct proxy_path *path = &s->path;
+    if (depth == path->segment_count)
+        return leaf_match(s, n->end);
+    const struct node *child = map_get(&n->literals, path->segments[depth]);
     if (child != NULL && search(s, child, depth + 1))
         return true;
-    if (n->param != NULL && s->segments[depth].size > 0) {
-        m->params[m->param_count++] = s->segments[depth];
+    if (n->param != NULL && path->segments[depth].size > 0) {
+        m->params[m->param_count++] = path->segments[depth];
         if (search(s, n->param, depth + 1))
             return true;
         m->param_count--;
     }
-    /* A {param} is encoded again as one segment, so an encoded separator in it is data; the rest of a path is not so sure. */
-    if (n->rest_end_count == 0 || s->separators || !ends_match(s, n->rest_ends, n->rest_end_count))
+    /* A {param} is encoded again as one segment, so an encoded separator in it is data; the rest of a path is not so
+     * sure. */
+    if (path->separators || !leaf_match(s, n->rest_end))
         return false;
-    m->rest = s->segments + depth;
-    m->rest_count = s->segment_count - depth;
+    m->rest = path->segments + depth;
+    m->rest_count = path->segment_count - depth;
     return true;
 }
 
-enum proxy_found proxy_router_match(const struct proxy_router *r, struct slice method, struct slice path,
-                                    struct arena *a, struct proxy_match *ret_match)
+/* The next trie of a *.name that the host has, from the longest name on; *at is 0 first. NULL: none is left. */
+static const struct node *suffix_next(const struct proxy_router *r, struct slice host, size_t *at)
 {
-    struct search s = {.router = r, .method = method, .match = ret_match};
-    *ret_match = (struct proxy_match){0};
-    enum proxy_found found = path_split(&s, path, a);
+    size_t dots = 0;
+    if (map_count(&r->suffixes) == 0)
+        return NULL;
+    for (size_t i = *at + 1; i < host.size; i++)
+        dots += host.p[i] == '.';
+    for (size_t i = *at + 1; i < host.size; i++) {
+        if (host.p[i] != '.' || dots-- > r->suffix_dots_max)
+            continue;
+        const struct node *n = map_get(&r->suffixes, slice_from(host, i));
+        if (n != NULL) {
+            *at = i;
+            return n;
+        }
+    }
+    return NULL;
+}
+
+static bool search_hosts(struct search *s, const struct proxy_router *r)
+{
+    char text[PROXY_HOST_SIZE_MAX];
+    struct slice host = proxy_host_of(s->request->authority, text);
+    const struct node *n = map_count(&r->hosts) == 0 ? NULL : map_get(&r->hosts, host);
+    if (n != NULL && search(s, n, 0))
+        return true;
+    for (size_t at = 0; (n = suffix_next(r, host, &at)) != NULL;)
+        if (search(s, n, 0))
+            return true;
+    return search(s, r->root, 0);
+}
+
+bool proxy_router_knows_host(const struct proxy_router *r, const struct proxy_config *config, struct slice authority)
+{
+    char text[PROXY_HOST_SIZE_MAX];
+    size_t at = 0;
+    if (authority.p == NULL)
+        return false;
+    for (size_t i = 0; i < config->host_count; i++)
+        if (slice_eq_nocase(authority, slice_str(config->hosts[i])))
+            return true;
+    struct slice host = proxy_host_of(authority, text);
+    return map_get(&r->hosts, host) != NULL || suffix_next(r, host, &at) != NULL;
+}
+
+enum proxy_found proxy_router_match(const struct proxy_router *r, const struct http_msg *m, struct arena *a,
+                                    struct proxy_match *ret_match)
+{
+    struct search s; /* not zeroed: the segments are many, and filled in as far as they count */
+    s.request = m;
+    s.arena = a;
+    s.match = ret_match;
+    s.any_path = s.no_memory = false;
+    ret_match->param_count = ret_match->rest_count = ret_match->part = 0;
+    ret_match->rest = NULL;
+    ret_match->allow = NULL;
+    enum proxy_found found = proxy_path_split(m->path, a, &s.path);
     if (found != PROXY_FOUND)
         return found;
     buf_init(&s.allow, 1024);
-    if (search(&s, r->root, 0)) {
-        if (ret_match->rest_count > 0) {
-            struct slice *rest = ARENA_ARRAY(a, struct slice, ret_match->rest_count);
-            if (rest != NULL)
-                memcpy(rest, ret_match->rest, ret_match->rest_count * sizeof *rest);
-            ret_match->rest = rest;
-            found = rest == NULL ? PROXY_NO_MEMORY : PROXY_FOUND;
-        }
+    buf_init(&s.key, 2 * PROXY_CONDS_MAX * (PROXY_COND_SIZE_MAX + sizeof(uint32_t)));
+    bool matched = search_hosts(&s, r);
+    if (s.no_memory || arena_overflowed(a)) {
+        found = PROXY_NO_MEMORY; /* a condition may have been met */
+    } else if (matched && ret_match->rest_count > 0) {
+        struct slice *rest = ARENA_ARRAY(a, struct slice, ret_match->rest_count);
+        if (rest != NULL)
+            memcpy(rest, ret_match->rest, ret_match->rest_count * sizeof *rest);
+        ret_match->rest = rest;
+        found = rest == NULL ? PROXY_NO_MEMORY : PROXY_FOUND;
+    } else if (matched) {
+        found = PROXY_FOUND;
     } else if (s.any_path) {
         ret_match->allow = arena_strdup(a, buf_slice(&s.allow));
         found = ret_match->allow == NULL ? PROXY_NO_MEMORY : PROXY_OTHER_METHODS;
     } else {
-        found = s.separators ? PROXY_BAD_PATH : PROXY_NO_ROUTE;
+        found = s.path.separators ? PROXY_BAD_PATH : PROXY_NO_ROUTE;
     }
     buf_done(&s.allow);
+    buf_done(&s.key);
     return found;
 }
 
@@ -401,7 +667,14 @@ static struct slice target_write(const struct target *t, const struct proxy_matc
 struct slice proxy_router_target(const struct proxy_router *r, const struct proxy_match *m, struct slice query,
                                  struct arena *a)
 {
-    return target_write(&r->targets[m->route][0], m, SLICE_NONE, query, a);
+    return target_write(&r->targets[m->route][m->part], m, SLICE_NONE, query, a);
+}
+
+struct slice proxy_router_fallback(const struct proxy_router *r, const struct proxy_match *m, struct slice query,
+                                   struct arena *a)
+{
+    const size_t splits = r->routes[m->route].split_count;
+    return target_write(&r->targets[m->route][splits > 0 ? splits : 1], m, SLICE_NONE, query, a);
 }
 
 struct slice proxy_router_part(const struct proxy_router *r, const struct proxy_match *m, size_t part,

@@ -1,33 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which route a request takes: a trie over the segments of the path templates. Pure.
+ * Which route a request takes. Pure.
  *
- * Templates: "/a/{x}/b"; "**" as the last segment is all that follows, at least an empty segment. Among the routes that
- * fit path and method the most specific wins: the first segment in which two of them differ decides, literal before
- * {parameter} before **. A route without method fits every method, but one that names it goes before; HEAD falls back
- * to GET. A route that leads to no service (files, answer) stands back: it takes only paths that no more specific route
- * has, whatever its method, so that a catch-all hides no 405. Paths are compared decoded. Refused, because two servers
- * could read them differently: "." and ".." and empty segments (but one at the end), encoded '/', '\', NUL and other
- * control characters.
+ * Templates: "/a/{x}/b"; "**" as the last segment is all that follows, at least an empty segment. Of the routes that
+ * fit host, path, method, headers and query the first in the order of proxy_route.h wins. A route without method fits
+ * every method; GET answers HEAD too. A route that leads to no service (files, answer) stands back: it takes only what
+ * no route of a more specific host or path fits, whatever its method, so that a catch-all hides no 405. Paths are
+ * compared decoded. Refused, because two servers could read them differently: "." and ".." and empty segments (but one
+ * at the end), encoded '/', '\', NUL and other control characters.
+ *
+ * One trie over the segments of the paths for each host, and one for routes without; hosts and segments are found by
+ * hash, and at the end of a path the methods, and for each set of names of conditions the values, by hash as well. So
+ * the cost of a request depends on its own size, on how many kinds of conditions its path has, and not on how many
+ * routes there are.
  */
 #ifndef FICUS_PROXY_ROUTER_H
 #define FICUS_PROXY_ROUTER_H
 
 #include "arena.h"
 #include "err.h"
-#include "proxy_config.h"
-
-enum { PROXY_SEGMENTS_MAX = 64, PROXY_PARAMS_MAX = 16 };
+#include "proxy_route.h"
 
 struct proxy_router;
 
 /* routes are borrowed for the router's life. Errors: NOMEM; INVALID with the place: malformed template, unknown
- * parameter in a target, two routes with the same method and (but for the names of parameters) the same path. */
+ * parameter in a target, two routes that are the same (proxy_route_key), one with too many conditions, or two for one
+ * name. */
 enum ficus_err proxy_router_new(const struct proxy_route *routes, size_t route_count, struct proxy_router **ret_router,
                                 struct ficus_error *reterr);
 void proxy_router_free(struct proxy_router *r); /* NULL is fine */
-
-enum proxy_found { PROXY_FOUND, PROXY_BAD_PATH, PROXY_NO_ROUTE, PROXY_OTHER_METHODS, PROXY_NO_MEMORY };
 
 struct proxy_match {
     size_t route;                          /* index: FOUND */
@@ -35,16 +36,23 @@ struct proxy_match {
     size_t param_count;
     const struct slice *rest; /* decoded segments of ** */
     size_t rest_count;
+    size_t part;       /* of a split, chosen behind the router; 0: the first, or the only one */
     const char *allow; /* OTHER_METHODS: value of the field Allow, in the arena */
 };
 
-/* path: raw, without query. */
-enum proxy_found proxy_router_match(const struct proxy_router *r, struct slice method, struct slice path,
-                                    struct arena *a, struct proxy_match *ret_match);
-/* The service's path: the target with its parameters put in, each encoded as one segment; then the query unchanged. p
- * NULL: arena full. */
+/* Of the request its method, authority, path, query and fields. OTHER_METHODS: routes fit it in all but the method. */
+enum proxy_found proxy_router_match(const struct proxy_router *r, const struct http_msg *m, struct arena *a,
+                                    struct proxy_match *ret_match);
+/* Whether clients may name this host: one of config's (as it is written there, port and all), or, whatever the port,
+ * one that some route names, by itself or by *.name. */
+bool proxy_router_knows_host(const struct proxy_router *r, const struct proxy_config *config, struct slice authority);
+/* The service's path: the target (of the split's part) with its parameters put in, each encoded as one segment; then
+ * the query unchanged. p NULL: arena full. */
 struct slice proxy_router_target(const struct proxy_router *r, const struct proxy_match *m, struct slice query,
                                  struct arena *a);
+/* The same for the other service of the route's fallback, which must have one. */
+struct slice proxy_router_fallback(const struct proxy_router *r, const struct proxy_match *m, struct slice query,
+                                   struct arena *a);
 /* The same for one part of a composed answer; {jwt.sub} is user. p NULL: arena full, or a user whose name cannot stand
  * in a path. */
 struct slice proxy_router_part(const struct proxy_router *r, const struct proxy_match *m, size_t part,

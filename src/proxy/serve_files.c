@@ -121,8 +121,8 @@ void proxy_answer_file(struct proxy_request *q)
     }
     bool lacks_slash = false;
     const struct files_entry *e = find(q, &lacks_slash);
-    if (e == NULL && q->route->fallback != NULL && wants_page(q))
-        e = files_get(q->snapshot->files, q->route->files, slice_str(q->route->fallback));
+    if (e == NULL && q->route->page != NULL && wants_page(q))
+        e = files_get(q->snapshot->files, q->route->files, slice_str(q->route->page));
     if (e == NULL)
         proxy_problem(q, 404, "no_route", "there is nothing under this path", NULL, 0);
     else if (lacks_slash)

@@ -76,8 +76,11 @@ static void put_good(struct system *s)
               "    - { method: GET, path: /files/**, to: users }\n"
               "    - { path: \"/home/{x}\", auth: required, timeout: 2s, compose: [ { get: \"users:/v1/me\", group: user, allow: [id, name], deny: [email], mapping: { id: number } },\n"
               "        { get: \"bank:/v1/of/{jwt.sub}/{x}?limit=5&a=%20\", group: money, optional: true } ] }\n"
-              "    - { path: /**, files: front, fallback: index.html }\n"
-              "    - { path: /api/**, answer: 404 }\n");
+              "    - { path: /**, files: front, page: index.html }\n"
+              "    - { path: /api/**, answer: 404 }\n"
+              "    - { host: \"*.shop.example\", path: /api/orders, headers: { X-Beta: 1, X-Debug: { present: true } }, query: { v: \"2\" },\n"
+              "        split: [ { to: \"orders:/v2/orders\", weight: 9 }, { to: bank, weight: 1 } ], sticky: cookie ab 2d,\n"
+              "        fallback: { stale: 5m, to: \"bank:/v1/spare\", status: 203, body: \"[]\" } }\n");
     files_put(&s->files, "front/index.html", "");
     files_put(&s->files, "services/users/service.yaml", SERVICE("users") "store: sqlite:users.db\nmigrations: sql\nsettings: { issuer: shop }\nkeeps_keys: false\n");
     files_put(&s->files, "services/users/sql/0001_init.sql", "");
@@ -219,7 +222,31 @@ static void test_resolved(void **state)
     assert_int_equal(hub.common.edges[0].policy.retry.attempts, 1);
 
     read_resolved(&s, "gateway", &proxy_config_table, &gateway);
-    assert_int_equal(gateway.route_count, 6);
+    assert_int_equal(gateway.route_count, 7);
+    const struct proxy_route *beta = &gateway.routes[6];
+    assert_string_equal(beta->host, "*.shop.example");
+    assert_int_equal(beta->header_count, 2);
+    assert_string_equal(beta->headers[0].name, "X-Beta");
+    assert_string_equal(beta->headers[0].value, "1");
+    assert_null(beta->headers[1].value);
+    assert_string_equal(beta->query[0].value, "2");
+    assert_int_equal(beta->split_count, 2);
+    assert_string_equal(beta->splits[0].target, "/v2/orders");
+    assert_string_equal(beta->splits[1].service, "bank");
+    assert_string_equal(beta->splits[1].target, "/api/orders");
+    assert_int_equal(beta->splits[1].weight, 1);
+    assert_int_equal(beta->sticky.by, PROXY_STICKY_COOKIE);
+    assert_string_equal(beta->sticky.name, "ab");
+    assert_int_equal(beta->sticky.age_ms, 2 * 86400000);
+    assert_int_equal(gateway.routes[0].sticky.by, PROXY_STICKY_NONE);
+    assert_int_equal(beta->fallback->stale_ms, 300000);
+    assert_string_equal(beta->fallback->service, "bank");
+    assert_string_equal(beta->fallback->target, "/v1/spare");
+    assert_int_equal(beta->fallback->status, 203);
+    assert_string_equal(beta->fallback->body, "[]");
+    assert_string_equal(beta->fallback->type, "application/json");
+    assert_null(gateway.routes[0].fallback);
+    assert_null(gateway.routes[0].host);
     const struct proxy_route *home = &gateway.routes[3];
     assert_string_equal(home->method, "GET");
     assert_int_equal(home->part_count, 2);
@@ -234,7 +261,7 @@ static void test_resolved(void **state)
     assert_string_equal(home->parts[1].target, "/v1/of/{jwt.sub}/{x}?limit=5&a=%20");
     assert_true(home->parts[1].shape.optional);
     assert_true(slice_ends(slice_str(gateway.routes[4].files), SLICE("/front")) && gateway.routes[4].files[0] == '/');
-    assert_string_equal(gateway.routes[4].fallback, "index.html");
+    assert_string_equal(gateway.routes[4].page, "index.html");
     assert_null(gateway.routes[4].service);
     assert_int_equal(gateway.routes[5].answer, 404);
     assert_int_equal(gateway.routes[5].body_size_max, 1 << 20);
@@ -368,16 +395,34 @@ static void test_across(void **state)
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: orders, auth: required } ] }\n", "ficus.yaml:4:52: gateway.routes[0].auth: needs gateway.auth, which says how users are known\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: orders, roles: [admin] } ] }\n", "ficus.yaml:4:46: gateway.routes[0].roles: needs \"auth: required\"\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: \"/a/{x}/b\", to: orders }, { path: \"/a/{y}/b\", to: users } ] }\n", "ficus.yaml:4:64: gateway.routes[1].path: is the same route as in line 4\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, headers: { A: 1, B: 2 }, to: orders }, { path: /a, headers: { b: 2, a: 1 }, to: users } ] }\n", "ficus.yaml:4:81: gateway.routes[1].path: is the same route as in line 4\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, headers: { A: 1, a: 2 }, to: orders } ] }\n", "ficus.yaml:4:51: gateway.routes[0].headers.a: is the same header as \"A\"\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, headers: { Host: x }, to: orders } ] }\n", "ficus.yaml:4:45: gateway.routes[0].headers.Host: found \"Host\", allowed is a header but Host, for which there is the word host\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, query: { v: [1] }, to: orders } ] }\n", "ficus.yaml:4:46: gateway.routes[0].query.v: found a list or map, expected a text, or {present: true}\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, host: Shop.example, to: orders } ] }\n", "ficus.yaml:4:40: gateway.routes[0].host: found \"Shop.example\", allowed is a host name such as shop.example or *.shop.example, in lower case, without a port\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: users, fallback: {} } ] }\n", "ficus.yaml:4:55: gateway.routes[0].fallback: says nothing: say one or more of \"stale\", \"to\" and \"status\"\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, method: POST, to: users, fallback: { stale: 5m, to: odrers } } ] }\n",
+         "ficus.yaml:4:71: gateway.routes[0].fallback.stale: is for GET and HEAD alone; a POST may have been done already\n"
+         "ficus.yaml:4:82: gateway.routes[0].fallback.to: is for GET and HEAD alone; a POST may have been done already\n"
+         "ficus.yaml:4:86: gateway.routes[0].fallback.to: \"odrers\" is no service of this system (did you mean orders?)\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: users, fallback: { stale: 5m, body: x } } ] }\n", "ficus.yaml:4:68: gateway.routes[0].fallback.body: needs a status that has a body\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: users, fallback: { status: 204, type: text/plain } } ] }\n", "ficus.yaml:4:70: gateway.routes[0].fallback.type: needs \"body\"\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /**, files: front, fallback: { status: 204 } } ] }\n", "ficus.yaml:4:49: gateway.routes[0].fallback: needs \"to\" or \"split\" (the file for pages without one is \"page\")\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, split: [ { to: orders, weight: 0 } ] } ] }\n", "ficus.yaml:4:41: gateway.routes[0].split: has no part with a weight over 0\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, split: [ { to: \"odrers:/b\", weight: 1 } ] } ] }\n", "ficus.yaml:4:49: gateway.routes[0].split[0].to: \"odrers\" is no service of this system (did you mean orders?)\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, split: [ { to: \"orders:/{x}\", weight: 1 } ] } ] }\n", "ficus.yaml:4:49: gateway.routes[0].split[0].to: {x} does not occur in the path /a\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: orders, sticky: user } ] }\n", "ficus.yaml:4:46: gateway.routes[0].sticky: needs \"split\"\nficus.yaml:4:54: gateway.routes[0].sticky: needs \"auth: required\" or \"auth: optional\"\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, split: [ { to: orders, weight: 1 } ], sticky: cookie a b } ] }\n", "ficus.yaml:4:80: gateway.routes[0].sticky: found \"cookie a b\", expected user, header NAME, cookie NAME, or"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: \"/a/../b\", to: orders } ] }\n", "ficus.yaml:4:30: gateway.routes[0].path: found \"/a/../b\", allowed is a path such as"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: \"/{x}/{x}\", to: orders } ] }\n", "ficus.yaml:4:30: gateway.routes[0].path: found \"/{x}/{x}\", allowed is a path in which each {name} occurs once\n"},
-        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a } ] }\n", "ficus.yaml:4:22: gateway.routes[0]: leads nowhere: say one of \"to\", \"compose\", \"files\" and \"answer\"\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a } ] }\n", "ficus.yaml:4:22: gateway.routes[0]: leads nowhere: say one of \"to\", \"split\", \"compose\", \"files\" and \"answer\"\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a/**, to: users, files: front } ] }\n", "ficus.yaml:4:48: gateway.routes[0].files: stands beside \"to\"; a route leads to one place\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, files: front } ] }\n", "ficus.yaml:4:30: gateway.routes[0].path: has to end in /**, because the folder's files are below it\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /**, files: fornt } ] }\n", "ficus.yaml:4:42: gateway.routes[0].files: \"fornt\" is no folder beside this file\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /**, files: front/index.html } ] }\n", "ficus.yaml:4:42: gateway.routes[0].files: \"front/index.html\" is no folder beside this file\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /**, files: ../front } ] }\n", "ficus.yaml:4:42: gateway.routes[0].files: found \"../front\", allowed is a path without \"..\", relative to this file\n"},
-        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /**, files: front, fallback: main.html } ] }\n", "ficus.yaml:4:59: gateway.routes[0].fallback: \"main.html\" is no file of the folder front\n"},
-        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: users, fallback: index.html } ] }\n", "ficus.yaml:4:45: gateway.routes[0].fallback: needs \"files\"\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /**, files: front, page: main.html } ] }\n", "ficus.yaml:4:55: gateway.routes[0].page: \"main.html\" is no file of the folder front\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: users, page: index.html } ] }\n", "ficus.yaml:4:45: gateway.routes[0].page: needs \"files\"\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /**, files: front, auth: none } ] }\n", "ficus.yaml:4:49: gateway.routes[0].auth: has no meaning beside \"files\"\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { method: GET, path: /**, files: front } ] }\n", "ficus.yaml:4:24: gateway.routes[0].method: has no meaning beside \"files\": they are only read\n"},
         {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, answer: 404, timeout: 1s } ] }\n", "ficus.yaml:4:47: gateway.routes[0].timeout: has no meaning beside \"answer\"\n"},

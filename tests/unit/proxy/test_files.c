@@ -75,7 +75,7 @@ static void site_start(struct site *s)
     struct rig *r = s->rig = rig_new(false);
     gateway_stop(r);
     r->routes[r->config.route_count++] =
-        (struct proxy_route){.method = "", .path = "/**", .files = s->folder, .fallback = "index.html"};
+        (struct proxy_route){.method = "", .path = "/**", .files = s->folder, .page = "index.html"};
     r->routes[r->config.route_count++] = (struct proxy_route){.method = "", .path = "/plain/**", .files = s->folder};
     gateway_start(r);
     rig_wait(r, is_ready, r);
