@@ -120,8 +120,11 @@ static int compare_parameters(const void *a, const void *b)
 static const struct proxy_cond *conds_sort(struct proxy_router *r, const struct proxy_cond *conds, size_t count,
                                            int (*compare)(const void *, const void *))
 {
-    struct proxy_cond *sorted = ARENA_ARRAY(&r->arena, struct proxy_cond, count + 1);
-    if (sorted != NULL && count > 0) {
+    static const struct proxy_cond none;
+    if (count < 2)
+        return count == 0 ? &none : conds; /* most routes have none: they shall lie close together */
+    struct proxy_cond *sorted = ARENA_ARRAY(&r->arena, struct proxy_cond, count);
+    if (sorted != NULL) {
         memcpy(sorted, conds, count * sizeof *sorted);
         qsort(sorted, count, sizeof *sorted, compare);
     }

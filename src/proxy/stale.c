@@ -99,7 +99,8 @@ bool stale_may_keep(const struct http_msg *request, const struct http_msg *answe
     static const char *const forbid[] = {"no-store", "no-cache", "must-revalidate", "proxy-revalidate", "s-maxage"};
     struct slice vary;
     if (answer->status != 200 || answer->content_length > STALE_ANSWER_SIZE_MAX ||
-        answer->field_count > STALE_FIELDS_MAX || has_directive(request, "no-store", NULL))
+        answer->field_count > STALE_FIELDS_MAX || has_directive(request, "no-store", NULL) ||
+        http_msg_is_type(answer, "text/event-stream"))
         return false;
     for (size_t i = 0; i < ARRAY_COUNT(forbid); i++)
         if (has_directive(answer, forbid[i], NULL))

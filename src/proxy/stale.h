@@ -33,7 +33,8 @@ void stale_free(struct stale *s);       /* NULL is fine */
 
 /* Whether an answer may be kept: a 200 with a small head to a request without no-store, and neither no-store, no-cache,
  * must-revalidate, proxy-revalidate nor s-maxage in it, which all forbid to serve it stale; with private only for a
- * user; without Set-Cookie, without Vary: *, and without a body that is known to be too large. Pure. */
+ * user; without Set-Cookie, without Vary: *, no event stream, and without a body that is known to be too large. Pure.
+ */
 bool stale_may_keep(const struct http_msg *request, const struct http_msg *answer, bool user);
 /* Keep a copy, for as long as is wanted and its own stale-if-error allows. What cannot be kept (out of memory, a body
  * over STALE_ANSWER_SIZE_MAX) is not, and nothing is left under the key. */

@@ -48,6 +48,7 @@ static void test_may_keep(void **state)
         {200, {NULL}, {"Set-Cookie", "a=1"}, false, false},
         {200, {NULL}, {"Vary", "accept, *"}, false, false},
         {200, {NULL}, {"Vary", "accept"}, true, true},
+        {200, {NULL}, {"Content-Type", "text/event-stream; charset=utf-8"}, false, false},
         {206, {NULL}, {NULL}, false, false},
         {404, {NULL}, {NULL}, false, false},
         {203, {NULL}, {NULL}, false, false},
