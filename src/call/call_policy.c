@@ -256,6 +256,8 @@ static void fault_check(const struct conf_node *node, void *value, struct conf_e
     struct call_policy_fault *f = value;
     if (f->abort > 0 && f->reset)
         conf_error_value(errors, node, "abort and reset exclude each other");
+    if (f->delay_ms == 0 && f->abort == 0 && !f->reset)
+        conf_error_value(errors, node, "says neither delay nor abort nor reset");
 }
 
 static const struct conf_table fault_table = {.name = "fault", .size = sizeof(struct call_policy_fault),

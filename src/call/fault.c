@@ -32,8 +32,7 @@ bool call_fault_strike(struct call *c)
     const struct call_policy_fault *p = edge->policy.fault;
     if (edge->fault_name.size > 0 && !request_carries(&c->r, edge->fault_name, edge->fault_value))
         return false;
-    if ((int64_t)(call_random(&edge->random) % 100) >= p->percent ||
-        (p->delay_ms == 0 && p->abort == 0 && !p->reset))
+    if ((int64_t)(call_random(&edge->random) % 100) >= p->percent)
         return false;
     c->fault = (struct call_fault){.abort = p->abort, .reset = p->reset};
     if (p->delay_ms > 0)

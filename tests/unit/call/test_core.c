@@ -440,7 +440,8 @@ static void test_policy_refused(void **state)
         "{\"fault\":{\"header\":\"x-fault: a\\nb\"}}",      "{\"hedge\":{}}",
         "{\"hedge\":{\"after\":\"p49\"}}",                 "{\"hedge\":{\"after\":\"0ms\"}}",
         "{\"check\":{\"path\":\"health\"}}",               "{\"check\":{\"path\":\"/a b\"}}",
-        "{\"hash_header\":\"x session\"}",                 "{\"balance\":\"random\"}",
+        "{\"fault\":{\"percent\":10}}",                     "{\"hash_header\":\"x session\"}",
+        "{\"balance\":\"random\"}",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         struct arena a;
