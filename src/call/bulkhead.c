@@ -48,8 +48,10 @@ static void grant(struct call_edge *edge)
 void call_bulkhead_apply(struct call_edge *edge)
 {
     struct call_bulkhead *b = edge->bulkhead;
-    if (edge->policy.bulkhead != NULL) {
-        call_limit_init(&b->limit, edge->policy.bulkhead, env_now_ns(edge->engine->env));
+    const struct call_policy_bulkhead *p = edge->policy.bulkhead;
+    /* A policy that is said again, as reloads do, keeps what the limit has learnt. */
+    if (p != NULL && (b->limit.max != p->concurrency || b->limit.adaptive != p->adaptive)) {
+        call_limit_init(&b->limit, p, env_now_ns(edge->engine->env));
         metric_set(b->limit_gauge, call_limit_places(&b->limit));
     }
     grant(edge);
@@ -92,12 +94,12 @@ void call_bulkhead_leave_now(struct call *c)
     grant(c->edge);
 }
 
-void call_bulkhead_note(struct call_edge *edge, int64_t latency_ns, bool failed)
+void call_bulkhead_note(struct call_edge *edge, int64_t latency_ns, bool failed, int64_t now_ns)
 {
     struct call_bulkhead *b = edge->bulkhead;
     if (edge->policy.bulkhead == NULL)
         return;
-    call_limit_note(&b->limit, latency_ns, failed, b->running, env_now_ns(edge->engine->env));
+    call_limit_note(&b->limit, latency_ns, failed, b->running, now_ns);
     if (b->limit.adaptive)
         metric_set(b->limit_gauge, call_limit_places(&b->limit));
 }

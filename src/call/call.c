@@ -84,14 +84,14 @@ void call_attempt_note(struct call *c, enum call_outcome outcome)
     if (!c->admitted)
         return;
     c->admitted = false;
-    int64_t ran_ns = call_now_ns(c) - c->attempt_started_ns, ran_ms = ran_ns / 1000000;
+    int64_t now_ns = call_now_ns(c), ran_ns = now_ns - c->attempt_started_ns, ran_ms = ran_ns / 1000000;
     int64_t timeout_ms = edge->policy.timeout_ms;
     call_edge_note(edge, c->probe, call_health_of(outcome, ran_ms, timeout_ms));
     if (outcome == CALL_OUTCOME_LOCAL)
         return;
-    pool_note(&edge->pool, &c->waiter, call_sign_of(outcome, ran_ms, timeout_ms), ran_ns);
+    pool_note(&edge->pool, &c->waiter, call_sign_of(outcome, ran_ms, timeout_ms), ran_ns, now_ns);
     if (edge->bulkhead != NULL)
-        call_bulkhead_note(edge, ran_ns, outcome != CALL_OUTCOME_ANSWER);
+        call_bulkhead_note(edge, ran_ns, outcome != CALL_OUTCOME_ANSWER, now_ns);
     if (edge->latency != NULL && outcome == CALL_OUTCOME_ANSWER)
         call_latency_note(edge->latency, ran_ns);
 }
@@ -178,11 +178,10 @@ void call_fail_later(struct call *c, enum ficus_err err, const char *detail)
 
 void call_note_progress(struct call *c)
 {
-    struct http_progress progress;
-    if (c->stream == NULL)
-        return;
-    http_stream_progress(c->stream, &progress);
-    c->maybe_processed = c->maybe_processed || progress.request_sent;
+    struct http_progress progress = {0};
+    if (c->stream != NULL)
+        http_stream_progress(c->stream, &progress);
+    c->maybe_processed = c->maybe_processed || progress.request_sent || call_hedge_sent(c);
 }
 
 void call_end_cancelled(struct call *c, const char *detail)

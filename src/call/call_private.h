@@ -175,7 +175,7 @@ static inline void call_bulkhead_leave(struct call *c)
     if (c->edge->bulkhead != NULL)
         call_bulkhead_leave_now(c);
 }
-void call_bulkhead_note(struct call_edge *edge, int64_t latency_ns, bool failed);
+void call_bulkhead_note(struct call_edge *edge, int64_t latency_ns, bool failed, int64_t now_ns);
 
 /* hedge.c */
 void call_hedge_arm(struct call *c);        /* an attempt begins; the edge hedges */
@@ -186,6 +186,8 @@ static inline void call_hedge_drop(struct call *c)
     if (c->hedge != NULL || env_timer_armed(&c->hedge_due))
         call_hedge_drop_now(c);
 }
+/* Has a byte of the hedge's request gone out? */
+bool call_hedge_sent(const struct call *c);
 /* The present attempt is over and noted: the hedge takes its place. False: there is none that has a stream. */
 bool call_hedge_succeed(struct call *c);
 

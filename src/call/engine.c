@@ -190,6 +190,8 @@ enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const
     call_policy_done(&edge->policy);
     edge->policy = own;
     edge->declared = true;
+    bool many = own.bulkhead != NULL && (size_t)own.bulkhead->concurrency > g->conns_max;
+    edge->pool.conns_max = many ? (size_t)own.bulkhead->concurrency : g->conns_max;
     struct slice field = slice_str(own.fault != NULL ? own.fault->header : NULL);
     edge->fault_name = slice_cut(&field, ':');
     edge->fault_value = slice_trim(field);

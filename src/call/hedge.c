@@ -38,7 +38,8 @@ static void hedge_note(struct call_hedge *h, enum call_outcome outcome)
     h->admitted = false;
     call_edge_note(edge, false, call_health_of(outcome, ran_ns / 1000000, timeout_ms));
     if (outcome != CALL_OUTCOME_LOCAL)
-        pool_note(&edge->pool, &h->waiter, call_sign_of(outcome, ran_ns / 1000000, timeout_ms), ran_ns);
+        pool_note(&edge->pool, &h->waiter, call_sign_of(outcome, ran_ns / 1000000, timeout_ms), ran_ns,
+                  h->started_ns + ran_ns);
 }
 
 /* The stream is gone or somebody else's. */
@@ -58,12 +59,21 @@ static void hedge_lose(struct call_hedge *h)
     hedge_free(h);
 }
 
+bool call_hedge_sent(const struct call *c)
+{
+    struct http_progress progress = {0};
+    if (c->hedge != NULL && c->hedge->stream != NULL)
+        http_stream_progress(c->hedge->stream, &progress);
+    return progress.request_sent;
+}
+
 void call_hedge_drop_now(struct call *c)
 {
     struct call_hedge *h = c->hedge;
     env_timer_stop(c->engine->env, &c->hedge_due);
     if (h == NULL)
         return;
+    c->maybe_processed = c->maybe_processed || call_hedge_sent(c);
     struct http_stream *s = h->stream;
     hedge_lose(h);
     if (s != NULL)
@@ -108,9 +118,9 @@ bool call_hedge_succeed(struct call *c)
 static void cancel_slower(struct call *c)
 {
     struct http_stream *s = c->stream;
-    int64_t ran_ns = call_now_ns(c) - c->attempt_started_ns;
+    int64_t now_ns = call_now_ns(c), ran_ns = now_ns - c->attempt_started_ns;
     call_note_progress(c);
-    pool_note(&c->edge->pool, &c->waiter, CALL_SIGN_NONE, ran_ns);
+    pool_note(&c->edge->pool, &c->waiter, CALL_SIGN_NONE, ran_ns, now_ns);
     if (c->edge->latency != NULL)
         call_latency_note(c->edge->latency, ran_ns);    /* else hedges would make hedges come ever earlier */
     call_attempt_note(c, CALL_OUTCOME_LOCAL);

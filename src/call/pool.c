@@ -95,9 +95,8 @@ static struct pool_address *address_of(struct call_target *t)
     return CONTAINER_OF(t, struct pool_address, target);
 }
 
-static void address_note(struct pool *p, struct pool_address *a, enum call_sign sign)
+static void address_note(struct pool *p, struct pool_address *a, enum call_sign sign, int64_t now_ns)
 {
-    int64_t now_ns = env_now_ns(p->env);
     size_t out = sign == CALL_SIGN_BAD ? call_out_count(p->targets, p->target_count, now_ns) : 0;
     if (call_eject_note(&a->target.eject, &p->policy->eject, sign, out, p->target_count, now_ns))
         metric_inc(p->ejections[sign == CALL_SIGN_REFUSED ? POOL_REASON_REFUSED : POOL_REASON_FAILURES]);
@@ -113,16 +112,16 @@ static void waiter_target(struct pool *p, struct pool_waiter *w, struct pool_add
     a->target.load.outstanding++;
 }
 
-void pool_note(struct pool *p, struct pool_waiter *w, enum call_sign sign, int64_t latency_ns)
+void pool_note(struct pool *p, struct pool_waiter *w, enum call_sign sign, int64_t latency_ns, int64_t now_ns)
 {
     if (w->target == NULL)
         return;
     bool failed = sign != CALL_SIGN_GOOD;
     if (latency_ns > 0)
-        call_load_note(&w->target->load, latency_ns, failed, env_now_ns(p->env));
+        call_load_note(&w->target->load, latency_ns, failed, now_ns);
     /* That it refused was noted when it did: others may have waited for the same connection. */
     if (sign != CALL_SIGN_REFUSED)
-        address_note(p, address_of(w->target), sign);
+        address_note(p, address_of(w->target), sign, now_ns);
 }
 
 void pool_release(struct pool *p, struct pool_waiter *w)
@@ -165,7 +164,7 @@ static void on_connected(void *arg, struct http_client_conn *http, enum ficus_er
     c->state = POOL_CONN_CLOSING;       /* it closes itself */
     c->waiter = NULL;
     w->conn = NULL;
-    address_note(c->pool, c->address, CALL_SIGN_REFUSED);
+    address_note(c->pool, c->address, CALL_SIGN_REFUSED, env_now_ns(c->pool->env));
     w->on_failed(w, err);
 }
 
@@ -237,7 +236,7 @@ static enum ficus_err conn_new(struct pool *p, struct pool_address *a, struct po
     if (err != FICUS_ERR_OK) {
         mem_free(c);
         if (err != FICUS_ERR_NOMEM)
-            address_note(p, a, CALL_SIGN_REFUSED);
+            address_note(p, a, CALL_SIGN_REFUSED, env_now_ns(p->env));
         return err == FICUS_ERR_NOMEM ? err : FICUS_ERR_REFUSED;
     }
     list_add_tail(&a->conns, &c->link);

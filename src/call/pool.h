@@ -105,7 +105,7 @@ void pool_discard(struct pool_conn *c);
 /* Throw the rest of an unwanted answer away, so that the connection can be used again; s is no longer the caller's. */
 void pool_drain(struct pool_conn *c, struct http_stream *s, bool at_end);
 /* What w's target did with an attempt: the sign, and how long it took to answer; 0: it says nothing of latency. */
-void pool_note(struct pool *p, struct pool_waiter *w, enum call_sign sign, int64_t latency_ns);
+void pool_note(struct pool *p, struct pool_waiter *w, enum call_sign sign, int64_t latency_ns, int64_t now_ns);
 /* w's exchange with its target is over, or never began. Harmless without a target. */
 void pool_release(struct pool *p, struct pool_waiter *w);
 /* Are there other addresses than w's last that could be tried at once? */
