@@ -13,30 +13,36 @@
 
 #define TO(state) (1U << CALL_##state)
 static const unsigned call_next[CALL_STATES] = {
-    [CALL_STARTING] = TO(WAITING) | TO(RUNNING) | TO(FAILING) | TO(ENDED),
-    [CALL_WAITING] = TO(STARTING) | TO(PAUSED) | TO(FAILING) | TO(ENDED),
-    [CALL_RUNNING] = TO(STARTING) | TO(PAUSED) | TO(FAILING) | TO(ENDED),
+    [CALL_QUEUED] = TO(PAUSED) | TO(ENDED),
+    [CALL_STARTING] = TO(QUEUED) | TO(WAITING) | TO(RUNNING) | TO(FAULTY) | TO(FAILING) | TO(ENDED),
+    [CALL_WAITING] = TO(STARTING) | TO(RUNNING) | TO(PAUSED) | TO(FAILING) | TO(ENDED),
+    [CALL_RUNNING] = TO(STARTING) | TO(RUNNING) | TO(PAUSED) | TO(FAILING) | TO(ENDED),
     [CALL_PAUSED] = TO(STARTING) | TO(ENDED),
+    [CALL_FAULTY] = TO(STARTING) | TO(RUNNING) | TO(PAUSED) | TO(FAILING) | TO(ENDED),
     [CALL_FAILING] = TO(ENDED),
     [CALL_ENDED] = 0,
 };
 #undef TO
 
-static void call_check(const struct call *c)
+void call_check(const struct call *c)
 {
+    bool armed = c->state == CALL_QUEUED || c->state == CALL_PAUSED || c->state == CALL_FAULTY ||
+                 c->state == CALL_FAILING;
     FICUS_ASSERT(c->state == CALL_ENDED || (c->state == CALL_RUNNING) == (c->stream != NULL));
     FICUS_ASSERT(c->state == CALL_WAITING || (c->waiter.conn == NULL && !c->waiter.queued));
-    FICUS_ASSERT(!c->admitted || c->state == CALL_WAITING || c->state == CALL_RUNNING || c->state == CALL_STARTING);
-    FICUS_ASSERT((c->state == CALL_PAUSED || c->state == CALL_FAILING) == env_timer_armed(&c->pause));
+    FICUS_ASSERT(!c->admitted || c->state == CALL_WAITING || c->state == CALL_RUNNING || c->state == CALL_STARTING ||
+                 c->state == CALL_FAULTY);
+    FICUS_ASSERT(armed == env_timer_armed(&c->pause));
+    FICUS_ASSERT(c->hedge == NULL || c->state == CALL_WAITING || c->state == CALL_RUNNING || c->state == CALL_FAULTY);
 }
 
-static void call_move(struct call *c, enum call_state next)
+void call_move(struct call *c, enum call_state next)
 {
     FICUS_ASSERT((call_next[c->state] & (1U << next)) != 0);
     c->state = next;
 }
 
-static int64_t call_now_ns(const struct call *c)
+int64_t call_now_ns(const struct call *c)
 {
     return env_now_ns(c->engine->env);
 }
@@ -72,12 +78,22 @@ static const char *outcome_name(enum ficus_err err, int status)
     }
 }
 
-static void attempt_note(struct call *c, enum call_health health)
+void call_attempt_note(struct call *c, enum call_outcome outcome)
 {
+    struct call_edge *edge = c->edge;
     if (!c->admitted)
         return;
     c->admitted = false;
-    call_edge_note(c->edge, c->probe, health);
+    int64_t now_ns = call_now_ns(c), ran_ns = now_ns - c->attempt_started_ns, ran_ms = ran_ns / 1000000;
+    int64_t timeout_ms = edge->policy.timeout_ms;
+    call_edge_note(edge, c->probe, call_health_of(outcome, ran_ms, timeout_ms));
+    if (outcome == CALL_OUTCOME_LOCAL)
+        return;
+    pool_note(&edge->pool, &c->waiter, call_sign_of(outcome, ran_ms, timeout_ms), ran_ns, now_ns);
+    if (edge->bulkhead != NULL)
+        call_bulkhead_note(edge, ran_ns, outcome != CALL_OUTCOME_ANSWER, now_ns);
+    if (edge->latency != NULL && outcome == CALL_OUTCOME_ANSWER)
+        call_latency_note(edge->latency, ran_ns);
 }
 
 /* Nothing fires for this call any more; the stream, if there is one, still has to be reset by the caller. */
@@ -86,8 +102,11 @@ static void call_finish(struct call *c, enum ficus_err err)
     FICUS_ASSERT(c->state != CALL_ENDED);
     env_timer_stop(c->engine->env, &c->deadline);
     env_timer_stop(c->engine->env, &c->pause);
+    call_hedge_drop(c);
     (void)pool_leave(&c->edge->pool, &c->waiter);
-    attempt_note(c, CALL_HEALTH_NONE);
+    call_attempt_note(c, CALL_OUTCOME_LOCAL);
+    pool_release(&c->edge->pool, &c->waiter);
+    call_bulkhead_leave(c);
     list_remove(&c->link);
     call_edge_count(c->edge, outcome_name(err, c->status), call_now_ns(c) - c->started_ns);
     call_move(c, CALL_ENDED);
@@ -95,8 +114,10 @@ static void call_finish(struct call *c, enum ficus_err err)
 
 static void call_free_when_unused(struct call *c)
 {
-    if (c->state == CALL_ENDED && c->depth == 0)
-        mem_free(c);
+    if (c->state != CALL_ENDED || c->depth > 0)
+        return;
+    call_fault_free(c);
+    mem_free(c);
 }
 
 /* Callbacks of the user run between these two. False: the user ended the call meanwhile; c may be gone. */
@@ -134,7 +155,7 @@ static void call_succeed(struct call *c)
     (void)call_leave(c);
 }
 
-static void call_fail(struct call *c, enum ficus_err err, const char *detail)
+void call_fail(struct call *c, enum ficus_err err, const char *detail)
 {
     bool maybe = c->maybe_processed;
     call_finish(c, err);
@@ -144,10 +165,10 @@ static void call_fail(struct call *c, enum ficus_err err, const char *detail)
     (void)call_leave(c);
 }
 
-/* For failures inside functions that the user called: never call back from there. */
-static void call_fail_later(struct call *c, enum ficus_err err, const char *detail)
+void call_fail_later(struct call *c, enum ficus_err err, const char *detail)
 {
-    attempt_note(c, CALL_HEALTH_NONE);
+    call_hedge_drop(c);
+    call_attempt_note(c, CALL_OUTCOME_LOCAL);
     c->fail_err = err;
     c->fail_detail = detail;
     call_move(c, CALL_FAILING);
@@ -155,18 +176,17 @@ static void call_fail_later(struct call *c, enum ficus_err err, const char *deta
     call_check(c);
 }
 
-static void note_progress(struct call *c)
+void call_note_progress(struct call *c)
 {
-    struct http_progress progress;
-    if (c->stream == NULL)
-        return;
-    http_stream_progress(c->stream, &progress);
-    c->maybe_processed = c->maybe_processed || progress.request_sent;
+    struct http_progress progress = {0};
+    if (c->stream != NULL)
+        http_stream_progress(c->stream, &progress);
+    c->maybe_processed = c->maybe_processed || progress.request_sent || call_hedge_sent(c);
 }
 
 void call_end_cancelled(struct call *c, const char *detail)
 {
-    note_progress(c);
+    call_note_progress(c);
     call_fail(c, FICUS_ERR_CANCELLED, detail);
 }
 
@@ -235,7 +255,7 @@ static enum ficus_err add_own_fields(struct call *c, struct http_msg *m, struct 
     return fine ? FICUS_ERR_OK : arena_overflowed(a) ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
 }
 
-static enum ficus_err build_head(struct call *c, struct http_msg *m, struct arena *a)
+enum ficus_err call_attempt_head(struct call *c, struct http_msg *m, struct arena *a)
 {
     http_msg_init(m, a);
     m->method = c->r.method;
@@ -267,7 +287,7 @@ static void stream_on_writable(void *arg, struct http_stream *s);
 static void stream_on_done(void *arg, struct http_stream *s);
 static void stream_on_reset(void *arg, struct http_stream *s, enum ficus_err err, const char *detail);
 
-static const struct http_handler stream_handler = {
+const struct http_handler call_stream_handler = {
     .on_head = stream_on_head,
     .on_data = stream_on_data,
     .on_writable = stream_on_writable,
@@ -280,7 +300,7 @@ static const struct http_handler stream_handler = {
 static enum ficus_err attempt_send(struct call *c, struct pool_conn *conn)
 {
     struct http_stream *s;
-    enum ficus_err err = http_client_open(conn->http, &stream_handler, c, &s);
+    enum ficus_err err = http_client_open(conn->http, &call_stream_handler, c, &s);
     if (err != FICUS_ERR_OK) {
         pool_discard(conn);
         return err == FICUS_ERR_NOMEM ? err : FICUS_ERR_RESET;
@@ -291,7 +311,7 @@ static enum ficus_err attempt_send(struct call *c, struct pool_conn *conn)
     c->request_done = c->answer_done = false;
     call_move(c, CALL_RUNNING);
     struct http_msg m;
-    err = build_head(c, &m, s->arena);
+    err = call_attempt_head(c, &m, s->arena);
     if (err == FICUS_ERR_OK) {
         bool none = !call_streamed(c) && c->r.body.size == 0;
         err = http_send_head(s, &m, none);
@@ -356,7 +376,10 @@ static void attempt_start(struct call *c)
     c->attempts_counted++;
     c->attempt_started_ns = call_now_ns(c);
     metric_inc(c->edge->attempts);
-    attempt_take(c);
+    if (c->edge->policy.hedge != NULL)
+        call_hedge_arm(c);
+    if (c->edge->policy.fault == NULL || !call_fault_strike(c))
+        attempt_take(c);
 }
 
 /* The user's send came too early; there is a stream now. */
@@ -378,16 +401,31 @@ static void pool_on_ready(struct pool_waiter *w, struct pool_conn *conn)
     tell_writable(c);
 }
 
+void call_attempt_go(struct call *c)
+{
+    call_move(c, CALL_STARTING);
+    attempt_take(c);
+    tell_writable(c);
+}
+
 static void on_pause(void *arg)
 {
     struct call *c = arg;
-    if (c->state == CALL_FAILING) {
+    switch (c->state) {
+    case CALL_FAILING:
         call_fail(c, c->fail_err, c->fail_detail);
-        return;
+        break;
+    case CALL_QUEUED:
+        call_fail(c, FICUS_ERR_BUSY, "no place became free in time");
+        break;
+    case CALL_FAULTY:
+        call_fault_due(c);
+        break;
+    default:
+        call_move(c, CALL_STARTING);
+        attempt_start(c);
+        tell_writable(c);
     }
-    call_move(c, CALL_STARTING);
-    attempt_start(c);
-    tell_writable(c);
 }
 
 /* How long to wait before the repetition that the rules allow; -1: there is no time, no budget, or the breaker
@@ -396,7 +434,8 @@ static int64_t repeat_pause_ms(struct call *c, enum call_outcome outcome, int64_
 {
     int64_t now_ns = call_now_ns(c), pause_ms = retry_after_ms;
     if (outcome != CALL_OUTCOME_REFUSED || !pool_has_another(&c->edge->pool, &c->waiter, now_ns)) {
-        int64_t backoff_ms = call_backoff_ms(CALL_BACKOFF_BASE_MS, CALL_BACKOFF_MAX_MS, c->failures,
+        const struct call_policy_retry *retry = &c->edge->policy.retry;
+        int64_t backoff_ms = call_backoff_ms(retry->base_ms, retry->max_ms, c->failures,
                                              env_random_u64(c->engine->env));
         pause_ms = backoff_ms > pause_ms ? backoff_ms : pause_ms;
     }
@@ -405,10 +444,8 @@ static int64_t repeat_pause_ms(struct call *c, enum call_outcome outcome, int64_
     return again ? pause_ms : -1;
 }
 
-/* An attempt is over without an answer for the user: decide whether another follows. True: it does (PAUSED). The
- * stream is detached or dead. */
-static bool attempt_over(struct call *c, enum call_outcome outcome, const struct http_progress *progress,
-                         int64_t retry_after_ms)
+bool call_attempt_over(struct call *c, enum call_outcome outcome, const struct http_progress *progress,
+                       int64_t retry_after_ms)
 {
     struct call_try t = {
         .outcome = outcome,
@@ -422,14 +459,16 @@ static bool attempt_over(struct call *c, enum call_outcome outcome, const struct
         .left_ms = call_left_ms(c),
     };
     enum call_verdict verdict = c->engine->closing ? CALL_GIVE_UP : call_verdict_of(&t);
-    int64_t ran_ms = (call_now_ns(c) - c->attempt_started_ns) / 1000000;
     c->maybe_processed = c->maybe_processed || call_maybe_processed(outcome, progress);
     /* A kept connection that had died says nothing about the callee. */
-    enum call_health health = call_health_of(outcome, ran_ms, c->edge->policy.timeout_ms);
-    attempt_note(c, verdict == CALL_REPEAT_FRESH ? CALL_HEALTH_NONE : health);
+    call_attempt_note(c, verdict == CALL_REPEAT_FRESH ? CALL_OUTCOME_LOCAL : outcome);
+    pool_release(&c->edge->pool, &c->waiter);
     c->failures++;
+    if (call_hedge_succeed(c))
+        return true;
+    call_hedge_drop(c);
     c->waiter.fresh = verdict == CALL_REPEAT_FRESH;
-    c->waiter.avoid = verdict == CALL_REPEAT_FRESH ? NULL : c->waiter.address;
+    c->waiter.avoid = verdict == CALL_REPEAT_FRESH ? NULL : c->waiter.last;
     int64_t pause_ms = 0;
     if (verdict == CALL_REPEAT_FRESH) {
         c->fresh_used = true;
@@ -450,7 +489,7 @@ static void pool_on_failed(struct pool_waiter *w, enum ficus_err err)
     struct call *c = CONTAINER_OF(w, struct call, waiter);
     static const struct http_progress none;
     bool local = err == FICUS_ERR_NOMEM || err == FICUS_ERR_UNAVAILABLE || err == FICUS_ERR_BUSY;
-    if (!attempt_over(c, local ? CALL_OUTCOME_LOCAL : CALL_OUTCOME_REFUSED, &none, 0))
+    if (!call_attempt_over(c, local ? CALL_OUTCOME_LOCAL : CALL_OUTCOME_REFUSED, &none, 0))
         call_fail_later(c, local ? err : FICUS_ERR_REFUSED, local ? err_text(err) : "no connection could be made");
 }
 
@@ -464,7 +503,7 @@ static bool answer_dropped(struct call *c, enum call_outcome outcome, struct htt
     struct pool_conn *conn = c->conn;
     bool request_done = c->request_done;
     http_stream_progress(s, &progress);
-    if (!attempt_over(c, outcome, &progress, call_retry_after_ms(http_msg_get(m, "retry-after"))))
+    if (!call_attempt_over(c, outcome, &progress, call_retry_after_ms(http_msg_get(m, "retry-after"))))
         return false;
     if (request_done)
         pool_drain(conn, s, end);
@@ -486,8 +525,13 @@ static void stream_on_head(void *arg, struct http_stream *s, struct http_msg *m,
     enum call_outcome outcome = call_outcome_of_status(m->status);
     if (outcome != CALL_OUTCOME_ANSWER && answer_dropped(c, outcome, m, end))
         return;
-    int64_t ran_ms = (call_now_ns(c) - c->attempt_started_ns) / 1000000;
-    attempt_note(c, call_health_of(outcome, ran_ms, c->edge->policy.timeout_ms));
+    call_hedge_drop(c);
+    call_attempt_note(c, outcome);
+    call_give_head(c, m, end);
+}
+
+void call_give_head(struct call *c, struct http_msg *m, bool end)
+{
     c->head_given = true;
     c->maybe_processed = true;
     c->status = m->status;
@@ -561,7 +605,7 @@ static void stream_on_reset(void *arg, struct http_stream *s, enum ficus_err err
         call_succeed(c);
         return;
     }
-    if (!c->head_given && attempt_over(c, call_outcome_of_reset(err), &progress, 0))
+    if (!c->head_given && call_attempt_over(c, call_outcome_of_reset(err), &progress, 0))
         return;
     call_fail(c, reset_err(err), detail);
 }
@@ -589,14 +633,14 @@ static void on_deadline(void *arg)
             call_fail(c, FICUS_ERR_TIMEOUT, "an answer without end fell silent");
         return;
     }
-    note_progress(c);
+    call_note_progress(c);
     /* Waiting in the queue for a place says nothing; waiting for a connection or an answer does. */
     bool queued = c->state == CALL_WAITING && c->waiter.queued;
-    int64_t ran_ms = (call_now_ns(c) - c->attempt_started_ns) / 1000000;
-    attempt_note(c, call_health_of(queued ? CALL_OUTCOME_LOCAL : CALL_OUTCOME_TIMEOUT, ran_ms,
-                                   c->edge->policy.timeout_ms));
+    call_attempt_note(c, queued ? CALL_OUTCOME_LOCAL : CALL_OUTCOME_TIMEOUT);
     call_fail(c, FICUS_ERR_TIMEOUT,
-              queued ? "the deadline passed while waiting for a connection" : "the deadline passed");
+              c->state == CALL_QUEUED ? "the deadline passed while waiting for a place"
+              : queued                ? "the deadline passed while waiting for a connection"
+                                      : "the deadline passed");
 }
 
 /* ---- the user's side ---- */
@@ -604,6 +648,17 @@ static void on_deadline(void *arg)
 static bool request_valid(const struct call_request *r)
 {
     return http_token_valid(r->method) && r->path.size > 0 && (r->path.p[0] == '/' || slice_eq_str(r->path, "*"));
+}
+
+/* What ring_hash goes by: the user, else the field that the policy names. */
+static void waiter_key(struct pool_waiter *w, const struct call_request *r, const char *header)
+{
+    struct slice key = r->user;
+    for (size_t i = 0; i < r->field_count && key.size == 0 && header != NULL; i++)
+        if (slice_eq_nocase(r->fields[i].name, slice_str(header)))
+            key = r->fields[i].value;
+    w->keyed = key.size > 0;
+    w->key = w->keyed ? call_hash(key) : 0;
 }
 
 enum ficus_err call_start(struct call_engine *g, const struct call_request *r, const struct call_handler *h, void *arg,
@@ -624,7 +679,10 @@ enum ficus_err call_start(struct call_engine *g, const struct call_request *r, c
     c->arg = arg;
     c->started_ns = env_now_ns(g->env);
     c->attempt_started_ns = c->started_ns;
+    c->state = CALL_STARTING;
     c->waiter = (struct pool_waiter){.on_ready = pool_on_ready, .on_failed = pool_on_failed};
+    if (edge->policy.balance == CALL_BALANCE_RING_HASH)
+        waiter_key(&c->waiter, r, edge->policy.hash_header);
     c->pause = (struct env_timer){.fn = on_pause, .arg = c};
     c->deadline = (struct env_timer){.fn = on_deadline, .arg = c};
     if (trace_present(r->trace)) {
@@ -645,8 +703,11 @@ enum ficus_err call_start(struct call_engine *g, const struct call_request *r, c
         return FICUS_ERR_OK;
     }
     env_timer_start(g->env, &c->deadline, (left_ns + 999999) / 1000000);
-    call_budget_request(&edge->budget, c->started_ns);
-    attempt_start(c);
+    call_budget_request(&edge->budget, &edge->policy.retry, c->started_ns);
+    if (edge->checker != NULL)
+        call_checker_poke(edge->checker);
+    if (edge->bulkhead == NULL || call_bulkhead_enter(c))
+        attempt_start(c);
     return FICUS_ERR_OK;
 }
 
@@ -687,6 +748,8 @@ void call_endless(struct call *c, int64_t idle_ms)
     FICUS_ASSERT(c->head_given && idle_ms > 0);
     if (c->state != CALL_RUNNING)
         return;
+    /* Streams that stay for hours would fill the bulkhead, which is for work. */
+    call_bulkhead_leave(c);
     c->idle_ns = idle_ms * 1000000;
     env_timer_stop(c->engine->env, &c->deadline);
     env_timer_start(c->engine->env, &c->deadline, idle_ms);

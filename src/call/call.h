@@ -19,6 +19,9 @@
  * rules.
  * The last failure is what the user sees.
  *
+ * Which address an attempt goes to, how many calls run at a time, hedges, faults on purpose: docs/calls.md. What the
+ * engine knows of an edge (breaker, budget, limit, ejected addresses, latency) is known once for the whole process.
+ *
  * Loop thread only.
  */
 #ifndef FICUS_CALL_H
@@ -48,7 +51,8 @@ enum ficus_err call_engine_new(struct env *e, const struct call_engine_options *
 /* Cancels what runs (on_error CANCELLED fires), closes connections, then closed fires and the engine is gone. */
 void call_engine_close(struct call_engine *g, void (*closed)(void *arg), void *arg);
 
-/* Declare an edge before its first use. p is copied. A call to an undeclared callee fails with INVALID. */
+/* Declare an edge before its first use, or anew: what runs goes on, what comes goes by the new policy, and breaker,
+ * budget and what is known of the addresses stay. p is copied, with all that it points to. A call to an undeclared callee fails with INVALID. */
 enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const struct call_policy *p);
 /* The present addresses of a callee (copied). None: calls fail at once, until there are some. Connections to addresses
  * that left are closed when idle.
@@ -84,7 +88,8 @@ struct call_handler {
     /* may be NULL without a streamed body */
     void (*on_writable)(void *arg, struct call *c);
     void (*on_done)(void *arg, struct call *c);                                 /* last callback: all went well */
-    /* Last callback: TIMEOUT, REFUSED, RESET, UNAVAILABLE (no endpoint, breaker open), BUSY, PROTOCOL, CANCELLED
+    /* Last callback: TIMEOUT, REFUSED, RESET, UNAVAILABLE (no endpoint, breaker open), BUSY (queue
+     * or bulkhead full), PROTOCOL, CANCELLED
      * (engine closing), INVALID (a head that cannot be written: fields, user, roles), NOMEM.
      * maybe_processed: the callee may have acted on it. May come after on_head (answer cut short). */
     void (*on_error)(void *arg, struct call *c, enum ficus_err err, bool maybe_processed, const char *detail);
@@ -131,5 +136,9 @@ void call_fetch_cancel(struct call_fetch *f);   /* done will not fire */
 bool call_engine_has_endpoints(const struct call_engine *g, const char *callee);
 /* Breaker states etc. for status pages: "closed", "open", "half_open". */
 const char *call_engine_breaker_state(const struct call_engine *g, const char *callee);
+/* One JSON array with an object for each edge: callee, breaker, waiting (for a connection), bulkhead (when it has one:
+ * limit, running, waiting), and addresses: address, outstanding (calls under way), latency_us (peak EWMA; 0: not known),
+ * connections, idle, failures (in a row), ejected_ms (how much longer), unhealthy (by its checks). Returns how many edges. */
+size_t call_engine_describe(const struct call_engine *g, struct json_writer *w);
 
 #endif

@@ -107,11 +107,12 @@ static void budget_refill(struct call_budget *b, int64_t now_ns)
         b->units = units >= floor_units - b->units ? floor_units : b->units + units;
 }
 
-void call_budget_request(struct call_budget *b, int64_t now_ns)
+void call_budget_request(struct call_budget *b, const struct call_policy_retry *p, int64_t now_ns)
 {
+    const int64_t max_units = CALL_BUDGET_MAX * CALL_BUDGET_TOKEN;
     budget_refill(b, now_ns);
-    if (b->units < CALL_BUDGET_MAX * CALL_BUDGET_TOKEN)
-        b->units++;
+    b->units += p->budget_percent > 0 ? p->budget_percent : CALL_BUDGET_PERCENT;
+    b->units = b->units < max_units ? b->units : max_units;
 }
 
 bool call_budget_repeat(struct call_budget *b, int64_t now_ns)
@@ -231,32 +232,4 @@ const char *call_breaker_state_name(enum call_breaker_state state)
     static const char *const names[CALL_BREAKER_STATES] = {"closed", "open", "half_open"};
     FICUS_ASSERT(state < CALL_BREAKER_STATES);
     return names[state];
-}
-
-/* ---- addresses ---- */
-
-bool call_another(const struct call_target *targets, size_t count, const void *avoid, int64_t now_ns)
-{
-    for (size_t i = 0; i < count; i++)
-        if (targets[i].address != avoid && targets[i].ejected_until_ns <= now_ns)
-            return true;
-    return false;
-}
-
-size_t call_choose(const struct call_target *targets, size_t count, const void *avoid, int64_t now_ns, size_t *cursor)
-{
-    FICUS_ASSERT(count > 0);
-    /* Three rounds, each less choosy: neither ejected nor avoided; not ejected; any (but the avoided one last). */
-    size_t first = *cursor % count, chosen = first;
-    bool found = false;
-    for (int round = 0; round < 3 && !found; round++)
-        for (size_t i = 0; i < count && !found; i++) {
-            const struct call_target *t = &targets[(first + i) % count];
-            bool ejected = t->ejected_until_ns > now_ns, avoided = t->address == avoid;
-            found = round == 0 ? !ejected && !avoided : round == 1 ? !ejected : !avoided;
-            if (found)
-                chosen = (first + i) % count;
-        }
-    *cursor = chosen + 1;
-    return chosen;
 }

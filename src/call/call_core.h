@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The decisions of the call engine, as pure functions over time that is handed in: what an attempt came to, whether it
- * is repeated, the retry budget, back-off, the circuit breaker, the choice of an address. No memory, no I/O, no clock.
+ * is repeated, the retry budget, back-off, the circuit breaker. No memory, no I/O, no clock. Beside it: call_balance
+ * (which address), call_eject (which address not), call_limit (how many at a time), call_latency (how long is long).
  */
 #ifndef FICUS_CALL_CORE_H
 #define FICUS_CALL_CORE_H
@@ -54,9 +55,8 @@ enum call_verdict call_verdict_of(const struct call_try *t);
 bool call_maybe_processed(enum call_outcome outcome, const struct http_progress *progress);
 
 /* Full jitter: uniform in 0..min(max_ms, base_ms * 2^(failures - 1)). failures >= 1: how many failed so far. The
- * engine uses CALL_BACKOFF_*; sagas and resolvers their own. random: from env_random. */
+ * engine takes base and max of the edge's policy; sagas and resolvers have their own. random: from env_random. */
 int64_t call_backoff_ms(int64_t base_ms, int64_t max_ms, uint64_t failures, uint64_t random);
-enum { CALL_BACKOFF_BASE_MS = 25, CALL_BACKOFF_MAX_MS = 1000 };
 
 /* Retry-After in seconds as ms; 0 when absent, a date (RFC 9110 10.2.3 allows it; nobody inside sends it) or
  * nonsense. */
@@ -64,10 +64,11 @@ int64_t call_retry_after_ms(struct slice value);
 
 /* ---- retry budget of one edge ---- */
 
-/* Repetitions are at most 20 % of requests, plus a floor for tiny traffic: a bucket that each request fills by a
- * fifth of a token and each repetition empties by one. It begins with CALL_BUDGET_FLOOR tokens, holds
- * CALL_BUDGET_MAX, and below the floor time adds one token a second. Units: CALL_BUDGET_TOKEN to a token. */
-enum { CALL_BUDGET_TOKEN = 5, CALL_BUDGET_FLOOR = 10, CALL_BUDGET_MAX = 100 };
+/* Repetitions and hedges are at most budget_percent of requests, plus a floor for tiny traffic: a bucket that each
+ * request fills by so many hundredths of a token and each repetition empties by one. It begins with CALL_BUDGET_FLOOR
+ * tokens, holds CALL_BUDGET_MAX, and below the floor time adds one token a second. Units: CALL_BUDGET_TOKEN to a
+ * token. */
+enum { CALL_BUDGET_TOKEN = 100, CALL_BUDGET_FLOOR = 10, CALL_BUDGET_MAX = 100, CALL_BUDGET_PERCENT = 20 };
 
 struct call_budget {
     int64_t units;
@@ -75,7 +76,8 @@ struct call_budget {
 };
 
 void call_budget_init(struct call_budget *b, int64_t now_ns);
-void call_budget_request(struct call_budget *b, int64_t now_ns);    /* a call begins */
+/* A call begins. */
+void call_budget_request(struct call_budget *b, const struct call_policy_retry *p, int64_t now_ns);
 bool call_budget_repeat(struct call_budget *b, int64_t now_ns);     /* take one token, if there is one */
 
 /* ---- circuit breaker of one edge ----
@@ -117,20 +119,5 @@ bool call_breaker_lets(const struct call_breaker *b, const struct call_policy *p
 void call_breaker_note(struct call_breaker *b, const struct call_policy *p, bool probe, enum call_health health,
                        int64_t now_ns);
 const char *call_breaker_state_name(enum call_breaker_state state);    /* "closed", "open", "half_open" */
-
-/* ---- choice of an address ---- */
-
-struct call_target {
-    void *address;              /* the pool's; compared, never followed */
-    int64_t ejected_until_ns;
-};
-
-enum { CALL_EJECT_MS = 1000 };
-
-/* Round robin from *cursor over those that are not ejected, other than avoid (NULL: none) when there is another; when
- * all are ejected, over all. count >= 1. Returns an index and moves *cursor behind it. */
-size_t call_choose(const struct call_target *targets, size_t count, const void *avoid, int64_t now_ns, size_t *cursor);
-/* Is there one other than avoid that is not ejected? Then no back-off is needed. */
-bool call_another(const struct call_target *targets, size_t count, const void *avoid, int64_t now_ns);
 
 #endif

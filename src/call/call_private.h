@@ -1,28 +1,54 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What engine.c and call.c share: the engine, its edges, one call.
+ * What the files of the engine share: the engine, its edges, one call. All state of an edge (breaker, budget, limit,
+ * ejection, latency) is here and in its pool, once for the process, whichever call asks.
  */
 #ifndef FICUS_CALL_PRIVATE_H
 #define FICUS_CALL_PRIVATE_H
 
 #include "call.h"
 #include "call_core.h"
+#include "call_latency.h"
+#include "call_limit.h"
 #include "map.h"
 #include "pool.h"
 
 enum { CALL_EDGES_MAX = 4096, CALL_NAME_SIZE_MAX = 128 };
 
 enum call_metric { CALL_METRIC_REQUESTS, CALL_METRIC_ATTEMPTS, CALL_METRIC_DURATION, CALL_METRIC_BREAKER,
+    CALL_METRIC_EJECTIONS, CALL_METRIC_LIMIT, CALL_METRIC_WAITING, CALL_METRIC_HEDGES, CALL_METRIC_FAULTS,
     CALL_METRICS };
+
+enum call_hedge_end { CALL_HEDGE_WON, CALL_HEDGE_LOST, CALL_HEDGE_ENDS };
+enum call_fault_kind { CALL_FAULT_DELAY, CALL_FAULT_ABORT, CALL_FAULT_RESET, CALL_FAULT_KINDS };
+
+struct call_checker;
+struct call_hedge;
+
+/* Places of an edge and who waits for one. */
+struct call_bulkhead {
+    struct call_limit limit;
+    int64_t running;
+    struct list waiting;            /* struct call by place_link, the first came first */
+    int64_t waiting_count;
+    struct metric *limit_gauge, *waiting_gauge;
+};
 
 /* One callee. Made by call_engine_edge or call_engine_endpoints, whichever comes first; lives as long as the engine. */
 struct call_edge {
     struct call_engine *engine;
-    struct call_policy policy;
+    struct call_policy policy;      /* a copy of its own */
     bool declared;
     struct call_breaker breaker;
     struct call_budget budget;
     struct pool pool;
+    /* what is off costs a test for NULL; what was on once stays in memory */
+    struct call_bulkhead *bulkhead;
+    struct call_latency *latency;   /* hedge after a percentile */
+    struct call_checker *checker;
+    struct slice fault_name, fault_value;   /* of policy.fault->header */
+    uint64_t random;                /* call_random: faults */
+    struct metric *hedges[CALL_HEDGE_ENDS], *faults[CALL_FAULT_KINDS];
     struct metric *attempts, *duration, *breaker_gauge;     /* NULL without metrics */
     char name[];
 };
@@ -37,18 +63,23 @@ struct call_engine {
     struct map edges;               /* name -> struct call_edge */
     struct list calls;              /* struct call, running */
     bool closing;
-    size_t pools_closing;           /* whose on_empty is to come */
+    size_t parts_closing;           /* pools and checks whose end is to come */
     struct env_timer close_timer;
     void (*closed)(void *arg);
     void *closed_arg;
 };
 
 /*
+ * QUEUED    waits for a place of the bulkhead; pause is armed for the longest wait
  * STARTING  between two attempts, within one turn      WAITING  in the pool: queued, or connecting
  * RUNNING   has a stream                               PAUSED   back-off before the next attempt; pause is armed
+ * FAULTY    an injected fault; pause is armed
  * FAILING   a failure is reported in the next turn     ENDED    last callback; nothing is armed any more
+ *
+ * WAITING, RUNNING and FAULTY may have a hedge beside them, until an answer's head was given.
  */
-enum call_state { CALL_STARTING, CALL_WAITING, CALL_RUNNING, CALL_PAUSED, CALL_FAILING, CALL_ENDED, CALL_STATES };
+enum call_state { CALL_QUEUED, CALL_STARTING, CALL_WAITING, CALL_RUNNING, CALL_PAUSED, CALL_FAULTY, CALL_FAILING,
+    CALL_ENDED, CALL_STATES };
 
 struct call {
     struct call_engine *engine;
@@ -60,7 +91,9 @@ struct call {
     enum call_state state;
 
     int64_t started_ns, deadline_ns, attempt_started_ns;
-    struct env_timer deadline, pause;
+    struct env_timer deadline, pause, hedge_due;
+    struct list place_link;         /* QUEUED: bulkhead->waiting */
+    bool placed;                    /* has a place of the bulkhead */
     struct trace_context trace;     /* the parent of the attempts' spans */
 
     /* the attempts so far */
@@ -78,6 +111,13 @@ struct call {
     bool answer_done;               /* its last byte was handed to the user */
     bool head_given;                /* the answer belongs to the user */
     int status;
+    struct call_hedge *hedge;       /* the attempt beside the present one; NULL: none */
+    bool hedged;                    /* had one: there is no second */
+    struct call_fault {             /* FAULTY: what follows the delay */
+        int64_t abort;
+        bool reset;
+    } fault;
+    struct call_made_answer *made;  /* the answer of an injected abort; NULL: none */
 
     /* an answer without end; idle_ns 0: it has one, the deadline counts */
     int64_t idle_ns, heard_ns;
@@ -99,12 +139,74 @@ static inline bool call_streamed(const struct call *c)
     return c->r.body_stream_size > 0 || c->r.body_stream_size == -1;
 }
 
-/* call.c. End with the last callback on_error(CANCELLED). */
-void call_end_cancelled(struct call *c, const char *detail);
+/* call.c */
+void call_end_cancelled(struct call *c, const char *detail);   /* end with the last callback on_error(CANCELLED) */
+void call_move(struct call *c, enum call_state next);
+void call_check(const struct call *c);
+int64_t call_now_ns(const struct call *c);
+/* For failures inside functions that the user called: the last callback comes in the next turn. */
+void call_fail_later(struct call *c, enum ficus_err err, const char *detail);
+/* The last callback, now. */
+void call_fail(struct call *c, enum ficus_err err, const char *detail);
+/* What the present attempt came to, once: for the breaker, its address, the limit. */
+void call_attempt_note(struct call *c, enum call_outcome outcome);
+/* An attempt ended without an answer for the user: decide whether another follows. True: it does. The stream is
+ * detached or dead. */
+bool call_attempt_over(struct call *c, enum call_outcome outcome, const struct http_progress *progress,
+                       int64_t retry_after_ms);
+/* From FAULTY: the attempt goes out after all. */
+void call_attempt_go(struct call *c);
+/* The head of an attempt's request. INVALID, NOMEM. */
+enum ficus_err call_attempt_head(struct call *c, struct http_msg *m, struct arena *a);
+/* The final answer's head for the user; m lives as long as the call. */
+void call_give_head(struct call *c, struct http_msg *m, bool end);
+void call_note_progress(struct call *c);
+extern const struct http_handler call_stream_handler;
+
+/* bulkhead.c */
+enum ficus_err call_bulkhead_make(struct call_edge *edge);      /* for the first policy that has one */
+void call_bulkhead_apply(struct call_edge *edge);               /* after the policy changed */
+/* From STARTING. True: go on. False: the call is QUEUED or FAILING. */
+bool call_bulkhead_enter(struct call *c);
+void call_bulkhead_leave_now(struct call *c);
+/* Give the place back, or stop waiting. */
+static inline void call_bulkhead_leave(struct call *c)
+{
+    if (c->edge->bulkhead != NULL)
+        call_bulkhead_leave_now(c);
+}
+void call_bulkhead_note(struct call_edge *edge, int64_t latency_ns, bool failed, int64_t now_ns);
+
+/* hedge.c */
+void call_hedge_arm(struct call *c);        /* an attempt begins; the edge hedges */
+void call_hedge_drop_now(struct call *c);
+/* No hedge any more, running or due. */
+static inline void call_hedge_drop(struct call *c)
+{
+    if (c->hedge != NULL || env_timer_armed(&c->hedge_due))
+        call_hedge_drop_now(c);
+}
+/* Has a byte of the hedge's request gone out? */
+bool call_hedge_sent(const struct call *c);
+/* The present attempt is over and noted: the hedge takes its place. False: there is none that has a stream. */
+bool call_hedge_succeed(struct call *c);
+
+/* fault.c. From STARTING, when the edge has a policy for faults. True: one strikes, the call is FAULTY. */
+bool call_fault_strike(struct call *c);
+void call_fault_due(struct call *c);        /* its pause is over */
+void call_fault_free(struct call *c);
+
+/* check.c */
+enum ficus_err call_checker_make(struct call_edge *edge);
+void call_checker_poke(struct call_checker *k);     /* a call begins */
+/* Returns how many checks run; call_engine_part_closed comes for each. */
+size_t call_checker_close(struct call_checker *k);
+void call_checker_free(struct call_checker *k);
 
 /* engine.c */
 void call_edge_note(struct call_edge *edge, bool probe, enum call_health health);
 enum call_admission call_edge_admit(struct call_edge *edge);
 void call_edge_count(struct call_edge *edge, const char *outcome, int64_t duration_ns);
+void call_engine_part_closed(void *engine);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The engine around the calls: edges with their policy, breaker, budget and pool, the metrics, and the end of it all.
+ * The engine around the calls: edges with their policy, breaker, budget, pool and the rest, the metrics, what people
+ * ask, and the end of it all.
  *
  * Close: new calls are refused at once; in the next turn the running ones end with CANCELLED, every connection is
  * closed, and when the last is gone the memory goes and closed fires.
@@ -21,6 +22,20 @@ static const struct metric_def call_metric_defs[CALL_METRICS] = {
                               .help = "Duration of outbound calls with all attempts, to the end of the answer."},
     [CALL_METRIC_BREAKER] = {.name = "call_breaker_state", .type = METRIC_GAUGE, .labels = {"callee"},
                              .help = "Circuit breaker: 0 closed, 1 open, 2 half open."},
+    [CALL_METRIC_EJECTIONS] = {.name = "call_ejections_total", .type = METRIC_COUNTER, .labels = {"callee", "reason"},
+                               .children_max = 512,
+                               .help = "How often an address was left alone: refused (connections), failures (in a row), "
+                                       "check (health checks)."},
+    [CALL_METRIC_LIMIT] = {.name = "call_concurrency_limit", .type = METRIC_GAUGE, .labels = {"callee"},
+                           .help = "Calls that the bulkhead lets run at a time."},
+    [CALL_METRIC_WAITING] = {.name = "call_bulkhead_waiting", .type = METRIC_GAUGE, .labels = {"callee"},
+                             .help = "Calls that wait for a place of the bulkhead."},
+    [CALL_METRIC_HEDGES] = {.name = "call_hedges_total", .type = METRIC_COUNTER, .labels = {"callee", "outcome"},
+                            .children_max = 512,
+                            .help = "Hedges: won (answered first) and lost."},
+    [CALL_METRIC_FAULTS] = {.name = "call_faults_total", .type = METRIC_COUNTER, .labels = {"callee", "kind"},
+                            .children_max = 512,
+                            .help = "Faults made on purpose: delay, abort, reset."},
 };
 
 enum ficus_err call_engine_new(struct env *e, const struct call_engine_options *o, struct call_engine **ret_engine)
@@ -60,9 +75,14 @@ static void engine_free(struct call_engine *g)
 {
     size_t pos = 0;
     struct slice name;
-    void *edge;
-    while (map_next(&g->edges, &pos, &name, &edge)) {
-        pool_done(&((struct call_edge *)edge)->pool);
+    void *value;
+    while (map_next(&g->edges, &pos, &name, &value)) {
+        struct call_edge *edge = value;
+        pool_done(&edge->pool);
+        call_policy_done(&edge->policy);
+        call_checker_free(edge->checker);
+        mem_free(edge->bulkhead);
+        mem_free(edge->latency);
         mem_free(edge);
     }
     map_done(&g->edges);
@@ -70,11 +90,11 @@ static void engine_free(struct call_engine *g)
     mem_free(g);
 }
 
-static void on_pool_empty(void *arg)
+void call_engine_part_closed(void *engine)
 {
-    struct call_engine *g = arg;
-    FICUS_ASSERT(g->pools_closing > 0);
-    if (--g->pools_closing > 0)
+    struct call_engine *g = engine;
+    FICUS_ASSERT(g->parts_closing > 0);
+    if (--g->parts_closing > 0)
         return;
     void (*closed)(void *arg) = g->closed;
     void *closed_arg = g->closed_arg;
@@ -103,32 +123,81 @@ static struct call_edge *edge_make(struct call_engine *g, const char *callee)
     }
     edge->engine = g;
     call_budget_init(&edge->budget, env_now_ns(g->env));
-    pool_init(&edge->pool, g->env, g->idle_conns_max, g->conns_max, g->queue_max);
-    edge->pool.on_empty = on_pool_empty;
+    edge->random = env_random_u64(g->env);
+    pool_init(&edge->pool, g->env, &edge->policy, g->idle_conns_max, g->conns_max, g->queue_max);
+    edge->pool.on_empty = call_engine_part_closed;
     edge->pool.arg = g;
     return edge;
 }
 
-static void edge_declare(struct call_edge *edge)
+static void edge_count_by(struct call_edge *edge, enum call_metric family, const char *const *words, size_t count,
+                          struct metric **ret_metrics)
 {
+    for (size_t i = 0; i < count; i++)
+        ret_metrics[i] = METRIC(edge->engine->families[family], slice_str(edge->name), slice_str(words[i]));
+}
+
+static void edge_metrics(struct call_edge *edge)
+{
+    static const char *const reasons[POOL_REASONS] = {"refused", "failures", "check"};
+    static const char *const ends[CALL_HEDGE_ENDS] = {"won", "lost"};
+    static const char *const kinds[CALL_FAULT_KINDS] = {"delay", "abort", "reset"};
     struct call_engine *g = edge->engine;
-    if (edge->declared || g->metrics == NULL)
-        return;
     struct slice name = slice_str(edge->name);
+    if (g->metrics == NULL)
+        return;
     edge->attempts = METRIC(g->families[CALL_METRIC_ATTEMPTS], name);
     edge->duration = METRIC(g->families[CALL_METRIC_DURATION], name);
     edge->breaker_gauge = METRIC(g->families[CALL_METRIC_BREAKER], name);
     metric_set(edge->breaker_gauge, edge->breaker.state);
+    edge_count_by(edge, CALL_METRIC_EJECTIONS, reasons, POOL_REASONS, edge->pool.ejections);
+    if (edge->policy.hedge != NULL)
+        edge_count_by(edge, CALL_METRIC_HEDGES, ends, CALL_HEDGE_ENDS, edge->hedges);
+    if (edge->policy.fault != NULL)
+        edge_count_by(edge, CALL_METRIC_FAULTS, kinds, CALL_FAULT_KINDS, edge->faults);
+    if (edge->bulkhead != NULL) {
+        edge->bulkhead->limit_gauge = METRIC(g->families[CALL_METRIC_LIMIT], name);
+        edge->bulkhead->waiting_gauge = METRIC(g->families[CALL_METRIC_WAITING], name);
+    }
+}
+
+/* The memory that p's words need and the edge has not yet. */
+static enum ficus_err edge_parts(struct call_edge *edge, const struct call_policy *p)
+{
+    enum ficus_err err = FICUS_ERR_OK;
+    if (p->bulkhead != NULL && edge->bulkhead == NULL)
+        err = call_bulkhead_make(edge);
+    if (err == FICUS_ERR_OK && p->check != NULL && edge->checker == NULL)
+        err = call_checker_make(edge);
+    if (err == FICUS_ERR_OK && p->hedge != NULL && p->hedge->after.percentile > 0 && edge->latency == NULL)
+        edge->latency = mem_zalloc(sizeof *edge->latency);
+    bool wants = p->hedge != NULL && p->hedge->after.percentile > 0;
+    return err == FICUS_ERR_OK && wants && edge->latency == NULL ? FICUS_ERR_NOMEM : err;
 }
 
 enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const struct call_policy *p)
 {
     struct call_edge *edge = edge_make(g, callee);
+    struct call_policy own;
     if (edge == NULL)
         return callee[0] == '\0' || strlen(callee) > CALL_NAME_SIZE_MAX ? FICUS_ERR_INVALID : FICUS_ERR_NOMEM;
-    edge_declare(edge);
-    edge->policy = *p;
+    if (call_policy_copy(p, &own) != FICUS_ERR_OK)
+        return FICUS_ERR_NOMEM;
+    if (edge_parts(edge, &own) != FICUS_ERR_OK) {
+        call_policy_done(&own);
+        return FICUS_ERR_NOMEM;
+    }
+    call_policy_done(&edge->policy);
+    edge->policy = own;
     edge->declared = true;
+    bool many = own.bulkhead != NULL && (size_t)own.bulkhead->concurrency > g->conns_max;
+    edge->pool.conns_max = many ? (size_t)own.bulkhead->concurrency : g->conns_max;
+    struct slice field = slice_str(own.fault != NULL ? own.fault->header : NULL);
+    edge->fault_name = slice_cut(&field, ':');
+    edge->fault_value = slice_trim(field);
+    edge_metrics(edge);
+    if (edge->bulkhead != NULL)
+        call_bulkhead_apply(edge);
     return FICUS_ERR_OK;
 }
 
@@ -177,6 +246,44 @@ const char *call_engine_breaker_state(const struct call_engine *g, const char *c
     return call_breaker_state_name(edge == NULL ? CALL_BREAKER_CLOSED : edge->breaker.state);
 }
 
+/* ---- what people ask ---- */
+
+static void edge_describe(const struct call_edge *edge, struct json_writer *w)
+{
+    const struct call_bulkhead *b = edge->bulkhead;
+    json_write_object(w);
+    json_write_kv_str(w, "callee", edge->name);
+    json_write_kv_str(w, "breaker", call_breaker_state_name(edge->breaker.state));
+    json_write_kv_i64(w, "waiting", (int64_t)edge->pool.waiting_count);
+    if (edge->policy.bulkhead != NULL) {
+        json_write_key(w, "bulkhead");
+        json_write_object(w);
+        json_write_kv_i64(w, "limit", call_limit_places(&b->limit));
+        json_write_kv_i64(w, "running", b->running);
+        json_write_kv_i64(w, "waiting", b->waiting_count);
+        json_write_end(w);
+    }
+    json_write_key(w, "addresses");
+    json_write_array(w);
+    pool_describe(&edge->pool, w);
+    json_write_end(w);
+    json_write_end(w);
+}
+
+size_t call_engine_describe(const struct call_engine *g, struct json_writer *w)
+{
+    size_t pos = 0, count = 0;
+    struct slice name;
+    void *edge;
+    json_write_array(w);
+    while (map_next(&g->edges, &pos, &name, &edge)) {
+        edge_describe(edge, w);
+        count++;
+    }
+    json_write_end(w);
+    return count;
+}
+
 /* ---- close ---- */
 
 static void engine_close_now(void *arg)
@@ -186,12 +293,14 @@ static void engine_close_now(void *arg)
         call_end_cancelled(CONTAINER_OF(g->calls.next, struct call, link), "the engine closes");
     size_t pos = 0;
     struct slice name;
-    void *edge;
-    g->pools_closing = 1;           /* this function's own share, so that it cannot end meanwhile */
-    while (map_next(&g->edges, &pos, &name, &edge))
-        if (!pool_close(&((struct call_edge *)edge)->pool))
-            g->pools_closing++;
-    on_pool_empty(g);
+    void *value;
+    g->parts_closing = 1;           /* this function's own share, so that it cannot end meanwhile */
+    while (map_next(&g->edges, &pos, &name, &value)) {
+        struct call_edge *edge = value;
+        g->parts_closing += edge->checker != NULL ? call_checker_close(edge->checker) : 0;
+        g->parts_closing += !pool_close(&edge->pool);
+    }
+    call_engine_part_closed(g);
 }
 
 void call_engine_close(struct call_engine *g, void (*closed)(void *arg), void *arg)

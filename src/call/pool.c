@@ -8,18 +8,21 @@
 #include "mem.h"
 
 struct pool_address {
+    struct call_target target;      /* pool->targets points here. Its calls under way keep the address in memory */
     struct list link;               /* pool->addresses */
     struct list conns, idle;        /* struct pool_conn; idle: the last one used first */
     size_t conn_count, idle_count;
-    bool departed;                  /* no longer among the targets: freed with its last connection */
+    bool departed;                  /* no longer among the targets: freed with its last connection and call */
     char text[];
 };
 
 static void pool_pump(struct pool *p);
 
-void pool_init(struct pool *p, struct env *e, size_t idle_conns_max, size_t conns_max, size_t queue_max)
+void pool_init(struct pool *p, struct env *e, const struct call_policy *policy, size_t idle_conns_max,
+               size_t conns_max, size_t queue_max)
 {
-    *p = (struct pool){.env = e, .idle_conns_max = idle_conns_max, .conns_max = conns_max, .queue_max = queue_max};
+    *p = (struct pool){.env = e, .policy = policy, .idle_conns_max = idle_conns_max, .conns_max = conns_max,
+                       .queue_max = queue_max, .random = env_random_u64(e)};
     list_init(&p->addresses);
     list_init(&p->waiting);
 }
@@ -57,7 +60,7 @@ const char *pool_conn_address(const struct pool_conn *c)
 
 static void address_free_when_unused(struct pool_address *a)
 {
-    if (!a->departed || a->conn_count > 0)
+    if (!a->departed || a->conn_count > 0 || a->target.load.outstanding > 0)
         return;
     list_remove(&a->link);
     mem_free(a);
@@ -92,19 +95,49 @@ static void sweep_arm(struct pool *p)
         env_timer_start(p->env, &p->sweep, POOL_SWEEP_MS);
 }
 
-static struct call_target *target_of(struct pool *p, const struct pool_address *a)
+static struct pool_address *address_of(struct call_target *t)
 {
-    for (size_t i = 0; i < p->target_count; i++)
-        if (p->targets[i].address == a)
-            return &p->targets[i];
-    return NULL;
+    return CONTAINER_OF(t, struct pool_address, target);
 }
 
-static void address_eject(struct pool *p, const struct pool_address *a)
+static void address_note(struct pool *p, struct pool_address *a, enum call_sign sign, int64_t now_ns)
 {
-    struct call_target *t = target_of(p, a);
-    if (t != NULL)
-        t->ejected_until_ns = env_now_ns(p->env) + CALL_EJECT_MS * INT64_C(1000000);
+    size_t out = sign == CALL_SIGN_BAD ? call_out_count(p->targets, p->target_count, now_ns) : 0;
+    if (call_eject_note(&a->target.eject, &p->policy->eject, sign, out, p->target_count, now_ns))
+        metric_inc(p->ejections[sign == CALL_SIGN_REFUSED ? POOL_REASON_REFUSED : POOL_REASON_FAILURES]);
+}
+
+static void waiter_target(struct pool *p, struct pool_waiter *w, struct pool_address *a)
+{
+    if (w->target == &a->target)
+        return;
+    pool_release(p, w);
+    w->target = &a->target;
+    w->last = &a->target;
+    a->target.load.outstanding++;
+}
+
+void pool_note(struct pool *p, struct pool_waiter *w, enum call_sign sign, int64_t latency_ns, int64_t now_ns)
+{
+    if (w->target == NULL)
+        return;
+    bool failed = sign != CALL_SIGN_GOOD;
+    if (latency_ns > 0)
+        call_load_note(&w->target->load, latency_ns, failed, now_ns);
+    /* That it refused was noted when it did: others may have waited for the same connection. */
+    if (sign != CALL_SIGN_REFUSED)
+        address_note(p, address_of(w->target), sign, now_ns);
+}
+
+void pool_release(struct pool *p, struct pool_waiter *w)
+{
+    struct call_target *t = w->target;
+    if (t == NULL)
+        return;
+    w->target = NULL;
+    FICUS_ASSERT(t->load.outstanding > 0);
+    t->load.outstanding--;
+    address_free_when_unused(address_of(t));
 }
 
 static void conn_hand_out(struct pool_conn *c, struct pool_waiter *w)
@@ -118,7 +151,7 @@ static void conn_hand_out(struct pool_conn *c, struct pool_waiter *w)
     c->state = POOL_CONN_USED;
     c->waiter = NULL;
     w->conn = NULL;
-    w->address = c->address;
+    waiter_target(c->pool, w, c->address);
 }
 
 static void on_connected(void *arg, struct http_client_conn *http, enum ficus_err err)
@@ -136,7 +169,7 @@ static void on_connected(void *arg, struct http_client_conn *http, enum ficus_er
     c->state = POOL_CONN_CLOSING;       /* it closes itself */
     c->waiter = NULL;
     w->conn = NULL;
-    address_eject(c->pool, c->address);
+    address_note(c->pool, c->address, CALL_SIGN_REFUSED, env_now_ns(c->pool->env));
     w->on_failed(w, err);
 }
 
@@ -207,7 +240,8 @@ static enum ficus_err conn_new(struct pool *p, struct pool_address *a, struct po
     enum ficus_err err = http_client_connect(p->env, a->text, &limits, &conn_handler, c, &c->http);
     if (err != FICUS_ERR_OK) {
         mem_free(c);
-        address_eject(p, a);
+        if (err != FICUS_ERR_NOMEM)
+            address_note(p, a, CALL_SIGN_REFUSED, env_now_ns(p->env));
         return err == FICUS_ERR_NOMEM ? err : FICUS_ERR_REFUSED;
     }
     list_add_tail(&a->conns, &c->link);
@@ -230,8 +264,8 @@ static struct pool_conn *idle_anywhere(struct pool *p)
     int64_t now_ns = env_now_ns(p->env);
     struct pool_conn *second = NULL;
     for (size_t i = 0; i < p->target_count; i++) {
-        struct pool_conn *c = idle_of(p->targets[i].address);
-        if (c != NULL && p->targets[i].ejected_until_ns <= now_ns)
+        struct pool_conn *c = idle_of(address_of(p->targets[i]));
+        if (c != NULL && !call_eject_out(&p->targets[i]->eject, now_ns))
             return c;
         second = c != NULL ? c : second;
     }
@@ -257,10 +291,12 @@ static enum ficus_err pool_take_some(struct pool *p, struct pool_waiter *w, bool
     *ret_conn = NULL;
     if (p->target_count == 0)
         return FICUS_ERR_UNAVAILABLE;
-    size_t i = call_choose(p->targets, p->target_count, w->avoid, env_now_ns(p->env), &p->cursor);
-    struct pool_address *a = p->targets[i].address;
+    const struct call_choice choice = {.balance = p->policy->balance, .keyed = w->keyed, .key = w->key,
+                                       .avoid = w->avoid};
+    size_t i = call_choose(p->targets, p->target_count, &choice, env_now_ns(p->env), &p->cursor, &p->random);
+    struct pool_address *a = address_of(p->targets[i]);
     struct pool_conn *c = w->fresh ? NULL : idle_of(a);
-    w->address = a;
+    waiter_target(p, w, a);
     if (c == NULL && p->conn_count < p->conns_max)
         return conn_new(p, a, w);
     if (c == NULL && !w->fresh)
@@ -270,6 +306,7 @@ static enum ficus_err pool_take_some(struct pool *p, struct pool_waiter *w, bool
         struct pool_conn *victim = w->fresh ? idle_anywhere(p) : NULL;
         if (victim != NULL)
             conn_close(victim);
+        pool_release(p, w);
         return pool_queue(p, w, first);
     }
     conn_hand_out(c, w);
@@ -325,7 +362,7 @@ void pool_discard(struct pool_conn *c)
 
 bool pool_has_another(const struct pool *p, const struct pool_waiter *w, int64_t now_ns)
 {
-    return call_another(p->targets, p->target_count, w->address, now_ns);
+    return call_another(p->targets, p->target_count, w->last, now_ns);
 }
 
 /* ---- draining an unwanted answer ---- */
@@ -384,6 +421,7 @@ static struct pool_address *address_new(struct pool *p, const char *text)
     if (a == NULL)
         return NULL;
     memcpy(a->text, text, size);
+    a->target.hash = call_hash(slice_make(text, size - 1));
     list_init(&a->conns);
     list_init(&a->idle);
     a->departed = true;             /* until it is among the targets */
@@ -394,9 +432,12 @@ static struct pool_address *address_new(struct pool *p, const char *text)
 /* Mark those that are no longer targets, close what they have idle, free what is unused. */
 static void addresses_leave(struct pool *p)
 {
+    LIST_FOREACH(&p->addresses, l)
+        CONTAINER_OF(l, struct pool_address, link)->departed = true;
+    for (size_t i = 0; i < p->target_count; i++)
+        address_of(p->targets[i])->departed = false;
     LIST_FOREACH_SAFE(&p->addresses, l, tmp) {
         struct pool_address *a = CONTAINER_OF(l, struct pool_address, link);
-        a->departed = target_of(p, a) == NULL;
         if (!a->departed)
             continue;
         LIST_FOREACH_SAFE(&a->idle, il, itmp)
@@ -407,7 +448,7 @@ static void addresses_leave(struct pool *p)
 
 enum ficus_err pool_set_addresses(struct pool *p, const char *const *addresses, size_t count)
 {
-    struct call_target *targets = count == 0 ? NULL : mem_array(count, sizeof *targets);
+    struct call_target **targets = count == 0 ? NULL : mem_array(count, sizeof(struct call_target *));
     if (targets == NULL && count > 0)
         return FICUS_ERR_NOMEM;
     size_t filled = 0;
@@ -420,11 +461,9 @@ enum ficus_err pool_set_addresses(struct pool *p, const char *const *addresses, 
         }
         bool twice = false;
         for (size_t k = 0; k < filled; k++)
-            twice = twice || targets[k].address == a;
-        if (twice)
-            continue;
-        const struct call_target *before = target_of(p, a);
-        targets[filled++] = (struct call_target){a, before != NULL ? before->ejected_until_ns : 0};
+            twice = twice || targets[k] == &a->target;
+        if (!twice)
+            targets[filled++] = &a->target;
     }
     if (err == FICUS_ERR_OK) {
         mem_free(p->targets);
@@ -451,4 +490,40 @@ bool pool_close(struct pool *p)
             conn_close(CONTAINER_OF(l, struct pool_conn, link));
     }
     return p->conn_count == 0;
+}
+
+/* ---- health checks and what people ask ---- */
+
+const char *pool_address_text(const struct pool *p, size_t i)
+{
+    FICUS_ASSERT(i < p->target_count);
+    return address_of(p->targets[i])->text;
+}
+
+void pool_checked(struct pool *p, const char *address, bool good)
+{
+    struct pool_address *a = address_find(p, address);
+    if (a == NULL || a->departed || p->policy->check == NULL)
+        return;
+    if (call_eject_check(&a->target.eject, p->policy->check, good) && !good)
+        metric_inc(p->ejections[POOL_REASON_CHECK]);
+}
+
+void pool_describe(const struct pool *p, struct json_writer *w)
+{
+    int64_t now_ns = env_now_ns(p->env);
+    for (size_t i = 0; i < p->target_count; i++) {
+        const struct pool_address *a = address_of(p->targets[i]);
+        const struct call_eject *e = &a->target.eject;
+        json_write_object(w);
+        json_write_kv_str(w, "address", a->text);
+        json_write_kv_i64(w, "outstanding", a->target.load.outstanding);
+        json_write_kv_i64(w, "latency_us", (int64_t)(a->target.load.latency_ns / 1000));
+        json_write_kv_i64(w, "connections", (int64_t)a->conn_count);
+        json_write_kv_i64(w, "idle", (int64_t)a->idle_count);
+        json_write_kv_i64(w, "failures", e->failures);
+        json_write_kv_i64(w, "ejected_ms", e->until_ns > now_ns ? (e->until_ns - now_ns + 999999) / 1000000 : 0);
+        json_write_kv_bool(w, "unhealthy", e->unhealthy);
+        json_write_end(w);
+    }
 }

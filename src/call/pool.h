@@ -5,7 +5,8 @@
  *
  * Happy path: pool_take hands out an idle connection at once. Otherwise the waiter hears on_ready (a connection that
  * nobody else has) or on_failed (it could not connect; the address is ejected) exactly once, never from inside
- * pool_take, unless it leaves before.
+ * pool_take, unless it leaves before. Its target is the address chosen for it; pool_note says what that address did,
+ * and pool_release that the exchange with it is over.
  * Failure modes: a connection that closes while idle is dropped at once; one that dies while in use is the user's to
  * notice, by its stream.
  * Loop thread only.
@@ -13,10 +14,11 @@
 #ifndef FICUS_CALL_POOL_H
 #define FICUS_CALL_POOL_H
 
-#include "call_core.h"
+#include "call_balance.h"
 #include "env.h"
 #include "http_client.h"
 #include "list.h"
+#include "metrics.h"
 
 enum {
     POOL_IDLE_MS = 60 * 1000,       /* less than the server's idle limit (75 s), so that the client closes first */
@@ -24,6 +26,9 @@ enum {
     POOL_DRAIN_SIZE_MAX = 64 * 1024,
     POOL_SWEEP_MS = 5 * 1000,
 };
+
+/* Why an address is left alone. */
+enum pool_reason { POOL_REASON_REFUSED, POOL_REASON_FAILURES, POOL_REASON_CHECK, POOL_REASONS };
 
 struct pool_address;
 
@@ -49,9 +54,12 @@ struct pool_waiter {
     void (*on_ready)(struct pool_waiter *w, struct pool_conn *c);
     void (*on_failed)(struct pool_waiter *w, enum ficus_err err);
     bool fresh;                     /* wants a new connection */
-    const void *avoid;              /* an address that failed just now; compared only */
+    bool keyed;                     /* key is valid: for ring_hash */
+    uint64_t key;
+    const struct call_target *avoid;    /* an address that failed just now; compared only */
+    const struct call_target *last; /* the one chosen last; compared only */
     /* private below */
-    const void *address;            /* the one chosen; compared only */
+    struct call_target *target;     /* the one in use, which stays in memory for it; NULL: none */
     struct pool_conn *conn;         /* connecting for this waiter */
     struct list link;               /* pool->waiting */
     bool queued;
@@ -59,12 +67,15 @@ struct pool_waiter {
 
 struct pool {
     struct env *env;
+    const struct call_policy *policy;   /* the edge's, borrowed: balance, eject, check */
     size_t idle_conns_max, conns_max, queue_max;
+    struct metric *ejections[POOL_REASONS]; /* counters; NULL: none */
     void (*on_empty)(void *arg);    /* after pool_close: the last connection is gone */
     void *arg;
     /* private below */
-    struct call_target *targets;
+    struct call_target **targets;
     size_t target_count, cursor;
+    uint64_t random;
     bool had_target;            /* ever */
     struct list addresses;          /* struct pool_address, also those that left but have connections */
     struct list waiting;
@@ -73,7 +84,8 @@ struct pool {
     bool closing;
 };
 
-void pool_init(struct pool *p, struct env *e, size_t idle_conns_max, size_t conns_max, size_t queue_max);
+void pool_init(struct pool *p, struct env *e, const struct call_policy *policy, size_t idle_conns_max,
+               size_t conns_max, size_t queue_max);
 /* Frees addresses; there is no connection and no waiter any more. */
 void pool_done(struct pool *p);
 /* Close all connections; the waiters have left before. True: there was none, on_empty does not fire. */
@@ -94,7 +106,18 @@ void pool_discard(struct pool_conn *c);
 const char *pool_conn_address(const struct pool_conn *c);
 /* Throw the rest of an unwanted answer away, so that the connection can be used again; s is no longer the caller's. */
 void pool_drain(struct pool_conn *c, struct http_stream *s, bool at_end);
-/* The other addresses than w's that could be tried at once. */
+/* What w's target did with an attempt: the sign, and how long it took to answer; 0: it says nothing of latency. */
+void pool_note(struct pool *p, struct pool_waiter *w, enum call_sign sign, int64_t latency_ns, int64_t now_ns);
+/* w's exchange with its target is over, or never began. Harmless without a target. */
+void pool_release(struct pool *p, struct pool_waiter *w);
+/* Are there other addresses than w's last that could be tried at once? */
 bool pool_has_another(const struct pool *p, const struct pool_waiter *w, int64_t now_ns);
+
+/* Addresses by number, 0..target_count - 1; valid until they change. */
+const char *pool_address_text(const struct pool *p, size_t i);
+/* The result of a health check; an address that left meanwhile is no matter. */
+void pool_checked(struct pool *p, const char *address, bool good);
+/* One object for each address: what is known of it. */
+void pool_describe(const struct pool *p, struct json_writer *w);
 
 #endif

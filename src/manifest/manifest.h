@@ -87,6 +87,11 @@ struct manifest_route {
 };
 extern const char *const manifest_methods[];    /* NULL-terminated */
 
+struct manifest_edge {
+    const char *callee;
+    struct call_policy policy;
+};
+
 struct manifest_gateway {
     const struct conf_node *node;
     const char *listen;             /* "127.0.0.1:8080" or "[::1]:8080" */
@@ -100,14 +105,11 @@ struct manifest_gateway {
     } *auth;                        /* NULL: no route may ask for it */
     struct manifest_route *routes;
     size_t route_count;
+    struct manifest_edge *calls;    /* where its routes' services are called otherwise than by default */
+    size_t call_count;
     int log_level;                  /* index into manifest_levels; -1: the system's */
 };
 extern const char *const manifest_levels[];     /* debug info warn error, NULL */
-
-struct manifest_edge {
-    const char *callee;
-    struct call_policy policy;
-};
 
 struct manifest_topic {
     const char *name;

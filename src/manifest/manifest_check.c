@@ -455,6 +455,18 @@ static void check_route(struct checker *c, const struct manifest_route *r, struc
         put(c, routes, key, (void *)(uintptr_t)r->node);
 }
 
+static void check_gateway_call(struct checker *c, const struct manifest_gateway *g, const char *callee)
+{
+    const struct conf_node *node = callee == NULL ? NULL : conf_get(conf_get(g->node, "calls"), callee);
+    const struct conf_node *timeout = conf_get(node, "timeout");
+    if (node == NULL)
+        return;
+    if (timeout != NULL)
+        conf_error_key(c->errors, timeout, "is not said here: routes have timeout, and gateway.timeout is for those that say none");
+    if (check_service(c, node, true, callee) && c->all_decoded && !manifest_gateway_calls(c->m, callee))
+        conf_error_key(c->errors, node, "no route of the gateway leads to \"%s\"", callee);
+}
+
 static void check_gateway(struct checker *c)
 {
     const struct manifest_gateway *g = c->m->gateway;
@@ -467,6 +479,8 @@ static void check_gateway(struct checker *c)
     for (size_t i = 0; i < g->route_count; i++)
         check_route(c, &g->routes[i], &routes);
     map_done(&routes);
+    for (size_t i = 0; i < g->call_count; i++)
+        check_gateway_call(c, g, g->calls[i].callee);
 }
 
 static void check_administrator(struct checker *c)

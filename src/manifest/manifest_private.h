@@ -58,4 +58,7 @@ void manifest_unstage_file(const char *path);
 /* The folder part of a path, "." when it has none. In the arena. */
 const char *manifest_dirname(struct arena *a, const char *path);
 
+/* render. Does a route of the gateway, or its auth, lead to the service? Only when all was decoded without error. */
+bool manifest_gateway_calls(const struct manifest *m, const char *service);
+
 #endif

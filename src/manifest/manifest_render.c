@@ -73,7 +73,7 @@ static bool route_calls(const struct manifest_route *r, const char *service)
     return false;
 }
 
-static bool gateway_calls(const struct manifest *m, const char *service)
+bool manifest_gateway_calls(const struct manifest *m, const char *service)
 {
     const struct manifest_gateway *g = m->gateway;
     if (g == NULL)
@@ -128,7 +128,7 @@ static void list_callers(struct renderer *r, const char *service, const char *co
     size_t count = 0;
     if (list == NULL)
         return;
-    if (gateway_calls(m, service))
+    if (manifest_gateway_calls(m, service))
         list[count++] = "gateway";
     if (hub_calls(m, service))
         list[count++] = "hub";
@@ -378,6 +378,23 @@ static int64_t fill_routes(struct renderer *r, struct proxy_config *c)
 
 _Static_assert((int)PROXY_AUTH_REQUIRED == (int)MANIFEST_AUTH_REQUIRED && (int)PROXY_AUTH_OPTIONAL == (int)MANIFEST_AUTH_OPTIONAL, "auth is copied as it is");
 
+/* What gateway.calls says of an edge; what it leaves open stays as it is: the time, and one attempt. */
+static void refine_edge(const struct manifest *m, struct process_edge *edge)
+{
+    const struct manifest_gateway *g = m->gateway;
+    for (size_t i = 0; i < g->call_count; i++) {
+        if (strcmp(g->calls[i].callee, edge->callee) != 0)
+            continue;
+        struct call_policy policy = g->calls[i].policy;
+        const struct conf_node *node = conf_get(conf_get(g->node, "calls"), edge->callee);
+        policy.timeout_ms = edge->policy.timeout_ms;
+        policy.keeps_keys = edge->policy.keeps_keys;
+        if (conf_get(conf_get(node, "retry"), "attempts") == NULL)
+            policy.retry.attempts = edge->policy.retry.attempts;
+        edge->policy = policy;
+    }
+}
+
 static void render_gateway(struct renderer *r, struct json_writer *w)
 {
     const struct manifest_gateway *g = r->m->gateway;
@@ -394,7 +411,9 @@ static void render_gateway(struct renderer *r, struct json_writer *w)
                                    .keys_file = state_path(r, "run", "gateway.jwks.json", "")};
         c.auth = &auth;
     }
-    add_derived_edges(r, &c.common, gateway_calls, fill_routes(r, &c));
+    add_derived_edges(r, &c.common, manifest_gateway_calls, fill_routes(r, &c));
+    for (size_t i = 0; i < c.common.edge_count; i++)
+        refine_edge(r->m, &c.common.edges[i]);
     if (!r->failed)
         conf_encode(&proxy_config_table, &c, w);
 }

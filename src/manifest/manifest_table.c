@@ -110,6 +110,9 @@ static const struct conf_setting jwt_settings[] = {
 };
 static const struct conf_table jwt_table = TABLE_WITH_NODE("auth", "How users are known.", struct manifest_jwt, jwt_settings);
 
+static const struct conf_setting edge_item = {.name = "call", .type = CONF_TABLE, CONF_AT(struct manifest_edge, policy),
+                                              .table = &call_policy_table, .doc = "How another service is called."};
+
 static const struct conf_setting gateway_settings[] = {
     {.name = "listen", .type = CONF_STRING, CONF_AT(struct manifest_gateway, listen), .min = 1, .max = 64, .check = manifest_check_listen,
      .fallback_text = "127.0.0.1:8080", .example = "127.0.0.1:8080", .doc = "Address and port of the gateway."},
@@ -120,6 +123,9 @@ static const struct conf_setting gateway_settings[] = {
     {.name = "auth", .type = CONF_TABLE_PTR, CONF_AT(struct manifest_gateway, auth), .table = &jwt_table, .doc = "How users are known."},
     {.name = "routes", .type = CONF_LIST, CONF_LIST_AT(struct manifest_gateway, routes, route_count), .item = &route_item,
      .doc = "What clients may ask for, and who answers."},
+    {.name = "calls", .type = CONF_MAP, CONF_MAP_AT(struct manifest_gateway, calls, call_count, struct manifest_edge, callee),
+     .item = &edge_item, .check = conf_check_name, .example = "catalog",
+     .doc = "How the services of its routes are called: balance, limits, repetition. Times are said by the routes."},
     {.name = "log_level", .type = CONF_ENUM, CONF_AT(struct manifest_gateway, log_level), .words = manifest_levels, .fallback = -1,
      .doc = "Log level of the gateway; absent: the system's."},
     NOT_BUILT("tls", "Certificates."),
@@ -142,8 +148,6 @@ static const struct conf_setting topic_settings[] = {
 static const struct conf_table topic_table = CONF_TABLE_OF("topic", struct manifest_topic, topic_settings);
 static const struct conf_setting topic_item = {.name = "topic", .type = CONF_TABLE, .table = &topic_table, .doc = "A topic."};
 
-static const struct conf_setting edge_item = {.name = "call", .type = CONF_TABLE, CONF_AT(struct manifest_edge, policy),
-                                              .table = &call_policy_table, .doc = "How another service is called."};
 static const struct conf_setting consumed_item = {.name = "topic", .type = CONF_STRING, .min = 1, .max = 63, .check = conf_check_dotted,
                                                   .example = "order.placed", .doc = "A topic that some service publishes."};
 static const struct conf_setting need_item = {.name = "service", .type = CONF_STRING, .min = 1, .max = 63, .check = conf_check_name,

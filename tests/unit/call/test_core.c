@@ -117,7 +117,7 @@ static void test_backoff(void **state)
     for (size_t i = 0; i < sizeof caps / sizeof caps[0]; i++) {
         bool low = false, high = false;
         for (uint64_t r = 0; r < 5000; r++) {
-            int64_t ms = call_backoff_ms(CALL_BACKOFF_BASE_MS, CALL_BACKOFF_MAX_MS, i + 1, r);
+            int64_t ms = call_backoff_ms(25, 1000, i + 1, r);
             assert_true(ms >= 0 && ms <= caps[i]);
             low = low || ms == 0;
             high = high || ms == caps[i];
@@ -140,17 +140,22 @@ static void test_retry_after(void **state)
     assert_int_equal(call_retry_after_ms(SLICE("Fri, 20 Nov 2026 10:00:00 GMT")), 0);
 }
 
-/* Without time passing, a failing edge repeats at most the floor and a fifth of its requests. */
+/* Without time passing, a failing edge repeats at most the floor and as many percent of its requests as the policy says;
+ * where it says nothing, a fifth. */
 static void test_budget_ratio(void **state)
 {
-    struct call_budget b;
-    call_budget_init(&b, 0);
-    int repeated = 0;
-    for (int i = 0; i < 10000; i++) {
-        call_budget_request(&b, 0);
-        repeated += call_budget_repeat(&b, 0);
+    static const int percents[] = {0, 1, 20, 50, 100};
+    for (size_t k = 0; k < sizeof percents / sizeof percents[0]; k++) {
+        const struct call_policy_retry retry = {.budget_percent = percents[k]};
+        struct call_budget b;
+        call_budget_init(&b, 0);
+        int repeated = 0, share = 10000 / 100 * (percents[k] == 0 ? 20 : percents[k]);
+        for (int i = 0; i < 10000; i++) {
+            call_budget_request(&b, &retry, 0);
+            repeated += call_budget_repeat(&b, 0);
+        }
+        assert_int_equal(repeated, share + CALL_BUDGET_FLOOR < 10000 ? share + CALL_BUDGET_FLOOR : 10000);
     }
-    assert_int_equal(repeated, CALL_BUDGET_FLOOR + 10000 / CALL_BUDGET_TOKEN);
 }
 
 /* A new edge has its floor of tokens at once, and an idle emptied one earns one a second, up to the floor and no
@@ -177,7 +182,7 @@ static void test_budget_ceiling(void **state)
     struct call_budget b;
     call_budget_init(&b, 0);
     for (int i = 0; i < 1000000; i++)
-        call_budget_request(&b, i * MS);
+        call_budget_request(&b, &(struct call_policy_retry){0}, i * MS);
     int repeated = 0;
     while (call_budget_repeat(&b, 1000000 * MS))
         repeated++;
@@ -361,58 +366,28 @@ static void test_health(void **state)
     assert_int_equal(call_health_of(CALL_OUTCOME_LOCAL, 5000, 2000), CALL_HEALTH_NONE);
 }
 
-/* Round robin visits every address equally often. */
-static void test_choose_round(void **state)
-{
-    int a, b, c;
-    struct call_target targets[] = {{&a, 0}, {&b, 0}, {&c, 0}};
-    size_t cursor = 0, counts[3] = {0};
-    for (int i = 0; i < 300; i++)
-        counts[call_choose(targets, 3, NULL, 1, &cursor)]++;
-    for (int i = 0; i < 3; i++)
-        assert_int_equal(counts[i], 100);
-}
-
-/* For every set of ejected addresses and every one to avoid: an address that is neither is taken if there is one,
- * then one that is only to be avoided, then one that is only ejected; alone it is always taken. */
-static void test_choose_exhaustive(void **state)
-{
-    int memory[4];
-    for (size_t count = 1; count <= 4; count++)
-        for (unsigned ejected = 0; ejected < 1U << count; ejected++)
-            for (size_t avoid = 0; avoid <= count; avoid++)
-                for (size_t start = 0; start < 2 * count; start++) {
-                    struct call_target targets[4];
-                    bool good = false, healthy = false;
-                    const void *avoided = avoid < count ? &memory[avoid] : NULL;
-                    for (size_t i = 0; i < count; i++) {
-                        targets[i] = (struct call_target){&memory[i], (ejected & 1U << i) != 0 ? 100 : 99};
-                        healthy = healthy || targets[i].ejected_until_ns <= 99;
-                        good = good || (targets[i].ejected_until_ns <= 99 && i != avoid);
-                    }
-                    size_t cursor = start, i = call_choose(targets, count, avoided, 99, &cursor);
-                    assert_true(i < count);
-                    assert_int_equal(cursor, i + 1);
-                    bool is_ejected = (ejected & 1U << i) != 0;
-                    if (good)
-                        assert_true(!is_ejected && i != avoid);
-                    else if (healthy)
-                        assert_true(!is_ejected);
-                    else if (count > 1)
-                        assert_true(i != avoid);
-                    assert_int_equal(call_another(targets, count, avoided, 99), good);
-                }
-}
-
 /* The table's defaults are those that the header promises. */
 static void test_policy_default(void **state)
 {
     struct call_policy p = call_policy_default();
     assert_int_equal(p.timeout_ms, 2000);
     assert_int_equal(p.retry.attempts, 2);
+    assert_int_equal(p.retry.budget_percent, 0);
+    assert_int_equal(p.retry.base_ms, 25);
+    assert_int_equal(p.retry.max_ms, 1000);
     assert_true(p.breaker.enabled);
     assert_int_equal(p.breaker.failures, 5);
     assert_int_equal(p.breaker.open_ms, 1000);
+    assert_int_equal(p.balance, CALL_BALANCE_LEAST_REQUEST);
+    assert_int_equal(p.eject.failures, 5);
+    assert_int_equal(p.eject.base_ms, 1000);
+    assert_int_equal(p.eject.max_ms, 30000);
+    assert_int_equal(p.eject.percent, 50);
+    assert_null(p.hash_header);
+    assert_null(p.check);
+    assert_null(p.bulkhead);
+    assert_null(p.hedge);
+    assert_null(p.fault);
     assert_false(p.keeps_keys);
 }
 
@@ -420,8 +395,15 @@ static void test_policy_default(void **state)
 static void test_policy_resolved(void **state)
 {
     static const char text[] =
-        "{\"timeout\":\"300ms\",\"retry\":{\"attempts\":3},\"breaker\":{\"enabled\":false,\"failures\":7,"
-        "\"open\":\"2s\"},\"keeps_keys\":true}";
+        "{\"timeout\":\"300ms\",\"balance\":\"ring_hash\",\"hash_header\":\"x-session\","
+        "\"retry\":{\"attempts\":3,\"budget\":\"35%\",\"base\":\"10ms\",\"max\":\"2s\"},"
+        "\"breaker\":{\"enabled\":false,\"failures\":7,\"open\":\"2s\"},"
+        "\"eject\":{\"failures\":3,\"base\":\"500ms\",\"max\":\"10s\",\"percent\":34},"
+        "\"check\":{\"path\":\"/well\",\"every\":\"3s\",\"timeout\":\"400ms\",\"unhealthy\":4,\"healthy\":1},"
+        "\"bulkhead\":{\"concurrency\":9,\"queue\":0,\"wait\":\"1s\",\"adaptive\":true},"
+        "\"hedge\":{\"after\":\"p95\"},"
+        "\"fault\":{\"percent\":10,\"delay\":\"200ms\",\"abort\":503,\"reset\":false,\"header\":\"x-fault: on\"},"
+        "\"keeps_keys\":true}";
     struct arena a;
     struct ficus_error error = {0};
     struct call_policy p;
@@ -433,14 +415,43 @@ static void test_policy_resolved(void **state)
     assert_int_equal(p.breaker.failures, 7);
     assert_int_equal(p.breaker.open_ms, 2000);
     assert_true(p.keeps_keys);
+    assert_int_equal(p.hedge->after.percentile, 95);
+    /* a copy has all of it, and needs nothing of what it was made of */
+    struct call_policy copy;
+    assert_int_equal(call_policy_copy(&p, &copy), FICUS_ERR_OK);
+    arena_done(&a);
     struct buf out;
     struct json_writer w;
     buf_init(&out, 4096);
     json_write_init(&w, &out);
-    conf_encode(&call_policy_table, &p, &w);
+    conf_encode(&call_policy_table, &copy, &w);
+    call_policy_done(&copy);
     assert_string_equal(buf_str(&out), text);
     buf_done(&out);
-    arena_done(&a);
+}
+
+/* Relations between words and values out of their syntax are refused. */
+static void test_policy_refused(void **state)
+{
+    static const char *const texts[] = {
+        "{\"retry\":{\"base\":\"2s\",\"max\":\"1s\"}}",   "{\"retry\":{\"budget\":\"0%\"}}",
+        "{\"retry\":{\"budget\":\"101%\"}}",               "{\"eject\":{\"base\":\"31s\"}}",
+        "{\"fault\":{\"abort\":503,\"reset\":true}}",       "{\"fault\":{\"header\":\"x-fault\"}}",
+        "{\"fault\":{\"header\":\"x-fault: a\\nb\"}}",      "{\"hedge\":{}}",
+        "{\"hedge\":{\"after\":\"p49\"}}",                 "{\"hedge\":{\"after\":\"0ms\"}}",
+        "{\"check\":{\"path\":\"health\"}}",               "{\"check\":{\"path\":\"/a b\"}}",
+        "{\"fault\":{\"percent\":10}}",                     "{\"hash_header\":\"x session\"}",
+        "{\"balance\":\"random\"}",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        struct arena a;
+        struct ficus_error error = {0};
+        struct call_policy p;
+        arena_init(&a, 64 * 1024);
+        if (conf_json_load(&a, slice_str(texts[i]), "orders.json", &call_policy_table, &p, &error) == FICUS_ERR_OK)
+            fail_msg("%s was taken", texts[i]);
+        arena_done(&a);
+    }
 }
 
 int main(void)
@@ -462,10 +473,9 @@ int main(void)
         cmocka_unit_test(test_breaker_probe_silent),
         cmocka_unit_test(test_breaker_walk),
         cmocka_unit_test(test_health),
-        cmocka_unit_test(test_choose_round),
-        cmocka_unit_test(test_choose_exhaustive),
         cmocka_unit_test(test_policy_default),
         cmocka_unit_test(test_policy_resolved),
+        cmocka_unit_test(test_policy_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -80,7 +80,8 @@ static void put_good(struct system *s)
               "    - { path: /api/**, answer: 404 }\n"
               "    - { host: \"*.shop.example\", path: /api/orders, headers: { X-Beta: 1, X-Debug: { present: true } }, query: { v: \"2\" },\n"
               "        split: [ { to: \"orders:/v2/orders\", weight: 9 }, { to: bank, weight: 1 } ], sticky: cookie ab 2d,\n"
-              "        fallback: { stale: 5m, to: \"bank:/v1/spare\", status: 203, body: \"[]\" } }\n");
+              "        fallback: { stale: 5m, to: \"bank:/v1/spare\", status: 203, body: \"[]\" } }\n"
+              "  calls: { orders: { balance: ring_hash, hash_header: x-session, bulkhead: { adaptive: true }, retry: { budget: 30% } }, users: { retry: { attempts: 2 } } }\n");
     files_put(&s->files, "front/index.html", "");
     files_put(&s->files, "services/users/service.yaml", SERVICE("users") "store: sqlite:users.db\nmigrations: sql\nsettings: { issuer: shop }\nkeeps_keys: false\n");
     files_put(&s->files, "services/users/sql/0001_init.sql", "");
@@ -275,6 +276,16 @@ static void test_resolved(void **state)
     assert_int_equal(gateway.common.edge_count, 4);
     for (size_t i = 1; i < 4; i++)
         assert_int_equal(gateway.common.edges[i].policy.timeout_ms, 20000);
+    const struct call_policy *to_orders = &gateway.common.edges[2].policy, *to_users = &gateway.common.edges[3].policy;
+    assert_string_equal(gateway.common.edges[2].callee, "orders");
+    assert_int_equal(to_orders->balance, CALL_BALANCE_RING_HASH);
+    assert_string_equal(to_orders->hash_header, "x-session");
+    assert_true(to_orders->bulkhead->adaptive && to_orders->bulkhead->concurrency == 64);
+    assert_int_equal(to_orders->retry.budget_percent, 30);
+    assert_int_equal(to_orders->retry.attempts, 1);
+    assert_true(to_orders->keeps_keys && !to_users->keeps_keys);
+    assert_int_equal(to_users->retry.attempts, 2);
+    assert_null(to_users->bulkhead);
     system_done(&s);
 }
 
@@ -337,6 +348,10 @@ static void test_across(void **state)
 {
     static const struct wrong cases[] = {
         {"services/x/service.yaml", SERVICE("x") "calls: { order: {} }\n", "services/x/service.yaml:5:10: calls.order: \"order\" is no service of this system (did you mean orders?)\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: orders } ], calls: { order: {} } }\n", "ficus.yaml:4:59: gateway.calls.order: \"order\" is no service of this system (did you mean orders?)\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: orders } ], calls: { bank: {} } }\n", "ficus.yaml:4:59: gateway.calls.bank: no route of the gateway leads to \"bank\"\n"},
+        {"ficus.yaml", ROOT "gateway: { routes: [ { path: /a, to: orders } ], calls: { orders: { timeout: 3s } } }\n", "ficus.yaml:4:69: gateway.calls.orders.timeout: is not said here"},
+        {"services/x/service.yaml", SERVICE("x") "calls: { bank: { fault: { percent: 5 } } }\n", "services/x/service.yaml:5:25: calls.bank.fault: says neither delay nor abort nor reset\n"},
         {"services/x/service.yaml", SERVICE("x") "calls: { x: {} }\n", "services/x/service.yaml:5:10: calls.x: a service does not call itself\n"},
         {"services/x/service.yaml", SERVICE("orders"), "services/x/service.yaml:1:10: service: \"orders\" is a service already, in services/orders/service.yaml:1\n"},
         {"services/x/service.yaml", SERVICE("hub"), "services/x/service.yaml:1:10: service: found \"hub\", allowed is a name that Ficus does not use itself"},
