@@ -51,7 +51,8 @@ static bool put_all(const struct identity_claims *c, char *names, size_t *ret_si
     *ret_size = 0;
     if (c->subject.p != NULL && c->subject.size == 0)
         return false; /* identity_make refuses it; nobody's name is no name */
-    bool fits = put(names, ret_size, c->issuer) && put(names, ret_size, c->audience) && put(names, ret_size, c->subject);
+    bool fits =
+        put(names, ret_size, c->issuer) && put(names, ret_size, c->audience) && put(names, ret_size, c->subject);
     for (size_t i = 0; fits && i < c->role_count; i++)
         fits = put(names, ret_size, c->roles[i]);
     return fits;

@@ -27,8 +27,8 @@ struct identity_memo {
 void identity_memo_init(struct identity_memo *m, const uint64_t seed[2]);
 void identity_memo_done(struct identity_memo *m); /* wipes */
 
-/* As identity_make, or the token of the last IDENTITY_MEMO_REUSE_MS for the same claims; when the clock was set back it is
- * signed anew. *ret_token is borrowed until the next call with this memo, or lives in the arena. */
+/* As identity_make, or the token of the last IDENTITY_MEMO_REUSE_MS for the same claims; when the clock was set back it
+ * is signed anew. *ret_token is borrowed until the next call with this memo, or lives in the arena. */
 enum ficus_err identity_memo_make(struct identity_memo *m, const struct system_key *key, struct arena *a,
                                   const struct identity_claims *claims, int64_t wall_ms, struct slice *ret_token,
                                   struct ficus_error *reterr);
