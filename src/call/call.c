@@ -223,7 +223,7 @@ static enum ficus_err add_own_fields(struct call *c, struct http_msg *m, struct 
         .role_count = c->r.role_count,
     };
     struct slice token;
-    enum ficus_err err = identity_make(g->key, a, &claims, env_wall_ms(g->env), &token, NULL);
+    enum ficus_err err = identity_memo_make(&g->identities, g->key, a, &claims, env_wall_ms(g->env), &token, NULL);
     if (err != FICUS_ERR_OK)
         return err;
     int64_t left_ms = call_left_ms(c);

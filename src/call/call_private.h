@@ -7,6 +7,7 @@
 
 #include "call.h"
 #include "call_core.h"
+#include "identity_memo.h"
 #include "map.h"
 #include "pool.h"
 
@@ -30,6 +31,7 @@ struct call_edge {
 struct call_engine {
     struct env *env;
     const struct system_key *key;
+    struct identity_memo identities;
     char *self;
     size_t idle_conns_max, conns_max, queue_max;
     struct metrics *metrics;

@@ -41,6 +41,7 @@ enum ficus_err call_engine_new(struct env *e, const struct call_engine_options *
     uint64_t seed[2];
     env_random(e, seed, sizeof seed);
     map_init(&g->edges, seed);
+    identity_memo_init(&g->identities, seed);
     enum ficus_err err = g->self == NULL ? FICUS_ERR_NOMEM : FICUS_ERR_OK;
     if (err == FICUS_ERR_OK && g->metrics != NULL)
         err = metrics_register_all(g->metrics, call_metric_defs, CALL_METRICS, g->families);
@@ -66,6 +67,7 @@ static void engine_free(struct call_engine *g)
         mem_free(edge);
     }
     map_done(&g->edges);
+    identity_memo_done(&g->identities);
     mem_free(g->self);
     mem_free(g);
 }
