@@ -33,8 +33,10 @@ enum ficus_err call_engine_new(struct env *e, const struct call_engine_options *
     g->env = e;
     g->key = o->key;
     g->self = mem_strdup(o->self);
-    g->idle_conns_max = o->idle_conns_max > 0 ? o->idle_conns_max : 16;
     g->conns_max = o->conns_max > 0 ? o->conns_max : 256;
+    /* Under load all of a loop turn's answers come before its next requests: whatever is closed between is made anew at
+     * once. What is really not needed any more goes by its age (POOL_IDLE_MS). */
+    g->idle_conns_max = o->idle_conns_max > 0 ? o->idle_conns_max : g->conns_max;
     g->queue_max = o->queue_max > 0 ? o->queue_max : 1024;
     g->metrics = o->metrics;
     list_init(&g->calls);

@@ -310,7 +310,7 @@ static void stream_progress(const struct http_stream *s, struct http_progress *r
         .conn_reused = ss->c->request_count > 1, .request_sent = true, .response_begun = ss->c->io.begun};
 }
 
-static const struct http_stream_ops stream_ops = {stream_send_head, h1_stream_send, stream_recv, stream_reset,
+static const struct http_stream_ops stream_ops = {stream_send_head, h1_stream_send, stream_recv, NULL, stream_reset,
                                                   stream_progress};
 
 /* ---- steps: each does one thing at most and says whether it did ---- */
