@@ -45,7 +45,12 @@ static inline struct slice slice_from(struct slice s, size_t offset)
     return offset >= s.size ? (struct slice){s.p + s.size, 0} : (struct slice){s.p + offset, s.size - offset};
 }
 
-bool slice_eq_nocase(struct slice a, struct slice b);           /* ASCII only */
+bool slice_bytes_eq_nocase(const char *a, const char *b, size_t size); /* behind slice_eq_nocase */
+/* ASCII only. Names are compared with many others, most of another size: those cost no call. */
+static inline bool slice_eq_nocase(struct slice a, struct slice b)
+{
+    return a.size == b.size && slice_bytes_eq_nocase(a.p, b.p, a.size);
+}
 bool slice_starts(struct slice s, struct slice prefix);
 bool slice_ends(struct slice s, struct slice suffix);
 int slice_cmp(struct slice a, struct slice b);                  /* bytewise, shorter first */

@@ -225,3 +225,19 @@ const char *text_nearest(struct slice word, const char *const *candidates, size_
     }
     return nearest;
 }
+
+size_t text_i64(int64_t value, char ret_text[TEXT_I64_SIZE])
+{
+    char digits[TEXT_I64_SIZE];
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + rest % 10);
+    while ((rest /= 10) > 0);
+    if (value < 0)
+        digits[--at] = '-';
+    size_t size = sizeof digits - at;
+    memcpy(ret_text, digits + at, size);
+    ret_text[size] = '\0';
+    return size;
+}

@@ -22,6 +22,10 @@ bool text_utf8_valid(struct slice s);       /* no overlong forms, no surrogates,
 size_t text_utf8_step(const char *p, size_t size);
 bool text_printable_ascii(struct slice s);  /* 0x20..0x7e only */
 
+enum { TEXT_I64_SIZE = 21 }; /* "-9223372036854775808" and a NUL */
+/* Decimal digits and a NUL; returns how many characters come before it. */
+size_t text_i64(int64_t value, char ret_text[TEXT_I64_SIZE]);
+
 /* The candidate nearest to word (edit distance at most 2 and less than half its size), or NULL: for "did you mean". */
 const char *text_nearest(struct slice word, const char *const *candidates, size_t count);
 

@@ -35,6 +35,14 @@ static void date_of_days(int64_t days, int64_t *ret_year, unsigned *ret_month, u
     *ret_year = year_of_era + era * 400 + (*ret_month <= 2);
 }
 
+static void put_digits(char *p, unsigned count, uint64_t value)
+{
+    while (count > 0) {
+        p[--count] = (char)('0' + value % 10);
+        value /= 10;
+    }
+}
+
 void time_format(int64_t wall_ms, char ret_text[TIME_TEXT_SIZE])
 {
     /* RFC 3339 has four digits for the year: hold what lies outside at the ends. */
@@ -48,11 +56,14 @@ void time_format(int64_t wall_ms, char ret_text[TIME_TEXT_SIZE])
     int64_t year;
     unsigned month, day;
     date_of_days(days, &year, &month, &day);
-    char text[64];
-    int n = snprintf(text, sizeof text, "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ", (unsigned)year, month, day,
-                     (unsigned)(ms / 3600000), (unsigned)(ms / 60000 % 60), (unsigned)(ms / 1000 % 60), (unsigned)(ms % 1000));
-    FICUS_ASSERT(n == TIME_TEXT_SIZE - 1);
-    memcpy(ret_text, text, TIME_TEXT_SIZE);
+    memcpy(ret_text, "YYYY-MM-DDThh:mm:ss.SSSZ", TIME_TEXT_SIZE);
+    put_digits(ret_text, 4, (uint64_t)year);
+    put_digits(ret_text + 5, 2, month);
+    put_digits(ret_text + 8, 2, day);
+    put_digits(ret_text + 11, 2, (uint64_t)(ms / 3600000));
+    put_digits(ret_text + 14, 2, (uint64_t)(ms / 60000 % 60));
+    put_digits(ret_text + 17, 2, (uint64_t)(ms / 1000 % 60));
+    put_digits(ret_text + 20, 3, (uint64_t)(ms % 1000));
 }
 
 /* Exactly count digits at *at. */

@@ -8,6 +8,7 @@
 #include "assert.h"
 #include "call_private.h"
 #include "mem.h"
+#include "text.h"
 
 /* ---- states ---- */
 
@@ -203,17 +204,18 @@ void call_cancel(struct call *c)
 
 static bool own_field(const struct call *c, struct slice name)
 {
-    static const char *const names[] = {"ficus-identity", "ficus-timeout-ms", "ficus-attempt", "traceparent",
-                                        "tracestate"};
+    static const struct slice names[] = {
+        {"ficus-identity", 14}, {"ficus-timeout-ms", 16}, {"ficus-attempt", 13}, {"traceparent", 11}, {"tracestate", 10}};
     for (size_t i = 0; i < ARRAY_COUNT(names); i++)
-        if (slice_eq_nocase(name, slice_str(names[i])))
+        if (slice_eq_nocase(name, names[i]))
             return true;
     return c->r.correlation.p != NULL && slice_eq_nocase(name, SLICE("x-request-id"));
 }
 
 static struct slice decimal(struct arena *a, int64_t v)
 {
-    return slice_str(arena_printf(a, "%lld", (long long)v));
+    char *text = arena_alloc(a, TEXT_I64_SIZE);
+    return text == NULL ? SLICE_NONE : slice_make(text, text_i64(v, text));
 }
 
 static bool add_trace(struct call *c, struct http_msg *m, struct arena *a)
@@ -243,7 +245,7 @@ static enum ficus_err add_own_fields(struct call *c, struct http_msg *m, struct 
         .role_count = c->r.role_count,
     };
     struct slice token;
-    enum ficus_err err = identity_make(g->key, a, &claims, env_wall_ms(g->env), &token, NULL);
+    enum ficus_err err = identity_memo_make(&g->identities, g->key, a, &claims, env_wall_ms(g->env), &token, NULL);
     if (err != FICUS_ERR_OK)
         return err;
     int64_t left_ms = call_left_ms(c);

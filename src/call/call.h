@@ -41,7 +41,7 @@ struct call_engine_options {
     const char *self;                       /* the caller's name in identities, e.g. "orders", "gateway", "hub" */
     const struct system_key *key;           /* borrowed for the engine's life */
     struct metrics *metrics;                /* NULL: none */
-    size_t idle_conns_max;                  /* per address; 0: 16 */
+    size_t idle_conns_max;                  /* per address; 0: as many as conns_max lets be */
     /* per callee, running and idle; 0: 256. More calls wait in a queue (bounded by queue_max) */
     size_t conns_max;
     size_t queue_max;                       /* waiting calls per callee; 0: 1024; over it BUSY */

@@ -10,6 +10,7 @@
 #include "call_core.h"
 #include "call_latency.h"
 #include "call_limit.h"
+#include "identity_memo.h"
 #include "map.h"
 #include "pool.h"
 
@@ -56,6 +57,7 @@ struct call_edge {
 struct call_engine {
     struct env *env;
     const struct system_key *key;
+    struct identity_memo identities;
     char *self;
     size_t idle_conns_max, conns_max, queue_max;
     struct metrics *metrics;

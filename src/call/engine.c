@@ -48,14 +48,17 @@ enum ficus_err call_engine_new(struct env *e, const struct call_engine_options *
     g->env = e;
     g->key = o->key;
     g->self = mem_strdup(o->self);
-    g->idle_conns_max = o->idle_conns_max > 0 ? o->idle_conns_max : 16;
     g->conns_max = o->conns_max > 0 ? o->conns_max : 256;
+    /* Under load all of a loop turn's answers come before its next requests: whatever is closed between is made anew at
+     * once. What is really not needed any more goes by its age (POOL_IDLE_MS). */
+    g->idle_conns_max = o->idle_conns_max > 0 ? o->idle_conns_max : g->conns_max;
     g->queue_max = o->queue_max > 0 ? o->queue_max : 1024;
     g->metrics = o->metrics;
     list_init(&g->calls);
     uint64_t seed[2];
     env_random(e, seed, sizeof seed);
     map_init(&g->edges, seed);
+    identity_memo_init(&g->identities, seed);
     enum ficus_err err = g->self == NULL ? FICUS_ERR_NOMEM : FICUS_ERR_OK;
     if (err == FICUS_ERR_OK && g->metrics != NULL)
         err = metrics_register_all(g->metrics, call_metric_defs, CALL_METRICS, g->families);
@@ -86,6 +89,7 @@ static void engine_free(struct call_engine *g)
         mem_free(edge);
     }
     map_done(&g->edges);
+    identity_memo_done(&g->identities);
     mem_free(g->self);
     mem_free(g);
 }

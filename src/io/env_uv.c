@@ -47,7 +47,7 @@ static int64_t uv_wall_ms(struct env *e)
     return clock_ns(CLOCK_REALTIME) / 1000000;
 }
 
-static void uv_random_fill(struct env *e, void *p, size_t size)
+static void system_random(void *p, size_t size)
 {
     for (size_t done = 0; done < size;) {
         ssize_t n = getrandom((char *)p + done, size - done, 0);
@@ -55,6 +55,24 @@ static void uv_random_fill(struct env *e, void *p, size_t size)
         if (n > 0)
             done += (size_t)n;
     }
+}
+
+/* Ids ask for a few bytes at a time, several times a request: the kernel is asked for many at once. What was handed out
+ * is wiped at once, so that memory read later tells no id. A process that forks only executes something else. */
+static void uv_random_fill(struct env *base, void *p, size_t size)
+{
+    struct env_uv *e = env_uv_of(base);
+    if (size > sizeof e->random / 4 || !pthread_equal(pthread_self(), e->loop_thread)) {
+        system_random(p, size);
+        return;
+    }
+    if (size > sizeof e->random - e->random_at) {
+        system_random(e->random, sizeof e->random);
+        e->random_at = 0;
+    }
+    memcpy(p, e->random + e->random_at, size);
+    mem_wipe(e->random + e->random_at, size);
+    e->random_at += size;
 }
 
 /* ---- timers ---- */
@@ -225,9 +243,22 @@ static void uv_wake(struct env *e, struct env_waiter *w)
     workers_wake(env_uv_of(e)->workers, w);
 }
 
-static void uv_log_write(struct env *e, const void *p, size_t size)
+static void on_log_flush(uv_prepare_t *handle)
 {
-    log_os_write(&env_uv_of(e)->log, p, size);
+    struct env_uv *e = handle->data;
+    uv_prepare_stop(handle);
+    log_os_flush(&e->log);
+}
+
+/* Lines of the loop thread are written together before it waits for events again: a gateway has a line for each of the
+ * requests of a turn. */
+static void uv_log_write(struct env *base, const void *p, size_t size)
+{
+    struct env_uv *e = env_uv_of(base);
+    if (!e->running || !pthread_equal(pthread_self(), e->loop_thread))
+        log_os_write(&e->log, p, size);
+    else if (log_os_gather(&e->log, p, size))
+        uv_prepare_start(&e->log_flush, on_log_flush);
 }
 
 static const struct env_ops ops_uv = {
@@ -311,11 +342,13 @@ struct env *env_uv_new(const struct env_uv_options *options, struct ficus_error 
     e->base.ops = &ops_uv;
     e->loop_thread = pthread_self();
     e->alarm_due_ns = INT64_MAX;
+    e->random_at = sizeof e->random;
     timers_init(&e->timers);
-    uv_timer_init(&e->loop, &e->alarm); /* these three cannot fail */
+    uv_timer_init(&e->loop, &e->alarm); /* these four cannot fail */
     uv_timer_init(&e->loop, &e->trim);
     uv_idle_init(&e->loop, &e->turn);
-    e->async.data = e->alarm.data = e->trim.data = e->turn.data = e;
+    uv_prepare_init(&e->loop, &e->log_flush);
+    e->async.data = e->alarm.data = e->trim.data = e->turn.data = e->log_flush.data = e;
     list_init(&e->streams);
     list_init(&e->listeners);
     list_init(&e->tasks);
@@ -336,8 +369,12 @@ void env_uv_run(struct env *base)
     struct env_uv *e = env_uv_of(base);
     if (!pthread_equal(e->loop_thread, pthread_self())) /* workers read it */
         e->loop_thread = pthread_self();
-    if (!atomic_exchange(&e->stop_wanted, false))
-        uv_run(&e->loop, UV_RUN_DEFAULT); /* the async handle keeps it going */
+    if (atomic_exchange(&e->stop_wanted, false))
+        return;
+    e->running = true;
+    uv_run(&e->loop, UV_RUN_DEFAULT); /* the async handle keeps it going */
+    e->running = false;
+    log_os_flush(&e->log);
 }
 
 void env_uv_stop(struct env *base)
@@ -361,6 +398,7 @@ void env_uv_free(struct env *base)
     uv_close((uv_handle_t *)&e->alarm, NULL);
     uv_close((uv_handle_t *)&e->trim, NULL);
     uv_close((uv_handle_t *)&e->turn, NULL);
+    uv_close((uv_handle_t *)&e->log_flush, NULL);
     uv_close((uv_handle_t *)&e->async, NULL);
     uv_run(&e->loop, UV_RUN_DEFAULT);
     int rc = uv_loop_close(&e->loop);

@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { LOG_GATHER_SIZE = 16 * 1024 };
+
 struct log_os {
     int64_t size_max; /* bytes; the file is rotated when it is larger */
     /* private below */
@@ -20,6 +22,9 @@ struct log_os {
     /* at least what this process has written since it last looked; only decides when to look again */
     atomic_llong size_seen;
     pthread_mutex_t rotating;
+    pthread_mutex_t mutex;      /* guards what follows */
+    char *gathered;             /* LOG_GATHER_SIZE bytes, made with the first line; NULL: none was */
+    size_t gathered_size;
 };
 
 /* path: the file behind fd 2, or NULL. False: out of memory. */
@@ -28,5 +33,9 @@ void log_os_done(struct log_os *l);
 /* [any] One write(2). Lines longer than a pipe holds at once may be cut by the kernel; a full pipe or terminal drops
  * the line. */
 void log_os_write(struct log_os *l, const void *p, size_t size);
+/* [any] Keep the line for the next log_os_flush or log_os_write, whichever comes first, so that lines stay in order;
+ * many lines are then one write. True: it is the first one kept, somebody has to flush. */
+bool log_os_gather(struct log_os *l, const void *p, size_t size);
+void log_os_flush(struct log_os *l); /* [any] */
 
 #endif

@@ -30,11 +30,15 @@ struct env_uv {
     struct timers timers;
     uv_timer_t alarm;     /* one for all of timers */
     int64_t alarm_due_ns; /* INT64_MAX: not started */
+    bool running;         /* in env_uv_run */
     bool firing;          /* the alarm is set once, after all that are due have fired */
     uv_timer_t trim;      /* some time after a stream was closed the heap is looked at; nothing wakes an idle process */
+    uv_prepare_t log_flush; /* started while lines of this turn are gathered */
     struct heap_os heap;
     uv_idle_t turn;       /* makes the loop not sleep while tasks are queued that the loop itself posted */
     struct list streams, listeners;
+    uint8_t random[512];    /* random bytes that nobody has had yet, from random_at on; what was handed out is zero */
+    size_t random_at;
     struct env_uv_signal signals[SIGNALS_MAX];
 
     /* any thread */

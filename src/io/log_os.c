@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@ bool log_os_init(struct log_os *l, const char *path, int64_t size_max)
     struct stat st;
     *l = (struct log_os){.size_max = size_max};
     pthread_mutex_init(&l->rotating, NULL);
+    pthread_mutex_init(&l->mutex, NULL);
     if (fstat(2, &st) == 0 && S_ISREG(st.st_mode)) {
         l->is_regular = true;
         atomic_store(&l->size_seen, st.st_size);
@@ -39,6 +41,9 @@ bool log_os_init(struct log_os *l, const char *path, int64_t size_max)
 
 void log_os_done(struct log_os *l)
 {
+    log_os_flush(l);
+    MEM_FREE(l->gathered);
+    pthread_mutex_destroy(&l->mutex);
     MEM_FREE(l->path);
     MEM_FREE(l->path_old);
     pthread_mutex_destroy(&l->rotating);
@@ -74,7 +79,7 @@ static void rotate(struct log_os *l)
     close(fd);
 }
 
-void log_os_write(struct log_os *l, const void *p, size_t size)
+static void write_out(struct log_os *l, const void *p, size_t size)
 {
     if (!l->is_regular) {
         struct pollfd out = {.fd = 2, .events = POLLOUT};
@@ -94,4 +99,46 @@ void log_os_write(struct log_os *l, const void *p, size_t size)
         rotate(l);
         pthread_mutex_unlock(&l->rotating);
     }
+}
+
+/* [mutex held] */
+static void flush_locked(struct log_os *l)
+{
+    if (l->gathered_size > 0)
+        write_out(l, l->gathered, l->gathered_size);
+    l->gathered_size = 0;
+}
+
+void log_os_flush(struct log_os *l)
+{
+    pthread_mutex_lock(&l->mutex);
+    flush_locked(l);
+    pthread_mutex_unlock(&l->mutex);
+}
+
+void log_os_write(struct log_os *l, const void *p, size_t size)
+{
+    pthread_mutex_lock(&l->mutex);
+    flush_locked(l);
+    pthread_mutex_unlock(&l->mutex);
+    write_out(l, p, size);
+}
+
+bool log_os_gather(struct log_os *l, const void *p, size_t size)
+{
+    pthread_mutex_lock(&l->mutex);
+    if (l->gathered == NULL)
+        l->gathered = mem_alloc(LOG_GATHER_SIZE);
+    bool first = l->gathered_size == 0;
+    if (l->gathered == NULL || l->gathered_size + size > LOG_GATHER_SIZE)
+        flush_locked(l);
+    bool keeps = l->gathered != NULL && size <= LOG_GATHER_SIZE;
+    if (keeps) {
+        memcpy(l->gathered + l->gathered_size, p, size);
+        l->gathered_size += size;
+    }
+    pthread_mutex_unlock(&l->mutex);
+    if (!keeps)
+        write_out(l, p, size);
+    return keeps && first;
 }

@@ -6,10 +6,12 @@
  */
 #include "proxy_private.h"
 
-static bool is_one_of(struct slice name, const char *const *names)
+#include "mem.h"
+
+static bool is_one_of(struct slice name, const struct slice *names, size_t count)
 {
-    for (; *names != NULL; names++)
-        if (slice_eq_nocase(name, slice_str(*names)))
+    for (size_t i = 0; i < count; i++)
+        if (slice_eq_nocase(name, names[i]))
             return true;
     return false;
 }
@@ -21,26 +23,25 @@ static bool is_ficus(struct slice name)
 
 static bool request_field(struct slice name)
 {
-    static const char *const dropped[] = {
-        "authorization",
-        "cookie",
-        "proxy-authorization",
-        "x-request-id",
-        "traceparent",
-        "tracestate",
-        "forwarded",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-proto",
-        "x-forwarded-port",
-        "x-forwarded-prefix",
-        "x-real-ip",
-        "x-original-url",
-        "x-rewrite-url",
-        "x-http-method-override",
-        NULL,
+    static const struct slice dropped[] = {
+        {"authorization", 13},
+        {"cookie", 6},
+        {"proxy-authorization", 19},
+        {"x-request-id", 12},
+        {"traceparent", 11},
+        {"tracestate", 10},
+        {"forwarded", 9},
+        {"x-forwarded-for", 15},
+        {"x-forwarded-host", 16},
+        {"x-forwarded-proto", 17},
+        {"x-forwarded-port", 16},
+        {"x-forwarded-prefix", 18},
+        {"x-real-ip", 9},
+        {"x-original-url", 14},
+        {"x-rewrite-url", 13},
+        {"x-http-method-override", 22},
     };
-    return !is_ficus(name) && !is_one_of(name, dropped);
+    return !is_ficus(name) && !is_one_of(name, dropped, ARRAY_COUNT(dropped));
 }
 
 struct http_field *filter_request_fields(struct proxy_request *q, size_t *ret_count)
@@ -59,6 +60,6 @@ struct http_field *filter_request_fields(struct proxy_request *q, size_t *ret_co
 
 bool filter_response_field(struct slice name)
 {
-    static const char *const replaced[] = {"x-request-id", "traceparent", "tracestate", NULL};
-    return is_ficus(name) ? slice_eq_nocase(name, SLICE("ficus-complete")) : !is_one_of(name, replaced);
+    static const struct slice replaced[] = {{"x-request-id", 12}, {"traceparent", 11}, {"tracestate", 10}};
+    return is_ficus(name) ? slice_eq_nocase(name, SLICE("ficus-complete")) : !is_one_of(name, replaced, ARRAY_COUNT(replaced));
 }

@@ -6,8 +6,7 @@
 #include "proxy_private.h"
 
 #include "mem.h"
-
-#include <stdio.h>
+#include "text.h"
 
 /* Order matters: context first, so that every answer is marked; then from the cheapest to the dearest. */
 static const struct proxy_filter chain[] = {
@@ -164,8 +163,8 @@ void proxy_problem_of(struct proxy_request *q, enum ficus_err err)
 static void request_count(struct proxy_request *q, const char *route, int64_t ns, int64_t added)
 {
     struct proxy *p = q->proxy;
-    char status[12];
-    (void)snprintf(status, sizeof status, "%d", q->status);
+    char status[TEXT_I64_SIZE];
+    (void)text_i64(q->status, status);
     metric_inc(METRIC(p->metrics[PROXY_REQUESTS], slice_str(route), slice_str(status)));
     metric_observe_traced(METRIC(p->metrics[PROXY_SECONDS], slice_str(route)), ns, &q->trace);
     if (added >= 0)

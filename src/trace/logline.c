@@ -10,7 +10,6 @@
 #include "text.h"
 #include "timefmt.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 #define TAIL ",\"cut\":true}\n"
@@ -19,7 +18,7 @@ enum {
     NAME_MAX_SIZE = 128,        /* service, instance, event, correlation, and each key */
     TAIL_SIZE = sizeof TAIL - 1,
     BODY_MAX = LOG_LINE_SIZE_MAX - TAIL_SIZE,
-    NUMBER_SIZE = 21,           /* "-9223372036854775808" and a NUL */
+    NUMBER_SIZE = TEXT_I64_SIZE,
 };
 /* 5 names, msg, and 300 bytes for time, level, trace, span, suppressed and all keys and quotes. */
 _Static_assert(5 * NAME_MAX_SIZE + LOG_VALUE_SIZE_MAX + 300 < BODY_MAX, "the fixed members fit");
@@ -54,7 +53,7 @@ static size_t room(const struct line *l)
     return BODY_MAX - l->size;
 }
 
-static void put(struct line *l, const char *p, size_t size)
+static inline void put(struct line *l, const char *p, size_t size)
 {
     FICUS_ASSERT(size <= room(l));
     memcpy(l->p + l->size, p, size);
@@ -83,12 +82,22 @@ static size_t escape(const char *p, size_t size, char ret_escape[8])
     return 1;
 }
 
+/* Characters that stand for themselves: nearly all, so they are copied in runs. */
+static const uint8_t plain[256] = {[0x20 ... 0x21] = 1, [0x23 ... 0x5b] = 1, [0x5d ... 0x7e] = 1};
+
 /* A JSON string of at most size_max bytes between its quotes; what does not fit is cut between two characters. */
 static void put_string(struct line *l, struct slice text, size_t size_max)
 {
     put(l, "\"", 1);
     size_t end = l->size + size_max, step;
     for (size_t i = 0; i < text.size; i += step) {
+        size_t run = 0, run_max = text.size - i < end - l->size ? text.size - i : end - l->size;
+        while (run < run_max && plain[(unsigned char)text.p[i + run]])
+            run++;
+        put(l, text.p + i, run);
+        i += run;
+        if (i == text.size)
+            break;
         char escaped[8];
         step = escape(text.p + i, text.size - i, escaped);
         size_t escaped_size = strlen(escaped);
@@ -120,8 +129,7 @@ static void put_member(struct line *l, const char *key, struct slice text, size_
 static void put_number(struct line *l, int64_t number)
 {
     char text[NUMBER_SIZE];
-    int size = snprintf(text, sizeof text, "%" PRId64, number);
-    put(l, text, (size_t)size);
+    put(l, text, text_i64(number, text));
 }
 
 static void put_fixed(struct line *l, const struct log_record *r)
@@ -247,15 +255,20 @@ static bool pass(struct logger *l, const char *event, uint32_t *ret_suppressed)
 void log_write(struct logger *l, enum log_level level, const struct log_context *ctx, const char *event,
                const struct log_field *fields, const char *format, ...)
 {
-    char msg[LOG_VALUE_SIZE_MAX + 8];   /* a little over the bound, so that log_format notices the cut */
-    char line[LOG_LINE_SIZE_MAX];
+    /* Not zeroed, against the compiler's flag: that would cost more than to write a line. Of both only what was written
+     * is read. */
+    __attribute__((uninitialized)) char text[LOG_VALUE_SIZE_MAX + 8]; /* over the bound: log_format notices the cut */
+    __attribute__((uninitialized)) char line[LOG_LINE_SIZE_MAX];
+    const char *msg = text;
     uint32_t suppressed = 0;
     if (!log_enabled(l, level) || (level >= LOG_WARN && !pass(l, event, &suppressed)))
         return;
     va_list args;
     va_start(args, format);
-    if (vsnprintf(msg, sizeof msg, format, args) < 0)
-        msg[0] = '\0';
+    if (strcmp(format, "%s") == 0)
+        msg = va_arg(args, const char *);
+    else if (vsnprintf(text, sizeof text, format, args) < 0)
+        text[0] = '\0';
     va_end(args);
     struct log_record record = {
         .wall_ms = env_wall_ms(l->env), .level = level, .service = l->service, .instance = l->instance, .event = event,

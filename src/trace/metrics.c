@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * See metrics.h. A family's children stand in an array that only grows: a new one is written first and then published
- * by a release store of the count, so a reader that has acquired the count sees complete children and needs no lock.
+ * by a release store of the count, so a reader that has acquired the count sees complete children and needs no lock. To
+ * find one by its labels there is a hash table beside it, open addressed and never more than half full, whose places go
+ * from NULL to a child once and stay; each is published by a release store as well.
  */
 #include "metrics.h"
 
@@ -35,6 +37,7 @@ struct metric {
     const struct metric_family *family;
     struct slice labels[METRIC_LABELS_MAX];     /* owned, at the end */
     struct exemplar *exemplars;                 /* one per count, behind them; NULL: none are kept */
+    uint64_t hash;                              /* of the labels */
     _Atomic int64_t value;                      /* counter, gauge; histogram: sum */
     _Atomic uint64_t counts[];                  /* histogram: one per bound, and one for what is above */
 };
@@ -46,6 +49,8 @@ struct metric_family {
     unsigned bound_count, label_count, children_max;
     _Atomic(struct metric *) other;
     atomic_uint count;
+    unsigned place_mask;
+    _Atomic(struct metric *) *places;           /* place_mask + 1 of them */
     struct metric *children[];
 };
 
@@ -129,10 +134,15 @@ static struct metric *new_child(const struct metric_family *f, const struct slic
 
 static struct metric_family *new_family(struct metrics *reg, const struct metric_def *def)
 {
-    unsigned children_max = def->children_max != 0 ? def->children_max : METRIC_CHILDREN_DEFAULT;
-    struct metric_family *f = mem_zalloc(sizeof *f + children_max * sizeof f->children[0]);
+    unsigned children_max = def->children_max != 0 ? def->children_max : METRIC_CHILDREN_DEFAULT, places = 2;
+    while (places < 2 * children_max)
+        places *= 2;
+    struct metric_family *f =
+        mem_zalloc(sizeof *f + children_max * sizeof f->children[0] + places * sizeof f->places[0]);
     if (f == NULL)
         return NULL;
+    f->places = (_Atomic(struct metric *) *)(void *)&f->children[children_max];
+    f->place_mask = places - 1;
     f->def = def;
     f->reg = reg;
     f->children_max = children_max;
@@ -215,13 +225,28 @@ static bool labels_equal(const struct metric *m, const struct slice *labels, uns
     return true;
 }
 
-static struct metric *find_child(const struct metric_family *f, const struct slice *labels)
+/* FNV-1a over all labels. Not keyed: who chooses labels fills a family long before it makes the table slow. */
+static uint64_t hash_labels(const struct slice *labels, unsigned count)
 {
-    unsigned count = atomic_load_explicit(&f->count, memory_order_acquire);
-    for (unsigned i = 0; i < count; i++)
-        if (labels_equal(f->children[i], labels, f->label_count))
-            return f->children[i];
-    return NULL;
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (unsigned i = 0; i < count; i++) {
+        for (size_t k = 0; k < labels[i].size; k++)
+            hash = (hash ^ (uint8_t)labels[i].p[k]) * UINT64_C(0x100000001b3);
+        hash = (hash ^ 0xff) * UINT64_C(0x100000001b3); /* no byte of UTF-8: the end of a label */
+    }
+    return hash;
+}
+
+/* NULL: there is none, and *ret_place is where it belongs. */
+static struct metric *find_child(const struct metric_family *f, const struct slice *labels, uint64_t hash,
+                                 unsigned *ret_place)
+{
+    for (unsigned place = (unsigned)hash & f->place_mask;; place = (place + 1) & f->place_mask) {
+        struct metric *m = atomic_load_explicit(&f->places[place], memory_order_acquire);
+        *ret_place = place;
+        if (m == NULL || (m->hash == hash && labels_equal(m, labels, f->label_count)))
+            return m;
+    }
 }
 
 static bool all_other(const struct slice *labels, unsigned count)
@@ -244,16 +269,19 @@ static struct metric *other_child(struct metric_family *f)
     return m;
 }
 
-static struct metric *add_child(struct metric_family *f, const struct slice *labels)
+static struct metric *add_child(struct metric_family *f, const struct slice *labels, uint64_t hash)
 {
+    unsigned place;
     pthread_mutex_lock(&f->reg->mutex);
-    struct metric *m = find_child(f, labels);   /* another thread may have been faster */
+    struct metric *m = find_child(f, labels, hash, &place);     /* another thread may have been faster */
     unsigned count = atomic_load_explicit(&f->count, memory_order_relaxed);     /* changes under the mutex only */
     if (m == NULL && (count == f->children_max || all_other(labels, f->label_count))) {
         m = other_child(f);
     } else if (m == NULL && (m = new_child(f, labels)) != NULL) {
+        m->hash = hash;
         f->children[count] = m;
         atomic_store_explicit(&f->count, count + 1, memory_order_release);
+        atomic_store_explicit(&f->places[place], m, memory_order_release);
     }
     pthread_mutex_unlock(&f->reg->mutex);
     return m;
@@ -261,20 +289,25 @@ static struct metric *add_child(struct metric_family *f, const struct slice *lab
 
 struct metric *metric_with(struct metric_family *family, const struct slice *values, size_t value_count)
 {
-    char scratch[METRIC_LABELS_MAX][METRIC_LABEL_SIZE_MAX];
+    /* Zeroing it would cost more than the rest. clean_label writes what it uses of it. */
+    __attribute__((uninitialized)) char scratch[METRIC_LABELS_MAX][METRIC_LABEL_SIZE_MAX];
     struct slice labels[METRIC_LABELS_MAX];
     if (family == NULL)
         return NULL;
     FICUS_ASSERT(value_count == family->label_count);
+    if (value_count == 0)
+        return family->children[0]; /* there since the family is */
     for (size_t i = 0; i < value_count; i++)
         labels[i] = clean_label(values[i], scratch[i]);
-    struct metric *m = find_child(family, labels);
+    unsigned place;
+    uint64_t hash = hash_labels(labels, family->label_count);
+    struct metric *m = find_child(family, labels, hash, &place);
     if (m != NULL)
         return m;
     /* A full family would take the lock for every stranger: its "other" answers without. */
     if (atomic_load_explicit(&family->count, memory_order_acquire) == family->children_max)
         m = atomic_load_explicit(&family->other, memory_order_acquire);
-    return m != NULL ? m : add_child(family, labels);
+    return m != NULL ? m : add_child(family, labels, hash);
 }
 
 struct metric *metric_only(struct metric_family *family)

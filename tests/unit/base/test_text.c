@@ -87,6 +87,17 @@ static size_t utf8_oracle(const unsigned char *s, size_t size)
 }
 
 /* The UTF-8 check agrees with the definition for all pairs of first bytes, each with several tails and cut at each size. */
+static void test_i64(void **state)
+{
+    static const int64_t values[] = {0, 7, -1, 10, 12345678901, INT64_MAX, INT64_MIN};
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        char text[TEXT_I64_SIZE], wanted[32];
+        size_t size = text_i64(values[i], text);
+        assert_int_equal(size, snprintf(wanted, sizeof wanted, "%lld", (long long)values[i]));
+        assert_string_equal(text, wanted);
+    }
+}
+
 static void test_utf8(void **state)
 {
     static const unsigned char tails[] = {0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xff};
@@ -198,7 +209,7 @@ static void test_uuid(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_base64url), cmocka_unit_test(test_percent), cmocka_unit_test(test_utf8), cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_base64url), cmocka_unit_test(test_percent), cmocka_unit_test(test_utf8), cmocka_unit_test(test_i64), cmocka_unit_test(test_nearest),
         cmocka_unit_test(test_times), cmocka_unit_test(test_time_forms), cmocka_unit_test(test_durations), cmocka_unit_test(test_uuid),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

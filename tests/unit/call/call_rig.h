@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { RIG_SEEN_MAX = 64, RIG_WAIT_MS = 30000 };
+enum { RIG_SEEN_MAX = 64, RIG_WAIT_MS = 30000, RIG_IDLE_CONNS_MAX = 16 };
 
 /* What the server saw of one request. */
 struct rig_seen {
@@ -317,8 +317,12 @@ static struct call_policy rig_policy(int64_t attempts, int64_t timeout_ms)
 
 static void rig_engine(struct rig *r, size_t conns_max, size_t queue_max)
 {
-    const struct call_engine_options o = {
-        .self = "tester", .key = r->key, .metrics = r->metrics, .conns_max = conns_max, .queue_max = queue_max};
+    const struct call_engine_options o = {.self = "tester",
+                                          .key = r->key,
+                                          .metrics = r->metrics,
+                                          .idle_conns_max = RIG_IDLE_CONNS_MAX,
+                                          .conns_max = conns_max,
+                                          .queue_max = queue_max};
     assert_int_equal(call_engine_new(r->e, &o, &r->g), FICUS_ERR_OK);
 }
 

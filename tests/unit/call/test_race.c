@@ -364,9 +364,9 @@ static void test_idle_bound(void **state)
         client_begin(r, &c[i], &request);
     for (int i = 0; i < 40; i++)
         rig_wait(r, rig_is_true, &c[i].over);
-    rig_wait_count(r, &raw.ends, 24);
+    rig_wait_count(r, &raw.ends, 40 - RIG_IDLE_CONNS_MAX);
     rig_turns(r, 10);
-    assert_int_equal(raw.open, 16);
+    assert_int_equal(raw.open, RIG_IDLE_CONNS_MAX);
     raw_stop(&raw);
 }
 

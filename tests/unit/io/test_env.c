@@ -383,6 +383,51 @@ static void test_log_rotation(void **state)
     assert_int_equal(st.st_size, 30 * 50 - 1050 + 4);
 }
 
+/* Gathered lines and lines written at once come out in their order, whole and each once, also when they are more than the
+ * buffer holds or one alone is; the first gathered line, and only it, asks for a flush. */
+static void test_log_gathered(void **state)
+{
+    struct env_contract *c = *state;
+    struct env_contract_path path = contract_path(c, "", "log");
+    enum { LINES = 1000, LONG = LOG_GATHER_SIZE + 100 };
+    pid_t pid = fork();
+    if (pid == 0) {
+        static char large[LONG];
+        dup2(open(path.text, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600), 2);
+        struct log_os log;
+        bool fine = log_os_init(&log, NULL, INT64_MAX), waits = false;
+        for (int i = 0; i < LINES; i++) {
+            char line[64];
+            size_t size = (size_t)snprintf(line, sizeof line, "%049d\n", i);
+            if (i % 400 == 399) {
+                log_os_write(&log, line, size);
+                waits = false;
+                continue;
+            }
+            bool first = log_os_gather(&log, line, size);
+            fine = fine && first == !waits;
+            waits = true;
+        }
+        memset(large, 'x', sizeof large);
+        (void)log_os_gather(&log, large, sizeof large);
+        log_os_done(&log);
+        _exit(fine ? 0 : 2);
+    }
+    int status = -1;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    FILE *file = fopen(path.text, "r");
+    char line[64];
+    for (int i = 0; i < LINES; i++) {
+        assert_non_null(fgets(line, sizeof line, file));
+        assert_int_equal(strlen(line), 50);
+        assert_int_equal(strtol(line, NULL, 10), i);
+    }
+    fseek(file, 0, SEEK_END);
+    assert_int_equal(ftell(file), LINES * 50 + LONG);
+    fclose(file);
+}
+
 /* Addresses as text: each wrong form is refused in words, IPv6 is understood. */
 static void test_addresses(void **state)
 {
@@ -435,6 +480,7 @@ int main(void)
         cmocka_unit_test(test_free_with_open_things),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_log_rotation),
+        cmocka_unit_test(test_log_gathered),
         cmocka_unit_test(test_addresses),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
