@@ -119,7 +119,7 @@ struct env {
 
 /* ---- clock and random [any] ---- */
 
-/* Monotonic, never goes back. */
+/* Monotonic, never goes back. On the loop it is the time at which the present callback began. */
 static inline int64_t env_now_ns(struct env *e) { return e->ops->now_ns(e); }
 static inline int64_t env_now_ms(struct env *e) { return e->ops->now_ns(e) / 1000000; }
 /* Wall clock, ms since 1970 UTC; may jump. */

@@ -37,9 +37,16 @@ static int64_t clock_ns(clockid_t id)
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-static int64_t uv_now_ns(struct env *e)
+/* A request asks some forty times. For the loop thread time stands still within one event: what lies between is its own
+ * work, of microseconds. */
+static int64_t uv_now_ns(struct env *base)
 {
-    return clock_ns(CLOCK_MONOTONIC);
+    struct env_uv *e = env_uv_of(base);
+    if (!pthread_equal(pthread_self(), e->loop_thread) || !e->running)
+        return clock_ns(CLOCK_MONOTONIC);
+    if (e->now_ns == 0)
+        e->now_ns = clock_ns(CLOCK_MONOTONIC);
+    return e->now_ns;
 }
 
 static int64_t uv_wall_ms(struct env *e)
@@ -95,6 +102,7 @@ static void alarm_set(struct env_uv *e)
 static void on_alarm(uv_timer_t *handle)
 {
     struct env_uv *e = handle->data;
+    env_uv_event(e);
     e->alarm_due_ns = INT64_MAX;
     e->firing = true;
     timers_fire(&e->timers, uv_now_ns(&e->base));
@@ -163,6 +171,7 @@ static void run_tasks(struct env_uv *e)
             break;
         t->queued = false;
         pthread_mutex_unlock(&e->mutex);
+        env_uv_event(e);
         t->fn(t->arg);
         pthread_mutex_lock(&e->mutex);
     }
@@ -172,6 +181,7 @@ static void run_tasks(struct env_uv *e)
         uv_idle_stop(&e->turn);
     while (!list_empty(&jobs)) {
         struct env_job *job = CONTAINER_OF(list_pop_head(&jobs), struct env_job, link);
+        env_uv_event(e);
         job->done(job->arg);
     }
 }
@@ -372,6 +382,7 @@ void env_uv_run(struct env *base)
     if (atomic_exchange(&e->stop_wanted, false))
         return;
     e->running = true;
+    env_uv_event(e);
     uv_run(&e->loop, UV_RUN_DEFAULT); /* the async handle keeps it going */
     e->running = false;
     log_os_flush(&e->log);
@@ -413,6 +424,7 @@ void env_uv_free(struct env *base)
 static void on_signal(uv_signal_t *handle, int signum)
 {
     struct env_uv_signal *s = handle->data;
+    env_uv_event(CONTAINER_OF(handle->loop, struct env_uv, loop));
     s->fn(s->arg, signum);
 }
 
@@ -457,6 +469,7 @@ static void on_watch_event(uv_poll_t *handle, int status, int events)
     /* libuv has stopped the handle; fn's own read will see the error, and its owner decides */
     if (status < 0)
         (void)uv_poll_start(&w->poll, UV_READABLE, on_watch_event);
+    env_uv_event(CONTAINER_OF(handle->loop, struct env_uv, loop));
     w->fn(w->arg);
 }
 

@@ -169,6 +169,7 @@ static void connect_event(struct env_stream *s);
 static void on_stream_event(uv_poll_t *handle, int status, int events)
 {
     struct env_stream *s = handle->data;
+    env_uv_event(s->e);
     if (status < 0) {
         s->interest = 0; /* libuv stopped the handle */
         events = UV_READABLE | UV_WRITABLE;
@@ -240,6 +241,7 @@ void stream_uv_shutdown_write(struct env_stream *s)
 static void on_stream_closed(uv_handle_t *handle)
 {
     struct env_stream *s = handle->data;
+    env_uv_event(s->e);
     env_uv_trim_later(s->e);
     if (s->on_closed != NULL)
         s->on_closed(s->closed_arg);
@@ -409,6 +411,7 @@ static void listener_rest(struct env_listener *l)
 static void on_listener_event(uv_poll_t *handle, int status, int events)
 {
     struct env_listener *l = handle->data;
+    env_uv_event(l->e);
     for (int i = 0; i < ACCEPTS_PER_TURN && !l->closing && !l->paused; i++) {
         int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0 && errno == EAGAIN)
