@@ -3,6 +3,7 @@
 #   make up       build, start the shop with the real data loaded, stop everything on Ctrl-C
 #   make test     build and run every test
 #   make build    build only
+#   make bench-proxy  install nginx, HAProxy and h2o, run the gateway beside them, print one table (ONLY=plain,tls)
 #   make replay   push the real invoices through the gateway of the running shop, then reconcile (RATE=40 LOOPS=1)
 #   make install  ficus, libficus, headers, ficus.pc, man page (PREFIX=/usr/local DESTDIR=)
 BUILD ?= build
@@ -12,7 +13,7 @@ PREFIX ?= /usr/local
 URL ?= http://127.0.0.1:8080
 FILE ?= shop/ficus.yaml
 
-.PHONY: up build test replay install clean
+.PHONY: up build test replay bench-proxy install clean
 
 $(BUILD)/build.ninja:
 	@tools/install build
@@ -32,6 +33,11 @@ test:
 
 replay: build
 	@shop/replay/run $(BUILD) $(FILE) --url $(URL) --rate $(RATE) --loops $(LOOPS)
+
+bench-proxy: build
+	@tools/install bench
+	@ninja -C $(BUILD) --quiet bench/load bench/relay
+	@bench/proxy.py $(BUILD) $(if $(ONLY),--only $(ONLY))
 
 # The prefix may differ from the one that this folder was made for, and stands in ficus.pc. lib/ is where pkg-config and
 # the loader look below /usr/local; Meson alone would take lib64/.

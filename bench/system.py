@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Ficus system for one benchmark, in a folder of its own and on a free port; what the kernel knows of processes."""
 
+import http.client
 import json
 import os
 import shutil
@@ -53,6 +54,9 @@ class System:
         return self
 
     def __exit__(self, *exception):
+        self.stop()
+
+    def stop(self):
         self.run("down")
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -74,6 +78,16 @@ class System:
         if done.returncode != 0:
             sys.exit(f"ficus down: exit code {done.returncode}\n{done.stdout}{done.stderr}")
 
+    def operator(self, method, target, body):
+        """One request at the hub's operator socket (docs/hub-api.yaml)."""
+        connection = UnixConnection(os.path.join(self.env["FICUS_STATE"], "run/hub-ops.sock"))
+        connection.request(method, target, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        if answer.status // 100 != 2:
+            sys.exit(f"{method} {target}: {answer.status} {text!r}")
+
     def processes(self):
         """Name to what `ficus status` says of it, with "pid"; the supervisor too."""
         status = json.loads(self.run("status", "--json").stdout)
@@ -84,7 +98,25 @@ class System:
         return found
 
 
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost")
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self.path)
+
+
 # ---- processes ----
+
+
+def start(command, core, log):
+    """A program on one core, with what it says in a file."""
+    with open(log, "ab") as out:
+        # pylint: disable-next=consider-using-with,subprocess-popen-preexec-fn
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                preexec_fn=lambda: os.sched_setaffinity(0, {core}))
 
 
 def pss_bytes(pid):
@@ -94,6 +126,11 @@ def pss_bytes(pid):
 
 def threads(pid):
     return os.listdir(f"/proc/{pid}/task")
+
+
+def rss_bytes(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmRSS:"))
 
 
 def cpu_ns(pid):

@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The gateway beside nginx, HAProxy, h2o and a relay that reads nothing: one machine, the same minutes, one table.
+
+bench/proxy.py [BUILD] [--rounds N] [--seconds S] [--only MODE,MODE] [--quick]
+
+Client and origin on core 0, the proxy that is measured alone on core 1. In each round every proxy has its turn, in an
+order that rotates; a ratio is taken inside a round, and the median of the rounds is shown with its quartiles. The modes
+and how to read them: bench/README.md.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from peers import PATH, PEERS, PROXY_CORE, Ficus, Peer, Relay, certificate
+from system import cpu_ns, free_port, machine, program, rss_bytes
+
+CLIENT_CORE = 0
+FILES = 40000
+CONNECTIONS = 64
+WARM_S = 0.3        # of each turn, before what is measured
+TURN_GAP_S = 0.1    # for the end of what the last turn left behind
+RATE = 10000        # requests/s of mode "rate"
+HANDSHAKES = 400    # new TLS connections/s of mode "newtls"
+IDLE = 10000
+IDLE_TLS = 2000     # the client's TLS is Python's, and slow
+ROUTES = 10000
+HEADERS = ("Accept: application/json", "Accept-Encoding: gzip, deflate", "Cookie: session=5f0c1d9be24a4b7c93d1a6e2087745cb",
+           "Authorization: Bearer Zm9yIHRoZSBiZW5jaG1hcmsgb25seTogdGhpcyBpcyBubyB0b2tlbiwgYnV0IGl0"
+           "IGlzIGFzIGxvbmcgYXMgYSBzaG9ydCBvbmUgaXM6IGEgaHVuZHJlZCBieXRlcw==")
+
+
+class Failed(Exception):
+    """A turn that measured nothing."""
+
+
+# ---- the machine ----
+
+
+def private_network():
+    """Begin again in a network of our own: its ports nobody else takes, and its loopback has Debian's congestion
+    control, whatever this machine's is."""
+    if os.geteuid() != 0 or "FICUS_BENCH_NETWORK" in os.environ:
+        return
+    os.environ["FICUS_BENCH_NETWORK"] = "private"
+    routes = "".join(f"ip route change local {to} dev lo proto kernel scope host src 127.0.0.1 table local congctl cubic && "
+                     for to in ("127.0.0.1", "127.0.0.0/8"))
+    os.execvp("unshare", ["unshare", "--net", "sh", "-c", f'ip link set lo up && {routes}exec "$@"', "sh",
+                          sys.executable, *sys.argv])
+
+
+def files_raise():
+    """Proxies and idle clients inherit it; the number that it is now."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, max(hard, FILES)))
+    except ValueError:      # not for us to raise
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+# ---- one turn ----
+
+
+class Bench:
+    def __init__(self, build, folder, rounds, seconds):
+        self.build, self.folder, self.rounds, self.seconds = os.path.abspath(build), folder, rounds, seconds
+        self.origins = {"tcp": f"tcp:127.0.0.1:{free_port()}", "unix": f"unix:{folder}/origin.sock"}
+        self.rows = []
+        self.notes = []
+        self.proxies = {}   # all that run, by name
+        self.absent = set() # kinds of Ficus that this build has not
+
+    def start(self):
+        for name in PEERS:
+            self.proxies[name] = Peer(self.folder, self.origins, name)
+            self.proxies[name].start()
+        self.proxies["relay"] = Relay(self.folder, self.origins, self.build)
+        self.proxies["relay"].start()
+
+    def stop(self):
+        for proxy in self.proxies.values():
+            proxy.stop()
+
+    def ficus(self, origin="tcp", routes=1, tls=False):
+        """The name of a gateway of that kind, started; None when this build does not have it."""
+        name = "ficus" + f" {origin}" * (origin != "tcp") + f" {routes}" * (routes > 1) + " tls" * tls
+        if name in self.absent:
+            return None
+        if name not in self.proxies:
+            proxy = Ficus(self.build, self.folder, self.origins[origin], routes, tls)
+            self.proxies[name] = proxy
+            if not proxy.accepted():
+                self.proxies.pop(name).stop()
+                self.absent.add(name)
+                return None
+            proxy.start()
+        return name
+
+    def cpu_ns(self, name):
+        return sum(cpu_ns(pid) for pid in self.proxies[name].pids())
+
+    def load(self, name, listener, origin="tcp", body=600, rate=0):
+        """One turn of our own client and origin."""
+        port = self.proxies[name].ports[listener]
+        command = [f"{self.build}/bench/load", "run", "--to", f"tcp:127.0.0.1:{port}", "--host", f"127.0.0.1:{port}",
+                   "--origin", self.origins[origin], "--conns", str(CONNECTIONS), "--path", PATH, "--spin",
+                   "--warm", str(WARM_S), "--seconds", str(self.seconds), "--body", str(body), "--rate", str(rate)]
+        before = self.cpu_ns(name)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        cpu = self.cpu_ns(name) - before
+        if done.returncode != 0:
+            raise Failed(done.stderr.strip())
+        said = json.loads(done.stdout)
+        if said["errors"] > 0 or said["answers"] == 0:
+            raise Failed(f"{said['errors']} errors, {said['answers']} answers; {done.stderr.strip()}")
+        return {"rps": said["rps"], "cpu": cpu / said["answers"] / 1000, "p50": said["p50_us"], "p99": said["p99_us"]}
+
+    def turns(self, turns, rounds=None):
+        """Rounds of turns (name -> function), each in another order; name -> figures of its rounds. Who fails once is
+        out, with a note."""
+        figures = {name: [] for name in turns}
+        for i in range(-1, rounds or self.rounds):      # the first only warms
+            order = list(figures)
+            at = max(i, 0) % len(order)
+            for name in order[at:] + order[:at]:
+                try:
+                    figure = turns[name]()
+                except Failed as e:
+                    self.notes.append(f"{name}: {e}")
+                    del figures[name]
+                    continue
+                if i >= 0:
+                    figures[name].append(figure)
+                time.sleep(TURN_GAP_S)
+            if not figures:
+                break
+        return figures
+
+    def add(self, mode, figures, ours, aims, of="cpu"):
+        """Rows of a mode. aims: proxy -> what ours / it should be at most."""
+        for name, rounds in figures.items():
+            row = {"mode": mode, "proxy": name}
+            row.update({c: statistics.median(r[c] for r in rounds) for c in rounds[0]})
+            if ours in figures and name != ours:
+                ratios = sorted(a[of] / b[of] for a, b in zip(figures[ours], rounds))
+                row["ratio"], row["of"] = statistics.median(ratios), of
+                row["low"], row["high"] = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
+                row["aim"] = aims.get(name)
+            self.rows.append(row)
+
+    # ---- modes ----
+
+    def mode_plain(self):
+        ours = self.ficus()
+        names = [ours, "nginx", "haproxy", "h2o", "relay"]
+        figures = self.turns({name: lambda name=name: self.load(name, "tcp") for name in names})
+        self.add("plain", figures, ours, {"nginx": 0.63, "relay": 1.4})
+
+    def mode_unix(self):
+        ours = self.ficus("unix")
+        turns = {"nginx": lambda: self.load("nginx", "tcp")}
+        for name in (ours, "nginx", "haproxy", "relay"):
+            turns[name if name == ours else f"{name} unix"] = lambda name=name: self.load(name, "unix", "unix")
+        self.add("unix", self.turns(turns), ours, {"nginx": 0.5})
+
+    def mode_body(self):
+        ours = self.ficus()
+        names = [ours, "nginx", "haproxy", "h2o", "relay"]
+        figures = self.turns({name: lambda name=name: self.load(name, "tcp", body=16000) for name in names})
+        self.add("body", figures, ours, {"nginx": 0.6})
+
+
+MODES = [name.removeprefix("mode_") for name in vars(Bench) if name.startswith("mode_")]
+
+
+# ---- the table ----
+
+
+def print_table(rows):
+    print(f"{'mode':<8}{'proxy':<14}{'req/s':>8}{'CPU us':>8}{'p50 us':>8}{'p99 us':>8}{'memory':>14}   ficus / it")
+    last = None
+    for row in rows:
+        if row["mode"] != last and last is not None:
+            print()
+        last = row["mode"]
+        cells = "".join(f"{row[c]:8.{d}f}" if c in row else f"{'':>8}"
+                        for c, d in (("rps", 0), ("cpu", 2), ("p50", 0), ("p99", 0)))
+        print(f"{row['mode']:<8}{row['proxy']:<14}{cells}{row.get('memory', ''):>14}   {compared(row)}".rstrip())
+
+
+def compared(row):
+    if row.get("ratio") is None:
+        return row.get("said", "")
+    text = f"{row['of']} {row['ratio']:.2f} [{row['low']:.2f}..{row['high']:.2f}]"
+    if row.get("aim") is not None:
+        text += f"  aim <= {row['aim']:.2f}: {'met' if row['ratio'] <= row['aim'] else 'missed'}"
+    return text
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("build", nargs="?", default="build")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each turn")
+    parser.add_argument("--only", default=",".join(MODES), help="of " + ",".join(MODES))
+    parser.add_argument("--quick", action="store_true", help="2 rounds of 0.3 s: whether it works")
+    args = parser.parse_args()
+    if args.quick:
+        args.rounds, args.seconds = 2, 0.3
+    only = args.only.split(",")
+    if unknown := [mode for mode in only if mode not in MODES]:
+        parser.error(f"{unknown[0]} is no mode: {', '.join(MODES)}")
+    if not {CLIENT_CORE, PROXY_CORE} <= os.sched_getaffinity(0):
+        sys.exit("two cores are needed: the proxy has one for itself")
+    private_network()
+    files_raise()
+    os.sched_setaffinity(0, {CLIENT_CORE})
+    print(machine(), flush=True)
+    folder = tempfile.mkdtemp(prefix="ficus-bench-")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    bench = Bench(args.build, folder, args.rounds, args.seconds)
+    try:
+        certificate(folder)
+        bench.start()
+        for mode in only:
+            getattr(bench, f"mode_{mode}")()
+        print_table(bench.rows)
+        for note in bench.notes:
+            print(note)
+    finally:
+        bench.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
