@@ -10,18 +10,19 @@ and how to read them: bench/README.md.
 """
 
 import argparse
-import http.client
 import json
 import os
 import re
 import resource
 import shutil
 import signal
+import socket
 import ssl
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 from peers import PATH, PEERS, PROXY_CORE, Ficus, Peer, Relay, certificate
@@ -37,6 +38,10 @@ HANDSHAKES = 400    # new TLS connections/s of mode "newtls"
 IDLE = 10000
 IDLE_TLS = 2000     # the client's TLS is Python's, and slow
 ROUTES = 10000
+SETTLE_S = 1.0      # until what is idle has given back what it does not need
+CHURN_SERVICES, CHURN_RATE = 1000, 100
+H2LOAD_WARM_S = 0.5
+H2_STREAMS = ["-c16", "-m16"]
 HEADERS = ("Accept: application/json", "Accept-Encoding: gzip, deflate", "Cookie: session=5f0c1d9be24a4b7c93d1a6e2087745cb",
            "Authorization: Bearer Zm9yIHRoZSBiZW5jaG1hcmsgb25seTogdGhpcyBpcyBubyB0b2tlbiwgYnV0IGl0"
            "IGlzIGFzIGxvbmcgYXMgYSBzaG9ydCBvbmUgaXM6IGEgaHVuZHJlZCBieXRlcw==")
@@ -183,6 +188,211 @@ class Bench:
         self.add("body", figures, ours, {"nginx": 0.6})
 
 
+    def mode_routes(self):
+        few, many = self.ficus(routes=10), self.ficus(routes=ROUTES)
+        figures = self.turns({name: lambda name=name: self.load(name, "tcp") for name in (few, many)}, 2 * self.rounds)
+        self.add("routes", figures, many, {few: 1.05})
+
+    def mode_tls(self):
+        with Origin(self) as origin:
+            ours = self.ficus(tls=True)
+            names = self.with_ficus(ours, "nginx", "haproxy", "h2o")
+            figures = self.turns({name: lambda name=name: origin.h2load(name, "tls", ["--h1", f"-c{CONNECTIONS}", "-m1"])
+                                  for name in names})
+        self.add("tls", figures, ours, {"nginx": 0.7})
+
+    def mode_newtls(self):
+        def turn(name):
+            count = int(HANDSHAKES * (self.seconds + 2 * H2LOAD_WARM_S))
+            return origin.h2load(name, "tls", ["--h1", f"-c{count}", f"-n{count}", f"-r{HANDSHAKES // 10}",
+                                               "--rate-period=100ms"])
+        with Origin(self) as origin:
+            ours = self.ficus(tls=True)
+            names = self.with_ficus(ours, "nginx", "haproxy", "h2o")
+            figures = self.turns({name: lambda name=name: turn(name) for name in names})
+        self.add("newtls", figures, ours, {})
+
+    def mode_h2(self):
+        with Origin(self) as origin:
+            ours = self.ficus(tls=True)
+            names = self.with_ficus(ours, "h2o", "nginx", "haproxy")
+            figures = self.turns({name: lambda name=name: origin.h2load(name, "tls", H2_STREAMS, "h2") for name in names})
+        self.add("h2", figures, ours, {"h2o": 1.0})
+
+    def mode_h2c(self):
+        with Origin(self) as origin:
+            ours = self.ficus()
+            names = self.with_ficus(ours, "h2o", "nginx", "haproxy")
+            figures = self.turns({name: lambda name=name: origin.h2load(name, "h2c", H2_STREAMS, "h2c") for name in names})
+        self.add("h2c", figures, ours, {"h2o": 1.0})
+
+    def mode_rate(self):
+        ours = self.ficus()
+        names = [ours, "nginx", "haproxy", "relay"]
+        figures = self.turns({name: lambda name=name: self.load(name, "tcp", rate=RATE) for name in names})
+        self.add("rate", figures, ours, {"nginx": 1.0}, of="p99")
+
+    def mode_memory(self):
+        """In processes that have done nothing yet."""
+        folder = f"{self.folder}/memory"
+        os.mkdir(folder)
+        certificate(folder)
+        fresh = Bench(self.build, folder, self.rounds, self.seconds)
+        try:
+            fresh.start()
+            with Origin(fresh):
+                fresh.memory("tcp", fresh.with_ficus(fresh.ficus(), "nginx", "haproxy", "h2o"), IDLE, 1.0)
+                fresh.memory("tls", fresh.with_ficus(fresh.ficus(tls=True), "nginx", "haproxy", "h2o"), IDLE_TLS, 10.0)
+        finally:
+            fresh.stop()
+        kinds = ["memory", "idle", "idle tls"]
+        self.rows += sorted(fresh.rows, key=lambda row: kinds.index(row["mode"]))
+        self.notes += fresh.notes
+
+    def with_ficus(self, ours, *others):
+        """Who takes part: Ficus first, unless this build does not have that kind."""
+        if ours is None:
+            self.notes.append("ficus: not in TLS modes, as this build refuses gateway.tls")
+        return ([ours] if ours is not None else []) + list(others)
+
+    def memory(self, listener, names, count, aim_kb):
+        """Resident memory of each, idle and for each of count connections that had one answer and are idle."""
+        for name in names:
+            proxy = self.proxies[name]
+            idle = sum(rss_bytes(pid) for pid in proxy.pids())
+            clients = []
+            try:
+                for _ in range(count):
+                    clients.append(idle_client(proxy.ports[listener], listener == "tls"))
+            except OSError as e:
+                self.notes.append(f"{name}: {len(clients)} idle connections: {e}")
+            time.sleep(SETTLE_S)
+            full = sum(rss_bytes(pid) for pid in proxy.pids())
+            each = (full - idle) / max(len(clients), 1) / 1000
+            for client in clients:
+                client.close()
+            row = {"mode": "memory", "proxy": name, "memory": f"{idle / 1e6:.1f} MB"}
+            rows = [] if listener == "tls" else [row]
+            rows.append({"mode": "idle tls" if listener == "tls" else "idle", "proxy": name, "memory": f"{each:.2f} kB/conn"})
+            if name.startswith("ficus"):
+                row["said"] = aimed(idle / 1e6, 8.0, " MB")
+                rows[-1]["said"] = aimed(each, aim_kb, f" kB, {len(clients)} connections")
+            self.rows += rows
+
+    def mode_churn(self):
+        """Many services whose endpoints change often: what a change costs the gateway, and its requests meanwhile."""
+        ours = self.ficus("tcp", 2)     # one of its own: the others' hubs stay quiet
+        proxy = self.proxies[ours]
+        with Churn(proxy) as churn:
+            before, changes = self.cpu_ns(ours), churn.changes
+            time.sleep(2 * self.seconds)
+            cost = (self.cpu_ns(ours) - before) / max(churn.changes - changes, 1) / 1000
+            rate = (churn.changes - changes) / (2 * self.seconds)
+
+        def turn_busy():
+            with Churn(proxy):
+                return self.load(ours, "tcp")
+        figures = self.turns({"ficus still": lambda: self.load(ours, "tcp"), "ficus changing": turn_busy})
+        self.add("churn", figures, "ficus changing", {})
+        self.notes.append(f"churn: {CHURN_SERVICES} services with {3 * CHURN_SERVICES} endpoints, {rate:.0f} changes/s while "
+                          f"idle: {cost:.0f} us of the gateway's CPU for each")
+
+
+class Origin:
+    """The origin as a process of its own, for clients that are programs of others; it counts what it answered."""
+
+    def __init__(self, bench):
+        self.bench = bench
+        command = [f"{bench.build}/bench/load", "origin", "--origin", bench.origins["tcp"]]
+        # pylint: disable-next=consider-using-with
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.answers()      # it listens
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait(10)
+
+    def answers(self):
+        self.process.stdin.write(b"?")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def h2load(self, name, listener, options, protocol="http/1.1"):
+        """One turn of h2load. It says nothing of its course, so the origin's count and the proxy's CPU are read at
+        begin and end of a time within its run, when all connections stand."""
+        bench = self.bench
+        port = bench.proxies[name].ports[listener]
+        timed = [] if "--rate-period=100ms" in options else ["-D", f"{round(1000 * (bench.seconds + 2 * H2LOAD_WARM_S))}ms"]
+        command = [program("h2load", "nghttp2-client"), "-t1", *timed, *options]
+        for header in HEADERS:
+            command += ["-H", header]
+        command.append(f"{'https' if listener == 'tls' else 'http'}://127.0.0.1:{port}{PATH}")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as client:
+            time.sleep(H2LOAD_WARM_S)
+            cpu, answers, begun = bench.cpu_ns(name), self.answers(), time.monotonic()
+            time.sleep(bench.seconds)
+            cpu, answers, took = bench.cpu_ns(name) - cpu, self.answers() - answers, time.monotonic() - begun
+            text = client.communicate(timeout=30)[0]
+        failed = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored", text)
+        if failed is None or failed[2] != "0" or failed[3] != "0" or answers == 0:
+            raise Failed(f"h2load: {failed[0] if failed else text[-300:]}; {answers} answers in the time")
+        said = re.search(r"Application protocol: (\S+)", text)
+        if said is None or said[1] != protocol:
+            raise Failed(f"speaks {said[1] if said else 'nothing'} instead of {protocol}")
+        return {"rps": answers / took, "cpu": cpu / answers / 1000}
+
+
+class Churn(threading.Thread):
+    """Tells the hub other endpoints, CHURN_RATE times a second; all that time the origin's service stays."""
+
+    def __init__(self, proxy):
+        super().__init__()
+        self.proxy = proxy
+        self.changes = 0
+        self.over = threading.Event()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *exception):
+        self.over.set()
+        self.join()
+
+    def run(self):
+        services = {f"s{i}": [f"tcp:127.0.0.{1 + k}:{10000 + i}" for k in range(3)] for i in range(CHURN_SERVICES - 1)}
+        services["echo"] = [self.proxy.origin]
+        due = time.monotonic()
+        while not self.over.is_set():
+            one = services[f"s{self.changes % (CHURN_SERVICES - 1)}"]
+            one[0] = one[0][:-1] + str((int(one[0][-1]) + 1) % 10)
+            self.proxy.tell(services)
+            self.changes += 1
+            due = max(due + 1 / CHURN_RATE, time.monotonic() - 1)
+            self.over.wait(max(due - time.monotonic(), 0))
+
+
+def idle_client(port, tls):
+    """A connection that had one answer."""
+    client = socket.create_connection(("127.0.0.1", port), 5)
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        client = context.wrap_socket(client)
+    client.sendall(f"GET {PATH} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+    got = b""
+    while not got.endswith(b'x"'):      # the end of the origin's body
+        part = client.recv(4096)
+        if not part or not (got + part).startswith(b"HTTP/1.1 200"[:len(got + part)]):
+            raise OSError(f"refused: {(got + part)[:60]!r}")
+        got += part
+    return client
+
+
 MODES = [name.removeprefix("mode_") for name in vars(Bench) if name.startswith("mode_")]
 
 
@@ -190,7 +400,7 @@ MODES = [name.removeprefix("mode_") for name in vars(Bench) if name.startswith("
 
 
 def print_table(rows):
-    print(f"{'mode':<8}{'proxy':<14}{'req/s':>8}{'CPU us':>8}{'p50 us':>8}{'p99 us':>8}{'memory':>14}   ficus / it")
+    print(f"{'mode':<10}{'proxy':<16}{'req/s':>8}{'CPU us':>8}{'p50 us':>8}{'p99 us':>8}{'memory':>14}   ficus / it")
     last = None
     for row in rows:
         if row["mode"] != last and last is not None:
@@ -198,7 +408,11 @@ def print_table(rows):
         last = row["mode"]
         cells = "".join(f"{row[c]:8.{d}f}" if c in row else f"{'':>8}"
                         for c, d in (("rps", 0), ("cpu", 2), ("p50", 0), ("p99", 0)))
-        print(f"{row['mode']:<8}{row['proxy']:<14}{cells}{row.get('memory', ''):>14}   {compared(row)}".rstrip())
+        print(f"{row['mode']:<10}{row['proxy']:<16}{cells}{row.get('memory', ''):>14}   {compared(row)}".rstrip())
+
+
+def aimed(figure, aim, unit):
+    return f"aim <= {aim:.2f}{unit}: {'met' if figure <= aim else 'missed'}"
 
 
 def compared(row):
@@ -206,7 +420,7 @@ def compared(row):
         return row.get("said", "")
     text = f"{row['of']} {row['ratio']:.2f} [{row['low']:.2f}..{row['high']:.2f}]"
     if row.get("aim") is not None:
-        text += f"  aim <= {row['aim']:.2f}: {'met' if row['ratio'] <= row['aim'] else 'missed'}"
+        text += "  " + aimed(row["ratio"], row["aim"], "")
     return text
 
 
@@ -238,7 +452,7 @@ def main():
         for mode in only:
             getattr(bench, f"mode_{mode}")()
         print_table(bench.rows)
-        for note in bench.notes:
+        for note in dict.fromkeys(bench.notes):
             print(note)
     finally:
         bench.stop()
