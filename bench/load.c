@@ -10,8 +10,11 @@
  *   load place   what `ficus up` starts as the service that the origin stands for: says that it is ready, and sleeps
  *
  * Closed loop: each connection sends its next request when it has the answer. With --rate: open loop; requests have a
- * time at which they are due, and latency counts from there, also when no connection was free (no coordinated omission).
+ * time at which they are due, and latency counts from there, also when no connection was free (no coordinated
+ * omission).
  * With --spin the thread never sleeps, so that no proxy pays for waking it; a slow one would pay most.
+ *
+ * With --routes N the request's path has ##### in it, which becomes another number below N each time.
  *
  * Bounded: FILES_MAX connections, HEAD_MAX bytes of a head, LATENCY_MAX_US of a latency that is told apart.
  */
@@ -30,6 +33,7 @@ enum {
     BODY_MAX = 65536, /* an answer fits into one read of either end */
     LATENCY_MAX_US = 1000000,
     CLIENTS_MAX = 4096,
+    DIGITS = 5,
     SLEEP_MS = 50, /* so that the end of the time is seen */
     LAST_S = 5,    /* for the answers that are due at the end */
 };
@@ -39,8 +43,8 @@ static const char request_form[] = "GET %s HTTP/1.1\r\n"
                                    "Accept: application/json\r\n"
                                    "User-Agent: ficus-bench/1 (load)\r\n"
                                    "Accept-Encoding: gzip, deflate\r\n"
-                                   "Authorization: Bearer Zm9yIHRoZSBiZW5jaG1hcmsgb25seTogdGhpcyBpcyBubyB0b2tlbiwgYnV0IGl0"
-                                   "IGlzIGFzIGxvbmcgYXMgYSBzaG9ydCBvbmUgaXM6IGEgaHVuZHJlZCBieXRlcw==\r\n"
+                                   "Authorization: Bearer Zm9yIHRoZSBiZW5jaG1hcmsgb25seTogdGhpcyBpcyBubyB0b2tlbiwgYnV0"
+                                   "IGl0IGlzIGFzIGxvbmcgYXMgYSBzaG9ydCBvbmUgaXM6IGEgaHVuZHJlZCBieXRlcw==\r\n"
                                    "Cookie: session=5f0c1d9be24a4b7c93d1a6e2087745cb\r\n"
                                    "\r\n";
 static const char answer_form[] = "HTTP/1.1 200 OK\r\n"
@@ -64,7 +68,7 @@ struct conn {
 
 struct load {
     const char *to, *origin, *path, *host;
-    long conns, rate, body;
+    long conns, rate, body, routes;
     double seconds, warm;
     bool spin;
 
@@ -72,6 +76,8 @@ struct load {
     struct conn *conn[FILES_MAX];
     char request[1024], answer[HEAD_MAX + BODY_MAX];
     size_t request_size, answer_size;
+    char *number; /* in the request: the digits that --routes changes; NULL: none */
+    unsigned long asked;
 
     int free[CLIENTS_MAX]; /* clients that wait for nothing: in an open loop, and at the end */
     size_t free_count;
@@ -129,6 +135,12 @@ static void ask(struct load *l, int fd, int64_t due_ns)
     struct conn *c = l->conn[fd];
     c->got = c->want = 0;
     c->due_ns = due_ns;
+    if (l->number != NULL) {
+        /* A prime step: neighbours in time are no neighbours in the configuration, and all have their turn. */
+        unsigned long n = l->asked++ * 7919 % (unsigned long)l->routes;
+        for (int i = DIGITS; i-- > 0; n /= 10)
+            l->number[i] = (char)('0' + n % 10);
+    }
     if (!send_all(fd, l->request, l->request_size))
         drop(l, fd);
 }
@@ -295,8 +307,8 @@ static int place(void)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: load run --to ADDRESS --origin ADDRESS --host NAME:PORT [--path P] [--conns N] [--seconds S]\n"
-                    "                [--warm S] [--body BYTES] [--rate N] [--spin]\n"
+    fprintf(stderr, "usage: load run --to ADDRESS --origin ADDRESS [--host NAME:PORT] [--path P] [--conns N]\n"
+                    "                [--seconds S] [--warm S] [--body BYTES] [--rate N] [--routes N] [--spin]\n"
                     "       load origin --origin ADDRESS [--body BYTES]\n"
                     "       load place\n");
     return 2;
@@ -309,7 +321,8 @@ static bool read_options(struct load *l, int argc, char **argv)
         {"host", required_argument, NULL, 'h'},    {"path", required_argument, NULL, 'p'},
         {"conns", required_argument, NULL, 'c'},   {"seconds", required_argument, NULL, 's'},
         {"warm", required_argument, NULL, 'w'},    {"body", required_argument, NULL, 'b'},
-        {"rate", required_argument, NULL, 'r'},    {"spin", no_argument, NULL, 'S'},
+        {"rate", required_argument, NULL, 'r'},    {"routes", required_argument, NULL, 'n'},
+        {"spin", no_argument, NULL, 'S'},
         {0},
     };
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -323,12 +336,13 @@ static bool read_options(struct load *l, int argc, char **argv)
         case 'w': l->warm = atof(optarg); break;
         case 'b': l->body = atol(optarg); break;
         case 'r': l->rate = atol(optarg); break;
+        case 'n': l->routes = atol(optarg); break;
         case 'S': l->spin = true; break;
         default: return false;
         }
     }
     return l->origin != NULL && l->conns > 0 && l->conns <= CLIENTS_MAX && l->body > 1 && l->body <= BODY_MAX &&
-           l->seconds > 0 && l->warm >= 0 && l->rate >= 0;
+           l->seconds > 0 && l->warm >= 0 && l->rate >= 0 && l->routes >= 0 && l->routes <= 100000;
 }
 
 static bool prepare(struct load *l)
@@ -338,6 +352,7 @@ static bool prepare(struct load *l)
     if (request < 0 || (size_t)request >= sizeof l->request || head < 0)
         return false;
     l->request_size = (size_t)request;
+    l->number = l->routes > 0 ? strstr(l->request, "#####") : NULL;
     l->answer_size = (size_t)head + (size_t)l->body;
     memset(l->answer + head, 'x', (size_t)l->body);
     l->answer[head] = l->answer[l->answer_size - 1] = '"'; /* JSON: one string */

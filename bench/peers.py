@@ -13,7 +13,7 @@ from system import System, free_port, program, start
 PROXY_CORE = 1
 PATH = "/api/v1/items/42"
 CONNECTIONS_MAX = 12000
-LISTENERS = ("tcp", "unix", "tls", "h2c")   # "tcp", "unix": where the origin is, clear text; the others' origin is "tcp"
+LISTENERS = ("tcp", "unix", "tls", "h2c")   # "tcp", "unix": clear text to an origin there; the others have that on TCP
 
 # What all have alike: one worker; connections that do not end by themselves; to the service a request id, a trace
 # context and X-Forwarded-For (h2o cannot make the first two without mruby); one line of log for each request.
@@ -105,7 +105,11 @@ listen: { host: 127.0.0.1, port: %(h2c)d }
 listen:
   host: 127.0.0.1
   port: %(tls)d
-  ssl: { certificate-file: %(folder)s/edge.crt, key-file: %(folder)s/edge.key, minimum-version: TLSv1.2, ocsp-update-interval: 0 }
+  ssl:
+    certificate-file: %(folder)s/edge.crt
+    key-file: %(folder)s/edge.key
+    minimum-version: TLSv1.2
+    ocsp-update-interval: 0
 """
 
 MANIFEST = """\
@@ -116,8 +120,8 @@ gateway:
   listen: 127.0.0.1:8080
   timeout: 15s
 %(tls)s  routes:
-    - { method: GET, path: "/api/v1/items/{id}", to: "echo:/api/v1/items/{id}" }
-%(routes)s"""
+%(routes)s    - { method: GET, path: "/api/v1/items/{id}", to: "echo:/api/v1/items/{id}" }
+"""
 
 TLS = """\
   tls: { certificates: [ { certificate: %(folder)s/edge.crt, key: %(folder)s/edge.key } ] }
@@ -138,8 +142,9 @@ def write(path, text):
 
 def certificate(folder):
     """A key on P-256 and its certificate, as edge.crt, edge.key and both in edge.pem."""
-    command = [program("openssl", "openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-               "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+    command = [program("openssl", "openssl"), "req", "-x509", "-nodes", "-days", "2", "-newkey", "ec",
+               "-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=localhost",
+               "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
                "-keyout", f"{folder}/edge.key", "-out", f"{folder}/edge.crt"]
     subprocess.run(command, check=True, capture_output=True)
     with open(f"{folder}/edge.crt", encoding="ascii") as crt, open(f"{folder}/edge.key", encoding="ascii") as key:
@@ -223,14 +228,15 @@ class Relay:
 class Ficus:
     """A system with one service, whose place the origin takes: the hub is told its address as the supervisor would.
 
-    Each kind is a system of its own, since a manifest has one listener: routes: how many; tls: whether.
+    Each kind is a system of its own, since a manifest has one listener. routes: how many /api/v1/rNNNNN/{id} it has
+    before the one of PATH.
     """
 
-    def __init__(self, build, folder, origin, routes=1, tls=False):
+    def __init__(self, build, folder, origin, routes=0, tls=False):
         self.system = System(build)
         self.system.manifest = os.path.join(self.system.folder, "ficus.yaml")
-        more = "".join(f'    - {{ method: GET, path: "/api/v1/r{i}/{{id}}", to: "echo:/v1/r{i}/{{id}}" }}\n'
-                       for i in range(routes - 1))
+        more = "".join(f'    - {{ method: GET, path: "/api/v1/r{i:05}/{{id}}", to: "echo:/v1/r{i:05}/{{id}}" }}\n'
+                       for i in range(routes))
         text = MANIFEST % {"tls": TLS % {"folder": folder} if tls else "", "routes": more}
         write(self.system.manifest, text)
         write(os.path.join(self.system.folder, "echo.yaml"), SERVICE % f"{os.path.abspath(build)}/bench/load")

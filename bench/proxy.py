@@ -42,7 +42,8 @@ SETTLE_S = 1.0      # until what is idle has given back what it does not need
 CHURN_SERVICES, CHURN_RATE = 1000, 100
 H2LOAD_WARM_S = 0.5
 H2_STREAMS = ["-c16", "-m16"]
-HEADERS = ("Accept: application/json", "Accept-Encoding: gzip, deflate", "Cookie: session=5f0c1d9be24a4b7c93d1a6e2087745cb",
+HEADERS = ("Accept: application/json", "Accept-Encoding: gzip, deflate",
+           "Cookie: session=5f0c1d9be24a4b7c93d1a6e2087745cb",
            "Authorization: Bearer Zm9yIHRoZSBiZW5jaG1hcmsgb25seTogdGhpcyBpcyBubyB0b2tlbiwgYnV0IGl0"
            "IGlzIGFzIGxvbmcgYXMgYSBzaG9ydCBvbmUgaXM6IGEgaHVuZHJlZCBieXRlcw==")
 
@@ -60,8 +61,8 @@ def private_network():
     if os.geteuid() != 0 or "FICUS_BENCH_NETWORK" in os.environ:
         return
     os.environ["FICUS_BENCH_NETWORK"] = "private"
-    routes = "".join(f"ip route change local {to} dev lo proto kernel scope host src 127.0.0.1 table local congctl cubic && "
-                     for to in ("127.0.0.1", "127.0.0.0/8"))
+    routes = "".join(f"ip route change local {to} dev lo proto kernel scope host src 127.0.0.1 table local "
+                     "congctl cubic && " for to in ("127.0.0.1", "127.0.0.0/8"))
     os.execvp("unshare", ["unshare", "--net", "sh", "-c", f'ip link set lo up && {routes}exec "$@"', "sh",
                           sys.executable, *sys.argv])
 
@@ -83,6 +84,7 @@ class Bench:
     def __init__(self, build, folder, rounds, seconds):
         self.build, self.folder, self.rounds, self.seconds = os.path.abspath(build), folder, rounds, seconds
         self.origins = {"tcp": f"tcp:127.0.0.1:{free_port()}", "unix": f"unix:{folder}/origin.sock"}
+        self.mode = ""
         self.rows = []
         self.notes = []
         self.proxies = {}   # all that run, by name
@@ -99,9 +101,9 @@ class Bench:
         for proxy in self.proxies.values():
             proxy.stop()
 
-    def ficus(self, origin="tcp", routes=1, tls=False):
+    def ficus(self, origin="tcp", routes=0, tls=False):
         """The name of a gateway of that kind, started; None when this build does not have it."""
-        name = "ficus" + f" {origin}" * (origin != "tcp") + f" {routes}" * (routes > 1) + " tls" * tls
+        name = "ficus" + f" {origin}" * (origin != "tcp") + f" {routes}" * (routes > 0) + " tls" * tls
         if name in self.absent:
             return None
         if name not in self.proxies:
@@ -117,11 +119,12 @@ class Bench:
     def cpu_ns(self, name):
         return sum(cpu_ns(pid) for pid in self.proxies[name].pids())
 
-    def load(self, name, listener, origin="tcp", body=600, rate=0):
+    def load(self, name, listener, origin="tcp", body=600, rate=0, routes=0):
         """One turn of our own client and origin."""
         port = self.proxies[name].ports[listener]
         command = [f"{self.build}/bench/load", "run", "--to", f"tcp:127.0.0.1:{port}", "--host", f"127.0.0.1:{port}",
-                   "--origin", self.origins[origin], "--conns", str(CONNECTIONS), "--path", PATH, "--spin",
+                   "--origin", self.origins[origin], "--conns", str(CONNECTIONS), "--spin",
+                   "--path", "/api/v1/r#####/42" if routes > 0 else PATH, "--routes", str(routes),
                    "--warm", str(WARM_S), "--seconds", str(self.seconds), "--body", str(body), "--rate", str(rate)]
         before = self.cpu_ns(name)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -144,7 +147,7 @@ class Bench:
                 try:
                     figure = turns[name]()
                 except Failed as e:
-                    self.notes.append(f"{name}: {e}")
+                    self.notes.append(f"{self.mode}: {name}: {e}")
                     del figures[name]
                     continue
                 if i >= 0:
@@ -190,41 +193,30 @@ class Bench:
 
     def mode_routes(self):
         few, many = self.ficus(routes=10), self.ficus(routes=ROUTES)
-        figures = self.turns({name: lambda name=name: self.load(name, "tcp") for name in (few, many)}, 2 * self.rounds)
+        figures = self.turns({few: lambda: self.load(few, "tcp", routes=10),
+                              many: lambda: self.load(many, "tcp", routes=ROUTES)}, 2 * self.rounds)
         self.add("routes", figures, many, {few: 1.05})
 
     def mode_tls(self):
-        with Origin(self) as origin:
-            ours = self.ficus(tls=True)
-            names = self.with_ficus(ours, "nginx", "haproxy", "h2o")
-            figures = self.turns({name: lambda name=name: origin.h2load(name, "tls", ["--h1", f"-c{CONNECTIONS}", "-m1"])
-                                  for name in names})
-        self.add("tls", figures, ours, {"nginx": 0.7})
+        self.h2load("tls", self.ficus(tls=True), "tls", ["--h1", f"-c{CONNECTIONS}", "-m1"], {"nginx": 0.7})
 
     def mode_newtls(self):
-        def turn(name):
-            count = int(HANDSHAKES * (self.seconds + 2 * H2LOAD_WARM_S))
-            return origin.h2load(name, "tls", ["--h1", f"-c{count}", f"-n{count}", f"-r{HANDSHAKES // 10}",
-                                               "--rate-period=100ms"])
-        with Origin(self) as origin:
-            ours = self.ficus(tls=True)
-            names = self.with_ficus(ours, "nginx", "haproxy", "h2o")
-            figures = self.turns({name: lambda name=name: turn(name) for name in names})
-        self.add("newtls", figures, ours, {})
+        count = int(HANDSHAKES * (self.seconds + 2 * H2LOAD_WARM_S))
+        self.h2load("newtls", self.ficus(tls=True), "tls",
+                    ["--h1", f"-c{count}", f"-n{count}", f"-r{HANDSHAKES // 10}", "--rate-period=100ms"], {})
 
     def mode_h2(self):
-        with Origin(self) as origin:
-            ours = self.ficus(tls=True)
-            names = self.with_ficus(ours, "h2o", "nginx", "haproxy")
-            figures = self.turns({name: lambda name=name: origin.h2load(name, "tls", H2_STREAMS, "h2") for name in names})
-        self.add("h2", figures, ours, {"h2o": 1.0})
+        self.h2load("h2", self.ficus(tls=True), "tls", H2_STREAMS, {"h2o": 1.0}, "h2")
 
     def mode_h2c(self):
+        self.h2load("h2c", self.ficus(), "h2c", H2_STREAMS, {"h2o": 1.0}, "h2c")
+
+    def h2load(self, mode, ours, listener, options, aims, protocol="http/1.1"):
+        names = self.with_ficus(ours, "nginx", "haproxy", "h2o")
         with Origin(self) as origin:
-            ours = self.ficus()
-            names = self.with_ficus(ours, "h2o", "nginx", "haproxy")
-            figures = self.turns({name: lambda name=name: origin.h2load(name, "h2c", H2_STREAMS, "h2c") for name in names})
-        self.add("h2c", figures, ours, {"h2o": 1.0})
+            figures = self.turns({name: lambda name=name: origin.h2load(name, listener, options, protocol)
+                                  for name in names})
+        self.add(mode, figures, ours, aims)
 
     def mode_rate(self):
         ours = self.ficus()
@@ -265,7 +257,7 @@ class Bench:
                 for _ in range(count):
                     clients.append(idle_client(proxy.ports[listener], listener == "tls"))
             except OSError as e:
-                self.notes.append(f"{name}: {len(clients)} idle connections: {e}")
+                self.notes.append(f"memory: {name}: {len(clients)} idle connections: {e}")
             time.sleep(SETTLE_S)
             full = sum(rss_bytes(pid) for pid in proxy.pids())
             each = (full - idle) / max(len(clients), 1) / 1000
@@ -273,7 +265,8 @@ class Bench:
                 client.close()
             row = {"mode": "memory", "proxy": name, "memory": f"{idle / 1e6:.1f} MB"}
             rows = [] if listener == "tls" else [row]
-            rows.append({"mode": "idle tls" if listener == "tls" else "idle", "proxy": name, "memory": f"{each:.2f} kB/conn"})
+            kind = "idle tls" if listener == "tls" else "idle"
+            rows.append({"mode": kind, "proxy": name, "memory": f"{each:.2f} kB/conn"})
             if name.startswith("ficus"):
                 row["said"] = aimed(idle / 1e6, 8.0, " MB")
                 rows[-1]["said"] = aimed(each, aim_kb, f" kB, {len(clients)} connections")
@@ -281,7 +274,7 @@ class Bench:
 
     def mode_churn(self):
         """Many services whose endpoints change often: what a change costs the gateway, and its requests meanwhile."""
-        ours = self.ficus("tcp", 2)     # one of its own: the others' hubs stay quiet
+        ours = self.ficus("tcp", 1)     # one of its own: the others' hubs stay quiet
         proxy = self.proxies[ours]
         with Churn(proxy) as churn:
             before, changes = self.cpu_ns(ours), churn.changes
@@ -294,8 +287,8 @@ class Bench:
                 return self.load(ours, "tcp")
         figures = self.turns({"ficus still": lambda: self.load(ours, "tcp"), "ficus changing": turn_busy})
         self.add("churn", figures, "ficus changing", {})
-        self.notes.append(f"churn: {CHURN_SERVICES} services with {3 * CHURN_SERVICES} endpoints, {rate:.0f} changes/s while "
-                          f"idle: {cost:.0f} us of the gateway's CPU for each")
+        self.notes.append(f"churn: {CHURN_SERVICES} services with 3 endpoints each, {rate:.0f} changes/s, no requests: "
+                          f"{cost:.0f} us of the gateway's CPU for each change")
 
 
 class Origin:
@@ -321,13 +314,14 @@ class Origin:
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
-    def h2load(self, name, listener, options, protocol="http/1.1"):
+    def h2load(self, name, listener, options, protocol):
         """One turn of h2load. It says nothing of its course, so the origin's count and the proxy's CPU are read at
         begin and end of a time within its run, when all connections stand."""
         bench = self.bench
         port = bench.proxies[name].ports[listener]
-        timed = [] if "--rate-period=100ms" in options else ["-D", f"{round(1000 * (bench.seconds + 2 * H2LOAD_WARM_S))}ms"]
-        command = [program("h2load", "nghttp2-client"), "-t1", *timed, *options]
+        command = [program("h2load", "nghttp2-client"), "-t1", *options]
+        if "--rate-period=100ms" not in options:    # else it ends by number
+            command.append(f"--duration={round(1000 * (bench.seconds + 2 * H2LOAD_WARM_S))}ms")
         for header in HEADERS:
             command += ["-H", header]
         command.append(f"{'https' if listener == 'tls' else 'http'}://127.0.0.1:{port}{PATH}")
@@ -449,8 +443,8 @@ def main():
     try:
         certificate(folder)
         bench.start()
-        for mode in only:
-            getattr(bench, f"mode_{mode}")()
+        for bench.mode in only:
+            getattr(bench, f"mode_{bench.mode}")()
         print_table(bench.rows)
         for note in dict.fromkeys(bench.notes):
             print(note)
