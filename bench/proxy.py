@@ -330,7 +330,11 @@ class Origin:
             cpu, answers, begun = bench.cpu_ns(name), self.answers(), time.monotonic()
             time.sleep(bench.seconds)
             cpu, answers, took = bench.cpu_ns(name) - cpu, self.answers() - answers, time.monotonic() - begun
-            text = client.communicate(timeout=30)[0]
+            try:
+                text = client.communicate(timeout=30)[0]
+            except subprocess.TimeoutExpired:
+                client.kill()
+                raise Failed("h2load does not end") from None
         failed = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored", text)
         if failed is None or failed[2] != "0" or failed[3] != "0" or answers == 0:
             raise Failed(f"h2load: {failed[0] if failed else text[-300:]}; {answers} answers in the time")
@@ -421,7 +425,7 @@ def compared(row):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("build", nargs="?", default="build")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each turn")
     parser.add_argument("--only", default=",".join(MODES), help="of " + ",".join(MODES))
     parser.add_argument("--quick", action="store_true", help="2 rounds of 0.3 s: whether it works")
