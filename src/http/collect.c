@@ -73,6 +73,7 @@ void http_collect(struct http_stream *s, struct http_collect *c, size_t size_max
     c->handler = (struct http_handler){collect_head,
                                        collect_interim,
                                        collect_data,
+                                       NULL,
                                        collect_writable,
                                        collect_stream_done,
                                        collect_reset,

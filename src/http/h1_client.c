@@ -185,7 +185,7 @@ static void stream_progress(const struct http_stream *s, struct http_progress *r
         .conn_reused = cs->c->exchange_count > 1, .request_sent = cs->c->io.begun, .response_begun = cs->answer_begun};
 }
 
-static const struct http_stream_ops stream_ops = {stream_send_head, h1_stream_send, h1_stream_recv, stream_reset,
+static const struct http_stream_ops stream_ops = {stream_send_head, h1_stream_send, h1_stream_recv, NULL, stream_reset,
                                                   stream_progress};
 
 enum ficus_err http_client_open(struct http_client_conn *c, const struct http_handler *h, void *arg,

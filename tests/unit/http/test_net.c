@@ -157,7 +157,7 @@ static void on_reset(void *arg, struct http_stream *s, enum ficus_err err, const
 {
     ((struct rig *)arg)->reset_err = err;
 }
-static const struct http_handler client_handler = {on_head, NULL, on_data, on_writable, on_done, on_reset};
+static const struct http_handler client_handler = {on_head, NULL, on_data, NULL, on_writable, on_done, on_reset};
 
 static void on_connected(void *arg, struct http_client_conn *c, enum ficus_err err)
 {
