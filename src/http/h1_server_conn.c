@@ -19,6 +19,7 @@
  * REFUSE    the codec's own answer is on its way; nothing more is read
  * LINGER    our side is shut; input is thrown away until the client has read the answer and closes (RFC 9112 9.6)
  * CLOSING   the transport closes; no callback to the user any more
+ * HANDOVER  (from HEAD) the first bytes are HTTP/2's preface: the stream and what was read go to that codec
  *
  * All of this happens in pump(), which is never re-entered: functions that the user calls only change fields and kick.
  */
@@ -37,9 +38,10 @@ enum {
      * last. */
     H1_DRAIN_IDLE_MS = 300,
     H1_SMALL_SIZE = 1024, /* most requests without body fit */
+    H2_PREFACE_SIZE = 24,
 };
 
-enum state { IDLE, HEAD, EXCHANGE, DRAIN, REFUSE, LINGER, CLOSING, STATE_COUNT };
+enum state { IDLE, HEAD, EXCHANGE, DRAIN, REFUSE, LINGER, CLOSING, HANDOVER, STATE_COUNT };
 
 struct server_stream {
     struct h1_stream st; /* first */
@@ -76,12 +78,13 @@ static const struct {
     unsigned next; /* set of states that may follow */
 } states[STATE_COUNT] = {
     [IDLE] = {"idle", 1u << HEAD | 1u << CLOSING},
-    [HEAD] = {"head", 1u << EXCHANGE | 1u << REFUSE | 1u << CLOSING},
+    [HEAD] = {"head", 1u << EXCHANGE | 1u << REFUSE | 1u << CLOSING | 1u << HANDOVER},
     [EXCHANGE] = {"exchange", 1u << IDLE | 1u << DRAIN | 1u << REFUSE | 1u << LINGER | 1u << CLOSING},
     [DRAIN] = {"drain", 1u << IDLE | 1u << LINGER | 1u << CLOSING},
     [REFUSE] = {"refuse", 1u << LINGER | 1u << CLOSING},
     [LINGER] = {"linger", 1u << CLOSING},
     [CLOSING] = {"closing", 0},
+    [HANDOVER] = {"handover", 0},
 };
 
 static void move(struct h1_server_conn *c, enum state next)
@@ -370,11 +373,27 @@ static void exchange_begin(struct h1_server_conn *c, size_t head_size)
     FICUS_ASSERT(ss->st.s.handler != NULL || ss->st.abandoned);
 }
 
+/* How much of the preface of HTTP/2 (RFC 9113 3.4) is there; 0 when this is something else. */
+static size_t preface_size(struct h1_server_conn *c)
+{
+    static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    size_t size = h1_io_in_size(&c->io) < H2_PREFACE_SIZE ? h1_io_in_size(&c->io) : H2_PREFACE_SIZE;
+    bool first = c->conn.server->o.h2c && c->request_count == 0 && !c->line_skipped;
+    return first && memcmp(h1_io_in(&c->io), preface, size) == 0 ? size : 0;
+}
+
 static bool step_head(struct h1_server_conn *c)
 {
     struct h1_io *io = &c->io;
     size_t size = h1_io_in_size(io), size_max = c->conn.server->o.limits.head_size_max;
     const char *p = h1_io_in(io);
+    size_t preface = preface_size(c);
+    if (preface == H2_PREFACE_SIZE && !c->abort_wanted) {
+        move(c, HANDOVER);
+        return false;
+    }
+    if (preface > 0 && !input_ended(io))
+        return false;
     if (size > 0 && p[0] == '\r' && !c->line_skipped && (size == 1 || p[1] == '\n')) {
         if (size == 1 && !input_ended(io))
             return false;
@@ -546,10 +565,24 @@ static int64_t deadline_ms(const struct h1_server_conn *c)
     case LINGER:
         return c->since_ms + H1_LINGER_MS;
     case CLOSING:
+    case HANDOVER:
         return NEVER;
     default:
         return c->since_ms + (l->body_timeout_ms > 0 ? l->body_timeout_ms : 30 * 1000);
     }
+}
+
+/* Nothing was written yet and no read is pending: the transport changes hands as it is. */
+static void handover(struct h1_server_conn *c)
+{
+    struct http_server *v = c->conn.server;
+    struct env_stream *stream = c->io.stream;
+    c->io.stream = NULL;
+    h2_server_conn_new(v, stream, slice_make(h1_io_in(&c->io), h1_io_in_size(&c->io)));
+    h1_io_done(&c->io);
+    server_conn_leave(&c->conn);
+    mem_free(c);
+    server_conn_gone(v);
 }
 
 static void pump(void *arg)
@@ -559,7 +592,12 @@ static void pump(void *arg)
         return;
     c->io.pumping = true;
     do {
-        while (c->state != CLOSING && steps[c->state](c)) {
+        while (c->state != CLOSING && c->state != HANDOVER && steps[c->state](c)) {
+        }
+        if (c->state == HANDOVER) {
+            FICUS_ASSERT(!c->io.reading);
+            handover(c);
+            return;
         }
         if (c->abort_wanted && c->state != CLOSING) /* in a state without stream */
             conn_close(c);

@@ -61,5 +61,7 @@ const char *server_date(struct http_server *v);
 
 /* The codecs. Each takes the stream over, also when it fails (then the stream is closed). */
 void h1_server_conn_new(struct http_server *v, struct env_stream *stream);
+/* begun: what was read already, from the first byte of the client's preface on; borrowed for the call. */
+void h2_server_conn_new(struct http_server *v, struct env_stream *stream, struct slice begun);
 
 #endif
