@@ -107,6 +107,7 @@ struct h2_stream {
     bool end_sent; /* END_STREAM is in the flight */
     bool out_done; /* ... and with the kernel */
 
+    bool told;   /* the user has its on_done; we only wait for the client to stop sending */
     bool closed; /* nghttp2 has forgotten it */
     bool abandoned;
     enum ficus_err fail;
@@ -127,13 +128,14 @@ void h2_stream_fail(struct h2_stream *ss, enum ficus_err err, const char *detail
 void h2_stream_closed(struct h2_stream *ss, uint32_t error_code);
 /* One step: at most one callback to the user. May free the stream. False: nothing to do. */
 bool h2_stream_step(struct h2_stream *ss);
-/* It waits for the client's bytes or for the client to take ours; then moved_ms counts. */
-bool h2_stream_waits(const struct h2_stream *ss);
-/* It did not move for too long. */
+/* When it is late: it waits for the client's bytes, or for the client to take ours. -1: it waits for nobody but its user. */
+int64_t h2_stream_deadline_ms(const struct h2_stream *ss);
 void h2_stream_late(struct h2_stream *ss);
 
 void h2_stream_ready(struct h2_stream *ss);
 void h2_conn_kick(struct h2_conn *c);
+/* Have late streams looked for at this time, or before. */
+void h2_conn_wake_at(struct h2_conn *c, int64_t due_ms);
 /* The last stream went, or the first came. */
 void h2_conn_streams_changed(struct h2_conn *c);
 /* Frames that cost us and bring nobody anything draw on a budget; false when it is used up and the connection goes. */

@@ -388,7 +388,7 @@ static void read_more(struct h2_conn *c)
 
 /* ---- waiting ---- */
 
-static void wake_at(struct h2_conn *c, int64_t due_ms)
+void h2_conn_wake_at(struct h2_conn *c, int64_t due_ms)
 {
     if (env_timer_armed(&c->timer) && c->timer_due_ms <= due_ms)
         return;
@@ -421,7 +421,7 @@ static int64_t conn_deadline_ms(const struct h2_conn *c)
     return due_ms;
 }
 
-/* Every wait of a stream lasts this long at least, so looking so often is enough to notice each in time. */
+/* Every wait of a stream for its client lasts this long at least, so looking so often is enough to notice each in time. */
 static int64_t shortest_ms(const struct h2_conn *c)
 {
     const struct http_limits *l = &c->conn.server->o.limits;
@@ -433,9 +433,9 @@ static int64_t streams_deadline_ms(const struct h2_conn *c)
 {
     int64_t due_ms = NEVER;
     LIST_FOREACH (&c->streams, it) {
-        const struct h2_stream *ss = CONTAINER_OF(it, struct h2_stream, link);
-        if (h2_stream_waits(ss))
-            sooner(&due_ms, ss->moved_ms + c->conn.server->o.limits.body_timeout_ms);
+        int64_t stream_ms = h2_stream_deadline_ms(CONTAINER_OF(it, struct h2_stream, link));
+        if (stream_ms != NEVER)
+            sooner(&due_ms, stream_ms);
     }
     return due_ms;
 }
@@ -519,7 +519,7 @@ static void pump(void *arg)
     if (c->draining && !c->goaway_sent)
         sooner(&due_ms, c->notice_ms + H2_NOTICE_MS);
     if (due_ms != NEVER)
-        wake_at(c, due_ms);
+        h2_conn_wake_at(c, due_ms);
 }
 
 static void kick_fire(void *arg)
@@ -539,15 +539,15 @@ static void timer_fire(void *arg)
             conn_end(c, c->settings_seen ? NGHTTP2_NO_ERROR : NGHTTP2_SETTINGS_TIMEOUT, FICUS_ERR_TIMEOUT,
                      "client stalls");
     }
-    int64_t body_timeout_ms = c->conn.server->o.limits.body_timeout_ms;
     LIST_FOREACH (&c->streams, it) {
         struct h2_stream *ss = CONTAINER_OF(it, struct h2_stream, link);
-        if (h2_stream_waits(ss) && now_ms >= ss->moved_ms + body_timeout_ms)
+        due_ms = h2_stream_deadline_ms(ss);
+        if (due_ms != NEVER && now_ms >= due_ms)
             h2_stream_late(ss);
     }
     pump(c);
     if (c->state == H2_OPEN && (due_ms = streams_deadline_ms(c)) != NEVER)
-        wake_at(c, due_ms);
+        h2_conn_wake_at(c, due_ms);
 }
 
 /* ---- what the server asks for ---- */

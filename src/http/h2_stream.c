@@ -5,7 +5,8 @@
  * windows let it. Nothing here calls the user but h2_stream_step.
  *
  * Ends: both messages complete -> on_done. Reset by the client, malformed, late -> on_reset. http_reset -> RST_STREAM and
- * no callback. An answer that is complete before its request asks the client to stop (RST_STREAM NO_ERROR, RFC 9113 8.1).
+ * no callback. An answer that is complete before its request asks the client to stop (RST_STREAM NO_ERROR, RFC 9113 8.1),
+ * but not at once: some clients (curl 7.88) forget an answer that they have not looked at yet when its stream is reset.
  */
 #include "h2_conn.h"
 
@@ -14,6 +15,8 @@
 #include "mem.h"
 
 #include <stdio.h>
+
+enum { H2_STOP_MS = 1000 }; /* so long may a client go on sending behind its answer; what it sends is thrown away */
 
 /* ---- bytes ---- */
 
@@ -147,6 +150,10 @@ void h2_stream_closed(struct h2_stream *ss, uint32_t error_code)
 void h2_stream_data(struct h2_stream *ss, const void *p, size_t size)
 {
     struct h2_conn *c = ss->c;
+    if (ss->told) {
+        (void)nghttp2_session_consume_connection(c->session, size);
+        return;
+    }
     if (ss->in.size + size > H2_STREAM_IN_MAX || !h2_fifo_put(&ss->in, p, size)) {
         (void)nghttp2_session_consume(c->session, ss->id, size);
         h2_stream_fail(ss, FICUS_ERR_NOMEM, "out of memory");
@@ -163,7 +170,7 @@ void h2_stream_in_end(struct h2_stream *ss)
     FICUS_ASSERT(!ss->in_ended);
     ss->in_ended = true;
     ss->c->body_count--;
-    if (ss->recv_wanted)
+    if (ss->recv_wanted || ss->told)
         h2_stream_ready(ss);
 }
 
@@ -523,12 +530,20 @@ bool h2_stream_step(struct h2_stream *ss)
         h2_stream_free(ss);
         return true;
     }
+    if (ss->told) {
+        if (!ss->closed && !ss->in_ended && ss->fail == FICUS_ERR_OK)
+            return false;
+        rst(ss, NGHTTP2_NO_ERROR);
+        h2_stream_free(ss);
+        return true;
+    }
     if (ss->out == H2_OUT_ENDED && ss->out_done) {
-        if (!ss->closed && !ss->in_ended)
-            rst(ss, NGHTTP2_NO_ERROR);
+        ss->told = true;
         ss->s.handler->on_done(ss->s.arg, &ss->s);
         (void)h2_conn_charge(ss->c, -10);
-        h2_stream_free(ss);
+        ss->moved_ms = env_now_ms(ss->c->env);
+        if (!ss->closed && !ss->in_ended)
+            h2_conn_wake_at(ss->c, ss->moved_ms + H2_STOP_MS);
         return true;
     }
     if (ss->fail != FICUS_ERR_OK && !(ss->closed && ss->end_sent && ss->out == H2_OUT_ENDED && ss->c->broken == FICUS_ERR_OK)) {
@@ -552,10 +567,14 @@ bool h2_stream_step(struct h2_stream *ss)
     return false;
 }
 
-bool h2_stream_waits(const struct h2_stream *ss)
+int64_t h2_stream_deadline_ms(const struct h2_stream *ss)
 {
-    return ss->given && ss->fail == FICUS_ERR_OK &&
-           (ss->recv_wanted || ss->out_body.size > 0 || (ss->out == H2_OUT_ENDED && !ss->out_done));
+    if (ss->told)
+        return ss->moved_ms + H2_STOP_MS;
+    bool waits = ss->recv_wanted || ss->out_body.size > 0 || (ss->out == H2_OUT_ENDED && !ss->out_done);
+    return ss->given && ss->fail == FICUS_ERR_OK && waits
+               ? ss->moved_ms + ss->c->conn.server->o.limits.body_timeout_ms
+               : -1;
 }
 
 void h2_stream_late(struct h2_stream *ss)

@@ -609,14 +609,22 @@ static void test_early_answer(void **state)
     rig_preface(r);
     rig_request(r, 1, "POST", "/refuse", "content-length: 100000", false);
     rig_send(r, DATA, 0, 1, "some", 4);
-    rig_advance(r, 2000);
+    rig_run(r);
     assert_int_equal(rig_at(r, 1)->status, 401);
     assert_true(rig_at(r, 1)->end);
-    assert_int_equal(rig_at(r, 1)->rst, NGHTTP2_NO_ERROR);
     assert_int_equal(r->dones, 1);
-    rig_get(r, 3, "/reset");
-    assert_int_equal(rig_at(r, 3)->rst, NGHTTP2_CANCEL);
-    assert_alive(r, 5);
+    assert_int_equal(rig_at(r, 1)->rst, -1); /* time to look at the answer first */
+    rig_send(r, DATA, 0, 1, "more", 4);
+    rig_advance(r, 2000);
+    assert_int_equal(rig_at(r, 1)->rst, NGHTTP2_NO_ERROR);
+    rig_request(r, 7, "POST", "/refuse", "content-length: 4", false);
+    rig_send(r, DATA, END_STREAM, 7, "some", 4);
+    rig_advance(r, 2000);
+    assert_int_equal(rig_at(r, 7)->rst, -1);
+    assert_int_equal(r->dones, 2);
+    rig_get(r, 9, "/reset");
+    assert_int_equal(rig_at(r, 9)->rst, NGHTTP2_CANCEL);
+    assert_alive(r, 11);
     rig_free(r);
 }
 
