@@ -15,8 +15,8 @@
 #include <nghttp2/nghttp2.h>
 
 /* Memory of a connection, at most: 100 streams with an arena each (arena_size_max) and 32 KiB of outgoing body, 1 MiB of
- * incoming bodies over all of them, 64 KiB of frames on their way out, 16 KiB for reading, and about 25 KiB of nghttp2
- * (one frame and two HPACK tables of 4 KiB). Idle: the struct and nghttp2's part. */
+ * incoming bodies over all of them, 64 KiB of frames on their way out, 16 KiB for reading, and nghttp2's own (one frame and two
+ * HPACK tables of 4 KiB). Idle: the struct and nghttp2's part, about 15 KiB together. */
 enum {
     H2_STREAMS_MAX = 100,
     H2_STREAM_WINDOW = HTTP_BODY_BUFFER_SIZE,
