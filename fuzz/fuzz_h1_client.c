@@ -103,7 +103,7 @@ static void on_reset(void *arg, struct http_stream *s, enum ficus_err err, const
     r->ends++;
     r->log = r->log * 37 + (uint64_t)err;
 }
-static const struct http_handler handler = {on_head, on_interim, on_data, on_writable, on_done, on_reset};
+static const struct http_handler handler = {on_head, on_interim, on_data, NULL, on_writable, on_done, on_reset};
 
 static void on_accept(void *arg, struct env_stream *s)
 {

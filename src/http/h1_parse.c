@@ -350,6 +350,12 @@ static bool origin_parse(struct cursor *c, struct http_msg *m)
     return true;
 }
 
+bool h1_target_parse(struct slice target, struct http_msg *m)
+{
+    struct cursor c = {target.p, target.p + target.size};
+    return target.size > 0 && *target.p == '/' && origin_parse(&c, m) && c.at == c.end;
+}
+
 /* "http://authority/path" (RFC 9112 3.2.2). */
 static bool absolute_parse(struct cursor *c, struct http_msg *m)
 {

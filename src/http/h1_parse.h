@@ -46,6 +46,9 @@ enum ficus_err h1_parse_response(struct slice head, const struct h1_parse_limits
 /* RFC 3986 3.2 without userinfo: host or IP literal, optional port. */
 bool h1_authority_valid(struct slice s);
 
+/* A target in origin-form (RFC 9112 3.2.1): fills m->path and m->query, which point into it. */
+bool h1_target_parse(struct slice target, struct http_msg *m);
+
 /* True for fields that belong to the connection or that the codec itself writes (RFC 9110 7.6.1): never in
  * http_msg.fields, never sent from there. */
 bool h1_field_reserved(struct slice name);

@@ -19,12 +19,14 @@
  * REFUSE    the codec's own answer is on its way; nothing more is read
  * LINGER    our side is shut; input is thrown away until the client has read the answer and closes (RFC 9112 9.6)
  * CLOSING   the transport closes; no callback to the user any more
+ * HANDOVER  (from HEAD) the first bytes are HTTP/2's preface: the stream and what was read go to that codec
  *
  * All of this happens in pump(), which is never re-entered: functions that the user calls only change fields and kick.
  */
-#include "h1_server.h"
+#include "server_private.h"
 
 #include "assert.h"
+#include "h1_stream.h"
 #include "mem.h"
 
 enum {
@@ -36,9 +38,10 @@ enum {
      * last. */
     H1_DRAIN_IDLE_MS = 300,
     H1_SMALL_SIZE = 1024, /* most requests without body fit */
+    H2_PREFACE_SIZE = 24,
 };
 
-enum state { IDLE, HEAD, EXCHANGE, DRAIN, REFUSE, LINGER, CLOSING, STATE_COUNT };
+enum state { IDLE, HEAD, EXCHANGE, DRAIN, REFUSE, LINGER, CLOSING, HANDOVER, STATE_COUNT };
 
 struct server_stream {
     struct h1_stream st; /* first */
@@ -49,9 +52,7 @@ struct server_stream {
 };
 
 struct h1_server_conn {
-    struct list link;
-    struct list waiting; /* in server->waiting: may go when somebody else needs the place */
-    struct http_server *server;
+    struct server_conn conn; /* first */
     enum state state;
     bool abort_wanted, line_skipped, reuse;
     uint64_t request_count;
@@ -77,12 +78,13 @@ static const struct {
     unsigned next; /* set of states that may follow */
 } states[STATE_COUNT] = {
     [IDLE] = {"idle", 1u << HEAD | 1u << CLOSING},
-    [HEAD] = {"head", 1u << EXCHANGE | 1u << REFUSE | 1u << CLOSING},
+    [HEAD] = {"head", 1u << EXCHANGE | 1u << REFUSE | 1u << CLOSING | 1u << HANDOVER},
     [EXCHANGE] = {"exchange", 1u << IDLE | 1u << DRAIN | 1u << REFUSE | 1u << LINGER | 1u << CLOSING},
     [DRAIN] = {"drain", 1u << IDLE | 1u << LINGER | 1u << CLOSING},
     [REFUSE] = {"refuse", 1u << LINGER | 1u << CLOSING},
     [LINGER] = {"linger", 1u << CLOSING},
     [CLOSING] = {"closing", 0},
+    [HANDOVER] = {"handover", 0},
 };
 
 static void move(struct h1_server_conn *c, enum state next)
@@ -90,15 +92,13 @@ static void move(struct h1_server_conn *c, enum state next)
     FICUS_ASSERT((states[c->state].next & 1u << next) != 0);
     c->state = next;
     c->since_ms = env_now_ms(c->io.env);
-    list_remove(&c->waiting);
-    if (is_waiting(next))
-        list_add_tail(&c->server->waiting, &c->waiting);
+    server_conn_wait(&c->conn, is_waiting(next));
     FICUS_ASSERT((c->stream != NULL) == (next == EXCHANGE));
 }
 
-struct h1_server_conn *h1_server_conn_of(struct list *link)
+static struct h1_server_conn *conn_of(struct server_conn *c)
 {
-    return CONTAINER_OF(link, struct h1_server_conn, link);
+    return CONTAINER_OF(c, struct h1_server_conn, conn);
 }
 
 /* ---- ends ---- */
@@ -106,12 +106,12 @@ struct h1_server_conn *h1_server_conn_of(struct list *link)
 static void conn_closed(void *arg)
 {
     struct h1_server_conn *c = arg;
-    struct http_server *v = c->server;
+    struct http_server *v = c->conn.server;
     h1_io_done(&c->io);
     arena_done(&c->arena);
-    list_remove(&c->link);
+    server_conn_leave(&c->conn);
     mem_free(c);
-    h1_server_conn_gone(v); /* the server may go with its last connection */
+    server_conn_gone(v); /* the server may go with its last connection */
 }
 
 static void conn_close(struct h1_server_conn *c)
@@ -131,7 +131,7 @@ static void linger(struct h1_server_conn *c)
 /* Answer by ourselves and end the connection: the input can no longer be told apart (RFC 9112 9.3, 11.2). */
 static void refuse(struct h1_server_conn *c, int status, const char *detail)
 {
-    struct http_server *v = c->server;
+    struct http_server *v = c->conn.server;
     if (v->o.on_refused != NULL)
         v->o.on_refused(v->o.arg, status, detail);
 
@@ -151,7 +151,7 @@ static void refuse(struct h1_server_conn *c, int status, const char *detail)
                          .framing = H1_BODY_LENGTH,
                          .content_length = (int64_t)buf_slice(&body).size,
                          .close = true,
-                         .date = h1_server_date(v),
+                         .date = server_date(v),
                          .server = v->o.server_name};
     size_t size = h1_response_size(&w);
     char *room = h1_io_head_room(&c->io, size, buf_slice(&body).size);
@@ -232,7 +232,7 @@ static enum ficus_err interim_send(struct server_stream *ss, const struct http_m
 static bool reuse_decide(const struct server_stream *ss, enum h1_framing framing, int status)
 {
     const struct h1_body *body = &ss->st.body;
-    const struct http_server *v = ss->c->server;
+    const struct http_server *v = ss->c->conn.server;
     if (!ss->keep_alive || v->draining || v->closing || v->paused || framing == H1_BODY_UNTIL_CLOSE)
         return false;
     if (ss->expects && !body->done) /* RFC 9110 10.1.1: nobody can know whether the body will come */
@@ -259,8 +259,8 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
     struct h1_write w = {.m = m,
                          .framing = H1_BODY_NONE,
                          .content_length = m->content_length,
-                         .date = h1_server_date(ss->c->server),
-                         .server = ss->c->server->o.server_name};
+                         .date = server_date(ss->c->conn.server),
+                         .server = ss->c->conn.server->o.server_name};
     if (m->status == 204 || (m->status == 304 && w.content_length == 0))
         w.content_length = -1; /* RFC 9110 8.6: not here; on 304 it would speak of the 200 that did not come */
     else if (!no_body && end && w.content_length < 0)
@@ -338,7 +338,7 @@ static bool step_idle(struct h1_server_conn *c)
 /* The whole head is there: make the exchange and hand it over. */
 static void exchange_begin(struct h1_server_conn *c, size_t head_size)
 {
-    struct http_server *v = c->server;
+    struct http_server *v = c->conn.server;
     const struct h1_parse_limits limits = {v->o.limits.field_count_max, v->o.limits.target_size_max};
     arena_init(&c->arena, v->o.limits.arena_size_max);
     struct server_stream *ss = ARENA_NEW(&c->arena, struct server_stream);
@@ -373,11 +373,27 @@ static void exchange_begin(struct h1_server_conn *c, size_t head_size)
     FICUS_ASSERT(ss->st.s.handler != NULL || ss->st.abandoned);
 }
 
+/* How much of the preface of HTTP/2 (RFC 9113 3.4) is there; 0 when this is something else. */
+static size_t preface_size(struct h1_server_conn *c)
+{
+    static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    size_t size = h1_io_in_size(&c->io) < H2_PREFACE_SIZE ? h1_io_in_size(&c->io) : H2_PREFACE_SIZE;
+    bool first = c->conn.server->o.h2c && c->request_count == 0 && !c->line_skipped;
+    return first && memcmp(h1_io_in(&c->io), preface, size) == 0 ? size : 0;
+}
+
 static bool step_head(struct h1_server_conn *c)
 {
     struct h1_io *io = &c->io;
-    size_t size = h1_io_in_size(io), size_max = c->server->o.limits.head_size_max;
+    size_t size = h1_io_in_size(io), size_max = c->conn.server->o.limits.head_size_max;
     const char *p = h1_io_in(io);
+    size_t preface = preface_size(c);
+    if (preface == H2_PREFACE_SIZE && !c->abort_wanted) {
+        move(c, HANDOVER);
+        return false;
+    }
+    if (preface > 0 && !input_ended(io))
+        return false;
     if (size > 0 && p[0] == '\r' && !c->line_skipped && (size == 1 || p[1] == '\n')) {
         if (size == 1 && !input_ended(io))
             return false;
@@ -536,10 +552,10 @@ enum { NEVER = -1 };
 
 static int64_t deadline_ms(const struct h1_server_conn *c)
 {
-    const struct http_limits *l = &c->server->o.limits;
+    const struct http_limits *l = &c->conn.server->o.limits;
     switch (c->state) {
     case IDLE:
-        if (!c->server->draining)
+        if (!c->conn.server->draining)
             return c->since_ms + l->idle_timeout_ms;
         return c->since_ms + (c->request_count == 0 ? H1_DRAIN_FIRST_MS : H1_DRAIN_IDLE_MS);
     case HEAD:
@@ -549,10 +565,24 @@ static int64_t deadline_ms(const struct h1_server_conn *c)
     case LINGER:
         return c->since_ms + H1_LINGER_MS;
     case CLOSING:
+    case HANDOVER:
         return NEVER;
     default:
         return c->since_ms + (l->body_timeout_ms > 0 ? l->body_timeout_ms : 30 * 1000);
     }
+}
+
+/* Nothing was written yet and no read is pending: the transport changes hands as it is. */
+static void handover(struct h1_server_conn *c)
+{
+    struct http_server *v = c->conn.server;
+    struct env_stream *stream = c->io.stream;
+    c->io.stream = NULL;
+    h2_server_conn_new(v, stream, slice_make(h1_io_in(&c->io), h1_io_in_size(&c->io)));
+    h1_io_done(&c->io);
+    server_conn_leave(&c->conn);
+    mem_free(c);
+    server_conn_gone(v);
 }
 
 static void pump(void *arg)
@@ -562,7 +592,12 @@ static void pump(void *arg)
         return;
     c->io.pumping = true;
     do {
-        while (c->state != CLOSING && steps[c->state](c)) {
+        while (c->state != CLOSING && c->state != HANDOVER && steps[c->state](c)) {
+        }
+        if (c->state == HANDOVER) {
+            FICUS_ASSERT(!c->io.reading);
+            handover(c);
+            return;
         }
         if (c->abort_wanted && c->state != CLOSING) /* in a state without stream */
             conn_close(c);
@@ -594,6 +629,36 @@ static void timer_fired(void *arg)
     pump(c);
 }
 
+/* ---- what the server asks for ---- */
+
+static void conn_abort(struct server_conn *conn)
+{
+    struct h1_server_conn *c = conn_of(conn);
+    if (c->state == CLOSING)
+        return;
+    c->abort_wanted = true;
+    h1_io_kick(&c->io);
+}
+
+static void conn_evict(struct server_conn *conn)
+{
+    struct h1_server_conn *c = conn_of(conn);
+    FICUS_ASSERT(!c->io.pumping);
+    conn_close(c);
+}
+
+static void conn_drain(struct server_conn *conn)
+{
+    struct h1_server_conn *c = conn_of(conn);
+    if (c->state == CLOSING)
+        return;
+    if (c->state == IDLE)
+        c->since_ms = env_now_ms(c->io.env); /* the shorter wait begins now */
+    h1_io_kick(&c->io);
+}
+
+static const struct server_conn_ops conn_ops = {conn_abort, conn_drain, conn_evict};
+
 /* ---- begin ---- */
 
 void h1_server_conn_new(struct http_server *v, struct env_stream *stream)
@@ -603,7 +668,6 @@ void h1_server_conn_new(struct http_server *v, struct env_stream *stream)
         env_close(v->env, stream, NULL, NULL);
         return;
     }
-    c->server = v;
     h1_io_init(&c->io, v->env, c->small, sizeof c->small);
     c->io.stream = stream;
     c->io.on_event = pump;
@@ -612,35 +676,6 @@ void h1_server_conn_new(struct http_server *v, struct env_stream *stream)
     c->io.arg = c;
     c->since_ms = env_now_ms(v->env);
     env_stream_peer(v->env, stream, &c->peer);
-    list_add_tail(&v->conns, &c->link);
-    list_add_tail(&v->waiting, &c->waiting);
-    v->conn_count++;
+    server_conn_enter(v, &c->conn, &conn_ops);
     pump(c);
-}
-
-void h1_server_conn_abort(struct h1_server_conn *c)
-{
-    if (c->state == CLOSING)
-        return;
-    c->abort_wanted = true;
-    h1_io_kick(&c->io);
-}
-
-bool h1_server_conn_evict(struct http_server *v, bool newest_too)
-{
-    if (list_empty(&v->waiting) || (!newest_too && v->waiting.next == v->waiting.prev))
-        return false;
-    struct h1_server_conn *c = CONTAINER_OF(v->waiting.next, struct h1_server_conn, waiting);
-    FICUS_ASSERT(!c->io.pumping);
-    conn_close(c);
-    return true;
-}
-
-void h1_server_conn_drain(struct h1_server_conn *c)
-{
-    if (c->state == CLOSING)
-        return;
-    if (c->state == IDLE)
-        c->since_ms = env_now_ms(c->io.env); /* the shorter wait begins now */
-    h1_io_kick(&c->io);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One HTTP/1.1 exchange, the half that server and client share: the flow of the two bodies between the user and h1_io.
- * The heads and the life of the connection are h1_server.c's and h1_client.c's.
+ * The heads and the life of the connection are h1_server_conn.c's and h1_client.c's.
  */
 #ifndef FICUS_HTTP_H1_STREAM_H
 #define FICUS_HTTP_H1_STREAM_H

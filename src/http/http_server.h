@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * HTTP/1.1 server on one loop: connections, limits, time limits, keep-alive, drain. Strict by RFC 9112: anything that
- * two parsers could read in two ways is refused with 400 and the connection closed.
+ * HTTP server on one loop: connections, limits, time limits, keep-alive, drain. HTTP/1.1, strict by RFC 9112: anything
+ * that two parsers could read in two ways is refused with 400 and the connection closed. HTTP/2 (RFC 9113) with prior
+ * knowledge where it is allowed: a malformed request is refused with RST_STREAM; each request is a stream of its own, and
+ * the code behind on_request does not see a difference.
  */
 #ifndef FICUS_HTTP_SERVER_H
 #define FICUS_HTTP_SERVER_H
@@ -28,6 +30,7 @@ struct http_limits {
  * rest of its head; answers then end their connections. Accepting pauses while all of them run requests. */
 struct http_server_options {
     struct http_limits limits;
+    bool h2c; /* a connection that begins with HTTP/2's preface is HTTP/2 (RFC 9113 3.3) */
     const char *server_name; /* for the Server field; NULL: none */
     /* A request head came. The callee sets the handler with http_stream_handle before it returns. s->head_in is the
      * request; end: it has no body. peer is borrowed for the call. */

@@ -285,6 +285,7 @@ static enum ficus_err start_parts(struct proxy *p, struct ficus_error *reterr)
     if (metrics_register_all(p->process.metrics, metric_defs, PROXY_METRIC_COUNT, p->metrics) != FICUS_ERR_OK)
         return err_set(reterr, FICUS_ERR_NOMEM, "metrics");
     struct http_server_options o = {.limits = {.conn_count_max = p->o.conn_count_max},
+                                    .h2c = true,
                                     .on_request = proxy_on_request,
                                     .on_refused = on_refused,
                                     .refusal_fields = refusal_fields,

@@ -10,6 +10,7 @@ import json, os, re, shlex, subprocess, sys, tempfile
 
 OUTSIDE = [  # header, files that may include it
     (r'<uv\.h>', r'^src/io/[^/]*_uv\.c$|^src/io/io_uv\.h$'),
+    (r'<nghttp2/', r'^src/http/h2_[^/]*\.[ch]$'),
     (r'<sqlite3\.h>', r'^src/data/[^/]*_sqlite\.[ch]$|^src/data/db_private\.h$'),
     (r'<openssl/', r'^src/io/tls_[^/]*\.c$|^src/security/'),
     (r'<yaml\.h>', r'^src/conf/[^/]*_yaml\.c$'),

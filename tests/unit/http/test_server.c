@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "fake_net.h"
-#include "h1_server.h"
+#include "server_private.h"
 #include "http_server.h"
 
 #include <stdio.h>

@@ -1,22 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * HTTP/1.1 server: listeners, the set of connections, their number, drain and close. Life of one connection:
+ * HTTP server: listeners, the set of connections, their number, drain and close. Life of one connection:
  * h1_server_conn.c.
  *
  *   open -> draining (no listener, connections end by themselves) -> gone
  *       `-> closing  (no listener, connections are ended)         -> gone, freed
  */
-#include "h1_server.h"
+#include "server_private.h"
 
 #include "assert.h"
+#include "h1_io.h"
 #include "mem.h"
 
 enum { ROOM_MS = 1000 };
 
+/* Close the connection that has waited longest; the newest one is spared unless it is wanted as well. */
+static void evict(struct http_server *v, bool newest_too)
+{
+    if (list_empty(&v->waiting) || (!newest_too && v->waiting.next == v->waiting.prev))
+        return;
+    struct server_conn *c = CONTAINER_OF(v->waiting.next, struct server_conn, waiting);
+    c->ops->evict(c);
+}
+
 static void room_fire(void *arg)
 {
     struct http_server *v = arg;
-    (void)h1_server_conn_evict(v, true);
+    evict(v, true);
     env_timer_start(v->env, &v->room, ROOM_MS);
 }
 
@@ -62,7 +72,7 @@ enum ficus_err http_server_new(struct env *e, const struct http_server_options *
     return FICUS_ERR_OK;
 }
 
-const char *h1_server_date(struct http_server *v)
+const char *server_date(struct http_server *v)
 {
     int64_t wall_ms = env_wall_ms(v->env);
     if (wall_ms / 1000 != v->date_second && wall_ms >= 0) {
@@ -94,15 +104,15 @@ static void accepted(void *arg, struct env_stream *stream)
     if (v->conn_count < v->o.limits.conn_count_max)
         return;
     listeners_pause(v, true); /* at least until the evicted one is gone */
-    (void)h1_server_conn_evict(v, false);
+    evict(v, false);
 }
 
 enum ficus_err http_server_listen(struct http_server *v, const char *address, struct ficus_error *reterr)
 {
     if (v->draining || v->closing)
         return err_set(reterr, FICUS_ERR_UNAVAILABLE, "server is draining");
-    if (v->listener_count == H1_SERVER_LISTENERS_MAX)
-        return err_set(reterr, FICUS_ERR_TOO_LARGE, "more than %d listeners", H1_SERVER_LISTENERS_MAX);
+    if (v->listener_count == SERVER_LISTENERS_MAX)
+        return err_set(reterr, FICUS_ERR_TOO_LARGE, "more than %d listeners", SERVER_LISTENERS_MAX);
     struct env_listener *listener;
     enum ficus_err err = env_listen(v->env, address, accepted, v, &listener, reterr);
     if (err != FICUS_ERR_OK)
@@ -113,7 +123,29 @@ enum ficus_err http_server_listen(struct http_server *v, const char *address, st
     return FICUS_ERR_OK;
 }
 
-void h1_server_conn_gone(struct http_server *v)
+void server_conn_enter(struct http_server *v, struct server_conn *c, const struct server_conn_ops *ops)
+{
+    c->ops = ops;
+    c->server = v;
+    list_add_tail(&v->conns, &c->link);
+    list_add_tail(&v->waiting, &c->waiting);
+    v->conn_count++;
+}
+
+void server_conn_wait(struct server_conn *c, bool waiting)
+{
+    list_remove(&c->waiting);
+    if (waiting)
+        list_add_tail(&c->server->waiting, &c->waiting);
+}
+
+void server_conn_leave(struct server_conn *c)
+{
+    list_remove(&c->waiting);
+    list_remove(&c->link);
+}
+
+void server_conn_gone(struct http_server *v)
 {
     FICUS_ASSERT(v->conn_count > 0);
     v->conn_count--;
@@ -138,8 +170,10 @@ void http_server_drain(struct http_server *v, void (*drained)(void *arg), void *
     v->gone = drained;
     v->gone_arg = arg;
     listeners_close(v);
-    LIST_FOREACH (&v->conns, it)
-        h1_server_conn_drain(h1_server_conn_of(it));
+    LIST_FOREACH (&v->conns, it) {
+        struct server_conn *c = CONTAINER_OF(it, struct server_conn, link);
+        c->ops->drain(c);
+    }
     env_timer_start(v->env, &v->gone_kick, 0);
 }
 
@@ -150,8 +184,10 @@ void http_server_close(struct http_server *v, void (*closed)(void *arg), void *a
     v->gone = closed;
     v->gone_arg = arg;
     listeners_close(v);
-    LIST_FOREACH (&v->conns, it)
-        h1_server_conn_abort(h1_server_conn_of(it));
+    LIST_FOREACH (&v->conns, it) {
+        struct server_conn *c = CONTAINER_OF(it, struct server_conn, link);
+        c->ops->abort(c);
+    }
     if (v->conn_count == 0)
         env_timer_start(v->env, &v->gone_kick, 0);
     else

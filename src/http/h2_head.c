@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Request fields of HTTP/2; see h2_head.h.
+ */
+#include "h2_head.h"
+
+#include "assert.h"
+#include "h1_parse.h"
+
+static void refuse(struct h2_head *h, int status, const char *detail)
+{
+    if (h->status == 0) {
+        h->status = status;
+        h->detail = detail;
+    }
+}
+
+static void refuse_memory(struct h2_head *h, const struct http_msg *m)
+{
+    if (arena_overflowed(m->arena))
+        refuse(h, 431, "fields take too much memory");
+    else
+        refuse(h, 503, "out of memory");
+}
+
+static struct slice copy(struct h2_head *h, struct http_msg *m, struct slice s)
+{
+    struct slice own = arena_slice(m->arena, s);
+    if (own.p == NULL)
+        refuse_memory(h, m);
+    return own;
+}
+
+/* Every field counts as RFC 9113 6.5.2 has it, also those that are dropped. */
+static bool count_field(struct h2_head *h, const struct http_limits *limits, struct slice name, struct slice value)
+{
+    h->size += name.size + value.size + 32;
+    h->count++;
+    if (h->size > limits->head_size_max)
+        refuse(h, 431, "request head is too large");
+    else if (h->count > limits->field_count_max)
+        refuse(h, 431, "too many fields");
+    return h->status == 0;
+}
+
+static void add_field(struct h2_head *h, struct http_msg *m, struct slice name, struct slice value)
+{
+    if (!http_token_valid(name) || !http_value_valid(value)) {
+        refuse(h, 400, "malformed field");
+        return;
+    }
+    name = copy(h, m, name);
+    value = copy(h, m, value);
+    if (h->status == 0 && !http_msg_add(m, name, value))
+        refuse_memory(h, m);
+}
+
+static void pseudo_field(struct h2_head *h, const struct http_limits *limits, struct http_msg *m, struct slice name,
+                         struct slice value)
+{
+    if (slice_eq_str(name, ":path") && value.size > limits->target_size_max) {
+        refuse(h, 414, "request target is too long");
+        return;
+    }
+    value = copy(h, m, value);
+    if (value.p == NULL)
+        return;
+    if (slice_eq_str(name, ":method"))
+        m->method = value;
+    else if (slice_eq_str(name, ":scheme"))
+        m->scheme = value;
+    else if (slice_eq_str(name, ":authority"))
+        m->authority = value;
+    else if (slice_eq_str(name, ":path"))
+        m->path = value;
+    else if (slice_eq_str(name, ":protocol"))
+        m->protocol = value;
+    else
+        refuse(h, 400, "unknown pseudo-header field");
+}
+
+void h2_head_field(struct h2_head *h, const struct http_limits *limits, struct http_msg *m, struct slice name,
+                   struct slice value)
+{
+    if (h->status != 0 || !count_field(h, limits, name, value))
+        return;
+    if (name.size > 0 && name.p[0] == ':') {
+        h->count--; /* HTTP/1.1 has them in the request line */
+        pseudo_field(h, limits, m, name, value);
+    } else if (slice_eq_str(name, "host")) {
+        if (h->has_host)
+            refuse(h, 400, "more than one Host");
+        h->has_host = true;
+        h->host = copy(h, m, value);
+    } else if (slice_eq_str(name, "content-length")) {
+        uint64_t length;
+        if (h->has_length)
+            refuse(h, 400, "more than one Content-Length");
+        else if (!slice_to_u64(value, &length) || length > INT64_MAX)
+            refuse(h, 400, "Content-Length is not a number");
+        else
+            m->content_length = (int64_t)length;
+        h->has_length = true;
+    } else if (slice_eq_str(name, "expect")) {
+        if (h->expect_continue || !slice_eq_nocase(value, SLICE("100-continue")))
+            refuse(h, 417, "unknown expectation");
+        h->expect_continue = true;
+    } else if (!h1_field_reserved(name)) {
+        h->cookie_count += slice_eq_str(name, "cookie") ? 1 : 0;
+        add_field(h, m, name, value);
+    }
+}
+
+/* RFC 9113 8.2.3: crumbs become one field again, or a service would take only the first. */
+static void cookies_join(struct h2_head *h, struct http_msg *m)
+{
+    if (h->cookie_count < 2)
+        return;
+    size_t size = 0, pos = 0;
+    struct slice value;
+    while (http_msg_next(m, "cookie", &pos, &value))
+        size += value.size + 2;
+    char *joined = arena_alloc(m->arena, size);
+    if (joined == NULL) {
+        refuse_memory(h, m);
+        return;
+    }
+    size_t at = 0;
+    pos = 0;
+    while (http_msg_next(m, "cookie", &pos, &value)) {
+        if (at > 0) {
+            memcpy(joined + at, "; ", 2);
+            at += 2;
+        }
+        if (value.size > 0)
+            memcpy(joined + at, value.p, value.size);
+        at += value.size;
+    }
+    if (!http_msg_set(m, SLICE("cookie"), slice_make(joined, at)))
+        refuse(h, 400, "malformed Cookie");
+}
+
+/* RFC 9113 8.3.1: an empty or different Host beside :authority is an attack on whoever reads the other one. */
+static void authority_decide(struct h2_head *h, struct http_msg *m)
+{
+    if (m->authority.p == NULL && !h->has_host)
+        refuse(h, 400, "neither :authority nor Host");
+    else if (h->has_host && !h1_authority_valid(h->host))
+        refuse(h, 400, "malformed Host");
+    else if (m->authority.p == NULL)
+        m->authority = h->host;
+    else if (!h1_authority_valid(m->authority))
+        refuse(h, 400, "malformed :authority");
+    else if (h->has_host && !slice_eq_nocase(h->host, m->authority))
+        refuse(h, 400, "Host differs from :authority");
+}
+
+/* RFC 8441: CONNECT with :protocol asks for a tunnel, which the model calls an upgrade of a GET. */
+static void protocol_decide(struct h2_head *h, struct http_msg *m, bool end)
+{
+    bool is_connect = slice_eq_str(m->method, "CONNECT");
+    if (m->protocol.p == NULL) {
+        if (is_connect)
+            refuse(h, 501, "CONNECT is not supported");
+        return;
+    }
+    if (!is_connect)
+        refuse(h, 400, ":protocol without CONNECT");
+    else if (!slice_eq_nocase(m->protocol, SLICE("websocket")))
+        refuse(h, 501, "protocol other than websocket");
+    else if (end || h->has_length)
+        refuse(h, 400, "a tunnel that is no stream of bytes");
+    m->method = SLICE("GET");
+}
+
+void h2_head_end(struct h2_head *h, struct http_msg *m, bool end, struct slice scheme)
+{
+    if (h->status != 0)
+        return;
+    if (!http_token_valid(m->method))
+        refuse(h, 400, "malformed method");
+    protocol_decide(h, m, end);
+    if (h->status != 0)
+        return;
+    if (!slice_eq_nocase(m->scheme, scheme))
+        refuse(h, 400, "scheme differs from the connection's");
+    m->scheme = scheme;
+    struct slice target = m->path;
+    bool is_server = slice_eq_str(target, "*") && slice_eq_str(m->method, "OPTIONS");
+    if (!is_server && !h1_target_parse(target, m))
+        refuse(h, 400, "malformed :path");
+    authority_decide(h, m);
+    cookies_join(h, m);
+    if (!h->has_length)
+        m->content_length = end ? 0 : -1;
+    else if (end && m->content_length != 0)
+        refuse(h, 400, "Content-Length without a body");
+    h->expect_continue = h->expect_continue && !end;
+}
+
+/* RFC 9110 6.5.1: nothing that frames, routes, authenticates or says how to read the content. */
+bool h2_trailer_allowed(struct slice name)
+{
+    static const char *const not_here[] = {
+        "authorization", "cache-control", "content-encoding", "content-range", "content-type", "cookie",
+        "expect",        "max-forwards",  "pragma",           "range",         "set-cookie",   "www-authenticate"};
+    if (!http_token_valid(name) || h1_field_reserved(name))
+        return false;
+    for (size_t i = 0; i < sizeof not_here / sizeof not_here[0]; i++)
+        if (slice_eq_nocase(name, slice_str(not_here[i])))
+            return false;
+    return true;
+}
+
+void h2_trailer_field(struct h2_head *h, const struct http_limits *limits, struct http_msg *m, struct slice name,
+                      struct slice value)
+{
+    if (h->status == 0 && count_field(h, limits, name, value) && h2_trailer_allowed(name))
+        add_field(h, m, name, value);
+}
