@@ -421,7 +421,7 @@ static void stream_progress(const struct http_stream *s, struct http_progress *r
 }
 
 static const struct http_stream_ops stream_ops = {stream_send_head, stream_send,  stream_recv,
-                                                  stream_trailers,  stream_reset, stream_progress};
+                                                  stream_trailers,  stream_reset, stream_progress, .protocol = "h2"};
 
 /* ---- the codec's own answers ---- */
 

@@ -54,6 +54,7 @@ struct http_stream_ops {
     enum ficus_err (*send_head)(struct http_stream *s, const struct http_msg *m, bool end);
     size_t (*send)(struct http_stream *s, const void *p, size_t size, bool end);
     void (*recv)(struct http_stream *s);
+    /* NULL: dropped */
     enum ficus_err (*trailers)(struct http_stream *s, const struct http_field *fields, size_t field_count);
     void (*reset)(struct http_stream *s, enum ficus_err why);
     void (*progress)(const struct http_stream *s, struct http_progress *ret_progress);
@@ -87,11 +88,11 @@ static inline size_t http_send(struct http_stream *s, const void *p, size_t size
     return s->ops->send(s, p, size, end);
 }
 /* The fields that go behind the outgoing body (copied): after the head, before the http_send that ends the body. Dropped
- * where the framing has no place for them (Content-Length on HTTP/1.1, no body). INVALID: a field that may not stand there
+ * where there is no body, and by the HTTP/1.1 codec, which knows none. INVALID: a field that may not stand there
  * or cannot be written; NOMEM. */
 static inline enum ficus_err http_send_trailers(struct http_stream *s, const struct http_field *fields, size_t field_count)
 {
-    return s->ops->trailers(s, fields, field_count);
+    return s->ops->trailers == NULL ? FICUS_ERR_OK : s->ops->trailers(s, fields, field_count);
 }
 /* Ask for the next piece of the incoming body: one on_data follows. Not before its on_data came again, not after end.
  * This is the back-pressure. */
