@@ -66,6 +66,12 @@ void cli_print_errors(const struct conf_errors *errors)
     buf_done(&text);
 }
 
+bool cli_is_true(const struct json *v)
+{
+    bool value = false;
+    return json_bool(v, &value) && value;
+}
+
 bool cli_colour(int fd)
 {
     const char *no = getenv("NO_COLOR");

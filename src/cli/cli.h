@@ -21,6 +21,7 @@ int cmd_new_service(const struct command_call *c);
 int cmd_doctor(const struct command_call *c);
 int cmd_status(const struct command_call *c);
 int cmd_logs(const struct command_call *c);
+int cmd_reload(const struct command_call *c);
 int cmd_restart(const struct command_call *c);
 int cmd_stop(const struct command_call *c);
 int cmd_start(const struct command_call *c);
@@ -54,6 +55,7 @@ void cli_done(struct cli *cli);
 int cli_fail(const struct ficus_error *error); /* "ficus: TEXT" on stderr; the exit code of the error */
 void cli_print(struct slice text);             /* to stdout, all of it; a reader that has gone is no failure */
 void cli_print_errors(const struct conf_errors *errors); /* to stderr */
+bool cli_is_true(const struct json *v); /* NULL and what is no bool: false */
 bool cli_colour(int fd);                                 /* a terminal, and NO_COLOR is not set */
 const char *cli_program_folder(struct arena *a); /* where this program's file lies, absolute; NULL: not known */
 /* Where pkg-config finds the libficus that belongs to this program; "" when that is a standard place, or not found. */

@@ -68,6 +68,12 @@ static int wait_until_done(struct cli *cli, const struct order *o, const char *n
         if (slice_eq_str(json_string_or(json_get(process, "state"), SLICE_NONE), o->state) &&
             (!o->new_pid || json_i64_or(json_get(process, "pid"), 0) != old_pid))
             return EXIT_OK;
+        struct slice message = json_string_or(json_get(process, "message"), SLICE(""));
+        if (o->new_pid && slice_eq_str(json_string_or(json_get(process, "state"), SLICE_NONE), "running") &&
+            slice_starts(message, SLICE("restart failed"))) {
+            dprintf(2, "ficus: " SLICE_FMT "\n", SLICE_ARG(message));
+            return EXIT_FAILED;
+        }
         if (env_now_ms(cli->e) >= end_ms || arena_overflowed(&cli->a)) {
             dprintf(2, "ficus: %s %s\n", name, o->undone);
             return EXIT_NOT_HEALTHY;

@@ -110,6 +110,14 @@ static void on_stopped(void *arg)
     env_uv_stop(r->e);
 }
 
+static enum ficus_err on_reload(void *arg, struct arena *a, const struct supervisor_plan *before,
+                                struct supervisor_reload *ret_reload, struct conf_errors *errors,
+                                struct ficus_error *reterr)
+{
+    struct running *r = arg;
+    return up_reload(r->e, &r->up, a, before, ret_reload, errors, reterr);
+}
+
 static void on_end_signal(void *arg, int signum)
 {
     struct running *r = arg;
@@ -175,7 +183,12 @@ static enum ficus_err prepare(struct running *r, struct conf_errors *errors, str
 static enum ficus_err start(struct running *r, struct ficus_error *reterr)
 {
     struct supervisor_options o = {
-        .plan = &r->up.plan, .log = &r->log, .on_healthy = on_healthy, .on_stopped = on_stopped, .arg = r};
+        .plan = &r->up.plan,
+                                    .log = &r->log,
+                                    .reload = on_reload,
+                                    .on_healthy = on_healthy,
+                                    .on_stopped = on_stopped,
+                                    .arg = r};
     static const int ends[] = {SIGINT, SIGTERM};
     enum ficus_err err = FICUS_ERR_OK;
     for (size_t i = 0; i < ARRAY_COUNT(ends) && err == FICUS_ERR_OK; i++)

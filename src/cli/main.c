@@ -50,6 +50,10 @@ static const struct command_option logs_options[] = {
 static const struct command_option start_options[] = {
     {0, "wait", "DURATION", "how long to wait until it runs (default 30s)"},
 };
+static const struct command_option reload_options[] = {
+    {0, "wait", "DURATION", "how long to wait for the gateway (default 10s)"},
+    JSON_OPTION,
+};
 static const struct command_option stop_options[] = {
     {0, "kill", NULL, "at once, without time to finish its work"},
     {0, "wait", "DURATION", "how long to wait until it has ended (default 30s)"},
@@ -116,6 +120,16 @@ static const struct command commands[] = {
      .operand_max = COMMAND_OPERANDS_MAX,
      OPTIONS(logs_options),
      .doc = "Print the logs of all or some processes in the order of time"},
+    {.name = "reload",
+     .run = cmd_reload,
+     .operands = "",
+     OPTIONS(reload_options),
+     .doc = "Read the manifest again, without losing a request",
+     .text = "Checks everything first: with any error nothing changes, and all of them are shown (exit code 2). The "
+             "gateway takes over routes, auth, hosts, time limits and files between two requests; those under way end "
+             "as they began. If it refuses it keeps what it has, and ficus status says why. Services that take their "
+             "part up only when they start are named with the command that does it. The --set of ficus up still "
+             "holds. A service that came or left, or another address, takes ficus down and ficus up."},
     {.name = "restart",
      .run = cmd_restart,
      .operands = "SERVICE",
@@ -123,7 +137,10 @@ static const struct command commands[] = {
      .operand_max = 1,
      OPTIONS(start_options),
      .doc = "Restart a service, the gateway or the hub",
-     .text = "The old process finishes its work; new connections wait meanwhile, none is lost."},
+     .text = "The old process finishes its work; new connections wait meanwhile, none is lost. The gateway's new "
+             "process starts beside the old one and takes over when it is ready; if it ends or is not ready within "
+             "ten seconds, the old one goes on. Gateway and hub run the program file that is there now: so a new "
+             "version is taken up."},
     {.name = "stop",
      .run = cmd_stop,
      .operands = "SERVICE",

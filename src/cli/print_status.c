@@ -35,6 +35,8 @@ static void print_process(const struct json *v, struct slice name, bool colour, 
     struct slice message = json_string_or(json_get(v, "message"), SLICE(""));
     if (message.size > 0)
         buf_printf(out, "  %s" SLICE_FMT "%s\n", colour ? "\033[31m" : "", SLICE_ARG(message), colour ? "\033[0m" : "");
+    if (cli_is_true(json_get(v, "changed")))
+        buf_printf(out, "  its configuration has changed since it started: ficus restart " SLICE_FMT "\n", SLICE_ARG(name));
     buf_done(&memory);
     buf_done(&number);
 }

@@ -175,8 +175,10 @@ enum ficus_err manifest_load(struct arena *a, const char *path, const struct man
 
 /* The resolved file of one process as JSON text into out. */
 enum ficus_err manifest_render_process(const struct manifest *m, const struct manifest_process *p, struct arena *a, struct buf *out, struct ficus_error *reterr);
-/* Write every process's resolved file: NAME.json.tmp, mode 0600, synced, renamed. All are rendered before the first is written. STATE/run must exist. */
-enum ficus_err manifest_render(const struct manifest *m, struct arena *a, struct ficus_error *reterr);
+/* Write the resolved file of every process for which it is not there as it shall be: NAME.json.tmp, mode 0600, synced, renamed. All are rendered
+ * before the first is written, and all written before the first is renamed: what fails before leaves the files as they were. ret_changed (NULL, or
+ * process_count long): which were renamed. STATE/run must exist. */
+enum ficus_err manifest_render(const struct manifest *m, struct arena *a, bool *ret_changed, struct ficus_error *reterr);
 
 const struct manifest_service *manifest_find_service(const struct manifest *m, const char *name);
 const struct manifest_process *manifest_find_process(const struct manifest *m, const char *name);

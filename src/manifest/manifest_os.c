@@ -187,25 +187,43 @@ static enum ficus_err sync_folder_of(const char *path, struct ficus_error *reter
     return err;
 }
 
-enum ficus_err manifest_write_file(const char *path, struct slice text, struct ficus_error *reterr)
+static enum ficus_err stage_path(const char *path, char tmp[PATH_MAX], struct ficus_error *reterr)
+{
+    int n = snprintf(tmp, PATH_MAX, "%s.tmp", path);
+    return n > 0 && n < PATH_MAX ? FICUS_ERR_OK : err_set(reterr, FICUS_ERR_TOO_LARGE, "%s: path too long", path);
+}
+
+enum ficus_err manifest_stage_file(const char *path, struct slice text, struct ficus_error *reterr)
 {
     char tmp[PATH_MAX];
-    int n = snprintf(tmp, sizeof tmp, "%s.tmp", path);
-    if (n < 0 || (size_t)n >= sizeof tmp)
-        return err_set(reterr, FICUS_ERR_TOO_LARGE, "%s: path too long", path);
+    enum ficus_err err = stage_path(path, tmp, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
     /* A left-over one may have other rights: make it anew. */
     (void)unlink(tmp);
     int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return err_sys(reterr, errno, "%s", tmp);
-    enum ficus_err err = write_all(fd, tmp, text, reterr);
+    err = write_all(fd, tmp, text, reterr);
     if (close(fd) != 0 && err == FICUS_ERR_OK)
         err = err_sys(reterr, errno, "%s", tmp);
+    if (err != FICUS_ERR_OK)
+        (void)unlink(tmp);  /* the first error is the one to report */
+    return err;
+}
+
+enum ficus_err manifest_place_file(const char *path, struct ficus_error *reterr)
+{
+    char tmp[PATH_MAX];
+    enum ficus_err err = stage_path(path, tmp, reterr);
     if (err == FICUS_ERR_OK && rename(tmp, path) != 0)
         err = err_sys(reterr, errno, "%s", path);
-    if (err != FICUS_ERR_OK) {
-        (void)unlink(tmp);  /* the first error is the one to report */
-        return err;
-    }
-    return sync_folder_of(path, reterr);
+    return err == FICUS_ERR_OK ? sync_folder_of(path, reterr) : err;
+}
+
+void manifest_unstage_file(const char *path)
+{
+    char tmp[PATH_MAX];
+    if (stage_path(path, tmp, NULL) == FICUS_ERR_OK)
+        (void)unlink(tmp);
 }

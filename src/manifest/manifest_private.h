@@ -51,8 +51,10 @@ enum ficus_err manifest_list(struct arena *a, const char *folder, size_t count_m
                              struct ficus_error *reterr);
 bool manifest_is_folder(const char *path);
 bool manifest_is_file(const char *path);
-/* PATH.tmp, 0600, synced, renamed, folder synced. */
-enum ficus_err manifest_write_file(const char *path, struct slice text, struct ficus_error *reterr);
+/* Write PATH.tmp, 0600, synced; then put it in its place, folder synced; or give it up. */
+enum ficus_err manifest_stage_file(const char *path, struct slice text, struct ficus_error *reterr);
+enum ficus_err manifest_place_file(const char *path, struct ficus_error *reterr);
+void manifest_unstage_file(const char *path);
 /* The folder part of a path, "." when it has none. In the arena. */
 const char *manifest_dirname(struct arena *a, const char *path);
 

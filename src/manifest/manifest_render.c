@@ -392,10 +392,36 @@ enum ficus_err manifest_render_process(const struct manifest *m, const struct ma
     return FICUS_ERR_OK;
 }
 
-enum ficus_err manifest_render(const struct manifest *m, struct arena *a, struct ficus_error *reterr)
+static bool is_there(struct arena *a, const char *path, struct slice text)
+{
+    struct slice old;
+    return manifest_read_file(a, path, RESOLVED_SIZE_MAX, &old, NULL) == FICUS_ERR_OK && slice_eq(old, text);
+}
+
+static enum ficus_err write_changed(const struct manifest *m, struct arena *a, const struct slice *texts, bool *changed, struct ficus_error *reterr)
+{
+    enum ficus_err err = FICUS_ERR_OK;
+    size_t staged = 0;
+    for (; err == FICUS_ERR_OK && staged < m->process_count; staged++) {
+        changed[staged] = !is_there(a, m->processes[staged].config_path, texts[staged]);
+        if (changed[staged])
+            err = manifest_stage_file(m->processes[staged].config_path, texts[staged], reterr);
+    }
+    bool whole = err == FICUS_ERR_OK;
+    for (size_t i = 0; i < staged; i++) {
+        if (whole && changed[i] && err == FICUS_ERR_OK)
+            err = manifest_place_file(m->processes[i].config_path, reterr);
+        else if (changed[i])
+            manifest_unstage_file(m->processes[i].config_path);
+    }
+    return err;
+}
+
+enum ficus_err manifest_render(const struct manifest *m, struct arena *a, bool *ret_changed, struct ficus_error *reterr)
 {
     struct slice *texts = ARENA_ARRAY(a, struct slice, m->process_count + 1);
-    enum ficus_err err = texts == NULL ? err_set(reterr, FICUS_ERR_NOMEM, "out of memory") : FICUS_ERR_OK;
+    bool *changed = ARENA_ARRAY(a, bool, m->process_count + 1);
+    enum ficus_err err = texts == NULL || changed == NULL ? err_set(reterr, FICUS_ERR_NOMEM, "out of memory") : FICUS_ERR_OK;
     struct buf b;
     buf_init(&b, RESOLVED_SIZE_MAX);
     for (size_t i = 0; err == FICUS_ERR_OK && i < m->process_count; i++) {
@@ -405,7 +431,9 @@ enum ficus_err manifest_render(const struct manifest *m, struct arena *a, struct
             err = err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
     }
     buf_done(&b);
-    for (size_t i = 0; err == FICUS_ERR_OK && i < m->process_count; i++)
-        err = manifest_write_file(m->processes[i].config_path, texts[i], reterr);
+    if (err == FICUS_ERR_OK)
+        err = write_changed(m, a, texts, changed, reterr);
+    if (err == FICUS_ERR_OK && ret_changed != NULL)
+        memcpy(ret_changed, changed, m->process_count * sizeof *changed);
     return err;
 }

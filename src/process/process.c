@@ -52,6 +52,16 @@ static void on_resolved(void *arg)
         p->on_endpoints(p->endpoints_arg);
 }
 
+static enum ficus_err declare_edges(struct process *p, const struct process_config *config, struct ficus_error *reterr)
+{
+    for (size_t i = 0; i < config->edge_count; i++) {
+        enum ficus_err err = call_engine_edge(p->calls, config->edges[i].callee, &config->edges[i].policy);
+        if (err != FICUS_ERR_OK)
+            return err_set(reterr, err, "edge to %s", config->edges[i].callee);
+    }
+    return FICUS_ERR_OK;
+}
+
 static enum ficus_err make_engine(struct process *p, struct ficus_error *reterr)
 {
     struct call_engine_options options = {.self = p->config->process, .key = p->key, .metrics = p->metrics,
@@ -59,11 +69,9 @@ static enum ficus_err make_engine(struct process *p, struct ficus_error *reterr)
     enum ficus_err err = call_engine_new(p->env, &options, &p->calls);
     if (err != FICUS_ERR_OK)
         return err_set(reterr, err, "call engine");
-    for (size_t i = 0; i < p->config->edge_count; i++) {
-        err = call_engine_edge(p->calls, p->config->edges[i].callee, &p->config->edges[i].policy);
-        if (err != FICUS_ERR_OK)
-            return err_set(reterr, err, "edge to %s", p->config->edges[i].callee);
-    }
+    err = declare_edges(p, p->config, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
     if (p->config->hub[0] == '\0')
         return FICUS_ERR_OK;
     call_engine_endpoints(p->calls, "hub", &p->config->hub, 1);
@@ -77,16 +85,25 @@ static enum ficus_err make_engine(struct process *p, struct ficus_error *reterr)
     return err == FICUS_ERR_OK ? err : err_set(reterr, err, "resolver");
 }
 
+static enum ficus_err level_of(const struct process_config *config, enum log_level *ret_level,
+                               struct ficus_error *reterr)
+{
+    if (log_level_parse(slice_str(config->log_level), ret_level))
+        return FICUS_ERR_OK;
+    return err_set(reterr, FICUS_ERR_INVALID, "log_level \"%s\": debug, info, warn or error", config->log_level);
+}
+
 enum ficus_err process_init(struct process *p, struct env *e, const struct process_config *config,
                             struct ficus_error *reterr)
 {
     *p = (struct process){.env = e, .config = config};
-    enum log_level level = LOG_INFO;
-    if (!log_level_parse(slice_str(config->log_level), &level))
-        return err_set(reterr, FICUS_ERR_INVALID, "log_level \"%s\": debug, info, warn or error", config->log_level);
+    enum log_level level;
+    enum ficus_err err = level_of(config, &level, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
     (void)snprintf(p->instance, sizeof p->instance, "%" PRId64, config->instance);
     logger_init(&p->log, e, config->process, p->instance, level);
-    enum ficus_err err = load_key(e, config->key_file, &p->key, reterr);
+    err = load_key(e, config->key_file, &p->key, reterr);
     if (err == FICUS_ERR_OK && (p->metrics = metrics_new()) == NULL)
         err = err_set(reterr, FICUS_ERR_NOMEM, "metrics");
     if (err == FICUS_ERR_OK)
@@ -94,6 +111,21 @@ enum ficus_err process_init(struct process *p, struct env *e, const struct proce
     if (err != FICUS_ERR_OK)
         process_close(p, NULL, NULL);
     return err;
+}
+
+enum ficus_err process_reload(struct process *p, const struct process_config *config, struct ficus_error *reterr)
+{
+    enum log_level level;
+    enum ficus_err err = level_of(config, &level, reterr);
+    if (err == FICUS_ERR_OK)
+        err = declare_edges(p, config, reterr);
+    if (err != FICUS_ERR_OK) {
+        (void)declare_edges(p, p->config, NULL); /* they are all there: nothing to fail */
+        return err;
+    }
+    p->log.level_min = level;
+    p->config = config;
+    return FICUS_ERR_OK;
 }
 
 static void free_rest(struct process *p)

@@ -45,6 +45,10 @@ struct process {
  * the loop, so p stays in memory until the loop has turned. */
 enum ficus_err process_init(struct process *p, struct env *e, const struct process_config *config,
                             struct ficus_error *reterr);
+/* [loop] Take over from a newer configuration what may change under way: the log level, callees and their policies.
+ * config is borrowed in place of the one before, whose other words it repeats. Callees that it no longer names stay
+ * declared; nobody calls them. Errors (all is as before): INVALID, NOMEM. */
+enum ficus_err process_reload(struct process *p, const struct process_config *config, struct ficus_error *reterr);
 /* closed (may be NULL) fires when all is gone: on the loop, or before the call returns when there was nothing to wait
  * for. */
 void process_close(struct process *p, void (*closed)(void *arg), void *arg);

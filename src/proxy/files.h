@@ -2,7 +2,7 @@
  *
  * The files that the gateway serves: whole folders, read at start into memory and never changed after, so that a
  * request touches no disk and no trick in a path can name anything else. What changes in a folder shows after the next
- * start of the gateway.
+ * reload of the gateway.
  */
 #ifndef FICUS_PROXY_FILES_H
 #define FICUS_PROXY_FILES_H

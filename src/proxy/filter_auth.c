@@ -30,7 +30,7 @@ static struct slice bearer_token(struct slice authorization)
 static enum proxy_verdict wait_for_keys(struct proxy_request *q)
 {
     q->waited = true;
-    proxy_keys_wait(q->proxy->keys, &q->waiter);
+    proxy_keys_wait(q->snapshot->issuer->keys, &q->waiter);
     return PROXY_WAITS;
 }
 
@@ -47,16 +47,17 @@ static enum ficus_err token_verify(struct proxy_request *q, const struct jwks *k
                                    struct jwt_claims *ret_claims, struct ficus_error *reterr)
 {
     struct proxy *p = q->proxy;
-    const struct jwt_rules rules = {.issuer = slice_str(p->config->auth->issuer)};
-    uint64_t version = proxy_keys_version(p->keys);
+    const struct proxy_issuer *issuer = q->snapshot->issuer;
+    const struct jwt_rules rules = {.issuer = slice_str(issuer->auth.issuer)};
+    uint64_t version = proxy_keys_version(issuer->keys);
     int64_t wall_ms = env_wall_ms(p->env);
-    if (proxy_tokens_find(p->tokens, version, token, wall_ms, q->stream->arena, ret_claims)) {
+    if (proxy_tokens_find(issuer->tokens, version, token, wall_ms, q->stream->arena, ret_claims)) {
         metric_inc(METRIC(p->metrics[PROXY_TOKENS], SLICE("remembered")));
         return FICUS_ERR_OK;
     }
     enum ficus_err err = jwt_verify(q->stream->arena, keys, token, &rules, wall_ms, ret_claims, reterr);
     if (err == FICUS_ERR_OK) {
-        proxy_tokens_note(p->tokens, version, token, wall_ms, ret_claims);
+        proxy_tokens_note(issuer->tokens, version, token, wall_ms, ret_claims);
         metric_inc(METRIC(p->metrics[PROXY_TOKENS], SLICE("verified")));
     }
     return err;
@@ -65,6 +66,7 @@ static enum ficus_err token_verify(struct proxy_request *q, const struct jwks *k
 enum proxy_verdict filter_auth(struct proxy_request *q)
 {
     struct proxy *p = q->proxy;
+    struct proxy_issuer *issuer = q->snapshot->issuer;
     const struct http_msg *m = q->stream->head_in;
     if (q->route->auth == PROXY_AUTH_NONE)
         return PROXY_PASS;
@@ -72,16 +74,16 @@ enum proxy_verdict filter_auth(struct proxy_request *q)
     if (count == 0)
         return q->route->auth == PROXY_AUTH_OPTIONAL ? PROXY_PASS : refuse(q, "absent", false);
     struct slice token = bearer_token(http_msg_get(m, "authorization"));
-    if (count > 1 || token.p == NULL || p->keys == NULL)
+    if (count > 1 || token.p == NULL || issuer == NULL)
         return refuse(q, "malformed", true);
-    const struct jwks *keys = proxy_keys_use(p->keys);
+    const struct jwks *keys = proxy_keys_use(issuer->keys);
     if (keys == NULL)
         return q->waited ? no_keys(q) : wait_for_keys(q);
 
     struct jwt_claims claims;
     struct ficus_error error = {0};
     enum ficus_err err = token_verify(q, keys, token, &claims, &error);
-    if (err == FICUS_ERR_NOT_FOUND && !q->waited && proxy_keys_unknown(p->keys))
+    if (err == FICUS_ERR_NOT_FOUND && !q->waited && proxy_keys_unknown(issuer->keys))
         return wait_for_keys(q);
     if (err == FICUS_ERR_NOMEM || err == FICUS_ERR_INTERNAL)
         return no_keys(q);

@@ -7,7 +7,7 @@
 
 enum proxy_verdict filter_host(struct proxy_request *q)
 {
-    const struct proxy_config *config = q->proxy->config;
+    const struct proxy_config *config = q->snapshot->config;
     struct slice host = q->stream->head_in->authority;
     for (size_t i = 0; host.p != NULL && i < config->host_count; i++)
         if (slice_eq_nocase(host, slice_str(config->hosts[i])))

@@ -16,11 +16,10 @@ static bool is_known(struct slice method)
 
 enum proxy_verdict filter_route(struct proxy_request *q)
 {
-    struct proxy *p = q->proxy;
     const struct http_msg *m = q->stream->head_in;
-    switch (proxy_router_match(p->router, m->method, m->path, q->stream->arena, &q->match)) {
+    switch (proxy_router_match(q->snapshot->router, m->method, m->path, q->stream->arena, &q->match)) {
     case PROXY_FOUND:
-        q->route = &p->config->routes[q->match.route];
+        q->route = &q->snapshot->config->routes[q->match.route];
         return PROXY_PASS;
     case PROXY_BAD_PATH:
         proxy_problem(q, 400, "path",

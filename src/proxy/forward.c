@@ -260,7 +260,7 @@ static void forward_start(struct proxy_request *q, struct slice body, int64_t st
     static const struct call_handler call_handler = {call_head, call_data, call_writable, call_done, call_error};
     struct proxy *p = q->proxy;
     const struct http_msg *m = q->stream->head_in;
-    struct slice path = proxy_router_target(p->router, &q->match, m->query, q->stream->arena);
+    struct slice path = proxy_router_target(q->snapshot->router, &q->match, m->query, q->stream->arena);
     size_t field_count = 0;
     struct http_field *fields = filter_request_fields(q, &field_count);
     if (path.p == NULL || fields == NULL) {

@@ -19,7 +19,9 @@ enum {
 struct gateway_program {
     struct env *env;
     struct proxy *proxy;
+    const char *config_path;
     bool stopping;
+    bool reloading, reload_again; /* again: the file may have changed since it was read */
 };
 
 static void on_stopped(void *arg)
@@ -37,6 +39,49 @@ static void on_signal(void *arg, int signum)
     g->stopping = true;
     process_notify("STOPPING=1");
     proxy_stop(g->proxy, on_stopped, g);
+}
+
+static void reload(struct gateway_program *g);
+
+/* READY=1 ends what RELOADING=1 began, and whatever was said before it. */
+static void on_reloaded(void *arg, const struct ficus_error *result)
+{
+    struct gateway_program *g = arg;
+    g->reloading = false;
+    if (g->reload_again) {
+        reload(g);
+        return;
+    }
+    struct ficus_error refused = *result;
+    for (char *at = refused.text; *at != '\0'; at++)
+        if (*at == '\n')
+            *at = ' '; /* the convention's separator */
+    char state[128 + FICUS_ERROR_TEXT_MAX] = "READY=1";
+    if (result->code != FICUS_ERR_OK)
+        (void)snprintf(state, sizeof state, "READY=1\nSTATUS=reload refused, the one before stays: %s", refused.text);
+    process_notify(state);
+}
+
+static void reload(struct gateway_program *g)
+{
+    g->reload_again = false;
+    enum ficus_err err = proxy_reload(g->proxy, g->config_path, on_reloaded, g);
+    g->reloading = err == FICUS_ERR_OK;
+    if (err != FICUS_ERR_OK)
+        on_reloaded(g, &(struct ficus_error){.code = err, .text = "out of memory"});
+}
+
+static void on_hangup(void *arg, int signum)
+{
+    struct gateway_program *g = arg;
+    (void)signum;
+    if (g->stopping || g->proxy == NULL)
+        return;
+    process_notify("RELOADING=1");
+    if (g->reloading)
+        g->reload_again = true;
+    else
+        reload(g);
 }
 
 static void on_ready(void *arg)
@@ -66,6 +111,8 @@ static enum ficus_err serve(struct gateway_program *g, struct arena *a, const ch
     if (err == FICUS_ERR_OK)
         err = env_uv_signal(g->env, SIGINT, on_signal, g, reterr);
     if (err == FICUS_ERR_OK)
+        err = env_uv_signal(g->env, SIGHUP, on_hangup, g, reterr);
+    if (err == FICUS_ERR_OK)
         err = proxy_start(g->env, &config, &options, &g->proxy, reterr);
     if (err == FICUS_ERR_OK)
         env_uv_run(g->env);
@@ -74,7 +121,7 @@ static enum ficus_err serve(struct gateway_program *g, struct arena *a, const ch
 
 int gateway_main(const char *config_path)
 {
-    struct gateway_program g = {0};
+    struct gateway_program g = {.config_path = config_path};
     struct ficus_error error = {0};
     struct arena a;
     arena_init(&a, 64 * 1024 * 1024);

@@ -91,18 +91,11 @@ static size_t refusal_fields(void *arg, struct http_field ret_fields[HTTP_REFUSA
     return 4;
 }
 
-static bool needs_keys(const struct proxy_config *c)
-{
-    for (size_t i = 0; i < c->route_count; i++)
-        if (c->routes[i].auth != PROXY_AUTH_NONE)
-            return true;
-    return false;
-}
-
 static bool has_endpoints(const struct proxy *p)
 {
-    for (size_t i = 0; i < p->config->route_count; i++) {
-        const struct proxy_route *r = &p->config->routes[i];
+    const struct proxy_config *config = p->current->config;
+    for (size_t i = 0; i < config->route_count; i++) {
+        const struct proxy_route *r = &config->routes[i];
         if (r->service != NULL && !call_engine_has_endpoints(p->process.calls, r->service))
             return false;
         for (size_t k = 0; k < r->part_count; k++)
@@ -116,13 +109,66 @@ static bool has_endpoints(const struct proxy *p)
 static void become_ready(void *arg)
 {
     struct proxy *p = arg;
-    if (p->ready || p->stopping || !has_endpoints(p) || (needs_keys(p->config) && proxy_keys_use(p->keys) == NULL))
+    if (p->ready || p->stopping || !has_endpoints(p) ||
+        (proxy_snapshot_needs_keys(p->current) && proxy_keys_use(p->current->issuer->keys) == NULL))
         return;
     p->ready = true;
     LOG(&p->process.log, LOG_INFO, NULL, "gateway.ready", "the gateway can serve all routes",
-        LOG_INT("routes", p->config->route_count));
+        LOG_INT("routes", p->current->config->route_count));
     if (p->o.on_ready != NULL)
         p->o.on_ready(p->o.arg);
+}
+
+/* ---- snapshots ---- */
+
+/* What this file says is now what new requests go by. */
+static enum ficus_err snapshot_begin(struct proxy *p, struct proxy_snapshot *s, struct ficus_error *reterr)
+{
+    struct proxy_snapshot *before = p->current;
+    enum ficus_err err = proxy_snapshot_begin(s, before, &p->process, become_ready, p, reterr);
+    if (err == FICUS_ERR_OK)
+        err = process_reload(&p->process, &s->config->common, reterr);
+    if (err != FICUS_ERR_OK) {
+        (void)proxy_snapshot_unref(s);
+        return err;
+    }
+    list_add_tail(&p->snapshots, &s->link);
+    p->current = s;
+    if (s->files != NULL)
+        LOG(&p->process.log, LOG_INFO, NULL, "gateway.files", "folders are served from memory",
+            LOG_INT("files", files_count(s->files)));
+    if (before != NULL)
+        proxy_snapshot_leave(p, before);
+    return FICUS_ERR_OK;
+}
+
+enum ficus_err proxy_swap(struct proxy *p, struct proxy_snapshot *s, struct ficus_error *reterr)
+{
+    enum ficus_err err = snapshot_begin(p, s, reterr);
+    if (err == FICUS_ERR_OK)
+        become_ready(p);
+    return err;
+}
+
+/* A label that may have been cut stands for a path that we cannot know. */
+static bool route_is_gone(void *arg, struct slice label)
+{
+    const struct proxy *p = arg;
+    if (slice_eq_str(label, PROXY_ROUTE_NONE) || label.size > METRIC_LABEL_SIZE_MAX - 4)
+        return false;
+    LIST_FOREACH (&p->snapshots, it)
+        if (proxy_snapshot_has_path(CONTAINER_OF(it, struct proxy_snapshot, link), label))
+            return false;
+    return true;
+}
+
+void proxy_snapshot_leave(struct proxy *p, struct proxy_snapshot *s)
+{
+    if (!proxy_snapshot_unref(s))
+        return;
+    for (size_t i = 0; i < PROXY_METRIC_COUNT; i++)
+        if (metric_defs[i].labels[0] != NULL && strcmp(metric_defs[i].labels[0], "route") == 0)
+            (void)metrics_forget(p->metrics[i], 0, route_is_gone, p);
 }
 
 /* ---- stop ---- */
@@ -132,8 +178,6 @@ static void process_closed(void *arg)
     struct proxy *p = arg;
     void (*stopped)(void *) = p->stopped;
     void *stopped_arg = p->stopped_arg;
-    proxy_router_free(p->router);
-    files_free(p->files);
     mem_free(p);
     if (stopped != NULL)
         stopped(stopped_arg);
@@ -146,10 +190,10 @@ static void server_closed(void *arg)
     p->server = NULL;
     env_timer_stop(p->env, &p->drain_limit);
     env_timer_stop(p->env, &p->ready_kick);
-    proxy_keys_free(p->keys);
-    p->keys = NULL;
-    proxy_tokens_free(p->tokens);
-    p->tokens = NULL;
+    proxy_reload_cancel(p);
+    p->process.config = &p->first->common;
+    (void)proxy_snapshot_unref(p->current);
+    FICUS_ASSERT(list_empty(&p->snapshots));
     process_close(&p->process, process_closed, p);
 }
 
@@ -183,33 +227,14 @@ void proxy_stop(struct proxy *p, void (*stopped)(void *arg), void *arg)
 
 /* ---- start ---- */
 
-static enum ficus_err read_files(struct proxy *p, struct ficus_error *reterr)
-{
-    enum ficus_err err = FICUS_ERR_OK;
-    for (size_t i = 0; err == FICUS_ERR_OK && i < p->config->route_count; i++) {
-        const char *folder = p->config->routes[i].files;
-        if (folder == NULL)
-            continue;
-        if (p->files == NULL && (p->files = files_new()) == NULL)
-            return err_set(reterr, FICUS_ERR_NOMEM, "files");
-        err = files_read(p->files, folder, reterr);
-        if (err == FICUS_ERR_OK)
-            LOG(&p->process.log, LOG_INFO, NULL, "gateway.files", "a folder is served from memory",
-                LOG_STR("folder", folder), LOG_INT("files", files_count(p->files)));
-    }
-    return err;
-}
-
 static enum ficus_err start_parts(struct proxy *p, struct ficus_error *reterr)
 {
-    enum ficus_err err = proxy_router_new(p->config->routes, p->config->route_count, &p->router, reterr);
+    struct proxy_snapshot *first;
+    enum ficus_err err = proxy_snapshot_new(p->first, &first, reterr);
+    if (err == FICUS_ERR_OK)
+        err = snapshot_begin(p, first, reterr);
     if (err != FICUS_ERR_OK)
         return err;
-    err = read_files(p, reterr);
-    if (err != FICUS_ERR_OK)
-        return err;
-    if (needs_keys(p->config) && p->config->auth == NULL)
-        return err_set(reterr, FICUS_ERR_INVALID, "a route has auth, but the gateway has no issuer of tokens (auth)");
     if (metrics_register_all(p->process.metrics, metric_defs, PROXY_METRIC_COUNT, p->metrics) != FICUS_ERR_OK)
         return err_set(reterr, FICUS_ERR_NOMEM, "metrics");
     struct http_server_options o = {.limits = {.conn_count_max = p->o.conn_count_max},
@@ -218,16 +243,12 @@ static enum ficus_err start_parts(struct proxy *p, struct ficus_error *reterr)
                                     .refusal_fields = refusal_fields,
                                     .arg = p};
     err = http_server_new(p->env, &o, &p->server);
-    if (err == FICUS_ERR_OK && p->config->auth != NULL)
-        err = proxy_keys_new(&p->process, p->config->auth, become_ready, p, &p->keys);
-    if (err == FICUS_ERR_OK && p->keys != NULL && (p->tokens = proxy_tokens_new(p->env)) == NULL)
-        err = FICUS_ERR_NOMEM;
     if (err != FICUS_ERR_OK)
         return err_set(reterr, err, "gateway");
-    for (size_t i = 0; i < p->config->listen_count; i++) {
-        err = http_server_listen(p->server, p->config->listen[i], reterr);
+    for (size_t i = 0; i < p->first->listen_count; i++) {
+        err = http_server_listen(p->server, p->first->listen[i], reterr);
         if (err != FICUS_ERR_OK)
-            return err_wrap(reterr, "listen on %s", p->config->listen[i]);
+            return err_wrap(reterr, "listen on %s", p->first->listen[i]);
     }
     return FICUS_ERR_OK;
 }
@@ -239,9 +260,10 @@ enum ficus_err proxy_start(struct env *e, const struct proxy_config *config, con
     if (p == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "gateway");
     p->env = e;
-    p->config = config;
+    p->first = config;
     p->o = o != NULL ? *o : (struct proxy_options){0};
     list_init(&p->streams);
+    list_init(&p->snapshots);
     p->ready_kick = (struct env_timer){.fn = become_ready, .arg = p};
     p->drain_limit = (struct env_timer){.fn = drain_limit, .arg = p};
     enum ficus_err err = process_init(&p->process, e, &config->common, reterr);
@@ -259,7 +281,7 @@ enum ficus_err proxy_start(struct env *e, const struct proxy_config *config, con
     }
     p->process.on_endpoints = become_ready;
     p->process.endpoints_arg = p;
-    if (!needs_keys(config))
+    if (!proxy_snapshot_needs_keys(p->current))
         env_timer_start(e, &p->ready_kick, 0);
     *ret_proxy = p;
     return FICUS_ERR_OK;

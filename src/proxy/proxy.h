@@ -35,6 +35,13 @@ enum { PROXY_DRAIN_MS = 10000 };
 enum { PROXY_STREAM_SILENCE_MS = 60000 };
 void proxy_stop(struct proxy *p, void (*stopped)(void *arg), void *arg);
 
+/* Read the resolved file at path, make what it says (in a worker: requests go on), and serve new requests by it; those
+ * under way end as they began. What cannot change while it runs (listen, the common words but log_level and edges) is
+ * refused by name, and then, as with any error, all stays as it is. done fires once on the loop, never from inside,
+ * unless the proxy is stopped first. BUSY: one is under way, or the proxy is stopping. NOMEM. */
+enum ficus_err proxy_reload(struct proxy *p, const char *path,
+                            void (*done)(void *arg, const struct ficus_error *result), void *arg);
+
 /* The program `ficus gateway`: until SIGTERM. Returns an exit code; says on stderr why it did not start. */
 int gateway_main(const char *config_path);
 

@@ -6,15 +6,14 @@
 #ifndef FICUS_PROXY_PRIVATE_H
 #define FICUS_PROXY_PRIVATE_H
 
-#include "files.h"
 #include "http_server.h"
 #include "jwt.h"
 #include "process.h"
 #include "proxy.h"
-#include "proxy_keys.h"
-#include "proxy_router.h"
-#include "proxy_tokens.h"
+#include "proxy_snapshot.h"
 #include "uuid.h"
+
+#define PROXY_ROUTE_NONE "none" /* in metrics and log lines: no route was found */
 
 enum { PROXY_FIELDS_MAX = 12, PROXY_REQUEST_ID_SIZE_MAX = 128 };
 
@@ -32,14 +31,13 @@ enum proxy_metric {
 
 struct proxy {
     struct env *env;
-    const struct proxy_config *config;
+    const struct proxy_config *first; /* that proxy_start was given; outlives the proxy */
     struct proxy_options o;
     struct process process;
     struct http_server *server;
-    struct proxy_router *router;
-    struct proxy_keys *keys; /* NULL without auth */
-    struct proxy_tokens *tokens; /* with keys */
-    struct files *files;     /* of all routes that serve some */
+    struct proxy_snapshot *current;
+    struct list snapshots;       /* struct proxy_snapshot: the current one, and those with requests under way */
+    struct proxy_reload *reload; /* the one that runs; NULL: none */
     struct list streams;     /* struct proxy_request: event streams under way */
     size_t stream_count;
     bool ready, stopping;
@@ -68,6 +66,7 @@ struct proxy_filter {
 /* One request; lives in the arena of its stream. */
 struct proxy_request {
     struct proxy *proxy;
+    struct proxy_snapshot *snapshot; /* a reference */
     struct http_stream *stream;
     struct env_peer peer;
     bool end;      /* the request has no body */
@@ -131,6 +130,14 @@ void proxy_problem_of(struct proxy_request *q, enum ficus_err err);
 bool proxy_answer_more(struct proxy_request *q);
 /* Request id and trace into the head of an answer. */
 bool proxy_mark_answer(const struct proxy_request *q, struct http_msg *m);
+
+/* proxy.c: one reference less. What only routes of a snapshot that went had is forgotten. */
+void proxy_snapshot_leave(struct proxy *p, struct proxy_snapshot *s);
+
+/* proxy_reload.c: it goes on without the proxy, and changes nothing. */
+void proxy_reload_cancel(struct proxy *p);
+/* proxy.c: begin with s, which is taken over, in place of the current one. On failure s is released. */
+enum ficus_err proxy_swap(struct proxy *p, struct proxy_snapshot *s, struct ficus_error *reterr);
 
 /* serve_files.c: from the files of the route's folder. */
 void proxy_answer_file(struct proxy_request *q);

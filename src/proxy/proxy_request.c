@@ -201,7 +201,7 @@ static void request_log(struct proxy_request *q, const char *route, int64_t ns)
 static void request_end(struct proxy_request *q)
 {
     int64_t ns = env_now_ns(q->proxy->env) - q->begin_ns;
-    const char *route = q->route != NULL ? q->route->path : "none";
+    const char *route = q->route != NULL ? q->route->path : PROXY_ROUTE_NONE;
     proxy_keys_wait_cancel(&q->waiter);
     env_timer_stop(q->proxy->env, &q->gather_limit);
     proxy_forward_cancel(q);
@@ -213,6 +213,7 @@ static void request_end(struct proxy_request *q)
     buf_done(&q->down);
     if (q->collecting)
         http_collect_done(&q->collect);
+    proxy_snapshot_leave(q->proxy, q->snapshot); /* last: the route was its */
 }
 
 static void on_data(void *arg, struct http_stream *s, struct slice data, bool end)
@@ -271,6 +272,8 @@ void proxy_on_request(void *arg, struct http_stream *s, bool end, const struct e
         return;
     }
     q->proxy = arg;
+    q->snapshot = q->proxy->current;
+    q->snapshot->refs++;
     q->stream = s;
     q->peer = *peer;
     q->end = end;

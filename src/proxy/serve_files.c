@@ -92,7 +92,7 @@ static bool wants_page(const struct proxy_request *q)
 /* The file of the path; a folder's is its index.html. *ret_folder: the path names a folder and lacks the slash. */
 static const struct files_entry *find(struct proxy_request *q, bool *ret_folder)
 {
-    const struct files *files = q->proxy->files;
+    const struct files *files = q->snapshot->files;
     const char *folder = q->route->files;
     struct buf path;
     buf_init(&path, 16 * 1024);
@@ -122,7 +122,7 @@ void proxy_answer_file(struct proxy_request *q)
     bool lacks_slash = false;
     const struct files_entry *e = find(q, &lacks_slash);
     if (e == NULL && q->route->fallback != NULL && wants_page(q))
-        e = files_get(q->proxy->files, q->route->files, slice_str(q->route->fallback));
+        e = files_get(q->snapshot->files, q->route->files, slice_str(q->route->fallback));
     if (e == NULL)
         proxy_problem(q, 404, "no_route", "there is nothing under this path", NULL, 0);
     else if (lacks_slash)

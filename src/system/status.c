@@ -28,6 +28,10 @@ static void write_process(struct json_writer *w, const struct status_process *p)
     json_write_kv_str(w, "state", p->state);
     if (p->message != NULL && p->message[0] != '\0')
         json_write_kv_str(w, "message", p->message);
+    if (p->reloading)
+        json_write_kv_bool(w, "reloading", true);
+    if (p->changed)
+        json_write_kv_bool(w, "changed", true);
     json_write_kv_i64(w, "restarts", p->record.restarts);
     json_write_kv_i64(w, "rss_bytes", rss);
     json_write_kv_i64(w, "pss_bytes", pss);

@@ -13,6 +13,8 @@ struct status_process {
     struct child_record record; /* pid 0: none */
     const char *state;
     const char *message; /* what it says of itself; NULL or "": nothing */
+    bool reloading;      /* it has not yet said what it makes of its new file */
+    bool changed;        /* its configuration is newer than the process */
 };
 
 struct status {

@@ -20,13 +20,14 @@
 #include "status.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ORPHAN_WAIT_MS = 5000, BIND_TRIES_MAX = 40, BIND_PAUSE_MS = 50 };
+enum { PROGRAM_FD_MIN = 128 /* above what a child puts its sockets at */, ORPHAN_WAIT_MS = 5000, BIND_TRIES_MAX = 40, BIND_PAUSE_MS = 50 };
 
 /* The order of stopping. */
 static const enum child_kind stop_order[CHILD_KIND_COUNT] = {CHILD_GATEWAY, CHILD_SERVICE, CHILD_HUB};
@@ -44,15 +45,20 @@ static void write_record(struct supervisor *s)
     struct children c = {.system = s->o.plan->system,
                          .gateway_url = s->o.plan->gateway_url,
                          .supervisor_pid = getpid(),
-                         .supervisor_start_ticks = s->own_start_ticks,
-                         .count = s->count};
-    struct child_record *records = mem_array(s->count + 1, sizeof *records);
+                         .supervisor_start_ticks = s->own_start_ticks};
+    struct child_record *records = mem_array(3 * s->count + 1, sizeof *records);
     if (records == NULL) {
         LOG(s->o.log, LOG_ERROR, NULL, "supervisor.record", "out of memory, processes are not recorded");
         return;
     }
-    for (size_t i = 0; i < s->count; i++)
-        records[i] = s->processes[i].record;
+    for (size_t i = 0; i < s->count; i++) {
+        const struct supervised *p = &s->processes[i];
+        records[c.count++] = p->record;
+        if (p->next.pid > 0)
+            records[c.count++] = p->next;
+        if (p->leaving.pid > 0)
+            records[c.count++] = p->leaving;
+    }
     c.records = records;
     if (children_write(s->env, state_of(s)->children_file, &c, &error) != FICUS_ERR_OK)
         LOG(s->o.log, LOG_ERROR, NULL, "supervisor.record", "processes are not recorded", LOG_ERR(&error));
@@ -70,25 +76,48 @@ void supervisor_flush(struct supervisor *s)
         struct supervised *p = &s->processes[i];
         if (p->gate >= 0)
             child_release(p->gate);
-        p->gate = -1;
+        if (p->next_gate >= 0)
+            child_release(p->next_gate);
+        p->gate = p->next_gate = -1;
     }
 }
 
 /* ---- actions ---- */
 
-static void spawn(struct supervised *p)
+static void gate_close(int *gate)
+{
+    if (*gate >= 0)
+        close(*gate);
+    *gate = -1;
+}
+
+/* The file on the disk, as it is now, held so that it stays what it is: whoever replaces it changes nothing for a process
+ * that is started again after a death. -1: it is not there. */
+static int program_open(const struct supervised *p)
+{
+    int fd = p->process->upgrade == NULL ? -1 : open(p->process->upgrade, O_PATH | O_CLOEXEC);
+    int high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, PROGRAM_FD_MIN);
+    if (fd >= 0)
+        close(fd);
+    return high;
+}
+
+/* False: it cannot be started; said in the log. */
+static bool spawn_into(struct supervised *p, struct child_record *record, int *gate, int program)
 {
     struct supervisor *s = p->s;
     const struct supervisor_process *plan = p->process;
     struct ficus_error error = {0};
-    char config[4200], notify[200], log_path[4200], log_variable[4300];
+    char config[4200], notify[200], log_path[4200], log_variable[4300], held[48];
+    /* by our number, so that the interpreter of a script finds it as well */
+    snprintf(held, sizeof held, "/proc/%d/fd/%d", (int)getpid(), program);
     snprintf(config, sizeof config, "FICUS_CONFIG=%s", plan->config_file);
     snprintf(notify, sizeof notify, "NOTIFY_SOCKET=%s", s->notify_path);
     snprintf(log_path, sizeof log_path, "%s/%s.%lld.log", state_of(s)->log, plan->name, (long long)p->record.instance);
     snprintf(log_variable, sizeof log_variable, "FICUS_LOG=%s", log_path);
     const char *const environment[] = {config, notify, log_variable, NULL};
     struct child_spec spec = {.argv = plan->argv,
-                              .file = plan->file,
+                              .file = program >= 0 ? held : plan->file,
                               .folder = plan->folder,
                               .log_path = log_path,
                               .environment = environment,
@@ -97,20 +126,100 @@ static void spawn(struct supervised *p)
                               .socket_count = plan->listen_count};
     int64_t pid = 0;
     struct proc_info info = {0};
-    if (child_spawn(&spec, &pid, &p->gate, &error) != FICUS_ERR_OK) {
+    if (child_spawn(&spec, &pid, gate, &error) != FICUS_ERR_OK) {
         LOG(s->o.log, LOG_ERROR, NULL, "process.start", "a process cannot be started", LOG_STR("process", plan->name),
             LOG_ERR(&error));
-        supervisor_event(p, UNIT_EXIT); /* as if it had died at once: backs off and tries again */
-        return;
+        return false;
     }
     (void)proc_read(pid, &info); /* our child, so it is there */
-    p->record.pid = pid;
-    p->record.start_ticks = info.start_ticks;
-    p->record.started_at_ms = env_wall_ms(s->env);
-    p->record.restarts = p->unit.restarts;
+    record->pid = pid;
+    record->start_ticks = info.start_ticks;
+    record->started_at_ms = env_wall_ms(s->env);
+    record->restarts = p->unit.restarts;
     s->record_wanted = true;
     LOG(s->o.log, LOG_INFO, NULL, "process.started", "process started", LOG_STR("process", plan->name),
         LOG_INT("pid", pid), LOG_INT("restarts", p->unit.restarts));
+    return true;
+}
+
+static void spawn(struct supervised *p)
+{
+    p->changed = p->reloading = p->reload_wanted = false; /* it reads what is there now */
+    if (!spawn_into(p, &p->record, &p->gate, p->program))
+        supervisor_event(p, UNIT_EXIT); /* as if it had died at once: backs off and tries again */
+}
+
+/* ---- one beside another ---- */
+
+static void replace_failed(struct supervised *p, const char *why)
+{
+    LOG(p->s->o.log, LOG_ERROR, NULL, "process.replace", "the new process was given up, the one before serves on",
+        LOG_STR("process", p->process->name), LOG_STR("reason", why));
+    (void)snprintf(p->message, sizeof p->message, "restart failed: the new process %s; the one before serves on", why);
+}
+
+static void spawn_next(struct supervised *p)
+{
+    p->message[0] = '\0';
+    p->next = p->record;
+    p->next.pid = 0;
+    p->next_program = program_open(p);
+    if (!spawn_into(p, &p->next, &p->next_gate, p->next_program >= 0 ? p->next_program : p->program))
+        supervisor_event(p, UNIT_NEXT_EXIT);
+}
+
+static void program_drop(int *program)
+{
+    if (*program >= 0)
+        close(*program);
+    *program = -1;
+}
+
+static void on_leaving_timer(void *arg)
+{
+    struct supervised *p = arg;
+    LOG(p->s->o.log, LOG_WARN, NULL, "process.drain", "process did not end in time and is killed",
+        LOG_STR("process", p->process->name), LOG_INT("pid", p->leaving.pid));
+    kill(-(pid_t)p->leaving.pid, SIGKILL);
+}
+
+/* The old one, if it lives, has stopped to be the process: it ends its work, and what it says is no longer heard. */
+static void take_next(struct supervised *p)
+{
+    struct supervisor *s = p->s;
+    FICUS_ASSERT(p->leaving.pid == 0 && p->next.pid > 0);
+    if (p->record.pid > 0) {
+        p->leaving = p->record;
+        kill((pid_t)p->leaving.pid, SIGTERM);
+        env_timer_start(s->env, &p->leaving_timer, UNIT_DRAIN_MS);
+    }
+    p->record = p->next;
+    p->next.pid = 0;
+    p->gate = p->next_gate;
+    p->next_gate = -1;
+    if (p->next_program >= 0) {
+        program_drop(&p->program);
+        p->program = p->next_program;
+        p->next_program = -1;
+    }
+    p->changed = p->reloading = false;
+    s->record_wanted = true;
+}
+
+static void drop_next(struct supervised *p)
+{
+    kill(-(pid_t)p->next.pid, SIGKILL);
+    kill((pid_t)p->next.pid, SIGKILL); /* before it has a session */
+    if (p->unit.state == UNIT_READY)
+        replace_failed(p, "was not ready in time");
+}
+
+/* At once, or when the one that was replaced before has ended: there are never more than two. */
+static void replace(struct supervised *p)
+{
+    p->replace_wanted = p->next.pid > 0 || p->leaving.pid > 0;
+    if (!p->replace_wanted)
+        supervisor_event(p, UNIT_REPLACE);
 }
 
 static void tell_healthy(struct supervisor *s)
@@ -159,7 +268,10 @@ static void stop_next(struct supervisor *s)
         bool left = false;
         for (size_t i = 0; i < s->count; i++) {
             struct supervised *p = &s->processes[i];
-            if (p->process->kind != stop_order[order] || p->unit.state == UNIT_STOPPED)
+            if (p->process->kind != stop_order[order])
+                continue;
+            left = left || p->next.pid > 0 || p->leaving.pid > 0;
+            if (p->unit.state == UNIT_STOPPED)
                 continue;
             if (p->unit.state != UNIT_STOPPING)
                 supervisor_event(p, UNIT_STOP);
@@ -200,8 +312,14 @@ void supervisor_event(struct supervised *p, enum unit_event event)
         p->was_ready = true;
         start_who_may(s);
     }
+    if ((actions & UNIT_DROP_NEXT) != 0)
+        drop_next(p);
+    if ((actions & UNIT_TAKE_NEXT) != 0)
+        take_next(p);
     if ((actions & UNIT_SPAWN) != 0)
         spawn(p);
+    if ((actions & UNIT_SPAWN_NEXT) != 0)
+        spawn_next(p);
     if (event == UNIT_IS_READY)
         tell_healthy(s);
     if (s->stopping && p->unit.state == UNIT_STOPPED && event == UNIT_EXIT)
@@ -221,16 +339,51 @@ static void on_unit_timer(void *arg)
 /* ---- deaths ---- */
 
 /* What the dead leader had started goes with it, before its pid (and with it the group's number) is given free. */
-static bool reap(struct supervised *p, siginfo_t *ret_info)
+static bool reap(const struct child_record *record, siginfo_t *ret_info)
 {
-    pid_t pid = (pid_t)p->record.pid;
+    pid_t pid = (pid_t)record->pid;
     *ret_info = (siginfo_t){0};
-    if (waitid(P_PID, (id_t)pid, ret_info, WEXITED | WNOHANG | WNOWAIT) != 0 || ret_info->si_pid != pid)
+    if (pid <= 0 || waitid(P_PID, (id_t)pid, ret_info, WEXITED | WNOHANG | WNOWAIT) != 0 || ret_info->si_pid != pid)
         return false;
     kill(-pid, SIGKILL);
     siginfo_t ignored;
     (void)waitid(P_PID, (id_t)pid, &ignored, WEXITED);
     return true;
+}
+
+static void log_end(const struct supervised *p, int64_t pid, const siginfo_t *info, bool wanted)
+{
+    LOG(p->s->o.log, wanted ? LOG_INFO : LOG_WARN, NULL, "process.ended", "process ended",
+        LOG_STR("process", p->process->name), LOG_INT("pid", pid),
+        LOG_STR("how", info->si_code == CLD_EXITED ? "exit" : "signal"), LOG_INT("status", info->si_status));
+}
+
+/* The one that was to take its place, and the one whose place was taken. */
+static void others_reap(struct supervised *p)
+{
+    siginfo_t info;
+    bool any = false;
+    if (reap(&p->next, &info)) {
+        any = true;
+        log_end(p, p->next.pid, &info, p->unit.state != UNIT_REPLACING);
+        p->next.pid = 0;
+        gate_close(&p->next_gate);
+        program_drop(&p->next_program);
+        if (p->unit.state == UNIT_REPLACING)
+            replace_failed(p, "ended");
+        supervisor_event(p, UNIT_NEXT_EXIT);
+    }
+    if (reap(&p->leaving, &info)) {
+        any = true;
+        log_end(p, p->leaving.pid, &info, true);
+        p->leaving.pid = 0;
+        env_timer_stop(p->s->env, &p->leaving_timer);
+    }
+    if (any && p->replace_wanted && !p->s->stopping)
+        replace(p);
+    if (any && p->s->stopping)
+        stop_next(p->s);
+    p->s->record_wanted |= any;
 }
 
 static void on_child(void *arg, int signum)
@@ -240,33 +393,42 @@ static void on_child(void *arg, int signum)
     for (size_t i = 0; i < s->count; i++) {
         struct supervised *p = &s->processes[i];
         siginfo_t info;
-        if (p->record.pid <= 0 || !reap(p, &info))
+        others_reap(p);
+        if (!reap(&p->record, &info))
             continue;
         bool wanted = p->unit.state == UNIT_STOPPING || p->unit.state == UNIT_RESTARTING;
-        LOG(s->o.log, wanted ? LOG_INFO : LOG_WARN, NULL, "process.ended", "process ended",
-            LOG_STR("process", p->process->name), LOG_INT("pid", p->record.pid),
-            LOG_STR("how", info.si_code == CLD_EXITED ? "exit" : "signal"), LOG_INT("status", info.si_status));
+        log_end(p, p->record.pid, &info, wanted);
         p->record.pid = 0;
-        if (p->gate >= 0)
-            close(p->gate);
-        p->gate = -1;
+        gate_close(&p->gate);
         supervisor_event(p, UNIT_EXIT);
     }
     supervisor_flush(s);
 }
 
-struct supervised *supervisor_find_pid(struct supervisor *s, int64_t pid)
+static const struct child_record *record_of(const struct supervised *p, int64_t pid)
 {
-    struct proc_info info;
+    const struct child_record *const records[] = {&p->record, &p->next, &p->leaving};
+    for (size_t i = 0; pid > 0 && i < ARRAY_COUNT(records); i++)
+        if (records[i]->pid == pid)
+            return records[i];
+    return NULL;
+}
+
+static struct supervised *find_record(struct supervisor *s, int64_t pid, const struct child_record **ret_record)
+{
     for (size_t i = 0; i < s->count; i++)
-        if (s->processes[i].record.pid == pid && pid > 0)
-            return &s->processes[i];
-    if (!proc_read(pid, &info) || info.session <= 0)
-        return NULL;
-    for (size_t i = 0; i < s->count; i++)
-        if (s->processes[i].record.pid == info.session)
+        if ((*ret_record = record_of(&s->processes[i], pid)) != NULL)
             return &s->processes[i];
     return NULL;
+}
+
+struct supervised *supervisor_find_pid(struct supervisor *s, int64_t pid, const struct child_record **ret_record)
+{
+    struct proc_info info;
+    struct supervised *p = find_record(s, pid, ret_record);
+    if (p != NULL || !proc_read(pid, &info) || info.session <= 0)
+        return p;
+    return find_record(s, info.session, ret_record);
 }
 
 /* ---- what others ask ---- */
@@ -274,9 +436,19 @@ struct supervised *supervisor_find_pid(struct supervisor *s, int64_t pid)
 bool supervisor_healthy(const struct supervisor *s)
 {
     for (size_t i = 0; i < s->count; i++)
-        if (s->processes[i].unit.state != UNIT_READY)
+        if (s->processes[i].unit.state != UNIT_READY && s->processes[i].unit.state != UNIT_REPLACING)
             return false;
     return true;
+}
+
+/* What is on the disk now. When that cannot be opened, the program of before is as good as it was. */
+static void program_renew(struct supervised *p)
+{
+    int program = program_open(p);
+    if (program < 0)
+        return;
+    program_drop(&p->program);
+    p->program = program;
 }
 
 enum ficus_err supervisor_order(struct supervisor *s, struct slice name, enum supervisor_order order)
@@ -291,7 +463,16 @@ enum ficus_err supervisor_order(struct supervisor *s, struct slice name, enum su
     for (size_t i = 0; i < s->count; i++) {
         if (!slice_eq_str(name, s->processes[i].process->name))
             continue;
+        struct supervised *p = &s->processes[i];
         found = true;
+        if (order == SUPERVISOR_RESTART && p->process->kind == CHILD_GATEWAY && p->unit.state == UNIT_READY) {
+            p->message[0] = '\0';
+            replace(p);
+            continue;
+        }
+        if (order == SUPERVISOR_RESTART || order == SUPERVISOR_START)
+            program_renew(p);
+        p->replace_wanted = false;
         /* one that waits for what it needs goes on waiting */
         if (events[order] != UNIT_START || s->processes[i].unit.state != UNIT_WAITING)
             supervisor_event(&s->processes[i], events[order]);
@@ -316,6 +497,8 @@ void supervisor_status(struct supervisor *s, struct buf *out)
         list[i] = (struct status_process){.record = p->record, .state = unit_state_name(p->unit.state)};
         list[i].record.restarts = p->unit.restarts;
         list[i].message = p->message;
+        list[i].reloading = p->reloading || p->reload_wanted;
+        list[i].changed = p->changed;
     }
     status_write(&status, out);
     mem_free(list);
@@ -411,7 +594,9 @@ static bool set_up_processes(struct supervisor *s)
     for (size_t i = 0; i < s->count; i++) {
         struct supervised *p = &s->processes[i];
         const struct supervisor_process *process = &plan->processes[i];
-        *p = (struct supervised){.s = s, .process = process, .gate = -1};
+        *p = (struct supervised){
+            .s = s, .process = process, .gate = -1, .next_gate = -1, .program = -1, .next_program = -1};
+        p->leaving_timer = (struct env_timer){.fn = on_leaving_timer, .arg = p};
         p->timer = (struct env_timer){.fn = on_unit_timer, .arg = p};
         p->record = (struct child_record){.kind = process->kind,
                                           .name = process->name,
@@ -480,13 +665,20 @@ static void close_public_sockets(struct supervisor *s)
         }
 }
 
+static void kill_all(const struct supervised *p)
+{
+    const int64_t pids[] = {p->record.pid, p->next.pid, p->leaving.pid};
+    for (size_t i = 0; i < ARRAY_COUNT(pids); i++)
+        if (pids[i] > 0)
+            kill(-(pid_t)pids[i], SIGKILL);
+}
+
 void supervisor_stop(struct supervisor *s)
 {
     if (s->stopping) {
         s->killing = true;
         for (size_t i = 0; i < s->count; i++)
-            if (s->processes[i].record.pid > 0)
-                kill(-(pid_t)s->processes[i].record.pid, SIGKILL);
+            kill_all(&s->processes[i]);
         return;
     }
     s->stopping = true;
@@ -505,10 +697,16 @@ void supervisor_free(struct supervisor *s)
     buf_done(&s->registry.body);
     for (size_t i = 0; i < s->count; i++) {
         env_timer_stop(s->env, &s->processes[i].timer);
+        env_timer_stop(s->env, &s->processes[i].leaving_timer);
+        program_drop(&s->processes[i].program);
+        program_drop(&s->processes[i].next_program);
         for (size_t j = 0; j < SUPERVISOR_SOCKETS_MAX; j++)
             if (s->processes[i].sockets[j] >= 0)
                 close(s->processes[i].sockets[j]);
     }
     mem_free(s->processes);
+    if (s->plan_arena != NULL)
+        arena_done(s->plan_arena);
+    mem_free(s->plan_arena);
     mem_free(s);
 }

@@ -17,6 +17,7 @@ struct supervisor_process {
     const char *name, *team;
     const char *const *argv; /* NULL-terminated */
     const char *file;        /* executed instead of argv[0]; NULL: argv[0] */
+    const char *upgrade;     /* a path: executed instead of file from the next planned restart on; NULL: never */
     const char *folder;
     const char *config_file;                    /* becomes FICUS_CONFIG */
     const char *listen[SUPERVISOR_SOCKETS_MAX]; /* "tcp:...", "unix:..."; fd 3, 4, ...;
@@ -36,10 +37,23 @@ struct supervisor_plan {
 };
 
 struct supervisor;
+struct conf_errors;
+
+/* What became of the manifest: processes as in the plan before, and of which something differs that they take up only
+ * when they are started. */
+struct supervisor_reload {
+    const struct supervisor_plan *plan;
+    const bool *changed; /* one for each process */
+};
 
 struct supervisor_options {
     const struct supervisor_plan *plan; /* outlives the supervisor */
     struct logger *log;
+    /* Read the manifest again and write the resolved files; before is the plan that runs. All that is returned lives in
+     * a. On failure nothing has changed; every error is in errors, or the one in *reterr. NULL: no reload. */
+    enum ficus_err (*reload)(void *arg, struct arena *a, const struct supervisor_plan *before,
+                             struct supervisor_reload *ret_reload, struct conf_errors *errors,
+                             struct ficus_error *reterr);
     void (*on_healthy)(void *arg); /* all processes are ready, for the first time; may be NULL */
     void (*on_stopped)(void *arg); /* after supervisor_stop: no process is left */
     void *arg;
@@ -57,13 +71,17 @@ void supervisor_free(struct supervisor *s);
 /* The document of status.h. */
 void supervisor_status(struct supervisor *s, struct buf *out);
 enum supervisor_order {
-    SUPERVISOR_RESTART, /* also starts one that was stopped */
+    SUPERVISOR_RESTART, /* also starts one that was stopped; the gateway's next process starts beside it */
     SUPERVISOR_STOP,    /* it stays away until SUPERVISOR_START, or as long as this supervisor lives */
     SUPERVISOR_KILL,    /* the same without time to finish its work */
     SUPERVISOR_START,   /* nothing for one that runs */
 };
 /* For all instances of a service, or "gateway" or "hub". NOT_FOUND; CONFLICT while the system stops. */
 enum ficus_err supervisor_order(struct supervisor *s, struct slice name, enum supervisor_order order);
+/* Reload: blocks while the manifest is read. *out: {"ok": true, "restart": [NAME]} (who has to be restarted for
+ * what has changed), or {"ok": false, "errors": [...], "text": "..."}. The gateway then reloads; status says when it has
+ * ("reloading"), and its message when it refused. BUSY: the gateway reloads or is replaced; CONFLICT: the system stops. */
+enum ficus_err supervisor_reload(struct supervisor *s, struct buf *out);
 bool supervisor_healthy(const struct supervisor *s); /* all processes are ready now */
 
 #endif

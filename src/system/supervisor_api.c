@@ -8,6 +8,7 @@
  *     POST /v1/stop/NAME        the same; it stays away until it is started
  *     POST /v1/kill/NAME        the same at once, without time to finish its work
  *     POST /v1/start/NAME       the same
+ *     POST /v1/reload           200 {"ok": ...} as supervisor_reload has it; 409 while it cannot be
  *     POST /v1/down             202, then everything stops
  */
 #include "supervisor_private.h"
@@ -55,7 +56,9 @@ static void on_reset(void *arg, struct http_stream *s, enum ficus_err err, const
 static const struct http_handler handler = {
     .on_data = ignore_data, .on_writable = on_writable, .on_done = on_done, .on_reset = on_reset};
 
-static void answer_status(struct supervisor *v, struct http_stream *s)
+/* 200 with what write says; an error of it is a problem. */
+static void answer_document(struct supervisor *v, struct http_stream *s,
+                            enum ficus_err (*write)(struct supervisor *v, struct buf *out))
 {
     struct answer *a = ARENA_NEW(s->arena, struct answer);
     if (a == NULL) {
@@ -64,7 +67,13 @@ static void answer_status(struct supervisor *v, struct http_stream *s)
     }
     buf_init(&a->text, STATUS_SIZE_MAX);
     http_stream_handle(s, &handler, a);
-    supervisor_status(v, &a->text);
+    enum ficus_err err = write(v, &a->text);
+    if (err != FICUS_ERR_OK) {
+        (void)http_respond_problem(s, err == FICUS_ERR_NOMEM ? 503 : 409, NULL,
+                                   err == FICUS_ERR_BUSY ? "a reload or a restart of the gateway is under way"
+                                                         : "the system is stopping");
+        return;
+    }
     struct http_msg m;
     http_msg_init(&m, s->arena);
     m.status = 200;
@@ -76,6 +85,12 @@ static void answer_status(struct supervisor *v, struct http_stream *s)
         return;
     }
     on_writable(a, s);
+}
+
+static enum ficus_err write_status(struct supervisor *v, struct buf *out)
+{
+    supervisor_status(v, out);
+    return FICUS_ERR_OK;
 }
 
 static const struct {
@@ -115,7 +130,9 @@ static void on_request(void *arg, struct http_stream *s, bool end, const struct 
     if (!peer->is_unix || (peer->uid != (int64_t)getuid() && peer->uid != 0)) {
         (void)http_respond_problem(s, 403, "not_permitted", "only the user who runs the system may use this socket");
     } else if (slice_eq_str(m->path, "/v1/status") && slice_eq_str(m->method, "GET")) {
-        answer_status(v, s);
+        answer_document(v, s, write_status);
+    } else if (slice_eq_str(m->path, "/v1/reload") && slice_eq_str(m->method, "POST")) {
+        answer_document(v, s, supervisor_reload);
     } else if (slice_eq_str(m->method, "POST") && answer_order(v, s, m->path)) {
         return;
     } else if (slice_eq_str(m->path, "/v1/down") && slice_eq_str(m->method, "POST")) {
@@ -123,7 +140,7 @@ static void on_request(void *arg, struct http_stream *s, bool end, const struct 
         if (!v->stopping)
             supervisor_stop(v);
     } else {
-        (void)http_respond_problem(s, 404, NULL, "see GET /v1/status, POST /v1/{restart,stop,kill,start}/NAME, POST /v1/down");
+        (void)http_respond_problem(s, 404, NULL, "see GET /v1/status, POST /v1/{restart,stop,kill,start}/NAME, POST /v1/{reload,down}");
     }
 }
 

@@ -38,6 +38,19 @@ static bool take(struct supervised *p, struct slice text)
     return ready;
 }
 
+/* Of the one that is to take its place only one thing matters. */
+static void take_next(struct supervised *p, struct slice text)
+{
+    while (text.p != NULL && text.size > 0) {
+        if (!slice_eq_str(slice_cut(&text, '\n'), "READY=1"))
+            continue;
+        LOG(p->s->o.log, LOG_INFO, NULL, "process.replaced", "process is ready and takes the place of the one before",
+            LOG_STR("process", p->process->name), LOG_INT("pid", p->next.pid), LOG_INT("before", p->record.pid));
+        supervisor_event(p, UNIT_NEXT_READY);
+        return;
+    }
+}
+
 /* The sender's pid and its text; false when nothing is left. A datagram without credentials comes with pid 0. */
 static bool receive(int fd, char *text, size_t size, size_t *ret_size, int64_t *ret_pid)
 {
@@ -72,12 +85,24 @@ static void on_notify(void *arg)
     size_t size;
     int64_t pid;
     for (int i = 0; i < DATAGRAMS_PER_TURN && receive(s->notify_fd, text, sizeof text, &size, &pid); i++) {
-        struct supervised *p = supervisor_find_pid(s, pid);
-        if (p == NULL || !take(p, slice_make(text, size)))
+        const struct child_record *record = NULL;
+        struct supervised *p = supervisor_find_pid(s, pid, &record);
+        if (p == NULL || record == &p->leaving)
             continue;
+        if (record == &p->next) {
+            take_next(p, slice_make(text, size));
+            continue;
+        }
+        if (!take(p, slice_make(text, size)))
+            continue;
+        if (p->reloading) {
+            supervisor_reloaded(p);
+            continue;
+        }
         LOG(s->o.log, LOG_INFO, NULL, "process.ready", "process is ready", LOG_STR("process", p->process->name),
             LOG_INT("pid", p->record.pid), LOG_INT("after_ms", env_wall_ms(s->env) - p->record.started_at_ms));
         supervisor_event(p, UNIT_IS_READY);
+        supervisor_hangup(p);
     }
     supervisor_flush(s);
 }

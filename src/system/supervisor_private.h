@@ -19,13 +19,24 @@ struct supervised {
     int sockets[SUPERVISOR_SOCKETS_MAX];
     int gate;                   /* of a child that is not released yet; else -1 */
     bool was_ready;             /* once: who needs it may start */
+    bool reload_wanted;         /* SIGHUP is due as soon as it is ready */
+    bool reloading;             /* SIGHUP was sent, READY=1 has not come */
+    bool changed;               /* its file, or how it is started, is newer than the process */
     struct child_record record; /* pid 0: none */
+    struct child_record next;   /* started to take its place; pid 0: none */
+    int next_gate;
+    struct child_record leaving; /* whose place was taken: ends its work; pid 0: none */
+    struct env_timer leaving_timer;
+    bool replace_wanted; /* when next and leaving are gone */
+    int program;         /* O_PATH of what it runs, of next_program of its next one; -1: plan's file */
+    int next_program;
     char message[512];          /* what it last said of itself, "" when it is well; outlives it */
 };
 
 struct supervisor {
     struct env *env;
     struct supervisor_options o;
+    struct arena *plan_arena; /* of a plan that came by reload, and of its arena; NULL: the first one's */
     struct supervised *processes;
     size_t count;
     bool told_healthy, stopping, killing, ending;
@@ -38,11 +49,15 @@ struct supervisor {
     char notify_path[128], api_address[128];
 };
 
-/* [loop] The supervised process that pid is, or belongs to the session of; NULL. */
-struct supervised *supervisor_find_pid(struct supervisor *s, int64_t pid);
+/* [loop] The supervised process that pid is, or belongs to the session of; NULL. ret_record: which of its records. */
+struct supervised *supervisor_find_pid(struct supervisor *s, int64_t pid, const struct child_record **ret_record);
 void supervisor_event(struct supervised *p, enum unit_event event);
 /* Record what was forked, then let it exec. At the end of whatever called supervisor_event. */
 void supervisor_flush(struct supervisor *s);
+
+/* supervisor_reload.c: SIGHUP when one is wanted and may be; it has said READY=1. */
+void supervisor_hangup(struct supervised *p);
+void supervisor_reloaded(struct supervised *p);
 
 enum ficus_err supervisor_notify_open(struct supervisor *s, struct ficus_error *reterr);
 /* Take what was sent: before a sender's death is looked at. */

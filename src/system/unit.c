@@ -10,7 +10,7 @@ const char *unit_state_name(enum unit_state state)
 {
     static const char *const names[UNIT_STATE_COUNT] = {
         [UNIT_WAITING] = "waiting",       [UNIT_STARTING] = "starting", [UNIT_READY] = "running",
-        [UNIT_RESTARTING] = "restarting", [UNIT_STOPPING] = "stopping", [UNIT_BACKOFF] = "backoff",
+        [UNIT_REPLACING] = "replacing",   [UNIT_RESTARTING] = "restarting", [UNIT_STOPPING] = "stopping", [UNIT_BACKOFF] = "backoff",
         [UNIT_STOPPED] = "stopped",
     };
     FICUS_ASSERT(state < UNIT_STATE_COUNT);
@@ -42,7 +42,16 @@ static const struct rule rules[UNIT_STATE_COUNT][UNIT_EVENT_COUNT] =
             {
                 [UNIT_EXIT] = {true, UNIT_BACKOFF, UNIT_SET_TIMER},
                 [UNIT_RESTART] = {true, UNIT_RESTARTING, UNIT_TERM | UNIT_SET_TIMER},
+                [UNIT_REPLACE] = {true, UNIT_REPLACING, UNIT_SPAWN_NEXT | UNIT_SET_TIMER},
                 [UNIT_STOP] = {true, UNIT_STOPPING, UNIT_TERM | UNIT_SET_TIMER},
+            },
+        [UNIT_REPLACING] =
+            {
+                [UNIT_NEXT_READY] = {true, UNIT_READY, UNIT_TAKE_NEXT | UNIT_CLEAR_TIMER},
+                [UNIT_NEXT_EXIT] = {true, UNIT_READY, UNIT_CLEAR_TIMER},
+                [UNIT_TIMER] = {true, UNIT_READY, UNIT_DROP_NEXT},
+                [UNIT_EXIT] = {true, UNIT_STARTING, UNIT_TAKE_NEXT | UNIT_CLEAR_TIMER},
+                [UNIT_STOP] = {true, UNIT_STOPPING, UNIT_TERM | UNIT_DROP_NEXT | UNIT_SET_TIMER},
             },
         [UNIT_RESTARTING] =
             {
@@ -104,10 +113,11 @@ unsigned unit_step(struct unit *u, enum unit_event event, int64_t now_ms)
     if (u->state == UNIT_BACKOFF)
         died(u, from, now_ms);
     else if ((actions & UNIT_SET_TIMER) != 0)
-        u->timer_ms = UNIT_DRAIN_MS;
+        u->timer_ms = u->state == UNIT_REPLACING ? UNIT_REPLACE_MS : UNIT_DRAIN_MS;
     if (u->state == UNIT_READY) {
         u->listed = true;
-        u->ready_since_ms = now_ms;
+        if (event == UNIT_IS_READY || event == UNIT_NEXT_READY)
+            u->ready_since_ms = now_ms;
     } else if (u->state == UNIT_BACKOFF) {
         u->listed = u->listed && from == UNIT_READY && u->timer_ms == 0;
     } else if (u->state == UNIT_STOPPING || u->state == UNIT_STOPPED) {
@@ -115,6 +125,8 @@ unsigned unit_step(struct unit *u, enum unit_event event, int64_t now_ms)
     }
     if (u->state == UNIT_STOPPED)
         u->deaths = 0;
+    if ((actions & UNIT_TAKE_NEXT) != 0)
+        u->restarts++;
     if ((actions & UNIT_SPAWN) != 0) {
         u->restarts += u->started ? 1 : 0;
         u->started = true;

@@ -7,6 +7,7 @@
 #include "mem.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -46,6 +47,14 @@ static const char *gateway_url(struct arena *a, const struct manifest *m)
     return arena_printf(a, "http://%s", m->gateway->listen);
 }
 
+/* NULL: not known. */
+static const char *own_program(struct arena *a)
+{
+    char path[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path);
+    return n > 0 && (size_t)n < sizeof path ? arena_strdup(a, slice_make(path, (size_t)n)) : NULL;
+}
+
 static bool plan_process(struct up *u, const struct manifest_process *from, struct supervisor_process *p)
 {
     static const char *const own[][3] = {
@@ -63,7 +72,8 @@ static bool plan_process(struct up *u, const struct manifest_process *from, stru
                                      .listen_count = 1};
     if (from->argv == NULL) {
         p->argv = own[from->kind];
-        p->file = "/proc/self/exe"; /* this very program, also when its file was replaced meanwhile */
+        p->file = "/proc/self/exe"; /* this very program, also when its file was replaced meanwhile ... */
+        p->upgrade = u->program;    /* ... but a restart takes the new one */
     }
     p->listen[0] = from->address;
     p->listen_names[0] = from->name;
@@ -118,7 +128,7 @@ static enum ficus_err prepare_state(struct env *e, struct up *u, struct manifest
     if (err == FICUS_ERR_OK)
         err = make_private_folders(u, reterr);
     if (err == FICUS_ERR_OK)
-        err = manifest_render(u->manifest, u->arena, reterr);
+        err = manifest_render(u->manifest, u->arena, NULL, reterr);
     return err == FICUS_ERR_OK ? make_plan(u, reterr) : err;
 }
 
@@ -127,16 +137,110 @@ enum ficus_err up_prepare(struct env *e, struct arena *a, const char *manifest, 
                           struct ficus_error *reterr)
 {
     struct manifest_options o = {.build = build, .sets = sets, .set_count = set_count};
-    *ret_up = (struct up){.arena = a, .lock_fd = -1};
+    *ret_up = (struct up){
+        .arena = a, .lock_fd = -1, .file = manifest, .build = build, .sets = sets, .set_count = set_count};
     enum ficus_err err = manifest_load(a, manifest, &o, &ret_up->manifest, errors);
     if (err != FICUS_ERR_OK)
         return conf_errors_first(errors, reterr);
+    ret_up->program = own_program(a);
     err = state_locate(a, manifest, &ret_up->state, reterr);
     if (err == FICUS_ERR_OK)
         err = prepare_state(e, ret_up, &o, manifest, errors, reterr);
     if (err != FICUS_ERR_OK)
         up_done(ret_up);
     return err;
+}
+
+/* ---- again ---- */
+
+static const struct supervisor_process *find(const struct supervisor_plan *plan, const char *name)
+{
+    for (size_t i = 0; i < plan->process_count; i++)
+        if (strcmp(plan->processes[i].name, name) == 0)
+            return &plan->processes[i];
+    return NULL;
+}
+
+/* What the sockets that are open stand in the way of. */
+static enum ficus_err check_plan(const struct supervisor_plan *before, const struct supervisor_plan *now,
+                                 struct ficus_error *reterr)
+{
+    struct buf what;
+    buf_init(&what, 256);
+    for (size_t i = 0; i < before->process_count; i++) {
+        const struct supervisor_process *old = &before->processes[i], *new = find(now, old->name);
+        if (new == NULL)
+            buf_printf(&what, "%s has left, ", old->name);
+        else if (new->listen_count != old->listen_count || strcmp(new->listen[0], old->listen[0]) != 0)
+            buf_printf(&what, "%s has another address, ", old->name);
+    }
+    for (size_t i = 0; i < now->process_count; i++)
+        if (find(before, now->processes[i].name) == NULL)
+            buf_printf(&what, "%s is new, ", now->processes[i].name);
+    enum ficus_err err = buf_slice(&what).size == 0 && !buf_failed(&what)
+                             ? FICUS_ERR_OK
+                             : err_set(reterr, FICUS_ERR_CONFLICT,
+                                       "%sand that takes a new start: ficus down, then ficus up; nothing has changed",
+                                       buf_str(&what));
+    buf_done(&what);
+    return err;
+}
+
+static bool argv_equal(const char *const *a, const char *const *b)
+{
+    size_t i = 0;
+    while (a[i] != NULL && b[i] != NULL && strcmp(a[i], b[i]) == 0)
+        i++;
+    return a[i] == NULL && b[i] == NULL;
+}
+
+/* The new plan's processes in the order of the old one's, and what differs. */
+static enum ficus_err match_plans(struct arena *a, const struct supervisor_plan *before, struct up *now,
+                                  const bool *file_changed, struct supervisor_reload *ret_reload,
+                                  struct ficus_error *reterr)
+{
+    size_t count = before->process_count;
+    struct supervisor_process *list = ARENA_ARRAY(a, struct supervisor_process, count + 1);
+    bool *changed = ARENA_ARRAY(a, bool, count + 1);
+    if (list == NULL || changed == NULL)
+        return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
+    for (size_t i = 0; i < count; i++) {
+        const struct supervisor_process *old = &before->processes[i], *new = find(&now->plan, old->name);
+        list[i] = *new;
+        changed[i] = file_changed[new - now->plan.processes] || strcmp(old->folder, new->folder) != 0 ||
+                     !argv_equal(old->argv, new->argv);
+    }
+    now->plan.processes = list;
+    *ret_reload = (struct supervisor_reload){.plan = &now->plan, .changed = changed};
+    return FICUS_ERR_OK;
+}
+
+enum ficus_err up_reload(struct env *e, const struct up *u, struct arena *a, const struct supervisor_plan *before,
+                         struct supervisor_reload *ret_reload, struct conf_errors *errors, struct ficus_error *reterr)
+{
+    struct manifest_options o = {.build = u->build,
+                                 .sets = u->sets,
+                                 .set_count = u->set_count,
+                                 .state = u->state.root,
+                                 .sockets = u->state.sockets};
+    struct up *now = ARENA_NEW(a, struct up);
+    if (now == NULL)
+        return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
+    *now = (struct up){.arena = a, .state = u->state, .lock_fd = -1, .program = u->program};
+    enum ficus_err err = manifest_load(a, u->file, &o, &now->manifest, errors);
+    if (err != FICUS_ERR_OK)
+        return conf_errors_first(errors, reterr);
+    err = make_plan(now, reterr);
+    if (err == FICUS_ERR_OK)
+        err = check_plan(before, &now->plan, reterr);
+    bool *changed = ARENA_ARRAY(a, bool, now->manifest->process_count + 1);
+    if (err == FICUS_ERR_OK && changed == NULL)
+        err = err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
+    if (err == FICUS_ERR_OK && now->manifest->administrator != NULL)
+        err = state_admin(e, a, &now->state, now->manifest->administrator->email, &now->admin_password, reterr);
+    if (err == FICUS_ERR_OK)
+        err = manifest_render(now->manifest, a, changed, reterr);
+    return err == FICUS_ERR_OK ? match_plans(a, before, now, changed, ret_reload, reterr) : err;
 }
 
 void up_done(struct up *u)

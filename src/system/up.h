@@ -14,6 +14,10 @@ struct up {
     struct state state;
     int lock_fd; /* -1: not locked */
     struct supervisor_plan plan;
+    const char *file, *build; /* as given, for reading it again */
+    const char *program; /* this one's file on the disk */
+    const char *const *sets;
+    size_t set_count;
     const char *admin_email, *admin_password; /* NULL: the manifest names no administrator */
 };
 
@@ -23,6 +27,10 @@ struct up {
 enum ficus_err up_prepare(struct env *e, struct arena *a, const char *manifest, const char *build,
                           const char *const *sets, size_t set_count, struct up *ret_up, struct conf_errors *errors,
                           struct ficus_error *reterr);
+/* Read the manifest again for the system that u has prepared: supervisor_options.reload. CONFLICT: a process came, left
+ * or has another address; that needs a new start. */
+enum ficus_err up_reload(struct env *e, const struct up *u, struct arena *a, const struct supervisor_plan *before,
+                         struct supervisor_reload *ret_reload, struct conf_errors *errors, struct ficus_error *reterr);
 void up_done(struct up *u); /* lets the lock go */
 
 #endif

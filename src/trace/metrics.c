@@ -270,6 +270,24 @@ struct metric *metric_only(struct metric_family *family)
     return metric_with(family, NULL, 0);
 }
 
+size_t metrics_forget(struct metric_family *family, unsigned label, bool (*gone)(void *arg, struct slice value),
+                      void *arg)
+{
+    unsigned kept = 0;
+    FICUS_ASSERT(label < family->label_count);
+    pthread_mutex_lock(&family->reg->mutex);
+    unsigned count = atomic_load_explicit(&family->count, memory_order_relaxed); /* changes under the mutex only */
+    for (unsigned i = 0; i < count; i++) {
+        if (gone(arg, family->children[i]->labels[label]))
+            mem_free(family->children[i]);
+        else
+            family->children[kept++] = family->children[i];
+    }
+    atomic_store_explicit(&family->count, kept, memory_order_release);
+    pthread_mutex_unlock(&family->reg->mutex);
+    return count - kept;
+}
+
 /* ---- values; relaxed for the reason that metrics.h gives ---- */
 
 void metric_add(struct metric *m, uint64_t amount)

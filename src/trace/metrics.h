@@ -68,6 +68,12 @@ void metric_set(struct metric *m, int64_t value);           /* gauge */
 void metric_change(struct metric *m, int64_t delta);        /* gauge */
 void metric_observe(struct metric *m, int64_t value);       /* histogram; negative counts as 0 */
 
+/* Free the children for whose value of that label (by its index) gone says true: what they stood for is no more, and a
+ * family that is full takes others in their place. Nobody may keep a pointer to one of them, or use the family
+ * meanwhile: for families that one thread alone uses and renders. The child "other" stays. Returns how many went. */
+size_t metrics_forget(struct metric_family *family, unsigned label, bool (*gone)(void *arg, struct slice value),
+                      void *arg);
+
 /* The present value of a counter or gauge, the number of observations of a histogram. */
 int64_t metric_value(const struct metric *m);
 

@@ -163,8 +163,22 @@ static void test_resolved(void **state)
     files_put(&s.files, "state/run/old", "");
     (void)files_path(&s.files, "state", dir, sizeof dir);
     assert_int_equal(load(&s, &(struct manifest_options){.build = "/b", .state = dir, .sockets = "/short"}), FICUS_ERR_OK);
-    assert_int_equal(manifest_render(s.m, &s.arena, &err), FICUS_ERR_OK);
+    assert_int_equal(manifest_render(s.m, &s.arena, NULL, &err), FICUS_ERR_OK);
     assert_non_null(strstr(s.m->admin_file, "/state/admin.json"));
+
+    /* written again is only what differs */
+    bool changed[8];
+    assert_true(s.m->process_count <= 8);
+    memset(changed, true, sizeof changed);
+    assert_int_equal(manifest_render(s.m, &s.arena, changed, &err), FICUS_ERR_OK);
+    for (size_t i = 0; i < s.m->process_count; i++)
+        assert_false(changed[i]);
+    s.m->gateway->timeout_ms++;
+    assert_int_equal(manifest_render(s.m, &s.arena, changed, &err), FICUS_ERR_OK);
+    for (size_t i = 0; i < s.m->process_count; i++)
+        assert_int_equal(changed[i], strcmp(s.m->processes[i].name, "gateway") == 0);
+    s.m->gateway->timeout_ms--;
+    assert_int_equal(manifest_render(s.m, &s.arena, NULL, &err), FICUS_ERR_OK);
 
     read_resolved(&s, "orders", &service_config_table, &service);
     assert_string_equal(service.common.hub, "unix:/short/hub.sock");
@@ -451,7 +465,7 @@ static void test_out_of_memory(void **state)
         conf_errors_init(&errors, &a);
         if (manifest_load(&a, path, &options, &m, &errors) != FICUS_ERR_OK) {
             assert_true(errors.count > 0);
-        } else if (manifest_render(m, &a, &err) != FICUS_ERR_OK) {
+        } else if (manifest_render(m, &a, NULL, &err) != FICUS_ERR_OK) {
             assert_int_equal(err.code, FICUS_ERR_NOMEM);
         } else {
             succeeded = true;

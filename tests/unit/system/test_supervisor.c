@@ -78,6 +78,18 @@ static int mode_family(void)
     return mode_serve();
 }
 
+/* Ready the first time, never again: the file beside its configuration says which. */
+static int mode_once(void)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s.once", getenv("FICUS_CONFIG"));
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        return mode_serve();
+    for (;;)
+        pause();
+}
+
 static int mode_stubborn(void)
 {
     signal(SIGTERM, SIG_IGN);
@@ -137,6 +149,8 @@ static int mode_main(const char *mode)
         return mode_serve();
     if (strcmp(mode, "family") == 0)
         return mode_family();
+    if (strcmp(mode, "once") == 0)
+        return mode_once();
     if (strcmp(mode, "stubborn") == 0)
         return mode_stubborn();
     if (strcmp(mode, "hub") == 0)
@@ -458,6 +472,73 @@ static void test_api(void **state)
     wait_until(f, is_stopped);
 }
 
+static size_t records_alive(struct fixture *f)
+{
+    struct children c;
+    size_t count = 0;
+    assert_int_equal(children_read(f->e, &f->a, f->state.children_file, &c, NULL), FICUS_ERR_OK);
+    for (size_t i = 0; i < c.count; i++)
+        count += c.records[i].pid > 0;
+    return count;
+}
+
+static bool gateway_is_replaced(struct fixture *f)
+{
+    assert_true(supervisor_healthy(f->supervisor)); /* there is no moment without one */
+    return pid_of(f, "gateway") > 0 && pid_of(f, "gateway") != killed_pid && records_alive(f) == 1;
+}
+
+static bool gateway_has_two(struct fixture *f)
+{
+    return records_alive(f) == 2;
+}
+
+static bool gateway_has_one(struct fixture *f)
+{
+    return records_alive(f) == 1;
+}
+
+/* The gateway is replaced by one that has become ready beside it; the record has both meanwhile, so that none is left
+ * behind. A second restart waits for the end of the first one's old process. */
+static void test_replace(void **state)
+{
+    struct fixture *f = *state;
+    add(f, CHILD_GATEWAY, "gateway", "serve", NULL, 0);
+    start(f);
+    wait_until(f, is_healthy);
+    for (int i = 0; i < 3; i++) {
+        killed_pid = pid_of(f, "gateway");
+        assert_int_equal(call(f, "POST", "/v1/restart/gateway"), 202);
+        assert_int_equal(call(f, "POST", "/v1/restart/gateway"), 202);
+        wait_until(f, gateway_is_replaced);
+    }
+    stop(f);
+    assert_int_equal(records_alive(f), 0);
+}
+
+/* One that does not become ready takes nobody's place: the old one goes on when it dies, and a stop ends both. */
+static void test_replace_fails(void **state)
+{
+    struct fixture *f = *state;
+    add(f, CHILD_GATEWAY, "gateway", "once", NULL, 0);
+    start(f);
+    wait_until(f, is_healthy);
+    int64_t old = pid_of(f, "gateway");
+    struct children c;
+    assert_int_equal(call(f, "POST", "/v1/restart/gateway"), 202);
+    wait_until(f, gateway_has_two);
+    assert_int_equal(children_read(f->e, &f->a, f->state.children_file, &c, NULL), FICUS_ERR_OK);
+    assert_int_equal(c.records[0].pid, old);
+    kill((pid_t)c.records[1].pid, SIGKILL);
+    wait_until(f, gateway_has_one);
+    assert_int_equal(pid_of(f, "gateway"), old);
+    assert_true(supervisor_healthy(f->supervisor));
+    assert_int_equal(call(f, "POST", "/v1/restart/gateway"), 202);
+    wait_until(f, gateway_has_two);
+    stop(f);
+    assert_int_equal(records_alive(f), 0);
+}
+
 static bool has_state(struct fixture *f, const char *state)
 {
     struct buf text;
@@ -628,6 +709,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_start, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_kill, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_api, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_replace, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_replace_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_hold, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_newer_record, set_up, tear_down),

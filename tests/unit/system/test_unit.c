@@ -101,8 +101,45 @@ static void test_stop_and_start(void **state)
     assert_int_equal(u.timer_ms, 0);
 }
 
-/* Every sequence of seven events keeps the invariants: a process exists exactly in four states (a spawn comes when
- * there is none, an exit ends it), only START and RESTART leave STOPPED, a term or kill needs a process, listed implies an earlier
+/* One beside it: they change places when the other is ready; when that ends, or is never ready, all is as before; when the
+ * old one dies, or all is to stop, it is clear who is left. */
+static void test_replace(void **state)
+{
+    struct unit u = {0};
+    unit_step(&u, UNIT_START, 0);
+    assert_int_equal(unit_step(&u, UNIT_REPLACE, 0), 0); /* nobody to replace */
+    unit_step(&u, UNIT_IS_READY, 0);
+    assert_int_equal(unit_step(&u, UNIT_REPLACE, 0), UNIT_SPAWN_NEXT | UNIT_SET_TIMER);
+    assert_int_equal(u.timer_ms, UNIT_REPLACE_MS);
+    assert_true(u.listed);
+    assert_int_equal(unit_step(&u, UNIT_REPLACE, 0), 0);
+    assert_int_equal(unit_step(&u, UNIT_RESTART, 0), 0);
+    assert_int_equal(unit_step(&u, UNIT_NEXT_READY, 5), UNIT_TAKE_NEXT | UNIT_CLEAR_TIMER);
+    assert_int_equal(u.state, UNIT_READY);
+    assert_int_equal(u.restarts, 1);
+    assert_int_equal(u.ready_since_ms, 5);
+    unit_step(&u, UNIT_REPLACE, 6);
+    assert_int_equal(unit_step(&u, UNIT_NEXT_EXIT, 7), UNIT_CLEAR_TIMER);
+    assert_int_equal(u.state, UNIT_READY);
+    unit_step(&u, UNIT_REPLACE, 8);
+    assert_int_equal(unit_step(&u, UNIT_TIMER, 9), UNIT_DROP_NEXT);
+    assert_int_equal(unit_step(&u, UNIT_NEXT_EXIT, 9), 0);
+    assert_int_equal(u.state, UNIT_READY);
+    assert_int_equal(u.ready_since_ms, 5);
+    assert_int_equal(u.restarts, 1);
+    unit_step(&u, UNIT_REPLACE, 10);
+    assert_int_equal(unit_step(&u, UNIT_EXIT, 11), UNIT_TAKE_NEXT | UNIT_CLEAR_TIMER);
+    assert_int_equal(u.state, UNIT_STARTING);
+    assert_true(u.listed); /* connections wait for it */
+    unit_step(&u, UNIT_IS_READY, 12);
+    unit_step(&u, UNIT_REPLACE, 13);
+    assert_int_equal(unit_step(&u, UNIT_STOP, 14), UNIT_TERM | UNIT_DROP_NEXT | UNIT_SET_TIMER | UNIT_LISTING);
+    assert_int_equal(u.timer_ms, UNIT_DRAIN_MS);
+    assert_int_equal(u.state, UNIT_STOPPING);
+}
+
+/* Every sequence of seven events keeps the invariants: a process exists exactly in five states (a spawn comes when
+ * there is none, an exit ends it), one to take its place only in one of them, only START and RESTART leave STOPPED, a term or kill needs a process, listed implies an earlier
  * READY. */
 static void test_invariants(void **state)
 {
@@ -112,13 +149,14 @@ static void test_invariants(void **state)
         sequences *= UNIT_EVENT_COUNT;
     for (unsigned long n = 0; n < sequences; n++) {
         struct unit u = {0};
-        bool process = false, was_ready = false, timer = false;
+        bool process = false, next = false, was_ready = false, timer = false;
         unsigned long rest = n;
         for (int i = 0; i < LENGTH; i++, rest /= UNIT_EVENT_COUNT) {
             enum unit_event event = (enum unit_event)(rest % UNIT_EVENT_COUNT);
             /* what cannot happen: an exit without process, a timer that is not set */
             if ((event == UNIT_EXIT && !process) || (event == UNIT_IS_READY && !process) ||
-                (event == UNIT_TIMER && !timer))
+                (event == UNIT_TIMER && !timer) ||
+                ((event == UNIT_NEXT_READY || event == UNIT_NEXT_EXIT) && !next))
                 continue;
             enum unit_state before = u.state;
             if (event == UNIT_EXIT)
@@ -130,6 +168,22 @@ static void test_invariants(void **state)
                 assert_false(process);
                 process = true;
             }
+            if ((actions & UNIT_SPAWN_NEXT) != 0) {
+                assert_true(process && !next);
+                next = true;
+            }
+            if ((actions & UNIT_TAKE_NEXT) != 0) {
+                assert_true(next);
+                next = false;
+                process = true;
+            }
+            if ((actions & UNIT_DROP_NEXT) != 0) {
+                assert_true(next);
+                next = false;
+            }
+            if (event == UNIT_NEXT_EXIT)
+                next = false;
+            assert_int_equal(next, u.state == UNIT_REPLACING);
             if ((actions & UNIT_CLEAR_TIMER) != 0)
                 timer = false;
             if ((actions & UNIT_SET_TIMER) != 0)
@@ -155,6 +209,7 @@ int main(void)
         cmocka_unit_test(test_backoff),
         cmocka_unit_test(test_listing),
         cmocka_unit_test(test_stop_and_start),
+        cmocka_unit_test(test_replace),
         cmocka_unit_test(test_invariants),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

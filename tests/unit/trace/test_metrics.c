@@ -201,13 +201,38 @@ static void threads_lose_nothing(void **state)
     assert_int_equal(metric_value(METRIC(f->families[WAIT], SLICE("bank"))), THREADS * ROUNDS);
 }
 
+static bool is_a_or_other(void *arg, struct slice value)
+{
+    return slice_eq_str(value, "a") || slice_eq_str(value, "other");
+}
+
+/* What is forgotten leaves the text and makes room in a full family; the rest, and "other", keep their values. */
+static void children_are_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const names[] = {"a", "b", "c", "d"};
+    for (size_t i = 0; i < 4; i++)
+        metric_inc(METRIC(f->families[SMALL], slice_str(names[i])));
+    assert_int_equal(metrics_forget(f->families[SMALL], 0, is_a_or_other, NULL), 1);
+    metric_inc(METRIC(f->families[SMALL], SLICE("e")));
+    const char *text = rendered(f);
+    assert_null(strstr(text, "{key=\"a\"}"));
+    assert_non_null(strstr(text, "small_total{key=\"b\"} 1\nsmall_total{key=\"c\"} 1\nsmall_total{key=\"e\"} 1\n"
+                                 "small_total{key=\"other\"} 1\n"));
+    metric_inc(METRIC(f->families[REQUESTS], SLICE("a"), SLICE("200")));
+    metric_inc(METRIC(f->families[REQUESTS], SLICE("b"), SLICE("200")));
+    metric_inc(METRIC(f->families[REQUESTS], SLICE("a"), SLICE("404")));
+    assert_int_equal(metrics_forget(f->families[REQUESTS], 0, is_a_or_other, NULL), 2);
+    assert_int_equal(metric_value(METRIC(f->families[REQUESTS], SLICE("b"), SLICE("200"))), 1);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(exposition), TEST(children_are_found_again), TEST(label_sets_are_bounded), TEST(other_is_one),
             TEST(labels_are_cleaned),
-        TEST(nothing_breaks), TEST(threads_lose_nothing),
+        TEST(children_are_forgotten), TEST(nothing_breaks), TEST(threads_lose_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
