@@ -351,16 +351,28 @@ static int64_t fill_routes(struct renderer *r, struct proxy_config *c)
 
 _Static_assert((int)PROXY_AUTH_REQUIRED == (int)MANIFEST_AUTH_REQUIRED && (int)PROXY_AUTH_OPTIONAL == (int)MANIFEST_AUTH_OPTIONAL, "auth is copied as it is");
 
+static struct proxy_tls *tls_of(struct renderer *r, const struct manifest_tls *t, struct proxy_tls *tls)
+{
+    *tls = (struct proxy_tls){.min = t->min, .hsts_ms = t->hsts_ms, .tickets_file = state_path(r, "private", "gateway.tickets", "")};
+    tls->pairs = array(r, t->certificate_count, sizeof *tls->pairs);
+    for (; tls->pairs != NULL && tls->pair_count < t->certificate_count; tls->pair_count++)
+        tls->pairs[tls->pair_count] = t->certificates[tls->pair_count].files;
+    return tls;
+}
+
 static void render_gateway(struct renderer *r, struct json_writer *w)
 {
     const struct manifest_gateway *g = r->m->gateway;
     struct proxy_config c;
     struct proxy_auth auth;
+    struct proxy_tls tls;
     conf_defaults(&proxy_config_table, &c);
     fill_common(r, &c.common, g->log_level);
     c.listen = one_word(r, "fd:3");
     c.listen_count = 1;
     fill_hosts(r, &c);
+    if (g->tls != NULL)
+        c.tls = tls_of(r, g->tls, &tls);
     if (g->auth != NULL) {
         auth = (struct proxy_auth){.service = g->auth->jwks.service, .path = g->auth->jwks.path, .issuer = g->auth->issuer,
                                    .keys_file = state_path(r, "run", "gateway.jwks.json", "")};
