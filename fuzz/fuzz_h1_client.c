@@ -132,7 +132,7 @@ static uint64_t run(uint8_t mode, const uint8_t *p, size_t size, bool odd)
     fake_init(&r.net, 1 + size);
     r.net.odd = odd;
     struct env_listener *l;
-    fake_listen(&r.net.env, "unix:x", on_accept, &r, &l, NULL);
+    fake_listen(&r.net.env, "unix:x", NULL, on_accept, &r, &l, NULL);
     struct http_limits limits = {0};
     if (mode & 0x20)
         limits = (struct http_limits){.head_size_max = 256, .field_count_max = 4, .arena_size_max = 4096};

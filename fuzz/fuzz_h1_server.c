@@ -154,7 +154,7 @@ static uint64_t run(uint8_t mode, const uint8_t *p, size_t size, bool odd)
     if (mode & 8) /* fields fill it before there are too many of them */
         o.limits.arena_size_max = 2048;
     FICUS_ASSERT(http_server_new(&r.net.env, &o, &r.server) == FICUS_ERR_OK);
-    FICUS_ASSERT(http_server_listen(r.server, "fd:3", NULL) == FICUS_ERR_OK);
+    FICUS_ASSERT(http_server_listen(r.server, "fd:3", NULL, NULL) == FICUS_ERR_OK);
     struct env_stream *client, *end;
     fake_pair(&r.net, &client, &end);
     r.net.listeners[0].on_accept(r.net.listeners[0].arg, end);

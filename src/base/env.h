@@ -26,6 +26,8 @@ struct env;
 struct env_stream;      /* a connected byte stream; opaque, owned by env until closed */
 struct env_listener;
 struct env_file;
+struct tls_server;      /* src/io/tls.h; NULL: plain */
+struct tls_client;
 
 /* A timer lives inside its owner. Zero-initialise, set fn and arg. */
 struct env_timer {
@@ -65,6 +67,14 @@ struct env_peer {
     char text[64];              /* "127.0.0.1:4711" or "unix" */
 };
 
+/* What a TLS handshake agreed on. */
+struct env_tls_info {
+    const char *version, *cipher; /* "TLSv1.3", "TLS_AES_128_GCM_SHA256"; literals */
+    char protocol[16];            /* by ALPN: "h2", "http/1.1"; "": none was agreed on */
+    char name[256];               /* what the client asked for (SNI), as it wrote it; "": nothing */
+    bool resumed;                 /* an earlier session went on: no certificate, no signature */
+};
+
 enum env_open_flags {
     ENV_OPEN_CREATE = 1,        /* create when missing, mode 0600 */
     ENV_OPEN_EXCLUSIVE = 2,     /* fail with EXISTS when there */
@@ -80,12 +90,13 @@ struct env_ops {
     void (*timer_stop)(struct env *e, struct env_timer *t);
     void (*post)(struct env *e, struct env_task *t);
 
-    enum ficus_err (*listen)(struct env *e, const char *address, void (*on_accept)(void *arg, struct env_stream *s), void *arg,
+    enum ficus_err (*listen)(struct env *e, const char *address, struct tls_server *tls, void (*on_accept)(void *arg, struct env_stream *s), void *arg,
                              struct env_listener **ret_listener, struct ficus_error *reterr);
     void (*listener_pause)(struct env_listener *l, bool paused);
     void (*listener_close)(struct env_listener *l);
-    enum ficus_err (*connect)(struct env *e, const char *address, void (*on_connect)(void *arg, enum ficus_err err), void *arg,
+    enum ficus_err (*connect)(struct env *e, const char *address, struct tls_client *tls, void (*on_connect)(void *arg, enum ficus_err err), void *arg,
                               struct env_stream **ret_stream);
+    bool (*tls_info)(struct env_stream *s, struct env_tls_info *ret_info);
     void (*peer)(struct env_stream *s, struct env_peer *ret_peer);
     void (*read)(struct env_stream *s, void *p, size_t size, void (*on_read)(void *arg, ssize_t n), void *arg);
     ssize_t (*write)(struct env_stream *s, const struct iovec *iov, int iov_count, void (*on_write)(void *arg, ssize_t n), void *arg);
@@ -147,7 +158,16 @@ static inline void env_post(struct env *e, struct env_task *t) { e->ops->post(e,
 static inline enum ficus_err env_listen(struct env *e, const char *address, void (*on_accept)(void *arg, struct env_stream *s), void *arg,
                                         struct env_listener **ret_listener, struct ficus_error *reterr)
 {
-    return e->ops->listen(e, address, on_accept, arg, ret_listener, reterr);
+    return e->ops->listen(e, address, NULL, on_accept, arg, ret_listener, reterr);
+}
+/* The same with TLS on each connection (tls is borrowed until the listener is closed; NULL: plain). on_accept comes when its handshake is
+ * done; one that fails, or takes longer than 10 s, is closed and nobody hears of it. Of handshakes under way there are at most 128 per listener:
+ * then the oldest gives its place once it is a second old, and accepting waits until then. Closing the listener ends them. UNSUPPORTED: an env without TLS. */
+static inline enum ficus_err env_listen_tls(struct env *e, const char *address, struct tls_server *tls,
+                                            void (*on_accept)(void *arg, struct env_stream *s), void *arg,
+                                            struct env_listener **ret_listener, struct ficus_error *reterr)
+{
+    return e->ops->listen(e, address, tls, on_accept, arg, ret_listener, reterr);
 }
 /* Stop taking connections (they wait in the kernel's queue), or go on. */
 static inline void env_listener_pause(struct env *e, struct env_listener *l, bool paused) { e->ops->listener_pause(l, paused); }
@@ -160,12 +180,21 @@ static inline void env_listener_close(struct env *e, struct env_listener *l) { e
 static inline enum ficus_err env_connect(struct env *e, const char *address, void (*on_connect)(void *arg, enum ficus_err err), void *arg,
                                          struct env_stream **ret_stream)
 {
-    return e->ops->connect(e, address, on_connect, arg, ret_stream);
+    return e->ops->connect(e, address, NULL, on_connect, arg, ret_stream);
 }
+/* The same with TLS (tls is borrowed until the stream is closed; NULL: plain): on_connect comes when the handshake is done and the peer's certificate
+ * verified. DENIED: it is not who it should be; PROTOCOL: it does not speak TLS as we do; TIMEOUT: after 10 s. UNSUPPORTED: an env without TLS. */
+static inline enum ficus_err env_connect_tls(struct env *e, const char *address, struct tls_client *tls,
+                                             void (*on_connect)(void *arg, enum ficus_err err), void *arg, struct env_stream **ret_stream)
+{
+    return e->ops->connect(e, address, tls, on_connect, arg, ret_stream);
+}
+/* False: a plain stream. */
+static inline bool env_stream_tls(struct env *e, struct env_stream *s, struct env_tls_info *ret_info) { return e->ops->tls_info(s, ret_info); }
 static inline void env_stream_peer(struct env *e, struct env_stream *s, struct env_peer *ret_peer) { e->ops->peer(s, ret_peer); }
 
 /* Read at most size bytes into p, which must stay valid until the callback. At most one read at a time. The callback gets n > 0 bytes, 0 at
- * the end of input, or -(enum ficus_err). It may start the next read. env_close cancels: the callback will not fire. */
+ * the end of input, or -(enum ficus_err): RESET also for TLS input that ended without saying so, which an attacker can bring about. It may start the next read. env_close cancels: the callback will not fire. */
 static inline void env_read(struct env *e, struct env_stream *s, void *p, size_t size, void (*on_read)(void *arg, ssize_t n), void *arg)
 {
     e->ops->read(s, p, size, on_read, arg);
@@ -179,7 +208,7 @@ static inline ssize_t env_write(struct env *e, struct env_stream *s, const struc
 {
     return e->ops->write(s, iov, iov_count, on_write, arg);
 }
-/* Send FIN after what was written; reading goes on. */
+/* Send FIN (before it, on TLS, close_notify) after what was written; reading goes on. */
 static inline void env_shutdown_write(struct env *e, struct env_stream *s) { e->ops->shutdown_write(s); }
 /* on_closed (may be NULL) fires later; until then memory given to read/write must stay valid. The stream is unusable at return. */
 static inline void env_close(struct env *e, struct env_stream *s, void (*on_closed)(void *arg), void *arg) { e->ops->close(s, on_closed, arg); }

@@ -54,7 +54,7 @@ struct server_stream {
 struct h1_server_conn {
     struct server_conn conn; /* first */
     enum state state;
-    bool abort_wanted, line_skipped, reuse;
+    bool abort_wanted, line_skipped, reuse, secure;
     uint64_t request_count;
     int64_t since_ms; /* entry into state */
     struct h1_scan scan;
@@ -117,6 +117,8 @@ static void conn_closed(void *arg)
 static void conn_close(struct h1_server_conn *c)
 {
     c->stream = NULL; /* its memory lives until conn_closed */
+    if (c->state == IDLE)
+        env_shutdown_write(c->io.env, c->io.stream); /* on TLS the end between requests is said, not guessed */
     move(c, CLOSING);
     h1_io_close(&c->io);
 }
@@ -357,6 +359,7 @@ static void exchange_begin(struct h1_server_conn *c, size_t head_size)
         return;
     }
     ss->c = c;
+    ss->st.head.scheme = c->secure ? SLICE("https") : SLICE("http"); /* whatever an absolute target says */
     ss->answers_head = slice_eq_str(ss->st.head.method, "HEAD");
     ss->expects = parsed.expect_continue;
     ss->minor = parsed.minor;
@@ -675,6 +678,8 @@ void h1_server_conn_new(struct http_server *v, struct env_stream *stream)
     c->io.closed = conn_closed;
     c->io.arg = c;
     c->since_ms = env_now_ms(v->env);
+    struct env_tls_info tls;
+    c->secure = env_stream_tls(v->env, stream, &tls);
     env_stream_peer(v->env, stream, &c->peer);
     server_conn_enter(v, &c->conn, &conn_ops);
     pump(c);

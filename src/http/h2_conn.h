@@ -59,7 +59,7 @@ struct h2_conn {
     size_t stream_count;
     size_t body_count;    /* of streams, those whose request body is not complete: worth a big read */
     uint64_t request_count;
-    bool pumping, abort_wanted, settings_seen;
+    bool pumping, abort_wanted, settings_seen, secure;
     bool draining, goaway_sent; /* drain began; its last word is said */
     bool over;                  /* no new streams: a connection error, ours or the client's */
     enum ficus_err over_err;    /* what its streams are told */

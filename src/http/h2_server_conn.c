@@ -187,7 +187,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 
 static void headers_end(struct h2_conn *c, struct h2_stream *ss, bool end)
 {
-    h2_head_end(&ss->parsed, &ss->head, end, SLICE("http"));
+    h2_head_end(&ss->parsed, &ss->head, end, c->secure ? SLICE("https") : SLICE("http"));
     ss->answers_head = slice_eq_str(ss->head.method, "HEAD");
     ss->expects = ss->parsed.expect_continue;
     if (ss->parsed.status != 400) {
@@ -671,6 +671,8 @@ void h2_server_conn_new(struct http_server *v, struct env_stream *stream, struct
     list_init(&c->streams);
     list_init(&c->ready);
     list_init(&c->ending);
+    struct env_tls_info tls;
+    c->secure = env_stream_tls(v->env, stream, &tls);
     env_stream_peer(v->env, stream, &c->peer);
     server_conn_enter(v, &c->conn, &conn_ops);
     if (!session_new(c)) {

@@ -45,9 +45,13 @@ struct http_server_options {
 
 /* The server owns its connections. Errors: NOMEM. */
 enum ficus_err http_server_new(struct env *e, const struct http_server_options *o, struct http_server **ret_server);
-/* Accept on an address of env_listen ("fd:3", "unix:...", "tcp:..."). May be called several times. */
-enum ficus_err http_server_listen(struct http_server *v, const char *address, struct ficus_error *reterr);
-/* Stop accepting, close idle connections, let running exchanges end with "Connection: close"; then call drained once.
+/* The protocols that the server speaks, for ALPN (tls_server_options.protocols): the dearest first, NULL-terminated. */
+extern const char *const http_protocols[];
+/* Accept on an address of env_listen ("fd:3", "unix:...", "tcp:..."), with TLS unless tls is NULL (borrowed until the
+ * server is gone). May be called several times. */
+enum ficus_err http_server_listen(struct http_server *v, const char *address, struct tls_server *tls,
+                                  struct ficus_error *reterr);
+/* Stop accepting (handshakes that have begun have a second to end), close idle connections, let running exchanges end with "Connection: close"; then call drained once.
  */
 void http_server_drain(struct http_server *v, void (*drained)(void *arg), void *arg);
 /* Close everything at once (resets reach the handlers); closed fires when all is gone; then the server is freed. */

@@ -12,7 +12,9 @@
 #include "h1_io.h"
 #include "mem.h"
 
-enum { ROOM_MS = 1000 };
+enum { ROOM_MS = 1000, HANDSHAKES_MS = 1000 };
+
+const char *const http_protocols[] = {"h2", "http/1.1", NULL};
 
 /* Close the connection that has waited longest; the newest one is spared unless it is wanted as well. */
 static void evict(struct http_server *v, bool newest_too)
@@ -33,7 +35,7 @@ static void room_fire(void *arg)
 static void gone_check(void *arg)
 {
     struct http_server *v = arg;
-    if (v->conn_count > 0 || !(v->draining || v->closing))
+    if (v->conn_count > 0 || v->listener_count > 0 || !(v->draining || v->closing))
         return;
     void (*gone)(void *) = v->gone;
     void *gone_arg = v->gone_arg;
@@ -43,6 +45,34 @@ static void gone_check(void *arg)
         mem_free(v);
     if (gone != NULL)
         gone(gone_arg);
+}
+
+/* A client that has shaken hands may have sent its request with its last message: it would be lost without a trace. So
+ * those listeners only take nobody new for a while. */
+static void listeners_close(struct http_server *v, bool secure_too)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < v->listener_count; i++) {
+        if (secure_too || !v->secure[i]) {
+            env_listener_close(v->env, v->listeners[i]);
+        } else {
+            env_listener_pause(v->env, v->listeners[i], true);
+            v->secure[count] = true;
+            v->listeners[count++] = v->listeners[i];
+        }
+    }
+    v->listener_count = count;
+    env_timer_stop(v->env, &v->room);
+    env_timer_stop(v->env, &v->handshakes);
+    if (count > 0)
+        env_timer_start(v->env, &v->handshakes, HANDSHAKES_MS);
+}
+
+static void handshakes_over(void *arg)
+{
+    struct http_server *v = arg;
+    listeners_close(v, true);
+    gone_check(v);
 }
 
 enum ficus_err http_server_new(struct env *e, const struct http_server_options *o, struct http_server **ret_server)
@@ -66,6 +96,7 @@ enum ficus_err http_server_new(struct env *e, const struct http_server_options *
     list_init(&v->conns);
     list_init(&v->waiting);
     v->room = (struct env_timer){.fn = room_fire, .arg = v};
+    v->handshakes = (struct env_timer){.fn = handshakes_over, .arg = v};
     v->gone_kick = (struct env_timer){.fn = gone_check, .arg = v};
     v->date_second = -1;
     *ret_server = v;
@@ -84,7 +115,7 @@ const char *server_date(struct http_server *v)
 
 static void listeners_pause(struct http_server *v, bool paused)
 {
-    if (v->paused == paused)
+    if (v->paused == paused || v->draining)
         return;
     v->paused = paused;
     for (size_t i = 0; i < v->listener_count; i++)
@@ -100,23 +131,29 @@ static void listeners_pause(struct http_server *v, bool paused)
 static void accepted(void *arg, struct env_stream *stream)
 {
     struct http_server *v = arg;
-    h1_server_conn_new(v, stream);
+    struct env_tls_info tls;
+    if (env_stream_tls(v->env, stream, &tls) && strcmp(tls.protocol, "h2") == 0)
+        h2_server_conn_new(v, stream, SLICE(""));
+    else
+        h1_server_conn_new(v, stream);
     if (v->conn_count < v->o.limits.conn_count_max)
         return;
     listeners_pause(v, true); /* at least until the evicted one is gone */
     evict(v, false);
 }
 
-enum ficus_err http_server_listen(struct http_server *v, const char *address, struct ficus_error *reterr)
+enum ficus_err http_server_listen(struct http_server *v, const char *address, struct tls_server *tls,
+                                  struct ficus_error *reterr)
 {
     if (v->draining || v->closing)
         return err_set(reterr, FICUS_ERR_UNAVAILABLE, "server is draining");
     if (v->listener_count == SERVER_LISTENERS_MAX)
         return err_set(reterr, FICUS_ERR_TOO_LARGE, "more than %d listeners", SERVER_LISTENERS_MAX);
     struct env_listener *listener;
-    enum ficus_err err = env_listen(v->env, address, accepted, v, &listener, reterr);
+    enum ficus_err err = env_listen_tls(v->env, address, tls, accepted, v, &listener, reterr);
     if (err != FICUS_ERR_OK)
         return err;
+    v->secure[v->listener_count] = tls != NULL;
     v->listeners[v->listener_count++] = listener;
     if (v->paused)
         env_listener_pause(v->env, listener, true);
@@ -154,13 +191,6 @@ void server_conn_gone(struct http_server *v)
     gone_check(v);
 }
 
-static void listeners_close(struct http_server *v)
-{
-    for (size_t i = 0; i < v->listener_count; i++)
-        env_listener_close(v->env, v->listeners[i]);
-    v->listener_count = 0;
-    env_timer_stop(v->env, &v->room);
-}
 
 void http_server_drain(struct http_server *v, void (*drained)(void *arg), void *arg)
 {
@@ -169,7 +199,7 @@ void http_server_drain(struct http_server *v, void (*drained)(void *arg), void *
     v->draining = true;
     v->gone = drained;
     v->gone_arg = arg;
-    listeners_close(v);
+    listeners_close(v, false);
     LIST_FOREACH (&v->conns, it) {
         struct server_conn *c = CONTAINER_OF(it, struct server_conn, link);
         c->ops->drain(c);
@@ -183,7 +213,7 @@ void http_server_close(struct http_server *v, void (*closed)(void *arg), void *a
     v->closing = true;
     v->gone = closed;
     v->gone_arg = arg;
-    listeners_close(v);
+    listeners_close(v, true);
     LIST_FOREACH (&v->conns, it) {
         struct server_conn *c = CONTAINER_OF(it, struct server_conn, link);
         c->ops->abort(c);

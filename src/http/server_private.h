@@ -16,6 +16,7 @@ struct http_server {
     struct env *env;
     struct http_server_options o;
     struct env_listener *listeners[SERVER_LISTENERS_MAX];
+    bool secure[SERVER_LISTENERS_MAX]; /* of each: with TLS */
     size_t listener_count;
     bool paused; /* conn_count_max reached */
     bool draining, closing;
@@ -23,6 +24,7 @@ struct http_server {
     struct list waiting; /* those of conns that run no request, the one that has waited longest first */
     size_t conn_count;
     struct env_timer room; /* while paused: somebody else gets the place of one that waits */
+    struct env_timer handshakes; /* while draining: those that had begun may still end */
     void (*gone)(void *arg); /* drained or closed, once conns is empty */
     void *gone_arg;
     struct env_timer gone_kick;

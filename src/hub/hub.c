@@ -157,7 +157,7 @@ static enum ficus_err make_server(struct hub *h, bool is_operator, const char *c
     if (err != FICUS_ERR_OK)
         return err_set(reterr, err, "http server");
     for (size_t i = 0; i < count && err == FICUS_ERR_OK; i++)
-        err = http_server_listen(*ret_server, addresses[i], reterr);
+        err = http_server_listen(*ret_server, addresses[i], NULL, reterr);
     return err;
 }
 

@@ -282,6 +282,7 @@ static const struct env_ops ops_uv = {
     .listener_pause = stream_uv_listener_pause,
     .listener_close = stream_uv_listener_close,
     .connect = stream_uv_connect,
+    .tls_info = stream_uv_tls,
     .peer = stream_uv_peer,
     .read = stream_uv_read,
     .write = stream_uv_write,

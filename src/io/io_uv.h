@@ -66,12 +66,15 @@ void env_uv_trim_later(struct env_uv *e);
 /* [loop] Take a task out of the queue; it will not run. */
 void env_uv_unpost(struct env_uv *e, struct env_task *t);
 
-enum ficus_err stream_uv_listen(struct env *e, const char *address, void (*on_accept)(void *arg, struct env_stream *s),
-                                void *arg, struct env_listener **ret_listener, struct ficus_error *reterr);
+enum ficus_err stream_uv_listen(struct env *e, const char *address, struct tls_server *tls,
+                                void (*on_accept)(void *arg, struct env_stream *s), void *arg,
+                                struct env_listener **ret_listener, struct ficus_error *reterr);
 void stream_uv_listener_pause(struct env_listener *l, bool paused);
 void stream_uv_listener_close(struct env_listener *l);
-enum ficus_err stream_uv_connect(struct env *e, const char *address, void (*on_connect)(void *arg, enum ficus_err err),
-                                 void *arg, struct env_stream **ret_stream);
+enum ficus_err stream_uv_connect(struct env *e, const char *address, struct tls_client *tls,
+                                 void (*on_connect)(void *arg, enum ficus_err err), void *arg,
+                                 struct env_stream **ret_stream);
+bool stream_uv_tls(struct env_stream *s, struct env_tls_info *ret_info);
 void stream_uv_peer(struct env_stream *s, struct env_peer *ret_peer);
 void stream_uv_read(struct env_stream *s, void *p, size_t size, void (*on_read)(void *arg, ssize_t n), void *arg);
 ssize_t stream_uv_write(struct env_stream *s, const struct iovec *iov, int iov_count,

@@ -12,6 +12,10 @@
  * on_closed. The owner may close it inside any callback; the code below looks at `closing` after each. Memory is freed
  * only in a later phase of the loop, so that looking is safe.
  *
+ * TLS (io_tls.h) sits between a stream and its socket: the same pending read and write, but a read may have to wait until
+ * the socket is writable and a write until it is readable, and input may be there although the socket is silent. A
+ * connection is handed over when its handshake is done; until then it waits in its listener's list, which is bounded.
+ *
  * Failure modes: out of descriptors at accept pauses that listener for 100 ms (the connections wait in the kernel's
  * queue) instead of spinning. A full backlog of a unix listener (EAGAIN) is tried again every 20 ms for a second, as
  * TCP would, then reported as BUSY.
@@ -22,6 +26,7 @@
 
 #include "assert.h"
 #include "io_socket.h"
+#include "io_tls.h"
 #include "mem.h"
 
 #include <errno.h>
@@ -36,6 +41,10 @@ enum {
     ACCEPT_PAUSE_MS = 100,
     CONNECT_RETRY_MS = 20,
     CONNECT_RETRIES_MAX = 50,
+    HANDSHAKES_MAX = 128,     /* of a listener; more than one core can finish in the time that a round trip takes */
+    HANDSHAKE_FAIR_MS = 1000, /* one that has had so long gives its place to a new one when there are too many */
+    HANDSHAKE_TIMEOUT_MS = 10000,
+    AGAIN = -(int)FICUS_ERR_COUNT, /* no result yet: the socket has to become ready */
 };
 
 struct env_stream {
@@ -44,7 +53,8 @@ struct env_stream {
     int fd;
     int interest; /* UV_READABLE | UV_WRITABLE that uv_poll watches now */
     bool is_unix, closing, in_event, shutdown_wanted;
-    struct list link; /* in e->streams */
+    struct list link;     /* in e->streams */
+    struct tls_conn *tls; /* NULL: plain */
 
     void *read_p;
     size_t read_size;
@@ -74,8 +84,11 @@ struct env_listener {
     uv_poll_t poll;
     int fd;
     bool is_tcp, paused, closing;
-    struct env_timer rest; /* after EMFILE and the like */
+    struct env_timer rest; /* after EMFILE and the like, or until the oldest handshake may be ended */
     struct list link;      /* in e->listeners */
+    struct tls_server *tls; /* NULL: plain */
+    struct list handshakes; /* tls_conn.link, the oldest first */
+    size_t handshake_count;
     void (*on_accept)(void *arg, struct env_stream *s);
     void *arg;
 };
@@ -94,6 +107,17 @@ static void watch(struct env_stream *s, int interest)
     s->interest = interest;
 }
 
+/* What a pending read or write waits for. */
+static int read_needs(const struct env_stream *s)
+{
+    return s->tls != NULL && s->tls->read_want == TLS_WRITABLE ? UV_WRITABLE : UV_READABLE;
+}
+
+static int write_needs(const struct env_stream *s)
+{
+    return s->tls != NULL && s->tls->write_want == TLS_READABLE ? UV_READABLE : UV_WRITABLE;
+}
+
 /* Make the interests fit what is pending; a read interest without a read stays, see above. */
 static void watch_what_is_pending(struct env_stream *s)
 {
@@ -101,32 +125,89 @@ static void watch_what_is_pending(struct env_stream *s)
         return;
     int interest = s->interest & UV_READABLE;
     if (s->on_read != NULL)
-        interest |= UV_READABLE;
+        interest |= read_needs(s);
     if (s->on_write != NULL)
+        interest |= write_needs(s);
+    if (s->tls != NULL && s->tls->end_want != TLS_NOTHING)
         interest |= UV_WRITABLE;
     watch(s, interest);
 }
 
 /* ---- reading and writing ---- */
 
-static void try_read(struct env_stream *s)
+static ssize_t read_plain(struct env_stream *s)
 {
     ssize_t n;
     do
         n = recv(s->fd, s->read_p, s->read_size, 0);
     while (n < 0 && errno == EINTR);
-    if (n < 0 && errno == EAGAIN)
-        return;
     if (n < 0)
-        n = -(ssize_t)err_from_errno(errno);
+        n = errno == EAGAIN ? AGAIN : -(ssize_t)err_from_errno(errno);
+    return n;
+}
+
+/* As many records as fit and are here already. */
+static ssize_t read_tls(struct env_stream *s)
+{
+    struct tls_conn *tls = s->tls;
+    size_t size = 0;
+    do {
+        tls->read_want = TLS_NOTHING;
+        ssize_t n = tls->ops->read(tls, (char *)s->read_p + size, s->read_size - size, &tls->read_want);
+        if (n <= 0 && size > 0)
+            break; /* an error or the end stays, and comes again */
+        if (n <= 0)
+            return tls->read_want != TLS_NOTHING ? AGAIN : n;
+        size += (size_t)n;
+    } while (size < s->read_size && tls->ops->has_input(tls));
+    tls->read_want = TLS_NOTHING;
+    return (ssize_t)size;
+}
+
+static void try_read(struct env_stream *s)
+{
+    ssize_t n = s->tls == NULL ? read_plain(s) : read_tls(s);
+    if (n == AGAIN)
+        return;
     void (*fn)(void *arg, ssize_t n) = s->on_read;
     s->on_read = NULL;
     fn(s->read_arg, n);
 }
 
+static void iov_advance(struct env_stream *s, size_t size)
+{
+    for (size_t left = size; s->iov_at < s->iov_count;) {
+        struct iovec *v = &s->iov[s->iov_at];
+        if (left < v->iov_len) {
+            v->iov_base = (char *)v->iov_base + left;
+            v->iov_len -= left;
+            break;
+        }
+        left -= v->iov_len;
+        s->iov_at++;
+    }
+}
+
+static ssize_t write_some_tls(struct env_stream *s)
+{
+    struct tls_conn *tls = s->tls;
+    ssize_t written = 0;
+    while (s->iov_at < s->iov_count) {
+        tls->write_want = TLS_NOTHING;
+        ssize_t n = tls->ops->write(tls, s->iov + s->iov_at, s->iov_count - s->iov_at, &tls->write_want);
+        if (n <= 0)
+            return n < 0 ? n : written;
+        written += n;
+        iov_advance(s, (size_t)n);
+    }
+    return written;
+}
+
 /* Bytes written now, 0 when the kernel's buffer is full, or -error. Advances the iov. */
 static ssize_t write_some(struct env_stream *s)
 {
+    if (s->tls != NULL)
+        return write_some_tls(s);
     ssize_t written = 0;
     while (s->iov_at < s->iov_count) {
         struct msghdr m = {.msg_iov = s->iov + s->iov_at, .msg_iovlen = (size_t)(s->iov_count - s->iov_at)};
@@ -138,18 +219,21 @@ static ssize_t write_some(struct env_stream *s)
         if (n < 0)
             return -(ssize_t)err_from_errno(errno);
         written += n;
-        for (size_t left = (size_t)n; s->iov_at < s->iov_count;) {
-            struct iovec *v = &s->iov[s->iov_at];
-            if (left < v->iov_len) {
-                v->iov_base = (char *)v->iov_base + left;
-                v->iov_len -= left;
-                break;
-            }
-            left -= v->iov_len;
-            s->iov_at++;
-        }
+        iov_advance(s, (size_t)n);
     }
     return written;
+}
+
+/* Everything was written: the end. */
+static void shut(struct env_stream *s)
+{
+    if (s->tls != NULL) {
+        s->tls->end_want = TLS_NOTHING;
+        s->tls->ops->end(s->tls, &s->tls->end_want);
+        if (s->tls->end_want != TLS_NOTHING)
+            return;
+    }
+    (void)shutdown(s->fd, SHUT_WR); /* fails only when the connection is gone; reading will tell */
 }
 
 static void try_write(struct env_stream *s)
@@ -160,11 +244,12 @@ static void try_write(struct env_stream *s)
     void (*fn)(void *arg, ssize_t n) = s->on_write;
     s->on_write = NULL;
     if (n >= 0 && s->shutdown_wanted)
-        (void)shutdown(s->fd, SHUT_WR); /* fails only when the connection is gone; reading will tell */
+        shut(s);
     fn(s->write_arg, n < 0 ? n : s->write_total);
 }
 
 static void connect_event(struct env_stream *s);
+static void handshake_step(struct env_stream *s);
 
 static void on_stream_event(uv_poll_t *handle, int status, int events)
 {
@@ -174,21 +259,39 @@ static void on_stream_event(uv_poll_t *handle, int status, int events)
         s->interest = 0; /* libuv stopped the handle */
         events = UV_READABLE | UV_WRITABLE;
     }
+    if (s->tls != NULL && s->tls->handshaking) {
+        handshake_step(s);
+        return;
+    }
     if (s->on_connect != NULL) {
         connect_event(s);
         return;
     }
     s->in_event = true;
     bool reader_missing = (events & UV_READABLE) != 0 && s->on_read == NULL;
-    if ((events & UV_WRITABLE) != 0 && s->on_write != NULL)
+    if ((events & write_needs(s)) != 0 && s->on_write != NULL)
         try_write(s);
-    if ((events & UV_READABLE) != 0 && s->on_read != NULL && !s->closing)
+    if ((events & read_needs(s)) != 0 && s->on_read != NULL && !s->closing)
         try_read(s);
+    if ((events & UV_WRITABLE) != 0 && !s->closing && s->tls != NULL && s->tls->end_want != TLS_NOTHING)
+        shut(s);
     s->in_event = false;
     if (s->closing)
         return;
     if (reader_missing && s->on_read == NULL)
         watch(s, s->interest & ~UV_READABLE);
+    watch_what_is_pending(s);
+}
+
+/* Input that TLS had read ahead of its reader. */
+static void on_wake(void *arg)
+{
+    struct env_stream *s = arg;
+    if (s->on_read == NULL)
+        return;
+    s->in_event = true;
+    try_read(s);
+    s->in_event = false;
     watch_what_is_pending(s);
 }
 
@@ -200,6 +303,8 @@ void stream_uv_read(struct env_stream *s, void *p, size_t size, void (*on_read)(
     s->read_size = size;
     s->on_read = on_read;
     s->read_arg = arg;
+    if (s->tls != NULL && s->tls->ops->has_input(s->tls))
+        env_post(&s->e->base, &s->tls->wake); /* never from inside env_read */
     watch_what_is_pending(s);
 }
 
@@ -233,10 +338,23 @@ void stream_uv_shutdown_write(struct env_stream *s)
         return;
     s->shutdown_wanted = true;
     if (s->on_write == NULL)
-        (void)shutdown(s->fd, SHUT_WR); /* as above */
+        shut(s);
+    watch_what_is_pending(s);
 }
 
 /* ---- life ---- */
+
+static void handshake_leave(struct env_stream *s);
+
+static void tls_close(struct env_stream *s)
+{
+    if (s->tls == NULL)
+        return;
+    handshake_leave(s);
+    env_uv_unpost(s->e, &s->tls->wake);
+    s->tls->ops->free(s->tls);
+    s->tls = NULL;
+}
 
 static void on_stream_closed(uv_handle_t *handle)
 {
@@ -260,6 +378,7 @@ void stream_uv_close(struct env_stream *s, void (*on_closed)(void *arg), void *a
     env_uv_unpost(s->e, &s->connect_task);
     env_timer_stop(&s->e->base, &s->connect_retry);
     list_remove(&s->link);
+    tls_close(s);
     uv_close((uv_handle_t *)&s->poll, on_stream_closed); /* takes the descriptor out of epoll at once */
     close(s->fd);
     s->fd = -1;
@@ -306,6 +425,99 @@ void stream_uv_peer(struct env_stream *s, struct env_peer *ret_peer)
         snprintf(ret_peer->text, sizeof ret_peer->text, "?");
 }
 
+bool stream_uv_tls(struct env_stream *s, struct env_tls_info *ret_info)
+{
+    if (s->tls == NULL)
+        return false;
+    *ret_info = (struct env_tls_info){0};
+    s->tls->ops->info(s->tls, ret_info);
+    return true;
+}
+
+/* ---- handshakes ---- */
+
+static void listener_watch(struct env_listener *l);
+static void connect_report(struct env_stream *s, enum ficus_err err);
+
+/* It is over, or ended: its place is free. */
+static void handshake_leave(struct env_stream *s)
+{
+    struct tls_conn *tls = s->tls;
+    struct env_listener *l = tls->listener;
+    env_timer_stop(&s->e->base, &tls->limit);
+    tls->handshaking = false;
+    tls->listener = NULL;
+    if (l == NULL)
+        return;
+    list_remove(&tls->link);
+    if (l->handshake_count-- < HANDSHAKES_MAX)
+        return;
+    env_timer_stop(&l->e->base, &l->rest);
+    listener_watch(l);
+}
+
+/* Unread input would turn our close into a reset, which may overtake the alert that says why. */
+static void discard_input(struct env_stream *s)
+{
+    char bytes[4096];
+    for (int i = 0; i < 4 && recv(s->fd, bytes, sizeof bytes, 0) > 0; i++)
+        continue;
+}
+
+static void handshake_over(struct env_stream *s, enum ficus_err err)
+{
+    struct env_listener *l = s->tls->listener;
+    handshake_leave(s);
+    if (l == NULL) {
+        connect_report(s, err);
+    } else if (err == FICUS_ERR_OK) {
+        l->on_accept(l->arg, s);
+    } else {
+        discard_input(s);
+        stream_uv_close(s, NULL, NULL);
+    }
+}
+
+static void handshake_step(struct env_stream *s)
+{
+    enum tls_want want = TLS_NOTHING;
+    int rc = s->tls->ops->handshake(s->tls, &want);
+    if (rc != 0)
+        handshake_over(s, rc < 0 ? (enum ficus_err) - rc : FICUS_ERR_OK);
+    else
+        watch(s, want == TLS_WRITABLE ? UV_WRITABLE : UV_READABLE);
+}
+
+static void handshake_late(void *arg)
+{
+    handshake_over(arg, FICUS_ERR_TIMEOUT);
+}
+
+static bool tls_open(struct env_stream *s, struct tls_end *end)
+{
+    s->tls = end->ops->open(end, s->fd);
+    if (s->tls == NULL)
+        return false;
+    s->tls->limit = (struct env_timer){.fn = handshake_late, .arg = s};
+    s->tls->wake = (struct env_task){.fn = on_wake, .arg = s};
+    return true;
+}
+
+/* l: whose connection it is; NULL: our own. */
+static void handshake_begin(struct env_stream *s, struct env_listener *l)
+{
+    struct tls_conn *tls = s->tls;
+    tls->handshaking = true;
+    tls->begun_ms = env_now_ms(&s->e->base);
+    tls->listener = l;
+    if (l != NULL) {
+        list_add_tail(&l->handshakes, &tls->link);
+        l->handshake_count++;
+    }
+    env_timer_start(&s->e->base, &tls->limit, HANDSHAKE_TIMEOUT_MS);
+    handshake_step(s);
+}
+
 /* ---- connecting ---- */
 
 static void connect_report(struct env_stream *s, enum ficus_err err)
@@ -317,10 +529,19 @@ static void connect_report(struct env_stream *s, enum ficus_err err)
     fn(s->connect_arg, err);
 }
 
+/* The socket is connected, or not; with TLS that is half of it. */
+static void connect_result(struct env_stream *s, enum ficus_err err)
+{
+    if (err == FICUS_ERR_OK && s->tls != NULL)
+        handshake_begin(s, NULL);
+    else
+        connect_report(s, err);
+}
+
 static void on_connect_task(void *arg)
 {
     struct env_stream *s = arg;
-    connect_report(s, s->connect_result);
+    connect_result(s, s->connect_result);
 }
 
 static void connect_event(struct env_stream *s)
@@ -329,7 +550,7 @@ static void connect_event(struct env_stream *s)
     socklen_t size = sizeof failure;
     if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &failure, &size) != 0)
         failure = errno;
-    connect_report(s, failure == 0 ? FICUS_ERR_OK : err_from_errno(failure));
+    connect_result(s, failure == 0 ? FICUS_ERR_OK : err_from_errno(failure));
 }
 
 static void connect_try(void *arg)
@@ -358,8 +579,9 @@ static void connect_try(void *arg)
     env_post(&s->e->base, &s->connect_task); /* never from inside env_connect */
 }
 
-enum ficus_err stream_uv_connect(struct env *e, const char *address, void (*on_connect)(void *arg, enum ficus_err err),
-                                 void *arg, struct env_stream **ret_stream)
+enum ficus_err stream_uv_connect(struct env *e, const char *address, struct tls_client *tls,
+                                 void (*on_connect)(void *arg, enum ficus_err err), void *arg,
+                                 struct env_stream **ret_stream)
 {
     struct socket_address a;
     enum ficus_err err = socket_address_parse(address, &a, NULL);
@@ -374,6 +596,10 @@ enum ficus_err stream_uv_connect(struct env *e, const char *address, void (*on_c
     struct env_stream *s = stream_new(env_uv_of(e), fd, a.storage.ss_family == AF_UNIX);
     if (s == NULL)
         return FICUS_ERR_NOMEM;
+    if (tls != NULL && !tls_open(s, (struct tls_end *)(void *)tls)) {
+        stream_uv_close(s, NULL, NULL);
+        return FICUS_ERR_NOMEM;
+    }
     s->address = a;
     s->on_connect = on_connect;
     s->connect_arg = arg;
@@ -397,15 +623,49 @@ static void listener_watch(struct env_listener *l)
     FICUS_ASSERT(rc == 0); /* as in watch() */
 }
 
-static void on_rest_over(void *arg)
+static struct env_stream *oldest_handshake(struct env_listener *l)
 {
-    listener_watch(arg);
+    return CONTAINER_OF(l->handshakes.next, struct tls_conn, link)->limit.arg;
 }
 
-static void listener_rest(struct env_listener *l)
+static void on_rest_over(void *arg)
 {
-    env_timer_start(&l->e->base, &l->rest, ACCEPT_PAUSE_MS);
+    struct env_listener *l = arg;
+    if (l->handshake_count == HANDSHAKES_MAX)
+        stream_uv_close(oldest_handshake(l), NULL, NULL);
     listener_watch(l);
+}
+
+static void listener_rest(struct env_listener *l, int64_t delay_ms)
+{
+    env_timer_start(&l->e->base, &l->rest, delay_ms);
+    listener_watch(l);
+}
+
+/* Who only begins handshakes must not keep others out, and a burst must not end what is nearly done. True: there is no
+ * room yet. */
+static bool handshakes_full(struct env_listener *l)
+{
+    if (l->handshake_count < HANDSHAKES_MAX)
+        return false;
+    struct env_stream *oldest = oldest_handshake(l);
+    int64_t age_ms = env_now_ms(&l->e->base) - oldest->tls->begun_ms;
+    if (age_ms < HANDSHAKE_FAIR_MS) {
+        listener_rest(l, HANDSHAKE_FAIR_MS - age_ms);
+        return true;
+    }
+    stream_uv_close(oldest, NULL, NULL);
+    return false;
+}
+
+static void accepted_tls(struct env_listener *l, struct env_stream *s)
+{
+    if (!tls_open(s, (struct tls_end *)(void *)l->tls)) {
+        stream_uv_close(s, NULL, NULL);
+        listener_rest(l, ACCEPT_PAUSE_MS);
+        return;
+    }
+    handshake_begin(s, l);
 }
 
 static void on_listener_event(uv_poll_t *handle, int status, int events)
@@ -413,29 +673,35 @@ static void on_listener_event(uv_poll_t *handle, int status, int events)
     struct env_listener *l = handle->data;
     env_uv_event(l->e);
     for (int i = 0; i < ACCEPTS_PER_TURN && !l->closing && !l->paused; i++) {
+        if (l->tls != NULL && handshakes_full(l))
+            return;
         int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0 && errno == EAGAIN)
             break;
         if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM || errno == EINVAL)) {
-            listener_rest(l);
+            listener_rest(l, ACCEPT_PAUSE_MS);
             return;
         }
         if (fd < 0)
             continue; /* that connection died in the queue (accept(2) lists many errors for it) */
         struct env_stream *s = stream_new(l->e, fd, !l->is_tcp);
         if (s == NULL) {
-            listener_rest(l);
+            listener_rest(l, ACCEPT_PAUSE_MS);
             return;
         }
-        l->on_accept(l->arg, s);
+        if (l->tls != NULL)
+            accepted_tls(l, s);
+        else
+            l->on_accept(l->arg, s);
     }
     if (status < 0)
         /* libuv stopped the handle; a listening socket in error is looked at again, not spun on */
-        listener_rest(l);
+        listener_rest(l, ACCEPT_PAUSE_MS);
 }
 
-enum ficus_err stream_uv_listen(struct env *e, const char *address, void (*on_accept)(void *arg, struct env_stream *s),
-                                void *arg, struct env_listener **ret_listener, struct ficus_error *reterr)
+enum ficus_err stream_uv_listen(struct env *e, const char *address, struct tls_server *tls,
+                                void (*on_accept)(void *arg, struct env_stream *s), void *arg,
+                                struct env_listener **ret_listener, struct ficus_error *reterr)
 {
     FICUS_ASSERT(on_accept != NULL);
     int fd = -1;
@@ -458,6 +724,8 @@ enum ficus_err stream_uv_listen(struct env *e, const char *address, void (*on_ac
     l->fd = fd;
     l->on_accept = on_accept;
     l->arg = arg;
+    l->tls = tls;
+    list_init(&l->handshakes);
     l->rest = (struct env_timer){.fn = on_rest_over, .arg = l};
     list_add_tail(&l->e->listeners, &l->link);
     listener_watch(l);
@@ -483,6 +751,8 @@ void stream_uv_listener_close(struct env_listener *l)
 {
     FICUS_ASSERT(!l->closing);
     l->closing = true;
+    LIST_FOREACH_SAFE (&l->handshakes, it, next)
+        stream_uv_close(CONTAINER_OF(it, struct tls_conn, link)->limit.arg, NULL, NULL);
     env_timer_stop(&l->e->base, &l->rest);
     list_remove(&l->link);
     uv_close((uv_handle_t *)&l->poll, on_listener_closed);
@@ -492,8 +762,8 @@ void stream_uv_listener_close(struct env_listener *l)
 
 void stream_uv_close_all(struct env_uv *e)
 {
-    LIST_FOREACH_SAFE (&e->streams, it, next)
-        stream_uv_close(CONTAINER_OF(it, struct env_stream, link), NULL, NULL);
     LIST_FOREACH_SAFE (&e->listeners, it, next)
         stream_uv_listener_close(CONTAINER_OF(it, struct env_listener, link));
+    LIST_FOREACH_SAFE (&e->streams, it, next)
+        stream_uv_close(CONTAINER_OF(it, struct env_stream, link), NULL, NULL);
 }

@@ -103,6 +103,17 @@ struct manifest_gateway {
         struct manifest_target jwks;
         const char *issuer;
     } *auth;                        /* NULL: no route may ask for it */
+    struct manifest_tls {
+        const struct conf_node *node;
+        struct manifest_certificate {
+            const struct conf_node *node;
+            const char *certificate, *key;  /* as written */
+            struct tls_pair files;          /* absolute; derived */
+        } *certificates;
+        size_t certificate_count;
+        int min;                    /* enum tls_version */
+        int64_t hsts_ms;            /* 0: none */
+    } *tls;                         /* NULL: plain HTTP */
     struct manifest_route *routes;
     size_t route_count;
     struct manifest_edge *calls;    /* where its routes' services are called otherwise than by default */

@@ -260,6 +260,35 @@ static void find_folders(struct loader *l)
             find_folder(l, &g->routes[i]);
 }
 
+static const char *absolute(struct loader *l, const char *path)
+{
+    const char *found = path[0] == '/' ? path : arena_printf(l->arena, "%s/%s", l->m->folder, path);
+    if (found == NULL)
+        fail_memory(l);
+    return found;
+}
+
+/* Better now than by a gateway that does not come up, or clients that turn away. */
+static void find_certificates(struct loader *l)
+{
+    struct manifest_tls *t = l->m->gateway != NULL ? l->m->gateway->tls : NULL;
+    if (t == NULL)
+        return;
+    if (t->certificate_count > TLS_PAIRS_MAX)
+        conf_error_key(l->errors, conf_get(t->node, "certificates"), "has more than %d", TLS_PAIRS_MAX);
+    for (size_t i = 0; i < t->certificate_count; i++) {
+        struct manifest_certificate *c = &t->certificates[i];
+        bool at_key = false;
+        struct ficus_error err = {0};
+        if (c->node == NULL || c->certificate == NULL || c->key == NULL)
+            continue;
+        c->files = (struct tls_pair){absolute(l, c->certificate), absolute(l, c->key)};
+        if (c->files.certificate != NULL && c->files.key != NULL &&
+            tls_pair_check(&c->files, manifest_now_ms(), &at_key, &err) != FICUS_ERR_OK)
+            conf_error_value(l->errors, conf_get(c->node, at_key ? "key" : "certificate"), "%s", err.text);
+    }
+}
+
 /* ---- include ---- */
 
 struct file_list {
@@ -443,6 +472,7 @@ static void load(struct loader *l, const char *path)
     m->file = path;
     m->folder = folder;
     find_folders(l);
+    find_certificates(l);
     load_services(l);
     report_unused_sets(l);
     manifest_check(m, l->arena, l->errors);

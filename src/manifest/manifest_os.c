@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum ficus_err manifest_read_file(struct arena *a, const char *path, size_t size_max, struct slice *ret_text, struct ficus_error *reterr)
@@ -226,4 +227,11 @@ void manifest_unstage_file(const char *path)
     char tmp[PATH_MAX];
     if (stage_path(path, tmp, NULL) == FICUS_ERR_OK)
         (void)unlink(tmp);
+}
+
+int64_t manifest_now_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }

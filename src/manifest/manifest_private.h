@@ -51,6 +51,7 @@ enum ficus_err manifest_list(struct arena *a, const char *folder, size_t count_m
                              struct ficus_error *reterr);
 bool manifest_is_folder(const char *path);
 bool manifest_is_file(const char *path);
+int64_t manifest_now_ms(void);     /* wall clock, ms since 1970 */
 /* Write PATH.tmp, 0600, synced; then put it in its place, folder synced; or give it up. */
 enum ficus_err manifest_stage_file(const char *path, struct slice text, struct ficus_error *reterr);
 enum ficus_err manifest_place_file(const char *path, struct ficus_error *reterr);

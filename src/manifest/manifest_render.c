@@ -395,17 +395,29 @@ static void refine_edge(const struct manifest *m, struct process_edge *edge)
     }
 }
 
+static struct proxy_tls *tls_of(struct renderer *r, const struct manifest_tls *t, struct proxy_tls *tls)
+{
+    *tls = (struct proxy_tls){.min = t->min, .hsts_ms = t->hsts_ms, .tickets_file = state_path(r, "private", "gateway.tickets", "")};
+    tls->pairs = array(r, t->certificate_count, sizeof *tls->pairs);
+    for (; tls->pairs != NULL && tls->pair_count < t->certificate_count; tls->pair_count++)
+        tls->pairs[tls->pair_count] = t->certificates[tls->pair_count].files;
+    return tls;
+}
+
 static void render_gateway(struct renderer *r, struct json_writer *w)
 {
     const struct manifest_gateway *g = r->m->gateway;
     struct proxy_config c;
     struct proxy_auth auth;
+    struct proxy_tls tls;
     conf_defaults(&proxy_config_table, &c);
     fill_common(r, &c.common, g->log_level);
     c.listen = one_word(r, "fd:3");
     c.listen_count = 1;
     c.admin = "fd:4";
     fill_hosts(r, &c);
+    if (g->tls != NULL)
+        c.tls = tls_of(r, g->tls, &tls);
     if (g->auth != NULL) {
         auth = (struct proxy_auth){.service = g->auth->jwks.service, .path = g->auth->jwks.path, .issuer = g->auth->issuer,
                                    .keys_file = state_path(r, "run", "gateway.jwks.json", "")};

@@ -10,6 +10,7 @@ enum { SECOND_MS = 1000, MINUTE_MS = 60 * SECOND_MS };
 
 const char *const manifest_methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", NULL};
 const char *const manifest_levels[] = {"debug", "info", "warn", "error", NULL};
+static const char *const version_words[] = {"1.2", "1.3", NULL};   /* enum tls_version */
 static const char *const keep_words[] = {"latest", NULL};
 static const char *const auth_words[] = {"none", "optional", "required", NULL};
 
@@ -113,6 +114,25 @@ static const struct conf_table jwt_table = TABLE_WITH_NODE("auth", "How users ar
 static const struct conf_setting edge_item = {.name = "call", .type = CONF_TABLE, CONF_AT(struct manifest_edge, policy),
                                               .table = &call_policy_table, .doc = "How another service is called."};
 
+static const struct conf_setting certificate_settings[] = {
+    {.name = "certificate", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct manifest_certificate, certificate), .min = 1, .max = 1024,
+     .example = "shop.pem", .doc = "PEM file of the certificate with its chain behind it; a relative path begins at this file's folder."},
+    {.name = "key", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct manifest_certificate, key), .min = 1, .max = 1024,
+     .example = "shop.key", .doc = "PEM file of its key, without a pass phrase."},
+};
+static const struct conf_table certificate_table = TABLE_WITH_NODE("certificate", "Who the gateway is.", struct manifest_certificate, certificate_settings);
+static const struct conf_setting certificate_item = {.name = "certificate", .type = CONF_TABLE, .table = &certificate_table, .doc = "A certificate."};
+
+static const struct conf_setting tls_settings[] = {
+    {.name = "certificates", .type = CONF_LIST, .flags = CONF_REQUIRED | CONF_NOT_EMPTY, CONF_LIST_AT(struct manifest_tls, certificates, certificate_count),
+     .item = &certificate_item, .doc = "By the name that a client asks for (the certificates' own names, wildcards last); all other names get the first. At most 64."},
+    {.name = "min", .type = CONF_ENUM, CONF_AT(struct manifest_tls, min), .words = version_words, .fallback = TLS_1_2,
+     .doc = "The oldest version of TLS that is spoken."},
+    {.name = "hsts", .type = CONF_DURATION, CONF_AT(struct manifest_tls, hsts_ms), .min = SECOND_MS, .max = 730 * DAY_MS, .fallback = 0,
+     .doc = "For how long browsers must come by TLS only (Strict-Transport-Security); absent: they are not told."},
+};
+static const struct conf_table tls_table = TABLE_WITH_NODE("tls", "TLS towards clients.", struct manifest_tls, tls_settings);
+
 static const struct conf_setting gateway_settings[] = {
     {.name = "listen", .type = CONF_STRING, CONF_AT(struct manifest_gateway, listen), .min = 1, .max = 64, .check = manifest_check_listen,
      .fallback_text = "127.0.0.1:8080", .example = "127.0.0.1:8080", .doc = "Address and port of the gateway."},
@@ -120,6 +140,7 @@ static const struct conf_setting gateway_settings[] = {
      .doc = "Host names that are accepted beside the listening address and localhost."},
     {.name = "timeout", .type = CONF_DURATION, CONF_AT(struct manifest_gateway, timeout_ms), .min = 1, .max = 10 * MINUTE_MS,
      .fallback = 10 * SECOND_MS, .doc = "How long a request may take; routes may say otherwise."},
+    {.name = "tls", .type = CONF_TABLE_PTR, CONF_AT(struct manifest_gateway, tls), .table = &tls_table, .doc = "TLS towards clients; absent: plain HTTP."},
     {.name = "auth", .type = CONF_TABLE_PTR, CONF_AT(struct manifest_gateway, auth), .table = &jwt_table, .doc = "How users are known."},
     {.name = "routes", .type = CONF_LIST, CONF_LIST_AT(struct manifest_gateway, routes, route_count), .item = &route_item,
      .doc = "What clients may ask for, and who answers."},
@@ -128,7 +149,6 @@ static const struct conf_setting gateway_settings[] = {
      .doc = "How the services of its routes are called: balance, limits, repetition. Times are said by the routes."},
     {.name = "log_level", .type = CONF_ENUM, CONF_AT(struct manifest_gateway, log_level), .words = manifest_levels, .fallback = -1,
      .doc = "Log level of the gateway; absent: the system's."},
-    NOT_BUILT("tls", "Certificates."),
     NOT_BUILT("cors", "Cross-origin rules."),
     NOT_BUILT("limit", "Rate limit of the whole gateway."),
     NOT_BUILT("cache", "Cache of answers."),

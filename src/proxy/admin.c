@@ -201,6 +201,6 @@ enum ficus_err proxy_admin_open(struct proxy *p, struct ficus_error *reterr)
     enum ficus_err err = http_server_new(p->env, &o, &p->admin);
     if (err != FICUS_ERR_OK)
         return err_set(reterr, err, "operators' socket");
-    err = http_server_listen(p->admin, address, reterr);
+    err = http_server_listen(p->admin, address, NULL, reterr);
     return err == FICUS_ERR_OK ? err : err_wrap(reterr, "listen on %s", address);
 }

@@ -2,7 +2,7 @@
  *
  * Which fields pass the gateway. Inwards: nothing that could be taken for an identity, a route or a deadline of ours,
  * nor the client's credentials (the engine writes what the service may believe); and Ficus-Path, the path that the
- * client asked for, which is what a problem speaks of. Outwards: nothing internal.
+ * client asked for, which is what a problem speaks of, and X-Forwarded-Proto when it came by TLS. Outwards: nothing internal.
  */
 #include "proxy_private.h"
 
@@ -47,10 +47,12 @@ static bool request_field(struct slice name)
 struct http_field *filter_request_fields(struct proxy_request *q, size_t *ret_count)
 {
     const struct http_msg *m = q->stream->head_in;
-    struct http_field *fields = ARENA_ARRAY(q->stream->arena, struct http_field, m->field_count + 1);
+    struct http_field *fields = ARENA_ARRAY(q->stream->arena, struct http_field, m->field_count + 2);
     size_t count = 0;
     if (fields != NULL)
         fields[count++] = (struct http_field){SLICE("Ficus-Path"), m->path};
+    if (fields != NULL && slice_eq_str(m->scheme, "https"))
+        fields[count++] = (struct http_field){SLICE("X-Forwarded-Proto"), m->scheme};
     for (size_t i = 0; fields != NULL && i < m->field_count; i++)
         if (request_field(m->fields[i].name))
             fields[count++] = m->fields[i];

@@ -11,11 +11,12 @@ static bool changes_state(struct slice method)
     return !slice_eq_str(method, "GET") && !slice_eq_str(method, "HEAD") && !slice_eq_str(method, "OPTIONS");
 }
 
-/* "https://shop.example:8080": the authority; size 0 for "null" and the malformed. */
-static struct slice origin_authority(struct slice origin)
+/* "https://shop.example:8080": the authority; size 0 for "null", the malformed, and for a page of the plain kind that
+ * anybody on its way may have changed when we speak TLS. (Without TLS there may be a proxy with it before us.) */
+static struct slice origin_authority(struct slice origin, bool secure)
 {
-    static const struct slice schemes[] = {{"http://", 7}, {"https://", 8}};
-    for (size_t i = 0; i < 2; i++)
+    static const struct slice schemes[] = {{"https://", 8}, {"http://", 7}};
+    for (size_t i = 0; i < (secure ? 1 : 2); i++)
         if (origin.size > schemes[i].size && slice_eq_nocase(slice_make(origin.p, schemes[i].size), schemes[i]))
             return slice_from(origin, schemes[i].size);
     return SLICE("");
@@ -37,9 +38,9 @@ enum proxy_verdict filter_origin(struct proxy_request *q)
     if (!changes_state(m->method))
         return PROXY_PASS;
     struct slice value;
-    bool foreign = false;
+    bool foreign = false, secure = slice_eq_str(m->scheme, "https");
     for (size_t pos = 0; http_msg_next(m, "origin", &pos, &value);)
-        foreign |= !slice_eq_nocase(origin_authority(value), m->authority);
+        foreign |= !slice_eq_nocase(origin_authority(value, secure), m->authority);
     for (size_t pos = 0; http_msg_next(m, "sec-fetch-site", &pos, &value);)
         foreign |= slice_eq_nocase(value, SLICE("cross-site"));
     if (foreign) {

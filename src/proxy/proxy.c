@@ -149,6 +149,40 @@ static void become_ready(void *arg)
         p->o.on_ready(p->o.arg);
 }
 
+/* ---- TLS ---- */
+
+static void tls_log(struct proxy *p, const struct proxy_tls *c)
+{
+    int64_t days = (tls_server_expires_ms(p->tls) - env_wall_ms(p->env)) / (86400 * 1000);
+    LOG(&p->process.log, days < 7 ? LOG_WARN : LOG_INFO, NULL, "gateway.tls",
+        days < 7 ? "a certificate has expired or will within a week" : "certificates were read",
+        LOG_INT("certificates", c->pair_count), LOG_INT("days_left", days));
+}
+
+static enum ficus_err tls_start(struct proxy *p, const struct proxy_tls *c, struct ficus_error *reterr)
+{
+    struct tls_server_options o = {.pairs = c->pairs,
+                                   .pair_count = c->pair_count,
+                                   .min = (enum tls_version)c->min,
+                                   .protocols = http_protocols,
+                                   .tickets_file = c->tickets_file[0] == '\0' ? NULL : c->tickets_file};
+    enum ficus_err err = tls_server_new(p->env, &o, &p->tls, reterr);
+    if (err == FICUS_ERR_OK)
+        tls_log(p, c);
+    return err;
+}
+
+/* Connections go on with the certificate that they were shown. */
+static enum ficus_err tls_take(struct proxy *p, const struct proxy_tls *c, struct ficus_error *reterr)
+{
+    if (p->tls == NULL)
+        return FICUS_ERR_OK;
+    enum ficus_err err = tls_server_reload(p->tls, c->pairs, c->pair_count, reterr);
+    if (err == FICUS_ERR_OK)
+        tls_log(p, c);
+    return err;
+}
+
 /* ---- snapshots ---- */
 
 /* What this file says is now what new requests go by. */
@@ -156,6 +190,8 @@ static enum ficus_err snapshot_begin(struct proxy *p, struct proxy_snapshot *s, 
 {
     struct proxy_snapshot *before = p->current;
     enum ficus_err err = proxy_snapshot_begin(s, before, &p->process, become_ready, p, reterr);
+    if (err == FICUS_ERR_OK)
+        err = tls_take(p, s->config->tls, reterr);
     if (err == FICUS_ERR_OK)
         err = process_reload(&p->process, &s->config->common, reterr);
     if (err != FICUS_ERR_OK) {
@@ -223,6 +259,7 @@ static void rest_close(struct proxy *p)
     p->process.config = &p->first->common;
     (void)proxy_snapshot_unref(p->current);
     FICUS_ASSERT(list_empty(&p->snapshots));
+    tls_server_free(p->tls);
     process_close(&p->process, process_closed, p);
 }
 
@@ -293,8 +330,13 @@ static enum ficus_err start_parts(struct proxy *p, struct ficus_error *reterr)
     err = http_server_new(p->env, &o, &p->server);
     if (err != FICUS_ERR_OK)
         return err_set(reterr, err, "gateway");
+    if (p->first->tls != NULL) {
+        err = tls_start(p, p->first->tls, reterr);
+        if (err != FICUS_ERR_OK)
+            return err;
+    }
     for (size_t i = 0; i < p->first->listen_count; i++) {
-        err = http_server_listen(p->server, p->first->listen[i], reterr);
+        err = http_server_listen(p->server, p->first->listen[i], p->tls, reterr);
         if (err != FICUS_ERR_OK)
             return err_wrap(reterr, "listen on %s", p->first->listen[i]);
     }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 static const char *const auth_words[] = {"none", "optional", "required", NULL};
+static const char *const version_words[] = {"1.2", "1.3", NULL}; /* enum tls_version */
 
 static const char *check_path(struct slice text)
 {
@@ -77,6 +78,65 @@ static const struct conf_setting auth_settings[] = {
 };
 
 static const struct conf_table auth_table = CONF_TABLE_OF("gateway auth", struct proxy_auth, auth_settings);
+
+/* ---- tls ---- */
+
+static const struct conf_setting pair_settings[] = {
+    {.name = "certificate",
+     .type = CONF_STRING,
+     .flags = CONF_REQUIRED,
+     CONF_AT(struct tls_pair, certificate),
+     .min = 1,
+     .max = 4096,
+     .check = check_path,
+     .example = "/etc/shop/shop.pem",
+     .doc = "PEM file of the certificate and its chain."},
+    {.name = "key",
+     .type = CONF_STRING,
+     .flags = CONF_REQUIRED,
+     CONF_AT(struct tls_pair, key),
+     .min = 1,
+     .max = 4096,
+     .check = check_path,
+     .example = "/etc/shop/shop.key",
+     .doc = "PEM file of its key."},
+};
+
+static const struct conf_table pair_table = CONF_TABLE_OF("gateway certificate", struct tls_pair, pair_settings);
+
+static const struct conf_setting pair_item = {
+    .name = "certificate", .type = CONF_TABLE, .table = &pair_table, .doc = "A certificate."};
+
+static const struct conf_setting tls_settings[] = {
+    {.name = "certificates",
+     .type = CONF_LIST,
+     .flags = CONF_REQUIRED | CONF_NOT_EMPTY,
+     CONF_LIST_AT(struct proxy_tls, pairs, pair_count),
+     .item = &pair_item,
+     .doc = "Who the gateway is, by the name that a client asks for; the first for all others."},
+    {.name = "min",
+     .type = CONF_ENUM,
+     CONF_AT(struct proxy_tls, min),
+     .words = version_words,
+     .fallback = TLS_1_2,
+     .doc = "The oldest version that is spoken."},
+    {.name = "tickets_file",
+     .type = CONF_STRING,
+     CONF_AT(struct proxy_tls, tickets_file),
+     .min = 0,
+     .max = 1024,
+     .fallback_text = "",
+     .doc = "Where the keys of session tickets are kept; empty: nowhere."},
+    {.name = "hsts",
+     .type = CONF_DURATION,
+     CONF_AT(struct proxy_tls, hsts_ms),
+     .min = 0,
+     .max = INT64_C(2) * 365 * 86400 * 1000,
+     .fallback = 0,
+     .doc = "For how long browsers must come by TLS only; 0: they are not told."},
+};
+
+static const struct conf_table tls_table = CONF_TABLE_OF("gateway tls", struct proxy_tls, tls_settings);
 
 /* ---- parts of a composed answer ---- */
 
@@ -622,6 +682,11 @@ static const struct conf_setting proxy_settings[] = {
      .max = 600000,
      .fallback = 10000,
      .doc = "For requests whose route is not known yet."},
+    {.name = "tls",
+     .type = CONF_TABLE_PTR,
+     CONF_AT(struct proxy_config, tls),
+     .table = &tls_table,
+     .doc = "TLS towards clients; absent: plain HTTP."},
     {.name = "auth",
      .type = CONF_TABLE_PTR,
      CONF_AT(struct proxy_config, auth),

@@ -6,6 +6,7 @@
 #define FICUS_PROXY_CONFIG_H
 
 #include "process_config.h"
+#include "tls.h"
 
 enum {
     PROXY_PARTS_MAX = 16,
@@ -26,6 +27,15 @@ struct proxy_auth {
     const char *service, *path; /* where the JWKS is */
     const char *issuer;         /* "iss" of the tokens */
     const char *keys_file;      /* the last good JWKS; "": none is kept */
+};
+
+/* With TLS at the gateway's edge. */
+struct proxy_tls {
+    struct tls_pair *pairs; /* absolute paths; names that none has are answered by the first */
+    size_t pair_count;
+    int min;                  /* enum tls_version */
+    const char *tickets_file; /* keys of the tickets by which sessions go on; "": they end with the process */
+    int64_t hsts_ms;          /* Strict-Transport-Security (RFC 6797); 0: browsers are not told */
 };
 
 /* What becomes of one part of a composed answer. */
@@ -129,6 +139,7 @@ struct proxy_config {
     const char *const *hosts; /* accepted in Host; a name, or name:port */
     size_t host_count;
     int64_t timeout_ms;
+    struct proxy_tls *tls;   /* NULL: plain HTTP */
     struct proxy_auth *auth; /* NULL: no route looks at tokens */
     struct proxy_route *routes;
     size_t route_count;

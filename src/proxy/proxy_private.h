@@ -40,6 +40,7 @@ struct proxy {
     struct process process;
     struct http_server *server;
     struct http_server *admin; /* NULL: none */
+    struct tls_server *tls; /* NULL: plain HTTP */
     struct proxy_snapshot *current;
     struct list snapshots;       /* struct proxy_snapshot: the current one, and those with requests under way */
     struct proxy_reload *reload; /* the one that runs; NULL: none */

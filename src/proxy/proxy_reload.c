@@ -29,6 +29,13 @@ static void reload_free(struct proxy_reload *r)
 
 /* What the process has taken from its first file for good. The listeners are the supervisor's; what they need beside
  * their address is to be taken over where the snapshots are swapped. NULL: nothing of it differs. */
+static bool same_tls(const struct proxy_tls *a, const struct proxy_tls *b)
+{
+    if (a == NULL || b == NULL)
+        return a == b;
+    return a->min == b->min && strcmp(a->tickets_file, b->tickets_file) == 0;
+}
+
 static const char *fixed_word(const struct proxy_config *was, const struct proxy_config *now)
 {
     const struct process_config *a = &was->common, *b = &now->common;
@@ -43,6 +50,8 @@ static const char *fixed_word(const struct proxy_config *was, const struct proxy
             return words[i].word;
     if (a->instance != b->instance)
         return "instance";
+    if (!same_tls(was->tls, now->tls))
+        return "tls (but for its certificates and hsts)";
     bool same = was->listen_count == now->listen_count;
     for (size_t i = 0; same && i < was->listen_count; i++)
         same = strcmp(was->listen[i], now->listen[i]) == 0;

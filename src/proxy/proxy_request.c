@@ -50,6 +50,13 @@ void proxy_request_continue(struct proxy_request *q)
 
 /* ---- own answers ---- */
 
+/* RFC 6797 7.2: over TLS only. */
+static bool add_hsts(const struct proxy_request *q, struct http_msg *m)
+{
+    const char *hsts = q->snapshot->hsts;
+    return hsts[0] == '\0' || http_msg_add(m, SLICE("Strict-Transport-Security"), slice_str(hsts));
+}
+
 bool proxy_mark_answer(const struct proxy_request *q, struct http_msg *m)
 {
     if (q->request_id.p == NULL)
@@ -58,7 +65,7 @@ bool proxy_mark_answer(const struct proxy_request *q, struct http_msg *m)
     if (trace == NULL)
         return false;
     trace_format(&q->trace, trace);
-    return http_msg_add(m, SLICE("X-Request-ID"), q->request_id) &&
+    return add_hsts(q, m) && http_msg_add(m, SLICE("X-Request-ID"), q->request_id) &&
            http_msg_add(m, SLICE(TRACE_PARENT_HEADER), slice_str(trace));
 }
 
@@ -80,7 +87,7 @@ void proxy_answer_with(struct proxy_request *q, int status, const struct http_fi
                        struct slice body, bool lasting)
 {
     /* On the stack: an answer must be possible when a request has used up its arena. */
-    struct http_field own[PROXY_FIELDS_MAX + 2];
+    struct http_field own[PROXY_FIELDS_MAX + 3];
     char trace[TRACE_PARENT_TEXT_SIZE];
     struct http_msg m = {.arena = q->stream->arena,
                          .status = status,
@@ -92,7 +99,7 @@ void proxy_answer_with(struct proxy_request *q, int status, const struct http_fi
         ok = http_msg_add(&m, fields[i].name, fields[i].value);
     if (q->request_id.p != NULL) {
         trace_format(&q->trace, trace);
-        ok = ok && http_msg_add(&m, SLICE("X-Request-ID"), q->request_id) &&
+        ok = ok && add_hsts(q, &m) && http_msg_add(&m, SLICE("X-Request-ID"), q->request_id) &&
              http_msg_add(&m, SLICE(TRACE_PARENT_HEADER), slice_str(trace));
     }
     q->status = status;

@@ -7,6 +7,8 @@
 #include "assert.h"
 #include "mem.h"
 
+#include <stdio.h>
+
 enum {
     CONFIG_SIZE_MAX = 8 * 1024 * 1024,
     CONFIG_ARENA_SIZE_MAX = 64 * 1024 * 1024,
@@ -92,6 +94,8 @@ static enum ficus_err read_files(struct proxy_snapshot *s, struct ficus_error *r
 static enum ficus_err fill(struct proxy_snapshot *s, const struct proxy_config *config, struct ficus_error *reterr)
 {
     s->config = config;
+    if (config->tls != NULL && config->tls->hsts_ms >= 1000)
+        (void)snprintf(s->hsts, sizeof s->hsts, "max-age=%lld", (long long)(config->tls->hsts_ms / 1000));
     enum ficus_err err = proxy_router_new(config->routes, config->route_count, &s->router, reterr);
     if (err == FICUS_ERR_OK)
         err = note_paths(s, reterr);

@@ -31,6 +31,7 @@ struct proxy_snapshot {
     struct proxy_router *router;
     struct files *files;         /* of all routes that serve some; NULL: none does */
     struct map paths;            /* of its routes */
+    char hsts[32];               /* Strict-Transport-Security; "": none */
     struct proxy_issuer *issuer; /* NULL: without auth, or not begun */
 };
 

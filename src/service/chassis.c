@@ -118,7 +118,7 @@ enum ficus_err service_serve(struct service *v, struct ficus_error *reterr)
     enum ficus_err err = FICUS_ERR_OK;
     v->is_rebuilding = false;
     for (size_t i = 0; i < v->config->listen_count && err == FICUS_ERR_OK; i++)
-        err = http_server_listen(v->server, v->config->listen[i], reterr);
+        err = http_server_listen(v->server, v->config->listen[i], NULL, reterr);
     return err;
 }
 

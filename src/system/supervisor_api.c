@@ -152,5 +152,5 @@ enum ficus_err supervisor_api_open(struct supervisor *s, struct ficus_error *ret
     enum ficus_err err = http_server_new(s->env, &o, &s->api);
     if (err != FICUS_ERR_OK)
         return err_set(reterr, err, "supervisor: operator socket: %s", err_text(err));
-    return http_server_listen(s->api, s->api_address, reterr);
+    return http_server_listen(s->api, s->api_address, NULL, reterr);
 }

@@ -42,12 +42,13 @@ static const char *gateway_url(struct arena *a, const struct manifest *m)
 {
     if (m->gateway == NULL)
         return "";
+    const char *scheme = m->gateway->tls != NULL ? "https" : "http";
     struct slice listen = slice_str(m->gateway->listen);
     if (slice_starts(listen, SLICE("0.0.0.0:")))
-        return arena_printf(a, "http://127.0.0.1:%s", m->gateway->listen + 8);
+        return arena_printf(a, "%s://127.0.0.1:%s", scheme, m->gateway->listen + 8);
     if (slice_starts(listen, SLICE("[::]:")))
-        return arena_printf(a, "http://[::1]:%s", m->gateway->listen + 5);
-    return arena_printf(a, "http://%s", m->gateway->listen);
+        return arena_printf(a, "%s://[::1]:%s", scheme, m->gateway->listen + 5);
+    return arena_printf(a, "%s://%s", scheme, m->gateway->listen);
 }
 
 /* NULL: not known. */

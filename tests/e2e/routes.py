@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 
+from certificates import certificate
 from checks import Checks
 from shop import ROOT, build_folder
 
@@ -125,6 +126,9 @@ def look_at_docs(t):
             t.service(name)
         os.makedirs(os.path.join(t.folder, "storefront"), exist_ok=True)
         t.write("storefront/index.html", "")
+        os.makedirs(os.path.join(t.folder, "certs"), exist_ok=True)
+        for name in set(re.findall(r"certs/(\w+)\.pem", text)):
+            certificate(os.path.join(t.folder, "certs"), name, f"DNS:{name}.example")
         t.write("ficus.yaml", 'ficus: 1\nsystem: small\ninclude: ["*.service.yaml"]\n' + text)
         said = t.run("config", "check")
         t.checks.check("the example of the docs is a manifest", said.returncode == 0, said.stderr + text)

@@ -629,6 +629,7 @@ const struct env_ops sim_ops = {
     .listener_pause = sim_net_listener_pause,
     .listener_close = sim_net_listener_close,
     .connect = sim_net_connect,
+    .tls_info = sim_net_tls,
     .peer = sim_net_peer,
     .read = sim_net_read,
     .write = sim_net_write,

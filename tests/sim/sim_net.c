@@ -391,10 +391,12 @@ static struct env_listener *listener_find(struct sim *w, const char *address)
     return NULL;
 }
 
-enum ficus_err sim_net_listen(struct env *e, const char *address, void (*on_accept)(void *arg, struct env_stream *s),
+enum ficus_err sim_net_listen(struct env *e, const char *address, struct tls_server *tls, void (*on_accept)(void *arg, struct env_stream *s),
                               void *arg, struct env_listener **ret_listener, struct ficus_error *reterr)
 {
     struct sim_process *p = (struct sim_process *)e;
+    if (tls != NULL)
+        return err_set(reterr, FICUS_ERR_UNSUPPORTED, "%s: TLS is outside the simulation", address);
     if (strlen(address) >= sizeof((struct env_listener *)NULL)->address)
         return err_set(reterr, FICUS_ERR_TOO_LARGE, "%s: path is longer than 107 bytes", address);
     if (strncmp(address, "unix:", 5) != 0 && strncmp(address, "tcp:", 4) != 0)
@@ -452,12 +454,14 @@ static void connected_now(void *arg)
         on_connect(s->connect_arg, s->connect_result);
 }
 
-enum ficus_err sim_net_connect(struct env *e, const char *address, void (*on_connect)(void *arg, enum ficus_err err),
+enum ficus_err sim_net_connect(struct env *e, const char *address, struct tls_client *tls, void (*on_connect)(void *arg, enum ficus_err err),
                                void *arg, struct env_stream **ret_stream)
 {
     struct sim_process *p = (struct sim_process *)e;
     struct sim *w = p->world;
     bool is_unix = strncmp(address, "unix:", 5) == 0;
+    if (tls != NULL)
+        return FICUS_ERR_UNSUPPORTED;
     if (!is_unix && strncmp(address, "tcp:", 4) != 0)
         return FICUS_ERR_INVALID;
     if (is_unix && strlen(address) > 5 + 107)
@@ -481,6 +485,11 @@ enum ficus_err sim_net_connect(struct env *e, const char *address, void (*on_con
     sim_at(w, latency_ns(w), p, connected_now, s);
     *ret_stream = s;
     return FICUS_ERR_OK;
+}
+
+bool sim_net_tls(struct env_stream *s, struct env_tls_info *ret_info)
+{
+    return false;
 }
 
 void sim_net_peer(struct env_stream *s, struct env_peer *ret_peer)

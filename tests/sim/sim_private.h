@@ -91,11 +91,12 @@ void sim_net_process_died(struct sim_process *p);
 void sim_net_done(struct sim *w);   /* no process is left */
 
 /* sim_net.c */
-enum ficus_err sim_net_listen(struct env *e, const char *address, void (*on_accept)(void *arg, struct env_stream *s),
+enum ficus_err sim_net_listen(struct env *e, const char *address, struct tls_server *tls, void (*on_accept)(void *arg, struct env_stream *s),
                               void *arg, struct env_listener **ret_listener, struct ficus_error *reterr);
+bool sim_net_tls(struct env_stream *s, struct env_tls_info *ret_info);
 void sim_net_listener_pause(struct env_listener *l, bool paused);
 void sim_net_listener_close(struct env_listener *l);
-enum ficus_err sim_net_connect(struct env *e, const char *address, void (*on_connect)(void *arg, enum ficus_err err),
+enum ficus_err sim_net_connect(struct env *e, const char *address, struct tls_client *tls, void (*on_connect)(void *arg, enum ficus_err err),
                                void *arg, struct env_stream **ret_stream);
 void sim_net_peer(struct env_stream *s, struct env_peer *ret_peer);
 void sim_net_read(struct env_stream *s, void *p, size_t size, void (*on_read)(void *arg, ssize_t n), void *arg);

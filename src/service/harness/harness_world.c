@@ -309,7 +309,7 @@ serve(struct ficus_test *t, const char *address,
     struct ficus_error error = {0};
     const struct http_server_options options = {.on_request = on_request, .arg = arg};
     if (http_server_new(t->env, &options, &server) != FICUS_ERR_OK ||
-        http_server_listen(server, address, &error) != FICUS_ERR_OK)
+        http_server_listen(server, address, NULL, &error) != FICUS_ERR_OK)
         harness_die("cannot listen on %s: %s", address, error.text);
     t->servers_open++;
     return server;

@@ -291,7 +291,7 @@ static void rig_server_start(struct rig *r)
     o.limits.conn_count_max = 4096;
     assert_int_equal(http_server_new(r->e, &o, &r->server), FICUS_ERR_OK);
     (void)unlink(r->address + 5);
-    assert_int_equal(http_server_listen(r->server, r->address, NULL), FICUS_ERR_OK);
+    assert_int_equal(http_server_listen(r->server, r->address, NULL, NULL), FICUS_ERR_OK);
 }
 
 static void rig_server_stop(struct rig *r)

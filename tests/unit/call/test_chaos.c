@@ -102,7 +102,7 @@ static void server_up(struct chaos *x, size_t i)
     while (slot < count && x->net.listeners[slot].open)
         slot++;
     x->net.listener_count = slot;
-    assert_int_equal(http_server_listen(x->servers[i], addresses[i], NULL), FICUS_ERR_OK);
+    assert_int_equal(http_server_listen(x->servers[i], addresses[i], NULL, NULL), FICUS_ERR_OK);
     x->net.listener_count = slot < count ? count : slot + 1;
 }
 

@@ -84,7 +84,7 @@ static void farm_start(struct farm *f, struct rig *r, size_t count)
         b->name[0] = (char)('a' + i);
         (void)snprintf(b->address, sizeof b->address, "unix:%s/b%zu.sock", r->dir, i);
         assert_int_equal(http_server_new(r->e, &o, &b->server), FICUS_ERR_OK);
-        assert_int_equal(http_server_listen(b->server, b->address, NULL), FICUS_ERR_OK);
+        assert_int_equal(http_server_listen(b->server, b->address, NULL, NULL), FICUS_ERR_OK);
     }
 }
 

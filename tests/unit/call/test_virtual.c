@@ -143,7 +143,7 @@ static int set_up(void **state)
         struct http_server_options o = {.on_request = serve, .arg = v};
         o.limits.conn_count_max = 1024;
         assert_int_equal(http_server_new(w->e, &o, &v->http), FICUS_ERR_OK);
-        assert_int_equal(http_server_listen(v->http, addresses[i], NULL), FICUS_ERR_OK);
+        assert_int_equal(http_server_listen(v->http, addresses[i], NULL, NULL), FICUS_ERR_OK);
     }
     const struct call_engine_options o = {.self = "tester", .key = w->key};
     assert_int_equal(call_engine_new(w->e, &o, &w->g), FICUS_ERR_OK);

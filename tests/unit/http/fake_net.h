@@ -126,12 +126,13 @@ static inline void fake_pair(struct fake_net *n, struct env_stream **ret_a, stru
     (*ret_b)->peer = *ret_a;
 }
 
-static inline enum ficus_err fake_listen(struct env *e, const char *address,
+static inline enum ficus_err fake_listen(struct env *e, const char *address, struct tls_server *tls,
                                          void (*on_accept)(void *, struct env_stream *), void *arg,
                                          struct env_listener **ret_listener, struct ficus_error *reterr)
 {
     struct fake_net *n = (struct fake_net *)(void *)e;
     (void)reterr;
+    FICUS_ASSERT(tls == NULL);
     FICUS_ASSERT(n->listener_count < FAKE_LISTENERS_MAX);
     struct env_listener *l = &n->listeners[n->listener_count++];
     *l = (struct env_listener){.net = n, .open = true, .on_accept = on_accept, .arg = arg};
@@ -148,7 +149,7 @@ static inline void fake_listener_close(struct env_listener *l)
     l->open = false;
 }
 
-static inline enum ficus_err fake_connect(struct env *e, const char *address,
+static inline enum ficus_err fake_connect(struct env *e, const char *address, struct tls_client *tls,
                                           void (*on_connect)(void *, enum ficus_err), void *arg,
                                           struct env_stream **ret_stream)
 {
@@ -256,6 +257,11 @@ static inline void fake_close(struct env_stream *s, void (*on_closed)(void *), v
     }
 }
 
+static inline bool fake_tls(struct env_stream *s, struct env_tls_info *ret_info)
+{
+    return false;
+}
+
 static const struct env_ops fake_ops = {
     .now_ns = fake_now_ns,
     .wall_ms = fake_wall_ms,
@@ -266,6 +272,7 @@ static const struct env_ops fake_ops = {
     .listener_pause = fake_listener_pause,
     .listener_close = fake_listener_close,
     .connect = fake_connect,
+    .tls_info = fake_tls,
     .peer = fake_peer,
     .read = fake_read,
     .write = fake_write,

@@ -115,7 +115,7 @@ static struct rig *rig_new(uint64_t seed)
     buf_init(&r->sent, 4 * 1024 * 1024);
     buf_init(&r->body, 4 * 1024 * 1024);
     struct env_listener *l;
-    fake_listen(&r->net.env, "unix:x", on_accept, r, &l, NULL);
+    fake_listen(&r->net.env, "unix:x", NULL, on_accept, r, &l, NULL);
     assert_int_equal(http_client_connect(&r->net.env, "unix:x", NULL, &conn_handler, r, &r->conn), FICUS_ERR_OK);
     assert_int_equal(r->connected, 0);
     fake_run(&r->net);

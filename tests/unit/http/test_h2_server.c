@@ -216,7 +216,7 @@ static struct rig *rig_new(uint64_t seed, const struct http_limits *limits)
     if (limits != NULL)
         o.limits = *limits;
     assert_int_equal(http_server_new(&r->net.env, &o, &r->server), FICUS_ERR_OK);
-    assert_int_equal(http_server_listen(r->server, "fd:3", NULL), FICUS_ERR_OK);
+    assert_int_equal(http_server_listen(r->server, "fd:3", NULL, NULL), FICUS_ERR_OK);
     rig_connect(r);
     return r;
 }

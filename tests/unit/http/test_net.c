@@ -222,7 +222,7 @@ static void rig_init(struct rig *r)
     snprintf(r->address, sizeof r->address, "unix:%s/s", r->folder);
     struct http_server_options o = {.on_request = on_request};
     assert_int_equal(http_server_new(r->env, &o, &r->server), FICUS_ERR_OK);
-    assert_int_equal(http_server_listen(r->server, r->address, &error), FICUS_ERR_OK);
+    assert_int_equal(http_server_listen(r->server, r->address, NULL, &error), FICUS_ERR_OK);
     r->watchdog = (struct env_timer){.fn = watchdog};
     env_timer_start(r->env, &r->watchdog, 60000);
     r->pause = (struct env_timer){.fn = resume, .arg = r};

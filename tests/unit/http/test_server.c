@@ -217,7 +217,7 @@ static struct app *app_new(uint64_t seed, const struct http_limits *limits)
     if (limits != NULL)
         o.limits = *limits;
     assert_int_equal(http_server_new(&app->net.env, &o, &app->server), FICUS_ERR_OK);
-    assert_int_equal(http_server_listen(app->server, "fd:3", NULL), FICUS_ERR_OK);
+    assert_int_equal(http_server_listen(app->server, "fd:3", NULL, NULL), FICUS_ERR_OK);
     client_new(app);
     return app;
 }

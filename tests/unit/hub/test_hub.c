@@ -281,7 +281,7 @@ static struct world *world_new(void)
     address(w, "part.sock", part);
     const struct http_server_options o = {.on_request = part_request, .arg = w};
     assert_int_equal(http_server_new(w->env, &o, &w->participants), FICUS_ERR_OK);
-    if (http_server_listen(w->participants, part, &error) != FICUS_ERR_OK)
+    if (http_server_listen(w->participants, part, NULL, &error) != FICUS_ERR_OK)
         fail_msg("%s", error.text);
     return w;
 }

@@ -158,7 +158,7 @@ static int setup(void **state)
     assert_int_equal(process_init(&x.process, x.env, &x.config, &error), FICUS_ERR_OK);
     const struct http_server_options options = {.on_request = on_request};
     assert_int_equal(http_server_new(x.env, &options, &x.server), FICUS_ERR_OK);
-    assert_int_equal(http_server_listen(x.server, x.address, &error), FICUS_ERR_OK);
+    assert_int_equal(http_server_listen(x.server, x.address, NULL, &error), FICUS_ERR_OK);
     return 0;
 }
 

@@ -482,7 +482,7 @@ static inline struct http_server *service_start(struct rig *r, const char *addre
     struct http_server_options o = {.on_request = on_request, .arg = r};
     assert_int_equal(http_server_new(r->e, &o, &v), FICUS_ERR_OK);
     (void)unlink(address + 5);
-    assert_int_equal(http_server_listen(v, address, &error), FICUS_ERR_OK);
+    assert_int_equal(http_server_listen(v, address, NULL, &error), FICUS_ERR_OK);
     return v;
 }
 

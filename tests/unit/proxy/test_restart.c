@@ -53,7 +53,7 @@ static void service_main(const struct rig *r)
     struct env *e = env_uv_new(NULL, NULL);
     char address[96];
     (void)snprintf(address, sizeof address, "unix:%s", r->service);
-    if (e == NULL || http_server_new(e, &o, &v) != FICUS_ERR_OK || http_server_listen(v, address, NULL) != FICUS_ERR_OK)
+    if (e == NULL || http_server_new(e, &o, &v) != FICUS_ERR_OK || http_server_listen(v, address, NULL, NULL) != FICUS_ERR_OK)
         _exit(1);
     env_uv_run(e);
     _exit(0);

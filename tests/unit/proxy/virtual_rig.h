@@ -241,10 +241,10 @@ static inline struct rig *rig_new_for(size_t conn_count_max)
         .routes = r->routes, .route_count = 3, .auth = &r->auth};
     struct http_server_options o = {.on_request = service_request, .arg = r};
     assert_int_equal(http_server_new(r->e, &o, &r->service), FICUS_ERR_OK);
-    assert_int_equal(http_server_listen(r->service, addresses[0], &error), FICUS_ERR_OK);
+    assert_int_equal(http_server_listen(r->service, addresses[0], NULL, &error), FICUS_ERR_OK);
     o.on_request = identity_request;
     assert_int_equal(http_server_new(r->e, &o, &r->identity), FICUS_ERR_OK);
-    assert_int_equal(http_server_listen(r->identity, addresses[1], &error), FICUS_ERR_OK);
+    assert_int_equal(http_server_listen(r->identity, addresses[1], NULL, &error), FICUS_ERR_OK);
     if (proxy_start(r->e, &r->config, &r->options, &r->proxy, &error) != FICUS_ERR_OK)
         fail_msg("%s", error.text);
     assert_int_equal(call_engine_endpoints(r->proxy->process.calls, "orders", &addresses[0], 1), FICUS_ERR_OK);

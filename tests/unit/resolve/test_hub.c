@@ -75,7 +75,7 @@ static void hub_start(struct fake_hub *h)
     struct http_server_options o = {.on_request = hub_request, .arg = h};
     assert_int_equal(http_server_new(h->r->e, &o, &h->server), FICUS_ERR_OK);
     (void)unlink(h->address + 5);
-    assert_int_equal(http_server_listen(h->server, h->address, NULL), FICUS_ERR_OK);
+    assert_int_equal(http_server_listen(h->server, h->address, NULL, NULL), FICUS_ERR_OK);
 }
 
 static void hub_stop(struct fake_hub *h)

@@ -180,7 +180,7 @@ static void *server_run(void *arg)
     v->env = env_uv_new(NULL, NULL);
     snprintf(address, sizeof address, "fd:%d", v->fd);
     assert_int_equal(http_server_new(v->env, &options, &v->http), FICUS_ERR_OK);
-    assert_int_equal(http_server_listen(v->http, address, NULL), FICUS_ERR_OK);
+    assert_int_equal(http_server_listen(v->http, address, NULL, NULL), FICUS_ERR_OK);
     pthread_barrier_wait(&v->ready);
     env_uv_run(v->env);
     env_uv_free(v->env);

@@ -136,7 +136,7 @@ static int mode_hub(void)
     struct http_server *server;
     if (http_server_new(hub.e, &(struct http_server_options){.on_request = on_hub_request, .arg = &hub}, &server) !=
             FICUS_ERR_OK ||
-        http_server_listen(server, "fd:4", NULL) != FICUS_ERR_OK)
+        http_server_listen(server, "fd:4", NULL, NULL) != FICUS_ERR_OK)
         return 3;
     say_ready();
     env_uv_run(hub.e);
