@@ -43,7 +43,7 @@ static void on_signal(void *arg, int signum)
 
 static void reload(struct gateway_program *g);
 
-/* READY=1 ends what RELOADING=1 began, and whatever was said before it. */
+/* Not READY=1: it may have been told to reload because it is not. */
 static void on_reloaded(void *arg, const struct ficus_error *result)
 {
     struct gateway_program *g = arg;
@@ -56,9 +56,9 @@ static void on_reloaded(void *arg, const struct ficus_error *result)
     for (char *at = refused.text; *at != '\0'; at++)
         if (*at == '\n')
             *at = ' '; /* the convention's separator */
-    char state[128 + FICUS_ERROR_TEXT_MAX] = "READY=1";
+    char state[128 + FICUS_ERROR_TEXT_MAX] = "RELOADED=1";
     if (result->code != FICUS_ERR_OK)
-        (void)snprintf(state, sizeof state, "READY=1\nSTATUS=reload refused, the one before stays: %s", refused.text);
+        (void)snprintf(state, sizeof state, "RELOADED=1\nSTATUS=reload refused, the one before stays: %s", refused.text);
     process_notify(state);
 }
 
@@ -77,7 +77,6 @@ static void on_hangup(void *arg, int signum)
     (void)signum;
     if (g->stopping || g->proxy == NULL)
         return;
-    process_notify("RELOADING=1");
     if (g->reloading)
         g->reload_again = true;
     else
@@ -103,15 +102,16 @@ static enum ficus_err serve(struct gateway_program *g, struct arena *a, const ch
     struct proxy_config config;
     struct proxy_options options = {.on_ready = on_ready, .conn_count_max = conn_count_max(process_files_raise())};
     struct slice text;
-    enum ficus_err err = env_file_load(g->env, a, config_path, CONFIG_SIZE_MAX, &text, reterr);
+    /* first: a file that comes after it was read is told by a signal that is not lost */
+    enum ficus_err err = env_uv_signal(g->env, SIGHUP, on_hangup, g, reterr);
+    if (err == FICUS_ERR_OK)
+        err = env_file_load(g->env, a, config_path, CONFIG_SIZE_MAX, &text, reterr);
     if (err == FICUS_ERR_OK)
         err = process_config_read(a, config_path, text, &proxy_config_table, &config, reterr);
     if (err == FICUS_ERR_OK)
         err = env_uv_signal(g->env, SIGTERM, on_signal, g, reterr);
     if (err == FICUS_ERR_OK)
         err = env_uv_signal(g->env, SIGINT, on_signal, g, reterr);
-    if (err == FICUS_ERR_OK)
-        err = env_uv_signal(g->env, SIGHUP, on_hangup, g, reterr);
     if (err == FICUS_ERR_OK)
         err = proxy_start(g->env, &config, &options, &g->proxy, reterr);
     if (err == FICUS_ERR_OK)

@@ -95,6 +95,7 @@ static void reset_signals(void)
 {
     for (int signum = 1; signum < NSIG; signum++)
         (void)signal(signum, SIG_DFL); /* KILL and STOP refuse, which is fine */
+    (void)signal(SIGHUP, SIG_IGN); /* says that there is a new file: who does not know it, or has not read it yet, lives on */
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

@@ -144,7 +144,7 @@ static bool spawn_into(struct supervised *p, struct child_record *record, int *g
 
 static void spawn(struct supervised *p)
 {
-    p->changed = p->reloading = p->reload_wanted = false; /* it reads what is there now */
+    p->changed = p->reloading = false; /* it reads what is there now */
     if (!spawn_into(p, &p->record, &p->gate, p->program))
         supervisor_event(p, UNIT_EXIT); /* as if it had died at once: backs off and tries again */
 }
@@ -465,7 +465,8 @@ enum ficus_err supervisor_order(struct supervisor *s, struct slice name, enum su
             continue;
         struct supervised *p = &s->processes[i];
         found = true;
-        if (order == SUPERVISOR_RESTART && p->process->kind == CHILD_GATEWAY && p->unit.state == UNIT_READY) {
+        if (order == SUPERVISOR_RESTART && p->process->kind == CHILD_GATEWAY &&
+            (p->unit.state == UNIT_READY || p->unit.state == UNIT_REPLACING)) {
             p->message[0] = '\0';
             replace(p);
             continue;
@@ -497,7 +498,7 @@ void supervisor_status(struct supervisor *s, struct buf *out)
         list[i] = (struct status_process){.record = p->record, .state = unit_state_name(p->unit.state)};
         list[i].record.restarts = p->unit.restarts;
         list[i].message = p->message;
-        list[i].reloading = p->reloading || p->reload_wanted;
+        list[i].reloading = p->reloading;
         list[i].changed = p->changed;
     }
     status_write(&status, out);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The notify socket (sd_notify convention): datagrams of lines, "READY=1" and "STATUS=what `ficus status` is to say of
- * it". Who sent one is what the kernel says (SO_PASSCRED), so a process can only speak for itself and for the session
+ * The notify socket (sd_notify convention): datagrams of lines, "READY=1", "STATUS=what `ficus status` is to say of it",
+ * and "RELOADED=1" when it is done with a SIGHUP. Who sent one is what the kernel says (SO_PASSCRED), so a process can only speak for itself and for the session
  * that it belongs to.
  */
 #include "supervisor_private.h"
@@ -25,6 +25,10 @@ static bool take(struct supervised *p, struct slice text)
         struct slice line = slice_cut(&text, '\n');
         if (slice_eq_str(line, "READY=1")) {
             ready = true;
+            p->reloading = false; /* one that came before it knew the signal was not needed */
+            p->message[0] = '\0';
+        } else if (slice_eq_str(line, "RELOADED=1")) {
+            p->reloading = false;
             p->message[0] = '\0';
         } else if (slice_starts(line, SLICE("STATUS="))) {
             struct slice says = slice_from(line, sizeof "STATUS=" - 1);
@@ -95,14 +99,9 @@ static void on_notify(void *arg)
         }
         if (!take(p, slice_make(text, size)))
             continue;
-        if (p->reloading) {
-            supervisor_reloaded(p);
-            continue;
-        }
         LOG(s->o.log, LOG_INFO, NULL, "process.ready", "process is ready", LOG_STR("process", p->process->name),
             LOG_INT("pid", p->record.pid), LOG_INT("after_ms", env_wall_ms(s->env) - p->record.started_at_ms));
         supervisor_event(p, UNIT_IS_READY);
-        supervisor_hangup(p);
     }
     supervisor_flush(s);
 }

@@ -19,8 +19,7 @@ struct supervised {
     int sockets[SUPERVISOR_SOCKETS_MAX];
     int gate;                   /* of a child that is not released yet; else -1 */
     bool was_ready;             /* once: who needs it may start */
-    bool reload_wanted;         /* SIGHUP is due as soon as it is ready */
-    bool reloading;             /* SIGHUP was sent, READY=1 has not come */
+    bool reloading;             /* SIGHUP was sent, and it has not said that it is done with it */
     bool changed;               /* its file, or how it is started, is newer than the process */
     struct child_record record; /* pid 0: none */
     struct child_record next;   /* started to take its place; pid 0: none */
@@ -54,10 +53,6 @@ struct supervised *supervisor_find_pid(struct supervisor *s, int64_t pid, const 
 void supervisor_event(struct supervised *p, enum unit_event event);
 /* Record what was forked, then let it exec. At the end of whatever called supervisor_event. */
 void supervisor_flush(struct supervisor *s);
-
-/* supervisor_reload.c: SIGHUP when one is wanted and may be; it has said READY=1. */
-void supervisor_hangup(struct supervised *p);
-void supervisor_reloaded(struct supervised *p);
 
 enum ficus_err supervisor_notify_open(struct supervisor *s, struct ficus_error *reterr);
 /* Take what was sent: before a sender's death is looked at. */

@@ -16,19 +16,12 @@
 
 enum { RELOAD_ARENA_SIZE_MAX = 256 << 20, ERRORS_TEXT_MAX = 64 * 1024 };
 
-void supervisor_hangup(struct supervised *p)
+static void hangup(struct supervised *p)
 {
-    if (!p->reload_wanted || p->unit.state != UNIT_READY || p->reloading)
-        return;
-    p->reload_wanted = false;
+    if (p->reloading || (p->unit.state != UNIT_READY && p->unit.state != UNIT_STARTING))
+        return; /* who is started later reads what is there then */
     p->reloading = true;
     kill((pid_t)p->record.pid, SIGHUP);
-}
-
-void supervisor_reloaded(struct supervised *p)
-{
-    p->reloading = false;
-    supervisor_hangup(p);
 }
 
 static void plan_replace(struct supervisor *s, struct arena *a, const struct supervisor_reload *r)
@@ -44,10 +37,9 @@ static void plan_replace(struct supervisor *s, struct arena *a, const struct sup
         p->leaving.team = p->record.team;
         p->leaving.address = p->record.address;
         if (p->process->kind == CHILD_GATEWAY)
-            p->reload_wanted = true; /* also without a new file: there may be other pages in its folders */
+            hangup(p); /* also without a new file: there may be other pages in its folders */
         else
             p->changed |= r->changed[i];
-        supervisor_hangup(p);
     }
     s->registry.address = r->plan->hub_operator_address;
     if (s->plan_arena != NULL)

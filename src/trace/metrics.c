@@ -3,7 +3,7 @@
  * See metrics.h. A family's children stand in an array that only grows: a new one is written first and then published
  * by a release store of the count, so a reader that has acquired the count sees complete children and needs no lock. To
  * find one by its labels there is a hash table beside it, open addressed and never more than half full, whose places go
- * from NULL to a child once and stay; each is published by a release store as well.
+ * from NULL to a child once and stay (but for metrics_forget); each is published by a release store as well.
  */
 #include "metrics.h"
 
@@ -329,6 +329,15 @@ size_t metrics_forget(struct metric_family *family, unsigned label, bool (*gone)
             family->children[kept++] = family->children[i];
     }
     atomic_store_explicit(&family->count, kept, memory_order_release);
+    /* In an open addressed table a freed place would hide what lies behind it: all are placed anew. */
+    for (unsigned i = 0; i <= family->place_mask; i++)
+        atomic_store_explicit(&family->places[i], NULL, memory_order_relaxed);
+    for (unsigned i = 0; i < kept; i++) {
+        struct metric *m = family->children[i];
+        unsigned place;
+        (void)find_child(family, m->labels, m->hash, &place);
+        atomic_store_explicit(&family->places[place], m, memory_order_release);
+    }
     pthread_mutex_unlock(&family->reg->mutex);
     return count - kept;
 }

@@ -128,6 +128,10 @@ def changes(shop, checks):
     checks.check("ficus status says so too", "changed since it started: ficus restart orders" in shown, shown)
     shop.run("restart", "orders")
     checks.check("until it is restarted", "changed since" not in shop.run("status").stdout and shop.json("reload")["restart"] == [])
+    shop.run("stop", "gateway")
+    done = shop.run("reload")
+    checks.check("a reload without a gateway waits for none", done.returncode == 0, done.stderr)
+    shop.run("start", "gateway")
 
 
 def under_load(shop, checks, clients):

@@ -249,10 +249,13 @@ static void facts_of_host(struct shop *s, struct shop_host *h)
     for (size_t i = 0; i < ARRAY_COUNT(sources); i++)
         if (source_is_of(&sources[i], h) && (i == 0 || strcmp(sources[i].host, sources[i - 1].host) != 0)) {
             const char *store = host_store(h, sources[i].host);
-            char wal[512];
-            snprintf(wal, sizeof wal, "%s-wal", store);
-            copy_file(h->disk, scratch, store);
-            copy_file(h->disk, scratch, wal);
+            /* the journal: a store that was torn while it was made is only whole with it */
+            static const char *const parts[] = {"", "-wal", "-journal"};
+            for (size_t k = 0; k < ARRAY_COUNT(parts); k++) {
+                char path[512];
+                snprintf(path, sizeof path, "%s%s", store, parts[k]);
+                copy_file(h->disk, scratch, path);
+            }
         }
     struct sim_process *p = sim_start(s->sim, "reader", scratch, 1, NULL, NULL);
     for (size_t i = 0; i < ARRAY_COUNT(sources);)

@@ -226,7 +226,7 @@ def rows(g):
         bad("a target of 9,000 bytes", "RFC 9110 15.5.15", line("GET /" + "a" * 9000 + " HTTP/1.1"), 414),
         bad("a target of 100,000 bytes", "RFC 9110 15.5.15", line("GET /" + "a" * 100000 + " HTTP/1.1"), 414),
         bad("HTTP/2.0", "RFC 9110 15.6.6", line("GET /api/v1/products HTTP/2.0"), 505),
-        bad("the preface of HTTP/2", "RFC 9110 15.6.6", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        bad("nearly the preface of HTTP/2", "RFC 9113 3.4", b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", 505),
         fine("HTTP/1.2 is served as 1.1", "RFC 9110 2.5", line("GET /api/v1/products HTTP/1.2")),
         bad("HTTP/1.10", "RFC 9112 2.3", line("GET /api/v1/products HTTP/1.10")),
         bad("HTTP/11", "RFC 9112 2.3", line("GET /api/v1/products HTTP/11")),
