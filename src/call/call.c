@@ -266,6 +266,8 @@ enum ficus_err call_attempt_head(struct call *c, struct http_msg *m, struct aren
     m->path = mark < 0 ? c->r.path : slice_make(c->r.path.p, (size_t)mark);
     m->query = mark < 0 ? SLICE_NONE : slice_from(c->r.path, (size_t)mark + 1);
     m->content_length = call_streamed(c) ? c->r.body_stream_size : (int64_t)c->r.body.size;
+    m->protocol = c->r.protocol;
+    m->takes_trailers = c->r.takes_trailers;
     for (size_t i = 0; i < c->r.field_count; i++) {
         const struct http_field *f = &c->r.fields[i];
         if (!own_field(c, f->name) && !http_msg_add(m, f->name, f->value))
@@ -284,6 +286,8 @@ static void push_body(struct call *c)
 }
 
 static void stream_on_head(void *arg, struct http_stream *s, struct http_msg *m, bool end);
+static void stream_on_interim(void *arg, struct http_stream *s, struct http_msg *m);
+static void stream_on_trailers(void *arg, struct http_stream *s, const struct http_field *fields, size_t field_count);
 static void stream_on_data(void *arg, struct http_stream *s, struct slice data, bool end);
 static void stream_on_writable(void *arg, struct http_stream *s);
 static void stream_on_done(void *arg, struct http_stream *s);
@@ -291,7 +295,9 @@ static void stream_on_reset(void *arg, struct http_stream *s, enum ficus_err err
 
 const struct http_handler call_stream_handler = {
     .on_head = stream_on_head,
+    .on_interim = stream_on_interim,
     .on_data = stream_on_data,
+    .on_trailers = stream_on_trailers,
     .on_writable = stream_on_writable,
     .on_done = stream_on_done,
     .on_reset = stream_on_reset,
@@ -517,8 +523,29 @@ static bool answer_dropped(struct call *c, enum call_outcome outcome, struct htt
 static void answer_complete(struct call *c)
 {
     c->answer_done = true;
-    if (!c->request_done)
+    if (!c->request_done && !c->tunnel)
         call_succeed(c);
+}
+
+/* RFC 9110 15.2: what was not asked for is passed on. A 100 is nobody's: no request of ours waits for one. */
+static void stream_on_interim(void *arg, struct http_stream *s, struct http_msg *m)
+{
+    struct call *c = arg;
+    if (c->handler.on_interim == NULL || m->status == 100)
+        return;
+    call_enter(c);
+    c->handler.on_interim(c->arg, c, m);
+    (void)call_leave(c);
+}
+
+static void stream_on_trailers(void *arg, struct http_stream *s, const struct http_field *fields, size_t field_count)
+{
+    struct call *c = arg;
+    if (c->handler.on_trailers == NULL)
+        return;
+    call_enter(c);
+    c->handler.on_trailers(c->arg, c, fields, field_count);
+    (void)call_leave(c);
 }
 
 static void stream_on_head(void *arg, struct http_stream *s, struct http_msg *m, bool end)
@@ -537,6 +564,8 @@ void call_give_head(struct call *c, struct http_msg *m, bool end)
     c->head_given = true;
     c->maybe_processed = true;
     c->status = m->status;
+    c->tunnel = m->status == 101;
+    c->request_done = c->request_done && !c->tunnel; /* the user's side begins */
     call_enter(c);
     c->handler.on_head(c->arg, c, m, end);
     if (call_leave(c) && end)
@@ -617,7 +646,8 @@ static void stream_on_reset(void *arg, struct http_stream *s, enum ficus_err err
 /* Whether an answer without end may go on. The timer is not set anew with each byte: it looks back when it fires. */
 static bool endless_goes_on(struct call *c)
 {
-    int64_t left_ns = c->listening ? c->heard_ns + c->idle_ns - call_now_ns(c) : c->idle_ns;
+    bool waits = c->listening || c->answer_done; /* of a tunnel one side may go on */
+    int64_t left_ns = waits ? c->heard_ns + c->idle_ns - call_now_ns(c) : c->idle_ns;
     if (left_ns > 0)
         env_timer_start(c->engine->env, &c->deadline, (left_ns + 999999) / 1000000);
     return left_ns > 0;
@@ -723,11 +753,28 @@ size_t call_send(struct call *c, const void *p, size_t size, bool end)
         c->end_wanted = c->end_wanted || (size == 0 && end);
         return 0;
     }
+    if (end && c->trailer_count > 0) {
+        enum ficus_err err = http_send_trailers(c->stream, c->trailers, c->trailer_count);
+        c->trailer_count = 0;
+        if (err != FICUS_ERR_OK) {
+            stream_reset(c, FICUS_ERR_CANCELLED);
+            call_fail_later(c, err, "the trailers cannot be written");
+            return size;
+        }
+    }
     size_t taken = http_send(c->stream, p, size, end);
     c->body_taken = c->body_taken || taken > 0;
+    if (c->idle_ns > 0 && taken > 0)
+        c->heard_ns = call_now_ns(c);
     /* Behind http_send the stream may be gone; c is not: its last callback never comes from inside. */
     c->request_done = end && taken == size;
     return taken;
+}
+
+void call_send_trailers(struct call *c, const struct http_field *fields, size_t field_count)
+{
+    c->trailers = fields;
+    c->trailer_count = field_count;
 }
 
 void call_recv(struct call *c)

@@ -79,6 +79,10 @@ struct call_request {
     const struct slice *roles;
     size_t role_count;
     bool keyed;                             /* carries Idempotency-Key */
+    /* what the connection shall become, as http_msg.protocol; SLICE_NONE: nothing. Without a body. When the answer is
+     * 101 the call is a tunnel: call_send and call_recv carry its bytes, on_done comes when both sides have ended. */
+    struct slice protocol;
+    bool takes_trailers;                    /* the user wants on_trailers: the callee is told */
 };
 
 struct call_handler {
@@ -93,6 +97,10 @@ struct call_handler {
      * (engine closing), INVALID (a head that cannot be written: fields, user, roles), NOMEM.
      * maybe_processed: the callee may have acted on it. May come after on_head (answer cut short). */
     void (*on_error)(void *arg, struct call *c, enum ficus_err err, bool maybe_processed, const char *detail);
+    /* An interim answer but 100 (103 Early Hints, say), before on_head; may be NULL. */
+    void (*on_interim)(void *arg, struct call *c, const struct http_msg *head);
+    /* As that of http_handler; may be NULL. */
+    void (*on_trailers)(void *arg, struct call *c, const struct http_field *fields, size_t field_count);
 };
 
 /* Everything that r points to is borrowed until the last callback, strings, fields and roles too (not from the
@@ -102,9 +110,12 @@ struct call_handler {
 enum ficus_err call_start(struct call_engine *g, const struct call_request *r, const struct call_handler *h, void *arg,
                           struct call **ret_call);
 size_t call_send(struct call *c, const void *p, size_t size, bool end);     /* as http_send */
+/* What goes behind a streamed body; before the call_send that ends it. Borrowed until the call ends; only such as
+ * http_send_trailers takes, or the call fails with INVALID. */
+void call_send_trailers(struct call *c, const struct http_field *fields, size_t field_count);
 void call_recv(struct call *c);                                             /* as http_recv */
-/* From on_head on: this answer has no end of its own (an event stream). The deadline has done its work; instead the call
- * fails with TIMEOUT when a call_recv waits for idle_ms (> 0) without a byte. */
+/* From on_head on: this answer has no end of its own (an event stream, a tunnel). The deadline has done its work;
+ * instead the call fails with TIMEOUT when a call_recv waits for idle_ms (> 0) without a byte either way. */
 void call_endless(struct call *c, int64_t idle_ms);
 /* No further callback; the callee sees a reset. */
 void call_cancel(struct call *c);

@@ -129,6 +129,9 @@ struct call {
     size_t body_sent;               /* of r.body */
     bool body_taken;                /* streamed: at least one byte was taken */
     bool send_blocked, end_wanted;  /* call_send came while there was no stream */
+    const struct http_field *trailers;  /* the user's, for the end of the body */
+    size_t trailer_count;
+    bool tunnel;                    /* the answer was 101 */
 
     enum ficus_err fail_err;        /* FAILING */
     const char *fail_detail;
@@ -138,7 +141,7 @@ struct call {
 
 static inline bool call_streamed(const struct call *c)
 {
-    return c->r.body_stream_size > 0 || c->r.body_stream_size == -1;
+    return c->tunnel || c->r.body_stream_size > 0 || c->r.body_stream_size == -1;
 }
 
 /* call.c */

@@ -261,7 +261,7 @@ void call_hedge_arm(struct call *c)
 {
     const struct call_hedge_after *after = &c->edge->policy.hedge->after;
     bool again = http_method_idempotent(c->r.method) || (c->r.keyed && c->edge->policy.keeps_keys);
-    if (c->hedged || call_streamed(c) || !again)
+    if (c->hedged || call_streamed(c) || !again || c->r.protocol.p != NULL)
         return;
     int64_t after_ns = after->percentile > 0 ? call_latency_ns(c->edge->latency, after->percentile)
                                              : after->ms * 1000000;

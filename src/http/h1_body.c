@@ -31,13 +31,20 @@ enum {
     CHUNK_DIGITS_MAX = 15
 }; /* 60 bits: no overflow, also when added up in an int64_t a few times; leading zeros count */
 
-void h1_body_init(struct h1_body *b, enum h1_framing framing, int64_t content_length)
+void h1_body_init(struct h1_body *b, enum h1_framing framing, int64_t content_length, struct arena *trailers)
 {
     FICUS_ASSERT(framing != H1_BODY_LENGTH || content_length > 0);
     *b = (struct h1_body){.framing = framing,
                           .done = framing == H1_BODY_NONE,
                           .state = CHUNK_SIZE,
-                          .left = framing == H1_BODY_LENGTH ? (uint64_t)content_length : 0};
+                          .left = framing == H1_BODY_LENGTH ? (uint64_t)content_length : 0,
+                          .arena = trailers};
+}
+
+struct slice h1_body_trailers(const struct h1_body *b)
+{
+    FICUS_ASSERT(b->done);
+    return b->trailers == NULL ? SLICE("") : slice_make(b->trailers, b->trailer_size - 2);
 }
 
 static bool malformed(const char *detail, const char **reterr_detail)
@@ -86,9 +93,23 @@ static bool ext_char(struct h1_body *b, char c, const char **reterr_detail)
     return true;
 }
 
+/* Most bodies have no trailers, so memory for them is taken with the first character of one. */
+static bool trailer_keep(struct h1_body *b, char c)
+{
+    bool is_first = b->state == CHUNK_TRAILER && c != '\r';
+    if (b->arena == NULL || (b->trailers == NULL && !is_first))
+        return true;
+    if (b->trailers == NULL)
+        b->trailers = arena_alloc(b->arena, H1_TRAILER_SIZE_MAX);
+    if (b->trailers == NULL)
+        return false;
+    b->trailers[b->trailer_size - 1] = c;
+    return true;
+}
+
 static bool trailer_char(struct h1_body *b, char c, const char **reterr_detail)
 {
-    if (++b->trailer_size > H1_TRAILER_SIZE_MAX)
+    if (++b->trailer_size > H1_TRAILER_SIZE_MAX || !trailer_keep(b, c))
         return malformed("trailers are too long", reterr_detail);
     switch (b->state) {
     case CHUNK_TRAILER:

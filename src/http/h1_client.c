@@ -36,6 +36,7 @@ struct client_stream {
     struct h1_stream st; /* first */
     struct http_client_conn *c;
     bool head_asked; /* the request is HEAD */
+    struct slice protocol; /* that the connection shall become; p NULL: none */
     bool head_came;
     bool answer_begun;
     bool write_lost;
@@ -149,10 +150,12 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
     if (st->fail != FICUS_ERR_OK || st->abandoned)
         return FICUS_ERR_RESET;
     FICUS_ASSERT(st->out == H1_OUT_HEAD);
-    if (slice_eq_str(m->method, "CONNECT") || (end && m->content_length > 0))
+    if (slice_eq_str(m->method, "CONNECT") || (end && m->content_length > 0) || (m->protocol.p != NULL && !end))
         return FICUS_ERR_INVALID;
 
-    struct h1_write w = {.m = m, .framing = H1_BODY_NONE, .content_length = -1};
+    struct h1_write w = {.m = m, .framing = H1_BODY_NONE, .content_length = -1, .upgrade = m->protocol};
+    if (m->protocol.p != NULL && (cs->protocol = arena_slice(s->arena, m->protocol)).p == NULL)
+        return FICUS_ERR_NOMEM;
     if (end) {
         w.content_length = method_wants_length(m->method) ? 0 : -1; /* RFC 9110 8.6 */
     } else {
@@ -166,6 +169,7 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
         return size == 0 ? FICUS_ERR_INVALID : io->out_err != FICUS_ERR_OK ? FICUS_ERR_NOMEM : FICUS_ERR_TOO_LARGE;
     h1_request_write(&w, room);
     cs->head_asked = slice_eq_str(m->method, "HEAD");
+    st->takes_trailers = true; /* RFC 9112 7.1: chunked cannot be read without them */
     h1_stream_out_open(st, w.framing, w.content_length > 0 ? w.content_length : 0, false, end);
     return FICUS_ERR_OK;
 }
@@ -185,8 +189,8 @@ static void stream_progress(const struct http_stream *s, struct http_progress *r
         .conn_reused = cs->c->exchange_count > 1, .request_sent = cs->c->io.begun, .response_begun = cs->answer_begun};
 }
 
-static const struct http_stream_ops stream_ops = {stream_send_head, h1_stream_send, h1_stream_recv, NULL, stream_reset,
-                                                  stream_progress};
+static const struct http_stream_ops stream_ops = {stream_send_head, h1_stream_send, h1_stream_recv, h1_stream_trailers,
+                                                  stream_reset, stream_progress};
 
 enum ficus_err http_client_open(struct http_client_conn *c, const struct http_handler *h, void *arg,
                                 struct http_stream **ret_stream)
@@ -258,9 +262,10 @@ static struct http_msg *head_take(struct client_stream *cs, size_t size, struct 
     enum ficus_err err = FICUS_ERR_TOO_LARGE;
     if (text.p != NULL)
         err = h1_parse_response(text, &limits, cs->head_asked, m, ret_head, &detail);
-    if (err == FICUS_ERR_OK && m->status == 101) {
+    if (err == FICUS_ERR_OK && m->status == 101 &&
+        (cs->protocol.p == NULL || !slice_eq_nocase(m->protocol, cs->protocol))) {
         err = FICUS_ERR_PROTOCOL;
-        detail = "server switched protocols unasked";
+        detail = cs->protocol.p == NULL ? "server switched protocols unasked" : "server switched to another protocol";
     }
     if (err == FICUS_ERR_OK && m->status < 200 && ++cs->interim_count > H1_INTERIM_COUNT_MAX) {
         err = FICUS_ERR_PROTOCOL;
@@ -298,15 +303,20 @@ static bool step_head(struct client_stream *cs)
     struct http_msg *m = head_take(cs, head_size, &parsed);
     if (m == NULL)
         return true;
-    if (m->status < 200) {
+    if (m->status < 200 && m->status != 101) {
         if (st->s.handler->on_interim != NULL)
             st->s.handler->on_interim(st->s.arg, &st->s, m);
         return true;
     }
     cs->head_came = true;
-    c->reuse = parsed.keep_alive;
     st->s.head_in = m;
-    h1_body_init(&st->body, parsed.framing, m->content_length);
+    if (m->status == 101) {
+        m->content_length = -1;
+        h1_stream_tunnel(st);
+    } else {
+        c->reuse = parsed.keep_alive;
+        h1_body_init(&st->body, parsed.framing, m->content_length, &c->arena);
+    }
     st->in_ended = st->body.done;
     st->s.handler->on_head(st->s.arg, &st->s, m, st->body.done);
     return true;
@@ -338,9 +348,10 @@ static bool step_exchange(struct http_client_conn *c)
         exchange_break(c);
         return true;
     }
-    if ((cs->head_came && h1_stream_deliver(st)) || h1_stream_writable(st))
+    if ((cs->head_came && h1_stream_deliver(st, c->limits.field_count_max)) || h1_stream_writable(st) ||
+        h1_stream_shut(st))
         return true;
-    if (!st->in_ended)
+    if (!st->in_ended || (st->tunnel && !h1_stream_out_done(st) && !cs->write_lost))
         return false;
     exchange_finish(c);
     return true;
@@ -370,7 +381,7 @@ static void read_more(struct http_client_conn *c)
     if (!c->stream->head_came)
         h1_io_read(io, io->in != io->small || size >= io->small_size);
     else if (!body->done && (counted ? size < body->left : size == 0))
-        h1_io_read(io, !counted || body->left > io->small_size);
+        h1_io_read(io, counted ? body->left > io->small_size : h1_stream_reads_much(&c->stream->st));
 }
 
 enum { NEVER = -1 };
@@ -384,7 +395,7 @@ static int64_t deadline_ms(const struct http_client_conn *c)
     const struct client_stream *cs = c->stream;
     if (cs->write_lost && !cs->head_came)
         return cs->write_lost_ms + H1_LAST_WORD_MS;
-    bool waits = c->io.writing || (cs->head_came && cs->st.recv_wanted);
+    bool waits = c->io.writing || (cs->head_came && h1_stream_waits(&cs->st));
     return waits && c->limits.body_timeout_ms > 0 ? c->io.moved_ms + c->limits.body_timeout_ms : NEVER;
 }
 

@@ -78,6 +78,7 @@ static void read_done(void *arg, ssize_t n)
     io->reading = false;
     if (n > 0) {
         io->in_end += (size_t)n;
+        io->read_size = (size_t)n;
         FICUS_ASSERT(io->in_end <= io->in_capacity);
         io->moved_ms = env_now_ms(io->env);
     } else if (n == 0) {
@@ -139,6 +140,12 @@ void h1_io_out_begin(struct h1_io *io)
 {
     FICUS_ASSERT(!io->writing && io->out_size == 0);
     io->chunked = io->ended = io->end_sent = io->begun = false;
+    io->trailers = SLICE("");
+}
+
+void h1_io_out_reopen(struct h1_io *io)
+{
+    io->chunked = io->ended = io->end_sent = io->flight_end = false; /* a write may be under way */
 }
 
 /* At most two pieces of the ring. */
@@ -282,14 +289,19 @@ static int flight_build(struct h1_io *io, bool end, struct iovec *iov)
         iov[count++] = (struct iovec){io->chunk_line, (size_t)size};
         count += ring_pieces(io, io->out_raw, body, iov + count);
     }
-    static const char tail_text[] = "\r\n0\r\n\r\n"; /* one text, three uses */
+    static const char tail_text[] = "\r\n0\r\n\r\n"; /* one text, many uses */
     char *tail = (char *)(uintptr_t)tail_text;       /* iovec has no const; env_write does not write to it */
+    bool trailers = end && io->trailers.size > 0;
     if (body > 0 && end)
-        iov[count++] = (struct iovec){tail, 7};
+        iov[count++] = (struct iovec){tail, trailers ? 5 : 7};
     else if (body > 0)
         iov[count++] = (struct iovec){tail, 2};
     else if (end)
-        iov[count++] = (struct iovec){tail + 2, 5};
+        iov[count++] = (struct iovec){tail + 2, trailers ? 3 : 5};
+    if (trailers) {
+        iov[count++] = (struct iovec){(char *)(uintptr_t)io->trailers.p, io->trailers.size};
+        iov[count++] = (struct iovec){tail, 2};
+    }
     return count;
 }
 
@@ -304,7 +316,7 @@ bool h1_io_flush(struct h1_io *io)
         io->end_sent = true;
         return true;
     }
-    struct iovec iov[6];
+    struct iovec iov[8];
     int count = flight_build(io, end, iov);
     io->flight_size = io->out_size;
     io->flight_end = end;

@@ -30,6 +30,7 @@ struct h1_io {
     /* input: bytes [in_start, in_end) of in are not consumed yet */
     char *in, *small;
     size_t in_capacity, small_size, in_start, in_end;
+    size_t read_size; /* of the last read */
     bool reading, in_eof;
     enum ficus_err in_err;
 
@@ -40,6 +41,7 @@ struct h1_io {
     bool flight_end, writing;
     bool chunked, ended, end_sent; /* framing of the outgoing body; ended by the user; its end is with the kernel */
     bool begun;                    /* a byte of the message went to the kernel */
+    struct slice trailers;         /* field lines behind a chunked body; borrowed until its end was sent */
     enum ficus_err out_err;
     char chunk_line[24];
 
@@ -73,6 +75,8 @@ void h1_io_consume(struct h1_io *io, size_t size);
 
 /* Begin an outgoing message. */
 void h1_io_out_begin(struct h1_io *io);
+/* The message that was ended goes on after all, with bytes as they are (a tunnel). */
+void h1_io_out_reopen(struct h1_io *io);
 /* Room for a head, contiguous: fill it, then h1_io_head_done. body_size_hint: body bytes that will follow at once, if
  * known. NULL: out of memory or over the ceiling. Only before body bytes. */
 char *h1_io_head_room(struct h1_io *io, size_t size, size_t body_size_hint);

@@ -38,6 +38,8 @@ enum known_field {
     FIELD_TRANSFER_ENCODING,
     FIELD_CONNECTION,
     FIELD_EXPECT,
+    FIELD_UPGRADE,
+    FIELD_TE,
     FIELD_HOP
 };
 
@@ -47,11 +49,10 @@ static enum known_field field_known(struct slice name)
         struct slice name;
         enum known_field known;
     } table[] = {
-        {{"te", 2}, FIELD_HOP},
+        {{"te", 2}, FIELD_TE},
         {{"host", 4}, FIELD_HOST},
         {{"expect", 6}, FIELD_EXPECT},
-        {{"trailer", 7}, FIELD_HOP}, /* trailers are dropped, so their announcement is too */
-        {{"upgrade", 7}, FIELD_HOP},
+        {{"upgrade", 7}, FIELD_UPGRADE},
         {{"keep-alive", 10}, FIELD_HOP},
         {{"connection", 10}, FIELD_CONNECTION},
         {{"content-length", 14}, FIELD_CONTENT_LENGTH},
@@ -75,11 +76,30 @@ bool h1_field_reserved(struct slice name)
     return known != FIELD_OTHER && known != FIELD_EXPECT;
 }
 
+bool h1_trailer_allowed(struct slice name)
+{
+    static const struct slice not_here[] = {
+        {"age", 3},            {"vary", 4},          {"range", 5},         {"cookie", 6},
+        {"expect", 6},         {"pragma", 6},        {"trailer", 7},       {"if-range", 8},
+        {"if-match", 8},       {"location", 8},      {"set-cookie", 10},   {"retry-after", 11},
+        {"content-type", 12},  {"max-forwards", 12}, {"authorization", 13}, {"cache-control", 13},
+        {"content-range", 13}, {"if-none-match", 13}, {"content-encoding", 16}, {"www-authenticate", 16},
+        {"if-modified-since", 17}, {"proxy-authenticate", 18}, {"if-unmodified-since", 19}, {"proxy-authorization", 19},
+    };
+    if (!http_token_valid(name) || h1_field_reserved(name))
+        return false;
+    for (size_t i = 0; i < sizeof not_here / sizeof not_here[0]; i++)
+        if (slice_eq_nocase(name, not_here[i]))
+            return false;
+    return true;
+}
+
 /* What the fields said about the message as a whole. */
 struct field_facts {
-    struct slice host, content_length, transfer_encoding, expect;
-    unsigned host_count, content_length_count, transfer_encoding_count, expect_count;
-    bool close, keep_alive;
+    struct slice host, content_length, transfer_encoding, expect, upgrade;
+    unsigned host_count, content_length_count, transfer_encoding_count, expect_count, upgrade_count;
+    bool close, keep_alive, upgrades; /* what Connection listed */
+    bool takes_trailers;
     struct slice options[CONNECTION_OPTIONS_MAX]; /* other names that Connection listed */
     size_t option_count;
 };
@@ -103,6 +123,7 @@ static bool connection_options(struct field_facts *facts, struct slice value)
             continue;
         }
         enum known_field known = field_known(option);
+        facts->upgrades |= known == FIELD_UPGRADE;
         if (known == FIELD_HOST || known == FIELD_CONTENT_LENGTH || known == FIELD_TRANSFER_ENCODING)
             return false;
         if (known != FIELD_OTHER)
@@ -112,6 +133,15 @@ static bool connection_options(struct field_facts *facts, struct slice value)
         facts->options[facts->option_count++] = option;
     }
     return true;
+}
+
+/* RFC 9110 10.1.4. Codings and weights do not matter: nothing but chunked is ever sent. */
+static bool te_has_trailers(struct slice value)
+{
+    while (value.p != NULL)
+        if (slice_eq_nocase(slice_trim(slice_cut(&value, ',')), SLICE("trailers")))
+            return true;
+    return false;
 }
 
 struct cursor {
@@ -210,6 +240,13 @@ static int fields_parse(struct cursor *c, size_t field_count_max, struct http_ms
         case FIELD_EXPECT:
             facts->expect = value;
             facts->expect_count++;
+            break;
+        case FIELD_UPGRADE:
+            facts->upgrade = value;
+            facts->upgrade_count++;
+            break;
+        case FIELD_TE:
+            facts->takes_trailers |= te_has_trailers(value);
             break;
         case FIELD_HOP:
             break;
@@ -426,6 +463,15 @@ static int request_line_parse(struct cursor *c, const struct h1_parse_limits *li
     return 0;
 }
 
+/* RFC 9110 7.8. What cannot be made a tunnel without a doubt is no wish for one: ignoring it is always allowed. */
+static struct slice protocol_wanted(const struct http_msg *m, const struct field_facts *facts, const struct h1_head *h)
+{
+    bool wanted = h->minor == 1 && facts->upgrades && facts->upgrade_count == 1 && h->framing == H1_BODY_NONE &&
+                  facts->expect_count == 0 && !facts->close && slice_eq_str(m->method, "GET") &&
+                  slice_eq_nocase(facts->upgrade, SLICE("websocket"));
+    return wanted ? facts->upgrade : SLICE_NONE;
+}
+
 /* RFC 9112 3.2: exactly one valid Host; 3.2.2: an absolute-form target goes before it. */
 static int authority_decide(struct http_msg *m, const struct field_facts *facts, int minor, const char **reterr_detail)
 {
@@ -463,6 +509,8 @@ int h1_parse_request(struct slice head, const struct h1_parse_limits *limits, st
         h.expect_continue = h.framing != H1_BODY_NONE;
     }
     h.keep_alive = h.minor == 1 && !facts.close;
+    m->protocol = protocol_wanted(m, &facts, &h);
+    m->takes_trailers = h.minor == 1 && facts.takes_trailers;
     *ret_head = h;
     return 0;
 }
@@ -536,6 +584,30 @@ enum ficus_err h1_parse_response(struct slice head, const struct h1_parse_limits
         return FICUS_ERR_TOO_LARGE;
     if (status != 0)
         return FICUS_ERR_PROTOCOL;
+    if (m->status == 101 && h.minor == 1 && facts.upgrades && facts.upgrade_count == 1)
+        m->protocol = facts.upgrade;
     *ret_head = h;
+    return FICUS_ERR_OK;
+}
+
+/* ---- trailers ---- */
+
+enum ficus_err h1_parse_trailers(struct slice text, size_t field_count_max, struct http_msg *m,
+                                 const char **reterr_detail)
+{
+    struct cursor c = {text.p, text.p + text.size};
+    for (size_t count = 0; c.at < c.end; count++) {
+        struct slice name, value;
+        if (count == field_count_max) {
+            *reterr_detail = "too many trailers";
+            return FICUS_ERR_PROTOCOL;
+        }
+        if (field_parse(&c, &name, &value, reterr_detail) != 0)
+            return FICUS_ERR_PROTOCOL;
+        if (h1_trailer_allowed(name) && !field_keep(m, name, value)) {
+            *reterr_detail = "trailers take too much memory";
+            return FICUS_ERR_NOMEM;
+        }
+    }
     return FICUS_ERR_OK;
 }

@@ -53,14 +53,22 @@ bool h1_target_parse(struct slice target, struct http_msg *m);
  * http_msg.fields, never sent from there. */
 bool h1_field_reserved(struct slice name);
 
+/* RFC 9110 6.5.1: whether a field may stand behind a body: nothing that frames, routes, authenticates or says how to read
+ * the content. */
+bool h1_trailer_allowed(struct slice name);
+/* The text of a trailer section, each line with its CR LF, as h1_body kept it: adds those that are allowed to m. text must
+ * outlive m. PROTOCOL: malformed, or more than field_count_max; NOMEM. */
+enum ficus_err h1_parse_trailers(struct slice text, size_t field_count_max, struct http_msg *m,
+                                 const char **reterr_detail);
+
 enum {
     H1_CHUNK_EXT_SIZE_MAX = 256, /* of one chunk; extensions are skipped */
     H1_CHUNK_EXT_TOTAL_MAX =
         16 * 1024, /* of one message: else many small chunks with long extensions cost more than they carry */
-    H1_TRAILER_SIZE_MAX = 8 * 1024, /* checked, then dropped */
+    H1_TRAILER_SIZE_MAX = 8 * 1024,
 };
 
-/* The incoming body. Private to h1_parse.c but for done. */
+/* The incoming body. Private to h1_body.c but for done and trailers. */
 struct h1_body {
     enum h1_framing framing;
     bool done;     /* nothing more belongs to this message */
@@ -68,9 +76,14 @@ struct h1_body {
     int state;
     unsigned digits;
     size_t ext_size, ext_total, trailer_size;
+    struct arena *arena;    /* where trailers are kept; NULL: they are only checked */
+    char *trailers;         /* trailer_size bytes, but for the last two; NULL: there are none */
 };
 
-void h1_body_init(struct h1_body *b, enum h1_framing framing, int64_t content_length);
+/* trailers: arena for trailers, as long-lived as b; NULL: they are checked and dropped. */
+void h1_body_init(struct h1_body *b, enum h1_framing framing, int64_t content_length, struct arena *trailers);
+/* Of a body that is done: its trailer section without the empty line; size 0: there was none. */
+struct slice h1_body_trailers(const struct h1_body *b);
 
 /* Decode in place: takes *ret_used bytes from the front of p (all, unless the body ends before) and leaves *ret_data
  * body bytes at the front of p, *ret_data <= *ret_used. False: malformed; the reason is fixed text. The end of input

@@ -197,6 +197,7 @@ static void exchange_finish(struct h1_server_conn *c)
 {
     struct h1_stream *st = &c->stream->st;
     c->drain_body = st->body;
+    c->drain_body.arena = NULL;
     if (!st->abandoned)
         st->s.handler->on_done(st->s.arg, &st->s);
     exchange_forget(c);
@@ -216,8 +217,6 @@ static void exchange_finish(struct h1_server_conn *c)
 
 static enum ficus_err interim_send(struct server_stream *ss, const struct http_msg *m)
 {
-    if (m->status == 101)
-        return FICUS_ERR_INVALID; /* no Upgrade here */
     if (ss->minor == 0)
         return FICUS_ERR_OK; /* RFC 9110 15.2: not to a 1.0 client */
     struct h1_write w = {.m = m, .framing = H1_BODY_NONE, .content_length = -1};
@@ -227,6 +226,29 @@ static enum ficus_err interim_send(struct server_stream *ss, const struct http_m
         return size == 0 ? FICUS_ERR_INVALID : FICUS_ERR_NOMEM;
     h1_response_write(&w, room);
     h1_io_kick(&ss->c->io);
+    return FICUS_ERR_OK;
+}
+
+/* RFC 9110 7.8: what comes behind this head are the tunnel's bytes, both ways. */
+static enum ficus_err tunnel_begin(struct server_stream *ss, const struct http_msg *m)
+{
+    struct h1_stream *st = &ss->st;
+    struct h1_io *io = &ss->c->io;
+    if (st->head.protocol.p == NULL)
+        return FICUS_ERR_INVALID; /* nobody asked */
+    struct h1_write w = {.m = m,
+                         .framing = H1_BODY_UNTIL_CLOSE,
+                         .content_length = -1,
+                         .upgrade = st->head.protocol,
+                         .date = server_date(ss->c->conn.server)};
+    size_t size = h1_response_size(&w);
+    char *room = size == 0 ? NULL : h1_io_head_room(io, size, 0);
+    if (room == NULL)
+        return size == 0 ? FICUS_ERR_INVALID : FICUS_ERR_NOMEM;
+    h1_response_write(&w, room);
+    ss->c->reuse = false;
+    h1_stream_tunnel(st);
+    h1_io_kick(io);
     return FICUS_ERR_OK;
 }
 
@@ -254,6 +276,8 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
     if (st->fail != FICUS_ERR_OK || st->abandoned)
         return FICUS_ERR_RESET;
     FICUS_ASSERT(st->out == H1_OUT_HEAD);
+    if (m->status == 101)
+        return end ? FICUS_ERR_INVALID : tunnel_begin(ss, m);
     if (m->status < 200)
         return m->status < 100 ? FICUS_ERR_INVALID : interim_send(ss, m);
 
@@ -312,8 +336,8 @@ static void stream_progress(const struct http_stream *s, struct http_progress *r
         .conn_reused = ss->c->request_count > 1, .request_sent = true, .response_begun = ss->c->io.begun};
 }
 
-static const struct http_stream_ops stream_ops = {stream_send_head, h1_stream_send, stream_recv, NULL, stream_reset,
-                                                  stream_progress, .protocol = "HTTP/1.1"};
+static const struct http_stream_ops stream_ops = {stream_send_head, h1_stream_send, stream_recv, h1_stream_trailers,
+                                                  stream_reset, stream_progress, .protocol = "HTTP/1.1"};
 
 /* ---- steps: each does one thing at most and says whether it did ---- */
 
@@ -366,7 +390,8 @@ static void exchange_begin(struct h1_server_conn *c, size_t head_size)
     ss->keep_alive = parsed.keep_alive;
     ss->st.io = &c->io;
     ss->st.s = (struct http_stream){.ops = &stream_ops, .arena = &c->arena, .head_in = &ss->st.head};
-    h1_body_init(&ss->st.body, parsed.framing, ss->st.head.content_length);
+    ss->st.takes_trailers = ss->st.head.takes_trailers;
+    h1_body_init(&ss->st.body, parsed.framing, ss->st.head.content_length, &c->arena);
     h1_io_out_begin(&c->io);
     c->reuse = false;
     c->request_count++;
@@ -438,7 +463,7 @@ static bool step_exchange(struct h1_server_conn *c)
      * knows what the answer is worth; without its word it is a client that is gone, or long polls and slow handlers of
      * programs that cancel would never hear of it. */
     if (io->in_eof && st->body.done && st->out != H1_OUT_ENDED && h1_io_in_size(io) == 0 && !c->stream->half_closed &&
-        !st->abandoned && st->fail == FICUS_ERR_OK) {
+        !st->tunnel && !st->abandoned && st->fail == FICUS_ERR_OK) {
         if (st->s.handler->on_half_close == NULL) {
             h1_stream_fail(st, FICUS_ERR_RESET, "client is gone");
         } else {
@@ -447,7 +472,7 @@ static bool step_exchange(struct h1_server_conn *c)
             return true;
         }
     }
-    bool out_done = h1_stream_out_done(st);
+    bool out_done = h1_stream_out_done(st) && (!st->tunnel || st->in_ended);
     if (st->abandoned && out_done && st->body.done) {
         exchange_finish(c);
         return true;
@@ -460,7 +485,7 @@ static bool step_exchange(struct h1_server_conn *c)
         exchange_break(c);
         return true;
     }
-    if (h1_stream_deliver(st) || h1_stream_writable(st))
+    if (h1_stream_deliver(st, c->conn.server->o.limits.field_count_max) || h1_stream_writable(st) || h1_stream_shut(st))
         return true;
     /* The answer is out: what is left of the body can no longer matter to it, and waiting for a client that perhaps
      * waits for us would hang. */
@@ -541,7 +566,7 @@ static void read_more(struct h1_server_conn *c)
         if (body->done)
             h1_io_read(io, false); /* the next request, or the news that the client is gone */
         else if (counted ? size < body->left : size == 0)
-            h1_io_read(io, !counted || body->left > H1_SMALL_SIZE);
+            h1_io_read(io, counted ? body->left > H1_SMALL_SIZE : h1_stream_reads_much(&c->stream->st));
         break;
     }
     case REFUSE:
@@ -623,7 +648,9 @@ static void timer_fired(void *arg)
     if (due_ms != NEVER && env_now_ms(c->io.env) >= due_ms) {
         if (c->state == EXCHANGE)
             h1_stream_fail(&c->stream->st, FICUS_ERR_TIMEOUT,
-                           c->io.writing ? "client does not read" : "request body stalled");
+                           c->io.writing            ? "client does not read"
+                           : c->stream->st.tunnel ? "client does not end a tunnel"
+                                                  : "request body stalled");
         else if (c->state == HEAD)
             refuse(c, 408, "request head came too slowly");
         else

@@ -77,7 +77,72 @@ void h1_stream_recv(struct http_stream *s)
     h1_io_kick(st->io);
 }
 
-bool h1_stream_deliver(struct h1_stream *st)
+enum ficus_err h1_stream_trailers(struct http_stream *s, const struct http_field *fields, size_t field_count)
+{
+    struct h1_stream *st = h1_stream_of(s);
+    struct h1_io *io = st->io;
+    size_t size = 0;
+    FICUS_ASSERT(st->out != H1_OUT_HEAD);
+    if (st->out == H1_OUT_ENDED || st->fail != FICUS_ERR_OK || st->abandoned)
+        return FICUS_ERR_OK;
+    for (size_t i = 0; i < field_count; i++) {
+        if (!h1_trailer_allowed(fields[i].name) || !http_value_valid(fields[i].value))
+            return FICUS_ERR_INVALID;
+        size += fields[i].name.size + 2 + fields[i].value.size + 2;
+    }
+    if (!io->chunked || !st->takes_trailers)
+        return FICUS_ERR_OK;
+    char *text = arena_alloc(s->arena, size + 1), *at = text;
+    if (text == NULL)
+        return FICUS_ERR_NOMEM;
+    for (size_t i = 0; i < field_count; i++) {
+        const struct slice pieces[] = {fields[i].name, SLICE(": "), fields[i].value, SLICE("\r\n")};
+        for (size_t k = 0; k < 4; at += pieces[k++].size)
+            if (pieces[k].size > 0)
+                memcpy(at, pieces[k].p, pieces[k].size);
+    }
+    io->trailers = slice_make(text, size);
+    return FICUS_ERR_OK;
+}
+
+void h1_stream_tunnel(struct h1_stream *st)
+{
+    h1_body_init(&st->body, H1_BODY_UNTIL_CLOSE, -1, NULL);
+    h1_io_out_reopen(st->io);
+    st->tunnel = true;
+    st->in_ended = false;
+    st->out = H1_OUT_BODY;
+    st->out_counted = st->out_discard = false;
+}
+
+bool h1_stream_shut(struct h1_stream *st)
+{
+    if (!st->tunnel || st->shut || !h1_stream_out_done(st))
+        return false;
+    st->shut = true;
+    st->io->moved_ms = env_now_ms(st->io->env);
+    env_shutdown_write(st->io->env, st->io->stream);
+    return true;
+}
+
+/* False: the exchange is over, or broken. */
+static bool deliver_trailers(struct h1_stream *st, size_t field_count_max)
+{
+    struct slice text = st->body.done ? h1_body_trailers(&st->body) : SLICE("");
+    if (text.size == 0 || st->s.handler->on_trailers == NULL)
+        return true;
+    struct http_msg trailers;
+    const char *detail = NULL;
+    http_msg_init(&trailers, st->s.arena);
+    enum ficus_err err = h1_parse_trailers(text, field_count_max, &trailers, &detail);
+    if (err != FICUS_ERR_OK)
+        h1_stream_fail(st, err, detail);
+    else if (trailers.field_count > 0)
+        st->s.handler->on_trailers(st->s.arg, &st->s, trailers.fields, trailers.field_count);
+    return st->fail == FICUS_ERR_OK && !st->abandoned;
+}
+
+bool h1_stream_deliver(struct h1_stream *st, size_t field_count_max)
 {
     struct h1_io *io = st->io;
     if (!st->recv_wanted || st->fail != FICUS_ERR_OK)
@@ -101,6 +166,10 @@ bool h1_stream_deliver(struct h1_stream *st)
     if (data == 0 && !st->body.done) {
         h1_io_consume(io, used);
         return false;
+    }
+    if (!deliver_trailers(st, field_count_max)) {
+        h1_io_consume(io, used);
+        return true;
     }
     st->recv_wanted = false;
     st->in_ended = st->body.done;
@@ -126,5 +195,5 @@ bool h1_stream_writable(struct h1_stream *st)
 
 bool h1_stream_waits(const struct h1_stream *st)
 {
-    return st->recv_wanted || st->io->writing;
+    return st->io->writing || (st->tunnel ? st->shut && !st->in_ended : st->recv_wanted);
 }

@@ -55,6 +55,10 @@ static void put_fields(struct sink *s, const struct h1_write *w)
     }
     if (w->close)
         put(s, SLICE("Connection: close\r\n"));
+    if (w->upgrade.p != NULL) {
+        put(s, SLICE("Connection: Upgrade\r\n"));
+        put_field(s, SLICE("Upgrade"), w->upgrade);
+    }
     put(s, SLICE("\r\n"));
 }
 
@@ -71,6 +75,8 @@ static void put_request(struct sink *s, const struct h1_write *w)
     put(s, SLICE(" HTTP/1.1\r\n"));
     /* RFC 9112 3.2 wants a Host always. Over a unix socket there may be no name to say. */
     put_field(s, SLICE("Host"), m->authority.p != NULL ? m->authority : SLICE("localhost"));
+    if (m->takes_trailers) /* RFC 9110 10.1.4: for the next hop alone */
+        put(s, SLICE("TE: trailers\r\nConnection: TE\r\n"));
     put_fields(s, w);
 }
 
@@ -104,6 +110,8 @@ size_t h1_request_size(const struct h1_write *w)
     if (!http_token_valid(m->method) || !path_ok || !all_of(m->path, H1_PATH) || !all_of(m->query, H1_QUERY))
         return 0;
     if (m->authority.p != NULL && !h1_authority_valid(m->authority))
+        return 0;
+    if (w->upgrade.p != NULL && !http_token_valid(w->upgrade))
         return 0;
     struct sink s = {0};
     put_request(&s, w);

@@ -103,6 +103,7 @@ struct h2_stream {
     struct h2_fifo out_body;
     struct http_msg out_trailers;
     bool out_counted, out_discard, out_deferred, out_begun, writable_wanted;
+    bool tunnel; /* the answer was 101 */
     int64_t out_left;
     bool end_sent; /* END_STREAM is in the flight */
     bool out_done; /* ... and with the kernel */

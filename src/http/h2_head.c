@@ -105,6 +105,8 @@ void h2_head_field(struct h2_head *h, const struct http_limits *limits, struct h
         if (h->expect_continue || !slice_eq_nocase(value, SLICE("100-continue")))
             refuse(h, 417, "unknown expectation");
         h->expect_continue = true;
+    } else if (slice_eq_str(name, "te")) {
+        m->takes_trailers = slice_eq_nocase(value, SLICE("trailers")); /* RFC 9113 8.2.2: nothing else may stand there */
     } else if (!h1_field_reserved(name)) {
         h->cookie_count += slice_eq_str(name, "cookie") ? 1 : 0;
         add_field(h, m, name, value);
@@ -198,23 +200,9 @@ void h2_head_end(struct h2_head *h, struct http_msg *m, bool end, struct slice s
     h->expect_continue = h->expect_continue && !end;
 }
 
-/* RFC 9110 6.5.1: nothing that frames, routes, authenticates or says how to read the content. */
-bool h2_trailer_allowed(struct slice name)
-{
-    static const char *const not_here[] = {
-        "authorization", "cache-control", "content-encoding", "content-range", "content-type", "cookie",
-        "expect",        "max-forwards",  "pragma",           "range",         "set-cookie",   "www-authenticate"};
-    if (!http_token_valid(name) || h1_field_reserved(name))
-        return false;
-    for (size_t i = 0; i < sizeof not_here / sizeof not_here[0]; i++)
-        if (slice_eq_nocase(name, slice_str(not_here[i])))
-            return false;
-    return true;
-}
-
 void h2_trailer_field(struct h2_head *h, const struct http_limits *limits, struct http_msg *m, struct slice name,
                       struct slice value)
 {
-    if (h->status == 0 && count_field(h, limits, name, value) && h2_trailer_allowed(name))
+    if (h->status == 0 && count_field(h, limits, name, value) && h1_trailer_allowed(name))
         add_field(h, m, name, value);
 }

@@ -30,6 +30,5 @@ void h2_head_end(struct h2_head *h, struct http_msg *m, bool end, struct slice s
 /* One trailer field. One that may not stand there (RFC 9110 6.5.1) is left out; h->status as above. */
 void h2_trailer_field(struct h2_head *h, const struct http_limits *limits, struct http_msg *m, struct slice name,
                       struct slice value);
-bool h2_trailer_allowed(struct slice name);
 
 #endif

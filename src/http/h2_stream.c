@@ -324,6 +324,7 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
         return rc == NGHTTP2_ERR_NOMEM ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
     ss->out = H2_OUT_BODY;
     ss->out_begun = true;
+    ss->tunnel = tunnel;
     ss->out_discard = no_body;
     ss->out_counted = length >= 0;
     ss->out_left = length;
@@ -377,7 +378,7 @@ static enum ficus_err stream_trailers(struct http_stream *s, const struct http_f
     if (ss->fail != FICUS_ERR_OK || ss->abandoned || ss->closed)
         return FICUS_ERR_RESET;
     for (size_t i = 0; i < field_count; i++)
-        if (!h2_trailer_allowed(fields[i].name) || !http_value_valid(fields[i].value))
+        if (!h1_trailer_allowed(fields[i].name) || !http_value_valid(fields[i].value))
             return FICUS_ERR_INVALID;
     for (size_t i = 0; i < field_count && !ss->out_discard; i++) {
         struct slice name = arena_slice(&ss->arena, fields[i].name), value = arena_slice(&ss->arena, fields[i].value);
@@ -571,7 +572,8 @@ int64_t h2_stream_deadline_ms(const struct h2_stream *ss)
 {
     if (ss->told)
         return ss->moved_ms + H2_STOP_MS;
-    bool waits = ss->recv_wanted || ss->out_body.size > 0 || (ss->out == H2_OUT_ENDED && !ss->out_done);
+    /* Of a tunnel, silence is the user's to judge. */
+    bool waits = (ss->recv_wanted && !ss->tunnel) || ss->out_body.size > 0 || (ss->out == H2_OUT_ENDED && !ss->out_done);
     return ss->given && ss->fail == FICUS_ERR_OK && waits
                ? ss->moved_ms + ss->c->conn.server->o.limits.body_timeout_ms
                : -1;

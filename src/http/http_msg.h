@@ -25,8 +25,10 @@ struct http_msg {
     struct slice query;     /* without '?'; p NULL when there is none */
     /* request: what the client wants the connection (HTTP/1.1, RFC 9110 7.8) or stream (HTTP/2, RFC 8441) to become, e.g.
      * "websocket"; p NULL: nothing. The method is GET then, whatever the wire said. When the answer is 101 the exchange is a
-     * tunnel: both bodies are its bytes, each ends by itself. */
+     * tunnel: both bodies are its bytes, each ends by itself. On HTTP/1.1 such a request ends with its head, and what comes
+     * behind it is the tunnel's only once the answer is 101. An answer of 101 has here what it switches to. */
     struct slice protocol;
+    bool takes_trailers;    /* request: trailers may come behind the answer (TE: trailers, RFC 9110 10.1.4) */
     int status;             /* response: 100..599; 101 only to a request with protocol (HTTP/2 sends it as 200) */
     int64_t
         content_length; /* body size when known, else -1; 0 for none. The codec writes and reads the field itself. */

@@ -88,11 +88,11 @@ static inline size_t http_send(struct http_stream *s, const void *p, size_t size
     return s->ops->send(s, p, size, end);
 }
 /* The fields that go behind the outgoing body (copied): after the head, before the http_send that ends the body. Dropped
- * where there is no body, and by the HTTP/1.1 codec, which knows none. INVALID: a field that may not stand there
- * or cannot be written; NOMEM. */
+ * where there is no body; on HTTP/1.1 also behind a body that is not chunked, and in answers to clients that did not say
+ * that they take them. INVALID: a field that may not stand there or cannot be written; NOMEM. */
 static inline enum ficus_err http_send_trailers(struct http_stream *s, const struct http_field *fields, size_t field_count)
 {
-    return s->ops->trailers == NULL ? FICUS_ERR_OK : s->ops->trailers(s, fields, field_count);
+    return s->ops->trailers(s, fields, field_count);
 }
 /* Ask for the next piece of the incoming body: one on_data follows. Not before its on_data came again, not after end.
  * This is the back-pressure. */

@@ -84,6 +84,8 @@ struct manifest_route {
     const char *const *roles;
     size_t role_count;
     int64_t timeout_ms;             /* 0: the gateway's */
+    int64_t body_size_max;          /* of a request */
+    bool websocket;                 /* of "to" and "split": requests may become one */
 };
 extern const char *const manifest_methods[];    /* NULL-terminated */
 

@@ -406,7 +406,7 @@ static void check_conditions(struct checker *c, const struct manifest_route *r)
 static void check_kind(struct checker *c, const struct manifest_route *r)
 {
     static const char *const kinds[] = {"to", "split", "compose", "files", "answer"};
-    static const char *const only_served[] = {"auth", "roles", "timeout"};
+    static const char *const only_served[] = {"auth", "roles", "timeout", "body_max"};
     const struct conf_node *kind = NULL, *node;
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         node = conf_get(r->node, kinds[i]);
@@ -419,9 +419,13 @@ static void check_kind(struct checker *c, const struct manifest_route *r)
         return;
     }
     bool files = slice_eq_str(kind->key, "files");
-    for (size_t i = 0; i < 3 && (files || slice_eq_str(kind->key, "answer")); i++)
+    for (size_t i = 0; i < sizeof only_served / sizeof only_served[0] && (files || slice_eq_str(kind->key, "answer")); i++)
         if ((node = conf_get(r->node, only_served[i])) != NULL)
             conf_error_key(c->errors, node, "has no meaning beside \"" SLICE_FMT "\"", SLICE_ARG(kind->key));
+    if (r->websocket && !slice_eq_str(kind->key, "to") && !slice_eq_str(kind->key, "split"))
+        conf_error_key(c->errors, conf_get(r->node, "websocket"), "has no meaning beside \"" SLICE_FMT "\"", SLICE_ARG(kind->key));
+    if (r->websocket && r->method >= 0 && strcmp(manifest_methods[r->method], "GET") != 0)
+        conf_error_key(c->errors, conf_get(r->node, "websocket"), "begins with a GET, which this route does not take");
     if (files && (node = conf_get(r->node, "method")) != NULL)
         conf_error_key(c->errors, node, "has no meaning beside \"files\": they are only read");
     if (files && !manifest_template_has_rest(slice_str(r->path)))

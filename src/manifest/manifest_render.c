@@ -371,7 +371,7 @@ static int64_t fill_routes(struct renderer *r, struct proxy_config *c)
             .target = from->to.service == NULL ? NULL : from->to.path == NULL ? from->path : from->to.path, .splits = splits_of(r, from), .split_count = from->split_count,
             .sticky = from->sticky, .parts = parts_of(r, from), .part_count = from->part_count,
             .files = from->folder, .page = from->page, .fallback = fallback_of(r, from), .answer = from->answer, .auth = from->auth, .roles = from->roles,
-            .role_count = from->role_count, .timeout_ms = timeout_ms};
+            .role_count = from->role_count, .timeout_ms = timeout_ms, .body_size_max = from->body_size_max, .websocket = from->websocket};
     }
     return timeout_ms_max;
 }

@@ -121,7 +121,7 @@ static void answer_fixed(struct proxy_request *q, enum ficus_err err, const char
 bool proxy_fallback(struct proxy_request *q, enum ficus_err err, const char *detail)
 {
     const struct proxy_fallback *f = q->route->fallback;
-    if (f == NULL || q->status != 0 || !is_unavailable(err))
+    if (f == NULL || q->status != 0 || !is_unavailable(err) || q->websocket_key.p != NULL)
         return false;
     if (!q->fallback_asked) { /* another service's failure leads on to the fixed answer */
         q->fallback_asked = true;

@@ -21,7 +21,7 @@ static bool is_ficus(struct slice name)
     return name.size >= 6 && slice_eq_nocase(slice_make(name.p, 6), SLICE("ficus-"));
 }
 
-static bool request_field(struct slice name)
+bool filter_request_field(struct slice name)
 {
     static const struct slice dropped[] = {
         {"authorization", 13},
@@ -54,8 +54,10 @@ struct http_field *filter_request_fields(struct proxy_request *q, size_t *ret_co
     if (fields != NULL && slice_eq_str(m->scheme, "https"))
         fields[count++] = (struct http_field){SLICE("X-Forwarded-Proto"), m->scheme};
     for (size_t i = 0; fields != NULL && i < m->field_count; i++)
-        if (request_field(m->fields[i].name))
+        if (filter_request_field(m->fields[i].name) && proxy_websocket_passes(q, m->fields[i].name))
             fields[count++] = m->fields[i];
+    if (fields != NULL && q->websocket_key.p != NULL && !proxy_websocket_passes(q, SLICE("sec-websocket-key")))
+        fields[count++] = (struct http_field){SLICE("Sec-WebSocket-Key"), q->websocket_key};
     *ret_count = count;
     return fields;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Pages of other origins may not change anything here: a request that changes state and says that it comes from
- * elsewhere is refused, and so are the content types that a form can send without being asked (Fetch standard,
+ * elsewhere is refused (a WebSocket handshake as well, although it is a GET: browsers let any page make one, and its
+ * answer can be read), and so are the content types that a form can send without being asked (Fetch standard,
  * "CORS-safelisted request-header").
  */
 #include "proxy_private.h"
@@ -35,7 +36,7 @@ static bool is_form(struct slice content_type)
 enum proxy_verdict filter_origin(struct proxy_request *q)
 {
     const struct http_msg *m = q->stream->head_in;
-    if (!changes_state(m->method))
+    if (!changes_state(m->method) && m->protocol.p == NULL)
         return PROXY_PASS;
     struct slice value;
     bool foreign = false, secure = slice_eq_str(m->scheme, "https");

@@ -9,7 +9,7 @@
 
 #include "mem.h"
 
-enum { BODY_GATHER_MAX = HTTP_BODY_BUFFER_SIZE };
+enum { BODY_GATHER_MAX = HTTP_BODY_BUFFER_SIZE, UP_DISCARD_MAX = 64 * 1024 };
 
 /* The request is given up from our side: no callback of the stream comes any more. */
 static void give_up(struct proxy_request *q, enum ficus_err err, const char *detail)
@@ -27,12 +27,34 @@ static bool response_head(struct proxy_request *q, const struct http_msg *head, 
     m->status = head->status;
     m->content_length = head->content_length;
     for (size_t i = 0; i < head->field_count; i++)
-        if (filter_response_field(head->fields[i].name) &&
+        if (filter_response_field(head->fields[i].name) && proxy_websocket_passes(q, head->fields[i].name) &&
             !http_msg_add(m, head->fields[i].name, head->fields[i].value))
             return false;
     if (q->fallback != NULL && !http_msg_add(m, SLICE("Ficus-Fallback"), slice_str(q->fallback)))
         return false;
     return proxy_split_mark(q, m) && proxy_mark_answer(q, m);
+}
+
+/* Of a tunnel: its client's bytes, one on_data at a time. */
+static void up_recv(struct proxy_request *q)
+{
+    if (q->up_asked || q->up_ended)
+        return;
+    q->up_asked = true;
+    http_recv(q->stream);
+}
+
+/* A tunnel's service is gone, and its client was told the end: what it sends now is thrown away until it ends its side
+ * as well, or for so long as it takes to see that it does not. */
+static void up_discard(struct proxy_request *q, size_t size)
+{
+    q->up_discarded += size;
+    buf_clear(&q->up);
+    q->up_sent = 0;
+    if (q->up_discarded > UP_DISCARD_MAX)
+        give_up(q, FICUS_ERR_RESET, "client does not end a tunnel");
+    else
+        up_recv(q);
 }
 
 /* It is no longer an event stream under way; harmless when it was none. */
@@ -51,13 +73,16 @@ static bool too_many_streams(const struct proxy *p)
     return p->stream_count >= conns - conns / 8;
 }
 
-/* What is cut off of an event is dropped by its reader (WHATWG HTML 9.2.6). */
+/* What is cut off of an event is dropped by its reader (WHATWG HTML 9.2.6); a WebSocket without Close frame was closed
+ * abnormally (RFC 6455 7.1.5), which is what happened. */
 static void stream_end(struct proxy_request *q)
 {
     proxy_forward_cancel(q);
     buf_clear(&q->down);
     q->down_sent = 0;
     (void)http_send(q->stream, "", 0, true); /* nothing is always taken */
+    if (q->is_tunnel)
+        up_discard(q, 0);
 }
 
 static void stream_begin(struct proxy_request *q, struct call *c)
@@ -71,6 +96,8 @@ static void stream_begin(struct proxy_request *q, struct call *c)
     p->stream_count++;
     call_endless(c, q->route->timeout_ms > PROXY_STREAM_SILENCE_MS ? q->route->timeout_ms : PROXY_STREAM_SILENCE_MS);
     call_recv(c);
+    if (q->is_tunnel)
+        up_recv(q);
 }
 
 void proxy_forward_end_streams(struct proxy *p)
@@ -99,13 +126,20 @@ static void call_head(void *arg, struct call *c, struct http_msg *head, bool end
     if (proxy_fallback_for(head->status) &&
         proxy_fallback(q, FICUS_ERR_UNAVAILABLE, "the service answered that it, or what it needs, is not available"))
         return;
-    bool is_events = http_msg_is_type(head, "text/event-stream");
-    if (is_events && too_many_streams(q->proxy)) {
+    bool is_tunnel = head->status == 101, is_events = !is_tunnel && http_msg_is_type(head, "text/event-stream");
+    if (is_tunnel && !proxy_websocket_accepted(q, head)) {
+        proxy_forward_cancel(q);
+        q->err_detail = "service does not answer the WebSocket handshake";
+        q->flags |= ACCESS_UPE;
+        proxy_problem_of(q, FICUS_ERR_PROTOCOL);
+        return;
+    }
+    if ((is_events || is_tunnel) && too_many_streams(q->proxy)) {
         struct http_field retry = {SLICE("Retry-After"), SLICE("10")};
         proxy_forward_cancel(q);
-        q->err_detail = "too many event streams";
+        q->err_detail = "too many streams";
         q->flags |= ACCESS_UO;
-        proxy_problem(q, 503, "busy", "too many event streams are open at the moment", &retry, 1);
+        proxy_problem(q, 503, "busy", "too many streams are open at the moment", &retry, 1);
         return;
     }
     if (!response_head(q, head, &m)) {
@@ -126,10 +160,11 @@ static void call_head(void *arg, struct call *c, struct http_msg *head, bool end
     q->status = m.status;
     q->head_ns = env_now_ns(q->proxy->env);
     q->is_events = is_events;
+    q->is_tunnel = is_tunnel;
     proxy_fallback_head(q, head, end);
-    if (q->is_events && q->half_closed)
+    if ((is_events || is_tunnel) && q->half_closed)
         give_up(q, FICUS_ERR_RESET, "client is gone");
-    else if (!end && q->is_events)
+    else if (!end && (is_events || is_tunnel))
         stream_begin(q, c);
     else if (!end)
         call_recv(c);
@@ -142,6 +177,35 @@ void proxy_forward_half_closed(struct proxy_request *q)
     q->half_closed = true;
     if (q->is_events && q->call != NULL)
         give_up(q, FICUS_ERR_RESET, "client is gone");
+}
+
+/* Early hints and the like (RFC 9110 15.2: a proxy passes them on). They may be left out, so memory is no error. */
+static void call_interim(void *arg, struct call *c, const struct http_msg *head)
+{
+    struct proxy_request *q = arg;
+    struct http_msg m;
+    (void)c;
+    http_msg_init(&m, q->stream->arena);
+    m.status = head->status;
+    for (size_t i = 0; i < head->field_count; i++)
+        if (filter_response_field(head->fields[i].name) &&
+            !http_msg_add(&m, head->fields[i].name, head->fields[i].value))
+            return;
+    (void)http_send_head(q->stream, &m, false);
+}
+
+static void call_trailers(void *arg, struct call *c, const struct http_field *fields, size_t field_count)
+{
+    struct proxy_request *q = arg;
+    (void)c;
+    struct http_field *passed = ARENA_ARRAY(q->stream->arena, struct http_field, field_count);
+    size_t count = 0;
+    for (size_t i = 0; passed != NULL && i < field_count; i++)
+        if (filter_response_field(fields[i].name))
+            passed[count++] = fields[i];
+    /* A body whose trailers are lost must not look whole: they may be its checksum or its status. */
+    if (passed == NULL || http_send_trailers(q->stream, passed, count) != FICUS_ERR_OK)
+        give_up(q, FICUS_ERR_NOMEM, "trailers cannot be passed on");
 }
 
 static void call_data(void *arg, struct call *c, struct slice data, bool end)
@@ -183,6 +247,8 @@ static void call_done(void *arg, struct call *c)
     q->call = NULL;
     stream_leave(q);
     /* the stream ends by itself when the client has taken all */
+    if (q->is_tunnel)
+        up_discard(q, 0);
 }
 
 static void call_error(void *arg, struct call *c, enum ficus_err err, bool maybe_processed, const char *detail)
@@ -219,16 +285,38 @@ static void call_writable(void *arg, struct call *c)
         return;
     buf_clear(&q->up);
     q->up_sent = 0;
-    if (!q->up_end)
+    if (q->is_tunnel)
+        up_recv(q);
+    else if (!q->up_end)
         http_recv(q->stream);
+}
+
+/* Such as take the place of fields that do not pass do not pass either. */
+void proxy_forward_trailers(struct proxy_request *q, const struct http_field *fields, size_t field_count)
+{
+    if (q->call == NULL)
+        return;
+    struct http_field *passed = ARENA_ARRAY(q->stream->arena, struct http_field, field_count);
+    size_t count = 0;
+    for (size_t i = 0; passed != NULL && i < field_count; i++)
+        if (filter_request_field(fields[i].name))
+            passed[count++] = fields[i];
+    if (passed != NULL)
+        call_send_trailers(q->call, passed, count);
+    else
+        give_up(q, FICUS_ERR_NOMEM, "out of memory");
 }
 
 void proxy_forward_data(struct proxy_request *q, struct slice data, bool end)
 {
+    q->up_asked = false;
+    q->up_ended = end;
+    if (q->call == NULL && q->is_tunnel)
+        up_discard(q, data.size);
     if (q->call == NULL)
         return; /* answered already; the codec takes care of the rest */
     q->request_size += data.size;
-    if (q->request_size > (uint64_t)q->route->body_size_max) {
+    if (q->request_size > (uint64_t)q->route->body_size_max && !q->is_tunnel) {
         proxy_forward_cancel(q);
         if (q->status == 0)
             proxy_problem(q, 413, "body_size", "the body is larger than this path takes", NULL, 0);
@@ -238,7 +326,9 @@ void proxy_forward_data(struct proxy_request *q, struct slice data, bool end)
     }
     size_t taken = call_send(q->call, data.p, data.size, end);
     if (taken == data.size) {
-        if (!end)
+        if (q->is_tunnel)
+            up_recv(q);
+        else if (!end)
             http_recv(q->stream);
         return;
     }
@@ -288,7 +378,8 @@ struct call_request proxy_call_request(const struct proxy_request *q, const char
 void proxy_forward_to(struct proxy_request *q, const char *service, struct slice path, struct slice body,
                       int64_t stream_size)
 {
-    static const struct call_handler call_handler = {call_head, call_data, call_writable, call_done, call_error};
+    static const struct call_handler call_handler = {call_head,  call_data,    call_writable, call_done,
+                                                     call_error, call_interim, call_trailers};
     struct proxy *p = q->proxy;
     const struct http_msg *m = q->stream->head_in;
     size_t field_count = 0;
@@ -305,6 +396,8 @@ void proxy_forward_to(struct proxy_request *q, const char *service, struct slice
     r.body = body;
     r.body_stream_size = stream_size;
     r.keyed = http_msg_count(m, "idempotency-key") == 1;
+    r.protocol = m->protocol;
+    r.takes_trailers = m->takes_trailers;
     q->service = r.callee;
     q->upstream_begin_ns = env_now_ns(p->env);
     enum ficus_err err = call_start(p->process.calls, &r, &call_handler, q, &q->call);

@@ -618,6 +618,11 @@ static const struct conf_setting route_settings[] = {
      .max = INT64_C(1) << 40,
      .fallback = 1024 * 1024,
      .doc = "Largest body of a request."},
+    {.name = "websocket",
+     .type = CONF_BOOL,
+     CONF_AT(struct proxy_route, websocket),
+     .fallback = false,
+     .doc = "A request may become a WebSocket."},
 };
 
 static void check_route(const struct conf_node *node, void *value, struct conf_errors *errors)
@@ -638,6 +643,8 @@ static void check_route(const struct conf_node *node, void *value, struct conf_e
         conf_error_value(errors, node, "has more than %d parts", PROXY_PARTS_MAX);
     if (r->fallback != NULL && (r->fallback->service == NULL) != (r->fallback->target == NULL))
         conf_error_value(errors, node, "has a fallback with one of service and target");
+    if (r->websocket && proxy_route_kind(r) != PROXY_FORWARD)
+        conf_error_value(errors, node, "websocket is for routes that lead to a service");
     if (r->files != NULL && !slice_ends(slice_str(r->path), SLICE("/**")))
         conf_error_value(errors, node, "files need a path that ends in /**");
 }

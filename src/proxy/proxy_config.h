@@ -129,6 +129,7 @@ struct proxy_route {
     size_t role_count;
     int64_t timeout_ms;
     int64_t body_size_max; /* of a request; over it 413 */
+    bool websocket;        /* a request may become one; only to a service */
 };
 
 struct proxy_config {

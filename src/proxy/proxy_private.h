@@ -46,7 +46,7 @@ struct proxy {
     struct proxy_reload *reload; /* the one that runs; NULL: none */
     struct stale *stale;         /* NULL: nothing was kept yet */
     size_t keeping;              /* answers whose body is under way into it */
-    struct list streams;     /* struct proxy_request: event streams under way */
+    struct list streams;     /* struct proxy_request: event streams and tunnels under way */
     size_t stream_count;
     bool ready, stopping;
     struct metric_family *metrics[PROXY_METRIC_COUNT];
@@ -113,7 +113,7 @@ struct proxy_request {
 
     /* forwarding (forward.c) */
     struct call *call;
-    struct list stream_link; /* proxy->streams; linked while an event stream runs */
+    struct list stream_link; /* proxy->streams; linked while an event stream or tunnel runs */
     struct http_collect collect;
     bool collecting;
     struct env_timer gather_limit; /* a small body has to be there in the route's time */
@@ -122,6 +122,11 @@ struct proxy_request {
     bool up_end, down_end; /* what is in up/down is the last */
     bool half_closed;      /* the client shut its side */
     bool is_events;        /* the answer has begun, and is an event stream */
+    bool is_tunnel;        /* the answer has begun, and is a tunnel */
+    bool up_asked;         /* of a tunnel: http_recv was called, its data did not come yet */
+    bool up_ended;         /* of a tunnel: the client ended its side */
+    size_t up_discarded;   /* of a tunnel: bytes that came for a service that is gone */
+    struct slice websocket_key; /* towards the service (filter_websocket.c); p NULL: none */
     size_t request_size, response_size;
     int64_t upstream_begin_ns, upstream_ns;
     int64_t head_ns;   /* when the head of the answer was sent; 0: not yet */
@@ -203,6 +208,7 @@ void proxy_forward_to(struct proxy_request *q, const char *service, struct slice
                       int64_t stream_size);
 void proxy_forward(struct proxy_request *q);
 void proxy_forward_data(struct proxy_request *q, struct slice data, bool end); /* of the client's body */
+void proxy_forward_trailers(struct proxy_request *q, const struct http_field *fields, size_t field_count);
 void proxy_forward_writable(struct proxy_request *q);                          /* the client takes more */
 int64_t proxy_deadline_ns(const struct proxy_request *q);                      /* of the answer */
 /* To a service on behalf of this request: deadline, trace, user. What is asked for is to be filled in. */
@@ -221,8 +227,14 @@ enum proxy_verdict filter_route(struct proxy_request *q);
 enum proxy_verdict filter_auth(struct proxy_request *q);
 enum proxy_verdict filter_roles(struct proxy_request *q);
 enum proxy_verdict filter_size(struct proxy_request *q);
+enum proxy_verdict filter_websocket(struct proxy_request *q);
+/* Whether a field of a handshake, or of the answer to it, goes on. */
+bool proxy_websocket_passes(const struct proxy_request *q, struct slice name);
+/* Whether the service's 101 answers the handshake. */
+bool proxy_websocket_accepted(const struct proxy_request *q, const struct http_msg *head);
 /* Fields that go on to the service (filter_fields.c). NULL: arena full. */
 struct http_field *filter_request_fields(struct proxy_request *q, size_t *ret_count);
+bool filter_request_field(struct slice name);  /* whether one of a client goes to the service */
 bool filter_response_field(struct slice name); /* whether a field of a service goes to the client */
 
 #endif

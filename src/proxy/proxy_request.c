@@ -12,7 +12,7 @@
 static const struct proxy_filter chain[] = {
     {"context", filter_context}, {"health", filter_health}, {"host", filter_host},
     {"metrics", filter_metrics}, {"origin", filter_origin}, {"route", filter_route},
-    {"auth", filter_auth},       {"roles", filter_roles},   {"size", filter_size},
+    {"websocket", filter_websocket}, {"auth", filter_auth},  {"roles", filter_roles}, {"size", filter_size},
 };
 
 /* Past all filters. */
@@ -218,6 +218,12 @@ static void on_data(void *arg, struct http_stream *s, struct slice data, bool en
     proxy_forward_data(arg, data, end);
 }
 
+static void on_trailers(void *arg, struct http_stream *s, const struct http_field *fields, size_t field_count)
+{
+    (void)s;
+    proxy_forward_trailers(arg, fields, field_count);
+}
+
 static void on_writable(void *arg, struct http_stream *s)
 {
     struct proxy_request *q = arg;
@@ -256,7 +262,7 @@ static void waited(void *arg)
 }
 
 static const struct http_handler handler = {
-    .on_data = on_data, .on_half_close = on_half_close, .on_writable = on_writable, .on_done = on_done,
+    .on_data = on_data, .on_trailers = on_trailers, .on_half_close = on_half_close, .on_writable = on_writable, .on_done = on_done,
     .on_reset = on_reset};
 
 void proxy_on_request(void *arg, struct http_stream *s, bool end, const struct env_peer *peer)
@@ -275,7 +281,7 @@ void proxy_on_request(void *arg, struct http_stream *s, bool end, const struct e
     q->peer = *peer;
     q->end = end;
     q->begin_ns = env_now_ns(q->proxy->env);
-    q->user = q->tracestate = q->request_id = q->forward_path = SLICE_NONE;
+    q->user = q->tracestate = q->request_id = q->forward_path = q->websocket_key = SLICE_NONE;
     q->waiter.fn = waited;
     q->waiter.arg = q;
     buf_init(&q->own, 4 * 1024 * 1024);

@@ -12,12 +12,15 @@
 #include "fake_net.h"
 #include "http_client.h"
 
+#include <stdio.h>
+
 struct rig {
     struct fake_net net;
     struct env_stream *peer; /* the server's end, played by the test */
     struct http_client_conn *conn;
     struct http_stream *stream;
     struct buf sent, body;
+    char trailers[32];
     unsigned connected, idles, closes, heads, interims, dones, resets;
     enum ficus_err connect_err, reset_err;
     int status;
@@ -100,7 +103,15 @@ static void on_reset(void *arg, struct http_stream *s, enum ficus_err err, const
     r->reset_err = err;
     r->stream = NULL;
 }
-static const struct http_handler handler = {on_head, on_interim, on_data, NULL, on_writable, on_done, on_reset};
+static void on_trailers(void *arg, struct http_stream *s, const struct http_field *fields, size_t field_count)
+{
+    struct rig *r = arg;
+    assert_false(r->ended);
+    assert_int_equal(field_count, 1);
+    (void)snprintf(r->trailers, sizeof r->trailers, SLICE_FMT "=" SLICE_FMT, SLICE_ARG(fields[0].name),
+                   SLICE_ARG(fields[0].value));
+}
+static const struct http_handler handler = {on_head, on_interim, on_data, on_trailers, on_writable, on_done, on_reset};
 
 static void on_accept(void *arg, struct env_stream *s)
 {
@@ -152,6 +163,21 @@ static void request(struct rig *r, const char *method, int64_t length, bool end)
     m.authority = SLICE("svc");
     m.content_length = length;
     assert_int_equal(http_send_head(r->stream, &m, end), FICUS_ERR_OK);
+}
+
+static void request_tunnel(struct rig *r)
+{
+    buf_clear(&r->sent);
+    buf_clear(&r->body);
+    r->ended = false;
+    assert_int_equal(http_client_open(r->conn, &handler, r, &r->stream), FICUS_ERR_OK);
+    struct http_msg m;
+    http_msg_init(&m, r->stream->arena);
+    m.method = SLICE("GET");
+    m.path = SLICE("/t");
+    m.protocol = SLICE("websocket");
+    assert_int_equal(http_send_head(r->stream, &m, false), FICUS_ERR_INVALID);
+    assert_int_equal(http_send_head(r->stream, &m, true), FICUS_ERR_OK);
 }
 
 static void take(struct rig *r)
@@ -251,6 +277,7 @@ static void test_bad_answers(void **state)
         {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", FICUS_ERR_PROTOCOL},
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", FICUS_ERR_PROTOCOL},
         {"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", FICUS_ERR_PROTOCOL},
+        {"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", FICUS_ERR_PROTOCOL},
         {"garbage\r\n\r\n", FICUS_ERR_PROTOCOL},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
@@ -507,9 +534,122 @@ static void test_bad_requests(void **state)
     rig_free(r);
 }
 
+/* A 101 that was asked for makes both directions bytes as they are, each with its own end, whoever ends first; the
+ * connection is never used again. */
+static void test_tunnel(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed < 100; seed++) {
+        struct rig *r = rig_new(seed);
+        bool we_first = seed % 2 == 0;
+        request_tunnel(r);
+        take(r);
+        assert_non_null(strstr(buf_str(&r->sent), "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"));
+        answer(r, "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n"
+                  "Upgrade: WebSocket\r\n\r\n\x81\x01x");
+        assert_int_equal(r->stream->head_in->status, 101);
+        assert_int_equal(r->stream->head_in->content_length, -1);
+        assert_string_equal(buf_str(&r->body), "\x81\x01x");
+        fake_advance(&r->net, 3600 * 1000); /* silence is the user's to judge */
+        assert_int_equal(r->resets, 0);
+        buf_clear(&r->sent);
+        assert_int_equal(http_send(r->stream, "GET / HTTP/1.1", 14, we_first), 14);
+        take(r);
+        assert_string_equal(buf_str(&r->sent), "GET / HTTP/1.1");
+        assert_int_equal(r->peer->rx_eof, we_first);
+        answer(r, "late");
+        assert_string_equal(buf_str(&r->body), "\x81\x01xlate");
+        fake_shutdown_write(r->peer);
+        fake_run(&r->net);
+        assert_true(r->ended);
+        assert_int_equal(r->dones, we_first);
+        if (!we_first) {
+            assert_int_equal(http_send(r->stream, "!", 1, true), 1);
+            take(r);
+            assert_string_equal(buf_str(&r->sent), "GET / HTTP/1.1!");
+        }
+        assert_int_equal(r->dones, 1);
+        assert_int_equal(r->idles, 0);
+        assert_int_equal(r->closes, 1);
+        r->conn = NULL;
+        rig_free(r);
+    }
+}
+
+/* Any other answer is an ordinary one, and the connection is kept; a tunnel to something else is no answer. */
+static void test_tunnel_refused(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(1);
+    request_tunnel(r);
+    take(r);
+    answer(r, "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+    assert_int_equal(r->dones, 1);
+    assert_int_equal(r->idles, 1);
+    request_tunnel(r);
+    take(r);
+    answer(r, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n");
+    assert_int_equal(r->reset_err, FICUS_ERR_PROTOCOL);
+    r->conn = NULL;
+    rig_free(r);
+}
+
+/* A server that keeps its side open behind our end has to say something. */
+static void test_tunnel_half_open(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(1);
+    request_tunnel(r);
+    take(r);
+    answer(r, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_int_equal(http_send(r->stream, "", 0, true), 0);
+    fake_run(&r->net);
+    fake_advance(&r->net, 20 * 1000);
+    answer(r, "x");
+    fake_advance(&r->net, 20 * 1000);
+    assert_int_equal(r->resets, 0);
+    fake_advance(&r->net, 11 * 1000);
+    assert_int_equal(r->resets, 1);
+    assert_int_equal(r->reset_err, FICUS_ERR_TIMEOUT);
+    r->conn = NULL;
+    rig_free(r);
+}
+
+/* Trailers go behind a chunked body, and come before its end. */
+static void test_trailers(void **state)
+{
+    (void)state;
+    static const struct http_field fields[] = {{SLICE("X-Sum"), SLICE("abc")}, {SLICE("X-N"), SLICE("")}};
+    static const struct http_field bad[] = {{SLICE("Content-Length"), SLICE("1")}};
+    struct rig *r = rig_new(1);
+    request(r, "POST", -1, false);
+    assert_int_equal(http_send_trailers(r->stream, bad, 1), FICUS_ERR_INVALID);
+    assert_int_equal(http_send_trailers(r->stream, fields, 2), FICUS_ERR_OK);
+    assert_int_equal(http_send(r->stream, "hello", 5, true), 5);
+    take(r);
+    assert_non_null(strstr(buf_str(&r->sent), "\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: abc\r\nX-N: \r\n\r\n"));
+    answer(r, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-End: 7\r\nHost: evil\r\n\r\n");
+    assert_int_equal(r->dones, 1);
+    assert_string_equal(buf_str(&r->body), "a");
+    assert_string_equal(r->trailers, "X-End=7");
+
+    request(r, "POST", 2, false); /* no place for them */
+    assert_int_equal(http_send_trailers(r->stream, fields, 2), FICUS_ERR_OK);
+    assert_int_equal(http_send(r->stream, "hi", 2, true), 2);
+    take(r);
+    assert_true(slice_ends(buf_slice(&r->sent), SLICE("\r\n\r\nhi")));
+    answer(r, "HTTP/1.1 204 No Content\r\n\r\n");
+    assert_int_equal(r->dones, 2);
+    rig_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_tunnel),
+        cmocka_unit_test(test_tunnel_refused),
+        cmocka_unit_test(test_tunnel_half_open),
+        cmocka_unit_test(test_trailers),
         cmocka_unit_test(test_exchanges), cmocka_unit_test(test_bad_answers),  cmocka_unit_test(test_lost),
         cmocka_unit_test(test_idle),      cmocka_unit_test(test_early_answer), cmocka_unit_test(test_back_pressure),
         cmocka_unit_test(test_ends),      cmocka_unit_test(test_timeouts),     cmocka_unit_test(test_bad_requests),

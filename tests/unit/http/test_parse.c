@@ -239,9 +239,12 @@ static void test_request_parts(void **state)
     assert_int_equal(h.framing, H1_BODY_CHUNKED);
     assert_true(h.keep_alive);
     assert_true(h.expect_continue);
-    assert_int_equal(m.field_count, 2);
+    assert_int_equal(m.field_count, 3);
     assert_int_equal(http_msg_count(&m, "X-A"), 2);
     assert_true(slice_eq_str(http_msg_get(&m, "x-A"), "1"));
+    assert_true(slice_eq_str(http_msg_get(&m, "trailer"), "z"));
+    assert_true(m.takes_trailers);
+    assert_null(m.protocol.p);
     arena_done(&a);
 
     assert_int_equal(
@@ -400,7 +403,7 @@ static const struct chunk_case chunks[] = {
 static bool decode(struct slice raw, size_t first, size_t step, char *ret_body, size_t *ret_size, size_t *ret_rest)
 {
     struct h1_body b;
-    h1_body_init(&b, H1_BODY_CHUNKED, -1);
+    h1_body_init(&b, H1_BODY_CHUNKED, -1, NULL);
     size_t at = 0, body_size = 0, piece = first;
     while (at < raw.size && !b.done) {
         size_t size = piece < raw.size - at ? piece : raw.size - at, used, data;
@@ -447,6 +450,83 @@ static void test_chunks(void **state)
     }
 }
 
+/* Only a request that can be nothing else asks for a tunnel; every other Upgrade is as if it were not there. */
+static void test_upgrade(void **state)
+{
+    (void)state;
+    static const struct {
+        bool wanted;
+        const char *text;
+    } cases[] = {
+        {true, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"},
+        {true, "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, upgrade\r\nUpgrade: WebSocket\r\n\r\n"},
+        {true, "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n"},
+        {false, "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n"},
+        {false, "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\n\r\n"},
+        {false, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"},
+        {false, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket, h2c\r\n\r\n"},
+        {false, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: websocket\r\n\r\n"},
+        {false, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket/13\r\n\r\n"},
+        {false, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n"},
+        {false, "POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"},
+        {false, "GET / HTTP/1.0\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"},
+        {false, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\n"},
+        {false, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                "Transfer-Encoding: chunked\r\n\r\n"},
+        {false, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nExpect: 100-continue\r\n\r\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct arena a;
+        struct http_msg m;
+        struct h1_head h;
+        const char *detail;
+        assert_int_equal(parse(slice_str(cases[i].text), &a, &m, &h, &detail), 0);
+        assert_int_equal(m.protocol.p != NULL, cases[i].wanted);
+        assert_int_equal(http_msg_count(&m, "upgrade"), 0);
+        arena_done(&a);
+    }
+}
+
+/* The trailer section is kept whatever the pieces it comes in; what may not stand there is left out of it. */
+static void test_trailers(void **state)
+{
+    (void)state;
+    static const char text[] = "3\r\nabc\r\n0\r\nX-Sum: 1\r\nContent-Length: 7\r\nHost: b\r\nAuthorization: c\r\n"
+                               "Transfer-Encoding: chunked\r\nX-Sum:  2 \r\nTrailer: x\r\nSet-Cookie: d=1\r\n\r\nrest";
+    size_t size = sizeof text - 1;
+    for (size_t cut = 0; cut < size; cut++) {
+        struct arena a;
+        struct h1_body b;
+        struct http_msg m;
+        char copy[sizeof text];
+        const char *detail = NULL;
+        size_t used = 0, used_more = 0, data;
+        memcpy(copy, text, size);
+        arena_init(&a, 64 * 1024);
+        h1_body_init(&b, H1_BODY_CHUNKED, -1, &a);
+        assert_true(h1_body_decode(&b, copy, cut, &used, &data, &detail));
+        assert_true(h1_body_decode(&b, copy + used, size - used, &used_more, &data, &detail));
+        assert_true(b.done);
+        assert_int_equal(used + used_more, size - 4);
+        http_msg_init(&m, &a);
+        assert_int_equal(h1_parse_trailers(h1_body_trailers(&b), 8, &m, &detail), FICUS_ERR_OK);
+        assert_int_equal(m.field_count, 2);
+        assert_true(slice_eq_str(m.fields[0].value, "1") && slice_eq_str(m.fields[1].value, "2"));
+        assert_int_equal(h1_parse_trailers(h1_body_trailers(&b), 7, &m, &detail), FICUS_ERR_PROTOCOL);
+        arena_done(&a);
+    }
+    struct h1_body b;
+    struct arena a;
+    char none[] = "0\r\n\r\n";
+    const char *detail;
+    size_t used, data;
+    arena_init(&a, 64 * 1024);
+    h1_body_init(&b, H1_BODY_CHUNKED, -1, &a);
+    assert_true(h1_body_decode(&b, none, sizeof none - 1, &used, &data, &detail) && b.done);
+    assert_int_equal(h1_body_trailers(&b).size, 0);
+    arena_done(&a);
+}
+
 /* Extensions and trailers are bounded, for one chunk and for the message. */
 static void test_chunk_bounds(void **state)
 {
@@ -456,13 +536,13 @@ static void test_chunk_bounds(void **state)
     size_t used, data;
     char text[H1_TRAILER_SIZE_MAX + 16];
 
-    h1_body_init(&b, H1_BODY_CHUNKED, -1);
+    h1_body_init(&b, H1_BODY_CHUNKED, -1, NULL);
     memset(text, 'x', sizeof text);
     memcpy(text, "1;", 2);
     assert_true(h1_body_decode(&b, text, H1_CHUNK_EXT_SIZE_MAX + 2, &used, &data, &detail));
     assert_false(h1_body_decode(&b, text + 2, 1, &used, &data, &detail));
 
-    h1_body_init(&b, H1_BODY_CHUNKED, -1);
+    h1_body_init(&b, H1_BODY_CHUNKED, -1, NULL);
     size_t count = 0;
     for (bool ok = true; ok; count++) {
         char chunk[210];
@@ -473,7 +553,7 @@ static void test_chunk_bounds(void **state)
     }
     assert_in_range(count, 70, 90);
 
-    h1_body_init(&b, H1_BODY_CHUNKED, -1);
+    h1_body_init(&b, H1_BODY_CHUNKED, -1, NULL);
     memset(text, 'x', sizeof text);
     memcpy(text, "0\r\nx:", 5);
     assert_false(h1_body_decode(&b, text, sizeof text, &used, &data, &detail));
@@ -632,6 +712,8 @@ static void test_problem(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_upgrade),
+        cmocka_unit_test(test_trailers),
         cmocka_unit_test(test_requests),        cmocka_unit_test(test_poison),     cmocka_unit_test(test_request_parts),
         cmocka_unit_test(test_head_end_splits), cmocka_unit_test(test_responses),  cmocka_unit_test(test_chunks),
         cmocka_unit_test(test_chunk_bounds),    cmocka_unit_test(test_write_read), cmocka_unit_test(test_dates),

@@ -21,6 +21,7 @@ enum { ECHO_MAX = 1024 * 1024 };
  *   /echo      collects the body and answers it        /stream   answers chunked, echoing pieces with back-pressure
  *   /big       answers 1 MiB with Content-Length        /ignore   answers 200 and never reads the body
  *   /hold      does not answer until released           /none     204        /early  103 and then 200
+ *   /tunnel    becomes one that echoes                  /trailed  echoes chunked, and the trailers as well
  *   /reset     gives up                                  others    "PATH" as text */
 struct app {
     struct fake_net net;
@@ -133,8 +134,15 @@ static void on_reset(void *arg, struct http_stream *s, enum ficus_err err, const
     exchange_free(x);
 }
 
+static void on_trailers(void *arg, struct http_stream *s, const struct http_field *fields, size_t field_count)
+{
+    (void)arg;
+    if (slice_eq_str(s->head_in->path, "/trailed"))
+        assert_int_equal(http_send_trailers(s, fields, field_count), FICUS_ERR_OK);
+}
+
 static const struct http_handler handler = {
-    .on_data = on_data, .on_writable = on_writable, .on_done = on_done, .on_reset = on_reset};
+    .on_data = on_data, .on_trailers = on_trailers, .on_writable = on_writable, .on_done = on_done, .on_reset = on_reset};
 
 static void on_half_close(void *arg, struct http_stream *s)
 {
@@ -171,6 +179,19 @@ static void on_request(void *arg, struct http_stream *s, bool end, const struct 
         m.content_length = -1;
         assert_int_equal(http_send_head(s, &m, false), FICUS_ERR_OK);
         http_recv(s);
+    } else if (slice_eq_str(path, "/trailed")) {
+        m.content_length = -1;
+        assert_int_equal(http_send_head(s, &m, false), FICUS_ERR_OK);
+        http_recv(s);
+    } else if (slice_eq_str(path, "/tunnel")) {
+        assert_true(end);
+        m.status = 101;
+        enum ficus_err err = http_send_head(s, &m, false);
+        assert_int_equal(err, s->head_in->protocol.p == NULL ? FICUS_ERR_INVALID : FICUS_ERR_OK);
+        if (err == FICUS_ERR_OK)
+            http_recv(s);
+        else
+            assert_int_equal(http_respond(s, 426, NULL, 0, NULL, SLICE("no")), FICUS_ERR_OK);
     } else if (slice_eq_str(path, "/big")) {
         x->left = 1024 * 1024;
         m.content_length = (int64_t)x->left;
@@ -869,7 +890,7 @@ static void test_stream_large(void **state)
         size_t head = h1_head_end(all.p, all.size, &scan), used, data;
         assert_true(head > 0);
         struct h1_body b;
-        h1_body_init(&b, H1_BODY_CHUNKED, -1);
+        h1_body_init(&b, H1_BODY_CHUNKED, -1, NULL);
         const char *detail;
         char *copy = mem_alloc(all.size);
         memcpy(copy, all.p, all.size);
@@ -883,9 +904,71 @@ static void test_stream_large(void **state)
     }
 }
 
+/* Trailers are sent to clients that take them, and to no others; those that may not stand there are dropped. */
+static void test_trailers(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed < 50; seed++) {
+        struct app *app = app_new(seed, NULL);
+        send_text(app, "POST /trailed HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n"
+                       "2\r\nab\r\n0\r\nX-Sum: 9\r\nContent-Length: 4\r\n\r\n");
+        assert_true(got(app, "\r\n0\r\nX-Sum: 9\r\n\r\n"));
+        assert_false(got(app, "Content-Length"));
+        buf_clear(&app->got);
+        send_text(app, "POST /trailed HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX-Sum: 9\r\n\r\n");
+        assert_true(got(app, "\r\n0\r\n\r\n"));
+        assert_false(got(app, "X-Sum"));
+        assert_int_equal(app->dones, 2);
+        app_free(app);
+    }
+}
+
+/* Behind a 101 everything is the tunnel's, what came with the handshake too; each direction ends by itself. Nobody gets
+ * one who did not ask, and then the connection goes on as ever. */
+static void test_tunnel(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed < 100; seed++) {
+        struct app *app = app_new(seed, NULL);
+        send_text(app, "GET /tunnel HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n");
+        assert_true(got(app, "HTTP/1.1 426 Upgrade Required\r\n"));
+        send_text(app, "GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+                       "GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_true(got(app, "HTTP/1.1 101 Switching Protocols\r\n"));
+        assert_true(got(app, "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_int_equal(app->requests, 2);
+        fake_advance(&app->net, 3600 * 1000);
+        assert_int_equal(app->resets, 0);
+        send_text(app, "more");
+        assert_true(got(app, "\r\n\r\nmore"));
+        assert_int_equal(app->dones, 1);
+        fake_shutdown_write(app->client);
+        fake_run(&app->net);
+        assert_int_equal(app->dones, 2);
+        assert_true(got_end(app));
+        app_free(app);
+    }
+}
+
+/* A client that is gone ends a tunnel at once. */
+static void test_tunnel_lost(void **state)
+{
+    (void)state;
+    struct app *app = app_new(1, NULL);
+    send_text(app, "GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    app->client->peer->rx_reset = true;
+    fake_run(&app->net);
+    assert_int_equal(app->resets, 1);
+    assert_int_equal(app->reset_err, FICUS_ERR_RESET);
+    app_free(app);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_trailers),
+        cmocka_unit_test(test_tunnel),
+        cmocka_unit_test(test_tunnel_lost),
         cmocka_unit_test(test_simple),       cmocka_unit_test(test_conversation),   cmocka_unit_test(test_every_split),
         cmocka_unit_test(test_refusals),     cmocka_unit_test(test_malformed_body), cmocka_unit_test(test_head_limits),
         cmocka_unit_test(test_timeouts),     cmocka_unit_test(test_slow_reader),    cmocka_unit_test(test_slow_handler),

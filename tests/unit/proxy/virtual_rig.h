@@ -10,6 +10,7 @@
 #include "http_client.h"
 #include "mem.h"
 #include "proxy_private.h"
+#include "websocket.h"
 
 #include <stdio.h>
 
@@ -22,8 +23,10 @@ struct page {
     struct http_msg m;
     struct http_field host;
     const char *path, *token; /* token: NULL, or behind "Bearer " */
+    const struct http_field *fields; /* of a WebSocket's handshake */
+    size_t field_count;
     int status;
-    bool begun, done, broken, closed;
+    bool begun, ended, done, broken, closed; /* ended: the answer did */
     size_t bytes;
     char tail[16]; /* of the body */
 };
@@ -42,6 +45,10 @@ struct rig {
     struct http_stream *events; /* the one open stream at the service */
     struct env_timer comment;
     bool speaks, stopped, closed[2];
+    const char *accept;       /* that the service sends instead of the right one */
+    size_t tunnel_bytes;      /* that came to the service */
+    bool tunnel_ended, tunnel_done; /* the client's side; both */
+    bool lingers;                   /* the service does not end its side when the client has */
     unsigned service_resets;
     const char *kids[2]; /* of the keys that identity shows, all the same one; NULL: none */
     unsigned keys_asked;
@@ -65,6 +72,44 @@ static inline void service_reset(void *arg, struct http_stream *s, enum ficus_er
 
 static const struct http_handler service_handler = {.on_done = service_done, .on_reset = service_reset};
 
+static inline void tunnel_data(void *arg, struct http_stream *s, struct slice data, bool end)
+{
+    struct rig *r = arg;
+    r->tunnel_bytes += data.size;
+    r->tunnel_ended = end;
+    if (!end)
+        http_recv(s);
+    else if (!r->lingers)
+        (void)http_send(s, "", 0, true);
+}
+
+static inline void tunnel_done(void *arg, struct http_stream *s)
+{
+    ((struct rig *)arg)->tunnel_done = true;
+    service_done(arg, s);
+}
+
+static const struct http_handler tunnel_handler = {
+    .on_data = tunnel_data, .on_done = tunnel_done, .on_reset = service_reset};
+
+static inline void service_tunnel(struct rig *r, struct http_stream *s)
+{
+    char accept[WEBSOCKET_ACCEPT_SIZE];
+    struct http_msg m;
+    http_stream_handle(s, &tunnel_handler, r);
+    r->events = s;
+    r->tunnel_ended = r->tunnel_done = false;
+    http_msg_init(&m, s->arena);
+    m.status = 101;
+    assert_true(slice_eq_str(s->head_in->protocol, "websocket"));
+    assert_true(slice_eq_str(http_msg_get(s->head_in, "sec-websocket-protocol"), "chat"));
+    assert_true(websocket_accept(http_msg_get(s->head_in, "sec-websocket-key"), accept));
+    assert_true(http_msg_add(&m, SLICE("Sec-WebSocket-Accept"), slice_str(r->accept != NULL ? r->accept : accept)));
+    assert_true(http_msg_add(&m, SLICE("Sec-WebSocket-Protocol"), SLICE("chat")));
+    assert_int_equal(http_send_head(s, &m, false), FICUS_ERR_OK);
+    http_recv(s);
+}
+
 static inline void comment(void *arg)
 {
     struct rig *r = arg;
@@ -81,6 +126,10 @@ static inline void service_request(void *arg, struct http_stream *s, bool end, c
     http_stream_handle(s, &service_handler, r);
     if (slice_eq_str(s->head_in->path, "/v1/short")) {
         (void)http_respond(s, 200, NULL, 0, "text/plain", SLICE("short"));
+        return;
+    }
+    if (slice_eq_str(s->head_in->path, "/v1/socket") && s->head_in->protocol.p != NULL) {
+        service_tunnel(r, s);
         return;
     }
     r->events = s;
@@ -132,6 +181,7 @@ static inline void page_data(void *arg, struct http_stream *s, struct slice data
     struct page *p = arg;
     size_t size = data.size < sizeof p->tail - 1 ? data.size : sizeof p->tail - 1;
     p->bytes += data.size;
+    p->ended = end;
     if (size > 0) {
         memcpy(p->tail, data.p + data.size - size, size);
         p->tail[size] = '\0';
@@ -164,6 +214,10 @@ static inline void page_connected(void *arg, struct http_client_conn *c, enum fi
     p->m.path = slice_str(p->path);
     if (p->token != NULL)
         assert_true(http_msg_add(&p->m, SLICE("Authorization"), slice_str(p->token)));
+    if (p->fields != NULL)
+        p->m.protocol = SLICE("websocket");
+    for (size_t i = 0; i < p->field_count; i++)
+        assert_true(http_msg_add(&p->m, p->fields[i].name, p->fields[i].value));
     assert_int_equal(http_send_head(p->stream, &p->m, true), FICUS_ERR_OK);
     p->begun = true;
 }
@@ -175,14 +229,20 @@ static inline void page_closed(void *arg, struct http_client_conn *c)
     ((struct page *)arg)->closed = true;
 }
 
-static inline void page_open_as(struct rig *r, struct page *p, const char *path, const char *token)
+static inline void page_connect(struct rig *r, struct page *p)
 {
     static const struct http_client_handler handler = {page_connected, page_idle, page_closed};
     static const struct http_limits limits = {.body_timeout_ms = -1};
-    *p = (struct page){.rig = r, .path = path, .token = token};
+    p->rig = r;
     assert_int_equal(http_client_connect(r->e, "unix:/t/front", &limits, &handler, p, &p->conn), FICUS_ERR_OK);
     crash_env_run_ms(r->ce, 50);
     assert_true(p->begun);
+}
+
+static inline void page_open_as(struct rig *r, struct page *p, const char *path, const char *token)
+{
+    *p = (struct page){.path = path, .token = token};
+    page_connect(r, p);
 }
 
 static inline void page_open(struct rig *r, struct page *p, const char *path)
@@ -229,6 +289,7 @@ static inline struct rig *rig_new_for(size_t conn_count_max)
     r->edges[0].policy.retry.attempts = 1;
     r->routes[0] = (struct proxy_route){.method = "", .path = "/x/**", .service = "orders", .target = "/v1/**",
                                         .timeout_ms = TIMEOUT_MS, .body_size_max = 1024};
+    r->routes[0].websocket = true;
     r->routes[1] = (struct proxy_route){.method = "", .path = "/long/**", .service = "orders", .target = "/v1/**",
                                         .timeout_ms = 4 * PROXY_STREAM_SILENCE_MS, .body_size_max = 1024};
     r->routes[2] = (struct proxy_route){.method = "", .path = "/mine/**", .service = "orders", .target = "/v1/**",
