@@ -23,6 +23,10 @@ enum proxy_verdict filter_websocket(struct proxy_request *q)
     const struct http_msg *m = q->stream->head_in;
     if (m->protocol.p == NULL)
         return PROXY_PASS;
+    if (!q->route->websocket && has_keys(q)) {
+        q->stream->head_in->protocol = SLICE_NONE; /* RFC 9110 7.8: an Upgrade is an offer, and may be ignored */
+        return PROXY_PASS;
+    }
     if (!q->route->websocket) {
         proxy_problem(q, 403, "no_websocket", "this path takes no WebSocket", NULL, 0);
         return PROXY_ANSWERED;
