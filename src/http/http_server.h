@@ -13,10 +13,10 @@
 
 struct http_server;
 
-enum { HTTP_REFUSAL_FIELDS_MAX = 4 };
+enum { HTTP_REFUSAL_FIELDS_MAX = 4, HTTP_HEAD_SIZE_MAX = HTTP_BODY_BUFFER_SIZE };
 
 struct http_limits {
-    size_t head_size_max;    /* request line and fields; 0: 16 KiB -> 431 (414 for the target) */
+    size_t head_size_max;    /* request line and fields, at most HTTP_HEAD_SIZE_MAX; 0: 16 KiB -> 431 (414 for the target) */
     size_t field_count_max;  /* 0: 100 */
     size_t target_size_max;  /* 0: 8 KiB */
     size_t arena_size_max;   /* per exchange; 0: 256 KiB */
@@ -47,6 +47,8 @@ struct http_server_options {
 enum ficus_err http_server_new(struct env *e, const struct http_server_options *o, struct http_server **ret_server);
 /* Accept on an address of env_listen ("fd:3", "unix:...", "tcp:..."). May be called several times. */
 enum ficus_err http_server_listen(struct http_server *v, const char *address, struct ficus_error *reterr);
+/* Other limits from here on, for what runs too. */
+void http_server_limit(struct http_server *v, const struct http_limits *limits);
 /* Stop accepting, close idle connections, let running exchanges end with "Connection: close"; then call drained once.
  */
 void http_server_drain(struct http_server *v, void (*drained)(void *arg), void *arg);
