@@ -15,6 +15,7 @@ head 2 s, idle 3 s, body 2 s, the route's timeout 3 s (30 s in scripts with
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -73,7 +74,8 @@ class Gateway:
                        "body_time": "2s"},
             "routes": [{"method": "", "path": f"/t/{name}/**", "service": name, "target": "/**",
                         "timeout": "30s" if "large" in name else "3s", "body_max": "128MiB", "websocket": True} for name in self.services]
-                      + [{"method": "", "path": "/answer/**", "answer": 404}],
+                      + [{"method": "", "path": "/answer/**", "answer": 404},
+                         {"method": "GET", "path": "/t/only-get", "service": "r18-methods", "target": "/"}],
         }
 
     def is_up(self):
@@ -104,6 +106,12 @@ class Gateway:
             self.socket.close()
 
 
+def documented():
+    """Names in docs/http-strictness.md that look like those of scripts."""
+    with open(os.path.join(os.path.dirname(os.path.dirname(HERE)), "docs", "http-strictness.md"), encoding="utf-8") as f:
+        return set(re.findall(r"`([a-z][0-9][0-9]_[a-z0-9_]+)`", f.read()))
+
+
 def script(gateway, name):
     """Why it failed; None: it did not."""
     service = name.replace("_", "-")
@@ -124,6 +132,8 @@ def main():
         print("varnishtest is missing: tools/install test")
         return 77
     checks = Checks()
+    checks.check("docs/http-strictness.md has each script", documented() == set(names),
+                 ", ".join(sorted(documented() ^ set(names))))
     with tempfile.TemporaryDirectory(prefix="ficus-proto-") as folder:
         gateway = Gateway(build, folder, [name.replace("_", "-") for name in names])
         try:
