@@ -174,7 +174,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t size)
         o.limits = (struct http_limits){
             .head_size_max = 256, .field_count_max = 4, .target_size_max = 32, .arena_size_max = 4096};
     FICUS_ASSERT(http_server_new(&r.net.env, &o, &r.server) == FICUS_ERR_OK);
-    FICUS_ASSERT(http_server_listen(r.server, "fd:3", NULL) == FICUS_ERR_OK);
+    FICUS_ASSERT(http_server_listen(r.server, "fd:3", NULL, NULL) == FICUS_ERR_OK);
     struct env_stream *client, *end;
     fake_pair(&r.net, &client, &end);
     r.net.listeners[0].on_accept(r.net.listeners[0].arg, end);

@@ -478,6 +478,7 @@ static bool step_exchange(struct h1_server_conn *c)
         return true;
     }
     if (st->abandoned) {
+        (void)h1_io_flush(io); /* a client that sees its answer cut knows more than one that sees none */
         conn_close(c);
         return true;
     }

@@ -13,10 +13,10 @@
 
 struct http_server;
 
-enum { HTTP_REFUSAL_FIELDS_MAX = 4 };
+enum { HTTP_REFUSAL_FIELDS_MAX = 4, HTTP_HEAD_SIZE_MAX = HTTP_BODY_BUFFER_SIZE };
 
 struct http_limits {
-    size_t head_size_max;    /* request line and fields; 0: 16 KiB -> 431 (414 for the target) */
+    size_t head_size_max;    /* request line and fields, at most HTTP_HEAD_SIZE_MAX; 0: 16 KiB -> 431 (414 for the target) */
     size_t field_count_max;  /* 0: 100 */
     size_t target_size_max;  /* 0: 8 KiB */
     size_t arena_size_max;   /* per exchange; 0: 256 KiB */
@@ -51,7 +51,10 @@ extern const char *const http_protocols[];
  * server is gone). May be called several times. */
 enum ficus_err http_server_listen(struct http_server *v, const char *address, struct tls_server *tls,
                                   struct ficus_error *reterr);
-/* Stop accepting (handshakes that have begun have a second to end), close idle connections, let running exchanges end with "Connection: close"; then call drained once.
+/* Other limits from here on, for what runs too. */
+void http_server_limit(struct http_server *v, const struct http_limits *limits);
+/* Stop accepting (handshakes that have begun have a second to end), close idle connections, let running exchanges end
+ * with "Connection: close"; then call drained once.
  */
 void http_server_drain(struct http_server *v, void (*drained)(void *arg), void *arg);
 /* Close everything at once (resets reach the handlers); closed fires when all is gone; then the server is freed. */

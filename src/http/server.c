@@ -75,6 +75,21 @@ static void handshakes_over(void *arg)
     gone_check(v);
 }
 
+void http_server_limit(struct http_server *v, const struct http_limits *limits)
+{
+    struct http_limits *l = &v->o.limits;
+    *l = *limits;
+    l->head_size_max = l->head_size_max == 0 ? 16 * 1024 : l->head_size_max;
+    l->head_size_max = l->head_size_max > HTTP_HEAD_SIZE_MAX ? HTTP_HEAD_SIZE_MAX : l->head_size_max;
+    l->field_count_max = l->field_count_max == 0 ? 100 : l->field_count_max;
+    l->target_size_max = l->target_size_max == 0 ? 8 * 1024 : l->target_size_max;
+    l->arena_size_max = l->arena_size_max == 0 ? 256 * 1024 : l->arena_size_max;
+    l->conn_count_max = l->conn_count_max == 0 ? 1024 : l->conn_count_max;
+    l->head_timeout_ms = l->head_timeout_ms == 0 ? 10 * 1000 : l->head_timeout_ms;
+    l->idle_timeout_ms = l->idle_timeout_ms == 0 ? 75 * 1000 : l->idle_timeout_ms;
+    l->body_timeout_ms = l->body_timeout_ms == 0 ? 30 * 1000 : l->body_timeout_ms;
+}
+
 enum ficus_err http_server_new(struct env *e, const struct http_server_options *o, struct http_server **ret_server)
 {
     FICUS_ASSERT(o->on_request != NULL);
@@ -83,16 +98,7 @@ enum ficus_err http_server_new(struct env *e, const struct http_server_options *
         return FICUS_ERR_NOMEM;
     v->env = e;
     v->o = *o;
-    struct http_limits *l = &v->o.limits;
-    l->head_size_max = l->head_size_max == 0 ? 16 * 1024 : l->head_size_max;
-    l->head_size_max = l->head_size_max > H1_IN_SIZE ? H1_IN_SIZE : l->head_size_max;
-    l->field_count_max = l->field_count_max == 0 ? 100 : l->field_count_max;
-    l->target_size_max = l->target_size_max == 0 ? 8 * 1024 : l->target_size_max;
-    l->arena_size_max = l->arena_size_max == 0 ? 256 * 1024 : l->arena_size_max;
-    l->conn_count_max = l->conn_count_max == 0 ? 1024 : l->conn_count_max;
-    l->head_timeout_ms = l->head_timeout_ms == 0 ? 10 * 1000 : l->head_timeout_ms;
-    l->idle_timeout_ms = l->idle_timeout_ms == 0 ? 75 * 1000 : l->idle_timeout_ms;
-    l->body_timeout_ms = l->body_timeout_ms == 0 ? 30 * 1000 : l->body_timeout_ms;
+    http_server_limit(v, &o->limits);
     list_init(&v->conns);
     list_init(&v->waiting);
     v->room = (struct env_timer){.fn = room_fire, .arg = v};

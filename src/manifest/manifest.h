@@ -100,6 +100,9 @@ struct manifest_gateway {
     const char *const *hosts;
     size_t host_count;
     int64_t timeout_ms;
+    struct proxy_limits limits;
+    const char *const *trusted_proxies;
+    size_t trusted_count;
     struct manifest_jwt {
         const struct conf_node *node;
         struct manifest_target jwks;

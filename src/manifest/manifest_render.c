@@ -415,6 +415,9 @@ static void render_gateway(struct renderer *r, struct json_writer *w)
     c.listen = one_word(r, "fd:3");
     c.listen_count = 1;
     c.admin = "fd:4";
+    c.limits = g->limits;
+    c.trusted_proxies = g->trusted_proxies;
+    c.trusted_count = g->trusted_count;
     fill_hosts(r, &c);
     if (g->tls != NULL)
         c.tls = tls_of(r, g->tls, &tls);

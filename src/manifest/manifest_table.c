@@ -136,6 +136,8 @@ static const struct conf_setting tls_settings[] = {
      .doc = "For how long browsers must come by TLS only (Strict-Transport-Security); absent: they are not told."},
 };
 static const struct conf_table tls_table = TABLE_WITH_NODE("tls", "TLS towards clients.", struct manifest_tls, tls_settings);
+static const struct conf_setting block_item = {.name = "block", .type = CONF_STRING, .min = 1, .max = 64, .check = proxy_check_block,
+                                               .example = "10.0.0.0/8", .doc = "A block of addresses, or one address."};
 
 static const struct conf_setting gateway_settings[] = {
     {.name = "listen", .type = CONF_STRING, CONF_AT(struct manifest_gateway, listen), .min = 1, .max = 64, .check = manifest_check_listen,
@@ -145,6 +147,10 @@ static const struct conf_setting gateway_settings[] = {
     {.name = "timeout", .type = CONF_DURATION, CONF_AT(struct manifest_gateway, timeout_ms), .min = 1, .max = 10 * MINUTE_MS,
      .fallback = 10 * SECOND_MS, .doc = "How long a request may take; routes may say otherwise."},
     {.name = "tls", .type = CONF_TABLE_PTR, CONF_AT(struct manifest_gateway, tls), .table = &tls_table, .doc = "TLS towards clients; absent: plain HTTP."},
+    {.name = "limits", .type = CONF_TABLE, CONF_AT(struct manifest_gateway, limits), .table = &proxy_limits_table,
+     .doc = "What a client may take of the gateway: sizes, counts, times."},
+    {.name = "trusted_proxies", .type = CONF_LIST, CONF_LIST_AT(struct manifest_gateway, trusted_proxies, trusted_count), .item = &block_item,
+     .doc = "Addresses of proxies before the gateway: what they say in X-Forwarded-For, -Proto and -Host is believed."},
     {.name = "auth", .type = CONF_TABLE_PTR, CONF_AT(struct manifest_gateway, auth), .table = &jwt_table, .doc = "How users are known."},
     {.name = "routes", .type = CONF_LIST, CONF_LIST_AT(struct manifest_gateway, routes, route_count), .item = &route_item,
      .doc = "What clients may ask for, and who answers."},

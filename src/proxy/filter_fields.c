@@ -40,6 +40,7 @@ bool filter_request_field(struct slice name)
         {"x-original-url", 14},
         {"x-rewrite-url", 13},
         {"x-http-method-override", 22},
+        {"max-forwards", 12},
     };
     return !is_ficus(name) && !is_one_of(name, dropped, ARRAY_COUNT(dropped));
 }
@@ -47,17 +48,17 @@ bool filter_request_field(struct slice name)
 struct http_field *filter_request_fields(struct proxy_request *q, size_t *ret_count)
 {
     const struct http_msg *m = q->stream->head_in;
-    struct http_field *fields = ARENA_ARRAY(q->stream->arena, struct http_field, m->field_count + 2);
+    struct http_field *fields = ARENA_ARRAY(q->stream->arena, struct http_field, m->field_count + 2 + PROXY_FORWARDED_FIELDS);
     size_t count = 0;
     if (fields != NULL)
         fields[count++] = (struct http_field){SLICE("Ficus-Path"), m->path};
-    if (fields != NULL && slice_eq_str(m->scheme, "https"))
-        fields[count++] = (struct http_field){SLICE("X-Forwarded-Proto"), m->scheme};
     for (size_t i = 0; fields != NULL && i < m->field_count; i++)
         if (filter_request_field(m->fields[i].name) && proxy_websocket_passes(q, m->fields[i].name))
             fields[count++] = m->fields[i];
     if (fields != NULL && q->websocket_key.p != NULL && !proxy_websocket_passes(q, SLICE("sec-websocket-key")))
         fields[count++] = (struct http_field){SLICE("Sec-WebSocket-Key"), q->websocket_key};
+    if (fields == NULL || !proxy_forwarded_fields(q, fields, &count))
+        return NULL;
     *ret_count = count;
     return fields;
 }

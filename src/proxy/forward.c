@@ -69,7 +69,7 @@ static void stream_leave(struct proxy_request *q)
 /* Streams last, and must leave connections for everybody else. */
 static bool too_many_streams(const struct proxy *p)
 {
-    size_t conns = p->o.conn_count_max > 0 ? p->o.conn_count_max : 1024; /* as http_limits has it */
+    size_t conns = proxy_conn_count_max(p);
     return p->stream_count >= conns - conns / 8;
 }
 

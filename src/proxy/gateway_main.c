@@ -12,7 +12,6 @@
 
 enum {
     CONFIG_SIZE_MAX = 8 * 1024 * 1024,
-    CONNS_MAX = 10240,
     FILES_SPARE = 256, /* for all that is not a client or its call */
 };
 
@@ -92,8 +91,7 @@ static void on_ready(void *arg)
 /* Each client may need a second file, to its service. */
 static size_t conn_count_max(size_t files)
 {
-    size_t pairs = files > 4 * FILES_SPARE ? (files - FILES_SPARE) / 2 : files / 4;
-    return pairs < CONNS_MAX ? pairs : CONNS_MAX;
+    return files > 4 * FILES_SPARE ? (files - FILES_SPARE) / 2 : files / 4;
 }
 
 static enum ficus_err serve(struct gateway_program *g, struct arena *a, const char *config_path,

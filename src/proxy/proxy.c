@@ -185,6 +185,26 @@ static enum ficus_err tls_take(struct proxy *p, const struct proxy_tls *c, struc
 
 /* ---- snapshots ---- */
 
+/* What the manifest says, as far as the process has files for it. */
+static struct http_limits limits_of(const struct proxy *p)
+{
+    const struct proxy_limits *l = &p->current->config->limits;
+    size_t most = p->o.conn_count_max, wanted = (size_t)l->conn_count_max;
+    return (struct http_limits){.head_size_max = (size_t)l->head_size_max,
+                                .field_count_max = (size_t)l->field_count_max,
+                                .target_size_max = (size_t)l->target_size_max,
+                                .conn_count_max = most > 0 && (wanted == 0 || most < wanted) ? most : wanted,
+                                .head_timeout_ms = l->head_ms,
+                                .idle_timeout_ms = l->idle_ms,
+                                .body_timeout_ms = l->body_ms};
+}
+
+size_t proxy_conn_count_max(const struct proxy *p)
+{
+    size_t count = limits_of(p).conn_count_max;
+    return count > 0 ? count : 1024; /* as http_limits has it */
+}
+
 /* What this file says is now what new requests go by. */
 static enum ficus_err snapshot_begin(struct proxy *p, struct proxy_snapshot *s, struct ficus_error *reterr)
 {
@@ -200,6 +220,10 @@ static enum ficus_err snapshot_begin(struct proxy *p, struct proxy_snapshot *s, 
     }
     list_add_tail(&p->snapshots, &s->link);
     p->current = s;
+    if (p->server != NULL) {
+        struct http_limits limits = limits_of(p);
+        http_server_limit(p->server, &limits);
+    }
     if (s->files != NULL)
         LOG(&p->process.log, LOG_INFO, NULL, "gateway.files", "folders are served from memory",
             LOG_INT("files", files_count(s->files)));
@@ -321,7 +345,7 @@ static enum ficus_err start_parts(struct proxy *p, struct ficus_error *reterr)
         return err;
     if (metrics_register_all(p->process.metrics, metric_defs, PROXY_METRIC_COUNT, p->metrics) != FICUS_ERR_OK)
         return err_set(reterr, FICUS_ERR_NOMEM, "metrics");
-    struct http_server_options o = {.limits = {.conn_count_max = p->o.conn_count_max},
+    struct http_server_options o = {.limits = limits_of(p),
                                     .h2c = true,
                                     .on_request = proxy_on_request,
                                     .on_refused = on_refused,

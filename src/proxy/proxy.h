@@ -23,7 +23,7 @@ struct proxy_options {
      * Fires once, never from inside proxy_start. May be NULL. */
     void (*on_ready)(void *arg);
     void *arg;
-    /* of clients; 0: http_limits' default. Event streams take at most seven eighths of them, then 503. */
+    /* of clients, if the configuration allows as many; 0: what it allows. Streams take at most seven eighths, then 503. */
     size_t conn_count_max;
 };
 

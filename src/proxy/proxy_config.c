@@ -4,7 +4,8 @@
  */
 #include "proxy_config.h"
 
-#include "http_msg.h"
+#include "address_block.h"
+#include "http_server.h"
 #include "mem.h"
 #include "timefmt.h"
 
@@ -267,6 +268,12 @@ const char *proxy_check_host(struct slice text)
         if (!label_valid(slice_cut(&rest, '.')))
             return "a host name such as shop.example or *.shop.example, in lower case, without a port";
     return NULL;
+}
+
+const char *proxy_check_block(struct slice text)
+{
+    struct address_block block;
+    return address_block_parse(text, &block) ? NULL : "a block of addresses such as 10.0.0.0/8 or fd00::/8, or one address";
 }
 
 const char *proxy_check_type(struct slice text)
@@ -658,6 +665,84 @@ const struct conf_table proxy_route_table = {.name = "gateway route",
 static const struct conf_setting route_item = {
     .name = "route", .type = CONF_TABLE, .table = &proxy_route_table, .doc = "A route."};
 
+/* ---- limits ---- */
+
+static const struct conf_setting limits_settings[] = {
+    {.name = "head",
+     .type = CONF_SIZE,
+     CONF_AT(struct proxy_limits, head_size_max),
+     .min = 1024,
+     .max = HTTP_HEAD_SIZE_MAX,
+     .fallback = 16 * 1024,
+     .doc = "Request line and fields together; over it 431."},
+    {.name = "fields",
+     .type = CONF_INT,
+     CONF_AT(struct proxy_limits, field_count_max),
+     .min = 10,
+     .max = 1000,
+     .fallback = 100,
+     .doc = "How many fields a request, and the trailers behind it, may have; over it 431."},
+    {.name = "target",
+     .type = CONF_SIZE,
+     CONF_AT(struct proxy_limits, target_size_max),
+     .min = 256,
+     .max = HTTP_HEAD_SIZE_MAX,
+     .fallback = 8 * 1024,
+     .doc = "Path and query together; over it 414."},
+    {.name = "connections",
+     .type = CONF_INT,
+     CONF_AT(struct proxy_limits, conn_count_max),
+     .min = 8,
+     .max = 1000000,
+     .fallback = 10240,
+     .doc = "Connections of clients at a time; a new one takes the place of the one that has waited longest for a request."},
+    {.name = "head_time",
+     .type = CONF_DURATION,
+     CONF_AT(struct proxy_limits, head_ms),
+     .min = 100,
+     .max = 600000,
+     .fallback = 10000,
+     .doc = "From the first byte of a request to the end of its head; over it 408."},
+    {.name = "idle_time",
+     .type = CONF_DURATION,
+     CONF_AT(struct proxy_limits, idle_ms),
+     .min = 100,
+     .max = 3600000,
+     .fallback = 75000,
+     .doc = "How long a connection is kept without a request."},
+    {.name = "body_time",
+     .type = CONF_DURATION,
+     CONF_AT(struct proxy_limits, body_ms),
+     .min = 100,
+     .max = 600000,
+     .fallback = 30000,
+     .doc = "How long a client may send nothing of a body, or take nothing of an answer."},
+};
+
+static void check_limits(const struct conf_node *node, void *value, struct conf_errors *errors)
+{
+    const struct proxy_limits *l = value;
+    const struct conf_node *target = conf_get(node, "target");
+    if (l->target_size_max > l->head_size_max)
+        conf_error_value(errors, target != NULL ? target : node, "target is larger than head, of which it is a part");
+}
+
+const struct conf_table proxy_limits_table = {.name = "limits",
+                                              .size = sizeof(struct proxy_limits),
+                                              .settings = limits_settings,
+                                              .count = sizeof limits_settings / sizeof limits_settings[0],
+                                              .check = check_limits};
+
+static const struct conf_setting block_item = {
+    .name = "block",
+    .type = CONF_STRING,
+    .min = 1,
+    .max = 64,
+    .check = proxy_check_block,
+    .example = "10.0.0.0/8",
+    .doc = "A block of addresses.",
+};
+
 static const struct conf_setting proxy_settings[] = {
     {.name = "common",
      .type = CONF_INLINE,
@@ -694,6 +779,16 @@ static const struct conf_setting proxy_settings[] = {
      CONF_AT(struct proxy_config, tls),
      .table = &tls_table,
      .doc = "TLS towards clients; absent: plain HTTP."},
+    {.name = "limits",
+     .type = CONF_TABLE,
+     CONF_AT(struct proxy_config, limits),
+     .table = &proxy_limits_table,
+     .doc = "What a client may take."},
+    {.name = "trusted_proxies",
+     .type = CONF_LIST,
+     CONF_LIST_AT(struct proxy_config, trusted_proxies, trusted_count),
+     .item = &block_item,
+     .doc = "Proxies before this one, whose word on clients counts."},
     {.name = "auth",
      .type = CONF_TABLE_PTR,
      CONF_AT(struct proxy_config, auth),

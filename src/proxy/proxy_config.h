@@ -69,6 +69,8 @@ extern const struct conf_custom proxy_cond_custom;
 /* Checks for names of headers that a route may ask for: all but those that concern the connection alone. */
 const char *proxy_check_header(struct slice text);
 const char *proxy_check_type(struct slice text); /* a media type */
+/* "10.0.0.0/8", "fd00::/8", "192.0.2.7": a block of addresses without host bits. */
+const char *proxy_check_block(struct slice text);
 /* "shop.example", "*.shop.example": lower case, no port. */
 const char *proxy_check_host(struct slice text);
 
@@ -132,6 +134,14 @@ struct proxy_route {
     bool websocket;        /* a request may become one; only to a service */
 };
 
+/* What a client may take of the gateway; http_limits (http/http_server.h) says what each means. */
+struct proxy_limits {
+    int64_t head_size_max, field_count_max, target_size_max;
+    int64_t conn_count_max; /* fewer when there are not enough file descriptors */
+    int64_t head_ms, idle_ms, body_ms;
+};
+extern const struct conf_table proxy_limits_table;
+
 struct proxy_config {
     struct process_config common; /* first: process_config_read counts on it */
     const char *const *listen;
@@ -141,6 +151,9 @@ struct proxy_config {
     size_t host_count;
     int64_t timeout_ms;
     struct proxy_tls *tls;   /* NULL: plain HTTP */
+    struct proxy_limits limits;
+    const char *const *trusted_proxies; /* CIDR blocks whose X-Forwarded-* are believed (filter_forwarded.c) */
+    size_t trusted_count;
     struct proxy_auth *auth; /* NULL: no route looks at tokens */
     struct proxy_route *routes;
     size_t route_count;

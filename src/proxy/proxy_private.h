@@ -166,6 +166,8 @@ void proxy_snapshot_leave(struct proxy *p, struct proxy_snapshot *s);
 
 /* proxy_reload.c: it goes on without the proxy, and changes nothing. */
 void proxy_reload_cancel(struct proxy *p);
+/* proxy.c: how many connections clients may have. */
+size_t proxy_conn_count_max(const struct proxy *p);
 /* proxy.c: begin with s, which is taken over, in place of the current one. On failure s is released. */
 enum ficus_err proxy_swap(struct proxy *p, struct proxy_snapshot *s, struct ficus_error *reterr);
 
@@ -228,6 +230,11 @@ enum proxy_verdict filter_auth(struct proxy_request *q);
 enum proxy_verdict filter_roles(struct proxy_request *q);
 enum proxy_verdict filter_size(struct proxy_request *q);
 enum proxy_verdict filter_websocket(struct proxy_request *q);
+enum proxy_verdict filter_hops(struct proxy_request *q);
+/* filter_forwarded.c: where the request comes from, for the service; at most PROXY_FORWARDED_FIELDS. False: the arena is
+ * full. */
+enum { PROXY_FORWARDED_FIELDS = 5 };
+bool proxy_forwarded_fields(struct proxy_request *q, struct http_field *fields, size_t *count);
 /* Whether a field of a handshake, or of the answer to it, goes on. */
 bool proxy_websocket_passes(const struct proxy_request *q, struct slice name);
 /* Whether the service's 101 answers the handshake. */

@@ -12,7 +12,7 @@
 static const struct proxy_filter chain[] = {
     {"context", filter_context}, {"health", filter_health}, {"host", filter_host},
     {"metrics", filter_metrics}, {"origin", filter_origin}, {"route", filter_route},
-    {"websocket", filter_websocket}, {"auth", filter_auth},  {"roles", filter_roles}, {"size", filter_size},
+    {"hops", filter_hops}, {"websocket", filter_websocket}, {"auth", filter_auth},  {"roles", filter_roles}, {"size", filter_size},
 };
 
 /* Past all filters. */

@@ -91,6 +91,21 @@ static enum ficus_err read_files(struct proxy_snapshot *s, struct ficus_error *r
     return err;
 }
 
+static enum ficus_err read_trusted(struct proxy_snapshot *s, struct ficus_error *reterr)
+{
+    const struct proxy_config *c = s->config;
+    if (c->trusted_count == 0)
+        return FICUS_ERR_OK;
+    s->trusted = ARENA_ARRAY(&s->arena, struct address_block, c->trusted_count);
+    if (s->trusted == NULL)
+        return err_set(reterr, FICUS_ERR_NOMEM, "trusted_proxies");
+    for (; s->trusted_count < c->trusted_count; s->trusted_count++)
+        if (!address_block_parse(slice_str(c->trusted_proxies[s->trusted_count]), &s->trusted[s->trusted_count]))
+            return err_set(reterr, FICUS_ERR_INVALID, "trusted_proxies: %s is no block of addresses",
+                           c->trusted_proxies[s->trusted_count]);
+    return FICUS_ERR_OK;
+}
+
 static enum ficus_err fill(struct proxy_snapshot *s, const struct proxy_config *config, struct ficus_error *reterr)
 {
     s->config = config;
@@ -101,6 +116,8 @@ static enum ficus_err fill(struct proxy_snapshot *s, const struct proxy_config *
         err = note_paths(s, reterr);
     if (err == FICUS_ERR_OK)
         err = read_files(s, reterr);
+    if (err == FICUS_ERR_OK)
+        err = read_trusted(s, reterr);
     if (err == FICUS_ERR_OK && config->auth == NULL && proxy_snapshot_needs_keys(s))
         err = err_set(reterr, FICUS_ERR_INVALID, "a route has auth, but the gateway has no issuer of tokens (auth)");
     return err;

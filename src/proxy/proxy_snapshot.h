@@ -7,6 +7,7 @@
 #ifndef FICUS_PROXY_SNAPSHOT_H
 #define FICUS_PROXY_SNAPSHOT_H
 
+#include "address_block.h"
 #include "files.h"
 #include "list.h"
 #include "map.h"
@@ -32,6 +33,8 @@ struct proxy_snapshot {
     struct files *files;         /* of all routes that serve some; NULL: none does */
     struct map paths;            /* of its routes */
     char hsts[32];               /* Strict-Transport-Security; "": none */
+    struct address_block *trusted; /* proxies that are believed */
+    size_t trusted_count;
     struct proxy_issuer *issuer; /* NULL: without auth, or not begun */
 };
 

@@ -85,6 +85,8 @@ static void test_forward(void **state)
     assert_true(has(seen, "Ficus-Path: /open/a%20b\n"));
     assert_false(has(seen, "Ficus-Path: /forged"));
     assert_true(has(seen, "Idempotency-Key: k\n"));
+    assert_true(has(seen, "X-Forwarded-Proto: http\nX-Forwarded-Host: " RIG_HOST "\nVia: 1.1 ficus\n"));
+    assert_false(has(seen, "X-Forwarded-For")); /* a peer on a unix socket has no address */
     assert_true(has(seen, "from=gateway user= roles=\n"));
     assert_true(has(seen, "body={\"a\":1}\n"));
     static const char *const hidden[] = {"zzTOKENzz", "c=1",   "forged",        "1.2.3.4",

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a service is told of the way a request came: X-Forwarded-For, -Proto and -Host, and Via (RFC 9110 7.6.3). What a
+ * client says of that itself is dropped, or anybody could be anybody; but a peer in one of the blocks of trusted_proxies
+ * is believed: its X-Forwarded-For is continued, its -Proto and -Host are kept when they can be true. Forwarded (RFC 7239)
+ * is always dropped: two fields that say the same can differ.
+ *
+ * Max-Forwards (RFC 9110 7.6.2) counts the hops of OPTIONS and TRACE; at 0 the gateway is where they end.
+ */
+#include "proxy_private.h"
+
+#include "h1_parse.h"
+#include "text.h"
+
+#include <string.h>
+
+static bool counts_hops(struct slice method)
+{
+    return slice_eq_str(method, "OPTIONS") || slice_eq_str(method, "TRACE");
+}
+
+enum proxy_verdict filter_hops(struct proxy_request *q)
+{
+    const struct http_msg *m = q->stream->head_in;
+    uint64_t hops;
+    if (!counts_hops(m->method) || !slice_to_u64(http_msg_get(m, "max-forwards"), &hops) || hops > 0)
+        return PROXY_PASS;
+    proxy_answer_with(q, 204, NULL, 0, SLICE(""), false);
+    return PROXY_ANSWERED;
+}
+
+static bool is_trusted(const struct proxy_request *q, struct slice address)
+{
+    const struct proxy_snapshot *s = q->snapshot;
+    uint8_t bytes[16];
+    if (s->trusted_count == 0 || !address_parse(address, bytes))
+        return false;
+    for (size_t i = 0; i < s->trusted_count; i++)
+        if (address_block_has(&s->trusted[i], bytes))
+            return true;
+    return false;
+}
+
+/* "1.2.3.4, 5.6.7.8": what came, and who sent it. p NULL: the arena is full. */
+static struct slice continued(struct proxy_request *q, struct slice address)
+{
+    const struct http_msg *m = q->stream->head_in;
+    struct buf list;
+    struct slice value;
+    buf_init(&list, HTTP_HEAD_SIZE_MAX);
+    bool ok = true;
+    for (size_t pos = 0; http_msg_next(m, "x-forwarded-for", &pos, &value);)
+        ok = (value.size == 0 || (buf_add_slice(&list, value) && buf_add_str(&list, ", "))) && ok;
+    ok = buf_add_slice(&list, address) && ok;
+    struct slice copy = ok ? arena_slice(q->stream->arena, buf_slice(&list)) : SLICE_NONE;
+    buf_done(&list);
+    return copy;
+}
+
+/* The one value of a field that a trusted proxy may set, when it is valid; else what we see ourselves. */
+static struct slice believed(const struct http_msg *m, const char *name, bool (*valid)(struct slice), struct slice own)
+{
+    struct slice value = http_msg_get(m, name);
+    return http_msg_count(m, name) == 1 && valid(value) ? value : own;
+}
+
+static bool is_scheme(struct slice s)
+{
+    return slice_eq_str(s, "http") || slice_eq_str(s, "https");
+}
+
+static bool add(struct http_field *fields, size_t *count, struct slice name, struct slice value)
+{
+    if (value.size > 0)
+        fields[(*count)++] = (struct http_field){name, value};
+    return value.p != NULL;
+}
+
+static struct slice hops_left(struct proxy_request *q)
+{
+    uint64_t hops;
+    if (!counts_hops(q->stream->head_in->method) ||
+        !slice_to_u64(http_msg_get(q->stream->head_in, "max-forwards"), &hops) || hops > INT64_MAX)
+        return SLICE("");
+    char *text = arena_alloc(q->stream->arena, TEXT_I64_SIZE);
+    return text == NULL ? SLICE_NONE : slice_make(text, text_i64((int64_t)hops - 1, text));
+}
+
+bool proxy_forwarded_fields(struct proxy_request *q, struct http_field *fields, size_t *count)
+{
+    const struct http_msg *m = q->stream->head_in;
+    struct slice address = address_of_peer(slice_str(q->peer.text));
+    bool trusted = is_trusted(q, address), is_h1 = strcmp(q->stream->ops->protocol, "HTTP/1.1") == 0;
+    struct slice proto = m->scheme, host = m->authority.p != NULL ? m->authority : SLICE("");
+    if (trusted) {
+        address = continued(q, address);
+        proto = believed(m, "x-forwarded-proto", is_scheme, proto);
+        host = believed(m, "x-forwarded-host", h1_authority_valid, host);
+    }
+    return add(fields, count, SLICE("X-Forwarded-For"), address) && add(fields, count, SLICE("X-Forwarded-Proto"), proto) &&
+           add(fields, count, SLICE("X-Forwarded-Host"), host) &&
+           add(fields, count, SLICE("Via"), is_h1 ? SLICE("1.1 ficus") : SLICE("2.0 ficus")) &&
+           add(fields, count, SLICE("Max-Forwards"), hops_left(q));
+}
