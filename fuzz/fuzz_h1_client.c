@@ -14,6 +14,7 @@ struct run {
     struct http_stream *stream;
     uint8_t mode;
     uint64_t body, log;
+    bool tunnel;
     unsigned heads, ends, closes;
     size_t left;
 };
@@ -50,7 +51,9 @@ static const struct http_client_handler conn_handler = {on_connected, on_idle, o
 static void on_head(void *arg, struct http_stream *s, struct http_msg *m, bool end)
 {
     struct run *r = arg;
-    FICUS_ASSERT(m->status >= 200 && m->status <= 599 && ++r->heads == 1);
+    r->tunnel = m->status == 101;
+    FICUS_ASSERT((m->status >= 200 && m->status <= 599) || (r->tunnel && r->mode % 4 == 3 && !end));
+    FICUS_ASSERT(++r->heads == 1);
     for (size_t i = 0; i < m->field_count; i++)
         FICUS_ASSERT(http_token_valid(m->fields[i].name) && http_value_valid(m->fields[i].value));
     r->log = mix(r->log, &m->status, sizeof m->status);
@@ -68,8 +71,23 @@ static void on_data(void *arg, struct http_stream *s, struct slice data, bool en
     struct run *r = arg;
     FICUS_ASSERT(r->heads == 1 && (data.size > 0 || end));
     r->body = mix(r->body, data.p, data.size);
+    if (r->tunnel)
+        (void)http_send(s, data.p, data.size < 4000 ? data.size : 4000, end && data.size < 4000);
+    if (r->tunnel && end)
+        (void)http_send(s, "", 0, true);
     if (!end)
         http_recv(s);
+}
+static void on_trailers(void *arg, struct http_stream *s, const struct http_field *fields, size_t field_count)
+{
+    struct run *r = arg;
+    (void)s;
+    FICUS_ASSERT(r->heads == 1 && field_count > 0);
+    for (size_t i = 0; i < field_count; i++) {
+        FICUS_ASSERT(http_token_valid(fields[i].name) && http_value_valid(fields[i].value));
+        r->log = mix(r->log, fields[i].name.p, fields[i].name.size);
+        r->log = mix(r->log, fields[i].value.p, fields[i].value.size);
+    }
 }
 static void body_send(struct run *r)
 {
@@ -103,7 +121,7 @@ static void on_reset(void *arg, struct http_stream *s, enum ficus_err err, const
     r->ends++;
     r->log = r->log * 37 + (uint64_t)err;
 }
-static const struct http_handler handler = {on_head, on_interim, on_data, NULL, on_writable, on_done, on_reset};
+static const struct http_handler handler = {on_head, on_interim, on_data, on_trailers, on_writable, on_done, on_reset};
 
 static void on_accept(void *arg, struct env_stream *s)
 {
@@ -118,6 +136,9 @@ static void request(struct run *r)
     bool post = r->mode % 4 == 2;
     m.method = post ? SLICE("POST") : r->mode % 4 == 1 ? SLICE("HEAD") : SLICE("GET");
     m.path = SLICE("/");
+    m.takes_trailers = true;
+    if (r->mode % 4 == 3)
+        m.protocol = SLICE("websocket");
     m.content_length = r->mode & 0x80 ? -1 : 200000;
     if (!post)
         m.content_length = 0;

@@ -350,6 +350,13 @@ static void service_accept(void *arg, struct env_stream *stream)
     service_read(s);
 }
 
+/* The hub takes questions and leaves them. */
+static void hub_accept(void *arg, struct env_stream *stream)
+{
+    (void)arg;
+    (void)stream;
+}
+
 /* ---- the world: one file, the key; nobody hears what is logged ---- */
 
 static const char key_text[] = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n";
@@ -408,11 +415,12 @@ static void start(struct run *r, const struct env_ops *ops)
         .common = {.version = 1, .system = "t", .process = "gateway", .instance = 1, .state = "/", .key_file = "/key",
                    .log_level = "error", .hub = "unix:/hub", .snapshot_file = "", .edges = edges, .edge_count = 2},
         .listen = listen, .listen_count = 1, .admin = "", .hosts = hosts, .host_count = 1, .timeout_ms = 5000,
-        .routes = routes, .route_count = 1};
+        .limits = {.head_ms = 2000, .idle_ms = 5000, .body_ms = 2000}, .routes = routes, .route_count = 1};
     struct ficus_error error = {0};
     struct env_listener *listener;
     r->net.env.ops = ops;
     FICUS_ASSERT(fake_listen(&r->net.env, addresses[0], service_accept, r, &listener, NULL) == FICUS_ERR_OK);
+    FICUS_ASSERT(fake_listen(&r->net.env, "unix:/hub", hub_accept, r, &listener, NULL) == FICUS_ERR_OK);
     if (proxy_start(&r->net.env, &config, NULL, &r->proxy, &error) != FICUS_ERR_OK) {
         fprintf(stderr, "%s\n", error.text);
         FICUS_ASSERT(false);
@@ -468,7 +476,7 @@ static uint64_t run(uint8_t mode, const char *p, size_t size, const char *garbag
     if ((mode & ENDS) != 0 && client->peer != NULL)
         fake_shutdown_write(client);
     for (int i = 0; i < 10; i++) {
-        fake_advance(&r->net, 20000);
+        fake_advance(&r->net, 10000);
         client->rx_size = 0;
     }
     for (size_t i = 0; i < r->service_count; i++)

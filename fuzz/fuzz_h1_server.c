@@ -20,7 +20,7 @@ struct run {
 struct exchange {
     struct run *run;
     struct http_collect collect;
-    bool collecting;
+    bool collecting, tunnel;
 };
 
 static void note(struct run *r, const void *p, size_t size)
@@ -54,11 +54,25 @@ static void on_data(void *arg, struct http_stream *s, struct slice data, bool en
 {
     struct exchange *x = arg;
     FICUS_ASSERT(data.size > 0 || end);
-    (void)x;
+    if (x->tunnel)
+        (void)http_send(s, data.p, data.size, false);
     if (!end)
         http_recv(s);
+    else if (x->tunnel)
+        (void)http_send(s, "", 0, true);
     else
         (void)http_respond(s, 200, NULL, 0, NULL, SLICE("end"));
+}
+static void on_trailers(void *arg, struct http_stream *s, const struct http_field *fields, size_t field_count)
+{
+    struct exchange *x = arg;
+    (void)s;
+    FICUS_ASSERT(field_count > 0);
+    for (size_t i = 0; i < field_count; i++) {
+        FICUS_ASSERT(http_token_valid(fields[i].name) && http_value_valid(fields[i].value));
+        note(x->run, fields[i].name.p, fields[i].name.size);
+        note(x->run, fields[i].value.p, fields[i].value.size);
+    }
 }
 static void on_done(void *arg, struct http_stream *s)
 {
@@ -76,9 +90,10 @@ static void on_half_close(void *arg, struct http_stream *s)
     (void)arg;
     (void)s;
 }
-static const struct http_handler handler = {.on_data = on_data, .on_done = on_done, .on_reset = on_reset};
+static const struct http_handler handler = {
+    .on_data = on_data, .on_trailers = on_trailers, .on_done = on_done, .on_reset = on_reset};
 static const struct http_handler patient_handler = {
-    .on_data = on_data, .on_done = on_done, .on_reset = on_reset, .on_half_close = on_half_close};
+    .on_data = on_data, .on_trailers = on_trailers, .on_done = on_done, .on_reset = on_reset, .on_half_close = on_half_close};
 
 static void check_head(struct run *r, const struct http_msg *m)
 {
@@ -115,7 +130,12 @@ static void on_request(void *arg, struct http_stream *s, bool end, const struct 
         (void)http_respond_problem(s, 404, "none", "nothing is here");
         break;
     case 2:
-        if (end)
+        if (s->head_in->protocol.p != NULL) {
+            struct http_msg m = {.status = 101};
+            x->tunnel = true;
+            FICUS_ASSERT(end && http_send_head(s, &m, false) == FICUS_ERR_OK);
+            http_recv(s);
+        } else if (end)
             (void)http_respond(s, 204, NULL, 0, NULL, SLICE(""));
         else
             http_recv(s);
