@@ -419,8 +419,8 @@ static void start(struct run *r, const struct env_ops *ops)
     struct ficus_error error = {0};
     struct env_listener *listener;
     r->net.env.ops = ops;
-    FICUS_ASSERT(fake_listen(&r->net.env, addresses[0], service_accept, r, &listener, NULL) == FICUS_ERR_OK);
-    FICUS_ASSERT(fake_listen(&r->net.env, "unix:/hub", hub_accept, r, &listener, NULL) == FICUS_ERR_OK);
+    FICUS_ASSERT(fake_listen(&r->net.env, addresses[0], NULL, service_accept, r, &listener, NULL) == FICUS_ERR_OK);
+    FICUS_ASSERT(fake_listen(&r->net.env, "unix:/hub", NULL, hub_accept, r, &listener, NULL) == FICUS_ERR_OK);
     if (proxy_start(&r->net.env, &config, NULL, &r->proxy, &error) != FICUS_ERR_OK) {
         fprintf(stderr, "%s\n", error.text);
         FICUS_ASSERT(false);
