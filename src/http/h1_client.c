@@ -162,12 +162,12 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
         w.content_length = m->content_length;
         w.framing = m->content_length > 0 ? H1_BODY_LENGTH : m->content_length == 0 ? H1_BODY_NONE : H1_BODY_CHUNKED;
     }
-    size_t size = h1_request_size(&w);
+    size_t size_max = h1_request_size_max(&w);
     size_t hint = w.content_length > 0 && w.content_length <= HTTP_BODY_BUFFER_SIZE ? (size_t)w.content_length : 0;
-    char *room = size == 0 ? NULL : h1_io_head_room(io, size, hint);
+    char *room = size_max == 0 ? NULL : h1_io_head_room(io, size_max, hint);
     if (room == NULL)
-        return size == 0 ? FICUS_ERR_INVALID : io->out_err != FICUS_ERR_OK ? FICUS_ERR_NOMEM : FICUS_ERR_TOO_LARGE;
-    h1_request_write(&w, room);
+        return size_max == 0 ? FICUS_ERR_INVALID : io->out_err != FICUS_ERR_OK ? FICUS_ERR_NOMEM : FICUS_ERR_TOO_LARGE;
+    h1_io_head_done(io, h1_request_write(&w, room));
     cs->head_asked = slice_eq_str(m->method, "HEAD");
     st->takes_trailers = true; /* RFC 9112 7.1: chunked cannot be read without them */
     h1_stream_out_open(st, w.framing, w.content_length > 0 ? w.content_length : 0, false, end);

@@ -202,21 +202,25 @@ static bool out_reserve(struct h1_io *io, size_t size)
     return out_rebuild(io, capacity < H1_OUT_SIZE_MAX ? capacity : H1_OUT_SIZE_MAX);
 }
 
-char *h1_io_head_room(struct h1_io *io, size_t size, size_t body_size_hint)
+char *h1_io_head_room(struct h1_io *io, size_t size_max, size_t body_size_hint)
 {
     FICUS_ASSERT(io->out_raw == io->out_size);
     if (body_size_hint > HTTP_BODY_BUFFER_SIZE)
         body_size_hint = HTTP_BODY_BUFFER_SIZE;
-    if (io->out_size + size + body_size_hint > H1_OUT_SIZE_MAX)
+    if (io->out_size + size_max + body_size_hint > H1_OUT_SIZE_MAX)
         body_size_hint = 0;
-    if (!out_reserve(io, size + body_size_hint))
+    if (!out_reserve(io, size_max + body_size_hint))
         return NULL;
-    if (io->out_at + io->out_size + size > io->out_capacity && !out_rebuild(io, io->out_capacity))
+    if (io->out_at + io->out_size + size_max > io->out_capacity && !out_rebuild(io, io->out_capacity))
         return NULL;
-    char *room = io->out + io->out_at + io->out_size;
+    return io->out + io->out_at + io->out_size;
+}
+
+void h1_io_head_done(struct h1_io *io, size_t size)
+{
+    FICUS_ASSERT(io->out_at + io->out_size + size <= io->out_capacity);
     io->out_size += size;
     io->out_raw += size;
-    return room;
 }
 
 size_t h1_io_out_room(const struct h1_io *io)

@@ -77,9 +77,10 @@ void h1_io_consume(struct h1_io *io, size_t size);
 void h1_io_out_begin(struct h1_io *io);
 /* The message that was ended goes on after all, with bytes as they are (a tunnel). */
 void h1_io_out_reopen(struct h1_io *io);
-/* Room for a head, contiguous: fill it, then h1_io_head_done. body_size_hint: body bytes that will follow at once, if
- * known. NULL: out of memory or over the ceiling. Only before body bytes. */
-char *h1_io_head_room(struct h1_io *io, size_t size, size_t body_size_hint);
+/* Room for a head of at most that size, contiguous: fill it, then say with h1_io_head_done what it took. body_size_hint:
+ * body bytes that will follow at once, if known. NULL: out of memory or over the ceiling. Only before body bytes. */
+char *h1_io_head_room(struct h1_io *io, size_t size_max, size_t body_size_hint);
+void h1_io_head_done(struct h1_io *io, size_t size);
 /* Append body bytes; returns how many were taken. Out of memory sets out_err. */
 size_t h1_io_put(struct h1_io *io, const void *p, size_t size);
 size_t h1_io_out_room(const struct h1_io *io); /* how many body bytes h1_io_put would take */

@@ -155,10 +155,10 @@ static void refuse(struct h1_server_conn *c, int status, const char *detail)
                          .close = true,
                          .date = server_date(v),
                          .server = v->o.server_name};
-    size_t size = h1_response_size(&w);
-    char *room = h1_io_head_room(&c->io, size, buf_slice(&body).size);
+    size_t size_max = h1_response_size_max(&w);
+    char *room = h1_io_head_room(&c->io, size_max, buf_slice(&body).size);
     if (room != NULL && !buf_failed(&body)) {
-        h1_response_write(&w, room);
+        h1_io_head_done(&c->io, h1_response_write(&w, room));
         (void)h1_io_put(&c->io, buf_slice(&body).p, buf_slice(&body).size); /* room was reserved */
         c->io.ended = true;
         move(c, REFUSE);
@@ -220,11 +220,11 @@ static enum ficus_err interim_send(struct server_stream *ss, const struct http_m
     if (ss->minor == 0)
         return FICUS_ERR_OK; /* RFC 9110 15.2: not to a 1.0 client */
     struct h1_write w = {.m = m, .framing = H1_BODY_NONE, .content_length = -1};
-    size_t size = h1_response_size(&w);
-    char *room = size == 0 ? NULL : h1_io_head_room(&ss->c->io, size, 0);
+    size_t size_max = h1_response_size_max(&w);
+    char *room = size_max == 0 ? NULL : h1_io_head_room(&ss->c->io, size_max, 0);
     if (room == NULL)
-        return size == 0 ? FICUS_ERR_INVALID : FICUS_ERR_NOMEM;
-    h1_response_write(&w, room);
+        return size_max == 0 ? FICUS_ERR_INVALID : FICUS_ERR_NOMEM;
+    h1_io_head_done(&ss->c->io, h1_response_write(&w, room));
     h1_io_kick(&ss->c->io);
     return FICUS_ERR_OK;
 }
@@ -241,11 +241,11 @@ static enum ficus_err tunnel_begin(struct server_stream *ss, const struct http_m
                          .content_length = -1,
                          .upgrade = st->head.protocol,
                          .date = server_date(ss->c->conn.server)};
-    size_t size = h1_response_size(&w);
-    char *room = size == 0 ? NULL : h1_io_head_room(io, size, 0);
+    size_t size_max = h1_response_size_max(&w);
+    char *room = size_max == 0 ? NULL : h1_io_head_room(io, size_max, 0);
     if (room == NULL)
-        return size == 0 ? FICUS_ERR_INVALID : FICUS_ERR_NOMEM;
-    h1_response_write(&w, room);
+        return size_max == 0 ? FICUS_ERR_INVALID : FICUS_ERR_NOMEM;
+    h1_io_head_done(io, h1_response_write(&w, room));
     ss->c->reuse = false;
     h1_stream_tunnel(st);
     h1_io_kick(io);
@@ -298,13 +298,13 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
     ss->c->reuse = reuse_decide(ss, w.framing, m->status);
     w.close = !ss->c->reuse;
 
-    size_t size = h1_response_size(&w);
+    size_t size_max = h1_response_size_max(&w);
     size_t hint = w.framing == H1_BODY_LENGTH && w.content_length <= HTTP_BODY_BUFFER_SIZE ? (size_t)w.content_length
                                                                                            : 0;
-    char *room = size == 0 ? NULL : h1_io_head_room(io, size, hint);
+    char *room = size_max == 0 ? NULL : h1_io_head_room(io, size_max, hint);
     if (room == NULL)
-        return size == 0 ? FICUS_ERR_INVALID : io->out_err != FICUS_ERR_OK ? FICUS_ERR_NOMEM : FICUS_ERR_TOO_LARGE;
-    h1_response_write(&w, room);
+        return size_max == 0 ? FICUS_ERR_INVALID : io->out_err != FICUS_ERR_OK ? FICUS_ERR_NOMEM : FICUS_ERR_TOO_LARGE;
+    h1_io_head_done(io, h1_response_write(&w, room));
     h1_stream_out_open(st, w.framing, w.content_length, no_body, end);
     return FICUS_ERR_OK;
 }
