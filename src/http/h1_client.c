@@ -24,7 +24,6 @@
 #include "mem.h"
 
 enum {
-    H1_CLIENT_SMALL_SIZE = 4096,
     H1_INTERIM_COUNT_MAX = 16,
     H1_LAST_WORD_MS = 1000,
     H1_SETTLE_MS = 1000,
@@ -57,7 +56,7 @@ struct http_client_conn {
     struct client_stream *stream; /* in arena; not NULL exactly in EXCHANGE */
     struct arena arena;
     struct h1_io io;
-    char small[H1_CLIENT_SMALL_SIZE];
+    char in[H1_IN_LITTLE];
 };
 
 static const struct {
@@ -379,9 +378,9 @@ static void read_more(struct http_client_conn *c)
     const struct h1_body *body = &c->stream->st.body;
     bool counted = body->framing == H1_BODY_LENGTH;
     if (!c->stream->head_came)
-        h1_io_read(io, io->in != io->small || size >= io->small_size);
+        h1_io_read(io, size >= H1_IN_LITTLE);
     else if (!body->done && (counted ? size < body->left : size == 0))
-        h1_io_read(io, counted ? body->left > io->small_size : h1_stream_reads_much(&c->stream->st));
+        h1_io_read(io, counted ? body->left > H1_IN_LITTLE : h1_stream_reads_much(&c->stream->st));
 }
 
 enum { NEVER = -1 };
@@ -412,6 +411,7 @@ static void pump(void *arg)
     c->io.pumping = false;
     if (c->state == CLOSING)
         return;
+    h1_io_rest(&c->io);
     read_more(c);
     int64_t due_ms = deadline_ms(c);
     if (due_ms != NEVER)
@@ -452,6 +452,8 @@ static void connected(void *arg, enum ficus_err err)
         conn_close(c);
 }
 
+static const struct h1_io_ops io_ops = {pump, timer_fired, conn_closed};
+
 enum ficus_err http_client_connect(struct env *e, const char *address, const struct http_limits *limits,
                                    const struct http_client_handler *h, void *arg, struct http_client_conn **ret_conn)
 {
@@ -466,11 +468,7 @@ enum ficus_err http_client_connect(struct env *e, const char *address, const str
     l->field_count_max = l->field_count_max == 0 ? 100 : l->field_count_max;
     l->arena_size_max = l->arena_size_max == 0 ? 256 * 1024 : l->arena_size_max;
     l->body_timeout_ms = l->body_timeout_ms == 0 ? 30 * 1000 : l->body_timeout_ms;
-    h1_io_init(&c->io, e, c->small, sizeof c->small);
-    c->io.on_event = pump;
-    c->io.on_timer = timer_fired;
-    c->io.closed = conn_closed;
-    c->io.arg = c;
+    h1_io_init(&c->io, e, c->in, sizeof c->in, &io_ops, c);
     enum ficus_err err = env_connect(e, address, connected, c, &c->io.stream);
     if (err != FICUS_ERR_OK) {
         c->io.stream = NULL;

@@ -12,7 +12,7 @@
  *                         `--- answer out ------------->  |
  *     any ------------------------------------------------+--> CLOSING --> freed
  *
- * IDLE      nothing of a request is there; costs this struct and nothing else
+ * IDLE      nothing of a request is there; costs this struct and nothing else, no buffer
  * HEAD      a part of a head is in the buffer
  * EXCHANGE  c->stream exists; the user has it
  * DRAIN     the response is out, the rest of the request body is read and thrown away, at most H1_DRAIN_SIZE_MAX
@@ -37,7 +37,6 @@ enum {
      * on its way, and who got no answer cannot know whether anything was done. Its answer then says that it was the
      * last. */
     H1_DRAIN_IDLE_MS = 300,
-    H1_SMALL_SIZE = 1024, /* most requests without body fit */
     H2_PREFACE_SIZE = 24,
 };
 
@@ -60,11 +59,10 @@ struct h1_server_conn {
     struct h1_scan scan;
     struct server_stream *stream; /* in arena; not NULL exactly in EXCHANGE */
     struct arena arena;
-    struct h1_body drain_body;
+    struct h1_body *drain_body; /* in arena; not NULL exactly in DRAIN */
     size_t discarded_size;
     struct h1_io io;
     struct env_peer peer;
-    char small[H1_SMALL_SIZE];
 };
 
 /* Nothing is lost with a connection in one of these: its client can come again. */
@@ -94,6 +92,7 @@ static void move(struct h1_server_conn *c, enum state next)
     c->since_ms = env_now_ms(c->io.env);
     server_conn_wait(&c->conn, is_waiting(next));
     FICUS_ASSERT((c->stream != NULL) == (next == EXCHANGE));
+    FICUS_ASSERT((c->drain_body != NULL) == (next == DRAIN));
 }
 
 static struct h1_server_conn *conn_of(struct server_conn *c)
@@ -117,6 +116,7 @@ static void conn_closed(void *arg)
 static void conn_close(struct h1_server_conn *c)
 {
     c->stream = NULL; /* its memory lives until conn_closed */
+    c->drain_body = NULL;
     if (c->state == IDLE)
         env_shutdown_write(c->io.env, c->io.stream); /* on TLS the end between requests is said, not guessed */
     move(c, CLOSING);
@@ -171,6 +171,7 @@ static void refuse(struct h1_server_conn *c, int status, const char *detail)
 static void exchange_forget(struct h1_server_conn *c)
 {
     c->stream = NULL;
+    c->drain_body = NULL;
     arena_done(&c->arena);
 }
 
@@ -196,18 +197,22 @@ static void exchange_break(struct h1_server_conn *c)
 static void exchange_finish(struct h1_server_conn *c)
 {
     struct h1_stream *st = &c->stream->st;
-    c->drain_body = st->body;
-    c->drain_body.arena = NULL;
+    bool body_done = st->body.done;
     if (!st->abandoned)
         st->s.handler->on_done(st->s.arg, &st->s);
+    if (c->reuse && !body_done) {
+        c->stream = NULL;
+        c->drain_body = &st->body;
+        c->drain_body->arena = NULL;
+        c->discarded_size = 0;
+        move(c, DRAIN);
+        return;
+    }
     exchange_forget(c);
     /* What began after the head was sent, a drain say, does not count: it told the client that the connection goes on.
      */
     if (!c->reuse) {
         linger(c);
-    } else if (!c->drain_body.done) {
-        c->discarded_size = 0;
-        move(c, DRAIN);
     } else {
         move(c, IDLE);
     }
@@ -502,13 +507,14 @@ static bool step_drain(struct h1_server_conn *c)
     struct h1_io *io = &c->io;
     size_t used, data;
     const char *detail;
-    if (!h1_body_decode(&c->drain_body, h1_io_in(io), h1_io_in_size(io), &used, &data, &detail)) {
+    if (!h1_body_decode(c->drain_body, h1_io_in(io), h1_io_in_size(io), &used, &data, &detail)) {
         conn_close(c);
         return true;
     }
     h1_io_consume(io, used);
     c->discarded_size += used;
-    if (c->drain_body.done) {
+    if (c->drain_body->done) {
+        exchange_forget(c);
         move(c, IDLE);
         return true;
     }
@@ -517,6 +523,7 @@ static bool step_drain(struct h1_server_conn *c)
         return true;
     }
     if (c->discarded_size > H1_DRAIN_SIZE_MAX) {
+        exchange_forget(c);
         linger(c);
         return true;
     }
@@ -559,7 +566,7 @@ static void read_more(struct h1_server_conn *c)
     size_t size = h1_io_in_size(io);
     switch (c->state) {
     case HEAD:
-        h1_io_read(io, io->in != io->small || size >= io->small_size);
+        h1_io_read(io, size >= H1_IN_LITTLE);
         break;
     case EXCHANGE: {
         const struct h1_body *body = &c->stream->st.body;
@@ -567,7 +574,7 @@ static void read_more(struct h1_server_conn *c)
         if (body->done)
             h1_io_read(io, false); /* the next request, or the news that the client is gone */
         else if (counted ? size < body->left : size == 0)
-            h1_io_read(io, counted ? body->left > H1_SMALL_SIZE : h1_stream_reads_much(&c->stream->st));
+            h1_io_read(io, counted ? body->left > H1_IN_LITTLE : h1_stream_reads_much(&c->stream->st));
         break;
     }
     case REFUSE:
@@ -634,6 +641,7 @@ static void pump(void *arg)
     c->io.pumping = false;
     if (c->state == CLOSING)
         return;
+    h1_io_rest(&c->io);
     read_more(c);
     int64_t due_ms = deadline_ms(c);
     if (due_ms != NEVER)
@@ -692,6 +700,8 @@ static const struct server_conn_ops conn_ops = {conn_abort, conn_drain, conn_evi
 
 /* ---- begin ---- */
 
+static const struct h1_io_ops io_ops = {pump, timer_fired, conn_closed};
+
 void h1_server_conn_new(struct http_server *v, struct env_stream *stream)
 {
     struct h1_server_conn *c = mem_zalloc(sizeof *c);
@@ -699,12 +709,8 @@ void h1_server_conn_new(struct http_server *v, struct env_stream *stream)
         env_close(v->env, stream, NULL, NULL);
         return;
     }
-    h1_io_init(&c->io, v->env, c->small, sizeof c->small);
+    h1_io_init(&c->io, v->env, v->in, sizeof v->in, &io_ops, c);
     c->io.stream = stream;
-    c->io.on_event = pump;
-    c->io.on_timer = timer_fired;
-    c->io.closed = conn_closed;
-    c->io.arg = c;
     c->since_ms = env_now_ms(v->env);
     struct env_tls_info tls;
     c->secure = env_stream_tls(v->env, stream, &tls);

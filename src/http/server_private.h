@@ -6,6 +6,7 @@
 #ifndef FICUS_HTTP_SERVER_PRIVATE_H
 #define FICUS_HTTP_SERVER_PRIVATE_H
 
+#include "h1_io.h"
 #include "h1_write.h"
 #include "http_server.h"
 #include "list.h"
@@ -30,6 +31,7 @@ struct http_server {
     struct env_timer gone_kick;
     int64_t date_second; /* of date */
     char date[HTTP_DATE_SIZE];
+    char in[H1_IN_SIZE]; /* what any HTTP/1.1 connection reads lands here first (h1_io.h) */
 };
 
 struct server_conn;
