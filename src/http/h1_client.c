@@ -54,7 +54,7 @@ struct http_client_conn {
     uint64_t exchange_count;
     int64_t settle_ms;            /* entry into SETTLE */
     struct client_stream *stream; /* in arena; not NULL exactly in EXCHANGE */
-    struct arena arena;
+    struct arena arena;           /* its first block and the ring in io stay for the next exchange */
     struct h1_io io;
     char in[H1_IN_LITTLE];
 };
@@ -120,7 +120,7 @@ static void exchange_finish(struct http_client_conn *c)
     if (!st->abandoned)
         st->s.handler->on_done(st->s.arg, &st->s);
     c->stream = NULL;
-    arena_done(&c->arena);
+    arena_clear(&c->arena);
     if (!reuse || c->close_wanted) {
         conn_close(c);
         return;
@@ -198,12 +198,9 @@ enum ficus_err http_client_open(struct http_client_conn *c, const struct http_ha
         return FICUS_ERR_BUSY;
     if (c->state != IDLE || c->close_wanted || !idle_quiet(c))
         return FICUS_ERR_RESET;
-    arena_init(&c->arena, c->limits.arena_size_max);
     struct client_stream *cs = ARENA_NEW(&c->arena, struct client_stream);
-    if (cs == NULL) {
-        arena_done(&c->arena);
+    if (cs == NULL)
         return FICUS_ERR_NOMEM;
-    }
     cs->c = c;
     cs->st.io = &c->io;
     cs->st.s = (struct http_stream){.ops = &stream_ops, .handler = h, .arg = arg, .arena = &c->arena};
@@ -468,6 +465,7 @@ enum ficus_err http_client_connect(struct env *e, const char *address, const str
     l->field_count_max = l->field_count_max == 0 ? 100 : l->field_count_max;
     l->arena_size_max = l->arena_size_max == 0 ? 256 * 1024 : l->arena_size_max;
     l->body_timeout_ms = l->body_timeout_ms == 0 ? 30 * 1000 : l->body_timeout_ms;
+    arena_init(&c->arena, l->arena_size_max);
     h1_io_init(&c->io, e, c->in, sizeof c->in, &io_ops, c);
     enum ficus_err err = env_connect(e, address, connected, c, &c->io.stream);
     if (err != FICUS_ERR_OK) {

@@ -179,6 +179,23 @@ void h1_io_out_begin(struct h1_io *io)
     io->trailers = SLICE("");
 }
 
+void h1_io_ring_give(struct h1_io *io, struct h1_ring ring)
+{
+    FICUS_ASSERT(io->out == NULL);
+    io->out = ring.p;
+    io->out_capacity = ring.capacity;
+}
+
+struct h1_ring h1_io_ring_take(struct h1_io *io)
+{
+    struct h1_ring ring = {io->out, io->out_capacity};
+    if (io->writing || io->out_size > 0 || io->out == NULL)
+        return (struct h1_ring){0};
+    io->out = NULL;
+    io->out_capacity = io->out_at = 0;
+    return ring;
+}
+
 void h1_io_out_reopen(struct h1_io *io)
 {
     io->chunked = io->ended = io->end_sent = io->flight_end = false; /* a write may be under way */
@@ -284,12 +301,16 @@ size_t h1_io_put(struct h1_io *io, const void *p, size_t size)
     return size;
 }
 
+/* A stream of events has no ring between them; after the last byte the next message may use it. */
 static void out_release(struct h1_io *io)
 {
     MEM_FREE(io->out_retired);
-    if (io->out_size == 0) {
+    if (io->out_size > 0)
+        return;
+    io->out_at = 0;
+    if (!io->end_sent || io->out_capacity > H1_RING_KEPT_MAX) {
         MEM_FREE(io->out);
-        io->out_capacity = io->out_at = 0;
+        io->out_capacity = 0;
     }
 }
 

@@ -18,9 +18,15 @@
 
 enum {
     H1_IN_SIZE = HTTP_BODY_BUFFER_SIZE, /* also the ceiling of a head */
+    H1_RING_KEPT_MAX = 4096,            /* larger ones are freed when they are empty */
     H1_IN_LITTLE = 4096,                /* most requests and answers without much of a body fit */
     H1_OUT_SIZE_MAX = HTTP_BODY_BUFFER_SIZE +
                       8192, /* body bytes never take more than HTTP_BODY_BUFFER_SIZE of it; the rest is for heads */
+};
+
+struct h1_ring {
+    char *p;
+    uint32_t capacity;
 };
 
 struct h1_io_ops {
@@ -88,6 +94,10 @@ void h1_io_consume(struct h1_io *io, size_t size);
 
 /* Begin an outgoing message. */
 void h1_io_out_begin(struct h1_io *io);
+/* A ring from the heap for a connection that has none. */
+void h1_io_ring_give(struct h1_io *io, struct h1_ring ring);
+/* The ring of a message that was sent, for another one. p NULL: there is none worth keeping. */
+struct h1_ring h1_io_ring_take(struct h1_io *io);
 /* The message that was ended goes on after all, with bytes as they are (a tunnel). */
 void h1_io_out_reopen(struct h1_io *io);
 /* Room for a head of at most that size, contiguous: fill it, then say with h1_io_head_done what it took. body_size_hint:
