@@ -381,7 +381,6 @@ bool h1_io_flush(struct h1_io *io)
     int count = flight_build(io, end, iov);
     io->flight_size = io->out_size;
     io->flight_end = end;
-    io->moved_ms = env_now_ms(io->env);
     ssize_t n = env_write(io->env, io->stream, iov, count, write_done, io);
     if (n < 0) {
         io->out_err = (enum ficus_err) - n;
@@ -389,6 +388,7 @@ bool h1_io_flush(struct h1_io *io)
     }
     io->begun = true;
     if (n == 0) {
+        io->moved_ms = env_now_ms(io->env);
         io->writing = true;
         return false;
     }
