@@ -393,6 +393,7 @@ void proxy_forward_to(struct proxy_request *q, const char *service, struct slice
     r.path = path;
     r.fields = fields;
     r.field_count = field_count;
+    r.fields_valid = true;
     r.body = body;
     r.body_stream_size = stream_size;
     r.keyed = http_msg_count(m, "idempotency-key") == 1;
