@@ -35,7 +35,7 @@ struct env_timer {
     void *arg;
     /* private below */
     int64_t due_ns;
-    uint32_t heap_slot; /* 1-based place in the heap; 0: not armed */
+    uint32_t slot;      /* where it stands; 0: not armed */
 };
 
 /* Work for the pool: work() on a worker, then done() on the loop. Must stay in memory until done() ran. */
@@ -145,7 +145,7 @@ static inline uint64_t env_random_u64(struct env *e) { uint64_t v; env_random(e,
 static inline void env_timer_start(struct env *e, struct env_timer *t, int64_t delay_ms) { e->ops->timer_start(e, t, delay_ms); }
 /* [loop] Disarm; fn will not fire afterwards. Harmless when not armed. */
 static inline void env_timer_stop(struct env *e, struct env_timer *t) { e->ops->timer_stop(e, t); }
-static inline bool env_timer_armed(const struct env_timer *t) { return t->heap_slot != 0; }
+static inline bool env_timer_armed(const struct env_timer *t) { return t->slot != 0; }
 /* [any] Have t->fn called on the loop thread soon. Tasks of one thread run in the order of posting. */
 static inline void env_post(struct env *e, struct env_task *t) { e->ops->post(e, t); }
 
