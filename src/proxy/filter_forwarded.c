@@ -5,7 +5,7 @@
  * is believed: its X-Forwarded-For is continued, its -Proto and -Host are kept when they can be true. Forwarded (RFC 7239)
  * is always dropped: two fields that say the same can differ.
  *
- * Max-Forwards (RFC 9110 7.6.2) counts the hops of OPTIONS and TRACE; at 0 the gateway is where they end.
+ * Max-Forwards (RFC 9110 7.6.2) counts the hops of OPTIONS; at 0 the gateway is where they end. TRACE comes to nobody.
  */
 #include "proxy_private.h"
 
@@ -16,7 +16,7 @@
 
 static bool counts_hops(struct slice method)
 {
-    return slice_eq_str(method, "OPTIONS") || slice_eq_str(method, "TRACE");
+    return slice_eq_str(method, "OPTIONS");
 }
 
 enum proxy_verdict filter_hops(struct proxy_request *q)
