@@ -139,6 +139,38 @@ static void test_flags(void **state)
     rig_free(r);
 }
 
+/* All places of a service's bulkhead are taken: 503 at once, when to come again, and the flag; nothing of it reaches the service, and a
+ * place that is given back is taken by the next. */
+static void test_bulkhead(void **state)
+{
+    (void)state;
+    static struct call_policy_bulkhead one = {.concurrency = 1};
+    static const char hold[] = REQUEST("GET /do/hold");
+    struct rig *r = rig_new(false);
+    gateway_stop(r);
+    r->edges[0].policy.bulkhead = &one;
+    gateway_start(r);
+    rig_wait(r, is_ready, r);
+    log_begin(r);
+    struct client *first = client_new(r);
+    client_send(first, hold, sizeof hold - 1);
+    rig_wait(r, orders_is_held, r);
+    unsigned asked = r->orders_asked;
+    assert_has(line_of(r, REQUEST("GET /open/1")),
+               "\"status\":503,\"flags\":\"UO\",\"upstream\":\"orders\"");
+    const char *answer = ask(r, REQUEST("GET /open/1"));
+    assert_int_equal(status_of(answer), 503);
+    assert_has(answer, "Retry-After: 1\r\n");
+    assert_int_equal(r->orders_asked, asked);
+    (void)http_respond(r->held, 200, NULL, 0, "text/plain", SLICE("done"));
+    rig_wait(r, client_has_ended, first);
+    assert_int_equal(status_of(buf_str(&first->got)), 200);
+    assert_int_equal(status_of(ask(r, REQUEST("GET /open/1"))), 202);
+    client_free(first);
+    log_end();
+    rig_free(r);
+}
+
 /* docs/gateway.md has a row for each member and each flag, word for word, and no other in those tables. */
 static void test_documented(void **state)
 {
@@ -169,6 +201,7 @@ static void test_documented(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_whole), cmocka_unit_test(test_flags),
+                                       cmocka_unit_test(test_bulkhead),
                                        cmocka_unit_test(test_documented)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
