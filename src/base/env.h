@@ -120,7 +120,7 @@ struct env_ops {
     enum ficus_err (*run)(struct env *e, struct env_job *job);
     void (*wait)(struct env *e, struct env_waiter *w);
     void (*wake)(struct env *e, struct env_waiter *w);
-    void (*log_write)(struct env *e, const void *p, size_t size);
+    void (*log_write)(struct env *e, const void *p, size_t size, bool at_once);
 };
 
 struct env {
@@ -250,8 +250,9 @@ static inline enum ficus_err env_run(struct env *e, struct env_job *job) { retur
 static inline void env_wait(struct env *e, struct env_waiter *w) { e->ops->wait(e, w); }
 /* [any] Wake the worker that waits, or will wait, on w. */
 static inline void env_wake(struct env *e, struct env_waiter *w) { e->ops->wake(e, w); }
-/* [any] One whole line of the process's log (newline included), written at once; never blocks for long, drops when it cannot. */
-static inline void env_log_write(struct env *e, const void *p, size_t size) { e->ops->log_write(e, p, size); }
+/* [any] One whole line of the process's log, newline included. at_once: it has left the process at return, with all lines before it; else it may
+ * wait for others until the loop's turn ends. Never blocks for long, drops when it cannot write. */
+static inline void env_log_write(struct env *e, const void *p, size_t size, bool at_once) { e->ops->log_write(e, p, size, at_once); }
 
 /* Helper on the table above: read a whole small file into the arena; TOO_LARGE over size_max. [any; blocks] */
 struct arena;

@@ -262,10 +262,10 @@ static void on_log_flush(uv_prepare_t *handle)
 
 /* Lines of the loop thread are written together before it waits for events again: a gateway has a line for each of the
  * requests of a turn. */
-static void uv_log_write(struct env *base, const void *p, size_t size)
+static void uv_log_write(struct env *base, const void *p, size_t size, bool at_once)
 {
     struct env_uv *e = env_uv_of(base);
-    if (!e->running || !pthread_equal(pthread_self(), e->loop_thread))
+    if (at_once || !e->running || !pthread_equal(pthread_self(), e->loop_thread))
         log_os_write(&e->log, p, size);
     else if (log_os_gather(&e->log, p, size))
         uv_prepare_start(&e->log_flush, on_log_flush);
@@ -383,9 +383,11 @@ void env_uv_run(struct env *base)
     if (atomic_exchange(&e->stop_wanted, false))
         return;
     e->running = true;
+    log_os_keep_at_death(&e->log);
     env_uv_event(e);
     uv_run(&e->loop, UV_RUN_DEFAULT); /* the async handle keeps it going */
     e->running = false;
+    log_os_keep_at_death(NULL);
     log_os_flush(&e->log);
 }
 

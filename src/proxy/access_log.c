@@ -4,6 +4,7 @@
  * most requests have not.
  */
 #include "access_log.h"
+#include "address_block.h"
 
 #include "mem.h"
 #include "proxy_private.h"
@@ -31,6 +32,7 @@ struct access_end {
     const struct proxy_request *q;
     const char *route;
     int64_t ns, added_ns;
+    struct slice client; /* size 0: not known */
     char flags[FLAGS_TEXT_SIZE];
 };
 
@@ -114,6 +116,17 @@ static bool get_protocol(const struct access_end *e, struct log_field *f)
     return text(f, slice_str(e->q->stream->ops->protocol));
 }
 
+static bool get_client(const struct access_end *e, struct log_field *f)
+{
+    return text(f, e->client) && e->client.size > 0;
+}
+
+static bool get_peer(const struct access_end *e, struct log_field *f)
+{
+    struct slice peer = slice_str(e->q->peer.text);
+    return text(f, peer) && !slice_eq(e->client, address_of_peer(peer));
+}
+
 static bool get_user(const struct access_end *e, struct log_field *f)
 {
     return text(f, e->q->user);
@@ -164,6 +177,8 @@ static const struct {
     {ROW("bytes_in", "of the request's body that were read"), get_bytes_in},
     {ROW("bytes_out", "of the answer's body"), get_bytes_out},
     {ROW("protocol", "`HTTP/1.1`, `h2`"), get_protocol},
+    {ROW("client", "address of who asked; behind `trusted_proxies` what they say"), get_client},
+    {ROW("peer", "address and port of the proxy that passed it on, when that is not the client itself"), get_peer},
     {ROW("user", "id of the user whose token it carried"), get_user},
     {ROW("error", "what went wrong, in one of few words"), get_error},
     {ROW("reason", "the same in a sentence"), get_reason},
@@ -246,7 +261,7 @@ void access_log(const struct proxy_request *q, const char *route, int64_t ns, in
     struct logger *log = &q->proxy->process.log;
     if (!log_enabled(log, level))
         return;
-    struct access_end e = {.q = q, .route = route, .ns = ns, .added_ns = added_ns};
+    struct access_end e = {.q = q, .route = route, .ns = ns, .added_ns = added_ns, .client = proxy_client_address(q)};
     struct log_context ctx = {.trace = q->trace, .correlation = q->request_id};
     struct log_field fields[ARRAY_COUNT(rows) + 1];
     size_t count = 0;

@@ -304,5 +304,5 @@ void log_write(struct logger *l, enum log_level level, const struct log_context 
         .wall_ms = env_wall_ms(l->env), .level = level, .service = l->service, .instance = l->instance, .event = event,
         .msg = msg, .ctx = ctx, .fields = fields, .suppressed = suppressed,
     };
-    env_log_write(l->env, line, log_format(&record, line));
+    env_log_write(l->env, line, log_format(&record, line), level >= LOG_WARN);
 }

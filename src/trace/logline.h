@@ -4,7 +4,8 @@
  * span, correlation (the last three when there are), then the call's own. A line has at most LOG_LINE_SIZE_MAX bytes:
  * over-long values are cut, members that no longer fit are left out and "cut":true says so; it is always valid JSON.
  * Lines of level warn and error are limited to LOG_REPEATS_MAX a second for each event name; the first one that gets
- * through later says in "suppressed" how many did not. Any thread.
+ * through later says in "suppressed" how many did not. They are written at once, others when the loop's turn ends at the
+ * latest. Any thread.
  *
  *     LOG(logger, LOG_INFO, &ctx, "request.done", "request answered", LOG_STR("route", route), LOG_INT("status", 200));
  *     LOGF(logger, LOG_WARN, NULL, "jwks.fetch", LOG_FIELDS(LOG_ERR(&error)), "keeping %zu old keys", count);

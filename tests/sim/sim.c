@@ -611,8 +611,9 @@ static void op_wake(struct env *e, struct env_waiter *waiter)
         s->state = SIM_STACK_READY;
 }
 
-static void op_log_write(struct env *e, const void *p, size_t size)
+static void op_log_write(struct env *e, const void *p, size_t size, bool at_once)
 {
+    (void)at_once;
     struct sim_process *process = process_of(e);
     if (process->world->verbose)
         fprintf(stderr, "%8.3f %-13s %.*s", (double)process->world->now_ns / 1e9, process->name, (int)size,
