@@ -158,6 +158,11 @@ void env_uv_trim_later(struct env_uv *e)
         uv_timer_start(&e->trim, on_trim, TRIM_MS, 0);
 }
 
+void env_uv_usage(struct env *base, struct env_uv_usage *ret_usage)
+{
+    *ret_usage = (struct env_uv_usage){.memory_size = heap_os_resident(), .stream_count = env_uv_of(base)->stream_count};
+}
+
 /* ---- tasks and finished jobs ---- */
 
 /* Runs what was queued when it began, in order; what those queue waits for the next turn, so that I/O gets its
