@@ -38,6 +38,8 @@ void proxy_overload_probe(void *arg)
             LOG_INT("lag_ms", l.lag_ms), LOG_INT("memory", l.memory_size));
     else if (why != before)
         LOG(&p->process.log, LOG_WARN, NULL, "gateway.recovered", "new requests are taken again", LOG_STR("was", overload_word(before)));
+    if (why == OVERLOAD_FILES)
+        call_engine_close_idle(p->process.calls);
     if (p->probe_seen || p->overload.late_count > 0 || why != OVERLOAD_NONE)
         probe_start(p);
 }
