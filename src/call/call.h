@@ -153,6 +153,8 @@ void call_fetch_cancel(struct call_fetch *f);   /* done will not fire */
 bool call_engine_has_endpoints(const struct call_engine *g, const char *callee);
 /* Breaker states etc. for status pages: "closed", "open", "half_open". */
 const char *call_engine_breaker_state(const struct call_engine *g, const char *callee);
+/* [loop] Close all connections that nobody uses at present: descriptors are short. */
+void call_engine_close_idle(struct call_engine *g);
 /* One JSON array with an object for each edge: callee, breaker, waiting (for a connection), bulkhead (when it has one:
  * limit, running, waiting), and addresses: address, outstanding (calls under way), latency_us (peak EWMA; 0: not known),
  * connections, idle, failures (in a row), ejected_ms (how much longer), unhealthy (by its checks). Returns how many edges. */

@@ -531,6 +531,13 @@ bool pool_close(struct pool *p)
     return p->conn_count == 0;
 }
 
+void pool_close_idle(struct pool *p)
+{
+    LIST_FOREACH(&p->addresses, al)
+        LIST_FOREACH_SAFE(&CONTAINER_OF(al, struct pool_address, link)->idle, l, tmp)
+            conn_close(CONTAINER_OF(l, struct pool_conn, link));
+}
+
 /* ---- health checks and what people ask ---- */
 
 const char *pool_address_text(const struct pool *p, size_t i)

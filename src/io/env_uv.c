@@ -85,8 +85,11 @@ static void uv_random_fill(struct env *base, void *p, size_t size)
 /* ---- timers ---- */
 
 static void on_alarm(uv_timer_t *handle);
+static void on_turn(uv_idle_t *handle);
 
-static void alarm_set(struct env_uv *e)
+/* An alarm that is due already, set by an alarm, would fire before the loop has looked at anything else (uv__run_timers), and go
+ * on so for ever when timers take longer than until their next time: it is set in the loop's next phase. */
+static void alarm_set(struct env_uv *e, bool by_alarm)
 {
     int64_t due_ns = timers_next_due_ns(&e->timers);
     if (due_ns == INT64_MAX || due_ns >= e->alarm_due_ns)
@@ -95,6 +98,10 @@ static void alarm_set(struct env_uv *e)
      * again */
     uv_update_time(&e->loop);
     int64_t due_ms = (due_ns + 999999) / 1000000, now_ms = (int64_t)uv_now(&e->loop);
+    if (by_alarm && due_ms <= now_ms) {
+        uv_idle_start(&e->turn, on_turn);
+        return;
+    }
     uv_timer_start(&e->alarm, on_alarm, due_ms > now_ms ? (uint64_t)(due_ms - now_ms) : 0, 0);
     e->alarm_due_ns = due_ns;
 }
@@ -107,7 +114,7 @@ static void on_alarm(uv_timer_t *handle)
     e->firing = true;
     timers_fire(&e->timers, uv_now_ns(&e->base));
     e->firing = false;
-    alarm_set(e);
+    alarm_set(e, true);
 }
 
 static void uv_timer_arm(struct env *base, struct env_timer *t, int64_t delay_ms)
@@ -124,7 +131,7 @@ static void uv_timer_arm(struct env *base, struct env_timer *t, int64_t delay_ms
     bool added = delay_ms == 0 ? timers_add_soon(&e->timers, t, now_ns) : timers_add(&e->timers, t, due_ns);
     FICUS_ASSERT(added);
     if (!e->firing)
-        alarm_set(e);
+        alarm_set(e, false);
 }
 
 static void uv_timer_disarm(struct env *base, struct env_timer *t)
@@ -149,6 +156,11 @@ void env_uv_trim_later(struct env_uv *e)
 {
     if (!uv_is_active((uv_handle_t *)&e->trim) && !uv_is_closing((uv_handle_t *)&e->trim))
         uv_timer_start(&e->trim, on_trim, TRIM_MS, 0);
+}
+
+void env_uv_usage(struct env *base, struct env_uv_usage *ret_usage)
+{
+    *ret_usage = (struct env_uv_usage){.memory_size = heap_os_resident(), .stream_count = env_uv_of(base)->stream_count};
 }
 
 /* ---- tasks and finished jobs ---- */
@@ -189,6 +201,7 @@ static void run_tasks(struct env_uv *e)
 static void on_turn(uv_idle_t *handle)
 {
     run_tasks(handle->data);
+    alarm_set(handle->data, false);
 }
 
 static void on_async(uv_async_t *handle)
