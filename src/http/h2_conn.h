@@ -18,7 +18,7 @@
  * incoming bodies over all of them, 64 KiB of frames on their way out, 16 KiB for reading, and nghttp2's own (one frame and two
  * HPACK tables of 4 KiB). Idle: the struct and nghttp2's part, about 15 KiB together. */
 enum {
-    H2_STREAMS_MAX = 100,
+    H2_STREAMS_MAX = 100, /* more are refused */
     H2_STREAM_WINDOW = HTTP_BODY_BUFFER_SIZE,
     H2_STREAM_IN_MAX = 64 * 1024, /* until the client has our SETTINGS it may send the default window of 65 535 bytes */
     H2_CONN_WINDOW = 1024 * 1024,

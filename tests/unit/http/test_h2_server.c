@@ -591,13 +591,35 @@ static void test_limits(void **state)
     text[3000] = '\0';
     rig_request(r, 1, "GET", "/", text, true);
     assert_int_equal(rig_at(r, 1)->status, 431);
-    /* A hundred streams at once, not one more. */
-    for (uint32_t id = 3; id < 3 + 2 * 100; id += 2)
+    rig_free(r);
+}
+
+/* A hundred streams at once. Who opens one more loses that one and nothing else, be it before or after the client knows. */
+static void test_stream_count(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(1, NULL);
+    rig_bytes(r, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
+    rig_send(r, SETTINGS, 0, 0, "", 0);
+    for (uint32_t id = 1; id < 2 * 110; id += 2)
         rig_get(r, id, "/hold");
+    assert_int_equal(r->streams_max, 100);
     assert_int_equal(r->requests, 100);
-    rig_get(r, 301, "/hold");
-    assert_int_equal(r->goaway, NGHTTP2_PROTOCOL_ERROR); /* it had our SETTINGS */
-    assert_int_equal(r->requests, 100);
+    assert_int_equal(rig_at(r, 199)->rst, -1);
+    for (uint32_t id = 201; id < 2 * 110; id += 2)
+        assert_int_equal(rig_at(r, id)->rst, NGHTTP2_REFUSED_STREAM);
+    rig_send(r, SETTINGS, ACK, 0, "", 0);
+    rig_get(r, 221, "/hold");
+    assert_int_equal(rig_at(r, 221)->rst, NGHTTP2_REFUSED_STREAM);
+    rig_rst(r, 7, NGHTTP2_CANCEL); /* room for one */
+    rig_get(r, 223, "/hold");
+    assert_int_equal(rig_at(r, 223)->rst, -1);
+    assert_int_equal(r->requests, 101);
+    rig_get(r, 225, "/hold");
+    assert_int_equal(rig_at(r, 225)->rst, NGHTTP2_REFUSED_STREAM);
+    assert_int_equal(r->resets, 1);
+    assert_int_equal(r->refusals, 0); /* nothing was malformed */
+    assert_int_equal(r->goaways, 0);
     rig_free(r);
 }
 
@@ -711,11 +733,13 @@ static void test_drain(void **state)
 static void test_floods(void **state)
 {
     (void)state;
-    for (int kind = 0; kind < 6; kind++) {
+    for (int kind = 0; kind < 7; kind++) {
         struct rig *r = rig_new(1, NULL);
         rig_preface(r);
         rig_request(r, 1, "POST", "/hold", "", false);
         uint32_t id = 3;
+        for (; kind == 6 && id < 1 + 2 * 100; id += 2)
+            rig_get(r, id, "/hold");
         unsigned i = 0;
         for (; i < 3000 && r->client->peer != NULL && r->goaways == 0; i++, id += 2) {
             if (kind == 0)
@@ -730,6 +754,8 @@ static void test_floods(void **state)
                 rig_window(r, 0, 1);
             else {
                 rig_get(r, id, "/hold");
+                if (kind == 6) /* more streams than there may be */
+                    continue;
                 rig_rst(r, id, NGHTTP2_CANCEL);
             }
             rig_run(r);
@@ -865,7 +891,7 @@ int main(void)
         cmocka_unit_test(test_get),          cmocka_unit_test(test_preface),       cmocka_unit_test(test_bodies),
         cmocka_unit_test(test_windows),      cmocka_unit_test(test_credit),        cmocka_unit_test(test_trailers),
         cmocka_unit_test(test_tunnel),       cmocka_unit_test(test_expect),        cmocka_unit_test(test_malformed),
-        cmocka_unit_test(test_limits),       cmocka_unit_test(test_early_answer),  cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_limits),       cmocka_unit_test(test_stream_count),  cmocka_unit_test(test_early_answer),  cmocka_unit_test(test_reset),
         cmocka_unit_test(test_drain),        cmocka_unit_test(test_floods),        cmocka_unit_test(test_continuations),
         cmocka_unit_test(test_pings_not_read), cmocka_unit_test(test_time_limits), cmocka_unit_test(test_eviction),
     };
