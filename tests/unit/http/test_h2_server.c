@@ -5,6 +5,7 @@
  */
 #include "h2_rig.h"
 
+#include <malloc.h>
 #include <stdio.h>
 
 /* What the application does is the request's path:
@@ -623,6 +624,39 @@ static void test_stream_count(void **state)
     rig_free(r);
 }
 
+/* All that a client can make its connection hold at once stays below what h2_conn.h says: a hundred large heads, the
+ * window of bodies that nobody reads, and a hundred answers that its own windows keep from going. */
+static void test_memory(void **state)
+{
+    (void)state;
+#ifdef __SANITIZE_ADDRESS__
+    skip(); /* has a heap of its own */
+#endif
+    enum { STREAMS = 100, HEAD_SIZE = 6000, BODY_SIZE = 10000, ARENA_SIZE = 8 * 1024, KIB = 1024 };
+    static const char zero_window[] = {0, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0, 0, 0, 0};
+    static char body[BODY_SIZE], field[HEAD_SIZE];
+    memset(field, 'a', sizeof field - 1);
+    memcpy(field, "x: ", 3);
+    struct http_limits limits = {.arena_size_max = ARENA_SIZE};
+    struct rig *r = rig_new(1, &limits);
+    rig_preface(r);
+    rig_send(r, SETTINGS, 0, 0, zero_window, sizeof zero_window);
+    struct mallinfo2 before = mallinfo2();
+    for (uint32_t id = 1; id < 2 * STREAMS; id += 2) {
+        rig_request(r, id, "POST", "/big", field, false);
+        rig_send(r, DATA, 0, id, body, sizeof body);
+    }
+    rig_run(r);
+    struct mallinfo2 after = mallinfo2();
+    assert_int_equal(r->requests, STREAMS);
+    assert_int_equal(rig_at(r, 2 * STREAMS - 1)->status, 200);
+    assert_int_equal(r->goaways + r->resets, 0);
+    size_t used = after.uordblks + after.hblkhd - before.uordblks - before.hblkhd;
+    assert_in_range(used, STREAMS * (HEAD_SIZE + BODY_SIZE + 32 * KIB),
+                    STREAMS * (2 * ARENA_SIZE + 32 * KIB + 4 * KIB) + 2 * 1024 * KIB + 128 * KIB);
+    rig_free(r);
+}
+
 /* An answer before the end of the request: the client is asked to stop, and the stream is gone. */
 static void test_early_answer(void **state)
 {
@@ -910,7 +944,8 @@ int main(void)
         cmocka_unit_test(test_get),          cmocka_unit_test(test_preface),       cmocka_unit_test(test_bodies),
         cmocka_unit_test(test_windows),      cmocka_unit_test(test_credit),        cmocka_unit_test(test_trailers),
         cmocka_unit_test(test_tunnel),       cmocka_unit_test(test_expect),        cmocka_unit_test(test_malformed),
-        cmocka_unit_test(test_limits),       cmocka_unit_test(test_stream_count),  cmocka_unit_test(test_early_answer),  cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_limits),       cmocka_unit_test(test_stream_count),  cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_early_answer),  cmocka_unit_test(test_reset),
         cmocka_unit_test(test_drain),        cmocka_unit_test(test_floods),        cmocka_unit_test(test_continuations),
         cmocka_unit_test(test_pings_not_read), cmocka_unit_test(test_time_limits), cmocka_unit_test(test_eviction),
     };
