@@ -170,7 +170,7 @@ static int refuse(int status, const char *detail, const char **reterr_detail)
 }
 
 /* One "name: value" CR LF (RFC 9112 5). 0 or a status. */
-static int field_parse(struct cursor *c, struct slice *ret_name, struct slice *ret_value, const char **reterr_detail)
+static inline int field_parse(struct cursor *c, struct http_field *ret_field, const char **reterr_detail)
 {
     const char *name = c->at, *end = c->end;
     const char *at = h1_span(name, end, H1_TOKEN);
@@ -180,10 +180,10 @@ static int field_parse(struct cursor *c, struct slice *ret_name, struct slice *r
     }
     if (at == end || *at != ':')
         return refuse(400, "field name is not followed by a colon", reterr_detail);
-    *ret_name = slice_make(name, (size_t)(at - name));
+    ret_field->name = slice_make(name, (size_t)(at - name));
     const char *value = at + 1;
     c->at = h1_value_span(value, end);
-    *ret_value = slice_trim(slice_make(value, (size_t)(c->at - value)));
+    ret_field->value = slice_trim(slice_make(value, (size_t)(c->at - value)));
     if (!take_crlf(c))
         return refuse(400, "control character in a field value", reterr_detail);
     return 0;
@@ -201,44 +201,44 @@ static int fields_parse(struct cursor *c, size_t field_count_max, struct http_ms
 {
     size_t count = 0;
     while (!take_crlf(c)) {
-        struct slice name, value;
-        int status = field_parse(c, &name, &value, reterr_detail);
+        struct http_field field;
+        int status = field_parse(c, &field, reterr_detail);
         if (status != 0)
             return status;
         if (++count > field_count_max)
             return refuse(431, "too many fields", reterr_detail);
-        switch (field_known(name)) {
+        switch (field_known(field.name)) {
         case FIELD_HOST:
-            facts->host = value;
+            facts->host = field.value;
             facts->host_count++;
             break;
         case FIELD_CONTENT_LENGTH:
-            facts->content_length = value;
+            facts->content_length = field.value;
             facts->content_length_count++;
             break;
         case FIELD_TRANSFER_ENCODING:
-            facts->transfer_encoding = value;
+            facts->transfer_encoding = field.value;
             facts->transfer_encoding_count++;
             break;
         case FIELD_CONNECTION:
-            if (!connection_options(facts, value))
+            if (!connection_options(facts, field.value))
                 return refuse(400, "unacceptable connection option", reterr_detail);
             break;
         case FIELD_EXPECT:
-            facts->expect = value;
+            facts->expect = field.value;
             facts->expect_count++;
             break;
         case FIELD_UPGRADE:
-            facts->upgrade = value;
+            facts->upgrade = field.value;
             facts->upgrade_count++;
             break;
         case FIELD_TE:
-            facts->takes_trailers |= te_has_trailers(value);
+            facts->takes_trailers |= te_has_trailers(field.value);
             break;
         case FIELD_HOP:
             break;
         case FIELD_OTHER:
-            if (!http_msg_keep(m, (struct http_field){name, value}))
+            if (!http_msg_keep(m, field))
                 return arena_refusal(m, reterr_detail);
             break;
         }
@@ -582,14 +582,14 @@ enum ficus_err h1_parse_trailers(struct slice text, size_t field_count_max, stru
 {
     struct cursor c = {text.p, text.p + text.size};
     for (size_t count = 0; c.at < c.end; count++) {
-        struct slice name, value;
+        struct http_field field;
         if (count == field_count_max) {
             *reterr_detail = "too many trailers";
             return FICUS_ERR_PROTOCOL;
         }
-        if (field_parse(&c, &name, &value, reterr_detail) != 0)
+        if (field_parse(&c, &field, reterr_detail) != 0)
             return FICUS_ERR_PROTOCOL;
-        if (h1_trailer_allowed(name) && !http_msg_keep(m, (struct http_field){name, value})) {
+        if (h1_trailer_allowed(field.name) && !http_msg_keep(m, field)) {
             *reterr_detail = "trailers take too much memory";
             return FICUS_ERR_NOMEM;
         }
