@@ -123,8 +123,13 @@ struct env_ops {
     void (*log_write)(struct env *e, const void *p, size_t size);
 };
 
+enum { ENV_SCRATCH_SIZE = 32 * 1024 };
+
 struct env {
     const struct env_ops *ops;
+    /* [loop] ENV_SCRATCH_SIZE bytes for whoever runs now; any other callback may write over them. So a read may go there
+     * (env_read), and a thousand connections that wait need no buffer. */
+    char *scratch;
     /* the implementation's fields follow in its own struct, whose first member is this one */
 };
 
@@ -193,7 +198,8 @@ static inline enum ficus_err env_connect_tls(struct env *e, const char *address,
 static inline bool env_stream_tls(struct env *e, struct env_stream *s, struct env_tls_info *ret_info) { return e->ops->tls_info(s, ret_info); }
 static inline void env_stream_peer(struct env *e, struct env_stream *s, struct env_peer *ret_peer) { e->ops->peer(s, ret_peer); }
 
-/* Read at most size bytes into p, which must stay valid until the callback. At most one read at a time. The callback gets n > 0 bytes, 0 at
+/* Read at most size bytes into p, which must stay valid until the callback, and is written to only right before it: several streams may
+ * read into the same. At most one read at a time. The callback gets n > 0 bytes, 0 at
  * the end of input, or -(enum ficus_err): RESET also for TLS input that ended without saying so, which an attacker can bring about. It may start the next read. env_close cancels: the callback will not fire. */
 static inline void env_read(struct env *e, struct env_stream *s, void *p, size_t size, void (*on_read)(void *arg, ssize_t n), void *arg)
 {

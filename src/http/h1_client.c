@@ -56,7 +56,6 @@ struct http_client_conn {
     struct client_stream *stream; /* in arena; not NULL exactly in EXCHANGE */
     struct arena arena;           /* its first block and the ring in io stay for the next exchange */
     struct h1_io io;
-    char in[H1_IN_LITTLE];
 };
 
 static const struct {
@@ -364,20 +363,13 @@ static bool (*const steps[STATE_COUNT])(struct http_client_conn *c) = {
 
 static void read_more(struct http_client_conn *c)
 {
-    struct h1_io *io = &c->io;
-    size_t size = h1_io_in_size(io);
     if (c->state == CONNECTING)
         return;
-    if (c->state == IDLE || c->state == SETTLE) {
-        h1_io_read(io, false);
-        return;
-    }
-    const struct h1_body *body = &c->stream->st.body;
-    bool counted = body->framing == H1_BODY_LENGTH;
-    if (!c->stream->head_came)
-        h1_io_read(io, size >= H1_IN_LITTLE);
-    else if (!body->done && (counted ? size < body->left : size == 0))
-        h1_io_read(io, counted ? body->left > H1_IN_LITTLE : h1_stream_reads_much(&c->stream->st));
+    bool in_body = c->state == EXCHANGE && c->stream->head_came;
+    size_t size = h1_io_in_size(&c->io);
+    const struct h1_body *body = in_body ? &c->stream->st.body : NULL;
+    if (!in_body || (!body->done && (body->framing == H1_BODY_LENGTH ? size < body->left : size == 0)))
+        h1_io_read(&c->io, true);
 }
 
 enum { NEVER = -1 };
@@ -466,7 +458,7 @@ enum ficus_err http_client_connect(struct env *e, const char *address, const str
     l->arena_size_max = l->arena_size_max == 0 ? 256 * 1024 : l->arena_size_max;
     l->body_timeout_ms = l->body_timeout_ms == 0 ? 30 * 1000 : l->body_timeout_ms;
     arena_init(&c->arena, l->arena_size_max);
-    h1_io_init(&c->io, e, c->in, sizeof c->in, &io_ops, c);
+    h1_io_init(&c->io, e, &io_ops, c);
     enum ficus_err err = env_connect(e, address, connected, c, &c->io.stream);
     if (err != FICUS_ERR_OK) {
         c->io.stream = NULL;

@@ -9,6 +9,8 @@
 
 #include <stdio.h>
 
+_Static_assert((int)H1_IN_SIZE == (int)ENV_SCRATCH_SIZE, "reads go there");
+
 static void kick_fire(void *arg)
 {
     struct h1_io *io = arg;
@@ -21,27 +23,25 @@ static void timer_fire(void *arg)
     io->ops->on_timer(io->arg);
 }
 
-void h1_io_init(struct h1_io *io, struct env *e, char *lent, size_t lent_size, const struct h1_io_ops *ops, void *arg)
+void h1_io_init(struct h1_io *io, struct env *e, const struct h1_io_ops *ops, void *arg)
 {
-    *io = (struct h1_io){.env = e,
-                         .ops = ops,
-                         .arg = arg,
-                         .in = lent,
-                         .lent = lent,
-                         .in_capacity = (uint32_t)lent_size,
-                         .lent_size = (uint32_t)lent_size};
+    *io = (struct h1_io){.env = e, .ops = ops, .arg = arg, .in = e->scratch, .in_capacity = H1_IN_SIZE};
     io->kick = (struct env_timer){.fn = kick_fire, .arg = io};
     io->timer = (struct env_timer){.fn = timer_fire, .arg = io};
     io->moved_ms = env_now_ms(e);
 }
 
-/* Back to the lent buffer. */
+static bool in_scratch(const struct h1_io *io)
+{
+    return io->in == io->env->scratch;
+}
+
 static void in_free(struct h1_io *io)
 {
-    if (io->in != io->lent)
+    if (!in_scratch(io))
         mem_free(io->in);
-    io->in = io->lent;
-    io->in_capacity = io->lent_size;
+    io->in = io->env->scratch;
+    io->in_capacity = H1_IN_SIZE;
     io->in_start = io->in_end = 0;
 }
 
@@ -92,7 +92,6 @@ static void read_done(void *arg, ssize_t n)
     io->reading = false;
     if (n > 0) {
         io->in_end += (uint32_t)n;
-        io->read_size = (uint32_t)n;
         FICUS_ASSERT(io->in_end <= io->in_capacity);
         io->moved_ms = env_now_ms(io->env);
     } else if (n == 0) {
@@ -103,11 +102,14 @@ static void read_done(void *arg, ssize_t n)
     io->ops->on_event(io->arg);
 }
 
-/* To a buffer of our own, with the same content. False: out of memory. */
-static bool in_move(struct h1_io *io, size_t capacity)
+/* To a buffer of our own, with the same content and room for more, in few steps. False: out of memory. */
+static bool in_move(struct h1_io *io)
 {
-    size_t size = h1_io_in_size(io);
-    FICUS_ASSERT(!io->reading && size <= capacity);
+    size_t size = h1_io_in_size(io), capacity = 1024;
+    FICUS_ASSERT(!io->reading);
+    while (capacity <= size && capacity < H1_IN_SIZE)
+        capacity *= 4;
+    capacity = capacity < H1_IN_SIZE ? capacity : H1_IN_SIZE;
     char *in = mem_alloc(capacity);
     if (in == NULL)
         return false;
@@ -119,19 +121,9 @@ static bool in_move(struct h1_io *io, size_t capacity)
     return true;
 }
 
-/* Of a buffer that has room for more, in few steps. */
-static size_t in_capacity_for(size_t size)
-{
-    size_t capacity = 1024;
-    while (capacity <= size)
-        capacity *= 4;
-    return capacity < H1_IN_SIZE ? capacity : H1_IN_SIZE;
-}
-
 void h1_io_rest(struct h1_io *io)
 {
-    size_t size = h1_io_in_size(io);
-    if (io->in != io->lent || size == 0 || in_move(io, in_capacity_for(size)))
+    if (!in_scratch(io) || h1_io_in_size(io) == 0 || in_move(io))
         return;
     in_free(io);
     io->in_err = FICUS_ERR_NOMEM;
@@ -143,20 +135,18 @@ void h1_io_read(struct h1_io *io, bool much)
     if (io->reading || io->in_eof || io->in_err != FICUS_ERR_OK)
         return;
     size_t size = h1_io_in_size(io), size_max = much ? H1_IN_SIZE : H1_IN_LITTLE;
-    FICUS_ASSERT(io->in != io->lent || size == 0);
+    FICUS_ASSERT(!in_scratch(io) || size == 0);
     if (size >= size_max)
         return;
-    if (size == 0 && size_max <= io->lent_size)
+    if (size == 0)
         in_free(io);
-    else if (much && io->in_capacity < H1_IN_SIZE)
-        (void)in_move(io, H1_IN_SIZE); /* else go on in small steps */
     if (io->in_start > 0 && io->in_capacity - io->in_end < io->in_capacity / 4) {
         memmove(io->in, h1_io_in(io), size);
         io->in_start = 0;
         io->in_end = (uint32_t)size;
     }
-    if (io->in_end == io->in_capacity && !in_move(io, in_capacity_for(size)))
-        return; /* it is tried again when some of it was consumed */
+    if (io->in_end == io->in_capacity && !in_move(io)) /* it is tried again when some of it was consumed */
+        return;
     size_t room = io->in_capacity - io->in_end;
     io->reading = true;
     env_read(io->env, io->stream, io->in + io->in_end, room < size_max - size ? room : size_max - size, read_done, io);

@@ -4,9 +4,9 @@
  * that is framed (chunked) only when it is written, and the flags that say what happened. It decides nothing: after each
  * event it calls on_event, and its owner looks at the flags.
  *
- * Input lands in a buffer that the owner lends, which may be lent to many connections at once: env_read writes to it only
- * right before it calls back, and what the owner leaves there of one event h1_io_rest moves to memory of the connection's
- * own. So a connection that waits for input has no buffer, and one whose input is taken as it comes needs none.
+ * Input lands in the loop's scratch memory, and what the owner leaves there of one event h1_io_rest moves to a buffer of
+ * the connection's own. So a connection that waits for input has no buffer, and one whose input is taken as it comes needs
+ * none.
  *
  * Failure modes: in_err/out_err are sticky. After h1_io_close nothing fires but closed().
  */
@@ -45,10 +45,9 @@ struct h1_io {
     bool reading, in_eof;
     enum ficus_err in_err;
 
-    /* input: bytes [in_start, in_end) of in are not consumed yet. in is lent, or the connection's own */
-    char *in, *lent;
-    uint32_t in_capacity, lent_size, in_start, in_end;
-    uint32_t read_size; /* of the last read */
+    /* input: bytes [in_start, in_end) of in are not consumed yet. in is the loop's scratch, or the connection's own */
+    char *in;
+    uint32_t in_capacity, in_start, in_end;
 
     /* output ring: out_size bytes from out_at; the first out_raw of them are head bytes, the others body bytes */
     char *out, *out_retired; /* out_retired: an outgrown ring that the kernel still reads from */
@@ -66,8 +65,7 @@ struct h1_io {
     int64_t timer_due_ms;
 };
 
-/* lent: H1_IN_LITTLE to H1_IN_SIZE bytes that stay; may be lent to others. */
-void h1_io_init(struct h1_io *io, struct env *e, char *lent, size_t lent_size, const struct h1_io_ops *ops, void *arg);
+void h1_io_init(struct h1_io *io, struct env *e, const struct h1_io_ops *ops, void *arg);
 void h1_io_done(struct h1_io *io);  /* only before the stream was set or after closed() */
 void h1_io_close(struct h1_io *io); /* once; frees nothing yet */
 
@@ -77,7 +75,7 @@ void h1_io_kick(struct h1_io *io);
  * left alone. */
 void h1_io_wake_at(struct h1_io *io, int64_t due_ms);
 
-/* The owner has looked at everything: what is left in the lent buffer moves. Out of memory sets in_err. */
+/* The owner has looked at everything: what is left in the scratch memory moves. Out of memory sets in_err. */
 void h1_io_rest(struct h1_io *io);
 /* Start a read when none is pending and there is room. much: let more than H1_IN_LITTLE bytes lie there, up to
  * H1_IN_SIZE. Only after h1_io_rest. */

@@ -578,7 +578,7 @@ static void read_more(struct h1_server_conn *c)
         if (body->done)
             h1_io_read(io, false); /* the next request, or the news that the client is gone */
         else if (counted ? size < body->left : size == 0)
-            h1_io_read(io, counted ? body->left > H1_IN_LITTLE : h1_stream_reads_much(&c->stream->st));
+            h1_io_read(io, !counted || body->left > H1_IN_LITTLE);
         break;
     }
     case REFUSE:
@@ -713,7 +713,7 @@ void h1_server_conn_new(struct http_server *v, struct env_stream *stream)
         env_close(v->env, stream, NULL, NULL);
         return;
     }
-    h1_io_init(&c->io, v->env, v->in, sizeof v->in, &io_ops, c);
+    h1_io_init(&c->io, v->env, &io_ops, c);
     c->io.stream = stream;
     c->since_ms = env_now_ms(v->env);
     struct env_tls_info tls;

@@ -350,7 +350,7 @@ struct env *env_uv_new(const struct env_uv_options *options, struct ficus_error 
         mem_free(e);
         return NULL;
     }
-    e->base.ops = &ops_uv;
+    e->base = (struct env){.ops = &ops_uv, .scratch = e->scratch};
     e->loop_thread = pthread_self();
     e->alarm_due_ns = INT64_MAX;
     e->random_at = sizeof e->random;

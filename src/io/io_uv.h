@@ -32,6 +32,7 @@ struct env_uv {
     int64_t alarm_due_ns; /* INT64_MAX: not started */
     bool running;         /* in env_uv_run */
     int64_t now_ns;       /* while running: of this event; 0: nobody has asked yet */
+    char scratch[ENV_SCRATCH_SIZE];
     bool firing;          /* the alarm is set once, after all that are due have fired */
     uv_timer_t trim;      /* some time after a stream was closed the heap is looked at; nothing wakes an idle process */
     uv_prepare_t log_flush; /* started while lines of this turn are gathered */

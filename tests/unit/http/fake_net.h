@@ -49,6 +49,7 @@ struct env_listener {
 
 struct fake_net {
     struct env env; /* first */
+    char scratch[ENV_SCRATCH_SIZE];
     int64_t now_ns;
     uint64_t random_state;
     size_t piece_max; /* reads deliver at most so many bytes; 0: as many as are there */
@@ -282,7 +283,7 @@ static const struct env_ops fake_ops = {
 
 static inline void fake_init(struct fake_net *n, uint64_t seed)
 {
-    *n = (struct fake_net){.env.ops = &fake_ops, .now_ns = 1000000000, .random_state = seed, .window = 64 * 1024};
+    *n = (struct fake_net){.env = {&fake_ops, n->scratch}, .now_ns = 1000000000, .random_state = seed, .window = 64 * 1024};
 }
 
 static inline size_t fake_piece(struct fake_net *n, size_t size)
