@@ -100,6 +100,7 @@ struct env_ops {
     void (*peer)(struct env_stream *s, struct env_peer *ret_peer);
     void (*read)(struct env_stream *s, void *p, size_t size, void (*on_read)(void *arg, ssize_t n), void *arg);
     ssize_t (*write)(struct env_stream *s, const struct iovec *iov, int iov_count, void (*on_write)(void *arg, ssize_t n), void *arg);
+    ssize_t (*write_now)(struct env_stream *s, const struct iovec *iov, int iov_count); /* NULL: takes nothing */
     void (*shutdown_write)(struct env_stream *s);
     void (*close)(struct env_stream *s, void (*on_closed)(void *arg), void *arg);
 
@@ -213,6 +214,12 @@ static inline ssize_t env_write(struct env *e, struct env_stream *s, const struc
                                 void (*on_write)(void *arg, ssize_t n), void *arg)
 {
     return e->ops->write(s, iov, iov_count, on_write, arg);
+}
+/* Write what the kernel takes without waiting, while no write is pending: the number of bytes, from the first on, or -(enum ficus_err). Nothing
+ * stays pending, so iov may go at return. A stream that cannot do this (TLS, say) takes nothing. */
+static inline ssize_t env_write_now(struct env *e, struct env_stream *s, const struct iovec *iov, int iov_count)
+{
+    return e->ops->write_now == NULL ? 0 : e->ops->write_now(s, iov, iov_count);
 }
 /* Send FIN (before it, on TLS, close_notify) after what was written; reading goes on. */
 static inline void env_shutdown_write(struct env *e, struct env_stream *s) { e->ops->shutdown_write(s); }

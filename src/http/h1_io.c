@@ -274,7 +274,7 @@ size_t h1_io_out_room(const struct h1_io *io)
     return io->out_err != FICUS_ERR_OK ? 0 : by_body < by_ring ? by_body : by_ring;
 }
 
-size_t h1_io_put(struct h1_io *io, const void *p, size_t size)
+static size_t ring_put(struct h1_io *io, const char *p, size_t size)
 {
     size_t room = h1_io_out_room(io);
     if (size > room)
@@ -282,13 +282,47 @@ size_t h1_io_put(struct h1_io *io, const void *p, size_t size)
     if (size == 0 || !out_reserve(io, size))
         return 0;
     struct iovec iov[2];
-    size_t offset = io->out_size;
+    int count = ring_pieces(io, io->out_size, size, iov);
     io->out_size += (uint32_t)size;
-    int count = ring_pieces(io, offset, size, iov);
     size_t at = 0;
     for (int i = 0; i < count; at += iov[i++].iov_len)
-        memcpy(iov[i].iov_base, (const char *)p + at, iov[i].iov_len);
+        memcpy(iov[i].iov_base, p + at, iov[i].iov_len);
     return size;
+}
+
+/* The first bytes of the ring are with the kernel. */
+static void ring_drop(struct h1_io *io, size_t size)
+{
+    FICUS_ASSERT(size <= io->out_size);
+    io->out_raw -= size < io->out_raw ? (uint32_t)size : io->out_raw;
+    io->out_size -= (uint32_t)size;
+    if (io->out_capacity > 0)
+        io->out_at = (uint32_t)((io->out_at + size) % io->out_capacity);
+}
+
+static size_t put_past_ring(struct h1_io *io, const char *p, size_t size)
+{
+    if (size < H1_PAST_RING_MIN || io->chunked || io->writing || io->stream == NULL || io->out_err != FICUS_ERR_OK)
+        return 0;
+    struct iovec iov[3];
+    int count = ring_pieces(io, 0, io->out_size, iov);
+    iov[count++] = (struct iovec){(char *)(uintptr_t)p, size}; /* iovec has no const; env_write_now does not write to it */
+    ssize_t n = env_write_now(io->env, io->stream, iov, count);
+    if (n < 0)
+        io->out_err = (enum ficus_err) - n;
+    if (n <= 0)
+        return 0;
+    io->begun = true;
+    io->moved_ms = env_now_ms(io->env);
+    size_t of_ring = (size_t)n < io->out_size ? (size_t)n : io->out_size;
+    ring_drop(io, of_ring);
+    return (size_t)n - of_ring;
+}
+
+size_t h1_io_put(struct h1_io *io, const void *p, size_t size)
+{
+    size_t past = put_past_ring(io, p, size);
+    return past + ring_put(io, (const char *)p + past, size - past);
 }
 
 /* A stream of events has no ring between them; after the last byte the next message may use it. */
@@ -306,11 +340,7 @@ static void out_release(struct h1_io *io)
 
 static void write_complete(struct h1_io *io)
 {
-    FICUS_ASSERT(io->flight_size <= io->out_size);
-    io->out_raw -= io->flight_size < io->out_raw ? io->flight_size : io->out_raw;
-    io->out_size -= io->flight_size;
-    if (io->out_capacity > 0)
-        io->out_at = (io->out_at + io->flight_size) % io->out_capacity;
+    ring_drop(io, io->flight_size);
     io->flight_size = 0;
     io->end_sent = io->flight_end;
     io->moved_ms = env_now_ms(io->env);
@@ -365,6 +395,7 @@ bool h1_io_flush(struct h1_io *io)
         return false;
     if (io->out_size == 0 && !io->chunked) {
         io->end_sent = true;
+        out_release(io);
         return true;
     }
     struct iovec iov[8];

@@ -19,6 +19,7 @@
 enum {
     H1_IN_SIZE = HTTP_BODY_BUFFER_SIZE, /* also the ceiling of a head */
     H1_RING_KEPT_MAX = 4096,            /* larger ones are freed when they are empty */
+    H1_PAST_RING_MIN = 2048,            /* smaller pieces are cheaper to copy */
     H1_IN_LITTLE = 4096,                /* most requests and answers without much of a body fit */
     H1_OUT_SIZE_MAX = HTTP_BODY_BUFFER_SIZE +
                       8192, /* body bytes never take more than HTTP_BODY_BUFFER_SIZE of it; the rest is for heads */
@@ -102,7 +103,8 @@ void h1_io_out_reopen(struct h1_io *io);
  * body bytes that will follow at once, if known. NULL: out of memory or over the ceiling. Only before body bytes. */
 char *h1_io_head_room(struct h1_io *io, size_t size_max, size_t body_size_hint);
 void h1_io_head_done(struct h1_io *io, size_t size);
-/* Append body bytes; returns how many were taken. Out of memory sets out_err. */
+/* Append body bytes; returns how many were taken. Out of memory sets out_err. A large piece goes to the kernel at once, with
+ * what is in the ring, as far as it takes that: then it needs no copy. */
 size_t h1_io_put(struct h1_io *io, const void *p, size_t size);
 size_t h1_io_out_room(const struct h1_io *io); /* how many body bytes h1_io_put would take */
 /* Give what is there to the kernel. True: something changed at once (written, or failed). */

@@ -345,33 +345,27 @@ bool h1_authority_valid(struct slice s)
     return s.p[host_size] == ':' && port_valid(slice_from(s, host_size + 1));
 }
 
+/* RFC 3986 2.1: each "%" has two hex digits behind it. */
+static bool escapes_whole(const char *p, const char *end)
+{
+    while ((p = memchr(p, '%', (size_t)(end - p))) != NULL) {
+        if (end - p < 3 || !h1_is(p[1], H1_HEX) || !h1_is(p[2], H1_HEX))
+            return false;
+        p += 3;
+    }
+    return true;
+}
+
 /* Path and query in origin-form (RFC 9112 3.2.1): fills m->path and m->query. Consumes up to the first character that
  * fits neither. */
 static bool origin_parse(struct cursor *c, struct http_msg *m)
 {
-    const char *begin = c->at;
-    unsigned class = H1_PATH;
-    const char *query = NULL;
-    for (; c->at < c->end; c->at++) {
-        char ch = *c->at;
-        if (ch == '?' && query == NULL) {
-            query = c->at + 1;
-            class = H1_QUERY;
-            continue;
-        }
-        if (!h1_is(ch, class))
-            break;
-        if (ch == '%' && (c->end - c->at < 3 || !h1_is(c->at[1], H1_HEX) || !h1_is(c->at[2], H1_HEX)))
-            return false;
-    }
-    if (query == NULL) {
-        m->path = slice_make(begin, (size_t)(c->at - begin));
-        m->query = SLICE_NONE;
-    } else {
-        m->path = slice_make(begin, (size_t)(query - 1 - begin));
-        m->query = slice_make(query, (size_t)(c->at - query));
-    }
-    return true;
+    const char *begin = c->at, *path_end = h1_span(begin, c->end, H1_PATH);
+    bool has_query = path_end < c->end && *path_end == '?';
+    c->at = has_query ? h1_span(path_end + 1, c->end, H1_QUERY) : path_end;
+    m->path = slice_make(begin, (size_t)(path_end - begin));
+    m->query = has_query ? slice_make(path_end + 1, (size_t)(c->at - path_end - 1)) : SLICE_NONE;
+    return escapes_whole(begin, c->at);
 }
 
 bool h1_target_parse(struct slice target, struct http_msg *m)

@@ -305,8 +305,7 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
     w.close = !ss->c->reuse;
 
     size_t size_max = h1_response_size_max(&w);
-    size_t hint = w.framing == H1_BODY_LENGTH && w.content_length <= HTTP_BODY_BUFFER_SIZE ? (size_t)w.content_length
-                                                                                           : 0;
+    size_t hint = w.framing == H1_BODY_LENGTH && w.content_length < H1_PAST_RING_MIN ? (size_t)w.content_length : 0;
     char *room = size_max == 0 ? NULL : h1_io_head_room(io, size_max, hint);
     if (room == NULL)
         return size_max == 0 ? FICUS_ERR_INVALID : io->out_err != FICUS_ERR_OK ? FICUS_ERR_NOMEM : FICUS_ERR_TOO_LARGE;

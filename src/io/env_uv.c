@@ -286,6 +286,7 @@ static const struct env_ops ops_uv = {
     .peer = stream_uv_peer,
     .read = stream_uv_read,
     .write = stream_uv_write,
+    .write_now = stream_uv_write_now,
     .shutdown_write = stream_uv_shutdown_write,
     .close = stream_uv_close,
     .file_open = file_os_open,

@@ -80,6 +80,7 @@ void stream_uv_peer(struct env_stream *s, struct env_peer *ret_peer);
 void stream_uv_read(struct env_stream *s, void *p, size_t size, void (*on_read)(void *arg, ssize_t n), void *arg);
 ssize_t stream_uv_write(struct env_stream *s, const struct iovec *iov, int iov_count,
                         void (*on_write)(void *arg, ssize_t n), void *arg);
+ssize_t stream_uv_write_now(struct env_stream *s, const struct iovec *iov, int iov_count);
 void stream_uv_shutdown_write(struct env_stream *s);
 void stream_uv_close(struct env_stream *s, void (*on_closed)(void *arg), void *arg);
 /* Close what is still open, without callbacks; the loop must run once more to free it. */
