@@ -299,6 +299,7 @@ static const struct env_ops ops_uv = {
     .peer = stream_uv_peer,
     .read = stream_uv_read,
     .write = stream_uv_write,
+    .write_now = stream_uv_write_now,
     .shutdown_write = stream_uv_shutdown_write,
     .close = stream_uv_close,
     .file_open = file_os_open,
@@ -363,7 +364,7 @@ struct env *env_uv_new(const struct env_uv_options *options, struct ficus_error 
         mem_free(e);
         return NULL;
     }
-    e->base.ops = &ops_uv;
+    e->base = (struct env){.ops = &ops_uv, .scratch = e->scratch};
     e->loop_thread = pthread_self();
     e->alarm_due_ns = INT64_MAX;
     e->random_at = sizeof e->random;

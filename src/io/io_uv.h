@@ -32,6 +32,7 @@ struct env_uv {
     int64_t alarm_due_ns; /* INT64_MAX: not started */
     bool running;         /* in env_uv_run */
     int64_t now_ns;       /* while running: of this event; 0: nobody has asked yet */
+    char scratch[ENV_SCRATCH_SIZE];
     bool firing;          /* the alarm is set once, after all that are due have fired */
     uv_timer_t trim;      /* some time after a stream was closed the heap is looked at; nothing wakes an idle process */
     uv_prepare_t log_flush; /* started while lines of this turn are gathered */
@@ -80,6 +81,7 @@ void stream_uv_peer(struct env_stream *s, struct env_peer *ret_peer);
 void stream_uv_read(struct env_stream *s, void *p, size_t size, void (*on_read)(void *arg, ssize_t n), void *arg);
 ssize_t stream_uv_write(struct env_stream *s, const struct iovec *iov, int iov_count,
                         void (*on_write)(void *arg, ssize_t n), void *arg);
+ssize_t stream_uv_write_now(struct env_stream *s, const struct iovec *iov, int iov_count);
 void stream_uv_shutdown_write(struct env_stream *s);
 void stream_uv_close(struct env_stream *s, void (*on_closed)(void *arg), void *arg);
 /* Close what is still open, without callbacks; the loop must run once more to free it. */
