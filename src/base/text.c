@@ -76,21 +76,41 @@ bool text_base64url_decode(struct arena *a, struct slice s, struct slice *ret_by
     return true;
 }
 
-static bool unreserved(char c)
+/* RFC 3986 2.3 */
+static const bool unreserved[256] = {
+    ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true, ['-'] = true, ['.'] = true, ['_'] = true, ['~'] = true};
+
+size_t text_percent_size(struct slice s)
 {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
-           c == '_' || c == '~';
+    size_t size = s.size;
+    for (size_t i = 0; i < s.size; i++)
+        size += unreserved[(uint8_t)s.p[i]] ? 0 : 2;
+    return size;
+}
+
+char *text_percent_put(char *at, struct slice s)
+{
+    for (size_t i = 0; i < s.size; i++) {
+        uint8_t c = (uint8_t)s.p[i];
+        if (unreserved[c]) {
+            *at++ = s.p[i];
+        } else {
+            *at++ = '%';
+            *at++ = "0123456789ABCDEF"[c >> 4];
+            *at++ = "0123456789ABCDEF"[c & 15];
+        }
+    }
+    return at;
 }
 
 bool text_percent_segment(struct buf *b, struct slice s)
 {
-    for (size_t i = 0; i < s.size; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        char escape[3] = {'%', "0123456789ABCDEF"[c >> 4], "0123456789ABCDEF"[c & 15]};
-        if (unreserved(s.p[i]) ? !buf_add_char(b, s.p[i]) : !buf_add(b, escape, 3))
-            return false;
+    bool ok = buf_reserve(b, text_percent_size(s));
+    for (size_t i = 0; ok && i < s.size; i++) {
+        char one[3];
+        ok = buf_add(b, one, (size_t)(text_percent_put(one, slice_make(s.p + i, 1)) - one));
     }
-    return true;
+    return ok;
 }
 
 static int hex_value(char c)

@@ -38,7 +38,7 @@ struct env_uv {
     struct heap_os heap;
     uv_idle_t turn;       /* makes the loop not sleep while tasks are queued that the loop itself posted */
     struct list streams, listeners;
-    uint8_t random[512];    /* random bytes that nobody has had yet, from random_at on; what was handed out is zero */
+    uint8_t random[4096];   /* random bytes that nobody has had yet, from random_at on; what was handed out is zero */
     size_t random_at;
     struct env_uv_signal signals[SIGNALS_MAX];
 
