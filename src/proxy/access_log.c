@@ -254,6 +254,14 @@ static void flags_write(uint32_t flags, char out[FLAGS_TEXT_SIZE])
     out[size] = '\0';
 }
 
+#define ACCESS_EVENT "gateway.request"
+#define ACCESS_MSG "request answered"
+
+void access_log_init(struct proxy *p)
+{
+    log_event_init(&p->answered, &p->process.log, LOG_INFO, ACCESS_EVENT, ACCESS_MSG);
+}
+
 void access_log(const struct proxy_request *q, const char *route, int64_t ns, int64_t added_ns)
 {
     /* Probes and scrapes come all the time and say nothing. */
@@ -271,5 +279,8 @@ void access_log(const struct proxy_request *q, const char *route, int64_t ns, in
         count += rows[i].get(&e, &fields[count]);
     }
     fields[count] = (struct log_field){.kind = LOG_FIELD_END};
-    log_write(log, level, &ctx, "gateway.request", fields, "%s", "request answered");
+    if (level == LOG_INFO)
+        log_event_write(&q->proxy->answered, log, &ctx, fields);
+    else
+        log_write(log, level, &ctx, ACCESS_EVENT, fields, "%s", ACCESS_MSG);
 }
