@@ -242,9 +242,11 @@ void access_note_client(struct proxy_request *q, enum ficus_err err)
 static void flags_write(uint32_t flags, char out[FLAGS_TEXT_SIZE])
 {
     size_t size = 0;
-    for (size_t i = 0; i < access_flag_count; i++) {
+    for (size_t i = 0; flags >> i != 0 && i < access_flag_count; i++) {
+        if ((flags >> i & 1) == 0)
+            continue;
         size_t word = strlen(access_flags[i].name);
-        if ((flags >> i & 1) == 0 || size + word + 2 > FLAGS_TEXT_SIZE)
+        if (size + word + 2 > FLAGS_TEXT_SIZE)
             continue;
         if (size > 0)
             out[size++] = ',';
