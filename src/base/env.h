@@ -154,7 +154,7 @@ struct env {
 /* Monotonic, never goes back. On the loop it is the time at which the present callback began. */
 static inline int64_t env_now_ns(struct env *e) { return e->ops->now_ns(e); }
 static inline int64_t env_now_ms(struct env *e) { return e->ops->now_ns(e) / 1000000; }
-/* Wall clock, ms since 1970 UTC; may jump. */
+/* Wall clock, ms since 1970 UTC; may jump. On the loop as above. */
 static inline int64_t env_wall_ms(struct env *e) { return e->ops->wall_ms(e); }
 /* Cryptographically strong in the product (getrandom), from the seed in the simulator. Cannot fail. */
 static inline void env_random(struct env *e, void *p, size_t size) { e->ops->random(e, p, size); }
