@@ -590,27 +590,6 @@ static const struct server_conn_ops conn_ops = {conn_abort, conn_drain, conn_evi
 
 /* ---- begin ---- */
 
-static void *own_malloc(size_t size, void *arg)
-{
-    (void)arg;
-    return mem_alloc(size);
-}
-static void own_free(void *p, void *arg)
-{
-    (void)arg;
-    mem_free(p);
-}
-static void *own_calloc(size_t count, size_t size, void *arg)
-{
-    (void)arg;
-    return mem_array(count, size);
-}
-static void *own_realloc(void *p, size_t size, void *arg)
-{
-    (void)arg;
-    return mem_realloc(p, size);
-}
-
 static int session_make(struct h2_conn *c, nghttp2_session_callbacks *cb, nghttp2_option *o)
 {
     nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
@@ -629,7 +608,7 @@ static int session_make(struct h2_conn *c, nghttp2_session_callbacks *cb, nghttp
     nghttp2_option_set_max_continuations(o, 8);
     nghttp2_option_set_max_deflate_dynamic_table_size(o, 4096);
 
-    nghttp2_mem mem = {NULL, own_malloc, own_free, own_calloc, own_realloc}; /* is copied */
+    nghttp2_mem mem = h2_memory; /* is copied */
     int rc = nghttp2_session_server_new3(&c->session, cb, c, o, &mem);
     if (rc != 0)
         return rc;
