@@ -219,7 +219,7 @@ static inline enum ficus_err env_tls_client_new(struct env *e, const struct tls_
         return err_set(reterr, FICUS_ERR_UNSUPPORTED, "TLS is not supported here");
     return e->tls->client_new(options, ret_client, reterr);
 }
-/* Why the last handshake failed, for logs: "bank.example: certificate has expired"; "" when none did. Until the next handshake. */
+/* Why the last handshake failed, for logs: "bank.example: certificate has expired"; "" when it did not. Until the next handshake. */
 static inline const char *env_tls_client_failure(struct env *e, const struct tls_client *c) { return e->tls->client_failure(c); }
 /* No new connection of it. Its streams go on. NULL is nothing. */
 static inline void env_tls_client_free(struct env *e, struct tls_client *c)

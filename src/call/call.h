@@ -16,7 +16,8 @@
  * can be sent again, and: the method is idempotent, or the callee is declared to keep keys and the request carries
  * Idempotency-Key, or no byte of it can have been processed (refused connection; connection lost before any byte was
  * sent). A reused connection that died before the first byte of an answer is repeated once beside the count of
- * attempts, if idempotent or key-kept. Answers 502/503/504 and 429 count as failures of the attempt for the same
+ * attempts, if idempotent or key-kept. What an HTTP/2 callee says it did nothing about (REFUSED_STREAM, GOAWAY) is repeated
+ * whatever its method, at most CALL_UNPROCESSED_MAX times, beside the count of attempts. Answers 502/503/504 and 429 count as failures of the attempt for the same
  * rules.
  * The last failure is what the user sees.
  *

@@ -210,6 +210,50 @@ void h2_head_end(struct h2_head *h, struct http_msg *m, bool end, struct slice s
     h->expect_continue = h->expect_continue && !end;
 }
 
+void h2_answer_field(struct h2_head *h, const struct http_limits *limits, struct http_msg *m, struct slice name,
+                     struct slice value)
+{
+    uint64_t number;
+    if (h->status != 0 || !count_field(h, limits, name, value))
+        return;
+    if (slice_eq_str(name, ":status")) {
+        h->count--; /* as above */
+        if (value.size != 3 || !slice_to_u64(value, &number) || number < 100 || number > 599)
+            refuse(h, 400, "malformed :status");
+        else
+            m->status = (int)number;
+    } else if (slice_eq_str(name, "content-length")) {
+        if (h->has_length)
+            refuse(h, 400, "more than one Content-Length");
+        else if (!slice_to_u64(value, &number) || number > INT64_MAX)
+            refuse(h, 400, "Content-Length is not a number");
+        else
+            m->content_length = (int64_t)number;
+        h->has_length = true;
+    } else if (name.size > 0 && name.p[0] == ':') {
+        refuse(h, 400, "unknown pseudo-header field");
+    } else if (!h1_field_reserved(name)) {
+        add_field(h, m, name, value);
+    }
+}
+
+void h2_answer_end(struct h2_head *h, struct http_msg *m, bool end, bool answers_head)
+{
+    if (h->status != 0)
+        return;
+    if (m->status == 0)
+        refuse(h, 400, "no :status");
+    else if (m->status == 101) /* RFC 9113 8.6 */
+        refuse(h, 400, "status 101");
+    else if (m->status < 200 && end)
+        refuse(h, 400, "an interim answer that ends");
+    bool bodiless = answers_head || m->status == 304;
+    if (!h->has_length)
+        m->content_length = end && !bodiless ? 0 : m->status == 204 ? 0 : -1;
+    else if (end && m->content_length != 0 && !bodiless)
+        refuse(h, 400, "Content-Length without a body");
+}
+
 void h2_trailer_field(struct h2_head *h, const struct http_limits *limits, struct http_msg *m, struct slice name,
                       struct slice value)
 {

@@ -599,27 +599,6 @@ static const struct server_conn_ops conn_ops = {conn_abort, conn_drain, conn_evi
 
 /* ---- begin ---- */
 
-static void *own_malloc(size_t size, void *arg)
-{
-    (void)arg;
-    return mem_alloc(size);
-}
-static void own_free(void *p, void *arg)
-{
-    (void)arg;
-    mem_free(p);
-}
-static void *own_calloc(size_t count, size_t size, void *arg)
-{
-    (void)arg;
-    return mem_array(count, size);
-}
-static void *own_realloc(void *p, size_t size, void *arg)
-{
-    (void)arg;
-    return mem_realloc(p, size);
-}
-
 /* What the client may do. nghttp2 ends the whole connection of who opens more streams than it has said; RFC 9113 5.1.2 asks
  * only for the stream, and h2_stream_new refuses that. So nghttp2 is told that there is no limit, as the first entry of
  * the first frame, and that frame is gathered here and says ours. */
@@ -665,7 +644,7 @@ static int session_make(struct h2_conn *c, nghttp2_session_callbacks *cb, nghttp
     nghttp2_option_set_max_continuations(o, 8);
     nghttp2_option_set_max_deflate_dynamic_table_size(o, 4096);
 
-    nghttp2_mem mem = {NULL, own_malloc, own_free, own_calloc, own_realloc}; /* is copied */
+    nghttp2_mem mem = h2_memory; /* is copied */
     return nghttp2_session_server_new3(&c->session, cb, c, o, &mem);
 }
 

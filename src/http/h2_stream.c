@@ -17,45 +17,6 @@
 
 enum { H2_STOP_MS = 1000 }; /* so long may a client go on sending behind its answer; what it sends is thrown away */
 
-/* ---- bytes ---- */
-
-bool h2_fifo_put(struct h2_fifo *f, const void *p, size_t size)
-{
-    if (f->start + f->size + size > f->capacity) {
-        if (f->start > 0)
-            memmove(f->p, f->p + f->start, f->size);
-        f->start = 0;
-        size_t capacity = f->capacity == 0 ? 1024 : f->capacity;
-        while (capacity < f->size + size)
-            capacity *= 2;
-        if (capacity > f->capacity) {
-            char *bigger = mem_realloc(f->p, capacity);
-            if (bigger == NULL)
-                return false;
-            f->p = bigger;
-            f->capacity = capacity;
-        }
-    }
-    memcpy(f->p + f->start + f->size, p, size);
-    f->size += size;
-    return true;
-}
-
-void h2_fifo_take(struct h2_fifo *f, size_t size)
-{
-    FICUS_ASSERT(size <= f->size);
-    f->start += size;
-    f->size -= size;
-    if (f->size == 0)
-        h2_fifo_done(f);
-}
-
-void h2_fifo_done(struct h2_fifo *f)
-{
-    mem_free(f->p);
-    *f = (struct h2_fifo){0};
-}
-
 /* ---- life ---- */
 
 static const struct http_stream_ops stream_ops;
@@ -175,69 +136,21 @@ void h2_stream_in_end(struct h2_stream *ss)
 
 /* ---- sending ---- */
 
-enum { FIELDS_MORE = 4, FIELDS_FEW = 24 };
-
-/* Names and values are copied by nghttp2, names in lower case. */
-struct fields {
-    nghttp2_nv few[FIELDS_FEW]; /* almost always enough */
-    nghttp2_nv *nv;
-    size_t count;
-    char status[TEXT_I64_SIZE], length[TEXT_I64_SIZE];
-};
-
-/* Another one for each answer: in HPACK's table they would only push out what comes again (RFC 7541 7.1.3 calls it
- * never indexed; nghttp2 keeps etag, content-length, location and set-cookie out by itself). */
-static bool is_unique(struct slice name)
-{
-    return slice_eq_nocase(name, SLICE("traceparent")) || slice_eq_nocase(name, SLICE("x-request-id"));
-}
-
-static void put(struct fields *f, struct slice name, struct slice value)
-{
-    f->nv[f->count++] = (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name.p,
-                                     .value = (uint8_t *)(uintptr_t)value.p,
-                                     .namelen = name.size,
-                                     .valuelen = value.size,
-                                     .flags = is_unique(name) ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE};
-}
-
-/* For at most FIELDS_MORE more than m has. */
-static bool fields_init(struct fields *f, const struct http_msg *m)
-{
-    size_t count = m->field_count + FIELDS_MORE;
-    f->count = 0;
-    f->nv = count <= FIELDS_FEW ? f->few : mem_array(count, sizeof *f->nv);
-    return f->nv != NULL;
-}
-
-static void fields_done(struct fields *f)
-{
-    if (f->nv != f->few)
-        mem_free(f->nv);
-}
-
-static void put_message(struct fields *f, const struct http_msg *m)
-{
-    for (size_t i = 0; i < m->field_count; i++)
-        if (!h1_field_reserved(m->fields[i].name))
-            put(f, m->fields[i].name, m->fields[i].value);
-}
-
 /* 100 to 599 */
-static void put_status(struct fields *f, int status)
+static void put_status(struct h2_fields *f, int status)
 {
-    put(f, SLICE(":status"), slice_make(f->status, text_i64(status, f->status)));
+    h2_fields_put(f, SLICE(":status"), slice_make(f->status, text_i64(status, f->status)));
 }
 
 static enum ficus_err interim_send(struct h2_stream *ss, const struct http_msg *m)
 {
-    struct fields f;
-    if (!fields_init(&f, m))
+    struct h2_fields f;
+    if (!h2_fields_init(&f, m))
         return FICUS_ERR_NOMEM;
     put_status(&f, m->status);
-    put_message(&f, m);
+    h2_fields_message(&f, m);
     int rc = nghttp2_submit_headers(ss->c->session, NGHTTP2_FLAG_NONE, ss->id, NULL, f.nv, f.count, NULL);
-    fields_done(&f);
+    h2_fields_done(&f);
     h2_conn_kick(ss->c);
     return rc == 0 ? FICUS_ERR_OK : rc == NGHTTP2_ERR_NOMEM ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
 }
@@ -268,12 +181,12 @@ static ssize_t body_read(nghttp2_session *session, int32_t id, uint8_t *p, size_
         return (ssize_t)n;
     *flags |= NGHTTP2_DATA_FLAG_EOF;
     if (ss->out_trailers.field_count > 0) {
-        struct fields f;
-        if (!fields_init(&f, &ss->out_trailers))
+        struct h2_fields f;
+        if (!h2_fields_init(&f, &ss->out_trailers))
             return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-        put_message(&f, &ss->out_trailers);
+        h2_fields_message(&f, &ss->out_trailers);
         int rc = nghttp2_submit_trailer(session, id, f.nv, f.count);
-        fields_done(&f);
+        h2_fields_done(&f);
         if (rc != 0)
             return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
         *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
@@ -322,20 +235,20 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
         return FICUS_ERR_INVALID;
     bool no_data = no_body || (length == 0 && ss->out_trailers.field_count == 0 && end);
 
-    struct fields f;
-    if (!fields_init(&f, m))
+    struct h2_fields f;
+    if (!h2_fields_init(&f, m))
         return FICUS_ERR_NOMEM;
     put_status(&f, tunnel ? 200 : m->status);
     if (http_msg_get(m, "date").p == NULL)
-        put(&f, SLICE("date"), slice_str(server_date(v)));
+        h2_fields_put(&f, SLICE("date"), slice_str(server_date(v)));
     if (v->o.server_name != NULL && http_msg_get(m, "server").p == NULL)
-        put(&f, SLICE("server"), slice_str(v->o.server_name));
-    put_message(&f, m);
+        h2_fields_put(&f, SLICE("server"), slice_str(v->o.server_name));
+    h2_fields_message(&f, m);
     if (length >= 0)
-        put(&f, SLICE("content-length"), slice_make(f.length, text_i64(length, f.length)));
+        h2_fields_put(&f, SLICE("content-length"), slice_make(f.length, text_i64(length, f.length)));
     nghttp2_data_provider body = {.read_callback = body_read};
     int rc = nghttp2_submit_response(ss->c->session, ss->id, f.nv, f.count, no_data ? NULL : &body);
-    fields_done(&f);
+    h2_fields_done(&f);
     if (rc != 0)
         return rc == NGHTTP2_ERR_NOMEM ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
     ss->out = H2_OUT_BODY;

@@ -679,6 +679,8 @@ static int conn_handshake(struct tls_conn *base, enum tls_want *ret_want)
     if (rc == 1) {
         set_unref(c->set);
         c->set = NULL;
+        if (c->client != NULL)
+            c->client->failure[0] = '\0';
         return 1;
     }
     int result = outcome(c, rc, errno, ret_want);

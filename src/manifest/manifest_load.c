@@ -328,6 +328,7 @@ static void find_upstream(struct loader *l, struct manifest_service *s)
         return;
     }
     u->url = s->url;
+    u->protocol = s->protocol;
     s->upstream = u;
     if (s->tls == NULL || s->tls->node == NULL)
         return;

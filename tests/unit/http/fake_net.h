@@ -304,7 +304,7 @@ static const struct env_ops fake_ops = {
 
 static inline void fake_init(struct fake_net *n, uint64_t seed)
 {
-    *n = (struct fake_net){.env = {&fake_ops, n->scratch}, .now_ns = 1000000000, .random_state = seed, .window = 64 * 1024};
+    *n = (struct fake_net){.env = {.ops = &fake_ops, .scratch = n->scratch}, .now_ns = 1000000000, .random_state = seed, .window = 64 * 1024};
 }
 
 static inline size_t fake_piece(struct fake_net *n, size_t size)
