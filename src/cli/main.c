@@ -269,11 +269,11 @@ int cmd_help(const struct command_call *c)
         buf_printf(&name, "%s%s", i == 0 ? "" : " ", c->operands[i]);
     if (command_has(c, "man")) {
         command_manual(c->table, FICUS_VERSION, &out);
-    } else if (c->operand_count > 0 && (command = command_find(c->table, buf_str(&name))) == NULL) {
+    } else if (c->operand_count == 0 || (command = command_find(c->table, buf_str(&name))) != NULL) {
+        command_help(c->table, command, &out);
+    } else if (!command_help_group(c->table, buf_str(&name), &out)) {
         dprintf(2, "ficus: \"%s\" is no command (see ficus help)\n", buf_str(&name));
         code = EXIT_USAGE;
-    } else {
-        command_help(c->table, command, &out);
     }
     cli_print(buf_slice(&out));
     buf_done(&out);
