@@ -9,6 +9,7 @@
 #include "io_socket.h"
 #include "mem.h"
 #include "proc.h"
+#include "program.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -227,28 +228,6 @@ static void look_at_clock(const struct state *s, bool has_state, struct doctor_f
 
 /* ---- the manifest and its programs ---- */
 
-/* The file that execvpe would take, from the service's folder. */
-static bool find_program(struct arena *a, const char *folder, const char *word, const char **ret_path)
-{
-    const char *path = word[0] == '/' ? word : arena_printf(a, "%s/%s", folder, word);
-    struct slice rest = slice_str(getenv("PATH"));
-    struct stat st;
-    if (strchr(word, '/') != NULL) {
-        *ret_path = path;
-        return path != NULL && access(path, X_OK) == 0 && stat(path, &st) == 0 && S_ISREG(st.st_mode);
-    }
-    while (rest.p != NULL) {
-        struct slice each = slice_cut(&rest, ':');
-        path = arena_printf(a, SLICE_FMT "/%s", SLICE_ARG(each), word);
-        if (path != NULL && access(path, X_OK) == 0 && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
-            *ret_path = path;
-            return true;
-        }
-    }
-    *ret_path = word;
-    return false;
-}
-
 /* "libx.so.1 (orders)" for each line "libx.so.1 => not found" of ldd. */
 static void look_at_libraries(struct arena *a, const char *service, const char *path, struct doctor_facts *f)
 {
@@ -289,7 +268,7 @@ static const struct manifest *look_at_manifest(struct arena *a, const struct doc
         const char *path;
         if (s->url != NULL)
             continue;
-        if (find_program(a, s->folder, s->run.argv[0], &path))
+        if (program_find(a, s->folder, s->run.argv[0], &path))
             look_at_libraries(a, s->name, path, f);
         else if (path != NULL)
             LIST_ADD(f->programs_missing, path);
