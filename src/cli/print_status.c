@@ -6,6 +6,7 @@
 
 #include "ops_call.h"
 #include "status.h"
+#include "timefmt.h"
 
 #include <stdio.h>
 
@@ -93,11 +94,23 @@ static void note_unhealthy(void *arg, struct slice name, const struct json *proc
                    SLICE_ARG(state));
 }
 
-size_t status_unhealthy(const struct json *status, struct buf *names)
+static void note_message(void *arg, struct slice name, const struct json *process)
 {
-    struct printing p = {.out = names};
+    struct printing *p = arg;
+    struct slice message = json_string_or(json_get(process, "message"), SLICE(""));
+    if (message.size > 0 && !slice_eq_str(json_string_or(json_get(process, "state"), SLICE("?")), "running"))
+        buf_printf(p->out, "  " SLICE_FMT ": " SLICE_FMT "\n", SLICE_ARG(name), SLICE_ARG(message));
+}
+
+void print_unhealthy(const struct json *status, int64_t wait_ms, struct buf *out)
+{
+    char waited[32];
+    struct printing p = {.out = out};
+    duration_format(wait_ms, waited, sizeof waited);
+    buf_printf(out, "not healthy after %s: ", waited);
     for_each_process(status, note_unhealthy, &p);
-    return p.count;
+    buf_add_char(out, '\n');
+    for_each_process(status, note_message, &p);
 }
 
 /* The supervisor's answer, or what its record says when it does not answer. */

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`ficus doctor` on faults that are really there: each is named by its check, with a remedy, and by the exit code.
+"""`ficus doctor` on faults that are really there: each is named by its check, with a remedy, and by the exit code; and
+what `ficus up` says of some of them.
 
     tests/e2e/doctor.py [--build FOLDER]
 """
@@ -106,7 +107,22 @@ def examine(p):
     p.write("a.yaml", SERVICE % ("a", "./a"))
     p.write("b.yaml", SERVICE % ("b", "sh"))
     p.look("a program that is not built", {"programs": ("problem", "not executable: " + os.path.join(p.folder, "a"))})
-    os.chmod(p.write("a", "#!/bin/sh\n"), 0o755)
+    said = p.run("up", "-d")
+    p.checks.check(
+        "up refuses it at once, at its place",
+        said.returncode == 2 and f"a.yaml:4:6: run: {p.folder}/a is not there" in said.stderr,
+        said.stdout + said.stderr,
+    )
+    p.checks.check("and makes nothing", not os.path.exists(state))
+    os.chmod(p.write("a", "#!/bin/sh\necho no frobnicator\nexit 3\n"), 0o755)
+    said = p.run("up", "-d", "--wait", "1s", "-f", "ficus.yaml")
+    words = "  a: ended with status 3; ficus logs a shows what it said\n"
+    p.checks.check(
+        "up says of one that ends how it ends",
+        said.returncode == 4 and "not healthy after 1s: " in said.stderr and words in said.stderr,
+        said.stdout + said.stderr,
+    )
+    p.run("down", "--purge")
     p.look("and one that is", {"manifest": ("ok", "2 services"), "programs": ("ok", "are there")})
 
     p.write("b.yaml", SERVICE % ("b", "./a b"))
