@@ -125,6 +125,7 @@ static void look_for(struct arena *a, const char *tools, const char *option, cha
         struct slice line = slice_trim(slice_cut(&text, '\n'));
         if (line.size > 0)
             snprintf(ret, size, "%s: " SLICE_FMT, tool, SLICE_ARG(line));
+        ret[slice_trim(slice_str(ret)).size] = '\0'; /* where it was cut there may be a blank */
     }
 }
 #define LOOK_FOR(a, tools, option, field) look_for((a), (tools), (option), (field), sizeof(field))
@@ -335,10 +336,17 @@ static void find_holder(struct arena *a, unsigned port, struct doctor_facts *f)
         closedir(proc);
 }
 
-/* gateway_url: of the system as it runs; "" when it does not. */
-static void look_at_port(struct arena *a, const char *gateway_url, struct doctor_facts *f)
+/* gateway_url: of the system as it runs; "" when it does not. It was started with a --set of its own, perhaps: then it
+ * has the address that counts, unless the question is about another. */
+static void look_at_port(struct arena *a, const char *gateway_url, bool asked, struct doctor_facts *f)
 {
     struct socket_address address;
+    const char *runs_at = strstr(gateway_url, "://");
+    if (runs_at != NULL && !asked) {
+        COPY(f->listen, runs_at + 3);
+        f->listen_ours = true;
+        return;
+    }
     const char *text = arena_printf(a, "tcp:%s", f->listen), *colon = strrchr(f->listen, ':');
     uint64_t port = 0;
     if (f->listen[0] == '\0' || text == NULL || socket_address_parse(text, &address, NULL) != FICUS_ERR_OK)
@@ -491,6 +499,6 @@ void doctor_look(struct env *e, struct arena *a, const struct doctor_options *o,
         url = look_at_processes(e, a, &state, f);
     }
     look_at_disk(f);
-    look_at_port(a, url, f);
+    look_at_port(a, url, o->set_count > 0, f);
     look_at_tools(a, o, f);
 }

@@ -85,6 +85,12 @@ def examine(p):
     p.checks.check("the small system starts", said.returncode == 0, said.stdout + said.stderr)
     p.look("while it runs", {"port": ("ok", "this system's gateway"), "processes": ("ok", "the system runs")})
     p.run("down")
+    other = f"gateway.listen=127.0.0.1:{free_port()}"
+    with socket.create_server(("127.0.0.1", p.port)):
+        p.run("up", "-d", "--wait", "60s", "--set", other)
+        runs = {"port": ("ok", other.split("=")[1] + " is this system's gateway"), "processes": ("ok", "runs")}
+        p.look("while it runs elsewhere, the manifest's port does not matter", runs)
+        p.run("down")
     state = os.path.join(p.folder, ".ficus")
     os.chmod(state, 0o755)
     p.look("others may read the state", {"state": ("warning", "mode 0755")})
