@@ -297,7 +297,7 @@ static void version_encode(const struct conf_setting *s, const void *field, stru
 }
 
 static const struct conf_custom version_custom = {.decode = version_decode, .encode = version_encode, .schema = "{\"const\":1}",
-                                                  .allowed = "1", .wrong = "0", .example = "1"};
+                                                  .allowed = "1, the version of the form of this file", .wrong = "0", .example = "1"};
 
 static const struct conf_setting manifest_settings[] = {
     {.name = "ficus", .type = CONF_CUSTOM, .flags = CONF_REQUIRED, .custom = &version_custom, .doc = "Version of the manifest's form: 1."},

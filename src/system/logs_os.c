@@ -208,8 +208,8 @@ static enum ficus_err open_sources(struct merge *m, struct ficus_error *reterr)
         for (size_t j = 0; j < m->count && !found; j++)
             found = strcmp(m->sources[j].name, m->q->services[i]) == 0;
         if (!found)
-            err = err_set(reterr, FICUS_ERR_INVALID, "there is no log of \"%s\" in %s", m->q->services[i],
-                          m->q->folder);
+            err = err_set(reterr, FICUS_ERR_INVALID, "there is no log of \"%s\" in %s (ficus status names the processes)",
+                          m->q->services[i], m->q->folder);
     }
     qsort(m->sources, m->count, sizeof m->sources[0], compare_names);
     return err;

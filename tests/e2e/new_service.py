@@ -86,7 +86,7 @@ def first_service(n, checks):
     checks.check("no word of the template is left", not left, str(left))
     make(n, checks, "greetings", "services/greetings")
     said = n.sh("ficus", "config", "check")
-    checks.check("the manifest is right", "system my-shop-2, 1 services" in said.stdout, words(said))
+    checks.check("the manifest is right", "system my-shop-2, 1 service," in said.stdout, words(said))
     said = n.up()
     checks.check("the system starts", said.returncode == 0, words(said))
     status, item = n.ask("PUT", "/api/v1/greetings/one", {"text": "Hello"})
