@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The few commands of this project; what they do is in Meson, in tools/ and in the programs themselves.
-#   make up       build, start the shop with the real data loaded, stop everything on Ctrl-C
+#   make up       build, start the shop with the real data loaded, stop everything on Ctrl-C (LISTEN=127.0.0.1:8080)
 #   make test     build and run every test
 #   make build    build only
 #   make bench-proxy  install nginx, HAProxy and h2o, run the gateway beside them, print one table (ONLY=plain,tls)
@@ -25,7 +25,7 @@ build: $(BUILD)/build.ninja
 	@if [ -t 1 ]; then ninja -C $(BUILD); else echo "Building into $(BUILD)/"; ninja -C $(BUILD) --quiet; fi
 
 up: build
-	@shop/up $(BUILD) $(FILE)
+	@shop/up $(BUILD) $(FILE) $(if $(LISTEN),--set gateway.listen=$(LISTEN))
 
 test:
 	@tools/install test

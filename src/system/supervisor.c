@@ -565,9 +565,10 @@ static enum ficus_err open_sockets(struct supervisor *s, struct ficus_error *ret
             enum ficus_err err = open_socket(p->process->listen[j], &p->sockets[j], reterr);
             if (err == FICUS_ERR_OK)
                 continue;
-            bool busy_port = reterr->sys_errno == EADDRINUSE && strncmp(p->process->listen[j], "tcp:", 4) == 0;
-            return err_wrap(reterr, "%s%s", p->process->name,
-                            busy_port ? " (--set gateway.listen=ADDRESS:PORT takes another)" : "");
+            if (reterr->sys_errno == EADDRINUSE && strncmp(p->process->listen[j], "tcp:", 4) == 0)
+                return err_set(reterr, err, "%s: %s is in use: --set gateway.listen=ADDRESS:PORT takes another, "
+                               "ficus doctor says who has it", p->process->name, p->process->listen[j] + 4);
+            return err_wrap(reterr, "%s", p->process->name);
         }
     }
     return FICUS_ERR_OK;

@@ -78,6 +78,9 @@ def examine(p):
 
     with socket.create_server(("127.0.0.1", p.port)):
         p.look("who holds the port is named", {"port": ("problem", f"(pid {os.getpid()})")})
+        said = p.run("up", "-d")
+        words = f"gateway: 127.0.0.1:{p.port} is in use: --set gateway.listen=ADDRESS:PORT takes another"
+        p.checks.check("up says so too", said.returncode == 1 and words in said.stderr, said.stdout + said.stderr)
         p.look("--set takes another", {"port": ("ok", "is free")}, "--set", f"gateway.listen=127.0.0.1:{free_port()}")
     p.look("an address that is not ours", {"port": ("problem", "annot")}, "--set", "gateway.listen=192.0.2.1:80")
 
