@@ -45,6 +45,7 @@ static const struct command_option logs_options[] = {
     {0, "trace", "ID", "only lines of this trace id or correlation id: the whole story of one order"},
     {0, "level", "LEVEL", "only lines of this level or worse: debug, info, warn, error"},
     {'n', "lines", "COUNT", "only the last COUNT lines"},
+    {0, "follow", NULL, "go on with lines as they are written, until Ctrl-C"},
     JSON_OPTION,
 };
 static const struct command_option start_options[] = {
