@@ -40,16 +40,18 @@ struct log_context {
 enum log_field_kind { LOG_FIELD_END, LOG_FIELD_SLICE, LOG_FIELD_INT, LOG_FIELD_BOOL };
 
 struct log_field {
-    const char *key;                /* constant of the program, JSON-safe */
+    struct slice key;               /* LOG_KEY: as it stands in the line */
     enum log_field_kind kind;
     int64_t number;
     struct slice text;
 };
 
-#define LOG_STR(k, v) ((struct log_field){.key = (k), .kind = LOG_FIELD_SLICE, .text = slice_str(v)}) /* NULL: null */
-#define LOG_SLICE(k, v) ((struct log_field){.key = (k), .kind = LOG_FIELD_SLICE, .text = (v)})
-#define LOG_INT(k, v) ((struct log_field){.key = (k), .kind = LOG_FIELD_INT, .number = (int64_t)(v)})
-#define LOG_BOOL(k, v) ((struct log_field){.key = (k), .kind = LOG_FIELD_BOOL, .number = (v)})
+/* k: a literal that needs no escape */
+#define LOG_KEY(k) SLICE(",\"" k "\":")
+#define LOG_STR(k, v) ((struct log_field){.key = LOG_KEY(k), .kind = LOG_FIELD_SLICE, .text = slice_str(v)}) /* NULL: null */
+#define LOG_SLICE(k, v) ((struct log_field){.key = LOG_KEY(k), .kind = LOG_FIELD_SLICE, .text = (v)})
+#define LOG_INT(k, v) ((struct log_field){.key = LOG_KEY(k), .kind = LOG_FIELD_INT, .number = (int64_t)(v)})
+#define LOG_BOOL(k, v) ((struct log_field){.key = LOG_KEY(k), .kind = LOG_FIELD_BOOL, .number = (v)})
 /* struct ficus_error *e as member "error" */
 #define LOG_ERR(e) LOG_STR("error", (e)->text[0] != '\0' ? (e)->text : err_text((e)->code))
 #define LOG_FIELDS(...) ((const struct log_field[]){__VA_ARGS__ __VA_OPT__(,) {.kind = LOG_FIELD_END}})

@@ -557,7 +557,8 @@ static void op_random(struct env *e, void *p, size_t size)
 static void op_timer_start(struct env *e, struct env_timer *t, int64_t delay_ms)
 {
     struct sim_process *p = process_of(e);
-    bool added = timers_add(&p->timers, t, p->world->now_ns + delay_ms * 1000000);
+    int64_t now_ns = p->world->now_ns;
+    bool added = delay_ms <= 0 ? timers_add_soon(&p->timers, t, now_ns) : timers_add(&p->timers, t, now_ns + delay_ms * 1000000);
     FICUS_ASSERT(added);
 }
 

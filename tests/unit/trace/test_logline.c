@@ -207,10 +207,10 @@ static void counts_are_bounded(void **state)
 {
     struct fixture *f = *state;
     struct log_field fields[LOG_FIELDS_MAX + 2];
-    char line[LOG_LINE_SIZE_MAX], keys[LOG_FIELDS_MAX + 1][8], big[3000];
+    char line[LOG_LINE_SIZE_MAX], keys[LOG_FIELDS_MAX + 1][16], big[3000];
     for (size_t i = 0; i <= LOG_FIELDS_MAX; i++) {
-        snprintf(keys[i], sizeof keys[i], "k%zu", i);
-        fields[i] = LOG_INT(keys[i], i);
+        snprintf(keys[i], sizeof keys[i], ",\"k%zu\":", i);
+        fields[i] = (struct log_field){.key = slice_str(keys[i]), .kind = LOG_FIELD_INT, .number = (int64_t)i};
     }
     fields[LOG_FIELDS_MAX + 1] = (struct log_field){.kind = LOG_FIELD_END};
     struct log_record r = {.level = LOG_INFO, .service = "s", .instance = "i", .event = "e", .msg = "m",
