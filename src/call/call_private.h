@@ -51,6 +51,7 @@ struct call_edge {
     uint64_t random;                /* call_random: faults */
     struct metric *hedges[CALL_HEDGE_ENDS], *faults[CALL_FAULT_KINDS];
     struct metric *attempts, *duration, *breaker_gauge;     /* NULL without metrics */
+    struct slice authority;         /* what its requests name: its name, or the host of its url */
     char name[];
 };
 

@@ -2,10 +2,10 @@
  *
  * One client connection of HTTP/1.1 (RFC 9112).
  *
- *     CONNECTING --> IDLE ---> EXCHANGE ---> SETTLE
- *          |          |^         ||            ||
- *          |          |`---------'+------------'|
- *          `----------'-----------'-------------'----> CLOSING --> on_closed, freed
+ *     IDLE ---> EXCHANGE ---> SETTLE
+ *      |^         ||            ||
+ *      |`---------'+------------'|
+ *      `-----------'-------------'----> CLOSING --> on_closed, freed
  *
  * IDLE      connected, no exchange; a byte or an end from the server closes it (a server may close at any time, RFC
  * 9112 9.5) EXCHANGE  c->stream exists; back to IDLE only when both messages are complete and both sides want to go on
@@ -16,9 +16,8 @@
  * on for H1_LAST_WORD_MS before the exchange is called broken. All callbacks come from pump(), which is never
  * re-entered.
  */
-#include "http_client.h"
-
 #include "assert.h"
+#include "client_private.h"
 #include "h1_stream.h"
 #include "h1_write.h"
 #include "mem.h"
@@ -29,11 +28,11 @@ enum {
     H1_SETTLE_MS = 1000,
 };
 
-enum state { CONNECTING, IDLE, EXCHANGE, SETTLE, CLOSING, STATE_COUNT };
+enum state { IDLE, EXCHANGE, SETTLE, CLOSING, STATE_COUNT };
 
 struct client_stream {
     struct h1_stream st; /* first */
-    struct http_client_conn *c;
+    struct h1_client *c;
     bool head_asked; /* the request is HEAD */
     struct slice protocol; /* that the connection shall become; p NULL: none */
     bool head_came;
@@ -44,10 +43,9 @@ struct client_stream {
     struct h1_scan scan;
 };
 
-struct http_client_conn {
+struct h1_client {
     enum state state;
-    const struct http_client_handler *handler;
-    void *arg;
+    struct http_client_conn *conn;
     struct http_limits limits;
     bool close_wanted;
     bool reuse; /* of the present exchange: the server wants to go on */
@@ -62,7 +60,6 @@ static const struct {
     const char *name;
     unsigned next;
 } states[STATE_COUNT] = {
-    [CONNECTING] = {"connecting", 1u << IDLE | 1u << CLOSING},
     [IDLE] = {"idle", 1u << EXCHANGE | 1u << CLOSING},
     [EXCHANGE] = {"exchange", 1u << IDLE | 1u << SETTLE | 1u << CLOSING},
     [SETTLE] = {"settle", 1u << IDLE | 1u << CLOSING},
@@ -71,7 +68,7 @@ static const struct {
 
 static void pump(void *arg);
 
-static void move(struct http_client_conn *c, enum state next)
+static void move(struct h1_client *c, enum state next)
 {
     FICUS_ASSERT((states[c->state].next & 1u << next) != 0);
     c->state = next;
@@ -82,21 +79,21 @@ static void move(struct http_client_conn *c, enum state next)
 
 static void conn_closed(void *arg)
 {
-    struct http_client_conn *c = arg;
-    c->handler->on_closed(c->arg, c);
+    struct h1_client *c = arg;
+    client_conn_gone(c->conn);
     h1_io_done(&c->io);
     arena_done(&c->arena);
     mem_free(c);
 }
 
-static void conn_close(struct http_client_conn *c)
+static void conn_close(struct h1_client *c)
 {
     c->stream = NULL; /* its memory lives until conn_closed */
     move(c, CLOSING);
     h1_io_close(&c->io);
 }
 
-static void exchange_break(struct http_client_conn *c)
+static void exchange_break(struct h1_client *c)
 {
     struct h1_stream *st = &c->stream->st;
     st->s.handler->on_reset(st->s.arg, &st->s, st->fail, st->fail_detail);
@@ -104,13 +101,13 @@ static void exchange_break(struct http_client_conn *c)
 }
 
 /* Nothing came that nobody asked for, and the server has not hung up. */
-static bool idle_quiet(const struct http_client_conn *c)
+static bool idle_quiet(const struct h1_client *c)
 {
     return h1_io_in_size(&c->io) == 0 && !c->io.in_eof && c->io.in_err == FICUS_ERR_OK;
 }
 
 /* The answer is complete. What is left of the request nobody wants (RFC 9112 9.3): then the connection ends too. */
-static void exchange_finish(struct http_client_conn *c)
+static void exchange_finish(struct h1_client *c)
 {
     struct h1_stream *st = &c->stream->st;
     bool reuse = c->reuse && st->out == H1_OUT_ENDED && !st->out_discard && idle_quiet(c);
@@ -130,7 +127,7 @@ static void exchange_finish(struct http_client_conn *c)
         return;
     }
     move(c, IDLE);
-    c->handler->on_idle(c->arg, c);
+    c->conn->handler->on_idle(c->conn->arg, c->conn);
 }
 
 /* ---- the stream's operations ---- */
@@ -190,10 +187,10 @@ static void stream_progress(const struct http_stream *s, struct http_progress *r
 static const struct http_stream_ops stream_ops = {stream_send_head, h1_stream_send, h1_stream_recv, h1_stream_trailers,
                                                   stream_reset, stream_progress};
 
-enum ficus_err http_client_open(struct http_client_conn *c, const struct http_handler *h, void *arg,
-                                struct http_stream **ret_stream)
+static enum ficus_err client_open(void *self, const struct http_handler *h, void *arg, struct http_stream **ret_stream)
 {
-    if (c->state == CONNECTING || c->state == EXCHANGE || c->state == SETTLE)
+    struct h1_client *c = self;
+    if (c->state == EXCHANGE || c->state == SETTLE)
         return FICUS_ERR_BUSY;
     if (c->state != IDLE || c->close_wanted || !idle_quiet(c))
         return FICUS_ERR_RESET;
@@ -214,15 +211,7 @@ enum ficus_err http_client_open(struct http_client_conn *c, const struct http_ha
 
 /* ---- steps ---- */
 
-static bool step_connecting(struct http_client_conn *c)
-{
-    if (!c->close_wanted)
-        return false;
-    conn_close(c);
-    return true;
-}
-
-static bool step_idle(struct http_client_conn *c)
+static bool step_idle(struct h1_client *c)
 {
     if (!c->close_wanted && idle_quiet(c))
         return false;
@@ -230,7 +219,7 @@ static bool step_idle(struct http_client_conn *c)
     return true;
 }
 
-static bool step_settle(struct http_client_conn *c)
+static bool step_settle(struct h1_client *c)
 {
     if (c->close_wanted || !idle_quiet(c) || c->io.out_err != FICUS_ERR_OK) {
         conn_close(c);
@@ -239,14 +228,14 @@ static bool step_settle(struct http_client_conn *c)
     if (c->io.writing || !c->io.end_sent)
         return false;
     move(c, IDLE);
-    c->handler->on_idle(c->arg, c);
+    c->conn->handler->on_idle(c->conn->arg, c->conn);
     return true;
 }
 
 /* A complete head in memory of its own. NULL: the stream failed. */
 static struct http_msg *head_take(struct client_stream *cs, size_t size, struct h1_head *ret_head)
 {
-    struct http_client_conn *c = cs->c;
+    struct h1_client *c = cs->c;
     const struct h1_parse_limits limits = {c->limits.field_count_max, 0};
     struct slice text = arena_slice(&c->arena, slice_make(h1_io_in(&c->io), size));
     h1_io_consume(&c->io, size);
@@ -274,7 +263,7 @@ static struct http_msg *head_take(struct client_stream *cs, size_t size, struct 
 
 static bool step_head(struct client_stream *cs)
 {
-    struct http_client_conn *c = cs->c;
+    struct h1_client *c = cs->c;
     struct h1_stream *st = &cs->st;
     struct h1_io *io = &c->io;
     size_t size = h1_io_in_size(io);
@@ -317,7 +306,7 @@ static bool step_head(struct client_stream *cs)
     return true;
 }
 
-static bool step_exchange(struct http_client_conn *c)
+static bool step_exchange(struct h1_client *c)
 {
     struct client_stream *cs = c->stream;
     struct h1_stream *st = &cs->st;
@@ -352,8 +341,7 @@ static bool step_exchange(struct http_client_conn *c)
     return true;
 }
 
-static bool (*const steps[STATE_COUNT])(struct http_client_conn *c) = {
-    [CONNECTING] = step_connecting,
+static bool (*const steps[STATE_COUNT])(struct h1_client *c) = {
     [IDLE] = step_idle,
     [EXCHANGE] = step_exchange,
     [SETTLE] = step_settle,
@@ -361,10 +349,8 @@ static bool (*const steps[STATE_COUNT])(struct http_client_conn *c) = {
 
 /* ---- waiting ---- */
 
-static void read_more(struct http_client_conn *c)
+static void read_more(struct h1_client *c)
 {
-    if (c->state == CONNECTING)
-        return;
     bool in_body = c->state == EXCHANGE && c->stream->head_came;
     size_t size = h1_io_in_size(&c->io);
     const struct h1_body *body = in_body ? &c->stream->st.body : NULL;
@@ -374,7 +360,7 @@ static void read_more(struct http_client_conn *c)
 
 enum { NEVER = -1 };
 
-static int64_t deadline_ms(const struct http_client_conn *c)
+static int64_t deadline_ms(const struct h1_client *c)
 {
     if (c->state == SETTLE)
         return c->settle_ms + H1_SETTLE_MS;
@@ -389,7 +375,7 @@ static int64_t deadline_ms(const struct http_client_conn *c)
 
 static void pump(void *arg)
 {
-    struct http_client_conn *c = arg;
+    struct h1_client *c = arg;
     if (c->io.pumping || c->state == CLOSING)
         return;
     c->io.pumping = true;
@@ -409,7 +395,7 @@ static void pump(void *arg)
 
 static void timer_fired(void *arg)
 {
-    struct http_client_conn *c = arg;
+    struct h1_client *c = arg;
     if (c->state == CLOSING)
         return;
     int64_t due_ms = deadline_ms(c);
@@ -427,53 +413,33 @@ static void timer_fired(void *arg)
 
 /* ---- begin and end ---- */
 
-static void connected(void *arg, enum ficus_err err)
-{
-    struct http_client_conn *c = arg;
-    c->io.pumping = true; /* the callback may open and send: all of it is looked at below */
-    if (err == FICUS_ERR_OK)
-        move(c, IDLE);
-    c->handler->on_connected(c->arg, c, err);
-    c->io.pumping = false;
-    if (err == FICUS_ERR_OK)
-        pump(c);
-    else
-        conn_close(c);
-}
-
 static const struct h1_io_ops io_ops = {pump, timer_fired, conn_closed};
 
-enum ficus_err http_client_connect(struct env *e, const char *address, const struct http_limits *limits,
-                                   const struct http_client_handler *h, void *arg, struct http_client_conn **ret_conn)
+static bool client_begin(struct http_client_conn *conn, struct env_stream *stream)
 {
-    struct http_client_conn *c = mem_zalloc(sizeof *c);
+    struct h1_client *c = mem_zalloc(sizeof *c);
     if (c == NULL)
-        return FICUS_ERR_NOMEM;
-    c->handler = h;
-    c->arg = arg;
-    c->limits = limits != NULL ? *limits : (struct http_limits){0};
-    struct http_limits *l = &c->limits;
-    l->head_size_max = l->head_size_max == 0 || l->head_size_max > H1_IN_SIZE ? H1_IN_SIZE : l->head_size_max;
-    l->field_count_max = l->field_count_max == 0 ? 100 : l->field_count_max;
-    l->arena_size_max = l->arena_size_max == 0 ? 256 * 1024 : l->arena_size_max;
-    l->body_timeout_ms = l->body_timeout_ms == 0 ? 30 * 1000 : l->body_timeout_ms;
-    arena_init(&c->arena, l->arena_size_max);
-    h1_io_init(&c->io, e, &io_ops, c);
-    enum ficus_err err = env_connect(e, address, connected, c, &c->io.stream);
-    if (err != FICUS_ERR_OK) {
-        c->io.stream = NULL;
-        h1_io_done(&c->io);
-        mem_free(c);
-        return err;
-    }
-    *ret_conn = c;
-    return FICUS_ERR_OK;
+        return false;
+    c->conn = conn;
+    c->limits = conn->limits;
+    conn->self = c;
+    arena_init(&c->arena, c->limits.arena_size_max);
+    h1_io_init(&c->io, conn->env, &io_ops, c);
+    c->io.stream = stream;
+    c->io.pumping = true; /* the callback may open and send: all of it is looked at below */
+    conn->handler->on_connected(conn->arg, conn, FICUS_ERR_OK);
+    c->io.pumping = false;
+    pump(c);
+    return true;
 }
 
-void http_client_close(struct http_client_conn *c)
+static void client_close(void *self)
 {
+    struct h1_client *c = self;
     if (c->state == CLOSING)
         return;
     c->close_wanted = true;
     h1_io_kick(&c->io);
 }
+
+const struct client_codec h1_client_codec = {client_begin, client_open, client_close};

@@ -263,6 +263,9 @@ static bool reuse_decide(const struct server_stream *ss, enum h1_framing framing
 {
     const struct h1_body *body = &ss->st.body;
     const struct http_server *v = ss->c->conn.server;
+    uint64_t most = v->o.limits.conn_request_count_max;
+    if (most > 0 && ss->c->request_count >= most)
+        return false;
     if (!ss->keep_alive || v->draining || v->closing || v->paused || framing == H1_BODY_UNTIL_CLOSE)
         return false;
     if (ss->expects && !body->done) /* RFC 9110 10.1.1: nobody can know whether the body will come */

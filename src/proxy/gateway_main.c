@@ -6,6 +6,7 @@
 
 #include "io_env.h"
 #include "process.h"
+#include "tls.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -124,6 +125,8 @@ int gateway_main(const char *config_path)
     struct arena a;
     arena_init(&a, 64 * 1024 * 1024);
     g.env = env_uv_new(NULL, &error);
+    if (g.env != NULL)
+        tls_clients_enable(g.env);
     enum ficus_err err = g.env == NULL ? error.code : serve(&g, &a, config_path, &error);
     if (err != FICUS_ERR_OK)
         fprintf(stderr, "ficus gateway: %s\n", error.text);

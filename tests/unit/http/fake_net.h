@@ -89,13 +89,13 @@ static inline void fake_random(struct env *e, void *p, size_t size)
 static inline void fake_timer_stop(struct env *e, struct env_timer *t)
 {
     struct fake_net *n = (struct fake_net *)(void *)e;
-    if (t->heap_slot == 0)
+    if (t->slot == 0)
         return;
-    size_t at = t->heap_slot - 1;
+    size_t at = t->slot - 1;
     FICUS_ASSERT(n->timers[at] == t);
     n->timers[at] = n->timers[--n->timer_count];
-    n->timers[at]->heap_slot = (uint32_t)at + 1;
-    t->heap_slot = 0;
+    n->timers[at]->slot = (uint32_t)at + 1;
+    t->slot = 0;
 }
 
 static inline void fake_timer_start(struct env *e, struct env_timer *t, int64_t delay_ms)
@@ -105,7 +105,7 @@ static inline void fake_timer_start(struct env *e, struct env_timer *t, int64_t 
     FICUS_ASSERT(n->timer_count < FAKE_TIMERS_MAX);
     t->due_ns = n->now_ns + delay_ms * 1000000;
     n->timers[n->timer_count++] = t;
-    t->heap_slot = (uint32_t)n->timer_count;
+    t->slot = (uint32_t)n->timer_count;
 }
 
 static inline struct env_stream *fake_stream_new(struct fake_net *n)
@@ -304,7 +304,7 @@ static const struct env_ops fake_ops = {
 
 static inline void fake_init(struct fake_net *n, uint64_t seed)
 {
-    *n = (struct fake_net){.env = {&fake_ops, n->scratch}, .now_ns = 1000000000, .random_state = seed, .window = 64 * 1024};
+    *n = (struct fake_net){.env = {.ops = &fake_ops, .scratch = n->scratch}, .now_ns = 1000000000, .random_state = seed, .window = 64 * 1024};
 }
 
 static inline size_t fake_piece(struct fake_net *n, size_t size)
