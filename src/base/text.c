@@ -228,16 +228,16 @@ const char *text_nearest(struct slice word, const char *const *candidates, size_
 
 size_t text_i64(int64_t value, char ret_text[TEXT_I64_SIZE])
 {
-    char digits[TEXT_I64_SIZE];
     uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-    size_t at = sizeof digits;
+    size_t size = value < 0 ? 2 : 1;
+    for (uint64_t more = rest; more >= 10; more /= 10)
+        size++;
+    char *at = ret_text + size;
+    *at = '\0';
     do
-        digits[--at] = (char)('0' + rest % 10);
+        *--at = (char)('0' + rest % 10);
     while ((rest /= 10) > 0);
     if (value < 0)
-        digits[--at] = '-';
-    size_t size = sizeof digits - at;
-    memcpy(ret_text, digits + at, size);
-    ret_text[size] = '\0';
+        *--at = '-';
     return size;
 }
