@@ -57,6 +57,7 @@ enum ficus_err call_engine_new(struct env *e, const struct call_engine_options *
     g->queue_max = o->queue_max > 0 ? o->queue_max : 1024;
     g->metrics = o->metrics;
     list_init(&g->calls);
+    list_init(&g->spare);
     uint64_t seed[2];
     env_random(e, seed, sizeof seed);
     map_init(&g->edges, seed);
@@ -91,6 +92,8 @@ static void engine_free(struct call_engine *g)
         mem_free(edge);
     }
     map_done(&g->edges);
+    for (struct list *l; (l = list_pop_head(&g->spare)) != NULL;)
+        mem_free(CONTAINER_OF(l, struct call, link));
     identity_memo_done(&g->identities);
     mem_free(g->self);
     mem_free(g);
