@@ -35,7 +35,7 @@ struct env_timer {
     void *arg;
     /* private below */
     int64_t due_ns;
-    uint32_t heap_slot; /* 1-based place in the heap; 0: not armed */
+    uint32_t slot;      /* where it stands; 0: not armed */
 };
 
 /* Work for the pool: work() on a worker, then done() on the loop. Must stay in memory until done() ran. */
@@ -120,7 +120,7 @@ struct env_ops {
     enum ficus_err (*run)(struct env *e, struct env_job *job);
     void (*wait)(struct env *e, struct env_waiter *w);
     void (*wake)(struct env *e, struct env_waiter *w);
-    void (*log_write)(struct env *e, const void *p, size_t size);
+    void (*log_write)(struct env *e, const void *p, size_t size, bool at_once);
 };
 
 /* Whom a TLS client believes, and who it is. */
@@ -160,7 +160,7 @@ static inline uint64_t env_random_u64(struct env *e) { uint64_t v; env_random(e,
 static inline void env_timer_start(struct env *e, struct env_timer *t, int64_t delay_ms) { e->ops->timer_start(e, t, delay_ms); }
 /* [loop] Disarm; fn will not fire afterwards. Harmless when not armed. */
 static inline void env_timer_stop(struct env *e, struct env_timer *t) { e->ops->timer_stop(e, t); }
-static inline bool env_timer_armed(const struct env_timer *t) { return t->heap_slot != 0; }
+static inline bool env_timer_armed(const struct env_timer *t) { return t->slot != 0; }
 /* [any] Have t->fn called on the loop thread soon. Tasks of one thread run in the order of posting. */
 static inline void env_post(struct env *e, struct env_task *t) { e->ops->post(e, t); }
 
@@ -282,8 +282,9 @@ static inline enum ficus_err env_run(struct env *e, struct env_job *job) { retur
 static inline void env_wait(struct env *e, struct env_waiter *w) { e->ops->wait(e, w); }
 /* [any] Wake the worker that waits, or will wait, on w. */
 static inline void env_wake(struct env *e, struct env_waiter *w) { e->ops->wake(e, w); }
-/* [any] One whole line of the process's log (newline included), written at once; never blocks for long, drops when it cannot. */
-static inline void env_log_write(struct env *e, const void *p, size_t size) { e->ops->log_write(e, p, size); }
+/* [any] One whole line of the process's log, newline included. at_once: it has left the process at return, with all lines before it; else it may
+ * wait for others until the loop's turn ends. Never blocks for long, drops when it cannot write. */
+static inline void env_log_write(struct env *e, const void *p, size_t size, bool at_once) { e->ops->log_write(e, p, size, at_once); }
 
 /* Helper on the table above: read a whole small file into the arena; TOO_LARGE over size_max. [any; blocks] */
 struct arena;

@@ -218,6 +218,12 @@ static struct slice decimal(struct arena *a, int64_t v)
     return text == NULL ? SLICE_NONE : slice_make(text, text_i64(v, text));
 }
 
+/* A field that we write ourselves. */
+static bool keep(struct http_msg *m, struct slice name, struct slice value)
+{
+    return http_msg_keep(m, (struct http_field){name, value});
+}
+
 static bool add_trace(struct call *c, struct http_msg *m, struct arena *a)
 {
     struct trace_context span;
@@ -228,7 +234,7 @@ static bool add_trace(struct call *c, struct http_msg *m, struct arena *a)
     if (text == NULL)
         return false;
     trace_format(&span, text);
-    if (!http_msg_add(m, SLICE("traceparent"), slice_str(text)))
+    if (!keep(m, SLICE("traceparent"), slice_str(text)))
         return false;
     return c->r.tracestate.size == 0 || !trace_present(c->r.trace) ||
         http_msg_add(m, SLICE("tracestate"), c->r.tracestate);
@@ -246,7 +252,7 @@ static enum ficus_err add_identity(struct call *c, struct http_msg *m, struct ar
     };
     struct slice token;
     enum ficus_err err = identity_memo_make(&g->identities, g->key, a, &claims, env_wall_ms(g->env), &token, NULL);
-    if (err == FICUS_ERR_OK && !http_msg_add(m, SLICE("ficus-identity"), token))
+    if (err == FICUS_ERR_OK && !keep(m, SLICE("ficus-identity"), token))
         err = arena_overflowed(a) ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
     return err;
 }
@@ -258,8 +264,8 @@ static enum ficus_err add_own_fields(struct call *c, struct http_msg *m, struct 
         return err;
     int64_t left_ms = call_left_ms(c);
     struct slice timeout = decimal(a, left_ms < 1 ? 1 : left_ms), attempt = decimal(a, c->attempt_number);
-    bool fine = timeout.p != NULL && http_msg_add(m, SLICE("ficus-timeout-ms"), timeout) &&
-                attempt.p != NULL && http_msg_add(m, SLICE("ficus-attempt"), attempt) && add_trace(c, m, a) &&
+    bool fine = timeout.p != NULL && attempt.p != NULL && keep(m, SLICE("ficus-timeout-ms"), timeout) &&
+                keep(m, SLICE("ficus-attempt"), attempt) && add_trace(c, m, a) &&
                 (c->r.correlation.p == NULL || http_msg_add(m, SLICE("x-request-id"), c->r.correlation));
     return fine ? FICUS_ERR_OK : arena_overflowed(a) ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
 }
@@ -277,7 +283,8 @@ enum ficus_err call_attempt_head(struct call *c, struct http_msg *m, struct aren
     m->takes_trailers = c->r.takes_trailers;
     for (size_t i = 0; i < c->r.field_count; i++) {
         const struct http_field *f = &c->r.fields[i];
-        if (!own_field(c, f->name) && !http_msg_add(m, f->name, f->value))
+        if (!own_field(c, f->name) &&
+            !(c->r.fields_valid ? http_msg_keep(m, *f) : http_msg_add(m, f->name, f->value)))
             return arena_overflowed(a) ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
     }
     return add_own_fields(c, m, a);

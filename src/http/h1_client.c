@@ -23,7 +23,6 @@
 #include "mem.h"
 
 enum {
-    H1_CLIENT_SMALL_SIZE = 4096,
     H1_INTERIM_COUNT_MAX = 16,
     H1_LAST_WORD_MS = 1000,
     H1_SETTLE_MS = 1000,
@@ -53,9 +52,9 @@ struct h1_client {
     uint64_t exchange_count;
     int64_t settle_ms;            /* entry into SETTLE */
     struct client_stream *stream; /* in arena; not NULL exactly in EXCHANGE */
-    struct arena arena;
+    struct arena arena;           /* its first block and the ring in io stay for the next exchange */
     struct h1_io io;
-    char small[H1_CLIENT_SMALL_SIZE];
+    char in[H1_IN_LITTLE];
 };
 
 static const struct {
@@ -118,7 +117,7 @@ static void exchange_finish(struct h1_client *c)
     if (!st->abandoned)
         st->s.handler->on_done(st->s.arg, &st->s);
     c->stream = NULL;
-    arena_done(&c->arena);
+    arena_clear(&c->arena);
     if (!reuse || c->close_wanted) {
         conn_close(c);
         return;
@@ -159,12 +158,12 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
         w.content_length = m->content_length;
         w.framing = m->content_length > 0 ? H1_BODY_LENGTH : m->content_length == 0 ? H1_BODY_NONE : H1_BODY_CHUNKED;
     }
-    size_t size = h1_request_size(&w);
+    size_t size_max = h1_request_size_max(&w);
     size_t hint = w.content_length > 0 && w.content_length <= HTTP_BODY_BUFFER_SIZE ? (size_t)w.content_length : 0;
-    char *room = size == 0 ? NULL : h1_io_head_room(io, size, hint);
+    char *room = size_max == 0 ? NULL : h1_io_head_room(io, size_max, hint);
     if (room == NULL)
-        return size == 0 ? FICUS_ERR_INVALID : io->out_err != FICUS_ERR_OK ? FICUS_ERR_NOMEM : FICUS_ERR_TOO_LARGE;
-    h1_request_write(&w, room);
+        return size_max == 0 ? FICUS_ERR_INVALID : io->out_err != FICUS_ERR_OK ? FICUS_ERR_NOMEM : FICUS_ERR_TOO_LARGE;
+    h1_io_head_done(io, h1_request_write(&w, room));
     cs->head_asked = slice_eq_str(m->method, "HEAD");
     st->takes_trailers = true; /* RFC 9112 7.1: chunked cannot be read without them */
     h1_stream_out_open(st, w.framing, w.content_length > 0 ? w.content_length : 0, false, end);
@@ -196,12 +195,9 @@ static enum ficus_err client_open(void *self, const struct http_handler *h, void
         return FICUS_ERR_BUSY;
     if (c->state != IDLE || c->close_wanted || !idle_quiet(c))
         return FICUS_ERR_RESET;
-    arena_init(&c->arena, c->limits.arena_size_max);
     struct client_stream *cs = ARENA_NEW(&c->arena, struct client_stream);
-    if (cs == NULL) {
-        arena_done(&c->arena);
+    if (cs == NULL)
         return FICUS_ERR_NOMEM;
-    }
     cs->c = c;
     cs->st.io = &c->io;
     cs->st.s = (struct http_stream){.ops = &stream_ops, .handler = h, .arg = arg, .arena = &c->arena};
@@ -365,9 +361,9 @@ static void read_more(struct h1_client *c)
     const struct h1_body *body = &c->stream->st.body;
     bool counted = body->framing == H1_BODY_LENGTH;
     if (!c->stream->head_came)
-        h1_io_read(io, io->in != io->small || size >= io->small_size);
+        h1_io_read(io, size >= H1_IN_LITTLE);
     else if (!body->done && (counted ? size < body->left : size == 0))
-        h1_io_read(io, counted ? body->left > io->small_size : h1_stream_reads_much(&c->stream->st));
+        h1_io_read(io, counted ? body->left > H1_IN_LITTLE : h1_stream_reads_much(&c->stream->st));
 }
 
 enum { NEVER = -1 };
@@ -398,6 +394,7 @@ static void pump(void *arg)
     c->io.pumping = false;
     if (c->state == CLOSING)
         return;
+    h1_io_rest(&c->io);
     read_more(c);
     int64_t due_ms = deadline_ms(c);
     if (due_ms != NEVER)
@@ -424,6 +421,8 @@ static void timer_fired(void *arg)
 
 /* ---- begin and end ---- */
 
+static const struct h1_io_ops io_ops = {pump, timer_fired, conn_closed};
+
 static bool client_begin(struct http_client_conn *conn, struct env_stream *stream)
 {
     struct h1_client *c = mem_zalloc(sizeof *c);
@@ -432,11 +431,8 @@ static bool client_begin(struct http_client_conn *conn, struct env_stream *strea
     c->conn = conn;
     c->limits = conn->limits;
     conn->self = c;
-    h1_io_init(&c->io, conn->env, c->small, sizeof c->small);
-    c->io.on_event = pump;
-    c->io.on_timer = timer_fired;
-    c->io.closed = conn_closed;
-    c->io.arg = c;
+    arena_init(&c->arena, c->limits.arena_size_max);
+    h1_io_init(&c->io, conn->env, c->in, sizeof c->in, &io_ops, c);
     c->io.stream = stream;
     c->io.pumping = true; /* the callback may open and send: all of it is looked at below */
     conn->handler->on_connected(conn->arg, conn, FICUS_ERR_OK);

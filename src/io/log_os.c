@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -79,13 +80,16 @@ static void rotate(struct log_os *l)
     close(fd);
 }
 
+static bool would_block(const struct log_os *l)
+{
+    struct pollfd out = {.fd = 2, .events = POLLOUT};
+    return !l->is_regular && (poll(&out, 1, 0) != 1 || (out.revents & POLLOUT) == 0);
+}
+
 static void write_out(struct log_os *l, const void *p, size_t size)
 {
-    if (!l->is_regular) {
-        struct pollfd out = {.fd = 2, .events = POLLOUT};
-        if (poll(&out, 1, 0) != 1 || (out.revents & POLLOUT) == 0)
-            return;
-    }
+    if (would_block(l))
+        return;
     ssize_t n;
     do
         n = write(2, p, size);
@@ -129,16 +133,66 @@ bool log_os_gather(struct log_os *l, const void *p, size_t size)
     pthread_mutex_lock(&l->mutex);
     if (l->gathered == NULL)
         l->gathered = mem_alloc(LOG_GATHER_SIZE);
-    bool first = l->gathered_size == 0;
-    if (l->gathered == NULL || l->gathered_size + size > LOG_GATHER_SIZE)
+    size_t before = l->gathered_size;
+    bool first = before == 0;
+    if (l->gathered == NULL || before + size > LOG_GATHER_SIZE) {
         flush_locked(l);
+        before = 0;
+    }
     bool keeps = l->gathered != NULL && size <= LOG_GATHER_SIZE;
     if (keeps) {
-        memcpy(l->gathered + l->gathered_size, p, size);
-        l->gathered_size += size;
+        memcpy(l->gathered + before, p, size);
+        l->gathered_size = before + size;
     }
     pthread_mutex_unlock(&l->mutex);
     if (!keeps)
         write_out(l, p, size);
     return keeps && first;
+}
+
+/* ---- the process's death ---- */
+
+enum { DEADLY_COUNT = 5 };
+static const int deadly[DEADLY_COUNT] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+
+/* Mutable globals, since a signal handler has no argument. */
+static _Atomic(struct log_os *) kept;
+static struct sigaction before_us[DEADLY_COUNT];
+
+/* Takes no mutex: this thread, or one that will not go on, may hold it. At worst a line is written twice. */
+static void on_deadly(int signum, siginfo_t *info, void *context)
+{
+    (void)context;
+    struct log_os *l = atomic_exchange(&kept, NULL);
+    size_t size = l == NULL ? 0 : atomic_load(&l->gathered_size);
+    if (size > 0 && !would_block(l) && write(2, l->gathered, size) < 0)
+        l = NULL; /* nothing can be done */
+    /* What was there before us, such as the sanitizer's report, has its turn at return: an instruction that failed fails
+     * again, a signal that somebody sent is sent again. */
+    for (size_t i = 0; i < DEADLY_COUNT; i++)
+        if (deadly[i] == signum)
+            sigaction(signum, &before_us[i], NULL);
+    if (info->si_code <= 0)
+        (void)raise(signum); /* cannot fail */
+}
+
+static void catch_deadly(void)
+{
+    struct sigaction action = {.sa_sigaction = on_deadly, .sa_flags = SA_SIGINFO};
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < DEADLY_COUNT; i++) {
+        struct sigaction now;
+        sigaction(deadly[i], NULL, &now); /* neither can fail: signals that may be caught */
+        if ((now.sa_flags & SA_SIGINFO) != 0 && now.sa_sigaction == on_deadly)
+            continue;
+        before_us[i] = now;
+        sigaction(deadly[i], &action, NULL);
+    }
+}
+
+void log_os_keep_at_death(struct log_os *l)
+{
+    atomic_store(&kept, l);
+    if (l != NULL)
+        catch_deadly();
 }
