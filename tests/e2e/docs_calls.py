@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""docs/calls.md and Ficus agree: `ficus config check` takes each of its examples, and no word of the settings lacks one.
+"""`ficus config check` takes each example of docs/calls.md. That no word lacks one is tests/unit/manifest/test_documented.c's.
 
     tests/e2e/docs_calls.py [--build FOLDER]
 """
@@ -55,17 +55,12 @@ def main():
     checks = Checks()
     with open(os.path.join(ROOT, "docs", "calls.md"), encoding="utf-8") as f:
         examples = re.findall(r"^```yaml\n(.*?)^```$", f.read(), re.M | re.S)
-    with open(os.path.join(ROOT, "src", "call", "call_policy.c"), encoding="utf-8") as f:
-        words = set(re.findall(r'\{\.name = "(\w+)"', f.read())) - {"keeps_keys"}
-    counts = f"{len(examples)} examples, {len(words)} words"
-    checks.check("there are examples and words", len(examples) > 8 and len(words) > 30, counts)
+    checks.check("there are examples", len(examples) > 8, str(len(examples)))
     for i, example in enumerate(examples):
         fine, said = check(build, example)
         checks.check("example %d is taken" % (i + 1), fine, said)
         fine, said = check(build, re.sub(r"\{ ?", "{ zz_stranger: 1, ", example, count=1))
         checks.check("example %d with a word that is none is refused" % (i + 1), not fine, said)
-    lacking = [w for w in sorted(words) if not any(re.search(r"\b%s:" % w, e) for e in examples)]
-    checks.check("each word has an example", not lacking, ", ".join(lacking))
     return checks.end()
 
 
