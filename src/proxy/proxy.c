@@ -7,6 +7,7 @@
  */
 #include "proxy_private.h"
 
+#include "access_log.h"
 #include "assert.h"
 #include "mem.h"
 
@@ -395,6 +396,7 @@ enum ficus_err proxy_start(struct env *e, const struct proxy_config *config, con
         mem_free(p);
         return err;
     }
+    access_log_init(p);
     err = start_parts(p, reterr);
     if (err != FICUS_ERR_OK) {
         if (p->server != NULL)

@@ -56,6 +56,7 @@ struct proxy {
     int64_t probe_due_ns;
     bool probe_seen; /* a request came since it was started */
     struct metric_family *metrics[PROXY_METRIC_COUNT];
+    struct log_event answered;   /* the line of a request */
     struct env_timer ready_kick, drain_limit;
     char refusal_id[UUID_TEXT_SIZE],
         refusal_trace[TRACE_PARENT_TEXT_SIZE]; /* of the answer to malformed input that is being written */

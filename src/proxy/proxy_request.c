@@ -65,8 +65,9 @@ bool proxy_mark_answer(const struct proxy_request *q, struct http_msg *m)
     if (trace == NULL)
         return false;
     trace_format(&q->trace, trace);
-    return add_hsts(q, m) && http_msg_add(m, SLICE("X-Request-ID"), q->request_id) &&
-           http_msg_add(m, SLICE(TRACE_PARENT_HEADER), slice_str(trace));
+    /* both were judged, or made, by filter_context */
+    return add_hsts(q, m) && http_msg_keep(m, (struct http_field){SLICE("X-Request-ID"), q->request_id}) &&
+           http_msg_keep(m, (struct http_field){SLICE(TRACE_PARENT_HEADER), slice_make(trace, TRACE_PARENT_TEXT_SIZE - 1)});
 }
 
 bool proxy_answer_more(struct proxy_request *q)
