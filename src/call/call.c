@@ -202,6 +202,8 @@ void call_cancel(struct call *c)
 
 /* ---- an attempt's request ---- */
 
+enum { OWN_FIELDS_MAX = 6 };
+
 static bool own_field(const struct call *c, struct slice name)
 {
     static const struct slice names[] = {
@@ -234,7 +236,7 @@ static bool add_trace(struct call *c, struct http_msg *m, struct arena *a)
     if (text == NULL)
         return false;
     trace_format(&span, text);
-    if (!keep(m, SLICE("traceparent"), slice_str(text)))
+    if (!keep(m, SLICE("traceparent"), slice_make(text, TRACE_PARENT_TEXT_SIZE - 1)))
         return false;
     return c->r.tracestate.size == 0 || !trace_present(c->r.trace) ||
         http_msg_add(m, SLICE("tracestate"), c->r.tracestate);
@@ -281,11 +283,20 @@ enum ficus_err call_attempt_head(struct call *c, struct http_msg *m, struct aren
     m->content_length = call_streamed(c) ? c->r.body_stream_size : (int64_t)c->r.body.size;
     m->protocol = c->r.protocol;
     m->takes_trailers = c->r.takes_trailers;
+    size_t capacity = c->r.field_count + OWN_FIELDS_MAX;
+    m->fields = arena_alloc(a, capacity * sizeof *m->fields);
+    if (m->fields == NULL)
+        return FICUS_ERR_NOMEM;
+    m->field_capacity = capacity;
+    if (c->r.fields_valid) {
+        memcpy(m->fields, c->r.fields, c->r.field_count * sizeof *m->fields);
+        m->field_count = c->r.field_count;
+        return add_own_fields(c, m, a);
+    }
     for (size_t i = 0; i < c->r.field_count; i++) {
         const struct http_field *f = &c->r.fields[i];
-        if (!own_field(c, f->name) &&
-            !(c->r.fields_valid ? http_msg_keep(m, *f) : http_msg_add(m, f->name, f->value)))
-            return arena_overflowed(a) ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
+        if (!own_field(c, f->name) && !http_msg_add(m, f->name, f->value))
+            return FICUS_ERR_INVALID;
     }
     return add_own_fields(c, m, a);
 }

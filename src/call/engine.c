@@ -334,6 +334,15 @@ size_t call_engine_describe(const struct call_engine *g, struct json_writer *w)
     return count;
 }
 
+void call_engine_close_idle(struct call_engine *g)
+{
+    size_t pos = 0;
+    struct slice name;
+    void *value;
+    while (map_next(&g->edges, &pos, &name, &value))
+        pool_close_idle(&((struct call_edge *)value)->pool);
+}
+
 /* ---- close ---- */
 
 static void engine_close_now(void *arg)

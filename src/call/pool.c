@@ -626,6 +626,17 @@ bool pool_close(struct pool *p)
     return p->conn_count == 0;
 }
 
+void pool_close_idle(struct pool *p)
+{
+    LIST_FOREACH(&p->addresses, al) {
+        LIST_FOREACH_SAFE(&CONTAINER_OF(al, struct pool_address, link)->free, l, tmp) {
+            struct pool_conn *c = CONTAINER_OF(l, struct pool_conn, link);
+            if (http_client_running(c->http) == 0)
+                conn_close(c);
+        }
+    }
+}
+
 /* ---- health checks and what people ask ---- */
 
 const char *pool_address_text(const struct pool *p, size_t i)

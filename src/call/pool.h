@@ -118,6 +118,8 @@ const char *pool_failure(const struct pool *p);
 enum ficus_err pool_take(struct pool *p, struct pool_waiter *w, struct pool_conn **ret_conn);
 /* Stop waiting; harmless when not waiting. True: a connection was being made for it (and is given up). */
 bool pool_leave(struct pool *p, struct pool_waiter *w);
+/* Give up what is idle: descriptors are short. */
+void pool_close_idle(struct pool *p);
 /* A connection that pool_take gave turned out to be dead: no more of it. */
 void pool_discard(struct pool_conn *c);
 /* Where it leads. */

@@ -49,18 +49,34 @@ void h2_fifo_done(struct h2_fifo *f)
 
 /* ---- fields ---- */
 
+/* Another one for each message: in HPACK's table they would only push out what comes again (RFC 7541 7.1.3 calls it
+ * never indexed; nghttp2 keeps etag, content-length, location and set-cookie out by itself). */
+static bool is_unique(struct slice name)
+{
+    return slice_eq_nocase(name, SLICE("traceparent")) || slice_eq_nocase(name, SLICE("x-request-id"));
+}
+
 void h2_fields_put(struct h2_fields *f, struct slice name, struct slice value)
 {
     f->nv[f->count++] = (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name.p,
                                      .value = (uint8_t *)(uintptr_t)value.p,
                                      .namelen = name.size,
-                                     .valuelen = value.size};
+                                     .valuelen = value.size,
+                                     .flags = is_unique(name) ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE};
 }
 
-bool h2_fields_new(struct h2_fields *f, const struct http_msg *m)
+bool h2_fields_init(struct h2_fields *f, const struct http_msg *m)
 {
-    *f = (struct h2_fields){.nv = mem_array(m->field_count + H2_FIELDS_MORE, sizeof *f->nv)};
+    size_t count = m->field_count + H2_FIELDS_MORE;
+    f->count = 0;
+    f->nv = count <= H2_FIELDS_FEW ? f->few : mem_array(count, sizeof *f->nv);
     return f->nv != NULL;
+}
+
+void h2_fields_done(struct h2_fields *f)
+{
+    if (f->nv != f->few)
+        mem_free(f->nv);
 }
 
 void h2_fields_message(struct h2_fields *f, const struct http_msg *m)

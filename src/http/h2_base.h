@@ -7,11 +7,12 @@
 #define FICUS_HTTP_H2_BASE_H
 
 #include "http_stream.h"
+#include "text.h"
 
 #include <nghttp2/nghttp2.h>
 
 enum {
-    H2_STREAMS_MAX = 100,
+    H2_STREAMS_MAX = 100, /* more are refused */
     H2_STREAM_WINDOW = HTTP_BODY_BUFFER_SIZE,
     H2_STREAM_IN_MAX = 64 * 1024, /* until the peer has our SETTINGS it may send the default window of 65 535 bytes */
     H2_CONN_WINDOW = 1024 * 1024,
@@ -35,15 +36,17 @@ static inline char *h2_fifo_at(const struct h2_fifo *f)
 }
 
 /* Names and values are copied by nghttp2, names in lower case. */
+enum { H2_FIELDS_MORE = 8, H2_FIELDS_FEW = 28 };
 struct h2_fields {
+    nghttp2_nv few[H2_FIELDS_FEW]; /* almost always enough */
     nghttp2_nv *nv;
     size_t count;
-    char status[4], length[24];
+    char status[TEXT_I64_SIZE], length[TEXT_I64_SIZE]; /* where these two are written */
 };
 
-/* For at most H2_FIELDS_MORE fields more than m has; free f->nv. False: out of memory. */
-enum { H2_FIELDS_MORE = 8 };
-bool h2_fields_new(struct h2_fields *f, const struct http_msg *m);
+/* For at most H2_FIELDS_MORE fields more than m has. False: out of memory. */
+bool h2_fields_init(struct h2_fields *f, const struct http_msg *m);
+void h2_fields_done(struct h2_fields *f);
 void h2_fields_put(struct h2_fields *f, struct slice name, struct slice value);
 /* Those of m that do not belong to the connection. */
 void h2_fields_message(struct h2_fields *f, const struct http_msg *m);

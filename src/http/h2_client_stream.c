@@ -215,11 +215,11 @@ static ssize_t body_read(nghttp2_session *session, int32_t id, uint8_t *p, size_
     *flags |= NGHTTP2_DATA_FLAG_EOF;
     if (ss->out_trailers.field_count > 0) {
         struct h2_fields f;
-        if (!h2_fields_new(&f, &ss->out_trailers))
+        if (!h2_fields_init(&f, &ss->out_trailers))
             return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
         h2_fields_message(&f, &ss->out_trailers);
         int rc = nghttp2_submit_trailer(session, id, f.nv, f.count);
-        mem_free(f.nv);
+        h2_fields_done(&f);
         if (rc != 0)
             return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
         *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
@@ -266,7 +266,7 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
         return FICUS_ERR_INVALID;
     struct slice path = path_of(m, &ss->arena);
     struct h2_fields f;
-    if (path.p == NULL || !h2_fields_new(&f, m))
+    if (path.p == NULL || !h2_fields_init(&f, m))
         return FICUS_ERR_NOMEM;
     bool no_data = end || m->content_length == 0;
     int64_t length = no_data ? (method_wants_length(m->method) ? 0 : -1) /* RFC 9110 8.6 */ : m->content_length;
@@ -283,7 +283,7 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
     h2_fields_message(&f, m);
     nghttp2_data_provider body = {.read_callback = body_read};
     int32_t id = nghttp2_submit_request(c->session, NULL, f.nv, f.count, no_data ? NULL : &body, ss);
-    mem_free(f.nv);
+    h2_fields_done(&f);
     if (id < 0)
         return id == NGHTTP2_ERR_NOMEM ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
     ss->id = id;

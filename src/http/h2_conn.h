@@ -20,8 +20,9 @@ enum h2_conn_state {
 };
 
 /* Memory of a connection, at most: 100 streams with an arena each (arena_size_max) and 32 KiB of outgoing body, 1 MiB of
- * incoming bodies over all of them, 64 KiB of frames on their way out, 16 KiB for reading, and nghttp2's own (one frame and two
- * HPACK tables of 4 KiB). Idle: the struct and nghttp2's part, about 15 KiB together. */
+ * incoming bodies over all of them, 64 KiB of frames on their way out, 16 KiB for reading, and nghttp2's own (one frame, two
+ * HPACK tables of 4 KiB, the heads of answers that are not written yet). Arenas and incoming bodies grow by doubling, so
+ * that the heap may give twice as much for them (test_memory). Idle: the struct and nghttp2's part, about 15 KiB together. */
 struct h2_conn {
     struct server_conn conn; /* first */
     enum h2_conn_state state;

@@ -13,8 +13,7 @@
 #include "assert.h"
 #include "h1_parse.h"
 #include "mem.h"
-
-#include <stdio.h>
+#include "text.h"
 
 enum { H2_STOP_MS = 1000 }; /* so long may a client go on sending behind its answer; what it sends is thrown away */
 
@@ -137,21 +136,21 @@ void h2_stream_in_end(struct h2_stream *ss)
 
 /* ---- sending ---- */
 
+/* 100 to 599 */
 static void put_status(struct h2_fields *f, int status)
 {
-    snprintf(f->status, sizeof f->status, "%03u", (unsigned)status % 1000);
-    h2_fields_put(f, SLICE(":status"), slice_make(f->status, 3));
+    h2_fields_put(f, SLICE(":status"), slice_make(f->status, text_i64(status, f->status)));
 }
 
 static enum ficus_err interim_send(struct h2_stream *ss, const struct http_msg *m)
 {
     struct h2_fields f;
-    if (!h2_fields_new(&f, m))
+    if (!h2_fields_init(&f, m))
         return FICUS_ERR_NOMEM;
     put_status(&f, m->status);
     h2_fields_message(&f, m);
     int rc = nghttp2_submit_headers(ss->c->session, NGHTTP2_FLAG_NONE, ss->id, NULL, f.nv, f.count, NULL);
-    mem_free(f.nv);
+    h2_fields_done(&f);
     h2_conn_kick(ss->c);
     return rc == 0 ? FICUS_ERR_OK : rc == NGHTTP2_ERR_NOMEM ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
 }
@@ -183,11 +182,11 @@ static ssize_t body_read(nghttp2_session *session, int32_t id, uint8_t *p, size_
     *flags |= NGHTTP2_DATA_FLAG_EOF;
     if (ss->out_trailers.field_count > 0) {
         struct h2_fields f;
-        if (!h2_fields_new(&f, &ss->out_trailers))
+        if (!h2_fields_init(&f, &ss->out_trailers))
             return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
         h2_fields_message(&f, &ss->out_trailers);
         int rc = nghttp2_submit_trailer(session, id, f.nv, f.count);
-        mem_free(f.nv);
+        h2_fields_done(&f);
         if (rc != 0)
             return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
         *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
@@ -237,7 +236,7 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
     bool no_data = no_body || (length == 0 && ss->out_trailers.field_count == 0 && end);
 
     struct h2_fields f;
-    if (!h2_fields_new(&f, m))
+    if (!h2_fields_init(&f, m))
         return FICUS_ERR_NOMEM;
     put_status(&f, tunnel ? 200 : m->status);
     if (http_msg_get(m, "date").p == NULL)
@@ -245,13 +244,11 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
     if (v->o.server_name != NULL && http_msg_get(m, "server").p == NULL)
         h2_fields_put(&f, SLICE("server"), slice_str(v->o.server_name));
     h2_fields_message(&f, m);
-    if (length >= 0) {
-        int n = snprintf(f.length, sizeof f.length, "%lld", (long long)length);
-        h2_fields_put(&f, SLICE("content-length"), slice_make(f.length, (size_t)n));
-    }
+    if (length >= 0)
+        h2_fields_put(&f, SLICE("content-length"), slice_make(f.length, text_i64(length, f.length)));
     nghttp2_data_provider body = {.read_callback = body_read};
     int rc = nghttp2_submit_response(ss->c->session, ss->id, f.nv, f.count, no_data ? NULL : &body);
-    mem_free(f.nv);
+    h2_fields_done(&f);
     if (rc != 0)
         return rc == NGHTTP2_ERR_NOMEM ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
     ss->out = H2_OUT_BODY;

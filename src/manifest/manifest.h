@@ -101,6 +101,7 @@ struct manifest_gateway {
     size_t host_count;
     int64_t timeout_ms;
     struct proxy_limits limits;
+    struct proxy_overload overload;
     const char *const *trusted_proxies;
     size_t trusted_count;
     struct manifest_jwt {

@@ -149,6 +149,8 @@ static const struct conf_setting gateway_settings[] = {
     {.name = "tls", .type = CONF_TABLE_PTR, CONF_AT(struct manifest_gateway, tls), .table = &tls_table, .doc = "TLS towards clients; absent: plain HTTP."},
     {.name = "limits", .type = CONF_TABLE, CONF_AT(struct manifest_gateway, limits), .table = &proxy_limits_table,
      .doc = "What a client may take of the gateway: sizes, counts, times."},
+    {.name = "overload", .type = CONF_TABLE, CONF_AT(struct manifest_gateway, overload), .table = &proxy_overload_table,
+     .doc = "When the gateway refuses new requests for the sake of those under way: lag, memory."},
     {.name = "trusted_proxies", .type = CONF_LIST, CONF_LIST_AT(struct manifest_gateway, trusted_proxies, trusted_count), .item = &block_item,
      .doc = "Addresses of proxies before the gateway: what they say in X-Forwarded-For, -Proto and -Host is believed."},
     {.name = "auth", .type = CONF_TABLE_PTR, CONF_AT(struct manifest_gateway, auth), .table = &jwt_table, .doc = "How users are known."},
@@ -299,7 +301,7 @@ static void version_encode(const struct conf_setting *s, const void *field, stru
 }
 
 static const struct conf_custom version_custom = {.decode = version_decode, .encode = version_encode, .schema = "{\"const\":1}",
-                                                  .allowed = "1", .wrong = "0", .example = "1"};
+                                                  .allowed = "1, the version of the form of this file", .wrong = "0", .example = "1"};
 
 static const struct conf_setting manifest_settings[] = {
     {.name = "ficus", .type = CONF_CUSTOM, .flags = CONF_REQUIRED, .custom = &version_custom, .doc = "Version of the manifest's form: 1."},
