@@ -151,7 +151,7 @@ static enum ficus_err check_programs(struct arena *a, const struct manifest *m, 
     for (size_t i = 0; i < m->service_count; i++) {
         const struct manifest_service *s = &m->services[i];
         const char *path, *makefile = arena_printf(a, "%s/Makefile", s->folder);
-        if (program_find(a, s->folder, s->run.argv[0], &path))
+        if (s->url != NULL || program_find(a, s->folder, s->run.argv[0], &path))
             continue;
         bool made = makefile != NULL && access(makefile, F_OK) == 0;
         conf_error_value(errors, conf_get(s->node, "run"), "%s is not there, or may not be executed: %s%s, or correct this",
