@@ -154,7 +154,7 @@ struct env {
 /* Monotonic, never goes back. On the loop it is the time at which the present callback began. */
 static inline int64_t env_now_ns(struct env *e) { return e->ops->now_ns(e); }
 static inline int64_t env_now_ms(struct env *e) { return e->ops->now_ns(e) / 1000000; }
-/* Wall clock, ms since 1970 UTC; may jump. */
+/* Wall clock, ms since 1970 UTC; may jump. On the loop as above. */
 static inline int64_t env_wall_ms(struct env *e) { return e->ops->wall_ms(e); }
 /* Cryptographically strong in the product (getrandom), from the seed in the simulator. Cannot fail. */
 static inline void env_random(struct env *e, void *p, size_t size) { e->ops->random(e, p, size); }
@@ -219,7 +219,7 @@ static inline enum ficus_err env_tls_client_new(struct env *e, const struct tls_
         return err_set(reterr, FICUS_ERR_UNSUPPORTED, "TLS is not supported here");
     return e->tls->client_new(options, ret_client, reterr);
 }
-/* Why the last handshake failed, for logs: "bank.example: certificate has expired"; "" when none did. Until the next handshake. */
+/* Why the last handshake failed, for logs: "bank.example: certificate has expired"; "" when it did not. Until the next handshake. */
 static inline const char *env_tls_client_failure(struct env *e, const struct tls_client *c) { return e->tls->client_failure(c); }
 /* No new connection of it. Its streams go on. NULL is nothing. */
 static inline void env_tls_client_free(struct env *e, struct tls_client *c)

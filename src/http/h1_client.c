@@ -127,7 +127,7 @@ static void exchange_finish(struct h1_client *c)
         return;
     }
     move(c, IDLE);
-    c->conn->handler->on_idle(c->conn->arg, c->conn);
+    c->conn->handler->on_room(c->conn->arg, c->conn);
 }
 
 /* ---- the stream's operations ---- */
@@ -228,7 +228,7 @@ static bool step_settle(struct h1_client *c)
     if (c->io.writing || !c->io.end_sent)
         return false;
     move(c, IDLE);
-    c->conn->handler->on_idle(c->conn->arg, c->conn);
+    c->conn->handler->on_room(c->conn->arg, c->conn);
     return true;
 }
 
@@ -442,4 +442,16 @@ static void client_close(void *self)
     h1_io_kick(&c->io);
 }
 
-const struct client_codec h1_client_codec = {client_begin, client_open, client_close};
+static size_t client_room(const void *self)
+{
+    const struct h1_client *c = self;
+    return c->state == IDLE && !c->close_wanted && idle_quiet(c);
+}
+
+static size_t client_running(const void *self)
+{
+    const struct h1_client *c = self;
+    return c->state == EXCHANGE;
+}
+
+const struct client_codec h1_client_codec = {client_begin, client_open, client_close, client_room, client_running};

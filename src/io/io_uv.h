@@ -30,8 +30,7 @@ struct env_uv {
     struct timers timers;
     uv_timer_t alarm;     /* one for all of timers */
     int64_t alarm_due_ns; /* INT64_MAX: not started */
-    bool running;         /* in env_uv_run */
-    int64_t now_ns;       /* while running: of this event; 0: nobody has asked yet */
+    int64_t now_ns, wall_ms; /* while running: of this event; 0: nobody has asked yet */
     char scratch[ENV_SCRATCH_SIZE];
     bool firing;          /* the alarm is set once, after all that are due have fired */
     uv_timer_t trim;      /* some time after a stream was closed the heap is looked at; nothing wakes an idle process */
@@ -39,7 +38,8 @@ struct env_uv {
     struct heap_os heap;
     uv_idle_t turn;       /* makes the loop not sleep while tasks are queued that the loop itself posted */
     struct list streams, listeners;
-    uint8_t random[512];    /* random bytes that nobody has had yet, from random_at on; what was handed out is zero */
+    size_t stream_count;
+    uint8_t random[4096];   /* random bytes that nobody has had yet, from random_at on; what was handed out is zero */
     size_t random_at;
     struct env_uv_signal signals[SIGNALS_MAX];
 
@@ -56,10 +56,10 @@ static inline struct env_uv *env_uv_of(struct env *e)
     return (struct env_uv *)(void *)e;
 }
 
-/* [loop] A callback of libuv begins: the clock is read anew. */
+/* [loop] A callback of libuv begins: the clocks are read anew. */
 static inline void env_uv_event(struct env_uv *e)
 {
-    e->now_ns = 0;
+    e->now_ns = e->wall_ms = 0;
 }
 
 /* [loop] A stream is gone, and perhaps much memory with it. */
