@@ -409,7 +409,8 @@ static void attempt_run(struct call *c, struct pool_conn *conn)
     if (err == FICUS_ERR_RESET)
         attempt_take(c);        /* ends: each round closes a connection of the pool, then a new one is made */
     else
-        call_fail_later(c, err, "the request cannot be written");
+        call_fail_later(c, err, err == FICUS_ERR_UNSUPPORTED ? "only HTTP/1.1 can be upgraded, and HTTP/2 is spoken there"
+                                                             : "the request cannot be written");
 }
 
 static void attempt_start(struct call *c)
@@ -503,27 +504,33 @@ bool call_attempt_over(struct call *c, enum call_outcome outcome, const struct h
         .key_kept = c->r.keyed && c->edge->policy.keeps_keys,
         .body_again = !call_streamed(c) || !c->body_taken,
         .fresh_used = c->fresh_used,
+        .unprocessed = c->unprocessed,
         .attempts = c->attempts_counted,
         .attempts_max = c->edge->policy.retry.attempts,
         .left_ms = call_left_ms(c),
     };
     enum call_verdict verdict = c->engine->closing ? CALL_GIVE_UP : call_verdict_of(&t);
     c->maybe_processed = c->maybe_processed || call_maybe_processed(outcome, progress);
-    /* A kept connection that had died says nothing about the callee. */
-    call_attempt_note(c, verdict == CALL_REPEAT_FRESH ? CALL_OUTCOME_LOCAL : outcome);
+    /* A kept connection that had died, or was at its end, says nothing about the callee; refusing again and again does. */
+    bool free_once = verdict == CALL_REPEAT_FRESH || (verdict == CALL_REPEAT_UNPROCESSED && c->unprocessed == 0);
+    call_attempt_note(c, free_once ? CALL_OUTCOME_LOCAL : outcome);
     pool_release(&c->edge->pool, &c->waiter);
     c->failures++;
     if (call_hedge_succeed(c))
         return true;
     call_hedge_drop(c);
     c->waiter.fresh = verdict == CALL_REPEAT_FRESH;
-    c->waiter.avoid = verdict == CALL_REPEAT_FRESH ? NULL : c->waiter.last;
+    c->waiter.avoid = free_once ? NULL : c->waiter.last;
     int64_t pause_ms = 0;
-    if (verdict == CALL_REPEAT_FRESH) {
-        c->fresh_used = true;
+    if (free_once) {
+        c->fresh_used = c->fresh_used || verdict == CALL_REPEAT_FRESH;
+        c->unprocessed += verdict == CALL_REPEAT_UNPROCESSED;
         c->attempts_counted--;
     } else if (verdict == CALL_GIVE_UP || (pause_ms = repeat_pause_ms(c, outcome, retry_after_ms)) < 0) {
         return false;
+    } else if (verdict == CALL_REPEAT_UNPROCESSED) {
+        c->unprocessed++;
+        c->attempts_counted--;
     }
     c->stream = NULL;
     c->conn = NULL;

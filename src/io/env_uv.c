@@ -94,8 +94,11 @@ static void uv_random_fill(struct env *base, void *p, size_t size)
 /* ---- timers ---- */
 
 static void on_alarm(uv_timer_t *handle);
+static void on_turn(uv_idle_t *handle);
 
-static void alarm_set(struct env_uv *e)
+/* An alarm that is due already, set by an alarm, would fire before the loop has looked at anything else (uv__run_timers), and go
+ * on so for ever when timers take longer than until their next time: it is set in the loop's next phase. */
+static void alarm_set(struct env_uv *e, bool by_alarm)
 {
     int64_t due_ns = timers_next_due_ns(&e->timers);
     if (due_ns == INT64_MAX || due_ns >= e->alarm_due_ns)
@@ -104,6 +107,10 @@ static void alarm_set(struct env_uv *e)
      * again */
     uv_update_time(&e->loop);
     int64_t due_ms = (due_ns + 999999) / 1000000, now_ms = (int64_t)uv_now(&e->loop);
+    if (by_alarm && due_ms <= now_ms) {
+        uv_idle_start(&e->turn, on_turn);
+        return;
+    }
     uv_timer_start(&e->alarm, on_alarm, due_ms > now_ms ? (uint64_t)(due_ms - now_ms) : 0, 0);
     e->alarm_due_ns = due_ns;
 }
@@ -116,7 +123,7 @@ static void on_alarm(uv_timer_t *handle)
     e->firing = true;
     timers_fire(&e->timers, uv_now_ns(&e->base));
     e->firing = false;
-    alarm_set(e);
+    alarm_set(e, true);
 }
 
 static void uv_timer_arm(struct env *base, struct env_timer *t, int64_t delay_ms)
@@ -133,7 +140,7 @@ static void uv_timer_arm(struct env *base, struct env_timer *t, int64_t delay_ms
     bool added = delay_ms == 0 ? timers_add_soon(&e->timers, t, now_ns) : timers_add(&e->timers, t, due_ns);
     FICUS_ASSERT(added);
     if (!e->firing && t->due_ns < e->alarm_due_ns)
-        alarm_set(e);
+        alarm_set(e, false);
 }
 
 static void uv_timer_disarm(struct env *base, struct env_timer *t)
@@ -160,6 +167,11 @@ void env_uv_trim_later(struct env_uv *e)
 {
     if (!uv_is_active((uv_handle_t *)&e->trim) && !uv_is_closing((uv_handle_t *)&e->trim))
         uv_timer_start(&e->trim, on_trim, TRIM_MS, 0);
+}
+
+void env_uv_usage(struct env *base, struct env_uv_usage *ret_usage)
+{
+    *ret_usage = (struct env_uv_usage){.memory_size = heap_os_resident(), .stream_count = env_uv_of(base)->stream_count};
 }
 
 /* ---- tasks and finished jobs ---- */
@@ -200,6 +212,7 @@ static void run_tasks(struct env_uv *e)
 static void on_turn(uv_idle_t *handle)
 {
     run_tasks(handle->data);
+    alarm_set(handle->data, false);
 }
 
 static void on_async(uv_async_t *handle)
@@ -297,6 +310,7 @@ static const struct env_ops ops_uv = {
     .peer = stream_uv_peer,
     .read = stream_uv_read,
     .write = stream_uv_write,
+    .write_now = stream_uv_write_now,
     .shutdown_write = stream_uv_shutdown_write,
     .close = stream_uv_close,
     .file_open = file_os_open,
@@ -361,7 +375,7 @@ struct env *env_uv_new(const struct env_uv_options *options, struct ficus_error 
         mem_free(e);
         return NULL;
     }
-    e->base.ops = &ops_uv;
+    e->base = (struct env){.ops = &ops_uv, .scratch = e->scratch};
     e->loop_thread = pthread_self();
     e->alarm_due_ns = INT64_MAX;
     e->random_at = sizeof e->random;

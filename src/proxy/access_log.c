@@ -24,6 +24,7 @@ const struct access_word access_flags[] = {
     {"DT", "the client did not send, or take, its bytes in time"},
     {"DPE", "the client broke the protocol"},
     {"UAEX", "refused for who sent it: no token, a bad one, or a role that is missing"},
+    {"OM", "the gateway itself was overloaded: its loop late, or its memory or descriptors near their end"},
 };
 const size_t access_flag_count = ARRAY_COUNT(access_flags);
 

@@ -28,6 +28,7 @@ enum access_flag {
     ACCESS_DT = 512,
     ACCESS_DPE = 1024,
     ACCESS_UAEX = 2048,
+    ACCESS_OM = 4096,
 };
 
 struct access_word {

@@ -90,6 +90,13 @@ static const struct metric_def metric_defs[PROXY_METRIC_COUNT] = {
                          {"route", "by"},
                          METRIC_CHILDREN_MAX,
                          NULL},
+    [PROXY_SHED] = {"gateway_shed_total",
+                    METRIC_COUNTER,
+                    METRIC_NONE,
+                    "Requests refused because the gateway itself was overloaded, by why: lag, memory, descriptors.",
+                    {"why"},
+                    0,
+                    NULL},
 };
 
 static void on_refused(void *arg, int status, const char *detail)
@@ -281,6 +288,7 @@ static void rest_close(struct proxy *p)
 {
     env_timer_stop(p->env, &p->drain_limit);
     env_timer_stop(p->env, &p->ready_kick);
+    env_timer_stop(p->env, &p->probe);
     proxy_reload_cancel(p);
     p->process.config = &p->first->common;
     (void)proxy_snapshot_unref(p->current);
@@ -382,6 +390,7 @@ enum ficus_err proxy_start(struct env *e, const struct proxy_config *config, con
     list_init(&p->snapshots);
     p->ready_kick = (struct env_timer){.fn = become_ready, .arg = p};
     p->drain_limit = (struct env_timer){.fn = drain_limit, .arg = p};
+    p->probe = (struct env_timer){.fn = proxy_overload_probe, .arg = p};
     enum ficus_err err = process_init(&p->process, e, &config->common, reterr);
     if (err != FICUS_ERR_OK) {
         mem_free(p);

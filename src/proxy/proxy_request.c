@@ -11,7 +11,7 @@
 /* Order matters: context first, so that every answer is marked; then from the cheapest to the dearest. */
 static const struct proxy_filter chain[] = {
     {"context", filter_context}, {"health", filter_health}, {"host", filter_host},
-    {"metrics", filter_metrics}, {"origin", filter_origin}, {"route", filter_route},
+    {"metrics", filter_metrics}, {"overload", filter_overload}, {"origin", filter_origin}, {"route", filter_route},
     {"hops", filter_hops}, {"websocket", filter_websocket}, {"auth", filter_auth},  {"roles", filter_roles}, {"size", filter_size},
 };
 
