@@ -119,7 +119,7 @@ static void call_free_when_unused(struct call *c)
         return;
     call_fault_free(c);
     struct call_engine *g = c->engine;
-    if (g->spare_count >= CALL_SPARE_MAX || g->closing) {
+    if (g->spare_count + 1 > CALL_SPARE_MAX || g->closing) {
         mem_free(c);
         return;
     }
