@@ -63,7 +63,9 @@ enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const
 enum ficus_err call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses,
                                      size_t address_count);
 
-/* Give to all callees' addresses that g has, also before the loops of both run. NOMEM. */
+/* What g knows of its edges, for the engines of other loops; g ends last. */
+struct call_shared *call_engine_shared(struct call_engine *g);
+/* Let `to` have the addresses of all callees that g has; neither loop runs meanwhile, or it is theirs. NOMEM. */
 enum ficus_err call_engine_endpoints_copy(const struct call_engine *g, struct call_engine *to);
 
 struct call_request {

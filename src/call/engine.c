@@ -231,6 +231,11 @@ enum ficus_err call_engine_endpoints(struct call_engine *g, const char *callee, 
     return edge == NULL ? FICUS_ERR_NOMEM : pool_set_addresses(&edge->pool, addresses, address_count);
 }
 
+struct call_shared *call_engine_shared(struct call_engine *g)
+{
+    return g->shared;
+}
+
 enum ficus_err call_engine_endpoints_copy(const struct call_engine *g, struct call_engine *to)
 {
     size_t pos = 0;
