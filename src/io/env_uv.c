@@ -333,8 +333,8 @@ struct env *env_uv_new(const struct env_uv_options *options, struct ficus_error 
     if (check_options(&o, reterr) != FICUS_ERR_OK)
         return NULL;
     /* Each further arena costs an idle process memory; workers have no contention that it would save, loops have. */
-    if (o.beside == NULL)
-        mallopt(M_ARENA_MAX, o.loops > 2 ? (int)o.loops : 2);
+    int loops = o.beside == NULL ? 1 : 1 + ++env_uv_of(o.beside)->loops_beside;
+    mallopt(M_ARENA_MAX, loops > 2 ? loops : 2);
     struct env_uv *e = mem_zalloc(sizeof *e);
     if (e == NULL) {
         err_set(reterr, FICUS_ERR_NOMEM, "env: out of memory");

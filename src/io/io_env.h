@@ -15,8 +15,8 @@ struct env_uv_options {
     uint32_t workers_count; /* most worker threads, 1..64; 0: 4 */
     uint32_t jobs_max;      /* jobs queued and not begun, 1..65536; 0: 256 */
     size_t stack_size;      /* of a worker, bytes, 64 KiB..64 MiB; 0: 256 KiB */
-    struct env *beside;     /* the process's first env, which outlives this one: they have one log. NULL: this is the first */
-    uint32_t loops;         /* of the first: how many envs the process will have; 0: 1 */
+    /* the process's first env, which outlives this one and does not run now: they have one log. NULL: this is the first */
+    struct env *beside;
 };
 
 /* A new env, or NULL with *reterr set (INVALID, NOMEM, or the code of a failed system call). The calling thread

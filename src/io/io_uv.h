@@ -31,6 +31,7 @@ struct env_uv {
     uv_timer_t alarm;     /* one for all of timers */
     int64_t alarm_due_ns; /* INT64_MAX: not started */
     bool running;         /* in env_uv_run */
+    int loops_beside;     /* envs made beside this one, ever */
     int64_t now_ns;       /* while running: of this event; 0: nobody has asked yet */
     bool firing;          /* the alarm is set once, after all that are due have fired */
     uv_timer_t trim;      /* some time after a stream was closed the heap is looked at; nothing wakes an idle process */
