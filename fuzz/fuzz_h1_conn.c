@@ -387,8 +387,9 @@ static enum ficus_err world_size(struct env_file *f, int64_t *ret_size)
     *ret_size = sizeof key_text - 1;
     return FICUS_ERR_OK;
 }
-static void world_log(struct env *e, const void *p, size_t size)
+static void world_log(struct env *e, const void *p, size_t size, bool at_once)
 {
+    (void)at_once;
     (void)e;
     (void)p;
     (void)size;

@@ -21,7 +21,7 @@
 #define ARENA_EACH_ALONE 0
 #endif
 
-enum { ARENA_ALIGN = 16, ARENA_BLOCK_MIN = 2048, ARENA_BLOCK_MAX = 32768 };
+enum { ARENA_ALIGN = 16, ARENA_BLOCK_MIN = 2048, ARENA_BLOCK_MAX = 32768, ARENA_BLOCK_KEPT_MAX = 8192 };
 
 /* The bytes follow the header directly; its size keeps them aligned. */
 struct arena_block {
@@ -52,17 +52,15 @@ void arena_done(struct arena *a)
 
 void arena_clear(struct arena *a)
 {
-    struct arena_block *keep = a->blocks;
-    if (ARENA_EACH_ALONE || keep == NULL || a->end == NULL) {
-        arena_done(a);
-        return;
-    }
-    /* The newest bump block is the one that a->end belongs to: keep that, not an oversized one. */
+    /* The block that a->end belongs to is the newest but for those that hold one large piece each. */
     struct arena_block **link = &a->blocks;
     while (*link != NULL && (char *)(*link + 1) + (*link)->size != a->end)
         link = &(*link)->next;
-    keep = *link;
-    FICUS_ASSERT(keep != NULL);
+    struct arena_block *keep = *link;
+    if (ARENA_EACH_ALONE || keep == NULL || keep->size > ARENA_BLOCK_KEPT_MAX) {
+        arena_done(a);
+        return;
+    }
     *link = keep->next;
     free_blocks(a->blocks);
     keep->next = NULL;

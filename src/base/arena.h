@@ -26,7 +26,7 @@ struct arena {
 /* No allocation happens before the first arena_alloc. block size grows from 2 KiB to 32 KiB. */
 void arena_init(struct arena *a, size_t size_max);
 void arena_done(struct arena *a);       /* frees everything; the arena may be initialised again */
-void arena_clear(struct arena *a);      /* as done + init, but keeps one block for reuse */
+void arena_clear(struct arena *a);      /* as done + init, but keeps one block of at most 8 KiB for reuse */
 bool arena_overflowed(const struct arena *a);
 size_t arena_size(const struct arena *a);   /* bytes handed out */
 

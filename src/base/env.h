@@ -35,7 +35,7 @@ struct env_timer {
     void *arg;
     /* private below */
     int64_t due_ns;
-    uint32_t heap_slot; /* 1-based place in the heap; 0: not armed */
+    uint32_t slot;      /* where it stands; 0: not armed */
 };
 
 /* Work for the pool: work() on a worker, then done() on the loop. Must stay in memory until done() ran. */
@@ -120,11 +120,26 @@ struct env_ops {
     enum ficus_err (*run)(struct env *e, struct env_job *job);
     void (*wait)(struct env *e, struct env_waiter *w);
     void (*wake)(struct env *e, struct env_waiter *w);
-    void (*log_write)(struct env *e, const void *p, size_t size);
+    void (*log_write)(struct env *e, const void *p, size_t size, bool at_once);
+};
+
+/* Whom a TLS client believes, and who it is. */
+struct tls_client_options {
+    const char *name;    /* who the server must be: a DNS name, or a numeric address; also sent as SNI when it is a name */
+    const char *ca_file; /* PEM: whom to believe; NULL: whom this machine believes */
+    const char *certificate_file, *key_file; /* PEM: who we are, when the server asks; NULL: nobody */
+    const char *const *protocols; /* for ALPN, the dearest first, NULL-terminated; the server chooses, and may choose none */
+};
+
+struct env_tls_ops {
+    enum ficus_err (*client_new)(const struct tls_client_options *options, struct tls_client **ret_client, struct ficus_error *reterr);
+    const char *(*client_failure)(const struct tls_client *c);
+    void (*client_free)(struct tls_client *c);
 };
 
 struct env {
     const struct env_ops *ops;
+    const struct env_tls_ops *tls; /* NULL: an env without TLS */
     /* the implementation's fields follow in its own struct, whose first member is this one */
 };
 
@@ -145,7 +160,7 @@ static inline uint64_t env_random_u64(struct env *e) { uint64_t v; env_random(e,
 static inline void env_timer_start(struct env *e, struct env_timer *t, int64_t delay_ms) { e->ops->timer_start(e, t, delay_ms); }
 /* [loop] Disarm; fn will not fire afterwards. Harmless when not armed. */
 static inline void env_timer_stop(struct env *e, struct env_timer *t) { e->ops->timer_stop(e, t); }
-static inline bool env_timer_armed(const struct env_timer *t) { return t->heap_slot != 0; }
+static inline bool env_timer_armed(const struct env_timer *t) { return t->slot != 0; }
 /* [any] Have t->fn called on the loop thread soon. Tasks of one thread run in the order of posting. */
 static inline void env_post(struct env *e, struct env_task *t) { e->ops->post(e, t); }
 
@@ -182,12 +197,29 @@ static inline enum ficus_err env_connect(struct env *e, const char *address, voi
 {
     return e->ops->connect(e, address, NULL, on_connect, arg, ret_stream);
 }
-/* The same with TLS (tls is borrowed until the stream is closed; NULL: plain): on_connect comes when the handshake is done and the peer's certificate
+/* The same with TLS (tls NULL: plain): on_connect comes when the handshake is done and the peer's certificate
  * verified. DENIED: it is not who it should be; PROTOCOL: it does not speak TLS as we do; TIMEOUT: after 10 s. UNSUPPORTED: an env without TLS. */
 static inline enum ficus_err env_connect_tls(struct env *e, const char *address, struct tls_client *tls,
                                              void (*on_connect)(void *arg, enum ficus_err err), void *arg, struct env_stream **ret_stream)
 {
     return e->ops->connect(e, address, tls, on_connect, arg, ret_stream);
+}
+/* The client's side of TLS towards one peer. It remembers the newest session and resumes it. Reads its files, and blocks for that. INVALID, NOT_FOUND...
+ * with *reterr naming the file; UNSUPPORTED: an env without TLS. */
+static inline enum ficus_err env_tls_client_new(struct env *e, const struct tls_client_options *options, struct tls_client **ret_client,
+                                                struct ficus_error *reterr)
+{
+    if (e->tls == NULL)
+        return err_set(reterr, FICUS_ERR_UNSUPPORTED, "TLS is not supported here");
+    return e->tls->client_new(options, ret_client, reterr);
+}
+/* Why the last handshake failed, for logs: "bank.example: certificate has expired"; "" when none did. Until the next handshake. */
+static inline const char *env_tls_client_failure(struct env *e, const struct tls_client *c) { return e->tls->client_failure(c); }
+/* No new connection of it. Its streams go on. NULL is nothing. */
+static inline void env_tls_client_free(struct env *e, struct tls_client *c)
+{
+    if (c != NULL)
+        e->tls->client_free(c);
 }
 /* False: a plain stream. */
 static inline bool env_stream_tls(struct env *e, struct env_stream *s, struct env_tls_info *ret_info) { return e->ops->tls_info(s, ret_info); }
@@ -250,8 +282,9 @@ static inline enum ficus_err env_run(struct env *e, struct env_job *job) { retur
 static inline void env_wait(struct env *e, struct env_waiter *w) { e->ops->wait(e, w); }
 /* [any] Wake the worker that waits, or will wait, on w. */
 static inline void env_wake(struct env *e, struct env_waiter *w) { e->ops->wake(e, w); }
-/* [any] One whole line of the process's log (newline included), written at once; never blocks for long, drops when it cannot. */
-static inline void env_log_write(struct env *e, const void *p, size_t size) { e->ops->log_write(e, p, size); }
+/* [any] One whole line of the process's log, newline included. at_once: it has left the process at return, with all lines before it; else it may
+ * wait for others until the loop's turn ends. Never blocks for long, drops when it cannot write. */
+static inline void env_log_write(struct env *e, const void *p, size_t size, bool at_once) { e->ops->log_write(e, p, size, at_once); }
 
 /* Helper on the table above: read a whole small file into the arena; TOO_LARGE over size_max. [any; blocks] */
 struct arena;

@@ -25,7 +25,14 @@ static uint64_t rotate(uint64_t v, int bits)
     return v << bits | v >> (64 - bits);
 }
 
-static void sip_round(uint64_t v[4])
+/* One load, which a compiler does not make of a loop. */
+static uint64_t load_le64(const unsigned char *p)
+{
+    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 | (uint64_t)p[4] << 32 |
+           (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
+}
+
+static inline void sip_round(uint64_t v[4])
 {
     v[0] += v[1]; v[1] = rotate(v[1], 13); v[1] ^= v[0]; v[0] = rotate(v[0], 32);
     v[2] += v[3]; v[3] = rotate(v[3], 16); v[3] ^= v[2];
@@ -40,9 +47,7 @@ uint64_t hash_sip13(const uint64_t seed[2], const void *p, size_t size)
                      seed[0] ^ UINT64_C(0x6c7967656e657261), seed[1] ^ UINT64_C(0x7465646279746573)};
     size_t left = size;
     for (; left >= 8; left -= 8, in += 8) {
-        uint64_t word = 0;
-        for (int i = 7; i >= 0; i--)
-            word = word << 8 | in[i];
+        uint64_t word = load_le64(in);
         v[3] ^= word;
         sip_round(v);
         v[0] ^= word;

@@ -43,17 +43,6 @@ ptrdiff_t slice_find(struct slice s, char c)
     return at == NULL ? -1 : at - s.p;
 }
 
-struct slice slice_trim(struct slice s)
-{
-    while (s.size > 0 && (s.p[0] == ' ' || s.p[0] == '\t')) {
-        s.p++;
-        s.size--;
-    }
-    while (s.size > 0 && (s.p[s.size - 1] == ' ' || s.p[s.size - 1] == '\t'))
-        s.size--;
-    return s;
-}
-
 struct slice slice_cut(struct slice *rest, char sep)
 {
     ptrdiff_t at = slice_find(*rest, sep);

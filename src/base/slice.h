@@ -55,7 +55,17 @@ bool slice_starts(struct slice s, struct slice prefix);
 bool slice_ends(struct slice s, struct slice suffix);
 int slice_cmp(struct slice a, struct slice b);                  /* bytewise, shorter first */
 ptrdiff_t slice_find(struct slice s, char c);                   /* index, or -1 */
-struct slice slice_trim(struct slice s);                        /* SP and HTAB at both ends */
+/* SP and HTAB at both ends. */
+static inline struct slice slice_trim(struct slice s)
+{
+    while (s.size > 0 && (s.p[0] == ' ' || s.p[0] == '\t')) {
+        s.p++;
+        s.size--;
+    }
+    while (s.size > 0 && (s.p[s.size - 1] == ' ' || s.p[s.size - 1] == '\t'))
+        s.size--;
+    return s;
+}
 
 /* Cut *rest at the first sep: returns the part before, *rest becomes the part after (size 0 and p NULL when none was left). */
 struct slice slice_cut(struct slice *rest, char sep);

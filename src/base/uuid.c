@@ -4,6 +4,8 @@
  */
 #include "uuid.h"
 
+#include "hex.h"
+
 void uuid_v7(int64_t wall_ms, const uint8_t random[10], char ret_text[UUID_TEXT_SIZE])
 {
     uint8_t bytes[16];
@@ -12,14 +14,15 @@ void uuid_v7(int64_t wall_ms, const uint8_t random[10], char ret_text[UUID_TEXT_
     memcpy(bytes + 6, random, 10);
     bytes[6] = (uint8_t)(0x70 | (bytes[6] & 0x0f));
     bytes[8] = (uint8_t)(0x80 | (bytes[8] & 0x3f));
-    char *out = ret_text;
-    for (int i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            *out++ = '-';
-        *out++ = "0123456789abcdef"[bytes[i] >> 4];
-        *out++ = "0123456789abcdef"[bytes[i] & 15];
+    char *at = ret_text;
+    static const uint8_t groups[] = {4, 2, 2, 2, 6};
+    const uint8_t *from = bytes;
+    for (size_t i = 0; i < sizeof groups; from += groups[i++]) {
+        if (i > 0)
+            *at++ = '-';
+        at = hex_put(at, from, groups[i]);
     }
-    *out = '\0';
+    *at = '\0';
 }
 
 bool uuid_valid(struct slice s)

@@ -218,6 +218,12 @@ static struct slice decimal(struct arena *a, int64_t v)
     return text == NULL ? SLICE_NONE : slice_make(text, text_i64(v, text));
 }
 
+/* A field that we write ourselves. */
+static bool keep(struct http_msg *m, struct slice name, struct slice value)
+{
+    return http_msg_keep(m, (struct http_field){name, value});
+}
+
 static bool add_trace(struct call *c, struct http_msg *m, struct arena *a)
 {
     struct trace_context span;
@@ -228,13 +234,13 @@ static bool add_trace(struct call *c, struct http_msg *m, struct arena *a)
     if (text == NULL)
         return false;
     trace_format(&span, text);
-    if (!http_msg_add(m, SLICE("traceparent"), slice_str(text)))
+    if (!keep(m, SLICE("traceparent"), slice_str(text)))
         return false;
     return c->r.tracestate.size == 0 || !trace_present(c->r.trace) ||
         http_msg_add(m, SLICE("tracestate"), c->r.tracestate);
 }
 
-static enum ficus_err add_own_fields(struct call *c, struct http_msg *m, struct arena *a)
+static enum ficus_err add_identity(struct call *c, struct http_msg *m, struct arena *a)
 {
     struct call_engine *g = c->engine;
     struct identity_claims claims = {
@@ -246,13 +252,20 @@ static enum ficus_err add_own_fields(struct call *c, struct http_msg *m, struct 
     };
     struct slice token;
     enum ficus_err err = identity_memo_make(&g->identities, g->key, a, &claims, env_wall_ms(g->env), &token, NULL);
+    if (err == FICUS_ERR_OK && !keep(m, SLICE("ficus-identity"), token))
+        err = arena_overflowed(a) ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
+    return err;
+}
+
+static enum ficus_err add_own_fields(struct call *c, struct http_msg *m, struct arena *a)
+{
+    enum ficus_err err = c->edge->policy.upstream == NULL ? add_identity(c, m, a) : FICUS_ERR_OK;
     if (err != FICUS_ERR_OK)
         return err;
     int64_t left_ms = call_left_ms(c);
     struct slice timeout = decimal(a, left_ms < 1 ? 1 : left_ms), attempt = decimal(a, c->attempt_number);
-    bool fine = http_msg_add(m, SLICE("ficus-identity"), token) && timeout.p != NULL &&
-        http_msg_add(m, SLICE("ficus-timeout-ms"), timeout) &&
-                attempt.p != NULL && http_msg_add(m, SLICE("ficus-attempt"), attempt) && add_trace(c, m, a) &&
+    bool fine = timeout.p != NULL && attempt.p != NULL && keep(m, SLICE("ficus-timeout-ms"), timeout) &&
+                keep(m, SLICE("ficus-attempt"), attempt) && add_trace(c, m, a) &&
                 (c->r.correlation.p == NULL || http_msg_add(m, SLICE("x-request-id"), c->r.correlation));
     return fine ? FICUS_ERR_OK : arena_overflowed(a) ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
 }
@@ -261,7 +274,7 @@ enum ficus_err call_attempt_head(struct call *c, struct http_msg *m, struct aren
 {
     http_msg_init(m, a);
     m->method = c->r.method;
-    m->authority = slice_str(c->edge->name);
+    m->authority = c->edge->authority;
     ptrdiff_t mark = slice_find(c->r.path, '?');
     m->path = mark < 0 ? c->r.path : slice_make(c->r.path.p, (size_t)mark);
     m->query = mark < 0 ? SLICE_NONE : slice_from(c->r.path, (size_t)mark + 1);
@@ -270,7 +283,8 @@ enum ficus_err call_attempt_head(struct call *c, struct http_msg *m, struct aren
     m->takes_trailers = c->r.takes_trailers;
     for (size_t i = 0; i < c->r.field_count; i++) {
         const struct http_field *f = &c->r.fields[i];
-        if (!own_field(c, f->name) && !http_msg_add(m, f->name, f->value))
+        if (!own_field(c, f->name) &&
+            !(c->r.fields_valid ? http_msg_keep(m, *f) : http_msg_add(m, f->name, f->value)))
             return arena_overflowed(a) ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
     }
     return add_own_fields(c, m, a);
@@ -498,7 +512,7 @@ static void pool_on_failed(struct pool_waiter *w, enum ficus_err err)
     static const struct http_progress none;
     bool local = err == FICUS_ERR_NOMEM || err == FICUS_ERR_UNAVAILABLE || err == FICUS_ERR_BUSY;
     if (!call_attempt_over(c, local ? CALL_OUTCOME_LOCAL : CALL_OUTCOME_REFUSED, &none, 0))
-        call_fail_later(c, local ? err : FICUS_ERR_REFUSED, local ? err_text(err) : "no connection could be made");
+        call_fail_later(c, local ? err : FICUS_ERR_REFUSED, local ? err_text(err) : pool_failure(&c->edge->pool));
 }
 
 /* ---- the stream ---- */

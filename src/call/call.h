@@ -6,7 +6,8 @@
  * where that is safe, and streams both ways. Its decisions are the pure functions of call_core.h.
  *
  * Headers that it writes on each attempt, replacing any of the same name given by the user:
- *   Ficus-Identity      compact JWS: caller, callee, user, roles (security/identity.h)
+ *   Ficus-Identity      compact JWS: caller, callee, user, roles (security/identity.h); not to callees that Ficus does
+ *                       not start: they cannot check it, and need not know who the users are
  *   Ficus-Timeout-Ms    what is left of the deadline, relative, whole ms, at least 1
  *   Ficus-Attempt       1, 2, ...
  *   traceparent, tracestate, X-Request-ID (the correlation id)
@@ -55,10 +56,14 @@ enum ficus_err call_engine_new(struct env *e, const struct call_engine_options *
 void call_engine_close(struct call_engine *g, void (*closed)(void *arg), void *arg);
 
 /* Declare an edge before its first use, or anew: what runs goes on, what comes goes by the new policy, and breaker,
- * budget and what is known of the addresses stay. p is copied, with all that it points to. A call to an undeclared callee fails with INVALID. */
-enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const struct call_policy *p);
+ * budget and what is known of the addresses stay. p is copied, with all that it points to. A call to an undeclared callee fails with INVALID.
+ * p->upstream says where a callee is that Ficus does not start; its files are read anew each time (blocks), and connections
+ * that were made before are closed when they are idle. NOMEM, INVALID; of its files: NOT_FOUND, INVALID... with *reterr
+ * (may be NULL) naming the file. On failure all is as before. */
+enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const struct call_policy *p,
+                                struct ficus_error *reterr);
 /* The present addresses of a callee (copied). None: calls fail at once, until there are some. Connections to addresses
- * that left are closed when idle.
+ * that left are closed when idle. Nothing happens to an edge with an upstream: that says where it is.
  * The edge may be declared later. NOMEM: the old ones stay. */
 enum ficus_err call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses,
                                      size_t address_count);
@@ -74,6 +79,7 @@ struct call_request {
     struct slice path;                      /* with query; values already percent-encoded */
     const struct http_field *fields;
     size_t field_count;
+    bool fields_valid;                      /* a parser has judged them: they are not looked at again */
     struct slice body;                      /* borrowed until the call ends; may be sent again */
     /* < -1 or 0: none; > 0: that many bytes follow by call_send; -1: unknown many follow */
     int64_t body_stream_size;

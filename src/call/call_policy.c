@@ -296,6 +296,8 @@ static const struct conf_setting policy_settings[] = {
     {.name = "keeps_keys", .type = CONF_BOOL, .flags = CONF_RESOLVED_ONLY, CONF_AT(struct call_policy, keeps_keys),
      .fallback = false,
      .doc = "The callee is declared to remember Idempotency-Keys."},
+    {.name = "upstream", .type = CONF_TABLE_PTR, .flags = CONF_RESOLVED_ONLY, CONF_AT(struct call_policy, upstream),
+     .table = &call_upstream_table, .doc = "Where the callee is that Ficus does not start; absent: it does."},
 };
 const struct conf_table call_policy_table = CONF_TABLE_OF("call policy", struct call_policy, policy_settings);
 
@@ -335,6 +337,8 @@ enum ficus_err call_policy_copy(const struct call_policy *p, struct call_policy 
         c.check->path = text_of(p->check->path, &failed);
     if (c.fault != NULL)
         c.fault->header = text_of(p->fault->header, &failed);
+    c.upstream = NULL;
+    failed = failed || call_upstream_copy(p->upstream, &c.upstream) != FICUS_ERR_OK;
     if (failed) {
         call_policy_done(&c);
         return FICUS_ERR_NOMEM;
@@ -359,6 +363,8 @@ void call_policy_done(struct call_policy *copy)
     mem_free(copy->bulkhead);
     mem_free(copy->hedge);
     mem_free(copy->fault);
+    call_upstream_free(copy->upstream);
+    copy->upstream = NULL;
     copy->hash_header = NULL;
     copy->check = NULL;
     copy->bulkhead = NULL;

@@ -8,6 +8,7 @@
 #ifndef FICUS_CALL_POLICY_H
 #define FICUS_CALL_POLICY_H
 
+#include "call_upstream.h"
 #include "conf.h"
 
 #include <stdbool.h>
@@ -61,7 +62,9 @@ struct call_policy {
         bool reset;
         const char *header;         /* "name: value" that a request must carry; NULL: none */
     } *fault;
-    bool keeps_keys;                /* derived by manifest/ from the callee: it remembers Idempotency-Keys */
+    /* derived by manifest/ from the callee: */
+    bool keeps_keys;                /* it remembers Idempotency-Keys */
+    struct call_upstream *upstream; /* Ficus does not start it; NULL: it does */
 };
 
 extern const struct conf_table call_policy_table;   /* see conf.h */

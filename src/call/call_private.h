@@ -43,6 +43,7 @@ struct call_edge {
     uint64_t random;                /* call_random: faults */
     struct metric *hedges[CALL_HEDGE_ENDS], *faults[CALL_FAULT_KINDS];
     struct metric *attempts, *duration;     /* NULL without metrics */
+    struct slice authority;         /* what its requests name: its name, or the host of its url */
     char name[];
 };
 

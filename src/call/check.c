@@ -82,7 +82,7 @@ static bool check_send(struct check *v)
         return false;
     http_msg_init(&m, v->stream->arena);
     m.method = SLICE("GET");
-    m.authority = slice_str(edge->name);
+    m.authority = edge->authority;
     m.path = slice_str(edge->policy.check->path);
     m.content_length = 0;
     ptrdiff_t mark = slice_find(m.path, '?');
@@ -144,7 +144,8 @@ static void check_start(struct call_checker *k, const char *address)
     v->checker = k;
     memcpy(v->address, address, size);
     v->deadline = (struct env_timer){.fn = on_deadline, .arg = v};
-    if (http_client_connect(env_of(k), address, &limits, &conn_handler, v, &v->http) != FICUS_ERR_OK) {
+    const struct http_upstream upstream = {.address = address, .tls = k->edge->pool.tls};
+    if (http_client_connect_to(env_of(k), &upstream, &limits, &conn_handler, v, &v->http) != FICUS_ERR_OK) {
         check_result(v, false);
         mem_free(v);
         return;

@@ -10,6 +10,8 @@
 #include "call_private.h"
 #include "mem.h"
 
+#include <stdio.h>
+
 static const struct metric_def call_metric_defs[CALL_METRICS] = {
     [CALL_METRIC_REQUESTS] = {.name = "call_requests_total", .type = METRIC_COUNTER, .labels = {"callee", "outcome"},
                               .children_max = 512,
@@ -196,20 +198,58 @@ static enum ficus_err edge_parts(struct call_edge *edge, const struct call_polic
     return err == FICUS_ERR_OK && wants && edge->latency == NULL ? FICUS_ERR_NOMEM : err;
 }
 
-enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const struct call_policy *p)
+/* What an edge with an upstream needs to connect; *ret_tls NULL: plain. */
+static enum ficus_err upstream_make(struct call_edge *edge, const struct call_upstream *u, const struct call_url *url,
+                                    struct tls_client **ret_tls, struct ficus_error *reterr)
+{
+    static const char *const protocols[] = {"http/1.1", NULL};
+    struct env *e = edge->engine->env;
+    char host[CALL_ADDRESS_SIZE], address[CALL_ADDRESS_SIZE];
+    const char *list[] = {address};
+    *ret_tls = NULL;
+    (void)snprintf(host, sizeof host, SLICE_FMT, SLICE_ARG(url->host));
+    const struct tls_client_options options = {.name = u->name != NULL ? u->name : host,
+                                               .ca_file = u->ca,
+                                               .certificate_file = u->certificate,
+                                               .key_file = u->key,
+                                               .protocols = protocols};
+    enum ficus_err err = url->secure ? env_tls_client_new(e, &options, ret_tls, reterr) : FICUS_ERR_OK;
+    if (err != FICUS_ERR_OK)
+        return err;
+    call_url_address(url, address);
+    err = pool_set_addresses(&edge->pool, list, 1);
+    if (err == FICUS_ERR_OK)
+        return err;
+    env_tls_client_free(e, *ret_tls);
+    return err_set(reterr, err, "out of memory");
+}
+
+enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const struct call_policy *p,
+                                struct ficus_error *reterr)
 {
     struct call_edge *edge = edge_make(g, callee);
     struct call_policy own;
-    if (edge == NULL)
-        return callee[0] == '\0' || strlen(callee) > CALL_NAME_SIZE_MAX ? FICUS_ERR_INVALID : FICUS_ERR_NOMEM;
-    if (call_policy_copy(p, &own) != FICUS_ERR_OK)
-        return FICUS_ERR_NOMEM;
-    if (edge_parts(edge, &own) != FICUS_ERR_OK) {
+    struct call_url url = {0};
+    struct tls_client *tls = NULL;
+    if (edge == NULL && (callee[0] == '\0' || strlen(callee) > CALL_NAME_SIZE_MAX))
+        return err_set(reterr, FICUS_ERR_INVALID, "a name has 1 to %d bytes", CALL_NAME_SIZE_MAX);
+    if (edge == NULL || call_policy_copy(p, &own) != FICUS_ERR_OK)
+        return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
+    enum ficus_err err = edge_parts(edge, &own);
+    if (err != FICUS_ERR_OK)
+        err_set(reterr, err, "out of memory");
+    else if (own.upstream != NULL && !call_url_parse(slice_str(own.upstream->url), &url))
+        err = err_set(reterr, FICUS_ERR_INVALID, "url \"%s\"", own.upstream->url);
+    else if (own.upstream != NULL)
+        err = upstream_make(edge, own.upstream, &url, &tls, reterr);
+    if (err != FICUS_ERR_OK) {
         call_policy_done(&own);
-        return FICUS_ERR_NOMEM;
+        return err;
     }
     call_policy_done(&edge->policy);
     edge->policy = own;
+    edge->authority = own.upstream != NULL ? url.authority : slice_str(edge->name);
+    pool_set_tls(&edge->pool, tls);
     edge->declared = true;
     bool many = own.bulkhead != NULL && (size_t)own.bulkhead->concurrency > g->conns_max;
     edge->pool.conns_max = many ? (size_t)own.bulkhead->concurrency : g->conns_max;
@@ -228,6 +268,8 @@ enum ficus_err call_engine_endpoints(struct call_engine *g, const char *callee, 
     if (g->closing)
         return FICUS_ERR_OK;
     struct call_edge *edge = edge_make(g, callee);
+    if (edge != NULL && edge->policy.upstream != NULL)
+        return FICUS_ERR_OK;
     return edge == NULL ? FICUS_ERR_NOMEM : pool_set_addresses(&edge->pool, addresses, address_count);
 }
 

@@ -7,6 +7,8 @@
 #include "assert.h"
 #include "mem.h"
 
+#include <stdio.h>
+
 struct pool_address {
     struct call_target target;      /* pool->targets points here. Its calls under way keep the address in memory */
     struct pool *pool;
@@ -40,6 +42,8 @@ void pool_done(struct pool *p)
 {
     FICUS_ASSERT(p->conn_count == 0 && p->waiting_count == 0);
     env_timer_stop(p->env, &p->sweep);
+    env_tls_client_free(p->env, p->tls);
+    p->tls = NULL;
     LIST_FOREACH_SAFE(&p->addresses, l, tmp)
         address_free(CONTAINER_OF(l, struct pool_address, link));
     MEM_FREE(p->targets);
@@ -167,6 +171,19 @@ static void conn_hand_out(struct pool_conn *c, struct pool_waiter *w)
     waiter_target(c->pool, w, c->address);
 }
 
+/* That it is not who it should be, or speaks something else, is an operator's matter: the log should say it in words. */
+static void failure_note(struct pool *p, enum ficus_err err)
+{
+    p->failure_known = p->tls != NULL && (err == FICUS_ERR_DENIED || err == FICUS_ERR_PROTOCOL);
+    if (p->failure_known)
+        (void)snprintf(p->failure, sizeof p->failure, "TLS: %s", env_tls_client_failure(p->env, p->tls));
+}
+
+const char *pool_failure(const struct pool *p)
+{
+    return p->failure_known ? p->failure : "no connection could be made";
+}
+
 static void on_connected(void *arg, struct http_client_conn *http, enum ficus_err err)
 {
     struct pool_conn *c = arg;
@@ -180,6 +197,7 @@ static void on_connected(void *arg, struct http_client_conn *http, enum ficus_er
         return;
     }
     c->state = POOL_CONN_CLOSING;       /* it closes itself */
+    failure_note(c->pool, err);
     c->waiter = NULL;
     w->conn = NULL;
     address_note(c->pool, c->address, CALL_SIGN_REFUSED, env_now_ns(c->pool->env));
@@ -196,7 +214,7 @@ static void on_idle(void *arg, struct http_client_conn *http)
         c->draining = false;
         p->drain_count--;
     }
-    if (p->closing || c->address->departed || c->address->idle_count >= p->idle_conns_max) {
+    if (p->closing || c->address->departed || c->tls_number != p->tls_number || c->address->idle_count >= p->idle_conns_max) {
         conn_close(c);
         return;
     }
@@ -228,6 +246,7 @@ static void on_closed(void *arg, struct http_client_conn *http)
     mem_free(c);
     if (w != NULL) {                /* closed without a word while connecting */
         w->conn = NULL;
+        failure_note(p, FICUS_ERR_RESET);
         w->on_failed(w, FICUS_ERR_RESET);
     }
     if (p->closing) {
@@ -250,7 +269,9 @@ static enum ficus_err conn_new(struct pool *p, struct pool_address *a, struct po
     c->pool = p;
     c->address = a;
     c->waiter = w;
-    enum ficus_err err = http_client_connect(p->env, a->text, &limits, &conn_handler, c, &c->http);
+    c->tls_number = p->tls_number;
+    const struct http_upstream upstream = {.address = a->text, .tls = p->tls};
+    enum ficus_err err = http_client_connect_to(p->env, &upstream, &limits, &conn_handler, c, &c->http);
     if (err != FICUS_ERR_OK) {
         mem_free(c);
         if (err != FICUS_ERR_NOMEM)
@@ -495,6 +516,24 @@ enum ficus_err pool_set_addresses(struct pool *p, const char *const *addresses, 
     }
     addresses_leave(p);
     return err;
+}
+
+static void idle_close(struct pool *p)
+{
+    LIST_FOREACH(&p->addresses, al)
+        LIST_FOREACH_SAFE(&CONTAINER_OF(al, struct pool_address, link)->idle, l, tmp)
+            conn_close(CONTAINER_OF(l, struct pool_conn, link));
+}
+
+void pool_set_tls(struct pool *p, struct tls_client *tls)
+{
+    if (tls == NULL && p->tls == NULL)
+        return;
+    env_tls_client_free(p->env, p->tls);
+    p->tls = tls;
+    p->tls_number++;
+    p->failure_known = false;
+    idle_close(p);
 }
 
 bool pool_close(struct pool *p)

@@ -47,6 +47,7 @@ struct pool_conn {
         POOL_CONN_CLOSING,
     } state;
     int64_t since_ns;               /* IDLE: since when; draining: since when */
+    uint64_t tls_number;            /* the pool's when it was made */
     size_t drain_size;              /* draining: bytes thrown away */
     bool draining;
 };
@@ -79,6 +80,10 @@ struct pool {
     size_t target_count, cursor;
     uint64_t random;
     bool had_target;            /* ever */
+    struct tls_client *tls;         /* owned; NULL: plain */
+    uint64_t tls_number;            /* grows with each pool_set_tls: which one a connection was made with */
+    bool failure_known;             /* failure says why the last connection failed */
+    char failure[256];              /* never emptied: the last callback of a call may still point to it */
     struct list addresses;          /* struct pool_address, also those that left but have connections */
     struct list waiting;
     size_t waiting_count, conn_count, idle_count, drain_count;
@@ -95,6 +100,12 @@ bool pool_close(struct pool *p);
 
 /* Replace the addresses, perhaps with none. NOMEM leaves the old ones. */
 enum ficus_err pool_set_addresses(struct pool *p, const char *const *addresses, size_t count);
+
+/* Connections are made with this side of TLS from now on (NULL: plain), which is the pool's then; those made before are
+ * closed when they are idle. */
+void pool_set_tls(struct pool *p, struct tls_client *tls);
+/* Why the last connection could not be made, for logs. */
+const char *pool_failure(const struct pool *p);
 
 /* OK with *ret_conn: yours until its stream ended. OK with NULL: wait. UNAVAILABLE: no address. BUSY: the queue is
  * full. NOMEM. REFUSED: the address cannot even be tried (malformed); it is ejected. w stays in memory until it was

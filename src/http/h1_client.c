@@ -2,10 +2,10 @@
  *
  * One client connection of HTTP/1.1 (RFC 9112).
  *
- *     CONNECTING --> IDLE ---> EXCHANGE ---> SETTLE
- *          |          |^         ||            ||
- *          |          |`---------'+------------'|
- *          `----------'-----------'-------------'----> CLOSING --> on_closed, freed
+ *     IDLE ---> EXCHANGE ---> SETTLE
+ *      |^         ||            ||
+ *      |`---------'+------------'|
+ *      `-----------'-------------'----> CLOSING --> on_closed, freed
  *
  * IDLE      connected, no exchange; a byte or an end from the server closes it (a server may close at any time, RFC
  * 9112 9.5) EXCHANGE  c->stream exists; back to IDLE only when both messages are complete and both sides want to go on
@@ -16,25 +16,23 @@
  * on for H1_LAST_WORD_MS before the exchange is called broken. All callbacks come from pump(), which is never
  * re-entered.
  */
-#include "http_client.h"
-
 #include "assert.h"
+#include "client_private.h"
 #include "h1_stream.h"
 #include "h1_write.h"
 #include "mem.h"
 
 enum {
-    H1_CLIENT_SMALL_SIZE = 4096,
     H1_INTERIM_COUNT_MAX = 16,
     H1_LAST_WORD_MS = 1000,
     H1_SETTLE_MS = 1000,
 };
 
-enum state { CONNECTING, IDLE, EXCHANGE, SETTLE, CLOSING, STATE_COUNT };
+enum state { IDLE, EXCHANGE, SETTLE, CLOSING, STATE_COUNT };
 
 struct client_stream {
     struct h1_stream st; /* first */
-    struct http_client_conn *c;
+    struct h1_client *c;
     bool head_asked; /* the request is HEAD */
     struct slice protocol; /* that the connection shall become; p NULL: none */
     bool head_came;
@@ -45,26 +43,24 @@ struct client_stream {
     struct h1_scan scan;
 };
 
-struct http_client_conn {
+struct h1_client {
     enum state state;
-    const struct http_client_handler *handler;
-    void *arg;
+    struct http_client_conn *conn;
     struct http_limits limits;
     bool close_wanted;
     bool reuse; /* of the present exchange: the server wants to go on */
     uint64_t exchange_count;
     int64_t settle_ms;            /* entry into SETTLE */
     struct client_stream *stream; /* in arena; not NULL exactly in EXCHANGE */
-    struct arena arena;
+    struct arena arena;           /* its first block and the ring in io stay for the next exchange */
     struct h1_io io;
-    char small[H1_CLIENT_SMALL_SIZE];
+    char in[H1_IN_LITTLE];
 };
 
 static const struct {
     const char *name;
     unsigned next;
 } states[STATE_COUNT] = {
-    [CONNECTING] = {"connecting", 1u << IDLE | 1u << CLOSING},
     [IDLE] = {"idle", 1u << EXCHANGE | 1u << CLOSING},
     [EXCHANGE] = {"exchange", 1u << IDLE | 1u << SETTLE | 1u << CLOSING},
     [SETTLE] = {"settle", 1u << IDLE | 1u << CLOSING},
@@ -73,7 +69,7 @@ static const struct {
 
 static void pump(void *arg);
 
-static void move(struct http_client_conn *c, enum state next)
+static void move(struct h1_client *c, enum state next)
 {
     FICUS_ASSERT((states[c->state].next & 1u << next) != 0);
     c->state = next;
@@ -84,21 +80,21 @@ static void move(struct http_client_conn *c, enum state next)
 
 static void conn_closed(void *arg)
 {
-    struct http_client_conn *c = arg;
-    c->handler->on_closed(c->arg, c);
+    struct h1_client *c = arg;
+    client_conn_gone(c->conn);
     h1_io_done(&c->io);
     arena_done(&c->arena);
     mem_free(c);
 }
 
-static void conn_close(struct http_client_conn *c)
+static void conn_close(struct h1_client *c)
 {
     c->stream = NULL; /* its memory lives until conn_closed */
     move(c, CLOSING);
     h1_io_close(&c->io);
 }
 
-static void exchange_break(struct http_client_conn *c)
+static void exchange_break(struct h1_client *c)
 {
     struct h1_stream *st = &c->stream->st;
     st->s.handler->on_reset(st->s.arg, &st->s, st->fail, st->fail_detail);
@@ -106,13 +102,13 @@ static void exchange_break(struct http_client_conn *c)
 }
 
 /* Nothing came that nobody asked for, and the server has not hung up. */
-static bool idle_quiet(const struct http_client_conn *c)
+static bool idle_quiet(const struct h1_client *c)
 {
     return h1_io_in_size(&c->io) == 0 && !c->io.in_eof && c->io.in_err == FICUS_ERR_OK;
 }
 
 /* The answer is complete. What is left of the request nobody wants (RFC 9112 9.3): then the connection ends too. */
-static void exchange_finish(struct http_client_conn *c)
+static void exchange_finish(struct h1_client *c)
 {
     struct h1_stream *st = &c->stream->st;
     bool reuse = c->reuse && st->out == H1_OUT_ENDED && !st->out_discard && idle_quiet(c);
@@ -121,7 +117,7 @@ static void exchange_finish(struct http_client_conn *c)
     if (!st->abandoned)
         st->s.handler->on_done(st->s.arg, &st->s);
     c->stream = NULL;
-    arena_done(&c->arena);
+    arena_clear(&c->arena);
     if (!reuse || c->close_wanted) {
         conn_close(c);
         return;
@@ -132,7 +128,7 @@ static void exchange_finish(struct http_client_conn *c)
         return;
     }
     move(c, IDLE);
-    c->handler->on_idle(c->arg, c);
+    c->conn->handler->on_idle(c->conn->arg, c->conn);
 }
 
 /* ---- the stream's operations ---- */
@@ -162,12 +158,12 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
         w.content_length = m->content_length;
         w.framing = m->content_length > 0 ? H1_BODY_LENGTH : m->content_length == 0 ? H1_BODY_NONE : H1_BODY_CHUNKED;
     }
-    size_t size = h1_request_size(&w);
+    size_t size_max = h1_request_size_max(&w);
     size_t hint = w.content_length > 0 && w.content_length <= HTTP_BODY_BUFFER_SIZE ? (size_t)w.content_length : 0;
-    char *room = size == 0 ? NULL : h1_io_head_room(io, size, hint);
+    char *room = size_max == 0 ? NULL : h1_io_head_room(io, size_max, hint);
     if (room == NULL)
-        return size == 0 ? FICUS_ERR_INVALID : io->out_err != FICUS_ERR_OK ? FICUS_ERR_NOMEM : FICUS_ERR_TOO_LARGE;
-    h1_request_write(&w, room);
+        return size_max == 0 ? FICUS_ERR_INVALID : io->out_err != FICUS_ERR_OK ? FICUS_ERR_NOMEM : FICUS_ERR_TOO_LARGE;
+    h1_io_head_done(io, h1_request_write(&w, room));
     cs->head_asked = slice_eq_str(m->method, "HEAD");
     st->takes_trailers = true; /* RFC 9112 7.1: chunked cannot be read without them */
     h1_stream_out_open(st, w.framing, w.content_length > 0 ? w.content_length : 0, false, end);
@@ -192,19 +188,16 @@ static void stream_progress(const struct http_stream *s, struct http_progress *r
 static const struct http_stream_ops stream_ops = {stream_send_head, h1_stream_send, h1_stream_recv, h1_stream_trailers,
                                                   stream_reset, stream_progress};
 
-enum ficus_err http_client_open(struct http_client_conn *c, const struct http_handler *h, void *arg,
-                                struct http_stream **ret_stream)
+static enum ficus_err client_open(void *self, const struct http_handler *h, void *arg, struct http_stream **ret_stream)
 {
-    if (c->state == CONNECTING || c->state == EXCHANGE || c->state == SETTLE)
+    struct h1_client *c = self;
+    if (c->state == EXCHANGE || c->state == SETTLE)
         return FICUS_ERR_BUSY;
     if (c->state != IDLE || c->close_wanted || !idle_quiet(c))
         return FICUS_ERR_RESET;
-    arena_init(&c->arena, c->limits.arena_size_max);
     struct client_stream *cs = ARENA_NEW(&c->arena, struct client_stream);
-    if (cs == NULL) {
-        arena_done(&c->arena);
+    if (cs == NULL)
         return FICUS_ERR_NOMEM;
-    }
     cs->c = c;
     cs->st.io = &c->io;
     cs->st.s = (struct http_stream){.ops = &stream_ops, .handler = h, .arg = arg, .arena = &c->arena};
@@ -219,15 +212,7 @@ enum ficus_err http_client_open(struct http_client_conn *c, const struct http_ha
 
 /* ---- steps ---- */
 
-static bool step_connecting(struct http_client_conn *c)
-{
-    if (!c->close_wanted)
-        return false;
-    conn_close(c);
-    return true;
-}
-
-static bool step_idle(struct http_client_conn *c)
+static bool step_idle(struct h1_client *c)
 {
     if (!c->close_wanted && idle_quiet(c))
         return false;
@@ -235,7 +220,7 @@ static bool step_idle(struct http_client_conn *c)
     return true;
 }
 
-static bool step_settle(struct http_client_conn *c)
+static bool step_settle(struct h1_client *c)
 {
     if (c->close_wanted || !idle_quiet(c) || c->io.out_err != FICUS_ERR_OK) {
         conn_close(c);
@@ -244,14 +229,14 @@ static bool step_settle(struct http_client_conn *c)
     if (c->io.writing || !c->io.end_sent)
         return false;
     move(c, IDLE);
-    c->handler->on_idle(c->arg, c);
+    c->conn->handler->on_idle(c->conn->arg, c->conn);
     return true;
 }
 
 /* A complete head in memory of its own. NULL: the stream failed. */
 static struct http_msg *head_take(struct client_stream *cs, size_t size, struct h1_head *ret_head)
 {
-    struct http_client_conn *c = cs->c;
+    struct h1_client *c = cs->c;
     const struct h1_parse_limits limits = {c->limits.field_count_max, 0};
     struct slice text = arena_slice(&c->arena, slice_make(h1_io_in(&c->io), size));
     h1_io_consume(&c->io, size);
@@ -279,7 +264,7 @@ static struct http_msg *head_take(struct client_stream *cs, size_t size, struct 
 
 static bool step_head(struct client_stream *cs)
 {
-    struct http_client_conn *c = cs->c;
+    struct h1_client *c = cs->c;
     struct h1_stream *st = &cs->st;
     struct h1_io *io = &c->io;
     size_t size = h1_io_in_size(io);
@@ -322,7 +307,7 @@ static bool step_head(struct client_stream *cs)
     return true;
 }
 
-static bool step_exchange(struct http_client_conn *c)
+static bool step_exchange(struct h1_client *c)
 {
     struct client_stream *cs = c->stream;
     struct h1_stream *st = &cs->st;
@@ -357,8 +342,7 @@ static bool step_exchange(struct http_client_conn *c)
     return true;
 }
 
-static bool (*const steps[STATE_COUNT])(struct http_client_conn *c) = {
-    [CONNECTING] = step_connecting,
+static bool (*const steps[STATE_COUNT])(struct h1_client *c) = {
     [IDLE] = step_idle,
     [EXCHANGE] = step_exchange,
     [SETTLE] = step_settle,
@@ -366,12 +350,10 @@ static bool (*const steps[STATE_COUNT])(struct http_client_conn *c) = {
 
 /* ---- waiting ---- */
 
-static void read_more(struct http_client_conn *c)
+static void read_more(struct h1_client *c)
 {
     struct h1_io *io = &c->io;
     size_t size = h1_io_in_size(io);
-    if (c->state == CONNECTING)
-        return;
     if (c->state == IDLE || c->state == SETTLE) {
         h1_io_read(io, false);
         return;
@@ -379,14 +361,14 @@ static void read_more(struct http_client_conn *c)
     const struct h1_body *body = &c->stream->st.body;
     bool counted = body->framing == H1_BODY_LENGTH;
     if (!c->stream->head_came)
-        h1_io_read(io, io->in != io->small || size >= io->small_size);
+        h1_io_read(io, size >= H1_IN_LITTLE);
     else if (!body->done && (counted ? size < body->left : size == 0))
-        h1_io_read(io, counted ? body->left > io->small_size : h1_stream_reads_much(&c->stream->st));
+        h1_io_read(io, counted ? body->left > H1_IN_LITTLE : h1_stream_reads_much(&c->stream->st));
 }
 
 enum { NEVER = -1 };
 
-static int64_t deadline_ms(const struct http_client_conn *c)
+static int64_t deadline_ms(const struct h1_client *c)
 {
     if (c->state == SETTLE)
         return c->settle_ms + H1_SETTLE_MS;
@@ -401,7 +383,7 @@ static int64_t deadline_ms(const struct http_client_conn *c)
 
 static void pump(void *arg)
 {
-    struct http_client_conn *c = arg;
+    struct h1_client *c = arg;
     if (c->io.pumping || c->state == CLOSING)
         return;
     c->io.pumping = true;
@@ -412,6 +394,7 @@ static void pump(void *arg)
     c->io.pumping = false;
     if (c->state == CLOSING)
         return;
+    h1_io_rest(&c->io);
     read_more(c);
     int64_t due_ms = deadline_ms(c);
     if (due_ms != NEVER)
@@ -420,7 +403,7 @@ static void pump(void *arg)
 
 static void timer_fired(void *arg)
 {
-    struct http_client_conn *c = arg;
+    struct h1_client *c = arg;
     if (c->state == CLOSING)
         return;
     int64_t due_ms = deadline_ms(c);
@@ -438,54 +421,33 @@ static void timer_fired(void *arg)
 
 /* ---- begin and end ---- */
 
-static void connected(void *arg, enum ficus_err err)
-{
-    struct http_client_conn *c = arg;
-    c->io.pumping = true; /* the callback may open and send: all of it is looked at below */
-    if (err == FICUS_ERR_OK)
-        move(c, IDLE);
-    c->handler->on_connected(c->arg, c, err);
-    c->io.pumping = false;
-    if (err == FICUS_ERR_OK)
-        pump(c);
-    else
-        conn_close(c);
-}
+static const struct h1_io_ops io_ops = {pump, timer_fired, conn_closed};
 
-enum ficus_err http_client_connect(struct env *e, const char *address, const struct http_limits *limits,
-                                   const struct http_client_handler *h, void *arg, struct http_client_conn **ret_conn)
+static bool client_begin(struct http_client_conn *conn, struct env_stream *stream)
 {
-    struct http_client_conn *c = mem_zalloc(sizeof *c);
+    struct h1_client *c = mem_zalloc(sizeof *c);
     if (c == NULL)
-        return FICUS_ERR_NOMEM;
-    c->handler = h;
-    c->arg = arg;
-    c->limits = limits != NULL ? *limits : (struct http_limits){0};
-    struct http_limits *l = &c->limits;
-    l->head_size_max = l->head_size_max == 0 || l->head_size_max > H1_IN_SIZE ? H1_IN_SIZE : l->head_size_max;
-    l->field_count_max = l->field_count_max == 0 ? 100 : l->field_count_max;
-    l->arena_size_max = l->arena_size_max == 0 ? 256 * 1024 : l->arena_size_max;
-    l->body_timeout_ms = l->body_timeout_ms == 0 ? 30 * 1000 : l->body_timeout_ms;
-    h1_io_init(&c->io, e, c->small, sizeof c->small);
-    c->io.on_event = pump;
-    c->io.on_timer = timer_fired;
-    c->io.closed = conn_closed;
-    c->io.arg = c;
-    enum ficus_err err = env_connect(e, address, connected, c, &c->io.stream);
-    if (err != FICUS_ERR_OK) {
-        c->io.stream = NULL;
-        h1_io_done(&c->io);
-        mem_free(c);
-        return err;
-    }
-    *ret_conn = c;
-    return FICUS_ERR_OK;
+        return false;
+    c->conn = conn;
+    c->limits = conn->limits;
+    conn->self = c;
+    arena_init(&c->arena, c->limits.arena_size_max);
+    h1_io_init(&c->io, conn->env, c->in, sizeof c->in, &io_ops, c);
+    c->io.stream = stream;
+    c->io.pumping = true; /* the callback may open and send: all of it is looked at below */
+    conn->handler->on_connected(conn->arg, conn, FICUS_ERR_OK);
+    c->io.pumping = false;
+    pump(c);
+    return true;
 }
 
-void http_client_close(struct http_client_conn *c)
+static void client_close(void *self)
 {
+    struct h1_client *c = self;
     if (c->state == CLOSING)
         return;
     c->close_wanted = true;
     h1_io_kick(&c->io);
 }
+
+const struct client_codec h1_client_codec = {client_begin, client_open, client_close};

@@ -12,21 +12,37 @@
 static void kick_fire(void *arg)
 {
     struct h1_io *io = arg;
-    io->on_event(io->arg);
+    io->ops->on_event(io->arg);
 }
 
 static void timer_fire(void *arg)
 {
     struct h1_io *io = arg;
-    io->on_timer(io->arg);
+    io->ops->on_timer(io->arg);
 }
 
-void h1_io_init(struct h1_io *io, struct env *e, char *small, size_t small_size)
+void h1_io_init(struct h1_io *io, struct env *e, char *lent, size_t lent_size, const struct h1_io_ops *ops, void *arg)
 {
-    *io = (struct h1_io){.env = e, .in = small, .small = small, .in_capacity = small_size, .small_size = small_size};
+    *io = (struct h1_io){.env = e,
+                         .ops = ops,
+                         .arg = arg,
+                         .in = lent,
+                         .lent = lent,
+                         .in_capacity = (uint32_t)lent_size,
+                         .lent_size = (uint32_t)lent_size};
     io->kick = (struct env_timer){.fn = kick_fire, .arg = io};
     io->timer = (struct env_timer){.fn = timer_fire, .arg = io};
     io->moved_ms = env_now_ms(e);
+}
+
+/* Back to the lent buffer. */
+static void in_free(struct h1_io *io)
+{
+    if (io->in != io->lent)
+        mem_free(io->in);
+    io->in = io->lent;
+    io->in_capacity = io->lent_size;
+    io->in_start = io->in_end = 0;
 }
 
 void h1_io_done(struct h1_io *io)
@@ -34,9 +50,7 @@ void h1_io_done(struct h1_io *io)
     FICUS_ASSERT(io->stream == NULL);
     env_timer_stop(io->env, &io->kick);
     env_timer_stop(io->env, &io->timer);
-    if (io->in != io->small)
-        mem_free(io->in);
-    io->in = io->small;
+    in_free(io);
     MEM_FREE(io->out);
     MEM_FREE(io->out_retired);
 }
@@ -45,7 +59,7 @@ static void stream_closed(void *arg)
 {
     struct h1_io *io = arg;
     io->stream = NULL;
-    io->closed(io->arg);
+    io->ops->closed(io->arg);
 }
 
 void h1_io_close(struct h1_io *io)
@@ -77,8 +91,8 @@ static void read_done(void *arg, ssize_t n)
     struct h1_io *io = arg;
     io->reading = false;
     if (n > 0) {
-        io->in_end += (size_t)n;
-        io->read_size = (size_t)n;
+        io->in_end += (uint32_t)n;
+        io->read_size = (uint32_t)n;
         FICUS_ASSERT(io->in_end <= io->in_capacity);
         io->moved_ms = env_now_ms(io->env);
     } else if (n == 0) {
@@ -86,50 +100,72 @@ static void read_done(void *arg, ssize_t n)
     } else {
         io->in_err = (enum ficus_err) - n;
     }
-    io->on_event(io->arg);
+    io->ops->on_event(io->arg);
 }
 
-/* Change to another buffer; only while the kernel holds no pointer into the present one. */
-static void in_move(struct h1_io *io, char *to, size_t capacity)
+/* To a buffer of our own, with the same content. False: out of memory. */
+static bool in_move(struct h1_io *io, size_t capacity)
 {
     size_t size = h1_io_in_size(io);
     FICUS_ASSERT(!io->reading && size <= capacity);
-    memcpy(to, h1_io_in(io), size);
-    if (io->in != io->small)
-        mem_free(io->in);
-    io->in = to;
-    io->in_capacity = capacity;
-    io->in_start = 0;
-    io->in_end = size;
+    char *in = mem_alloc(capacity);
+    if (in == NULL)
+        return false;
+    memcpy(in, h1_io_in(io), size);
+    in_free(io);
+    io->in = in;
+    io->in_capacity = (uint32_t)capacity;
+    io->in_end = (uint32_t)size;
+    return true;
+}
+
+/* Of a buffer that has room for more, in few steps. */
+static size_t in_capacity_for(size_t size)
+{
+    size_t capacity = 1024;
+    while (capacity <= size)
+        capacity *= 4;
+    return capacity < H1_IN_SIZE ? capacity : H1_IN_SIZE;
+}
+
+void h1_io_rest(struct h1_io *io)
+{
+    size_t size = h1_io_in_size(io);
+    if (io->in != io->lent || size == 0 || in_move(io, in_capacity_for(size)))
+        return;
+    in_free(io);
+    io->in_err = FICUS_ERR_NOMEM;
+    h1_io_kick(io);
 }
 
 void h1_io_read(struct h1_io *io, bool much)
 {
     if (io->reading || io->in_eof || io->in_err != FICUS_ERR_OK)
         return;
-    size_t size = h1_io_in_size(io);
-    if (io->in != io->small && !much && size < io->small_size) {
-        in_move(io, io->small, io->small_size);
-    } else if (io->in == io->small && much) {
-        char *big = mem_alloc(H1_IN_SIZE);
-        if (big != NULL) /* else go on in small steps */
-            in_move(io, big, H1_IN_SIZE);
-    }
-    if (io->in_start > 0 && (size == 0 || io->in_capacity - io->in_end < io->in_capacity / 4)) {
+    size_t size = h1_io_in_size(io), size_max = much ? H1_IN_SIZE : H1_IN_LITTLE;
+    FICUS_ASSERT(io->in != io->lent || size == 0);
+    if (size >= size_max)
+        return;
+    if (size == 0 && size_max <= io->lent_size)
+        in_free(io);
+    else if (much && io->in_capacity < H1_IN_SIZE)
+        (void)in_move(io, H1_IN_SIZE); /* else go on in small steps */
+    if (io->in_start > 0 && io->in_capacity - io->in_end < io->in_capacity / 4) {
         memmove(io->in, h1_io_in(io), size);
         io->in_start = 0;
-        io->in_end = size;
+        io->in_end = (uint32_t)size;
     }
-    if (io->in_end == io->in_capacity)
-        return;
+    if (io->in_end == io->in_capacity && !in_move(io, in_capacity_for(size)))
+        return; /* it is tried again when some of it was consumed */
+    size_t room = io->in_capacity - io->in_end;
     io->reading = true;
-    env_read(io->env, io->stream, io->in + io->in_end, io->in_capacity - io->in_end, read_done, io);
+    env_read(io->env, io->stream, io->in + io->in_end, room < size_max - size ? room : size_max - size, read_done, io);
 }
 
 void h1_io_consume(struct h1_io *io, size_t size)
 {
     FICUS_ASSERT(size <= h1_io_in_size(io));
-    io->in_start += size;
+    io->in_start += (uint32_t)size;
     if (io->in_start == io->in_end && !io->reading)
         io->in_start = io->in_end = 0;
 }
@@ -141,6 +177,23 @@ void h1_io_out_begin(struct h1_io *io)
     FICUS_ASSERT(!io->writing && io->out_size == 0);
     io->chunked = io->ended = io->end_sent = io->begun = false;
     io->trailers = SLICE("");
+}
+
+void h1_io_ring_give(struct h1_io *io, struct h1_ring ring)
+{
+    FICUS_ASSERT(io->out == NULL);
+    io->out = ring.p;
+    io->out_capacity = ring.capacity;
+}
+
+struct h1_ring h1_io_ring_take(struct h1_io *io)
+{
+    struct h1_ring ring = {io->out, io->out_capacity};
+    if (io->writing || io->out_size > 0 || io->out == NULL)
+        return (struct h1_ring){0};
+    io->out = NULL;
+    io->out_capacity = io->out_at = 0;
+    return ring;
 }
 
 void h1_io_out_reopen(struct h1_io *io)
@@ -181,7 +234,7 @@ static bool out_rebuild(struct h1_io *io, size_t capacity)
     else
         mem_free(io->out);
     io->out = out;
-    io->out_capacity = capacity;
+    io->out_capacity = (uint32_t)capacity;
     io->out_at = 0;
     return true;
 }
@@ -202,21 +255,25 @@ static bool out_reserve(struct h1_io *io, size_t size)
     return out_rebuild(io, capacity < H1_OUT_SIZE_MAX ? capacity : H1_OUT_SIZE_MAX);
 }
 
-char *h1_io_head_room(struct h1_io *io, size_t size, size_t body_size_hint)
+char *h1_io_head_room(struct h1_io *io, size_t size_max, size_t body_size_hint)
 {
     FICUS_ASSERT(io->out_raw == io->out_size);
     if (body_size_hint > HTTP_BODY_BUFFER_SIZE)
         body_size_hint = HTTP_BODY_BUFFER_SIZE;
-    if (io->out_size + size + body_size_hint > H1_OUT_SIZE_MAX)
+    if (io->out_size + size_max + body_size_hint > H1_OUT_SIZE_MAX)
         body_size_hint = 0;
-    if (!out_reserve(io, size + body_size_hint))
+    if (!out_reserve(io, size_max + body_size_hint))
         return NULL;
-    if (io->out_at + io->out_size + size > io->out_capacity && !out_rebuild(io, io->out_capacity))
+    if (io->out_at + io->out_size + size_max > io->out_capacity && !out_rebuild(io, io->out_capacity))
         return NULL;
-    char *room = io->out + io->out_at + io->out_size;
-    io->out_size += size;
-    io->out_raw += size;
-    return room;
+    return io->out + io->out_at + io->out_size;
+}
+
+void h1_io_head_done(struct h1_io *io, size_t size)
+{
+    FICUS_ASSERT(io->out_at + io->out_size + size <= io->out_capacity);
+    io->out_size += (uint32_t)size;
+    io->out_raw += (uint32_t)size;
 }
 
 size_t h1_io_out_room(const struct h1_io *io)
@@ -236,7 +293,7 @@ size_t h1_io_put(struct h1_io *io, const void *p, size_t size)
         return 0;
     struct iovec iov[2];
     size_t offset = io->out_size;
-    io->out_size += size;
+    io->out_size += (uint32_t)size;
     int count = ring_pieces(io, offset, size, iov);
     size_t at = 0;
     for (int i = 0; i < count; at += iov[i++].iov_len)
@@ -244,12 +301,16 @@ size_t h1_io_put(struct h1_io *io, const void *p, size_t size)
     return size;
 }
 
+/* A stream of events has no ring between them; after the last byte the next message may use it. */
 static void out_release(struct h1_io *io)
 {
     MEM_FREE(io->out_retired);
-    if (io->out_size == 0) {
+    if (io->out_size > 0)
+        return;
+    io->out_at = 0;
+    if (!io->end_sent || io->out_capacity > H1_RING_KEPT_MAX) {
         MEM_FREE(io->out);
-        io->out_capacity = io->out_at = 0;
+        io->out_capacity = 0;
     }
 }
 
@@ -274,7 +335,7 @@ static void write_done(void *arg, ssize_t n)
         io->out_err = (enum ficus_err) - n;
     else
         write_complete(io);
-    io->on_event(io->arg);
+    io->ops->on_event(io->arg);
 }
 
 /* The pieces of the next write: heads, then what there is of the body in one chunk, then the end. */
@@ -320,7 +381,6 @@ bool h1_io_flush(struct h1_io *io)
     int count = flight_build(io, end, iov);
     io->flight_size = io->out_size;
     io->flight_end = end;
-    io->moved_ms = env_now_ms(io->env);
     ssize_t n = env_write(io->env, io->stream, iov, count, write_done, io);
     if (n < 0) {
         io->out_err = (enum ficus_err) - n;
@@ -328,6 +388,7 @@ bool h1_io_flush(struct h1_io *io)
     }
     io->begun = true;
     if (n == 0) {
+        io->moved_ms = env_now_ms(io->env);
         io->writing = true;
         return false;
     }

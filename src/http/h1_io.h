@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The transport half of an HTTP/1.1 connection, the same for server and client: a read buffer that is small while
- * little is expected, a ring of outgoing bytes that is framed (chunked) only when it is written, and the flags that say
- * what happened. It decides nothing: after each event it calls on_event, and its owner looks at the flags.
+ * The transport half of an HTTP/1.1 connection, the same for server and client: a read buffer, a ring of outgoing bytes
+ * that is framed (chunked) only when it is written, and the flags that say what happened. It decides nothing: after each
+ * event it calls on_event, and its owner looks at the flags.
+ *
+ * Input lands in a buffer that the owner lends, which may be lent to many connections at once: env_read writes to it only
+ * right before it calls back, and what the owner leaves there of one event h1_io_rest moves to memory of the connection's
+ * own. So a connection that waits for input has no buffer, and one whose input is taken as it comes needs none.
  *
  * Failure modes: in_err/out_err are sticky. After h1_io_close nothing fires but closed().
  */
@@ -14,30 +18,42 @@
 
 enum {
     H1_IN_SIZE = HTTP_BODY_BUFFER_SIZE, /* also the ceiling of a head */
+    H1_RING_KEPT_MAX = 4096,            /* larger ones are freed when they are empty */
+    H1_IN_LITTLE = 4096,                /* most requests and answers without much of a body fit */
     H1_OUT_SIZE_MAX = HTTP_BODY_BUFFER_SIZE +
                       8192, /* body bytes never take more than HTTP_BODY_BUFFER_SIZE of it; the rest is for heads */
 };
 
-struct h1_io {
-    struct env *env;
-    struct env_stream *stream;   /* NULL before and after its life */
-    void (*on_event)(void *arg); /* something below changed */
+struct h1_ring {
+    char *p;
+    uint32_t capacity;
+};
+
+struct h1_io_ops {
+    void (*on_event)(void *arg); /* something in h1_io changed */
     void (*on_timer)(void *arg);
     void (*closed)(void *arg); /* the transport is gone; the owner frees itself */
+};
+
+/* Sizes are 32 bits wide, because there are many idle connections. */
+struct h1_io {
+    struct env *env;
+    struct env_stream *stream; /* NULL before and after its life */
+    const struct h1_io_ops *ops;
     void *arg;
     bool pumping; /* the owner is looking at the flags right now: no kick needed */
-
-    /* input: bytes [in_start, in_end) of in are not consumed yet */
-    char *in, *small;
-    size_t in_capacity, small_size, in_start, in_end;
-    size_t read_size; /* of the last read */
     bool reading, in_eof;
     enum ficus_err in_err;
 
+    /* input: bytes [in_start, in_end) of in are not consumed yet. in is lent, or the connection's own */
+    char *in, *lent;
+    uint32_t in_capacity, lent_size, in_start, in_end;
+    uint32_t read_size; /* of the last read */
+
     /* output ring: out_size bytes from out_at; the first out_raw of them are head bytes, the others body bytes */
     char *out, *out_retired; /* out_retired: an outgrown ring that the kernel still reads from */
-    size_t out_capacity, out_at, out_size, out_raw;
-    size_t flight_size; /* bytes of the ring in the write that is under way */
+    uint32_t out_capacity, out_at, out_size, out_raw;
+    uint32_t flight_size; /* bytes of the ring in the write that is under way */
     bool flight_end, writing;
     bool chunked, ended, end_sent; /* framing of the outgoing body; ended by the user; its end is with the kernel */
     bool begun;                    /* a byte of the message went to the kernel */
@@ -50,8 +66,8 @@ struct h1_io {
     int64_t timer_due_ms;
 };
 
-/* small: memory of the owner, used while no body is expected. */
-void h1_io_init(struct h1_io *io, struct env *e, char *small, size_t small_size);
+/* lent: H1_IN_LITTLE to H1_IN_SIZE bytes that stay; may be lent to others. */
+void h1_io_init(struct h1_io *io, struct env *e, char *lent, size_t lent_size, const struct h1_io_ops *ops, void *arg);
 void h1_io_done(struct h1_io *io);  /* only before the stream was set or after closed() */
 void h1_io_close(struct h1_io *io); /* once; frees nothing yet */
 
@@ -61,7 +77,10 @@ void h1_io_kick(struct h1_io *io);
  * left alone. */
 void h1_io_wake_at(struct h1_io *io, int64_t due_ms);
 
-/* Start a read when none is pending and there is room. much: allow the big buffer. */
+/* The owner has looked at everything: what is left in the lent buffer moves. Out of memory sets in_err. */
+void h1_io_rest(struct h1_io *io);
+/* Start a read when none is pending and there is room. much: let more than H1_IN_LITTLE bytes lie there, up to
+ * H1_IN_SIZE. Only after h1_io_rest. */
 void h1_io_read(struct h1_io *io, bool much);
 static inline char *h1_io_in(struct h1_io *io)
 {
@@ -75,11 +94,16 @@ void h1_io_consume(struct h1_io *io, size_t size);
 
 /* Begin an outgoing message. */
 void h1_io_out_begin(struct h1_io *io);
+/* A ring from the heap for a connection that has none. */
+void h1_io_ring_give(struct h1_io *io, struct h1_ring ring);
+/* The ring of a message that was sent, for another one. p NULL: there is none worth keeping. */
+struct h1_ring h1_io_ring_take(struct h1_io *io);
 /* The message that was ended goes on after all, with bytes as they are (a tunnel). */
 void h1_io_out_reopen(struct h1_io *io);
-/* Room for a head, contiguous: fill it, then h1_io_head_done. body_size_hint: body bytes that will follow at once, if
- * known. NULL: out of memory or over the ceiling. Only before body bytes. */
-char *h1_io_head_room(struct h1_io *io, size_t size, size_t body_size_hint);
+/* Room for a head of at most that size, contiguous: fill it, then say with h1_io_head_done what it took. body_size_hint:
+ * body bytes that will follow at once, if known. NULL: out of memory or over the ceiling. Only before body bytes. */
+char *h1_io_head_room(struct h1_io *io, size_t size_max, size_t body_size_hint);
+void h1_io_head_done(struct h1_io *io, size_t size);
 /* Append body bytes; returns how many were taken. Out of memory sets out_err. */
 size_t h1_io_put(struct h1_io *io, const void *p, size_t size);
 size_t h1_io_out_room(const struct h1_io *io); /* how many body bytes h1_io_put would take */

@@ -43,31 +43,37 @@ enum known_field {
     FIELD_HOP
 };
 
+static enum known_field field_named(struct slice name, struct slice known_name, enum known_field known)
+{
+    return slice_eq_nocase(name, known_name) ? known : FIELD_OTHER;
+}
+
+/* Most fields leave by their size alone. */
 static enum known_field field_known(struct slice name)
 {
-    static const struct {
-        struct slice name;
-        enum known_field known;
-    } table[] = {
-        {{"te", 2}, FIELD_TE},
-        {{"host", 4}, FIELD_HOST},
-        {{"expect", 6}, FIELD_EXPECT},
-        {{"upgrade", 7}, FIELD_UPGRADE},
-        {{"keep-alive", 10}, FIELD_HOP},
-        {{"connection", 10}, FIELD_CONNECTION},
-        {{"content-length", 14}, FIELD_CONTENT_LENGTH},
-        {{"http2-settings", 14}, FIELD_HOP},
-        {{"proxy-connection", 16}, FIELD_HOP},
-        {{"transfer-encoding", 17}, FIELD_TRANSFER_ENCODING},
-    };
-    /* Bit n: some known name has n letters. Most fields leave here. */
-    const uint32_t sizes = 1u << 2 | 1u << 4 | 1u << 6 | 1u << 7 | 1u << 10 | 1u << 14 | 1u << 16 | 1u << 17;
-    if (name.size > 17 || (sizes >> name.size & 1) == 0)
+    switch (name.size) {
+    case 2:
+        return field_named(name, SLICE("te"), FIELD_TE);
+    case 4:
+        return field_named(name, SLICE("host"), FIELD_HOST);
+    case 6:
+        return field_named(name, SLICE("expect"), FIELD_EXPECT);
+    case 7:
+        return field_named(name, SLICE("upgrade"), FIELD_UPGRADE);
+    case 10:
+        return slice_eq_nocase(name, SLICE("keep-alive")) ? FIELD_HOP
+                                                          : field_named(name, SLICE("connection"), FIELD_CONNECTION);
+    case 14:
+        return slice_eq_nocase(name, SLICE("http2-settings"))
+                   ? FIELD_HOP
+                   : field_named(name, SLICE("content-length"), FIELD_CONTENT_LENGTH);
+    case 16:
+        return field_named(name, SLICE("proxy-connection"), FIELD_HOP);
+    case 17:
+        return field_named(name, SLICE("transfer-encoding"), FIELD_TRANSFER_ENCODING);
+    default:
         return FIELD_OTHER;
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
-        if (slice_eq_nocase(name, table[i].name))
-            return table[i].known;
-    return FIELD_OTHER;
+    }
 }
 
 bool h1_field_reserved(struct slice name)
@@ -166,20 +172,17 @@ static int refuse(int status, const char *detail, const char **reterr_detail)
 /* One "name: value" CR LF (RFC 9112 5). 0 or a status. */
 static int field_parse(struct cursor *c, struct slice *ret_name, struct slice *ret_value, const char **reterr_detail)
 {
-    const char *name = c->at;
-    while (c->at < c->end && h1_is(*c->at, H1_TOKEN))
-        c->at++;
-    if (c->at == name) {
-        bool folded = c->at < c->end && (*c->at == ' ' || *c->at == '\t');
+    const char *name = c->at, *end = c->end;
+    const char *at = h1_span(name, end, H1_TOKEN);
+    if (at == name) {
+        bool folded = at < end && (*at == ' ' || *at == '\t');
         return refuse(400, folded ? "folded field line" : "field name is not a token", reterr_detail);
     }
-    *ret_name = slice_make(name, (size_t)(c->at - name));
-    if (c->at == c->end || *c->at != ':')
+    if (at == end || *at != ':')
         return refuse(400, "field name is not followed by a colon", reterr_detail);
-    c->at++;
-    const char *value = c->at;
-    while (c->at < c->end && h1_is(*c->at, H1_VALUE))
-        c->at++;
+    *ret_name = slice_make(name, (size_t)(at - name));
+    const char *value = at + 1;
+    c->at = h1_value_span(value, end);
     *ret_value = slice_trim(slice_make(value, (size_t)(c->at - value)));
     if (!take_crlf(c))
         return refuse(400, "control character in a field value", reterr_detail);
@@ -190,22 +193,6 @@ static int arena_refusal(const struct http_msg *m, const char **reterr_detail)
 {
     return arena_overflowed(m->arena) ? refuse(431, "fields take too much memory", reterr_detail)
                                       : refuse(503, "out of memory", reterr_detail);
-}
-
-static bool field_keep(struct http_msg *m, struct slice name, struct slice value)
-{
-    if (m->field_count == m->field_capacity) {
-        size_t capacity = m->field_capacity == 0 ? 16 : m->field_capacity * 2;
-        struct http_field *fields = arena_alloc(m->arena, capacity * sizeof *fields);
-        if (fields == NULL)
-            return false;
-        if (m->field_count > 0)
-            memcpy(fields, m->fields, m->field_count * sizeof *fields);
-        m->fields = fields;
-        m->field_capacity = capacity;
-    }
-    m->fields[m->field_count++] = (struct http_field){name, value};
-    return true;
 }
 
 /* All field lines and the empty line. 0 or a status. */
@@ -251,7 +238,7 @@ static int fields_parse(struct cursor *c, size_t field_count_max, struct http_ms
         case FIELD_HOP:
             break;
         case FIELD_OTHER:
-            if (!field_keep(m, name, value))
+            if (!http_msg_keep(m, (struct http_field){name, value}))
                 return arena_refusal(m, reterr_detail);
             break;
         }
@@ -436,8 +423,7 @@ static int request_line_parse(struct cursor *c, const struct h1_parse_limits *li
                               int *ret_minor, const char **reterr_detail)
 {
     const char *method = c->at;
-    while (c->at < c->end && h1_is(*c->at, H1_TOKEN))
-        c->at++;
+    c->at = h1_span(method, c->end, H1_TOKEN);
     if (c->at == method || c->at == c->end || *c->at != ' ')
         return refuse(400, "malformed method", reterr_detail);
     m->method = slice_make(method, (size_t)(c->at - method));
@@ -530,8 +516,7 @@ static int status_line_parse(struct cursor *c, struct http_msg *m, int *ret_mino
     if (m->status < 100 || m->status > 599)
         return refuse(400, "status out of range", reterr_detail);
     c->at += 5;
-    while (c->at < c->end && h1_is(*c->at, H1_VALUE))
-        c->at++;
+    c->at = h1_value_span(c->at, c->end);
     return take_crlf(c) ? 0 : refuse(400, "malformed status line", reterr_detail);
 }
 
@@ -604,7 +589,7 @@ enum ficus_err h1_parse_trailers(struct slice text, size_t field_count_max, stru
         }
         if (field_parse(&c, &name, &value, reterr_detail) != 0)
             return FICUS_ERR_PROTOCOL;
-        if (h1_trailer_allowed(name) && !field_keep(m, name, value)) {
+        if (h1_trailer_allowed(name) && !http_msg_keep(m, (struct http_field){name, value})) {
             *reterr_detail = "trailers take too much memory";
             return FICUS_ERR_NOMEM;
         }

@@ -12,7 +12,7 @@
  *                         `--- answer out ------------->  |
  *     any ------------------------------------------------+--> CLOSING --> freed
  *
- * IDLE      nothing of a request is there; costs this struct and nothing else
+ * IDLE      nothing of a request is there; costs this struct and nothing else, no buffer
  * HEAD      a part of a head is in the buffer
  * EXCHANGE  c->stream exists; the user has it
  * DRAIN     the response is out, the rest of the request body is read and thrown away, at most H1_DRAIN_SIZE_MAX
@@ -37,7 +37,6 @@ enum {
      * on its way, and who got no answer cannot know whether anything was done. Its answer then says that it was the
      * last. */
     H1_DRAIN_IDLE_MS = 300,
-    H1_SMALL_SIZE = 1024, /* most requests without body fit */
     H2_PREFACE_SIZE = 24,
 };
 
@@ -60,11 +59,10 @@ struct h1_server_conn {
     struct h1_scan scan;
     struct server_stream *stream; /* in arena; not NULL exactly in EXCHANGE */
     struct arena arena;
-    struct h1_body drain_body;
+    struct h1_body *drain_body; /* in arena; not NULL exactly in DRAIN */
     size_t discarded_size;
     struct h1_io io;
     struct env_peer peer;
-    char small[H1_SMALL_SIZE];
 };
 
 /* Nothing is lost with a connection in one of these: its client can come again. */
@@ -94,6 +92,7 @@ static void move(struct h1_server_conn *c, enum state next)
     c->since_ms = env_now_ms(c->io.env);
     server_conn_wait(&c->conn, is_waiting(next));
     FICUS_ASSERT((c->stream != NULL) == (next == EXCHANGE));
+    FICUS_ASSERT((c->drain_body != NULL) == (next == DRAIN));
 }
 
 static struct h1_server_conn *conn_of(struct server_conn *c)
@@ -117,6 +116,7 @@ static void conn_closed(void *arg)
 static void conn_close(struct h1_server_conn *c)
 {
     c->stream = NULL; /* its memory lives until conn_closed */
+    c->drain_body = NULL;
     if (c->state == IDLE)
         env_shutdown_write(c->io.env, c->io.stream); /* on TLS the end between requests is said, not guessed */
     move(c, CLOSING);
@@ -155,10 +155,10 @@ static void refuse(struct h1_server_conn *c, int status, const char *detail)
                          .close = true,
                          .date = server_date(v),
                          .server = v->o.server_name};
-    size_t size = h1_response_size(&w);
-    char *room = h1_io_head_room(&c->io, size, buf_slice(&body).size);
+    size_t size_max = h1_response_size_max(&w);
+    char *room = h1_io_head_room(&c->io, size_max, buf_slice(&body).size);
     if (room != NULL && !buf_failed(&body)) {
-        h1_response_write(&w, room);
+        h1_io_head_done(&c->io, h1_response_write(&w, room));
         (void)h1_io_put(&c->io, buf_slice(&body).p, buf_slice(&body).size); /* room was reserved */
         c->io.ended = true;
         move(c, REFUSE);
@@ -171,7 +171,9 @@ static void refuse(struct h1_server_conn *c, int status, const char *detail)
 static void exchange_forget(struct h1_server_conn *c)
 {
     c->stream = NULL;
-    arena_done(&c->arena);
+    c->drain_body = NULL;
+    server_spare_give(c->conn.server, (struct server_spare){c->arena, h1_io_ring_take(&c->io)});
+    c->arena = (struct arena){0};
 }
 
 /* The stream failed: tell the user, then answer if nothing was answered yet and the client can still read it. */
@@ -196,18 +198,22 @@ static void exchange_break(struct h1_server_conn *c)
 static void exchange_finish(struct h1_server_conn *c)
 {
     struct h1_stream *st = &c->stream->st;
-    c->drain_body = st->body;
-    c->drain_body.arena = NULL;
+    bool body_done = st->body.done;
     if (!st->abandoned)
         st->s.handler->on_done(st->s.arg, &st->s);
+    if (c->reuse && !body_done) {
+        c->stream = NULL;
+        c->drain_body = &st->body;
+        c->drain_body->arena = NULL;
+        c->discarded_size = 0;
+        move(c, DRAIN);
+        return;
+    }
     exchange_forget(c);
     /* What began after the head was sent, a drain say, does not count: it told the client that the connection goes on.
      */
     if (!c->reuse) {
         linger(c);
-    } else if (!c->drain_body.done) {
-        c->discarded_size = 0;
-        move(c, DRAIN);
     } else {
         move(c, IDLE);
     }
@@ -220,11 +226,11 @@ static enum ficus_err interim_send(struct server_stream *ss, const struct http_m
     if (ss->minor == 0)
         return FICUS_ERR_OK; /* RFC 9110 15.2: not to a 1.0 client */
     struct h1_write w = {.m = m, .framing = H1_BODY_NONE, .content_length = -1};
-    size_t size = h1_response_size(&w);
-    char *room = size == 0 ? NULL : h1_io_head_room(&ss->c->io, size, 0);
+    size_t size_max = h1_response_size_max(&w);
+    char *room = size_max == 0 ? NULL : h1_io_head_room(&ss->c->io, size_max, 0);
     if (room == NULL)
-        return size == 0 ? FICUS_ERR_INVALID : FICUS_ERR_NOMEM;
-    h1_response_write(&w, room);
+        return size_max == 0 ? FICUS_ERR_INVALID : FICUS_ERR_NOMEM;
+    h1_io_head_done(&ss->c->io, h1_response_write(&w, room));
     h1_io_kick(&ss->c->io);
     return FICUS_ERR_OK;
 }
@@ -241,11 +247,11 @@ static enum ficus_err tunnel_begin(struct server_stream *ss, const struct http_m
                          .content_length = -1,
                          .upgrade = st->head.protocol,
                          .date = server_date(ss->c->conn.server)};
-    size_t size = h1_response_size(&w);
-    char *room = size == 0 ? NULL : h1_io_head_room(io, size, 0);
+    size_t size_max = h1_response_size_max(&w);
+    char *room = size_max == 0 ? NULL : h1_io_head_room(io, size_max, 0);
     if (room == NULL)
-        return size == 0 ? FICUS_ERR_INVALID : FICUS_ERR_NOMEM;
-    h1_response_write(&w, room);
+        return size_max == 0 ? FICUS_ERR_INVALID : FICUS_ERR_NOMEM;
+    h1_io_head_done(io, h1_response_write(&w, room));
     ss->c->reuse = false;
     h1_stream_tunnel(st);
     h1_io_kick(io);
@@ -257,6 +263,9 @@ static bool reuse_decide(const struct server_stream *ss, enum h1_framing framing
 {
     const struct h1_body *body = &ss->st.body;
     const struct http_server *v = ss->c->conn.server;
+    uint64_t most = v->o.limits.conn_request_count_max;
+    if (most > 0 && ss->c->request_count >= most)
+        return false;
     if (!ss->keep_alive || v->draining || v->closing || v->paused || framing == H1_BODY_UNTIL_CLOSE)
         return false;
     if (ss->expects && !body->done) /* RFC 9110 10.1.1: nobody can know whether the body will come */
@@ -298,13 +307,13 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
     ss->c->reuse = reuse_decide(ss, w.framing, m->status);
     w.close = !ss->c->reuse;
 
-    size_t size = h1_response_size(&w);
+    size_t size_max = h1_response_size_max(&w);
     size_t hint = w.framing == H1_BODY_LENGTH && w.content_length <= HTTP_BODY_BUFFER_SIZE ? (size_t)w.content_length
                                                                                            : 0;
-    char *room = size == 0 ? NULL : h1_io_head_room(io, size, hint);
+    char *room = size_max == 0 ? NULL : h1_io_head_room(io, size_max, hint);
     if (room == NULL)
-        return size == 0 ? FICUS_ERR_INVALID : io->out_err != FICUS_ERR_OK ? FICUS_ERR_NOMEM : FICUS_ERR_TOO_LARGE;
-    h1_response_write(&w, room);
+        return size_max == 0 ? FICUS_ERR_INVALID : io->out_err != FICUS_ERR_OK ? FICUS_ERR_NOMEM : FICUS_ERR_TOO_LARGE;
+    h1_io_head_done(io, h1_response_write(&w, room));
     h1_stream_out_open(st, w.framing, w.content_length, no_body, end);
     return FICUS_ERR_OK;
 }
@@ -366,7 +375,10 @@ static void exchange_begin(struct h1_server_conn *c, size_t head_size)
 {
     struct http_server *v = c->conn.server;
     const struct h1_parse_limits limits = {v->o.limits.field_count_max, v->o.limits.target_size_max};
-    arena_init(&c->arena, v->o.limits.arena_size_max);
+    struct server_spare spare = server_spare_take(v);
+    c->arena = spare.arena;
+    if (spare.ring.p != NULL)
+        h1_io_ring_give(&c->io, spare.ring);
     struct server_stream *ss = ARENA_NEW(&c->arena, struct server_stream);
     struct slice head = arena_slice(&c->arena, slice_make(h1_io_in(&c->io), head_size));
     h1_io_consume(&c->io, head_size);
@@ -378,7 +390,7 @@ static void exchange_begin(struct h1_server_conn *c, size_t head_size)
         status = h1_parse_request(head, &limits, &ss->st.head, &parsed, &detail);
     }
     if (status != 0) {
-        arena_done(&c->arena);
+        exchange_forget(c);
         refuse(c, status, detail);
         return;
     }
@@ -502,13 +514,14 @@ static bool step_drain(struct h1_server_conn *c)
     struct h1_io *io = &c->io;
     size_t used, data;
     const char *detail;
-    if (!h1_body_decode(&c->drain_body, h1_io_in(io), h1_io_in_size(io), &used, &data, &detail)) {
+    if (!h1_body_decode(c->drain_body, h1_io_in(io), h1_io_in_size(io), &used, &data, &detail)) {
         conn_close(c);
         return true;
     }
     h1_io_consume(io, used);
     c->discarded_size += used;
-    if (c->drain_body.done) {
+    if (c->drain_body->done) {
+        exchange_forget(c);
         move(c, IDLE);
         return true;
     }
@@ -517,6 +530,7 @@ static bool step_drain(struct h1_server_conn *c)
         return true;
     }
     if (c->discarded_size > H1_DRAIN_SIZE_MAX) {
+        exchange_forget(c);
         linger(c);
         return true;
     }
@@ -559,7 +573,7 @@ static void read_more(struct h1_server_conn *c)
     size_t size = h1_io_in_size(io);
     switch (c->state) {
     case HEAD:
-        h1_io_read(io, io->in != io->small || size >= io->small_size);
+        h1_io_read(io, size >= H1_IN_LITTLE);
         break;
     case EXCHANGE: {
         const struct h1_body *body = &c->stream->st.body;
@@ -567,7 +581,7 @@ static void read_more(struct h1_server_conn *c)
         if (body->done)
             h1_io_read(io, false); /* the next request, or the news that the client is gone */
         else if (counted ? size < body->left : size == 0)
-            h1_io_read(io, counted ? body->left > H1_SMALL_SIZE : h1_stream_reads_much(&c->stream->st));
+            h1_io_read(io, counted ? body->left > H1_IN_LITTLE : h1_stream_reads_much(&c->stream->st));
         break;
     }
     case REFUSE:
@@ -634,6 +648,7 @@ static void pump(void *arg)
     c->io.pumping = false;
     if (c->state == CLOSING)
         return;
+    h1_io_rest(&c->io);
     read_more(c);
     int64_t due_ms = deadline_ms(c);
     if (due_ms != NEVER)
@@ -692,6 +707,8 @@ static const struct server_conn_ops conn_ops = {conn_abort, conn_drain, conn_evi
 
 /* ---- begin ---- */
 
+static const struct h1_io_ops io_ops = {pump, timer_fired, conn_closed};
+
 void h1_server_conn_new(struct http_server *v, struct env_stream *stream)
 {
     struct h1_server_conn *c = mem_zalloc(sizeof *c);
@@ -699,12 +716,8 @@ void h1_server_conn_new(struct http_server *v, struct env_stream *stream)
         env_close(v->env, stream, NULL, NULL);
         return;
     }
-    h1_io_init(&c->io, v->env, c->small, sizeof c->small);
+    h1_io_init(&c->io, v->env, v->in, sizeof v->in, &io_ops, c);
     c->io.stream = stream;
-    c->io.on_event = pump;
-    c->io.on_timer = timer_fired;
-    c->io.closed = conn_closed;
-    c->io.arg = c;
     c->since_ms = env_now_ms(v->env);
     struct env_tls_info tls;
     c->secure = env_stream_tls(v->env, stream, &tls);

@@ -17,6 +17,18 @@ void h1_stream_fail(struct h1_stream *st, enum ficus_err err, const char *detail
     h1_io_kick(st->io);
 }
 
+/* Give what there is to the kernel now. What that did is seen in the pump; but there is nothing to see when a request left
+ * whole and its answer is read for already. */
+static void flush_now(struct h1_stream *st)
+{
+    struct h1_io *io = st->io;
+    if (!io->pumping)
+        (void)h1_io_flush(io);
+    bool is_request = st->s.head_in == NULL;
+    if (!is_request || !io->end_sent || !io->reading || st->writable_wanted || st->fail != FICUS_ERR_OK)
+        h1_io_kick(io);
+}
+
 void h1_stream_out_open(struct h1_stream *st, enum h1_framing framing, int64_t content_length, bool discard, bool end)
 {
     st->io->chunked = framing == H1_BODY_CHUNKED && !discard;
@@ -27,10 +39,10 @@ void h1_stream_out_open(struct h1_stream *st, enum h1_framing framing, int64_t c
     if (end) {
         st->out = H1_OUT_ENDED;
         st->io->ended = true;
-        if (!st->io->pumping)
-            (void)h1_io_flush(st->io); /* what it did is seen in the pump */
+        flush_now(st);
+    } else {
+        h1_io_kick(st->io);
     }
-    h1_io_kick(st->io);
 }
 
 size_t h1_stream_send(struct http_stream *s, const void *p, size_t size, bool end)
@@ -60,9 +72,10 @@ size_t h1_stream_send(struct http_stream *s, const void *p, size_t size, bool en
         io->ended = true;
     }
     /* Small pieces wait for the next turn and leave together; an end or a full buffer leaves now. */
-    if (!io->pumping && (io->ended || taken < size || h1_io_out_room(io) < HTTP_BODY_BUFFER_SIZE / 2))
-        (void)h1_io_flush(io); /* what it did is seen in the pump */
-    h1_io_kick(io);
+    if (io->ended || taken < size || h1_io_out_room(io) < HTTP_BODY_BUFFER_SIZE / 2)
+        flush_now(st);
+    else
+        h1_io_kick(io);
     return taken;
 }
 

@@ -64,7 +64,7 @@ bool h1_stream_shut(struct h1_stream *st);
 /* More of an incoming tunnel is worth a large buffer: a thousand tunnels mostly say nothing. */
 static inline bool h1_stream_reads_much(const struct h1_stream *st)
 {
-    return !st->tunnel || st->io->read_size >= st->io->small_size;
+    return !st->tunnel || st->io->read_size >= H1_IN_LITTLE;
 }
 
 /* We wait for the peer's bytes or for the peer to take ours. Of a tunnel, silence is the user's to judge until our side

@@ -1,109 +1,88 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * HTTP/1.1 heads out. One function walks over the parts of a head; it either adds up sizes or copies, so the two cannot
- * disagree.
+ * HTTP/1.1 heads out.
  */
 #include "h1_write.h"
 
 #include "assert.h"
 #include "h1_chars.h"
 
-/* p NULL: only measure. */
-struct sink {
-    char *p;
-    size_t size;
+enum {
+    U64_DIGITS_MAX = 20,
+    STATUS_TEXT_SIZE_MAX = 64, /* of http_status_text */
+    /* Of all lines below but for what the message and its owner say; each sizeof has a NUL to spare. */
+    REQUEST_OWN_SIZE_MAX = sizeof " ? HTTP/1.1\r\n" + sizeof "Host: localhost\r\n" +
+                           sizeof "TE: trailers\r\nConnection: TE\r\n",
+    RESPONSE_OWN_SIZE_MAX = sizeof "HTTP/1.1  \r\n" + U64_DIGITS_MAX + STATUS_TEXT_SIZE_MAX + sizeof "Date: \r\n" +
+                            sizeof "Server: \r\n",
+    FIELDS_OWN_SIZE_MAX = sizeof "Transfer-Encoding: chunked\r\n" + sizeof "Content-Length: \r\n" + U64_DIGITS_MAX +
+                          sizeof "Connection: close\r\n" + sizeof "Connection: Upgrade\r\nUpgrade: \r\n" +
+                          sizeof "\r\n",
 };
 
-static void put(struct sink *s, struct slice text)
+static char *put(char *p, struct slice text)
 {
-    if (s->p != NULL && text.size > 0)
-        memcpy(s->p + s->size, text.p, text.size);
-    s->size += text.size;
+    if (text.size > 0)
+        memcpy(p, text.p, text.size);
+    return p + text.size;
 }
 
-static void put_u64(struct sink *s, uint64_t value)
+static char *put_u64(char *p, uint64_t value)
 {
-    char digits[20];
+    char digits[U64_DIGITS_MAX];
     size_t at = sizeof digits;
     do {
         digits[--at] = (char)('0' + value % 10);
         value /= 10;
     } while (value > 0);
-    put(s, slice_make(digits + at, sizeof digits - at));
+    return put(p, slice_make(digits + at, sizeof digits - at));
 }
 
-static void put_field(struct sink *s, struct slice name, struct slice value)
+static char *put_field(char *p, struct slice name, struct slice value)
 {
-    put(s, name);
-    put(s, SLICE(": "));
-    put(s, value);
-    put(s, SLICE("\r\n"));
+    p = put(p, name);
+    p = put(p, SLICE(": "));
+    p = put(p, value);
+    return put(p, SLICE("\r\n"));
 }
 
-static void put_fields(struct sink *s, const struct h1_write *w)
+static char *put_fields(char *p, const struct h1_write *w)
 {
     const struct http_msg *m = w->m;
     for (size_t i = 0; i < m->field_count; i++)
         if (!h1_field_reserved(m->fields[i].name))
-            put_field(s, m->fields[i].name, m->fields[i].value);
+            p = put_field(p, m->fields[i].name, m->fields[i].value);
     if (w->framing == H1_BODY_CHUNKED) {
-        put(s, SLICE("Transfer-Encoding: chunked\r\n"));
+        p = put(p, SLICE("Transfer-Encoding: chunked\r\n"));
     } else if (w->content_length >= 0 && w->framing != H1_BODY_UNTIL_CLOSE) {
-        put(s, SLICE("Content-Length: "));
-        put_u64(s, (uint64_t)w->content_length);
-        put(s, SLICE("\r\n"));
+        p = put(p, SLICE("Content-Length: "));
+        p = put_u64(p, (uint64_t)w->content_length);
+        p = put(p, SLICE("\r\n"));
     }
     if (w->close)
-        put(s, SLICE("Connection: close\r\n"));
+        p = put(p, SLICE("Connection: close\r\n"));
     if (w->upgrade.p != NULL) {
-        put(s, SLICE("Connection: Upgrade\r\n"));
-        put_field(s, SLICE("Upgrade"), w->upgrade);
+        p = put(p, SLICE("Connection: Upgrade\r\n"));
+        p = put_field(p, SLICE("Upgrade"), w->upgrade);
     }
-    put(s, SLICE("\r\n"));
+    return put(p, SLICE("\r\n"));
 }
 
-static void put_request(struct sink *s, const struct h1_write *w)
+static size_t fields_size_max(const struct h1_write *w)
 {
     const struct http_msg *m = w->m;
-    put(s, m->method);
-    put(s, SLICE(" "));
-    put(s, m->path);
-    if (m->query.p != NULL) {
-        put(s, SLICE("?"));
-        put(s, m->query);
-    }
-    put(s, SLICE(" HTTP/1.1\r\n"));
-    /* RFC 9112 3.2 wants a Host always. Over a unix socket there may be no name to say. */
-    put_field(s, SLICE("Host"), m->authority.p != NULL ? m->authority : SLICE("localhost"));
-    if (m->takes_trailers) /* RFC 9110 10.1.4: for the next hop alone */
-        put(s, SLICE("TE: trailers\r\nConnection: TE\r\n"));
-    put_fields(s, w);
-}
-
-static void put_response(struct sink *s, const struct h1_write *w)
-{
-    const struct http_msg *m = w->m;
-    put(s, SLICE("HTTP/1.1 "));
-    put_u64(s, (uint64_t)m->status);
-    put(s, SLICE(" "));
-    put(s, slice_str(http_status_text(m->status)));
-    put(s, SLICE("\r\n"));
-    if (w->date != NULL && http_msg_get(m, "date").p == NULL)
-        put_field(s, SLICE("Date"), slice_str(w->date));
-    if (w->server != NULL && http_msg_get(m, "server").p == NULL)
-        put_field(s, SLICE("Server"), slice_str(w->server));
-    put_fields(s, w);
+    size_t size = FIELDS_OWN_SIZE_MAX + w->upgrade.size;
+    for (size_t i = 0; i < m->field_count; i++)
+        size += m->fields[i].name.size + m->fields[i].value.size + 4;
+    return size;
 }
 
 static bool all_of(struct slice s, unsigned class)
 {
-    for (size_t i = 0; i < s.size; i++)
-        if (!h1_is(s.p[i], class))
-            return false;
-    return true;
+    return h1_span(s.p, s.p + s.size, class) == s.p + s.size;
 }
 
-size_t h1_request_size(const struct h1_write *w)
+size_t h1_request_size_max(const struct h1_write *w)
 {
     const struct http_msg *m = w->m;
     bool path_ok = m->path.size > 0 && (m->path.p[0] == '/' || slice_eq_str(m->path, "*"));
@@ -113,30 +92,52 @@ size_t h1_request_size(const struct h1_write *w)
         return 0;
     if (w->upgrade.p != NULL && !http_token_valid(w->upgrade))
         return 0;
-    struct sink s = {0};
-    put_request(&s, w);
-    return s.size;
+    return REQUEST_OWN_SIZE_MAX + m->method.size + m->path.size + m->query.size + m->authority.size +
+           fields_size_max(w);
 }
 
-size_t h1_response_size(const struct h1_write *w)
+size_t h1_request_write(const struct h1_write *w, char *p)
+{
+    const struct http_msg *m = w->m;
+    char *begin = p;
+    p = put(p, m->method);
+    p = put(p, SLICE(" "));
+    p = put(p, m->path);
+    if (m->query.p != NULL) {
+        p = put(p, SLICE("?"));
+        p = put(p, m->query);
+    }
+    p = put(p, SLICE(" HTTP/1.1\r\n"));
+    /* RFC 9112 3.2 wants a Host always. Over a unix socket there may be no name to say. */
+    p = put_field(p, SLICE("Host"), m->authority.p != NULL ? m->authority : SLICE("localhost"));
+    if (m->takes_trailers) /* RFC 9110 10.1.4: for the next hop alone */
+        p = put(p, SLICE("TE: trailers\r\nConnection: TE\r\n"));
+    return (size_t)(put_fields(p, w) - begin);
+}
+
+size_t h1_response_size_max(const struct h1_write *w)
 {
     if (w->m->status < 100 || w->m->status > 599)
         return 0;
-    struct sink s = {0};
-    put_response(&s, w);
-    return s.size;
+    return RESPONSE_OWN_SIZE_MAX + slice_str(w->date).size + slice_str(w->server).size + fields_size_max(w);
 }
 
-void h1_request_write(const struct h1_write *w, char *p)
+size_t h1_response_write(const struct h1_write *w, char *p)
 {
-    struct sink s = {.p = p};
-    put_request(&s, w);
-}
-
-void h1_response_write(const struct h1_write *w, char *p)
-{
-    struct sink s = {.p = p};
-    put_response(&s, w);
+    const struct http_msg *m = w->m;
+    char *begin = p;
+    struct slice text = slice_str(http_status_text(m->status));
+    FICUS_ASSERT(text.size <= STATUS_TEXT_SIZE_MAX);
+    p = put(p, SLICE("HTTP/1.1 "));
+    p = put_u64(p, (uint64_t)m->status);
+    p = put(p, SLICE(" "));
+    p = put(p, text);
+    p = put(p, SLICE("\r\n"));
+    if (w->date != NULL && http_msg_get(m, "date").p == NULL)
+        p = put_field(p, SLICE("Date"), slice_str(w->date));
+    if (w->server != NULL && http_msg_get(m, "server").p == NULL)
+        p = put_field(p, SLICE("Server"), slice_str(w->server));
+    return (size_t)(put_fields(p, w) - begin);
 }
 
 static void put_two(char *p, int value)

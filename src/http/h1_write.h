@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Writing HTTP/1.1 heads: measured first, then written into memory that the caller provides. Pure.
+ * Writing HTTP/1.1 heads into memory that the caller provides. Pure.
  */
 #ifndef FICUS_HTTP_H1_WRITE_H
 #define FICUS_HTTP_H1_WRITE_H
@@ -23,11 +23,11 @@ struct h1_write {
     const char *server; /* response: Server field when m has none; NULL: none */
 };
 
-/* Size of the head, or 0 when it cannot be written (RFC 9112): bad method, path, status or authority. */
-size_t h1_request_size(const struct h1_write *w);
-size_t h1_response_size(const struct h1_write *w);
-/* Writes exactly that many bytes. */
-void h1_request_write(const struct h1_write *w, char *p);
-void h1_response_write(const struct h1_write *w, char *p);
+/* What the head takes at most, or 0 when it cannot be written (RFC 9112): bad method, path, status or authority. */
+size_t h1_request_size_max(const struct h1_write *w);
+size_t h1_response_size_max(const struct h1_write *w);
+/* To p, where there is room for that much; returns the size that it has. */
+size_t h1_request_write(const struct h1_write *w, char *p);
+size_t h1_response_write(const struct h1_write *w, char *p);
 
 #endif

@@ -457,6 +457,18 @@ static bool streams_step(struct h2_conn *c)
     return moved;
 }
 
+/* RFC 9113 6.8: first without a limit, so that requests that are on their way are not lost; then the real one. */
+static void drain_begin(struct h2_conn *c)
+{
+    if (c->state != H2_OPEN || c->draining || c->over)
+        return;
+    c->draining = true;
+    c->notice_ms = env_now_ms(c->env);
+    if (nghttp2_submit_shutdown_notice(c->session) != 0 ||
+        nghttp2_submit_ping(c->session, NGHTTP2_FLAG_NONE, drain_ping) != 0)
+        conn_break(c, FICUS_ERR_NOMEM, "out of memory");
+}
+
 /* The last word of a drain: which streams were taken on. */
 static void drain_finish(struct h2_conn *c)
 {
@@ -503,7 +515,10 @@ static void pump(void *arg)
         return;
     c->pumping = true;
     bool moved;
+    uint64_t most = c->conn.server->o.limits.conn_request_count_max;
     do {
+        if (most > 0 && c->request_count >= most)
+            drain_begin(c);
         drain_finish(c);
         moved = streams_step(c);
         moved |= flush(c);
@@ -572,17 +587,10 @@ static void conn_evict(struct server_conn *conn)
     conn_close(c);
 }
 
-/* RFC 9113 6.8: first without a limit, so that requests that are on their way are not lost; then the real one. */
 static void conn_drain(struct server_conn *conn)
 {
     struct h2_conn *c = conn_of(conn);
-    if (c->state != H2_OPEN || c->draining || c->over)
-        return;
-    c->draining = true;
-    c->notice_ms = env_now_ms(c->env);
-    if (nghttp2_submit_shutdown_notice(c->session) != 0 ||
-        nghttp2_submit_ping(c->session, NGHTTP2_FLAG_NONE, drain_ping) != 0)
-        conn_break(c, FICUS_ERR_NOMEM, "out of memory");
+    drain_begin(c);
     h2_conn_kick(c);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One HTTP/1.1 client connection. Which connection a call takes, when it is repeated and where it goes is decided
- * above, in src/call.
+ * One client connection: HTTP/1.1, or HTTP/2 where it was agreed on. Which connection a call takes, when it is repeated
+ * and where it goes is decided above, in src/call.
  */
 #ifndef FICUS_HTTP_CLIENT_H
 #define FICUS_HTTP_CLIENT_H
@@ -12,9 +12,15 @@
 
 struct http_client_conn;
 
+/* Where a connection leads and what is spoken there. */
+struct http_upstream {
+    const char *address;    /* of env_connect */
+    struct tls_client *tls; /* borrowed for the call; NULL: plain */
+};
+
 struct http_client_handler {
-    /* Connected (OK), or failed: REFUSED, TIMEOUT, IO... After a failure the connection is closed by itself; on_closed
-     * follows. */
+    /* Connected (OK), or failed: REFUSED, TIMEOUT, DENIED, PROTOCOL, IO... After a failure the connection is closed by
+     * itself; on_closed follows. */
     void (*on_connected)(void *arg, struct http_client_conn *c, enum ficus_err err);
     /* The exchange ended cleanly and the connection may carry the next one. */
     void (*on_idle)(void *arg, struct http_client_conn *c);
@@ -23,6 +29,10 @@ struct http_client_handler {
 };
 
 /* Starts connecting. limits may be NULL (response head 32 KiB). */
+enum ficus_err http_client_connect_to(struct env *e, const struct http_upstream *upstream,
+                                      const struct http_limits *limits, const struct http_client_handler *h, void *arg,
+                                      struct http_client_conn **ret_conn);
+/* ...plain, with HTTP/1.1. */
 enum ficus_err http_client_connect(struct env *e, const char *address, const struct http_limits *limits,
                                    const struct http_client_handler *h, void *arg, struct http_client_conn **ret_conn);
 /* Begin an exchange on a connected, idle connection: then http_send_head. BUSY when one is running, RESET when the

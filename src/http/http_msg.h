@@ -42,9 +42,15 @@ void http_msg_init(struct http_msg *m, struct arena *a); /* content_length 0, sc
  * arena full, or a name or value that RFC 9110 5.1/5.5 forbids (CR, LF, NUL...). */
 bool http_msg_add(struct http_msg *m, struct slice name, struct slice value);
 bool http_msg_set(struct http_msg *m, struct slice name, struct slice value);
+/* Add a field that is valid already, because a parser or http_msg_add has judged it. False: arena full. */
+bool http_msg_keep(struct http_msg *m, struct http_field field);
 void http_msg_remove(struct http_msg *m, struct slice name);
 /* First value of that name, SLICE_NONE when absent. */
-struct slice http_msg_get(const struct http_msg *m, const char *name);
+struct slice http_msg_find(const struct http_msg *m, struct slice name);
+static inline struct slice http_msg_get(const struct http_msg *m, const char *name)
+{
+    return http_msg_find(m, slice_str(name));
+}
 size_t http_msg_count(const struct http_msg *m, const char *name);
 /* Whether Content-Type says this media type, with any parameters (RFC 9110 8.3.1). */
 bool http_msg_is_type(const struct http_msg *m, const char *media);

@@ -23,6 +23,7 @@ struct http_limits {
     size_t target_size_max;  /* 0: 8 KiB */
     size_t arena_size_max;   /* per exchange; 0: 256 KiB */
     size_t conn_count_max;   /* 0: 1024; see below */
+    uint64_t conn_request_count_max; /* of one connection: the answer to the last says so (GOAWAY in HTTP/2); 0: no limit */
     int64_t head_timeout_ms; /* from the first byte of a request to the end of its head; 0: 10 s */
     int64_t idle_timeout_ms; /* between requests; 0: 75 s */
     int64_t body_timeout_ms; /* without progress of a body that we wait for, either direction; 0: 30 s */

@@ -17,25 +17,23 @@ void http_msg_init(struct http_msg *m, struct arena *a)
 
 bool http_token_valid(struct slice s)
 {
-    for (size_t i = 0; i < s.size; i++)
-        if (!h1_is(s.p[i], H1_TOKEN))
-            return false;
-    return s.size > 0;
+    return s.size > 0 && h1_span(s.p, s.p + s.size, H1_TOKEN) == s.p + s.size;
 }
 
 bool http_value_valid(struct slice s)
 {
-    for (size_t i = 0; i < s.size; i++)
-        if (!h1_is(s.p[i], H1_VALUE))
-            return false;
+    if (s.size == 0)
+        return true;
     /* RFC 9110 5.5: no blanks at either end, or a receiver would read another value than was meant. */
-    return s.size == 0 || (s.p[0] != ' ' && s.p[0] != '\t' && s.p[s.size - 1] != ' ' && s.p[s.size - 1] != '\t');
+    char first = s.p[0], last = s.p[s.size - 1];
+    return first != ' ' && first != '\t' && last != ' ' && last != '\t' &&
+           h1_value_span(s.p, s.p + s.size) == s.p + s.size;
 }
 
 static bool fields_grow(struct http_msg *m)
 {
     size_t capacity = m->field_capacity == 0 ? 16 : m->field_capacity * 2;
-    struct http_field *fields = ARENA_ARRAY(m->arena, struct http_field, capacity);
+    struct http_field *fields = arena_alloc(m->arena, capacity * sizeof *fields);
     if (fields == NULL)
         return false;
     if (m->field_count > 0)
@@ -45,14 +43,17 @@ static bool fields_grow(struct http_msg *m)
     return true;
 }
 
-bool http_msg_add(struct http_msg *m, struct slice name, struct slice value)
+bool http_msg_keep(struct http_msg *m, struct http_field field)
 {
-    if (!http_token_valid(name) || !http_value_valid(value))
-        return false;
     if (m->field_count == m->field_capacity && !fields_grow(m))
         return false;
-    m->fields[m->field_count++] = (struct http_field){name, value};
+    m->fields[m->field_count++] = field;
     return true;
+}
+
+bool http_msg_add(struct http_msg *m, struct slice name, struct slice value)
+{
+    return http_token_valid(name) && http_value_valid(value) && http_msg_keep(m, (struct http_field){name, value});
 }
 
 bool http_msg_set(struct http_msg *m, struct slice name, struct slice value)
@@ -94,11 +95,12 @@ bool http_msg_next(const struct http_msg *m, const char *name, size_t *pos, stru
     return false;
 }
 
-struct slice http_msg_get(const struct http_msg *m, const char *name)
+struct slice http_msg_find(const struct http_msg *m, struct slice name)
 {
-    size_t pos = 0;
-    struct slice value = SLICE_NONE;
-    return http_msg_next(m, name, &pos, &value) ? value : SLICE_NONE;
+    for (size_t i = 0; i < m->field_count; i++)
+        if (slice_eq_nocase(m->fields[i].name, name))
+            return m->fields[i].value;
+    return SLICE_NONE;
 }
 
 size_t http_msg_count(const struct http_msg *m, const char *name)

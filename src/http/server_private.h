@@ -6,11 +6,18 @@
 #ifndef FICUS_HTTP_SERVER_PRIVATE_H
 #define FICUS_HTTP_SERVER_PRIVATE_H
 
+#include "h1_io.h"
 #include "h1_write.h"
 #include "http_server.h"
 #include "list.h"
 
-enum { SERVER_LISTENERS_MAX = 8 };
+enum { SERVER_LISTENERS_MAX = 8, SERVER_SPARES_MAX = 64 };
+
+/* What an exchange of HTTP/1.1 needs and an idle connection has not. */
+struct server_spare {
+    struct arena arena; /* clear */
+    struct h1_ring ring;
+};
 
 struct http_server {
     struct env *env;
@@ -32,6 +39,9 @@ struct http_server {
     struct env_timer gone_kick;
     int64_t date_second; /* of date */
     char date[HTTP_DATE_SIZE];
+    struct server_spare spares[SERVER_SPARES_MAX]; /* of exchanges that ended, for those that begin */
+    size_t spare_count;
+    char in[H1_IN_SIZE]; /* what any HTTP/1.1 connection reads lands here first (h1_io.h) */
 };
 
 struct server_conn;
@@ -60,6 +70,9 @@ void server_conn_wait(struct server_conn *c, bool waiting);
 void server_conn_leave(struct server_conn *c);
 /* ...tell that there is one connection less. */
 void server_conn_gone(struct http_server *v);
+/* For an exchange that begins: its arena, with the ceiling, and perhaps a ring. */
+struct server_spare server_spare_take(struct http_server *v);
+void server_spare_give(struct http_server *v, struct server_spare spare);
 /* The present Date. */
 const char *server_date(struct http_server *v);
 

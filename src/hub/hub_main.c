@@ -6,6 +6,7 @@
 
 #include "io_env.h"
 #include "process.h"
+#include "tls.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -68,6 +69,8 @@ int hub_main(const char *config_path)
     struct arena a;
     arena_init(&a, 64 * 1024 * 1024);
     p.env = env_uv_new(NULL, &error);
+    if (p.env != NULL)
+        tls_clients_enable(p.env);
     enum ficus_err err = p.env == NULL ? error.code : serve(&p, &a, config_path, &error);
     if (err != FICUS_ERR_OK) {
         fprintf(stderr, "ficus hub: %s\n", error.text);

@@ -3,7 +3,7 @@
  * struct env on libuv: loop, clock, tasks, timers, signals; streams are in stream_uv.c, files in file_os.c, workers in
  * workers_os.c.
  *
- * Timers lie in the heap of base/timers.h; one uv_timer is set to the earliest. Stopping a timer leaves it set (one
+ * Timers lie in base/timers.h; one uv_timer is set to the earliest. Stopping a timer leaves it set (one
  * early wake-up at most, then it is set anew), so that the arm-and-disarm of each request's timeout costs no libuv
  * call. Tasks and finished jobs wait in lists under one mutex. Another thread wakes the loop by the async handle (one
  * write to an eventfd); the loop itself starts the idle handle instead, which costs no system call.
@@ -121,7 +121,7 @@ static void uv_timer_arm(struct env *base, struct env_timer *t, int64_t delay_ms
     int64_t due_ns = now_ns + (delay_ms > delay_ms_max ? delay_ms_max : delay_ms) * 1000000;
     /* A lost timer would be a request that never ends; the heap grows by doubling, so this needs megabytes to be
      * missing. */
-    bool added = timers_add(&e->timers, t, due_ns);
+    bool added = delay_ms == 0 ? timers_add_soon(&e->timers, t, now_ns) : timers_add(&e->timers, t, due_ns);
     FICUS_ASSERT(added);
     if (!e->firing)
         alarm_set(e);
@@ -262,10 +262,10 @@ static void on_log_flush(uv_prepare_t *handle)
 
 /* Lines of the loop thread are written together before it waits for events again: a gateway has a line for each of the
  * requests of a turn. */
-static void uv_log_write(struct env *base, const void *p, size_t size)
+static void uv_log_write(struct env *base, const void *p, size_t size, bool at_once)
 {
     struct env_uv *e = env_uv_of(base);
-    if (!e->running || !pthread_equal(pthread_self(), e->loop_thread))
+    if (at_once || !e->running || !pthread_equal(pthread_self(), e->loop_thread))
         log_os_write(&e->log, p, size);
     else if (log_os_gather(&e->log, p, size))
         uv_prepare_start(&e->log_flush, on_log_flush);
@@ -389,9 +389,11 @@ void env_uv_run(struct env *base)
     if (atomic_exchange(&e->stop_wanted, false))
         return;
     e->running = true;
+    log_os_keep_at_death(&e->log);
     env_uv_event(e);
     uv_run(&e->loop, UV_RUN_DEFAULT); /* the async handle keeps it going */
     e->running = false;
+    log_os_forget_at_death(&e->log);
     log_os_flush(&e->log);
 }
 

@@ -22,8 +22,9 @@ struct env_uv_options {
 /* A new env, or NULL with *reterr set (INVALID, NOMEM, or the code of a failed system call). The calling thread
  * becomes the loop thread. options may be NULL. When the variable FICUS_LOG names the file behind fd 2,
  * env_log_write bounds that file: over 32 MiB it is renamed to NAME.old and a new one takes its place behind fd 2
- * (and 1). Lines of the loop thread are written together at the end of its turn, in their order: a process that is
- * killed takes those of its last turn with it. */
+ * (and 1). Lines of the loop thread that need not go at once are written together at the end of its turn, in their
+ * order: a process that is killed by SIGKILL takes those of its last turn with it, one that dies of itself (abort, a
+ * failed assertion, SIGSEGV and its like) does not. */
 struct env *env_uv_new(const struct env_uv_options *options, struct ficus_error *reterr);
 
 /* [loop] Serve events until env_uv_stop. May be called again. */

@@ -31,7 +31,7 @@ struct log_os {
     struct log_file *file, own; /* own: unless it is another loop's */
     pthread_mutex_t mutex;      /* guards what follows */
     char *gathered;             /* LOG_GATHER_SIZE bytes, made with the first line; NULL: none was */
-    size_t gathered_size;
+    atomic_size_t gathered_size; /* a signal handler reads it without the mutex */
 };
 
 /* path: the file behind fd 2, or NULL. False: out of memory. */
@@ -46,5 +46,9 @@ void log_os_write(struct log_os *l, const void *p, size_t size);
  * many lines are then one write. True: it is the first one kept, somebody has to flush. */
 bool log_os_gather(struct log_os *l, const void *p, size_t size);
 void log_os_flush(struct log_os *l); /* [any] */
+/* [loop] From now on what l has gathered is written when the process dies of itself (SIGABRT, as from a failed assertion,
+ * SIGSEGV, SIGBUS, SIGFPE, SIGILL), before what these signals did until now is done. It must stay until it is forgotten. */
+void log_os_keep_at_death(struct log_os *l);
+void log_os_forget_at_death(struct log_os *l);
 
 #endif

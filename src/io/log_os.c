@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -108,19 +109,22 @@ static ssize_t write_whole(const void *p, size_t size)
     return n;
 }
 
+static bool would_block(const struct log_file *f)
+{
+    struct pollfd out = {.fd = 2, .events = POLLOUT};
+    return !f->is_regular && (poll(&out, 1, 0) != 1 || (out.revents & POLLOUT) == 0);
+}
+
 static void write_out(struct log_os *l, const void *p, size_t size)
 {
     struct log_file *f = l->file;
     ssize_t n = -1;
-    if (f->is_regular) {
-        n = write_whole(p, size);
-    } else {
-        struct pollfd out = {.fd = 2, .events = POLLOUT};
+    if (!f->is_regular)
         pthread_mutex_lock(&f->writing);
-        if (poll(&out, 1, 0) == 1 && (out.revents & POLLOUT) != 0)
-            n = write_whole(p, size);
+    if (!would_block(f))
+        n = write_whole(p, size);
+    if (!f->is_regular)
         pthread_mutex_unlock(&f->writing);
-    }
     if (f->path == NULL || n <= 0)
         return;
     if (atomic_fetch_add(&f->size_seen, n) + n <= f->size_max)
@@ -160,16 +164,85 @@ bool log_os_gather(struct log_os *l, const void *p, size_t size)
     pthread_mutex_lock(&l->mutex);
     if (l->gathered == NULL)
         l->gathered = mem_alloc(LOG_GATHER_SIZE);
-    bool first = l->gathered_size == 0;
-    if (l->gathered == NULL || l->gathered_size + size > LOG_GATHER_SIZE)
+    size_t before = l->gathered_size;
+    bool first = before == 0;
+    if (l->gathered == NULL || before + size > LOG_GATHER_SIZE) {
         flush_locked(l);
+        before = 0;
+    }
     bool keeps = l->gathered != NULL && size <= LOG_GATHER_SIZE;
     if (keeps) {
-        memcpy(l->gathered + l->gathered_size, p, size);
-        l->gathered_size += size;
+        memcpy(l->gathered + before, p, size);
+        l->gathered_size = before + size;
     }
     pthread_mutex_unlock(&l->mutex);
     if (!keeps)
         write_out(l, p, size);
     return keeps && first;
+}
+
+/* ---- the process's death ---- */
+
+enum { DEADLY_COUNT = 5, KEPT_MAX = 64 };
+static const int deadly[DEADLY_COUNT] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+
+/* Mutable globals, since a signal handler has no argument. */
+static _Atomic(struct log_os *) kept[KEPT_MAX]; /* one for each loop */
+static struct sigaction before_us[DEADLY_COUNT];
+static pthread_mutex_t catching = PTHREAD_MUTEX_INITIALIZER; /* guards before_us while it is filled */
+
+/* Takes no mutex: this thread, or one that will not go on, may hold it. At worst a line is written twice. */
+static void on_deadly(int signum, siginfo_t *info, void *context)
+{
+    (void)context;
+    for (size_t i = 0; i < KEPT_MAX; i++) {
+        struct log_os *l = atomic_exchange(&kept[i], NULL);
+        size_t size = l == NULL ? 0 : atomic_load(&l->gathered_size);
+        if (size > 0 && !would_block(l->file) && write(2, l->gathered, size) < 0)
+            break; /* nothing can be done */
+    }
+    /* What was there before us, such as the sanitizer's report, has its turn at return: an instruction that failed fails
+     * again, a signal that somebody sent is sent again. */
+    for (size_t i = 0; i < DEADLY_COUNT; i++)
+        if (deadly[i] == signum)
+            sigaction(signum, &before_us[i], NULL);
+    if (info->si_code <= 0)
+        (void)raise(signum); /* cannot fail */
+}
+
+static void catch_deadly(void)
+{
+    struct sigaction action = {.sa_sigaction = on_deadly, .sa_flags = SA_SIGINFO};
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < DEADLY_COUNT; i++) {
+        struct sigaction now;
+        sigaction(deadly[i], NULL, &now); /* neither can fail: signals that may be caught */
+        if ((now.sa_flags & SA_SIGINFO) != 0 && now.sa_sigaction == on_deadly)
+            continue;
+        before_us[i] = now;
+        sigaction(deadly[i], &action, NULL);
+    }
+}
+
+static bool kept_replace(struct log_os *from, struct log_os *to)
+{
+    for (size_t i = 0; i < KEPT_MAX; i++) {
+        struct log_os *expected = from;
+        if (atomic_compare_exchange_strong(&kept[i], &expected, to))
+            return true;
+    }
+    return false;
+}
+
+void log_os_keep_at_death(struct log_os *l)
+{
+    (void)kept_replace(NULL, l); /* one loop too many loses its last lines, as it would without us */
+    pthread_mutex_lock(&catching);
+    catch_deadly();
+    pthread_mutex_unlock(&catching);
+}
+
+void log_os_forget_at_death(struct log_os *l)
+{
+    (void)kept_replace(l, NULL); /* it is not there when a signal has come */
 }

@@ -47,6 +47,26 @@ enum {
     AGAIN = -(int)FICUS_ERR_COUNT, /* no result yet: the socket has to become ready */
 };
 
+/* A write that the kernel has not taken whole. */
+struct write {
+    struct iovec iov[IOV_MAX_COUNT]; /* what is still to be written */
+    int iov_at, iov_count;
+    ssize_t total;
+    void (*on_write)(void *arg, ssize_t n);
+    void *arg;
+};
+
+struct connecting {
+    void (*on_connect)(void *arg, enum ficus_err err);
+    void *arg;
+    enum ficus_err result; /* what the task will report */
+    struct env_task task;
+    struct env_timer retry;
+    unsigned retries;
+    struct socket_address address;
+};
+
+/* What an idle stream does not need lies apart. */
 struct env_stream {
     struct env_uv *e;
     uv_poll_t poll;
@@ -61,19 +81,8 @@ struct env_stream {
     void (*on_read)(void *arg, ssize_t n); /* NULL: no read is pending */
     void *read_arg;
 
-    struct iovec iov[IOV_MAX_COUNT]; /* what is still to be written */
-    int iov_at, iov_count;
-    ssize_t write_total;
-    void (*on_write)(void *arg, ssize_t n); /* NULL: no write is pending */
-    void *write_arg;
-
-    void (*on_connect)(void *arg, enum ficus_err err); /* NULL: not connecting */
-    void *connect_arg;
-    enum ficus_err connect_result; /* what the task will report */
-    struct env_task connect_task;
-    struct env_timer connect_retry;
-    unsigned connect_retries;
-    struct socket_address address; /* while connecting */
+    struct write *write;           /* NULL: none is pending */
+    struct connecting *connecting; /* NULL: that is over */
 
     void (*on_closed)(void *arg);
     void *closed_arg;
@@ -126,7 +135,7 @@ static void watch_what_is_pending(struct env_stream *s)
     int interest = s->interest & UV_READABLE;
     if (s->on_read != NULL)
         interest |= read_needs(s);
-    if (s->on_write != NULL)
+    if (s->write != NULL)
         interest |= write_needs(s);
     if (s->tls != NULL && s->tls->end_want != TLS_NOTHING)
         interest |= UV_WRITABLE;
@@ -174,43 +183,42 @@ static void try_read(struct env_stream *s)
     fn(s->read_arg, n);
 }
 
-static void iov_advance(struct env_stream *s, size_t size)
+static void iov_advance(struct write *w, size_t size)
 {
-    for (size_t left = size; s->iov_at < s->iov_count;) {
-        struct iovec *v = &s->iov[s->iov_at];
+    for (size_t left = size; w->iov_at < w->iov_count;) {
+        struct iovec *v = &w->iov[w->iov_at];
         if (left < v->iov_len) {
             v->iov_base = (char *)v->iov_base + left;
             v->iov_len -= left;
             break;
         }
         left -= v->iov_len;
-        s->iov_at++;
+        w->iov_at++;
     }
 }
 
-static ssize_t write_some_tls(struct env_stream *s)
+static ssize_t write_some_tls(struct tls_conn *tls, struct write *w)
 {
-    struct tls_conn *tls = s->tls;
     ssize_t written = 0;
-    while (s->iov_at < s->iov_count) {
+    while (w->iov_at < w->iov_count) {
         tls->write_want = TLS_NOTHING;
-        ssize_t n = tls->ops->write(tls, s->iov + s->iov_at, s->iov_count - s->iov_at, &tls->write_want);
+        ssize_t n = tls->ops->write(tls, w->iov + w->iov_at, w->iov_count - w->iov_at, &tls->write_want);
         if (n <= 0)
             return n < 0 ? n : written;
         written += n;
-        iov_advance(s, (size_t)n);
+        iov_advance(w, (size_t)n);
     }
     return written;
 }
 
 /* Bytes written now, 0 when the kernel's buffer is full, or -error. Advances the iov. */
-static ssize_t write_some(struct env_stream *s)
+static ssize_t write_some(struct env_stream *s, struct write *w)
 {
     if (s->tls != NULL)
-        return write_some_tls(s);
+        return write_some_tls(s->tls, w);
     ssize_t written = 0;
-    while (s->iov_at < s->iov_count) {
-        struct msghdr m = {.msg_iov = s->iov + s->iov_at, .msg_iovlen = (size_t)(s->iov_count - s->iov_at)};
+    while (w->iov_at < w->iov_count) {
+        struct msghdr m = {.msg_iov = w->iov + w->iov_at, .msg_iovlen = (size_t)(w->iov_count - w->iov_at)};
         ssize_t n = sendmsg(s->fd, &m, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
             continue;
@@ -219,7 +227,7 @@ static ssize_t write_some(struct env_stream *s)
         if (n < 0)
             return -(ssize_t)err_from_errno(errno);
         written += n;
-        iov_advance(s, (size_t)n);
+        iov_advance(w, (size_t)n);
     }
     return written;
 }
@@ -238,14 +246,14 @@ static void shut(struct env_stream *s)
 
 static void try_write(struct env_stream *s)
 {
-    ssize_t n = write_some(s);
-    if (n >= 0 && s->iov_at < s->iov_count)
+    ssize_t n = write_some(s, s->write);
+    if (n >= 0 && s->write->iov_at < s->write->iov_count)
         return;
-    void (*fn)(void *arg, ssize_t n) = s->on_write;
-    s->on_write = NULL;
+    struct write done = *s->write;
+    MEM_FREE(s->write);
     if (n >= 0 && s->shutdown_wanted)
         shut(s);
-    fn(s->write_arg, n < 0 ? n : s->write_total);
+    done.on_write(done.arg, n < 0 ? n : done.total);
 }
 
 static void connect_event(struct env_stream *s);
@@ -263,13 +271,13 @@ static void on_stream_event(uv_poll_t *handle, int status, int events)
         handshake_step(s);
         return;
     }
-    if (s->on_connect != NULL) {
+    if (s->connecting != NULL) {
         connect_event(s);
         return;
     }
     s->in_event = true;
     bool reader_missing = (events & UV_READABLE) != 0 && s->on_read == NULL;
-    if ((events & write_needs(s)) != 0 && s->on_write != NULL)
+    if ((events & write_needs(s)) != 0 && s->write != NULL)
         try_write(s);
     if ((events & read_needs(s)) != 0 && s->on_read != NULL && !s->closing)
         try_read(s);
@@ -297,7 +305,7 @@ static void on_wake(void *arg)
 
 void stream_uv_read(struct env_stream *s, void *p, size_t size, void (*on_read)(void *arg, ssize_t n), void *arg)
 {
-    FICUS_ASSERT(!s->closing && s->on_connect == NULL);
+    FICUS_ASSERT(!s->closing && s->connecting == NULL);
     FICUS_ASSERT(s->on_read == NULL && on_read != NULL && size > 0);
     s->read_p = p;
     s->read_size = size;
@@ -311,33 +319,38 @@ void stream_uv_read(struct env_stream *s, void *p, size_t size, void (*on_read)(
 ssize_t stream_uv_write(struct env_stream *s, const struct iovec *iov, int iov_count,
                         void (*on_write)(void *arg, ssize_t n), void *arg)
 {
-    FICUS_ASSERT(!s->closing && s->on_connect == NULL);
-    FICUS_ASSERT(s->on_write == NULL && on_write != NULL && !s->shutdown_wanted);
+    FICUS_ASSERT(!s->closing && s->connecting == NULL);
+    FICUS_ASSERT(s->write == NULL && on_write != NULL && !s->shutdown_wanted);
     FICUS_ASSERT(iov_count > 0 && iov_count <= IOV_MAX_COUNT);
-    s->iov_at = 0;
-    s->iov_count = iov_count;
-    s->write_total = 0;
+    struct write w;
+    w.iov_at = 0;
+    w.iov_count = iov_count;
+    w.total = 0;
+    w.on_write = on_write;
+    w.arg = arg;
     for (int i = 0; i < iov_count; i++) {
-        s->iov[i] = iov[i];
-        s->write_total += (ssize_t)iov[i].iov_len;
+        w.iov[i] = iov[i];
+        w.total += (ssize_t)iov[i].iov_len;
     }
-    FICUS_ASSERT(s->write_total > 0);
-    ssize_t n = write_some(s);
-    if (n < 0 || s->iov_at == s->iov_count)
-        return n < 0 ? n : s->write_total;
-    s->on_write = on_write;
-    s->write_arg = arg;
+    FICUS_ASSERT(w.total > 0);
+    ssize_t n = write_some(s, &w);
+    if (n < 0 || w.iov_at == w.iov_count)
+        return n < 0 ? n : w.total;
+    s->write = mem_alloc(sizeof w);
+    if (s->write == NULL)
+        return -(ssize_t)FICUS_ERR_NOMEM;
+    *s->write = w;
     watch_what_is_pending(s);
     return 0;
 }
 
 void stream_uv_shutdown_write(struct env_stream *s)
 {
-    FICUS_ASSERT(!s->closing && s->on_connect == NULL);
+    FICUS_ASSERT(!s->closing && s->connecting == NULL);
     if (s->shutdown_wanted)
         return;
     s->shutdown_wanted = true;
-    if (s->on_write == NULL)
+    if (s->write == NULL)
         shut(s);
     watch_what_is_pending(s);
 }
@@ -366,17 +379,24 @@ static void on_stream_closed(uv_handle_t *handle)
     mem_free(s);
 }
 
+static void connecting_end(struct env_stream *s)
+{
+    if (s->connecting == NULL)
+        return;
+    env_uv_unpost(s->e, &s->connecting->task);
+    env_timer_stop(&s->e->base, &s->connecting->retry);
+    MEM_FREE(s->connecting);
+}
+
 void stream_uv_close(struct env_stream *s, void (*on_closed)(void *arg), void *arg)
 {
     FICUS_ASSERT(!s->closing);
     s->closing = true;
     s->on_read = NULL;
-    s->on_write = NULL;
-    s->on_connect = NULL;
+    MEM_FREE(s->write);
+    connecting_end(s);
     s->on_closed = on_closed;
     s->closed_arg = arg;
-    env_uv_unpost(s->e, &s->connect_task);
-    env_timer_stop(&s->e->base, &s->connect_retry);
     list_remove(&s->link);
     tls_close(s);
     uv_close((uv_handle_t *)&s->poll, on_stream_closed); /* takes the descriptor out of epoll at once */
@@ -522,11 +542,12 @@ static void handshake_begin(struct env_stream *s, struct env_listener *l)
 
 static void connect_report(struct env_stream *s, enum ficus_err err)
 {
-    void (*fn)(void *arg, enum ficus_err err) = s->on_connect;
-    s->on_connect = NULL;
+    void (*fn)(void *arg, enum ficus_err err) = s->connecting->on_connect;
+    void *fn_arg = s->connecting->arg;
+    connecting_end(s);
     if (s->interest != 0)
         watch(s, 0);
-    fn(s->connect_arg, err);
+    fn(fn_arg, err);
 }
 
 /* The socket is connected, or not; with TLS that is half of it. */
@@ -541,7 +562,7 @@ static void connect_result(struct env_stream *s, enum ficus_err err)
 static void on_connect_task(void *arg)
 {
     struct env_stream *s = arg;
-    connect_result(s, s->connect_result);
+    connect_result(s, s->connecting->result);
 }
 
 static void connect_event(struct env_stream *s)
@@ -556,27 +577,28 @@ static void connect_event(struct env_stream *s)
 static void connect_try(void *arg)
 {
     struct env_stream *s = arg;
+    struct connecting *c = s->connecting;
     int rc;
     do
-        rc = connect(s->fd, (const void *)&s->address.storage, s->address.size);
+        rc = connect(s->fd, (const void *)&c->address.storage, c->address.size);
     while (rc != 0 && errno == EINTR && s->is_unix);
     if (rc != 0 && (errno == EINPROGRESS || errno == EINTR)) {
         watch(s, UV_WRITABLE);
         return;
     }
-    if (rc != 0 && errno == EAGAIN && s->is_unix && s->connect_retries++ < CONNECT_RETRIES_MAX) {
-        env_timer_start(&s->e->base, &s->connect_retry, CONNECT_RETRY_MS);
+    if (rc != 0 && errno == EAGAIN && s->is_unix && c->retries++ < CONNECT_RETRIES_MAX) {
+        env_timer_start(&s->e->base, &c->retry, CONNECT_RETRY_MS);
         return;
     }
     if (rc == 0)
-        s->connect_result = FICUS_ERR_OK;
+        c->result = FICUS_ERR_OK;
     else if (errno == EAGAIN)
-        s->connect_result = FICUS_ERR_BUSY;
+        c->result = FICUS_ERR_BUSY;
     else if (errno == ENOENT) /* a unix path that nobody has bound: nobody listens there */
-        s->connect_result = FICUS_ERR_REFUSED;
+        c->result = FICUS_ERR_REFUSED;
     else
-        s->connect_result = err_from_errno(errno);
-    env_post(&s->e->base, &s->connect_task); /* never from inside env_connect */
+        c->result = err_from_errno(errno);
+    env_post(&s->e->base, &c->task); /* never from inside env_connect */
 }
 
 enum ficus_err stream_uv_connect(struct env *e, const char *address, struct tls_client *tls,
@@ -596,15 +618,17 @@ enum ficus_err stream_uv_connect(struct env *e, const char *address, struct tls_
     struct env_stream *s = stream_new(env_uv_of(e), fd, a.storage.ss_family == AF_UNIX);
     if (s == NULL)
         return FICUS_ERR_NOMEM;
-    if (tls != NULL && !tls_open(s, (struct tls_end *)(void *)tls)) {
+    s->connecting = mem_alloc(sizeof *s->connecting);
+    if (s->connecting == NULL || (tls != NULL && !tls_open(s, (struct tls_end *)(void *)tls))) {
+        MEM_FREE(s->connecting);
         stream_uv_close(s, NULL, NULL);
         return FICUS_ERR_NOMEM;
     }
-    s->address = a;
-    s->on_connect = on_connect;
-    s->connect_arg = arg;
-    s->connect_task = (struct env_task){.fn = on_connect_task, .arg = s};
-    s->connect_retry = (struct env_timer){.fn = connect_try, .arg = s};
+    *s->connecting = (struct connecting){.on_connect = on_connect,
+                                         .arg = arg,
+                                         .task = {.fn = on_connect_task, .arg = s},
+                                         .retry = {.fn = connect_try, .arg = s},
+                                         .address = a};
     connect_try(s);
     *ret_stream = s;
     return FICUS_ERR_OK;

@@ -53,20 +53,14 @@ int64_t tls_server_expires_ms(struct tls_server *v);
 /* Its listeners are closed; accepted streams may live on. NULL is nothing. */
 void tls_server_free(struct tls_server *v);
 
-struct tls_client_options {
-    const char *name;    /* who it must be: a DNS name, or a numeric address; also sent as SNI when it is a name */
-    const char *ca_file; /* PEM: whom to believe; NULL: whom this machine believes */
-    const char *const *protocols; /* as above; the server chooses, and may choose none */
-};
+/* ---- clients: env.h has what they can do ---- */
 
-struct tls_client;
+/* From now on e makes TLS clients (env_tls_client_new). A program that never calls this is not linked with libssl. */
+void tls_clients_enable(struct env *e);
 
-/* One peer. It remembers the newest session and resumes it. */
-enum ficus_err tls_client_new(const struct tls_client_options *options, struct tls_client **ret_client,
-                              struct ficus_error *reterr);
-/* Why the last handshake failed, for logs; "" when none did. */
-const char *tls_client_failure(const struct tls_client *c);
-/* Its streams are closed. NULL is nothing. */
-void tls_client_free(struct tls_client *c);
+/* Can these files be used by a client: the authorities (NULL: this machine's) and, unless certificate is NULL, that pair, at this time? As
+ * tls_pair_check; *ret_file is the one that is at fault. */
+enum ficus_err tls_client_check(const struct tls_client_options *options, int64_t wall_ms, const char **ret_file,
+                                struct ficus_error *reterr);
 
 #endif

@@ -72,6 +72,7 @@ struct tls_server {
 
 struct tls_client {
     struct tls_end end; /* first */
+    size_t refs;        /* the owner's and each connection's */
     SSL_CTX *context;
     char *name;
     bool is_address;
@@ -501,20 +502,30 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
     return 1; /* it is ours now */
 }
 
-static enum ficus_err client_context(struct tls_client *c, const struct tls_client_options *o,
+static enum ficus_err client_context(struct tls_client *c, const struct tls_client_options *o, const char **ret_file,
                                      struct ficus_error *reterr)
 {
     unsigned char protocols[PROTOCOLS_SIZE_MAX];
     size_t protocols_size = 0;
+    bool at_key;
     c->context = SSL_CTX_new(TLS_client_method());
     if (c->context == NULL || !context_set_up(c->context, TLS_1_2))
         return err_set(reterr, FICUS_ERR_NOMEM, "tls: out of memory");
     ERR_clear_error();
+    *ret_file = o->ca_file;
     if (o->ca_file != NULL && SSL_CTX_load_verify_file(c->context, o->ca_file) != 1)
         return file_error(o->ca_file, "certificate", reterr);
     if (o->ca_file == NULL && SSL_CTX_set_default_verify_paths(c->context) != 1)
         return err_set(reterr, FICUS_ERR_INVALID, "tls: the authorities of this machine cannot be read: %s",
                        reason_text());
+    if (o->certificate_file != NULL) {
+        const struct tls_pair pair = {o->certificate_file, o->key_file};
+        enum ficus_err err = pair_load(c->context, &pair, &at_key, reterr);
+        *ret_file = at_key ? o->key_file : o->certificate_file;
+        if (err != FICUS_ERR_OK)
+            return err;
+    }
+    *ret_file = NULL;
     if (!protocols_encode(o->protocols, protocols, &protocols_size) ||
         (protocols_size > 0 && SSL_CTX_set_alpn_protos(c->context, protocols, (unsigned)protocols_size) != 0))
         return err_set(reterr, FICUS_ERR_TOO_LARGE, "tls: protocols take more than %d bytes", PROTOCOLS_SIZE_MAX);
@@ -525,41 +536,71 @@ static enum ficus_err client_context(struct tls_client *c, const struct tls_clie
     return FICUS_ERR_OK;
 }
 
-enum ficus_err tls_client_new(const struct tls_client_options *options, struct tls_client **ret_client,
-                              struct ficus_error *reterr)
+static void client_unref(struct tls_client *c)
+{
+    if (c == NULL || --c->refs > 0)
+        return;
+    SSL_SESSION_free(c->session);
+    SSL_CTX_free(c->context);
+    mem_free(c->name);
+    mem_free(c);
+}
+
+static enum ficus_err client_make(const struct tls_client_options *options, struct tls_client **ret_client,
+                                  const char **ret_file, struct ficus_error *reterr)
 {
     struct tls_client *c = mem_zalloc(sizeof *c);
-    size_t size = strlen(options->name);
-    if (c == NULL || (c->name = mem_zalloc(size + 1)) == NULL) {
+    if (c == NULL || (c->name = mem_strdup(options->name)) == NULL) {
         mem_free(c);
         return err_set(reterr, FICUS_ERR_NOMEM, "tls: out of memory");
     }
-    memcpy(c->name, options->name, size);
     struct in6_addr address;
+    c->refs = 1;
     c->end.ops = &client_ops;
     c->is_address = inet_pton(AF_INET, c->name, &address) == 1 || inet_pton(AF_INET6, c->name, &address) == 1;
-    enum ficus_err err = client_context(c, options, reterr);
+    enum ficus_err err = client_context(c, options, ret_file, reterr);
     if (err != FICUS_ERR_OK)
-        tls_client_free(c);
+        client_unref(c);
     else
         *ret_client = c;
     ERR_clear_error();
     return err;
 }
 
-const char *tls_client_failure(const struct tls_client *c)
+static enum ficus_err client_new(const struct tls_client_options *options, struct tls_client **ret_client,
+                                 struct ficus_error *reterr)
+{
+    const char *file;
+    return client_make(options, ret_client, &file, reterr);
+}
+
+static const char *client_failure(const struct tls_client *c)
 {
     return c->failure;
 }
 
-void tls_client_free(struct tls_client *c)
+void tls_clients_enable(struct env *e)
 {
-    if (c == NULL)
-        return;
-    SSL_SESSION_free(c->session);
-    SSL_CTX_free(c->context);
-    mem_free(c->name);
-    mem_free(c);
+    static const struct env_tls_ops ops = {client_new, client_failure, client_unref};
+    e->tls = &ops;
+}
+
+enum ficus_err tls_client_check(const struct tls_client_options *options, int64_t wall_ms, const char **ret_file,
+                                struct ficus_error *reterr)
+{
+    struct tls_client *c;
+    *ret_file = NULL;
+    enum ficus_err err = client_make(options, &c, ret_file, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    client_unref(c);
+    if (options->certificate_file == NULL)
+        return FICUS_ERR_OK;
+    const struct tls_pair pair = {options->certificate_file, options->key_file};
+    bool at_key;
+    err = tls_pair_check(&pair, wall_ms, &at_key, reterr);
+    *ret_file = at_key ? options->key_file : options->certificate_file;
+    return err;
 }
 
 /* ---- connections ---- */
@@ -602,6 +643,7 @@ static void conn_free(struct tls_conn *base)
         SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(c->ssl);
     set_unref(c->set);
+    client_unref(c->client);
     mem_free(c);
 }
 
@@ -612,6 +654,7 @@ static struct tls_conn *client_open(struct tls_end *end, int fd)
     if (c == NULL)
         return NULL;
     c->client = client;
+    client->refs++;
     SSL_set_connect_state(c->ssl);
     SSL_set_hostflags(c->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
     bool ok = client->is_address ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(c->ssl), client->name) == 1

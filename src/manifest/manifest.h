@@ -143,7 +143,13 @@ struct manifest_service {
     const struct conf_node *node;
     const char *name, *team, *does;
     const char *folder;             /* absolute: where its file lies */
-    struct manifest_command run;
+    struct manifest_command run;    /* count 0: Ficus does not start it */
+    const char *url;                /* where it is then; NULL: Ficus starts it */
+    struct manifest_upstream_tls {
+        const struct conf_node *node;
+        const char *ca, *name, *certificate, *key;  /* as written; NULL: not said */
+    } *tls;                         /* NULL: as by default */
+    struct call_upstream *upstream; /* derived of url and tls, paths absolute; NULL: Ficus starts it */
     const char *store;              /* "sqlite:orders.db"; NULL: none */
     bool rebuildable;               /* the store is made of consumed events alone */
     const char *migrations;         /* folder as written; NULL: none */

@@ -122,6 +122,38 @@ static void register_topics(struct checker *c, struct manifest_service *s)
     }
 }
 
+/* ---- services that somebody else starts ---- */
+
+static bool is_elsewhere(const struct manifest_service *s)
+{
+    return s->url != NULL || conf_get(s->node, "url") != NULL;
+}
+
+/* A service is started, or is somewhere; most words are for those that are started. */
+static void check_place(struct checker *c, const struct manifest_service *s)
+{
+    static const char *const only_started[] = {"run", "store", "rebuildable", "migrations", "workers", "log_level", "calls", "publishes",
+                                               "consumes", "needs", "settings", "sagas"};
+    const struct conf_node *url = conf_get(s->node, "url"), *tls = conf_get(s->node, "tls"), *node;
+    if (url == NULL && conf_get(s->node, "run") == NULL)
+        conf_error_value(c->errors, s->node, "is neither started nor anywhere: say \"run\", or \"url\" when somebody else starts it");
+    if (url == NULL && tls != NULL)
+        conf_error_key(c->errors, tls, "needs \"url\": services that Ficus starts are reached by unix sockets");
+    if (tls != NULL && s->url != NULL && strncmp(s->url, "http:", 5) == 0)
+        conf_error_value(c->errors, url, "\"%s\" is plain, and \"tls\" stands beside it (did you mean https%s?)", s->url, s->url + 4);
+    for (size_t i = 0; url != NULL && i < sizeof only_started / sizeof only_started[0]; i++)
+        if ((node = conf_get(s->node, only_started[i])) != NULL)
+            conf_error_key(c->errors, node, "has no meaning beside \"url\": Ficus does not start this service");
+}
+
+/* what: who needs it to be started here. */
+static void check_started(struct checker *c, const struct conf_node *node, const char *name, const char *what)
+{
+    const struct manifest_service *s = name == NULL ? NULL : service_named(c, name);
+    if (s != NULL && node != NULL && is_elsewhere(s))
+        conf_error_value(c->errors, node, "\"%s\" is started by somebody else; %s", name, what);
+}
+
 /* ---- edges of the graph ---- */
 
 static void check_calls(struct checker *c, const struct manifest_service *s)
@@ -257,6 +289,7 @@ static void walk_needs(struct needs_walk *w, const struct manifest_service *s)
         const struct manifest_service *next = s->needs[i] == NULL ? NULL : service_named(w->c, s->needs[i]);
         if (!check_service(w->c, node, false, s->needs[i]) || next == NULL)
             continue;
+        check_started(w->c, node, s->needs[i], "when it is healthy is not known here");
         unsigned char state = w->state[next - w->c->m->services];
         if (state == OPEN)
             report_circle(w, node, next);
@@ -493,6 +526,7 @@ static void check_administrator(struct checker *c)
     if (a == NULL || a->node == NULL || a->service == NULL)
         return;
     (void)check_service(c, conf_get(a->node, "service"), false, a->service);
+    check_started(c, conf_get(a->node, "service"), a->service, "it cannot be given the administrator's file");
     const struct manifest_service *s = service_named(c, a->service);
     const struct conf_node *taken = s == NULL ? NULL : conf_get(conf_get(s->node, "settings"), "admin_file");
     if (taken != NULL)
@@ -510,6 +544,7 @@ static void check_services(struct checker *c)
     for (size_t i = 0; i < m->service_count; i++) {
         if (m->services[i].node == NULL)
             continue;
+        check_place(c, &m->services[i]);
         register_store(c, &m->services[i]);
         register_topics(c, &m->services[i]);
     }

@@ -260,10 +260,10 @@ static void find_folders(struct loader *l)
             find_folder(l, &g->routes[i]);
 }
 
-static const char *absolute(struct loader *l, const char *path)
+static const char *absolute(struct loader *l, const char *folder, const char *path)
 {
-    const char *found = path[0] == '/' ? path : arena_printf(l->arena, "%s/%s", l->m->folder, path);
-    if (found == NULL)
+    const char *found = path == NULL || path[0] == '/' ? path : arena_printf(l->arena, "%s/%s", folder, path);
+    if (found == NULL && path != NULL)
         fail_memory(l);
     return found;
 }
@@ -282,11 +282,48 @@ static void find_certificates(struct loader *l)
         struct ficus_error err = {0};
         if (c->node == NULL || c->certificate == NULL || c->key == NULL)
             continue;
-        c->files = (struct tls_pair){absolute(l, c->certificate), absolute(l, c->key)};
+        c->files = (struct tls_pair){absolute(l, l->m->folder, c->certificate), absolute(l, l->m->folder, c->key)};
         if (c->files.certificate != NULL && c->files.key != NULL &&
             tls_pair_check(&c->files, manifest_now_ms(), &at_key, &err) != FICUS_ERR_OK)
             conf_error_value(l->errors, conf_get(c->node, at_key ? "key" : "certificate"), "%s", err.text);
     }
+}
+
+/* ---- services that somebody else starts ---- */
+
+/* Likewise: better now than by calls that fail. */
+static void check_upstream_files(struct loader *l, const struct manifest_service *s)
+{
+    const struct call_upstream *u = s->upstream;
+    const struct tls_client_options options = {.name = "", .ca_file = u->ca, .certificate_file = u->certificate, .key_file = u->key};
+    const char *file;
+    struct ficus_error err = {0};
+    if (tls_client_check(&options, manifest_now_ms(), &file, &err) == FICUS_ERR_OK)
+        return;
+    const char *word = file == NULL ? NULL : file == u->ca ? "ca" : file == u->key ? "key" : "certificate";
+    conf_error_value(l->errors, word == NULL ? conf_get(s->node, "url") : conf_get(s->tls->node, word), "%s", err.text);
+}
+
+static void find_upstream(struct loader *l, struct manifest_service *s)
+{
+    struct call_upstream *u = ARENA_NEW(l->arena, struct call_upstream);
+    if (u == NULL) {
+        fail_memory(l);
+        return;
+    }
+    u->url = s->url;
+    s->upstream = u;
+    if (s->tls == NULL || s->tls->node == NULL)
+        return;
+    const struct conf_node *certificate = conf_get(s->tls->node, "certificate"), *key = conf_get(s->tls->node, "key");
+    if ((certificate == NULL) != (key == NULL))
+        conf_error_key(l->errors, certificate != NULL ? certificate : key, "needs \"%s\" beside it", certificate != NULL ? "key" : "certificate");
+    u->name = s->tls->name;
+    u->ca = absolute(l, s->folder, s->tls->ca);
+    u->certificate = absolute(l, s->folder, s->tls->certificate);
+    u->key = absolute(l, s->folder, s->tls->key);
+    if ((u->certificate == NULL) == (u->key == NULL))
+        check_upstream_files(l, s);
 }
 
 /* ---- include ---- */
@@ -345,6 +382,8 @@ static void load_service(struct loader *l, const char *path, const char *shown, 
         expand_command(l, s);
     if (s->migrations != NULL)
         find_migrations(l, s);
+    if (s->url != NULL)
+        find_upstream(l, s);
     /* What is wrong in one place must not hide what is wrong between places; checks across look at what there is. */
     (void)ok;
 }
@@ -406,6 +445,8 @@ static void list_processes(struct loader *l)
     }
     for (size_t i = 0; i < m->service_count; i++) {
         const struct manifest_service *s = &m->services[i];
+        if (s->url != NULL)
+            continue;
         *p = (struct manifest_process){.kind = MANIFEST_SERVICE, .name = s->name, .team = s->team, .argv = s->run.argv, .folder = s->folder,
                                        .needs = s->needs, .need_count = s->need_count};
         const char *socket = arena_printf(l->arena, "%s.1.sock", s->name);

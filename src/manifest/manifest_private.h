@@ -12,6 +12,7 @@
 extern const struct conf_custom manifest_target_custom;     /* struct manifest_target */
 extern const struct conf_custom manifest_part_custom;       /* the same, with a path, which may have {jwt.sub} and a query */
 extern const struct conf_custom manifest_command_custom;    /* struct manifest_command */
+const char *manifest_check_peer(struct slice text);         /* whom a certificate names */
 const char *manifest_check_listen(struct slice text);
 const char *manifest_check_host(struct slice text);
 const char *manifest_check_store(struct slice text);

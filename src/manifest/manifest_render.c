@@ -50,12 +50,6 @@ static const char *level_word(const struct manifest *m, int level)
     return manifest_levels[level < 0 ? m->log_level : level];
 }
 
-static bool keeps_keys(const struct manifest *m, const char *service)
-{
-    const struct manifest_service *s = manifest_find_service(m, service);
-    return s != NULL && s->keeps_keys;
-}
-
 /* ---- who is called by whom ---- */
 
 static bool route_calls(const struct manifest_route *r, const char *service)
@@ -141,9 +135,11 @@ static void list_callers(struct renderer *r, const char *service, const char *co
 
 /* ---- what all processes share ---- */
 
-static void add_edge(struct process_config *c, const char *callee, struct call_policy policy, bool keys)
+static void add_edge(struct renderer *r, struct process_config *c, const char *callee, struct call_policy policy)
 {
-    policy.keeps_keys = keys;
+    const struct manifest_service *s = manifest_find_service(r->m, callee); /* NULL: the hub */
+    policy.keeps_keys = s != NULL && s->keeps_keys;
+    policy.upstream = s != NULL ? s->upstream : NULL;
     c->edges[c->edge_count++] = (struct process_edge){.callee = callee, .policy = policy};
 }
 
@@ -162,7 +158,7 @@ static void fill_common(struct renderer *r, struct process_config *c, int level)
     c->snapshot_file = hub ? "" : state_path(r, "run", r->p->name, ".endpoints.json");
     c->edges = array(r, m->service_count + 2, sizeof *c->edges);
     if (!hub && c->edges != NULL)
-        add_edge(c, "hub", call_policy_default(), false);
+        add_edge(r, c, "hub", call_policy_default());
 }
 
 /* Edges of gateway and hub: one layer repeats, and they are not it (the gateway's clients and the saga engine repeat). */
@@ -173,7 +169,7 @@ static void add_derived_edges(struct renderer *r, struct process_config *c, bool
     policy.timeout_ms = timeout_ms > 0 ? timeout_ms : policy.timeout_ms;
     for (size_t i = 0; c->edges != NULL && i < r->m->service_count; i++)
         if (calls(r->m, r->m->services[i].name))
-            add_edge(c, r->m->services[i].name, policy, r->m->services[i].keeps_keys);
+            add_edge(r, c, r->m->services[i].name, policy);
 }
 
 /* ---- services ---- */
@@ -197,7 +193,7 @@ static void render_service(struct renderer *r, struct json_writer *w)
     conf_defaults(&service_config_table, &c);
     fill_common(r, &c.common, s->log_level);
     for (size_t i = 0; c.common.edges != NULL && i < s->call_count; i++)
-        add_edge(&c.common, s->calls[i].callee, s->calls[i].policy, keeps_keys(r->m, s->calls[i].callee));
+        add_edge(r, &c.common, s->calls[i].callee, s->calls[i].policy);
     c.listen = one_word(r, "fd:3");
     c.listen_count = 1;
     if (s->store != NULL)
@@ -286,7 +282,8 @@ static void render_hub(struct renderer *r, struct json_writer *w)
     fill_topics(r, &c);
     const char **names = array(r, m->service_count, sizeof *names);
     for (size_t i = 0; names != NULL && i < m->service_count; i++)
-        names[c.service_count++] = m->services[i].name;
+        if (m->services[i].url == NULL)
+            names[c.service_count++] = m->services[i].name;
     c.services = names;
     fill_sagas(r, &c);
     if (!r->failed)
@@ -389,6 +386,7 @@ static void refine_edge(const struct manifest *m, struct process_edge *edge)
         const struct conf_node *node = conf_get(conf_get(g->node, "calls"), edge->callee);
         policy.timeout_ms = edge->policy.timeout_ms;
         policy.keeps_keys = edge->policy.keeps_keys;
+        policy.upstream = edge->policy.upstream;
         if (conf_get(conf_get(node, "retry"), "attempts") == NULL)
             policy.retry.attempts = edge->policy.retry.attempts;
         edge->policy = policy;

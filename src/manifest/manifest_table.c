@@ -188,6 +188,18 @@ static const struct conf_setting setting_item = {.name = "setting", .type = CONF
                                                  .max = 4096, .doc = "The value, a text."};
 static const struct conf_setting saga_item = {.name = "saga", .type = CONF_TABLE, .table = &saga_def_table, .doc = "A saga."};
 
+static const struct conf_setting upstream_tls_settings[] = {
+    {.name = "ca", .type = CONF_STRING, CONF_AT(struct manifest_upstream_tls, ca), .min = 1, .max = 1024, .example = "bank-ca.pem",
+     .doc = "PEM file of the authorities that may say who it is; a relative path begins at this file's folder. Absent: those of this machine."},
+    {.name = "name", .type = CONF_STRING, CONF_AT(struct manifest_upstream_tls, name), .min = 1, .max = 253, .check = manifest_check_peer,
+     .example = "bank.example", .doc = "Who its certificate must say it is, and what it is asked for (SNI); absent: the host of the url."},
+    {.name = "certificate", .type = CONF_STRING, CONF_AT(struct manifest_upstream_tls, certificate), .min = 1, .max = 1024, .example = "shop.pem",
+     .doc = "PEM file of the certificate that is shown when it asks who is calling; absent: none is."},
+    {.name = "key", .type = CONF_STRING, CONF_AT(struct manifest_upstream_tls, key), .min = 1, .max = 1024, .example = "shop.key",
+     .doc = "PEM file of its key, without a pass phrase."},
+};
+static const struct conf_table upstream_tls_table = TABLE_WITH_NODE("tls", "TLS towards a service.", struct manifest_upstream_tls, upstream_tls_settings);
+
 static const struct conf_setting service_settings[] = {
     {.name = "service", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct manifest_service, name), .min = 1, .max = 63,
      .check = manifest_check_service, .example = "orders", .doc = "Name of the service."},
@@ -195,8 +207,12 @@ static const struct conf_setting service_settings[] = {
      .doc = "The team that owns it."},
     {.name = "does", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct manifest_service, does), .min = 1, .max = 512,
      .doc = "The business capability that it is, in one sentence."},
-    {.name = "run", .type = CONF_CUSTOM, .flags = CONF_REQUIRED, CONF_AT(struct manifest_service, run), .custom = &manifest_command_custom,
+    {.name = "run", .type = CONF_CUSTOM, CONF_AT(struct manifest_service, run), .custom = &manifest_command_custom,
      .doc = "The command that starts it; ./ is the folder of this file, ${build} the build folder. Words are split at blanks; a list keeps them."},
+    {.name = "url", .type = CONF_STRING, CONF_AT(struct manifest_service, url), .min = 8, .max = 128, .check = call_url_check,
+     .example = "https://10.0.0.7:8443", .doc = "Instead of run: where the service is that somebody else starts; https: it has to prove who it is."},
+    {.name = "tls", .type = CONF_TABLE_PTR, CONF_AT(struct manifest_service, tls), .table = &upstream_tls_table,
+     .doc = "Whom to believe at an https url, and who we are; absent: the authorities of this machine, and nobody."},
     {.name = "store", .type = CONF_STRING, CONF_AT(struct manifest_service, store), .min = 1, .max = 256, .check = manifest_check_store,
      .example = "sqlite:example.db", .doc = "Its own database; no other service may name it."},
     {.name = "rebuildable", .type = CONF_BOOL, CONF_AT(struct manifest_service, rebuildable), .fallback = false,

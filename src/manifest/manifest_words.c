@@ -111,6 +111,16 @@ const char *manifest_check_host(struct slice text)
     return NULL;
 }
 
+const char *manifest_check_peer(struct slice text)
+{
+    bool fine = slice_find(text, '.') != 0;
+    for (size_t i = 0; i < text.size; i++) {
+        char c = text.p[i];
+        fine = fine && ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == ':');
+    }
+    return fine ? NULL : "a name such as bank.example, or a numeric address";
+}
+
 const char *manifest_check_store(struct slice text)
 {
     static const char wrong[] = "sqlite:NAME, such as sqlite:orders.db";

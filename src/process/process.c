@@ -62,9 +62,9 @@ static void on_addresses(void *arg, const char *callee, const char *const *addre
 static enum ficus_err declare_edges(struct process *p, const struct process_config *config, struct ficus_error *reterr)
 {
     for (size_t i = 0; i < config->edge_count; i++) {
-        enum ficus_err err = call_engine_edge(p->calls, config->edges[i].callee, &config->edges[i].policy);
+        enum ficus_err err = call_engine_edge(p->calls, config->edges[i].callee, &config->edges[i].policy, reterr);
         if (err != FICUS_ERR_OK)
-            return err_set(reterr, err, "edge to %s", config->edges[i].callee);
+            return err_wrap(reterr, "edge to %s", config->edges[i].callee);
     }
     return FICUS_ERR_OK;
 }

@@ -4,6 +4,7 @@
  * most requests have not.
  */
 #include "access_log.h"
+#include "address_block.h"
 
 #include "mem.h"
 #include "proxy_private.h"
@@ -31,150 +32,161 @@ struct access_end {
     const struct proxy_request *q;
     const char *route;
     int64_t ns, added_ns;
+    struct slice client; /* size 0: not known */
     char flags[FLAGS_TEXT_SIZE];
 };
+
+static bool text(struct log_field *f, struct slice value)
+{
+    f->kind = LOG_FIELD_SLICE;
+    f->text = value;
+    return value.p != NULL;
+}
+
+static bool number(struct log_field *f, int64_t value)
+{
+    f->kind = LOG_FIELD_INT;
+    f->number = value;
+    return true;
+}
 
 /* Each fills in the value, or says that there is none. */
 static bool get_method(const struct access_end *e, struct log_field *f)
 {
-    *f = LOG_SLICE(f->key, e->q->stream->head_in->method);
-    return true;
+    return text(f, e->q->stream->head_in->method);
 }
 
 static bool get_route(const struct access_end *e, struct log_field *f)
 {
-    *f = LOG_STR(f->key, e->route);
-    return true;
+    return text(f, slice_str(e->route));
 }
 
 static bool get_status(const struct access_end *e, struct log_field *f)
 {
-    *f = LOG_INT(f->key, e->q->status);
-    return true;
+    return number(f, e->q->status);
 }
 
 static bool get_flags(const struct access_end *e, struct log_field *f)
 {
-    *f = LOG_STR(f->key, e->flags);
-    return e->q->flags != 0;
+    return e->q->flags != 0 && text(f, slice_str(e->flags));
 }
 
 static bool get_upstream(const struct access_end *e, struct log_field *f)
 {
-    *f = LOG_STR(f->key, e->q->service);
-    return e->q->service != NULL;
+    return text(f, slice_str(e->q->service));
 }
 
 static bool get_address(const struct access_end *e, struct log_field *f)
 {
-    *f = LOG_STR(f->key, e->q->address);
-    return e->q->address[0] != '\0';
+    return e->q->address[0] != '\0' && text(f, slice_str(e->q->address));
 }
 
 static bool get_attempts(const struct access_end *e, struct log_field *f)
 {
-    *f = LOG_INT(f->key, e->q->attempts);
-    return e->q->attempts > 0;
+    return e->q->attempts > 0 && number(f, e->q->attempts);
 }
 
 static bool get_ms(const struct access_end *e, struct log_field *f)
 {
-    *f = LOG_INT(f->key, e->ns / 1000000);
-    return true;
+    return number(f, e->ns / 1000000);
 }
 
 static bool get_upstream_ms(const struct access_end *e, struct log_field *f)
 {
-    *f = LOG_INT(f->key, e->q->upstream_ns / 1000000);
-    return e->q->upstream_ns > 0;
+    return e->q->upstream_ns > 0 && number(f, e->q->upstream_ns / 1000000);
 }
 
 static bool get_added_us(const struct access_end *e, struct log_field *f)
 {
-    *f = LOG_INT(f->key, e->added_ns / 1000);
-    return e->added_ns >= 0;
+    return e->added_ns >= 0 && number(f, e->added_ns / 1000);
 }
 
 static bool get_bytes_in(const struct access_end *e, struct log_field *f)
 {
-    *f = LOG_INT(f->key, e->q->request_size);
-    return true;
+    return number(f, e->q->request_size);
 }
 
 static bool get_bytes_out(const struct access_end *e, struct log_field *f)
 {
-    *f = LOG_INT(f->key, e->q->response_size);
-    return true;
+    return number(f, e->q->response_size);
 }
 
 static bool get_protocol(const struct access_end *e, struct log_field *f)
 {
-    const char *protocol = e->q->stream->ops->protocol;
-    *f = LOG_STR(f->key, protocol);
-    return protocol != NULL;
+    return text(f, slice_str(e->q->stream->ops->protocol));
+}
+
+static bool get_client(const struct access_end *e, struct log_field *f)
+{
+    return text(f, e->client) && e->client.size > 0;
+}
+
+static bool get_peer(const struct access_end *e, struct log_field *f)
+{
+    struct slice peer = slice_str(e->q->peer.text);
+    return text(f, peer) && !slice_eq(e->client, address_of_peer(peer));
 }
 
 static bool get_user(const struct access_end *e, struct log_field *f)
 {
-    *f = LOG_SLICE(f->key, e->q->user);
-    return e->q->user.p != NULL;
+    return text(f, e->q->user);
 }
 
 static bool get_error(const struct access_end *e, struct log_field *f)
 {
-    *f = LOG_STR(f->key, err_text(e->q->err));
-    return e->q->err != FICUS_ERR_OK;
+    return e->q->err != FICUS_ERR_OK && text(f, slice_str(err_text(e->q->err)));
 }
 
 static bool get_reason(const struct access_end *e, struct log_field *f)
 {
-    *f = LOG_STR(f->key, e->q->err_detail);
-    return e->q->err_detail != NULL;
+    return text(f, slice_str(e->q->err_detail));
 }
 
 static bool get_missing(const struct access_end *e, struct log_field *f)
 {
-    *f = LOG_STR(f->key, e->q->part_missing);
-    return e->q->part_missing != NULL;
+    return text(f, slice_str(e->q->part_missing));
 }
 
 static bool get_part(const struct access_end *e, struct log_field *f)
 {
-    *f = LOG_STR(f->key, e->q->part_name);
-    return e->q->part_name != NULL;
+    return text(f, slice_str(e->q->part_name));
 }
 
 static bool get_fallback(const struct access_end *e, struct log_field *f)
 {
-    *f = LOG_STR(f->key, e->q->fallback);
-    return e->q->fallback != NULL;
+    return text(f, slice_str(e->q->fallback));
 }
 
+#define ROW(name, prose) {name, prose}, LOG_KEY(name)
 static const struct {
     struct access_word word;
+    struct slice key;
     bool (*get)(const struct access_end *e, struct log_field *f);
 } rows[] = {
-    {{"method", "of the request"}, get_method},
-    {{"route", "path template of its route; `none`: no route"}, get_route},
-    {{"status", "of the answer; 499 when the client went before there was one"}, get_status},
-    {{"flags", "why it is not what the client hoped for: words of the next table, separated by commas"}, get_flags},
-    {{"upstream", "the service that was called"}, get_upstream},
-    {{"address", "of the instance that answered"}, get_address},
-    {{"attempts", "how often the service was called for it"}, get_attempts},
-    {{"ms", "from the head of the request to the end of the answer"}, get_ms},
-    {{"upstream_ms", "from the first attempt to the head of the service's answer"}, get_upstream_ms},
-    {{"added_us", "µs to the head of the answer that were neither the service's nor spent on waiting for the body"},
+    {ROW("method", "of the request"), get_method},
+    {ROW("route", "path template of its route; `none`: no route"), get_route},
+    {ROW("status", "of the answer; 499 when the client went before there was one"), get_status},
+    {ROW("flags", "why it is not what the client hoped for: words of the next table, separated by commas"), get_flags},
+    {ROW("upstream", "the service that was called"), get_upstream},
+    {ROW("address", "of the instance that answered"), get_address},
+    {ROW("attempts", "how often the service was called for it"), get_attempts},
+    {ROW("ms", "from the head of the request to the end of the answer"), get_ms},
+    {ROW("upstream_ms", "from the first attempt to the head of the service's answer"), get_upstream_ms},
+    {ROW("added_us", "µs to the head of the answer that were neither the service's nor spent on waiting for the body"),
      get_added_us},
-    {{"bytes_in", "of the request's body that were read"}, get_bytes_in},
-    {{"bytes_out", "of the answer's body"}, get_bytes_out},
-    {{"protocol", "`HTTP/1.1`, `h2`"}, get_protocol},
-    {{"user", "id of the user whose token it carried"}, get_user},
-    {{"error", "what went wrong, in one of few words"}, get_error},
-    {{"reason", "the same in a sentence"}, get_reason},
-    {{"missing", "the first part of a composed answer that did not come"}, get_missing},
-    {{"part", "of a split: the one that was taken"}, get_part},
-    {{"fallback", "what was answered in the service's place: `stale`, `service` or `static`"}, get_fallback},
+    {ROW("bytes_in", "of the request's body that were read"), get_bytes_in},
+    {ROW("bytes_out", "of the answer's body"), get_bytes_out},
+    {ROW("protocol", "`HTTP/1.1`, `h2`"), get_protocol},
+    {ROW("client", "address of who asked; behind `trusted_proxies` what they say"), get_client},
+    {ROW("peer", "address and port of the proxy that passed it on, when that is not the client itself"), get_peer},
+    {ROW("user", "id of the user whose token it carried"), get_user},
+    {ROW("error", "what went wrong, in one of few words"), get_error},
+    {ROW("reason", "the same in a sentence"), get_reason},
+    {ROW("missing", "the first part of a composed answer that did not come"), get_missing},
+    {ROW("part", "of a split: the one that was taken"), get_part},
+    {ROW("fallback", "what was answered in the service's place: `stale`, `service` or `static`"), get_fallback},
 };
+#undef ROW
 _Static_assert(ARRAY_COUNT(rows) < LOG_FIELDS_MAX, "a line takes them all");
 
 const size_t access_field_count = ARRAY_COUNT(rows);
@@ -249,13 +261,13 @@ void access_log(const struct proxy_request *q, const char *route, int64_t ns, in
     struct logger *log = &q->proxy->process.log;
     if (!log_enabled(log, level))
         return;
-    struct access_end e = {.q = q, .route = route, .ns = ns, .added_ns = added_ns};
+    struct access_end e = {.q = q, .route = route, .ns = ns, .added_ns = added_ns, .client = proxy_client_address(q)};
     struct log_context ctx = {.trace = q->trace, .correlation = q->request_id};
     struct log_field fields[ARRAY_COUNT(rows) + 1];
     size_t count = 0;
     flags_write(q->flags, e.flags);
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
-        fields[count].key = rows[i].word.name;
+        fields[count].key = rows[i].key;
         count += rows[i].get(&e, &fields[count]);
     }
     fields[count] = (struct log_field){.kind = LOG_FIELD_END};

@@ -3,9 +3,10 @@
  * What a service is told of the way a request came: X-Forwarded-For, -Proto and -Host, and Via (RFC 9110 7.6.3). What a
  * client says of that itself is dropped, or anybody could be anybody; but a peer in one of the blocks of trusted_proxies
  * is believed: its X-Forwarded-For is continued, its -Proto and -Host are kept when they can be true. Forwarded (RFC 7239)
- * is always dropped: two fields that say the same can differ.
+ * is always dropped: two fields that say the same can differ. Who is the client then is decided as nginx does it
+ * (real_ip_recursive).
  *
- * Max-Forwards (RFC 9110 7.6.2) counts the hops of OPTIONS and TRACE; at 0 the gateway is where they end.
+ * Max-Forwards (RFC 9110 7.6.2) counts the hops of OPTIONS; at 0 the gateway is where they end. TRACE comes to nobody.
  */
 #include "proxy_private.h"
 
@@ -16,7 +17,7 @@
 
 static bool counts_hops(struct slice method)
 {
-    return slice_eq_str(method, "OPTIONS") || slice_eq_str(method, "TRACE");
+    return slice_eq_str(method, "OPTIONS");
 }
 
 enum proxy_verdict filter_hops(struct proxy_request *q)
@@ -29,16 +30,18 @@ enum proxy_verdict filter_hops(struct proxy_request *q)
     return PROXY_ANSWERED;
 }
 
-static bool is_trusted(const struct proxy_request *q, struct slice address)
+static bool is_trusted_address(const struct proxy_snapshot *s, const uint8_t bytes[16])
 {
-    const struct proxy_snapshot *s = q->snapshot;
-    uint8_t bytes[16];
-    if (s->trusted_count == 0 || !address_parse(address, bytes))
-        return false;
     for (size_t i = 0; i < s->trusted_count; i++)
         if (address_block_has(&s->trusted[i], bytes))
             return true;
     return false;
+}
+
+static bool is_trusted(const struct proxy_request *q, struct slice address)
+{
+    uint8_t bytes[16];
+    return q->snapshot->trusted_count > 0 && address_parse(address, bytes) && is_trusted_address(q->snapshot, bytes);
 }
 
 /* "1.2.3.4, 5.6.7.8": what came, and who sent it. p NULL: the arena is full. */
@@ -55,6 +58,41 @@ static struct slice continued(struct proxy_request *q, struct slice address)
     struct slice copy = ok ? arena_slice(q->stream->arena, buf_slice(&list)) : SLICE_NONE;
     buf_done(&list);
     return copy;
+}
+
+/* "1.2.3.4", "1.2.3.4:80", "[::1]:80", "::1": all of these are written. False: no address. */
+static bool is_hop(struct slice text, struct slice *ret_address, uint8_t ret_bytes[16])
+{
+    *ret_address = text;
+    if (address_parse(text, ret_bytes))
+        return true;
+    if (text.size > 2 && text.p[0] == '[' && text.p[text.size - 1] == ']')
+        *ret_address = slice_make(text.p + 1, text.size - 2);
+    else
+        *ret_address = address_of_peer(text);
+    return address_parse(*ret_address, ret_bytes);
+}
+
+struct slice proxy_client_address(const struct proxy_request *q)
+{
+    struct slice peer = address_of_peer(slice_str(q->peer.text)), client = SLICE(""), value;
+    if (!is_trusted(q, peer))
+        return peer;
+    /* From the front: whoever is not trusted is the client for all that is known so far; of trusted ones the first is, when
+     * nobody stands before it. */
+    for (size_t pos = 0; http_msg_next(q->stream->head_in, "x-forwarded-for", &pos, &value);)
+        while (value.p != NULL) {
+            struct slice hop;
+            uint8_t bytes[16];
+            struct slice element = slice_trim(slice_cut(&value, ','));
+            if (element.size == 0)
+                continue; /* RFC 9110 5.6.1.2 */
+            if (!is_hop(element, &hop, bytes))
+                client = SLICE("");
+            else if (client.size == 0 || !is_trusted_address(q->snapshot, bytes))
+                client = hop;
+        }
+    return client.size > 0 ? client : peer;
 }
 
 /* The one value of a field that a trusted proxy may set, when it is valid; else what we see ourselves. */

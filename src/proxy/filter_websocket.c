@@ -58,8 +58,8 @@ enum proxy_verdict filter_websocket(struct proxy_request *q)
 
 bool proxy_websocket_passes(const struct proxy_request *q, struct slice name)
 {
-    return has_keys(q) || (!slice_eq_nocase(name, SLICE("sec-websocket-key")) &&
-                           !slice_eq_nocase(name, SLICE("sec-websocket-accept")));
+    bool is_key = slice_eq_nocase(name, SLICE("sec-websocket-key")) || slice_eq_nocase(name, SLICE("sec-websocket-accept"));
+    return !is_key || has_keys(q);
 }
 
 bool proxy_websocket_accepted(const struct proxy_request *q, const struct http_msg *head)

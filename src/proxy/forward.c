@@ -28,7 +28,7 @@ static bool response_head(struct proxy_request *q, const struct http_msg *head, 
     m->content_length = head->content_length;
     for (size_t i = 0; i < head->field_count; i++)
         if (filter_response_field(head->fields[i].name) && proxy_websocket_passes(q, head->fields[i].name) &&
-            !http_msg_add(m, head->fields[i].name, head->fields[i].value))
+            !http_msg_keep(m, head->fields[i]))
             return false;
     if (q->fallback != NULL && !http_msg_add(m, SLICE("Ficus-Fallback"), slice_str(q->fallback)))
         return false;
@@ -189,7 +189,7 @@ static void call_interim(void *arg, struct call *c, const struct http_msg *head)
     m.status = head->status;
     for (size_t i = 0; i < head->field_count; i++)
         if (filter_response_field(head->fields[i].name) &&
-            !http_msg_add(&m, head->fields[i].name, head->fields[i].value))
+            !http_msg_keep(&m, head->fields[i]))
             return;
     (void)http_send_head(q->stream, &m, false);
 }
@@ -393,6 +393,7 @@ void proxy_forward_to(struct proxy_request *q, const char *service, struct slice
     r.path = path;
     r.fields = fields;
     r.field_count = field_count;
+    r.fields_valid = true;
     r.body = body;
     r.body_stream_size = stream_size;
     r.keyed = http_msg_count(m, "idempotency-key") == 1;

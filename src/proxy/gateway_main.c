@@ -6,6 +6,7 @@
 
 #include "io_env.h"
 #include "process.h"
+#include "tls.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -124,6 +125,8 @@ static void *thread_main(void *arg)
     const struct env_uv_options options = {.beside = t->program->env};
     pthread_setname_np(pthread_self(), "ficus-loop");
     t->env = env_uv_new(&options, t->error);
+    if (t->env != NULL)
+        tls_clients_enable(t->env);
     bool ok = t->env != NULL && proxy_start_beside(t->env, t->program->proxy, t->error) == FICUS_ERR_OK;
     thread_report(t);
     if (ok)
@@ -206,6 +209,8 @@ int gateway_main(const char *config_path)
     struct arena a;
     arena_init(&a, 64 * 1024 * 1024);
     g.env = env_uv_new(NULL, &error);
+    if (g.env != NULL)
+        tls_clients_enable(g.env);
     enum ficus_err err = g.env == NULL ? error.code : serve(&g, &a, config_path, &error);
     if (err != FICUS_ERR_OK)
         fprintf(stderr, "ficus gateway: %s\n", error.text);

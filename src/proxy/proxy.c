@@ -249,6 +249,7 @@ static struct http_limits limits_of(const struct proxy *p)
                                 .field_count_max = (size_t)l->field_count_max,
                                 .target_size_max = (size_t)l->target_size_max,
                                 .conn_count_max = most > 0 && (wanted == 0 || most < wanted) ? most : wanted,
+                                .conn_request_count_max = (uint64_t)l->conn_request_count_max,
                                 .head_timeout_ms = l->head_ms,
                                 .idle_timeout_ms = l->idle_ms,
                                 .body_timeout_ms = l->body_ms};

@@ -139,6 +139,7 @@ struct proxy_route {
 struct proxy_limits {
     int64_t head_size_max, field_count_max, target_size_max;
     int64_t conn_count_max; /* fewer when there are not enough file descriptors */
+    int64_t conn_request_count_max; /* 0: no limit */
     int64_t head_ms, idle_ms, body_ms;
 };
 extern const struct conf_table proxy_limits_table;

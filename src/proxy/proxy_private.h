@@ -237,6 +237,10 @@ enum proxy_verdict filter_hops(struct proxy_request *q);
  * full. */
 enum { PROXY_FORWARDED_FIELDS = 5 };
 bool proxy_forwarded_fields(struct proxy_request *q, struct http_field *fields, size_t *count);
+/* The address of who asked: the gateway's own peer, or, as long as that is a trusted proxy, who stands before it in
+ * X-Forwarded-For, read from its end; what is no address ends the way, since nobody vouches for what is before it. Size 0:
+ * the peer has none. Lies in q. */
+struct slice proxy_client_address(const struct proxy_request *q);
 /* Whether a field of a handshake, or of the answer to it, goes on. */
 bool proxy_websocket_passes(const struct proxy_request *q, struct slice name);
 /* Whether the service's 101 answers the handshake. */

@@ -11,21 +11,23 @@
 
 /* ---- the request's side ---- */
 
-static bool segment_safe(struct slice s, bool last)
+enum { CHAR_ESCAPE = 1, CHAR_CONTROL = 2, CHAR_SEPARATOR = 4 };
+
+static const uint8_t char_kinds[256] = {
+    [0 ... 0x1f] = CHAR_CONTROL, [0x7f] = CHAR_CONTROL, ['%'] = CHAR_ESCAPE, ['/'] = CHAR_SEPARATOR, ['\\'] = CHAR_SEPARATOR};
+
+/* Which kinds of characters are in it. */
+static unsigned kinds_in(struct slice s)
 {
-    if (s.size == 0)
-        return last;
-    if (slice_eq_str(s, ".") || slice_eq_str(s, ".."))
-        return false;
+    unsigned kinds = 0;
     for (size_t i = 0; i < s.size; i++)
-        if ((uint8_t)s.p[i] < 0x20 || s.p[i] == 0x7f)
-            return false;
-    return true;
+        kinds |= char_kinds[(uint8_t)s.p[i]];
+    return kinds;
 }
 
-static bool has_separator(struct slice s)
+static bool is_dots(struct slice s)
 {
-    return slice_find(s, '/') >= 0 || slice_find(s, '\\') >= 0;
+    return s.size <= 2 && s.size > 0 && s.p[0] == '.' && s.p[s.size - 1] == '.';
 }
 
 enum proxy_found proxy_path_split(struct slice path, struct arena *a, struct proxy_path *ret_path)
@@ -37,13 +39,18 @@ enum proxy_found proxy_path_split(struct slice path, struct arena *a, struct pro
     path = slice_from(path, 1);
     do {
         struct slice segment = slice_cut(&path, '/');
+        unsigned kinds = kinds_in(segment);
         if (ret_path->segment_count == PROXY_SEGMENTS_MAX)
             return PROXY_BAD_PATH;
-        if (slice_find(segment, '%') >= 0 && !text_percent_decode(a, segment, false, &segment))
-            return arena_overflowed(a) ? PROXY_NO_MEMORY : PROXY_BAD_PATH;
-        if (!segment_safe(segment, path.p == NULL))
+        if ((kinds & CHAR_ESCAPE) != 0) {
+            if (!text_percent_decode(a, segment, false, &segment))
+                return arena_overflowed(a) ? PROXY_NO_MEMORY : PROXY_BAD_PATH;
+            kinds = kinds_in(segment);
+        }
+        bool last = path.p == NULL;
+        if ((kinds & CHAR_CONTROL) != 0 || is_dots(segment) || (segment.size == 0 && !last))
             return PROXY_BAD_PATH;
-        ret_path->separators |= has_separator(segment);
+        ret_path->separators |= (kinds & CHAR_SEPARATOR) != 0;
         ret_path->segments[ret_path->segment_count++] = segment;
     } while (path.p != NULL);
     return PROXY_FOUND;

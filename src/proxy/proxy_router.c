@@ -601,7 +601,8 @@ bool proxy_router_knows_host(const struct proxy_router *r, const struct proxy_co
 enum proxy_found proxy_router_match(const struct proxy_router *r, const struct http_msg *m, struct arena *a,
                                     struct proxy_match *ret_match)
 {
-    struct search s; /* not zeroed: the segments are many, and filled in as far as they count */
+    /* not zeroed: the segments are many, and filled in as far as they count */
+    __attribute__((uninitialized)) struct search s;
     s.request = m;
     s.arena = a;
     s.match = ret_match;

@@ -76,7 +76,7 @@ enum ficus_err identity_memo_make(struct identity_memo *m, const struct system_k
                                   const struct identity_claims *claims, int64_t wall_ms, struct slice *ret_token,
                                   struct ficus_error *reterr)
 {
-    char names[IDENTITY_MEMO_NAMES_SIZE_MAX];
+    __attribute__((uninitialized)) char names[IDENTITY_MEMO_NAMES_SIZE_MAX]; /* filled in as far as names_size counts */
     size_t names_size;
     if (!put_all(claims, names, &names_size))
         return identity_make(key, a, claims, wall_ms, ret_token, reterr);

@@ -8,6 +8,7 @@
 #include "service_impl.h"
 
 #include "io_env.h"
+#include "tls.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -146,6 +147,7 @@ int ficus_main(const struct ficus_service *service, int argc, char **argv)
         (void)fprintf(stderr, "%s: %s\n", argc > 0 ? argv[0] : "service", error.text);
         return err_exit_code(error.code);
     }
+    tls_clients_enable(p.env);
     logger_init(&p.log, p.env, service->name, "0", LOG_INFO);
     struct arena a;
     arena_init(&a, CONFIG_ARENA_SIZE_MAX);

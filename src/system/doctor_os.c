@@ -287,6 +287,8 @@ static const struct manifest *look_at_manifest(struct arena *a, const struct doc
     for (size_t i = 0; i < m->service_count; i++) {
         const struct manifest_service *s = &m->services[i];
         const char *path;
+        if (s->url != NULL)
+            continue;
         if (find_program(a, s->folder, s->run.argv[0], &path))
             look_at_libraries(a, s->name, path, f);
         else if (path != NULL)

@@ -28,6 +28,8 @@ static size_t longest_socket_name(const struct manifest *m)
 static enum ficus_err make_private_folders(const struct up *u, struct ficus_error *reterr)
 {
     for (size_t i = 0; i < u->manifest->service_count; i++) {
+        if (u->manifest->services[i].url != NULL)
+            continue;
         const char *path = arena_printf(u->arena, "%s/%s", u->state.private_root, u->manifest->services[i].name);
         if (path == NULL)
             return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");

@@ -7,6 +7,7 @@
 #include "logline.h"
 
 #include "assert.h"
+#include "hex.h"
 #include "text.h"
 #include "timefmt.h"
 
@@ -15,7 +16,7 @@
 #define TAIL ",\"cut\":true}\n"
 
 enum {
-    NAME_MAX_SIZE = 128,        /* service, instance, event, correlation, and each key */
+    NAME_MAX_SIZE = 128,        /* service, instance, event, correlation */
     TAIL_SIZE = sizeof TAIL - 1,
     BODY_MAX = LOG_LINE_SIZE_MAX - TAIL_SIZE,
     NUMBER_SIZE = TEXT_I64_SIZE,
@@ -60,6 +61,8 @@ static inline void put(struct line *l, const char *p, size_t size)
     l->size += size;
 }
 
+#define PUT(l, literal) put((l), (literal), sizeof(literal) - 1)
+
 /* How the character at p is written: its size in the text (1..4) and its escape, or "" when it stands for itself. */
 static size_t escape(const char *p, size_t size, char ret_escape[8])
 {
@@ -82,22 +85,36 @@ static size_t escape(const char *p, size_t size, char ret_escape[8])
     return 1;
 }
 
-/* Characters that stand for themselves: nearly all, so they are copied in runs. */
+/* Characters that stand for themselves: nearly all, so they are found and copied in runs. */
 static const uint8_t plain[256] = {[0x20 ... 0x21] = 1, [0x23 ... 0x5b] = 1, [0x5d ... 0x7e] = 1};
 
-/* A JSON string of at most size_max bytes between its quotes; what does not fit is cut between two characters. */
-static void put_string(struct line *l, struct slice text, size_t size_max)
+/* True: so are all eight. False: perhaps not, as a borrow may reach the next byte. */
+static bool eight_plain(const char *p)
 {
-    put(l, "\"", 1);
-    size_t end = l->size + size_max, step;
-    for (size_t i = 0; i < text.size; i += step) {
-        size_t run = 0, run_max = text.size - i < end - l->size ? text.size - i : end - l->size;
-        while (run < run_max && plain[(unsigned char)text.p[i + run]])
-            run++;
-        put(l, text.p + i, run);
-        i += run;
-        if (i == text.size)
-            break;
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t x;
+    memcpy(&x, p, sizeof x);
+    /* Each term sets a byte's high bit for some of the others: from 0x80 on, below 0x20, 0x7f, '"', '\\'. */
+    uint64_t other = x | (x - ones * 0x20) | (x + ones) | ((x ^ ones * '"') - ones) | ((x ^ ones * '\\') - ones);
+    return (other & ones << 7) == 0;
+}
+
+static size_t plain_run(const char *p, size_t size)
+{
+    size_t run = 0;
+    while (size - run >= 8 && eight_plain(p + run))
+        run += 8;
+    if (run > 0 && size - run < 8 && eight_plain(p + size - 8))
+        return size;
+    while (run < size && plain[(unsigned char)p[run]])
+        run++;
+    return run;
+}
+
+/* The rest of a string, from a character on that needs more than copying or has no room. */
+static void put_string_rest(struct line *l, struct slice text, size_t end)
+{
+    for (size_t i = 0, step; i < text.size; i += step) {
         char escaped[8];
         step = escape(text.p + i, text.size - i, escaped);
         size_t escaped_size = strlen(escaped);
@@ -110,19 +127,22 @@ static void put_string(struct line *l, struct slice text, size_t size_max)
         else
             put(l, text.p + i, step);
     }
-    put(l, "\"", 1);
 }
 
-static void put_key(struct line *l, const char *key)
+/* A JSON string of at most size_max bytes between its quotes; what does not fit is cut between two characters. */
+static void put_string(struct line *l, struct slice text, size_t size_max)
 {
-    put(l, l->size == 0 ? "{" : ",", 1);
-    put_string(l, slice_str(key), NAME_MAX_SIZE);
-    put(l, ":", 1);
+    PUT(l, "\"");
+    size_t run = plain_run(text.p, text.size < size_max ? text.size : size_max);
+    put(l, text.p, run);
+    if (run < text.size)
+        put_string_rest(l, slice_from(text, run), l->size + size_max - run);
+    PUT(l, "\"");
 }
 
-static void put_member(struct line *l, const char *key, struct slice text, size_t size_max)
+static void put_member(struct line *l, struct slice key, struct slice text, size_t size_max)
 {
-    put_key(l, key);
+    put(l, key.p, key.size);
     put_string(l, text, size_max);
 }
 
@@ -132,26 +152,36 @@ static void put_number(struct line *l, int64_t number)
     put(l, text, text_i64(number, text));
 }
 
+static void put_hex(struct line *l, const uint8_t *bytes, size_t count)
+{
+    FICUS_ASSERT(2 * count <= room(l));
+    (void)hex_put(l->p + l->size, bytes, count);
+    l->size += 2 * count;
+}
+
 static void put_fixed(struct line *l, const struct log_record *r)
 {
-    char time[TIME_TEXT_SIZE], trace[TRACE_ID_TEXT_SIZE], span[TRACE_SPAN_TEXT_SIZE];
+    char time[TIME_TEXT_SIZE];
     time_format(r->wall_ms, time);
-    put_member(l, "time", slice_str(time), sizeof time);
-    put_member(l, "level", slice_str(log_level_name(r->level)), NAME_MAX_SIZE);
-    put_member(l, "service", slice_str(r->service), NAME_MAX_SIZE);
-    put_member(l, "instance", slice_str(r->instance), NAME_MAX_SIZE);
-    put_member(l, "event", slice_str(r->event), NAME_MAX_SIZE);
-    put_member(l, "msg", slice_str(r->msg), LOG_VALUE_SIZE_MAX);
+    PUT(l, "{\"time\":\"");
+    put(l, time, sizeof time - 1);
+    PUT(l, "\"");
+    put_member(l, LOG_KEY("level"), slice_str(log_level_name(r->level)), NAME_MAX_SIZE);
+    put_member(l, LOG_KEY("service"), slice_str(r->service), NAME_MAX_SIZE);
+    put_member(l, LOG_KEY("instance"), slice_str(r->instance), NAME_MAX_SIZE);
+    put_member(l, LOG_KEY("event"), slice_str(r->event), NAME_MAX_SIZE);
+    put_member(l, LOG_KEY("msg"), slice_str(r->msg), LOG_VALUE_SIZE_MAX);
     if (r->ctx != NULL && trace_present(&r->ctx->trace)) {
-        trace_id_text(&r->ctx->trace, trace);
-        trace_span_text(&r->ctx->trace, span);
-        put_member(l, "trace", slice_str(trace), sizeof trace);
-        put_member(l, "span", slice_str(span), sizeof span);
+        PUT(l, ",\"trace\":\"");
+        put_hex(l, r->ctx->trace.trace_id, sizeof r->ctx->trace.trace_id);
+        PUT(l, "\",\"span\":\"");
+        put_hex(l, r->ctx->trace.span_id, sizeof r->ctx->trace.span_id);
+        PUT(l, "\"");
     }
     if (r->ctx != NULL && r->ctx->correlation.p != NULL)
-        put_member(l, "correlation", r->ctx->correlation, NAME_MAX_SIZE);
+        put_member(l, LOG_KEY("correlation"), r->ctx->correlation, NAME_MAX_SIZE);
     if (r->suppressed > 0) {
-        put_key(l, "suppressed");
+        PUT(l, ",\"suppressed\":");
         put_number(l, r->suppressed);
     }
 }
@@ -159,12 +189,12 @@ static void put_fixed(struct line *l, const struct log_record *r)
 static void put_field(struct line *l, const struct log_field *f)
 {
     size_t before = l->size;
-    /* The key at its longest with its marks and a number or an empty string behind it: below that nothing is begun. */
-    if (room(l) < NAME_MAX_SIZE + 4 + NUMBER_SIZE) {
+    /* A number or an empty string must have its place behind the key: below that nothing is begun. */
+    if (room(l) < f->key.size + NUMBER_SIZE) {
         l->cut = true;
         return;
     }
-    put_key(l, f->key);
+    put(l, f->key.p, f->key.size);
     switch (f->kind) {
     case LOG_FIELD_INT:
         put_number(l, f->number);
@@ -274,5 +304,5 @@ void log_write(struct logger *l, enum log_level level, const struct log_context 
         .wall_ms = env_wall_ms(l->env), .level = level, .service = l->service, .instance = l->instance, .event = event,
         .msg = msg, .ctx = ctx, .fields = fields, .suppressed = suppressed,
     };
-    env_log_write(l->env, line, log_format(&record, line));
+    env_log_write(l->env, line, log_format(&record, line), level >= LOG_WARN);
 }

@@ -4,7 +4,8 @@
  * span, correlation (the last three when there are), then the call's own. A line has at most LOG_LINE_SIZE_MAX bytes:
  * over-long values are cut, members that no longer fit are left out and "cut":true says so; it is always valid JSON.
  * Lines of level warn and error are limited to LOG_REPEATS_MAX a second for each event name; the first one that gets
- * through later says in "suppressed" how many did not. Any thread.
+ * through later says in "suppressed" how many did not. They are written at once, others when the loop's turn ends at the
+ * latest. Any thread.
  *
  *     LOG(logger, LOG_INFO, &ctx, "request.done", "request answered", LOG_STR("route", route), LOG_INT("status", 200));
  *     LOGF(logger, LOG_WARN, NULL, "jwks.fetch", LOG_FIELDS(LOG_ERR(&error)), "keeping %zu old keys", count);
@@ -39,16 +40,18 @@ struct log_context {
 enum log_field_kind { LOG_FIELD_END, LOG_FIELD_SLICE, LOG_FIELD_INT, LOG_FIELD_BOOL };
 
 struct log_field {
-    const char *key;                /* constant of the program, JSON-safe */
+    struct slice key;               /* LOG_KEY: as it stands in the line */
     enum log_field_kind kind;
     int64_t number;
     struct slice text;
 };
 
-#define LOG_STR(k, v) ((struct log_field){.key = (k), .kind = LOG_FIELD_SLICE, .text = slice_str(v)}) /* NULL: null */
-#define LOG_SLICE(k, v) ((struct log_field){.key = (k), .kind = LOG_FIELD_SLICE, .text = (v)})
-#define LOG_INT(k, v) ((struct log_field){.key = (k), .kind = LOG_FIELD_INT, .number = (int64_t)(v)})
-#define LOG_BOOL(k, v) ((struct log_field){.key = (k), .kind = LOG_FIELD_BOOL, .number = (v)})
+/* k: a literal that needs no escape */
+#define LOG_KEY(k) SLICE(",\"" k "\":")
+#define LOG_STR(k, v) ((struct log_field){.key = LOG_KEY(k), .kind = LOG_FIELD_SLICE, .text = slice_str(v)}) /* NULL: null */
+#define LOG_SLICE(k, v) ((struct log_field){.key = LOG_KEY(k), .kind = LOG_FIELD_SLICE, .text = (v)})
+#define LOG_INT(k, v) ((struct log_field){.key = LOG_KEY(k), .kind = LOG_FIELD_INT, .number = (int64_t)(v)})
+#define LOG_BOOL(k, v) ((struct log_field){.key = LOG_KEY(k), .kind = LOG_FIELD_BOOL, .number = (v)})
 /* struct ficus_error *e as member "error" */
 #define LOG_ERR(e) LOG_STR("error", (e)->text[0] != '\0' ? (e)->text : err_text((e)->code))
 #define LOG_FIELDS(...) ((const struct log_field[]){__VA_ARGS__ __VA_OPT__(,) {.kind = LOG_FIELD_END}})

@@ -227,16 +227,26 @@ static bool labels_equal(const struct metric *m, const struct slice *labels, uns
     return true;
 }
 
-/* FNV-1a over all labels. Not keyed: who chooses labels fills a family long before it makes the table slow. */
+/* Over all labels, eight bytes at a time. Not keyed: who chooses labels fills a family long before it makes the table
+ * slow. */
 static uint64_t hash_labels(const struct slice *labels, unsigned count)
 {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    const uint64_t multiplier = UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t hash = 0;
     for (unsigned i = 0; i < count; i++) {
-        for (size_t k = 0; k < labels[i].size; k++)
-            hash = (hash ^ (uint8_t)labels[i].p[k]) * UINT64_C(0x100000001b3);
-        hash = (hash ^ 0xff) * UINT64_C(0x100000001b3); /* no byte of UTF-8: the end of a label */
+        size_t size = labels[i].size;
+        const char *p = labels[i].p;
+        hash = (hash ^ size) * multiplier;
+        for (; size > 0; hash = (hash ^ hash >> 32) * multiplier) {
+            uint64_t word = 0;
+            size_t step = size < sizeof word ? size : sizeof word;
+            memcpy(&word, p, step);
+            hash ^= word;
+            p += step;
+            size -= step;
+        }
     }
-    return hash;
+    return hash ^ hash >> 32;
 }
 
 /* NULL: there is none, and *ret_place is where it belongs. */
@@ -299,11 +309,15 @@ struct metric *metric_with(struct metric_family *family, const struct slice *val
     FICUS_ASSERT(value_count == family->label_count);
     if (value_count == 0)
         return family->children[0]; /* there since the family is */
+    unsigned place;
+    uint64_t hash = hash_labels(values, family->label_count);
+    struct metric *m = find_child(family, values, hash, &place);
+    if (m != NULL)
+        return m; /* the values are clean, as those of all children are */
     for (size_t i = 0; i < value_count; i++)
         labels[i] = clean_label(values[i], scratch[i]);
-    unsigned place;
-    uint64_t hash = hash_labels(labels, family->label_count);
-    struct metric *m = find_child(family, labels, hash, &place);
+    hash = hash_labels(labels, family->label_count);
+    m = find_child(family, labels, hash, &place);
     if (m != NULL)
         return m;
     /* A full family would take the lock for every stranger: its "other" answers without. */

@@ -4,6 +4,8 @@
  */
 #include "trace_context.h"
 
+#include "hex.h"
+
 enum { PARENT_SIZE = TRACE_PARENT_TEXT_SIZE - 1 };
 
 static int hex_value(char c)
@@ -22,17 +24,6 @@ static bool read_hex(const char *p, uint8_t *ret_bytes, size_t count)
         ret_bytes[i] = (uint8_t)(high << 4 | low);
     }
     return true;
-}
-
-static char *write_hex(char *at, const uint8_t *bytes, size_t count)
-{
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < count; i++) {
-        *at++ = digits[bytes[i] >> 4];
-        *at++ = digits[bytes[i] & 15];
-    }
-    *at = '\0';
-    return at;
 }
 
 static bool all_zero(const uint8_t *bytes, size_t count)
@@ -87,25 +78,22 @@ void trace_child(const struct trace_context *parent, const uint8_t random[8], st
 
 void trace_format(const struct trace_context *t, char ret_text[TRACE_PARENT_TEXT_SIZE])
 {
-    char *at = ret_text;
-    *at++ = '0';
-    *at++ = '0';
+    memcpy(ret_text, "00-", 3);
+    char *at = hex_put(ret_text + 3, t->trace_id, sizeof t->trace_id);
     *at++ = '-';
-    at = write_hex(at, t->trace_id, sizeof t->trace_id);
+    at = hex_put(at, t->span_id, sizeof t->span_id);
     *at++ = '-';
-    at = write_hex(at, t->span_id, sizeof t->span_id);
-    *at++ = '-';
-    write_hex(at, &t->flags, 1);
+    *hex_put(at, &t->flags, 1) = '\0';
 }
 
 void trace_id_text(const struct trace_context *t, char ret_text[TRACE_ID_TEXT_SIZE])
 {
-    write_hex(ret_text, t->trace_id, sizeof t->trace_id);
+    *hex_put(ret_text, t->trace_id, sizeof t->trace_id) = '\0';
 }
 
 void trace_span_text(const struct trace_context *t, char ret_text[TRACE_SPAN_TEXT_SIZE])
 {
-    write_hex(ret_text, t->span_id, sizeof t->span_id);
+    *hex_put(ret_text, t->span_id, sizeof t->span_id) = '\0';
 }
 
 bool trace_state_valid(struct slice tracestate)

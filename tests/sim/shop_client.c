@@ -264,7 +264,7 @@ static void edge(struct shop *s, const char *callee, const char *address)
 {
     struct call_policy policy = call_policy_default();
     policy.keeps_keys = true;
-    if (call_engine_edge(s->client.calls, callee, &policy) != FICUS_ERR_OK)
+    if (call_engine_edge(s->client.calls, callee, &policy, NULL) != FICUS_ERR_OK)
         shop_fail(s, "edge to %s", callee);
     call_engine_endpoints(s->client.calls, callee, &address, 1);
 }

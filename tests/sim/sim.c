@@ -557,7 +557,8 @@ static void op_random(struct env *e, void *p, size_t size)
 static void op_timer_start(struct env *e, struct env_timer *t, int64_t delay_ms)
 {
     struct sim_process *p = process_of(e);
-    bool added = timers_add(&p->timers, t, p->world->now_ns + delay_ms * 1000000);
+    int64_t now_ns = p->world->now_ns;
+    bool added = delay_ms <= 0 ? timers_add_soon(&p->timers, t, now_ns) : timers_add(&p->timers, t, now_ns + delay_ms * 1000000);
     FICUS_ASSERT(added);
 }
 
@@ -610,8 +611,9 @@ static void op_wake(struct env *e, struct env_waiter *waiter)
         s->state = SIM_STACK_READY;
 }
 
-static void op_log_write(struct env *e, const void *p, size_t size)
+static void op_log_write(struct env *e, const void *p, size_t size, bool at_once)
 {
+    (void)at_once;
     struct sim_process *process = process_of(e);
     if (process->world->verbose)
         fprintf(stderr, "%8.3f %-13s %.*s", (double)process->world->now_ns / 1e9, process->name, (int)size,

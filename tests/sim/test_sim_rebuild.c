@@ -204,7 +204,7 @@ static void client_init(struct world *w, struct env *e, struct process *p, struc
     config->process = name;
     if (process_init(p, e, config, &error) != FICUS_ERR_OK)
         broken("a client does not start:", error.text);
-    must(call_engine_edge(p->calls, callee, &policy), "edge");
+    must(call_engine_edge(p->calls, callee, &policy, NULL), "edge");
     call_engine_endpoints(p->calls, callee, &address, 1);
 }
 

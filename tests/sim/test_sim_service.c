@@ -130,7 +130,7 @@ static void client_boot(void *arg, struct env *e)
         broken("the client does not start:", error.text);
     struct call_policy policy = call_policy_default();
     const char *address = w->config.listen[0];
-    must(call_engine_edge(w->client.calls, "maker", &policy), "edge");
+    must(call_engine_edge(w->client.calls, "maker", &policy, NULL), "edge");
     call_engine_endpoints(w->client.calls, "maker", &address, 1);
     for (int i = 0; i < POSTS; i++) {
         struct post *p = &w->posts[i];

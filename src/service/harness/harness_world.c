@@ -325,7 +325,7 @@ void world_fake_open(struct ficus_test *t, struct world_fake *f)
     policy.keeps_keys = true;
     struct call_engine *calls = service_process(t->service)->calls;
     const char *address = f->address;
-    if (call_engine_edge(calls, f->name, &policy) != FICUS_ERR_OK ||
+    if (call_engine_edge(calls, f->name, &policy, NULL) != FICUS_ERR_OK ||
         call_engine_endpoints(calls, f->name, &address, 1) != FICUS_ERR_OK)
         harness_die("cannot declare the fake service %s", f->name);
 }

@@ -64,6 +64,9 @@ static void test_timers_order(void **state)
             if (random >> 30 == 0) {
                 timers_remove(&w.timers, &w.timer[i]);
                 w.expected[i] = INT64_MAX;
+            } else if (random >> 30 == 1) {
+                w.expected[i] = now;
+                assert_true(timers_add_soon(&w.timers, &w.timer[i], now));
             } else {
                 w.expected[i] = now + (random >> 16) % 50;
                 assert_true(timers_add(&w.timers, &w.timer[i], w.expected[i]));
@@ -85,6 +88,46 @@ static void test_timers_order(void **state)
     timers_done(&w.timers);
     for (size_t i = 0; i < TIMERS; i++)
         assert_false(env_timer_armed(&w.timer[i]));
+}
+
+struct named {
+    struct env_timer timer;
+    char name;
+    char *fired;
+};
+
+static void fire_named(void *arg)
+{
+    struct named *n = arg;
+    n->fired[strlen(n->fired)] = n->name;
+}
+
+/* Due at the same time they fire in the order of arming, whether they were due at once or waited; hundreds as well. */
+static void test_timers_soon(void **state)
+{
+    struct timers t;
+    struct named n[300];
+    char fired[ARRAY_COUNT(n) + 1] = "", wanted[ARRAY_COUNT(n) + 1] = "";
+    timers_init(&t);
+    for (size_t i = 0; i < ARRAY_COUNT(n); i++) {
+        n[i] = (struct named){.name = (char)('a' + i % 26), .fired = fired};
+        n[i].timer = (struct env_timer){.fn = fire_named, .arg = &n[i]};
+        assert_true(i % 3 == 0 ? timers_add(&t, &n[i].timer, 7) : timers_add_soon(&t, &n[i].timer, 7));
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(n); i++) {
+        if (i % 7 < 2)
+            timers_remove(&t, &n[i].timer);
+        else
+            wanted[strlen(wanted)] = n[i].name;
+    }
+    timers_remove(&t, &n[299].timer);
+    wanted[strlen(wanted) - 1] = '\0';
+    assert_true(timers_next_due_ns(&t) == 7);
+    assert_int_equal(timers_fire(&t, 6), 0);
+    assert_int_equal(timers_fire(&t, 7), strlen(wanted));
+    assert_string_equal(fired, wanted);
+    assert_true(timers_next_due_ns(&t) == INT64_MAX);
+    timers_done(&t);
 }
 
 struct chain {
@@ -308,7 +351,7 @@ static void test_file_load(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_timers_order), cmocka_unit_test(test_timers_again), cmocka_unit_test(test_file_store),
+        cmocka_unit_test(test_timers_order), cmocka_unit_test(test_timers_soon), cmocka_unit_test(test_timers_again), cmocka_unit_test(test_file_store),
         cmocka_unit_test(test_file_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

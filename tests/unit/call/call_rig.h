@@ -328,7 +328,7 @@ static void rig_engine(struct rig *r, size_t conns_max, size_t queue_max)
 
 static void rig_edge(struct rig *r, const char *callee, struct call_policy p, const char *address)
 {
-    assert_int_equal(call_engine_edge(r->g, callee, &p), FICUS_ERR_OK);
+    assert_int_equal(call_engine_edge(r->g, callee, &p, NULL), FICUS_ERR_OK);
     if (address != NULL)
         assert_int_equal(call_engine_endpoints(r->g, callee, &address, 1), FICUS_ERR_OK);
 }

@@ -266,9 +266,9 @@ static void chaos_begin(struct chaos *x, uint64_t seed)
     p.timeout_ms = 500;
     p.retry.attempts = ATTEMPTS_MAX;
     p.breaker.open_ms = 100;
-    assert_int_equal(call_engine_edge(x->g, "orders", &p), FICUS_ERR_OK);
+    assert_int_equal(call_engine_edge(x->g, "orders", &p, NULL), FICUS_ERR_OK);
     p.keeps_keys = true;
-    assert_int_equal(call_engine_edge(x->g, "payments", &p), FICUS_ERR_OK);
+    assert_int_equal(call_engine_edge(x->g, "payments", &p, NULL), FICUS_ERR_OK);
     assert_int_equal(call_engine_endpoints(x->g, "orders", addresses, SERVERS), FICUS_ERR_OK);
     assert_int_equal(call_engine_endpoints(x->g, "payments", addresses, SERVERS), FICUS_ERR_OK);
     for (size_t i = 0; i < SERVERS; i++)

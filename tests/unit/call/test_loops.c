@@ -213,7 +213,7 @@ static void *loop_main(void *arg)
     for (size_t i = 0; i < ADDRESSES; i++)
         addresses[i] = w->instances[i].address;
     assert_int_equal(call_engine_new(l->e, &o, &l->g), FICUS_ERR_OK);
-    assert_int_equal(call_engine_edge(l->g, "orders", w->policy), FICUS_ERR_OK);
+    assert_int_equal(call_engine_edge(l->g, "orders", w->policy, NULL), FICUS_ERR_OK);
     assert_int_equal(call_engine_endpoints(l->g, "orders", addresses, w->address_count), FICUS_ERR_OK);
     count(w, &w->started);
     env_uv_run(l->e);

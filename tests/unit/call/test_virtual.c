@@ -180,7 +180,7 @@ static int tear_down(void **state)
 
 static void declare(struct world *w, const struct call_policy *p, size_t count)
 {
-    assert_int_equal(call_engine_edge(w->g, "orders", p), FICUS_ERR_OK);
+    assert_int_equal(call_engine_edge(w->g, "orders", p, NULL), FICUS_ERR_OK);
     assert_int_equal(call_engine_endpoints(w->g, "orders", addresses, count), FICUS_ERR_OK);
 }
 

@@ -88,13 +88,13 @@ static inline void fake_random(struct env *e, void *p, size_t size)
 static inline void fake_timer_stop(struct env *e, struct env_timer *t)
 {
     struct fake_net *n = (struct fake_net *)(void *)e;
-    if (t->heap_slot == 0)
+    if (t->slot == 0)
         return;
-    size_t at = t->heap_slot - 1;
+    size_t at = t->slot - 1;
     FICUS_ASSERT(n->timers[at] == t);
     n->timers[at] = n->timers[--n->timer_count];
-    n->timers[at]->heap_slot = (uint32_t)at + 1;
-    t->heap_slot = 0;
+    n->timers[at]->slot = (uint32_t)at + 1;
+    t->slot = 0;
 }
 
 static inline void fake_timer_start(struct env *e, struct env_timer *t, int64_t delay_ms)
@@ -104,7 +104,7 @@ static inline void fake_timer_start(struct env *e, struct env_timer *t, int64_t 
     FICUS_ASSERT(n->timer_count < FAKE_TIMERS_MAX);
     t->due_ns = n->now_ns + delay_ms * 1000000;
     n->timers[n->timer_count++] = t;
-    t->heap_slot = (uint32_t)n->timer_count;
+    t->slot = (uint32_t)n->timer_count;
 }
 
 static inline struct env_stream *fake_stream_new(struct fake_net *n)

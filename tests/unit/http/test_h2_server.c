@@ -707,6 +707,32 @@ static void test_drain(void **state)
     rig_free(r);
 }
 
+/* After so many requests the client is told to go, twice: what came before the second word is served. */
+static void test_requests_per_connection(void **state)
+{
+    struct http_limits limits = {.conn_request_count_max = 2};
+    struct rig *r = rig_new(1, &limits);
+    rig_preface(r);
+    assert_alive(r, 1);
+    assert_int_equal(r->goaways, 0);
+    rig_get(r, 3, "/hold");
+    assert_int_equal(r->goaways, 1);
+    assert_int_equal(r->goaway_last, 0x7fffffff);
+    assert_alive(r, 5);
+    rig_send(r, PING, ACK, 0, "drained?", 8);
+    rig_run(r);
+    assert_int_equal(r->goaways, 2);
+    assert_int_equal(r->goaway, NGHTTP2_NO_ERROR);
+    assert_int_equal(r->goaway_last, 5);
+    rig_get(r, 7, "/late");
+    assert_int_equal(rig_at(r, 7)->status, 0);
+    assert_int_equal(http_respond(r->held, 200, NULL, 0, NULL, SLICE("ok")), FICUS_ERR_OK);
+    rig_run(r);
+    assert_int_equal(rig_at(r, 3)->status, 200);
+    assert_true(r->client->rx_eof);
+    rig_free(r);
+}
+
 /* Whoever sends what only costs is sent away. */
 static void test_floods(void **state)
 {
@@ -866,7 +892,7 @@ int main(void)
         cmocka_unit_test(test_windows),      cmocka_unit_test(test_credit),        cmocka_unit_test(test_trailers),
         cmocka_unit_test(test_tunnel),       cmocka_unit_test(test_expect),        cmocka_unit_test(test_malformed),
         cmocka_unit_test(test_limits),       cmocka_unit_test(test_early_answer),  cmocka_unit_test(test_reset),
-        cmocka_unit_test(test_drain),        cmocka_unit_test(test_floods),        cmocka_unit_test(test_continuations),
+        cmocka_unit_test(test_drain), cmocka_unit_test(test_requests_per_connection), cmocka_unit_test(test_floods), cmocka_unit_test(test_continuations),
         cmocka_unit_test(test_pings_not_read), cmocka_unit_test(test_time_limits), cmocka_unit_test(test_eviction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -575,33 +575,56 @@ static void test_write_read(void **state)
     assert_true(http_msg_add(&m, SLICE("Connection"), SLICE("close"))); /* the codec's: not written */
     assert_true(http_msg_add(&m, SLICE("Content-Length"), SLICE("7")));
     struct h1_write w = {.m = &m, .framing = H1_BODY_LENGTH, .content_length = 42};
-    size_t size = h1_request_size(&w);
-    char *text = arena_alloc(&a, size);
-    h1_request_write(&w, text);
+    size_t size_max = h1_request_size_max(&w);
+    char *text = arena_alloc(&a, size_max);
+    size_t size = h1_request_write(&w, text);
+    assert_true(size <= size_max);
     assert_true(slice_eq_str(slice_make(text, size),
                              "POST /x?y=z HTTP/1.1\r\nHost: h:1\r\nA: 1\r\nContent-Length: 42\r\n\r\n"));
 
     m.path = SLICE("/x y");
-    assert_int_equal(h1_request_size(&w), 0);
+    assert_int_equal(h1_request_size_max(&w), 0);
     m.path = SLICE("/x\r\nEvil: 1");
-    assert_int_equal(h1_request_size(&w), 0);
+    assert_int_equal(h1_request_size_max(&w), 0);
     m.path = SLICE("/x");
     m.method = SLICE("G T");
-    assert_int_equal(h1_request_size(&w), 0);
+    assert_int_equal(h1_request_size_max(&w), 0);
     m.method = SLICE("GET");
     m.authority = SLICE("h\r\nEvil: 1");
-    assert_int_equal(h1_request_size(&w), 0);
+    assert_int_equal(h1_request_size_max(&w), 0);
 
     http_msg_init(&m, &a);
     m.status = 404;
     w = (struct h1_write){
         .m = &m, .framing = H1_BODY_CHUNKED, .content_length = -1, .close = true, .date = "D", .server = "S"};
-    size = h1_response_size(&w);
-    text = arena_alloc(&a, size);
-    h1_response_write(&w, text);
+    size_max = h1_response_size_max(&w);
+    text = arena_alloc(&a, size_max);
+    size = h1_response_write(&w, text);
+    assert_true(size <= size_max);
     assert_true(slice_eq_str(slice_make(text, size), "HTTP/1.1 404 Not Found\r\nDate: D\r\nServer: S\r\n"
                                                      "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"));
     arena_done(&a);
+}
+
+/* Looking at eight characters together finds the same end as looking at each: every character at every place, beside
+ * each of a few others. */
+static void test_value_span(void **state)
+{
+    static const char others[] = {'a', '\t', ' ', '~', '\x80', '\xff'};
+    (void)state;
+    for (size_t size = 0; size <= 20; size++) {
+        for (size_t at = 0; at < size; at++) {
+            for (int ch = 0; ch < 256; ch++) {
+                for (size_t other = 0; other < sizeof others; other++) {
+                    char text[20];
+                    memset(text, others[other], sizeof text);
+                    text[at] = (char)ch;
+                    size_t expected = h1_is((char)ch, H1_VALUE) ? size : at;
+                    assert_int_equal(h1_value_span(text, text + size) - text, expected);
+                }
+            }
+        }
+    }
 }
 
 /* Dates are those of RFC 9110 5.6.7, also around leap days. */
@@ -717,7 +740,7 @@ int main(void)
         cmocka_unit_test(test_requests),        cmocka_unit_test(test_poison),     cmocka_unit_test(test_request_parts),
         cmocka_unit_test(test_head_end_splits), cmocka_unit_test(test_responses),  cmocka_unit_test(test_chunks),
         cmocka_unit_test(test_chunk_bounds),    cmocka_unit_test(test_write_read), cmocka_unit_test(test_dates),
-        cmocka_unit_test(test_chars),           cmocka_unit_test(test_fields),     cmocka_unit_test(test_query),
+        cmocka_unit_test(test_chars),           cmocka_unit_test(test_value_span), cmocka_unit_test(test_fields),     cmocka_unit_test(test_query),
         cmocka_unit_test(test_problem),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

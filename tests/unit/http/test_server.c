@@ -329,6 +329,36 @@ static void test_simple(void **state)
     app_free(app);
 }
 
+/* After so many requests the answer says that it was the last; nothing behind it is read. A new limit holds for connections
+ * that are open. */
+static void test_requests_per_connection(void **state)
+{
+    (void)state;
+    static const char get[] = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+    struct http_limits limits = {.conn_request_count_max = 3};
+    struct app *app = app_new(1, &limits);
+    send_text(app, get);
+    send_text(app, get);
+    assert_false(got(app, "Connection: close"));
+    char two[2 * sizeof get];
+    (void)snprintf(two, sizeof two, "%s%s", get, get);
+    send_text(app, two);
+    assert_int_equal(app->requests, 3);
+    assert_int_equal(count_of(app, "Connection: close"), 1);
+    assert_true(got_end(app));
+    app_free(app);
+
+    app = app_new(1, NULL);
+    for (int i = 0; i < 5; i++)
+        send_text(app, get);
+    assert_false(got(app, "Connection: close"));
+    http_server_limit(app->server, &limits);
+    send_text(app, get);
+    assert_int_equal(app->requests, 6);
+    assert_true(got(app, "Connection: close") && got_end(app));
+    app_free(app);
+}
+
 /* The conversation is the same for every seed of odd reads and writes. */
 static void test_conversation(void **state)
 {
@@ -969,7 +999,7 @@ int main(void)
         cmocka_unit_test(test_trailers),
         cmocka_unit_test(test_tunnel),
         cmocka_unit_test(test_tunnel_lost),
-        cmocka_unit_test(test_simple),       cmocka_unit_test(test_conversation),   cmocka_unit_test(test_every_split),
+        cmocka_unit_test(test_simple), cmocka_unit_test(test_requests_per_connection), cmocka_unit_test(test_conversation), cmocka_unit_test(test_every_split),
         cmocka_unit_test(test_refusals),     cmocka_unit_test(test_malformed_body), cmocka_unit_test(test_head_limits),
         cmocka_unit_test(test_timeouts),     cmocka_unit_test(test_slow_reader),    cmocka_unit_test(test_slow_handler),
         cmocka_unit_test(test_unread_body),  cmocka_unit_test(test_expect),         cmocka_unit_test(test_too_large),

@@ -254,8 +254,8 @@ static struct call_engine *engine_as(struct world *w, const char *self)
     address(w, "hub.sock", hub);
     address(w, "ops.sock", ops);
     const char *addresses[] = {hub, ops};
-    call_engine_edge(g, "hub", &policy);
-    call_engine_edge(g, "ops", &policy);
+    call_engine_edge(g, "hub", &policy, NULL);
+    call_engine_edge(g, "ops", &policy, NULL);
     call_engine_endpoints(g, "hub", &addresses[0], 1);
     call_engine_endpoints(g, "ops", &addresses[1], 1);
     return g;

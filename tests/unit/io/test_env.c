@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include "assert.h"
 #include "env_contract.h"
 #include "io_env.h"
 #include "io_log.h"
@@ -428,6 +429,76 @@ static void test_log_gathered(void **state)
     fclose(file);
 }
 
+struct death {
+    struct env *e;
+    bool at_once;
+    void (*die)(void);
+};
+
+static void write_two_lines_and_die(void *arg)
+{
+    struct death *d = arg;
+    env_log_write(d->e, "first\n", 6, false);
+    env_log_write(d->e, "second\n", 7, d->at_once);
+    d->die();
+}
+
+static void die_killed(void)
+{
+    raise(SIGKILL);
+}
+
+static void die_by_assertion(void)
+{
+    FICUS_ASSERT(getpid() < 0);
+}
+
+static void die_by_another(void)
+{
+    kill(getpid(), SIGSEGV);
+}
+
+/* What a process that dies in the midst of a turn leaves in its log: a line that goes at once and all before it, whatever
+ * kills it; lines that wait too, when it dies of itself. The way of dying stays what it is. */
+static void test_log_at_death(void **state)
+{
+    struct env_contract *c = *state;
+    static const struct {
+        bool at_once;
+        void (*die)(void);
+        int signum;
+        const char *log;
+    } cases[] = {
+        {true, die_killed, SIGKILL, "first\nsecond\n"}, {false, die_killed, SIGKILL, ""},
+        {false, die_by_assertion, SIGABRT, "first\nsecond\n"}, {false, die_by_another, SIGSEGV, "first\nsecond\n"},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct env_contract_path path = contract_path(c, "", "log");
+        pid_t pid = fork();
+        if (pid == 0) {
+            dup2(open(path.text, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600), 2);
+            signal(SIGSEGV, SIG_DFL), signal(SIGABRT, SIG_DFL); /* of the test's own framework, and of sanitizers */
+            struct death d = {.e = env_uv_new(NULL, NULL), .at_once = cases[i].at_once, .die = cases[i].die};
+            struct env_timer t = {.fn = write_two_lines_and_die, .arg = &d};
+            env_timer_start(d.e, &t, 0);
+            env_uv_run(d.e);
+            _exit(0);
+        }
+        int status = -1;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFSIGNALED(status));
+        assert_int_equal(WTERMSIG(status), cases[i].signum);
+        char log[256] = "";
+        int fd = open(path.text, O_RDONLY);
+        assert_true(read(fd, log, sizeof log - 1) >= 0);
+        close(fd);
+        /* the assertion's own words stand in front */
+        assert_true(strlen(log) >= strlen(cases[i].log));
+        assert_string_equal(log + strlen(log) - strlen(cases[i].log), cases[i].log);
+        assert_int_equal(cases[i].die == die_by_assertion, strncmp(log, "first", 5) != 0 && log[0] != '\0');
+    }
+}
+
 /* Addresses as text: each wrong form is refused in words, IPv6 is understood. */
 static void test_addresses(void **state)
 {
@@ -481,6 +552,7 @@ int main(void)
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_log_rotation),
         cmocka_unit_test(test_log_gathered),
+        cmocka_unit_test(test_log_at_death),
         cmocka_unit_test(test_addresses),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

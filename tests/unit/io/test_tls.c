@@ -661,11 +661,12 @@ static void flow_connect(struct flow *f, struct tls_client *c, uint16_t port)
         env_uv_run(f->r->e);
 }
 
-static struct tls_client *client(const char *name, const char *ca)
+static struct tls_client *client(struct rig *r, const char *name, const char *ca)
 {
     struct tls_client *c = NULL;
     struct tls_client_options o = {.name = name, .ca_file = path(ca), .protocols = protocols};
-    assert_int_equal(tls_client_new(&o, &c, NULL), FICUS_ERR_OK);
+    tls_clients_enable(r->e);
+    assert_int_equal(env_tls_client_new(r->e, &o, &c, NULL), FICUS_ERR_OK);
     return c;
 }
 
@@ -679,7 +680,7 @@ static void test_bodies(void **state)
     f.in = mem_alloc(f.size + 65536);
     for (size_t i = 0; i < f.size; i++)
         f.out[i] = (char)(i * 31 >> 7 ^ i);
-    struct tls_client *c = client("one.example", "ca.pem");
+    struct tls_client *c = client(&r, "one.example", "ca.pem");
     flow_connect(&f, c, r.port);
     while (f.received < f.size || f.n > 0)
         env_uv_run(r.e);
@@ -688,8 +689,8 @@ static void test_bodies(void **state)
     assert_int_equal(f.n, 0);
     assert_memory_equal(f.in, f.out, f.size);
     env_close(r.e, f.s, NULL, NULL);
+    env_tls_client_free(r.e, c);
     rig_close(&r);
-    tls_client_free(c);
     mem_free(f.out);
     mem_free(f.in);
 }
@@ -713,13 +714,13 @@ static void test_client(void **state)
     struct rig r;
     rig_open(&r, TLS_1_2);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct tls_client *c = client(cases[i].name, cases[i].ca);
+        struct tls_client *c = client(&r, cases[i].name, cases[i].ca);
         for (int again = 0; again < 2; again++) {
             char in[65536], out[] = "x";
             struct flow f = {.r = &r, .size = 1, .in = in, .out = out};
             flow_connect(&f, c, r.port);
             assert_int_equal(f.connected, cases[i].connected);
-            assert_string_equal(tls_client_failure(c), cases[i].failure);
+            assert_string_equal(env_tls_client_failure(r.e, c), cases[i].failure);
             struct env_tls_info info;
             while (f.connected == FICUS_ERR_OK && (f.received == 0 || f.n > 0))
                 env_uv_run(r.e);
@@ -730,7 +731,7 @@ static void test_client(void **state)
             }
             env_close(r.e, f.s, NULL, NULL);
         }
-        tls_client_free(c);
+        env_tls_client_free(r.e, c);
     }
     rig_close(&r);
 }
@@ -752,17 +753,17 @@ static void test_client_without_peer(void **state)
     char address[32];
     snprintf(address, sizeof address, "fd:%d", dup(r.fd));
     assert_int_equal(env_listen(r.e, address, on_plain_accept, &r, &r.listener, NULL), FICUS_ERR_OK);
-    struct tls_client *c = client("one.example", "ca.pem");
+    struct tls_client *c = client(&r, "one.example", "ca.pem");
     struct flow f = {.r = &r};
     flow_connect(&f, c, r.port);
     assert_int_equal(f.connected, FICUS_ERR_PROTOCOL);
-    assert_non_null(strstr(tls_client_failure(c), "wrong version number"));
+    assert_non_null(strstr(env_tls_client_failure(r.e, c), "wrong version number"));
     env_close(r.e, f.s, NULL, NULL);
     flow_connect(&f, c, 1);
     assert_int_equal(f.connected, FICUS_ERR_REFUSED);
     env_close(r.e, f.s, NULL, NULL);
+    env_tls_client_free(r.e, c);
     rig_close(&r);
-    tls_client_free(c);
 }
 
 /* Every way in which two files cannot be served has its own words, which name the file. */

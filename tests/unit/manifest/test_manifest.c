@@ -338,6 +338,51 @@ static void test_part(void **state)
     system_done(&s);
 }
 
+/* A service that somebody else starts has no process and no name at the hub; its callers' files say where it is. */
+static void test_elsewhere(void **state)
+{
+    struct system s;
+    struct ficus_error err = {0};
+    char folder[512];
+    system_init(&s);
+    put_good(&s);
+    files_put(&s.files, "services/bank/service.yaml", "service: bank\nteam: t\ndoes: d\nurl: http://127.0.0.1:9000\nkeeps_keys: false\n");
+    files_put(&s.files, "state/run/old", "");
+    assert_int_equal(load(&s, &(struct manifest_options){.state = files_path(&s.files, "state", folder, sizeof folder)}), FICUS_ERR_OK);
+    assert_int_equal(s.m->process_count, 4);
+    assert_null(manifest_find_process(s.m, "bank"));
+    assert_int_equal(manifest_render(s.m, &s.arena, NULL, &err), FICUS_ERR_OK);
+    struct proxy_config gateway;
+    struct hub_config hub;
+    read_resolved(&s, "gateway", &proxy_config_table, &gateway);
+    read_resolved(&s, "hub", &hub_config_table, &hub);
+    assert_int_equal(hub.service_count, 2);
+    size_t elsewhere = 0;
+    for (size_t i = 0; i < gateway.common.edge_count; i++) {
+        const struct process_edge *edge = &gateway.common.edges[i];
+        if (strcmp(edge->callee, "bank") != 0) {
+            assert_null(edge->policy.upstream);
+            continue;
+        }
+        elsewhere++;
+        assert_string_equal(edge->policy.upstream->url, "http://127.0.0.1:9000");
+        assert_null(edge->policy.upstream->ca);
+        assert_false(edge->policy.keeps_keys);
+    }
+    assert_int_equal(elsewhere, 1);
+    files_put(&s.files, "services/orders/service.yaml", SERVICE("orders") "needs: [bank]\n");
+    files_put(&s.files, "services/bank/service.yaml", "service: bank\nteam: t\ndoes: d\nurl: http://127.0.0.1:9000\nworkers: 4\nstore: sqlite:x.db\n");
+    assert_int_equal(load(&s, NULL), FICUS_ERR_INVALID);
+    static const char *const expected[] = {
+        "services/orders/service.yaml:5:9: needs[0]: \"bank\" is started by somebody else; when it is healthy is not known here",
+        "services/bank/service.yaml:5:1: workers: has no meaning beside \"url\": Ficus does not start this service",
+        "services/bank/service.yaml:6:1: store: has no meaning beside \"url\": Ficus does not start this service"};
+    for (size_t i = 0; i < ARRAY_COUNT(expected); i++)
+        if (strstr(buf_str(&s.text), expected[i]) == NULL)
+            fail_msg("%s is not in\n%s", expected[i], buf_str(&s.text));
+    system_done(&s);
+}
+
 struct wrong {
     const char *file, *text;    /* put over the good system */
     const char *message;
@@ -565,7 +610,7 @@ static void test_schema(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good), cmocka_unit_test(test_resolved), cmocka_unit_test(test_sets), cmocka_unit_test(test_part), cmocka_unit_test(test_across),
+        cmocka_unit_test(test_good), cmocka_unit_test(test_resolved), cmocka_unit_test(test_sets), cmocka_unit_test(test_part), cmocka_unit_test(test_elsewhere), cmocka_unit_test(test_across),
         cmocka_unit_test(test_all_at_once), cmocka_unit_test(test_no_file), cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_schema),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 
 #include "access_log.h"
 #include "gateway_rig.h"
+#include "io_socket.h"
 #include "json.h"
 
 #include <fcntl.h>
@@ -101,6 +102,40 @@ static void test_whole(void **state)
     rig_free(r);
 }
 
+/* Who asked: the peer, or whom a trusted proxy names; then the proxy is told too. */
+static void test_client(void **state)
+{
+    (void)state;
+    static const char *const trusted[] = {"127.0.0.0/8"};
+    static const char through[] = "GET /open/1 HTTP/1.1\r\n" HOST "X-Forwarded-For: 6.6.6.6, 192.0.2.9\r\nConnection: close\r\n\r\n";
+    struct rig *r = rig_new(false);
+    char listen[16];
+    int fd = -1;
+    gateway_stop(r);
+    assert_int_equal(socket_listen("tcp:127.0.0.1:0", &fd, NULL), FICUS_ERR_OK);
+    (void)snprintf(listen, sizeof listen, "fd:%d", fd);
+    (void)unlink(r->front + 5);
+    (void)snprintf(r->front, sizeof r->front, "tcp:127.0.0.1:%u", socket_port(fd));
+    r->listen[0] = listen;
+    gateway_start(r);
+    rig_wait(r, is_ready, r);
+    log_begin(r);
+    const char *line = line_of(r, through);
+    assert_has(line, "\"client\":\"127.0.0.1\"");
+    assert_false(has(line, "\"peer\""));
+    log_end();
+    gateway_stop(r);
+    r->config.trusted_proxies = trusted;
+    r->config.trusted_count = 1;
+    gateway_start(r);
+    rig_wait(r, is_ready, r);
+    log_begin(r);
+    assert_has(line_of(r, through), "\"client\":\"192.0.2.9\",\"peer\":\"127.0.0.1:");
+    log_end();
+    rig_free(r);
+    close(fd);
+}
+
 static bool orders_is_held(void *arg)
 {
     return ((struct rig *)arg)->held != NULL;
@@ -139,6 +174,38 @@ static void test_flags(void **state)
     rig_free(r);
 }
 
+/* All places of a service's bulkhead are taken: 503 at once, when to come again, and the flag; nothing of it reaches the service, and a
+ * place that is given back is taken by the next. */
+static void test_bulkhead(void **state)
+{
+    (void)state;
+    static struct call_policy_bulkhead one = {.concurrency = 1};
+    static const char hold[] = REQUEST("GET /do/hold");
+    struct rig *r = rig_new(false);
+    gateway_stop(r);
+    r->edges[0].policy.bulkhead = &one;
+    gateway_start(r);
+    rig_wait(r, is_ready, r);
+    log_begin(r);
+    struct client *first = client_new(r);
+    client_send(first, hold, sizeof hold - 1);
+    rig_wait(r, orders_is_held, r);
+    unsigned asked = r->orders_asked;
+    assert_has(line_of(r, REQUEST("GET /open/1")),
+               "\"status\":503,\"flags\":\"UO\",\"upstream\":\"orders\"");
+    const char *answer = ask(r, REQUEST("GET /open/1"));
+    assert_int_equal(status_of(answer), 503);
+    assert_has(answer, "Retry-After: 1\r\n");
+    assert_int_equal(r->orders_asked, asked);
+    (void)http_respond(r->held, 200, NULL, 0, "text/plain", SLICE("done"));
+    rig_wait(r, client_has_ended, first);
+    assert_int_equal(status_of(buf_str(&first->got)), 200);
+    assert_int_equal(status_of(ask(r, REQUEST("GET /open/1"))), 202);
+    client_free(first);
+    log_end();
+    rig_free(r);
+}
+
 /* docs/gateway.md has a row for each member and each flag, word for word, and no other in those tables. */
 static void test_documented(void **state)
 {
@@ -169,6 +236,8 @@ static void test_documented(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_whole), cmocka_unit_test(test_flags),
+                                       cmocka_unit_test(test_client),
+                                       cmocka_unit_test(test_bulkhead),
                                        cmocka_unit_test(test_documented)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

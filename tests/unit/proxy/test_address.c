@@ -60,14 +60,19 @@ static void test_peers(void **state)
 static void test_forwarded(void **state)
 {
     static const struct {
-        const char *peer, *said_for, *said_proto, *said_host, *told_for, *told_proto, *told_host;
+        const char *peer, *said_for, *said_proto, *said_host, *told_for, *told_proto, *told_host, *client;
     } cases[] = {
-        {"192.0.2.9:1", "6.6.6.6", "https", "evil", "192.0.2.9", "http", "shop"},
-        {"10.1.2.3:1", "6.6.6.6, 7.7.7.7", "https", "shop.example:443", "6.6.6.6, 7.7.7.7, 10.1.2.3", "https", "shop.example:443"},
-        {"10.1.2.3:1", NULL, NULL, NULL, "10.1.2.3", "http", "shop"},
-        {"10.1.2.3:1", "", "gopher", "a b", "10.1.2.3", "http", "shop"},
-        {"[fd00::1]:1", "6.6.6.6", NULL, NULL, "6.6.6.6, fd00::1", "http", "shop"},
-        {"unix", "6.6.6.6", "https", "evil", NULL, "http", "shop"},
+        {"192.0.2.9:1", "6.6.6.6", "https", "evil", "192.0.2.9", "http", "shop", "192.0.2.9"},
+        {"10.1.2.3:1", "6.6.6.6, 7.7.7.7", "https", "shop.example:443", "6.6.6.6, 7.7.7.7, 10.1.2.3", "https", "shop.example:443", "7.7.7.7"},
+        {"10.1.2.3:1", NULL, NULL, NULL, "10.1.2.3", "http", "shop", "10.1.2.3"},
+        {"10.1.2.3:1", "", "gopher", "a b", "10.1.2.3", "http", "shop", "10.1.2.3"},
+        {"[fd00::1]:1", "6.6.6.6", NULL, NULL, "6.6.6.6, fd00::1", "http", "shop", "6.6.6.6"},
+        {"10.1.2.3:1", "6.6.6.6, 10.9.9.9,, [fd00::2]:80", NULL, NULL, "6.6.6.6, 10.9.9.9,, [fd00::2]:80, 10.1.2.3", "http", "shop", "6.6.6.6"},
+        {"10.1.2.3:1", "6.6.6.6, unknown, 10.9.9.9:4, [fd00::2]", NULL, NULL, "6.6.6.6, unknown, 10.9.9.9:4, [fd00::2], 10.1.2.3", "http", "shop",
+         "10.9.9.9"},
+        {"10.1.2.3:1", "10.0.0.1, 10.0.0.2", NULL, NULL, "10.0.0.1, 10.0.0.2, 10.1.2.3", "http", "shop", "10.0.0.1"},
+        {"10.1.2.3:1", "10.0.0.1, <x>", NULL, NULL, "10.0.0.1, <x>, 10.1.2.3", "http", "shop", "10.1.2.3"},
+        {"unix", "6.6.6.6", "https", "evil", NULL, "http", "shop", ""},
     };
     struct address_block trusted[2];
     assert_true(address_block_parse(SLICE("10.0.0.0/8"), &trusted[0]) && address_block_parse(SLICE("fd00::/8"), &trusted[1]));
@@ -100,13 +105,35 @@ static void test_forwarded(void **state)
         assert_true(slice_eq_str(http_msg_get(&told, "x-forwarded-proto"), cases[i].told_proto));
         assert_true(slice_eq_str(http_msg_get(&told, "x-forwarded-host"), cases[i].told_host));
         assert_true(slice_eq_str(http_msg_get(&told, "via"), "1.1 ficus"));
+        struct slice client = proxy_client_address(&q);
+        if (!slice_eq_str(client, cases[i].client))
+            fail_msg("case %zu: client " SLICE_FMT, i, SLICE_ARG(client));
         arena_done(&a);
     }
+}
+
+/* A list that comes as several fields is one list (RFC 9110 5.3). */
+static void test_client_of_several_fields(void **state)
+{
+    struct address_block trusted;
+    struct arena a;
+    struct http_msg m;
+    assert_true(address_block_parse(SLICE("10.0.0.0/8"), &trusted));
+    struct proxy_snapshot snapshot = {.trusted = &trusted, .trusted_count = 1};
+    arena_init(&a, 64 * 1024);
+    http_msg_init(&m, &a);
+    assert_true(http_msg_add(&m, SLICE("X-Forwarded-For"), SLICE("6.6.6.6, 7.7.7.7")) &&
+                http_msg_add(&m, SLICE("x-forwarded-for"), SLICE("10.0.0.1")));
+    struct http_stream s = {.arena = &a, .head_in = &m};
+    struct proxy_request q = {.snapshot = &snapshot, .stream = &s, .peer.text = "10.0.0.2:1"};
+    assert_true(slice_eq_str(proxy_client_address(&q), "7.7.7.7"));
+    arena_done(&a);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_blocks), cmocka_unit_test(test_no_blocks), cmocka_unit_test(test_peers), cmocka_unit_test(test_forwarded)};
+        cmocka_unit_test(test_blocks), cmocka_unit_test(test_no_blocks), cmocka_unit_test(test_peers), cmocka_unit_test(test_forwarded),
+        cmocka_unit_test(test_client_of_several_fields)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -184,6 +184,41 @@ static void test_many(void **state)
     rig_free(r);
 }
 
+/* A gateway that is not ready yet takes a new file all the same: what it refuses changes nothing, what it takes says from then on what
+ * readiness needs, and may itself be what makes it ready; it says so once. */
+static void test_before_ready(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(false);
+    gateway_stop(r);
+    gateway_start_blind(r);
+    struct proxy_config next = r->config;
+    struct proxy_route routes[2] = {r->routes[0], r->routes[10]};
+    assert_int_equal(routes[1].answer, 404);
+    next.routes = routes;
+    next.route_count = 1;
+    routes[0].path = "/later/{id}";
+    assert_int_not_equal(reload_text(r, "{}").result.code, FICUS_ERR_OK);
+    assert_int_equal(reload(r, &next).result.code, FICUS_ERR_OK);
+    assert_false(r->ready);
+    assert_int_equal(status_of(ask(r, REQUEST("GET /later/1"))), 503);
+    const char *address = r->orders;
+    assert_int_equal(call_engine_endpoints(r->proxy->process.calls, "orders", &address, 1), FICUS_ERR_OK);
+    env_timer_start(r->e, &r->proxy->ready_kick, 0); /* what the hub's snapshots do */
+    rig_wait(r, is_ready, r);
+    assert_int_equal(status_of(ask(r, REQUEST("GET /later/1"))), 202);
+
+    gateway_stop(r);
+    gateway_start_blind(r);
+    next.routes = &routes[1];
+    assert_int_equal(reload(r, &next).result.code, FICUS_ERR_OK);
+    assert_true(r->ready);
+    r->ready = false;
+    assert_int_equal(reload(r, &next).result.code, FICUS_ERR_OK);
+    assert_false(r->ready);
+    rig_free(r);
+}
+
 /* A stop while a reload runs: neither waits for the other, and nothing is left. */
 static void test_stop_meanwhile(void **state)
 {
@@ -201,6 +236,7 @@ static void test_stop_meanwhile(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_swap), cmocka_unit_test(test_refused),
-                                       cmocka_unit_test(test_many), cmocka_unit_test(test_stop_meanwhile)};
+                                       cmocka_unit_test(test_many), cmocka_unit_test(test_before_ready),
+                                       cmocka_unit_test(test_stop_meanwhile)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,6 +20,7 @@ struct log_env {
     int64_t now_ns;
     struct buf lines;
     size_t line_count;
+    bool at_once; /* of the last line */
 };
 
 static int64_t fake_now_ns(struct env *e)
@@ -32,9 +33,10 @@ static int64_t fake_wall_ms(struct env *e)
     return 1700000000123;
 }
 
-static void fake_log_write(struct env *e, const void *p, size_t size)
+static void fake_log_write(struct env *e, const void *p, size_t size, bool at_once)
 {
     struct log_env *l = (struct log_env *)e;
+    l->at_once = at_once;
     assert_true(buf_add(&l->lines, p, size));
     l->line_count++;
 }
@@ -205,10 +207,10 @@ static void counts_are_bounded(void **state)
 {
     struct fixture *f = *state;
     struct log_field fields[LOG_FIELDS_MAX + 2];
-    char line[LOG_LINE_SIZE_MAX], keys[LOG_FIELDS_MAX + 1][8], big[3000];
+    char line[LOG_LINE_SIZE_MAX], keys[LOG_FIELDS_MAX + 1][16], big[3000];
     for (size_t i = 0; i <= LOG_FIELDS_MAX; i++) {
-        snprintf(keys[i], sizeof keys[i], "k%zu", i);
-        fields[i] = LOG_INT(keys[i], i);
+        snprintf(keys[i], sizeof keys[i], ",\"k%zu\":", i);
+        fields[i] = (struct log_field){.key = slice_str(keys[i]), .kind = LOG_FIELD_INT, .number = (int64_t)i};
     }
     fields[LOG_FIELDS_MAX + 1] = (struct log_field){.kind = LOG_FIELD_END};
     struct log_record r = {.level = LOG_INFO, .service = "s", .instance = "i", .event = "e", .msg = "m",
@@ -247,6 +249,18 @@ static void repetition_is_limited(void **state)
     assert_null(strstr(buf_str(&f->env.lines), "suppressed"));
 }
 
+/* Warnings and errors may be the last words of a process: they do not wait for others. */
+static void urgent_levels_go_at_once(void **state)
+{
+    struct fixture *f = *state;
+    static const bool at_once[LOG_LEVEL_COUNT] = {[LOG_WARN] = true, [LOG_ERROR] = true};
+    f->logger.level_min = LOG_DEBUG;
+    for (int level = 0; level < LOG_LEVEL_COUNT; level++) {
+        LOG(&f->logger, (enum log_level)level, NULL, "any", "m");
+        assert_int_equal(f->env.at_once, at_once[level]);
+    }
+}
+
 /* A flood of ever new event names is limited too: those past the table share one allowance. */
 static void event_names_are_bounded(void **state)
 {
@@ -265,7 +279,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(the_whole_form), TEST(the_short_form), TEST(levels_are_kept), TEST(any_bytes_are_json),
             TEST(any_size_is_bounded),
-        TEST(counts_are_bounded), TEST(repetition_is_limited), TEST(event_names_are_bounded),
+        TEST(counts_are_bounded), TEST(repetition_is_limited), TEST(urgent_levels_go_at_once), TEST(event_names_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

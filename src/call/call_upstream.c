@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Callees that Ficus does not start; see call_upstream.h.
+ */
+#include "call_upstream.h"
+
+#include "mem.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+
+/* ---- urls ---- */
+
+static bool is_numeric(int family, struct slice host)
+{
+    char text[INET6_ADDRSTRLEN];
+    unsigned char binary[16];
+    if (host.size >= sizeof text)
+        return false;
+    memcpy(text, host.p, host.size);
+    text[host.size] = '\0';
+    return inet_pton(family, text, binary) == 1;
+}
+
+/* ret_port is left alone when there is none. */
+static bool port_parse(struct slice text, uint16_t *ret_port)
+{
+    uint64_t port;
+    if (text.p == NULL)
+        return true;
+    if (text.size > 5 || !slice_to_u64(text, &port) || port < 1 || port > 65535)
+        return false;
+    *ret_port = (uint16_t)port;
+    return true;
+}
+
+bool call_url_parse(struct slice text, struct call_url *ret_url)
+{
+    struct call_url u = {.secure = slice_starts(text, SLICE("https://"))};
+    if (!u.secure && !slice_starts(text, SLICE("http://")))
+        return false;
+    u.authority = slice_from(text, u.secure ? 8 : 7);
+    u.port = u.secure ? 443 : 80;
+    u.is_six = u.authority.size > 0 && u.authority.p[0] == '[';
+    struct slice rest = u.authority;
+    if (u.is_six) {
+        rest = slice_from(rest, 1);
+        u.host = slice_cut(&rest, ']');
+        if (rest.p == NULL || (rest.size > 0 && rest.p[0] != ':'))
+            return false;
+        rest = rest.size > 0 ? slice_from(rest, 1) : SLICE_NONE;
+    } else {
+        u.host = slice_cut(&rest, ':');
+    }
+    if (!is_numeric(u.is_six ? AF_INET6 : AF_INET, u.host) || !port_parse(rest, &u.port))
+        return false;
+    *ret_url = u;
+    return true;
+}
+
+const char *call_url_check(struct slice text)
+{
+    struct call_url url;
+    if (call_url_parse(text, &url))
+        return NULL;
+    return "http:// or https:// with a numeric address and a port, such as https://10.0.0.7:8443 (a path is said by the "
+           "routes and calls; names are not looked up by this version)";
+}
+
+void call_url_address(const struct call_url *url, char ret_address[CALL_ADDRESS_SIZE])
+{
+    (void)snprintf(ret_address, CALL_ADDRESS_SIZE, url->is_six ? "tcp:[" SLICE_FMT "]:%u" : "tcp:" SLICE_FMT ":%u",
+                   SLICE_ARG(url->host), (unsigned)url->port);
+}
+
+/* ---- the table ---- */
+
+static const struct conf_setting upstream_settings[] = {
+    {.name = "url", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct call_upstream, url), .min = 8, .max = 128,
+     .check = call_url_check, .example = "https://10.0.0.7:8443", .doc = "Where it is."},
+    {.name = "name", .type = CONF_STRING, CONF_AT(struct call_upstream, name), .min = 1, .max = 253,
+     .example = "bank.example", .doc = "Who its certificate must say it is; absent: the host of the url."},
+    {.name = "ca", .type = CONF_STRING, CONF_AT(struct call_upstream, ca), .min = 1, .max = 4096,
+     .example = "/etc/shop/bank-ca.pem", .doc = "PEM file of the authorities; absent: those of this machine."},
+    {.name = "certificate", .type = CONF_STRING, CONF_AT(struct call_upstream, certificate), .min = 1, .max = 4096,
+     .example = "/etc/shop/client.pem", .doc = "PEM file of the certificate that is shown when it asks for one."},
+    {.name = "key", .type = CONF_STRING, CONF_AT(struct call_upstream, key), .min = 1, .max = 4096,
+     .example = "/etc/shop/client.key", .doc = "PEM file of its key."},
+};
+const struct conf_table call_upstream_table = CONF_TABLE_OF("upstream", struct call_upstream, upstream_settings);
+
+/* ---- copies ---- */
+
+static bool text_copy(const char **text)
+{
+    if (*text == NULL)
+        return true;
+    *text = mem_strdup(*text);
+    return *text != NULL;
+}
+
+enum ficus_err call_upstream_copy(const struct call_upstream *upstream, struct call_upstream **ret_copy)
+{
+    if (upstream == NULL) {
+        *ret_copy = NULL;
+        return FICUS_ERR_OK;
+    }
+    struct call_upstream *c = mem_zalloc(sizeof *c);
+    if (c == NULL)
+        return FICUS_ERR_NOMEM;
+    *c = *upstream;
+    const char **texts[] = {&c->url, &c->name, &c->ca, &c->certificate, &c->key};
+    bool fine = true;
+    for (size_t i = 0; i < ARRAY_COUNT(texts); i++) /* all of them, so that what is left is ours or NULL */
+        fine = text_copy(texts[i]) && fine;
+    if (!fine) {
+        call_upstream_free(c);
+        return FICUS_ERR_NOMEM;
+    }
+    *ret_copy = c;
+    return FICUS_ERR_OK;
+}
+
+void call_upstream_free(struct call_upstream *copy)
+{
+    if (copy == NULL)
+        return;
+    const char *texts[] = {copy->url, copy->name, copy->ca, copy->certificate, copy->key};
+    for (size_t i = 0; i < ARRAY_COUNT(texts); i++)
+        mem_free((void *)(uintptr_t)texts[i]);
+    mem_free(copy);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A callee that Ficus does not start: where it is, and whom to believe there. The words of a service with `url:` in the
+ * manifest, as the resolved files of its callers have them; docs/upstreams.md says what they do.
+ */
+#ifndef FICUS_CALL_UPSTREAM_H
+#define FICUS_CALL_UPSTREAM_H
+
+#include "conf.h"
+
+struct call_upstream {
+    const char *url;               /* "https://10.0.0.7:8443"; http: plain */
+    const char *name;              /* who it must be; NULL: the host of the url */
+    const char *ca;                /* PEM file of those who may say so; NULL: whom this machine believes */
+    const char *certificate, *key; /* PEM files: who we are; NULL: nobody */
+};
+
+extern const struct conf_table call_upstream_table;
+
+struct call_url {
+    bool secure;
+    bool is_six;           /* host is an IPv6 address, without its brackets */
+    struct slice host;
+    struct slice authority; /* host and port as written */
+    uint16_t port;         /* 443 and 80 when it says none */
+};
+/* False: not http:// or https:// with a numeric address and perhaps a port, and nothing behind it. */
+bool call_url_parse(struct slice text, struct call_url *ret_url);
+/* For tables: NULL, or what is allowed. */
+const char *call_url_check(struct slice text);
+
+enum { CALL_ADDRESS_SIZE = 72 };
+/* Its address for env_connect. */
+void call_url_address(const struct call_url *url, char ret_address[CALL_ADDRESS_SIZE]);
+
+/* NOMEM leaves *ret_copy alone. upstream NULL: so is the copy. */
+enum ficus_err call_upstream_copy(const struct call_upstream *upstream, struct call_upstream **ret_copy);
+void call_upstream_free(struct call_upstream *copy);
+
+#endif

@@ -1,0 +1,293 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Services that somebody else starts, over TLS and not: a real nginx behind a real gateway, with the right certificate and
+with every wrong one.
+
+    tests/e2e/upstreams.py [--build FOLDER]
+"""
+
+import glob
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+from certificates import authority, certificate_of
+from checks import run_checked
+from shop import ROOT, Shop, build_folder, free_port, wait_for
+
+# What the upstream saw.
+SEEN = "$ssl_session_reused|$ssl_server_name|$ssl_client_s_dn|$server_protocol|$http_host|$http_ficus_identity|$http_ficus_timeout_ms"
+
+CHECKED = ", check: { every: 100ms, unhealthy: 1 }"
+
+NGINX = """daemon off;
+worker_processes 1;
+pid nginx.pid;
+error_log nginx.log warn;
+events {{ worker_connections 512; }}
+http {{
+  access_log off;
+  log_format seen "$ssl_server_name $status";
+  client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+  ssl_session_cache none;
+  ssl_session_tickets on;
+{servers}
+}}
+"""
+
+SERVER = """  server {{
+    listen 127.0.0.1:{port} {words};
+    {settings}
+    location / {{ return 200 "{seen}"; }}
+    location /files/ {{ root .; }}
+    location /health {{ access_log health.log seen; return 200; }}
+  }}
+"""
+
+
+class Upstream(Shop):
+    """A system of a gateway and of services that are nginx's."""
+
+    def __init__(self, build):
+        super().__init__(build, "upstreams")
+        self.own = os.path.join(self.folder, "system")
+        self.manifest = os.path.join(self.own, "ficus.yaml")
+        os.makedirs(os.path.join(self.own, "services"))
+        self.nginx = os.path.join(self.folder, "nginx")
+        os.makedirs(os.path.join(self.nginx, "files"))
+        self.server = None
+        self.servers, self.services = {}, {}
+        authority(self.own, "ca")
+        authority(self.own, "other")
+
+    # ---- nginx ----
+
+    def serve(self, name, certificate=None, words="", settings=""):
+        port = self.servers[name][0] if name in self.servers else free_port()
+        if certificate is not None:
+            words = "ssl " + words
+            settings += f" ssl_certificate {self.own}/{certificate}.pem; ssl_certificate_key {self.own}/{certificate}.key;"
+        self.servers[name] = (port, SERVER.format(port=port, words=words, settings=settings, seen=SEEN))
+        return port
+
+    def start(self):
+        with open(os.path.join(self.nginx, "nginx.conf"), "w", encoding="utf-8") as f:
+            f.write(NGINX.format(servers="".join(text for _, text in self.servers.values())))
+        self.server = subprocess.Popen(["nginx", "-p", self.nginx, "-c", "nginx.conf"], stderr=subprocess.DEVNULL)
+        pid_file = os.path.join(self.nginx, "nginx.pid")
+        wait_for("nginx", lambda: os.path.exists(pid_file) and open(pid_file).read().strip() == str(self.server.pid))
+
+    def workers(self):
+        with open(f"/proc/{self.server.pid}/task/{self.server.pid}/children", encoding="ascii") as f:
+            return [int(pid) for pid in f.read().split()]
+
+    def stop(self, how=signal.SIGTERM):
+        if self.server is not None:
+            workers = self.workers() if how == signal.SIGKILL else []
+            for pid in [self.server.pid] + workers:
+                os.kill(pid, how)
+            self.server.wait(30)
+            for pid in workers:
+                wait_for("the end of a worker", lambda: not os.path.exists(f"/proc/{pid}"))
+            self.server = None
+
+    def end(self):
+        super().end()
+        self.stop()
+
+    # ---- the system ----
+
+    def service(self, name, text):
+        self.services[name] = text
+
+    def write(self):
+        for name, text in self.services.items():
+            with open(os.path.join(self.own, "services", name + ".yaml"), "w", encoding="utf-8") as f:
+                f.write(f"service: {name}\nteam: t\ndoes: answers\n{text}")
+        routes = "".join(f'    - {{ path: "/{n}/**", to: "{n}:/**", body_max: 64MiB, timeout: 5s }}\n' for n in self.services)
+        with open(self.manifest, "w", encoding="utf-8") as f:
+            f.write("ficus: 1\nsystem: upstreams\ninclude: [services/*.yaml]\ngateway:\n  routes:\n" + routes)
+            f.write("  calls:\n" + "".join(f"    {n}: {{ breaker: {{ enabled: false }}{CHECKED if n in ('good', 'stranger') else ''} }}\n" for n in self.services))
+
+    def stats(self):
+        with open(os.path.join(self.state, "run/sockets"), encoding="utf-8") as f:
+            path = os.path.join(f.read().strip(), "gateway-admin.sock")
+        command = ["curl", "-sS", "--max-time", "20", "--unix-socket", path, "http://gateway/stats"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    def seen(self, name):
+        answer = self.request("GET", f"/{name}/")
+        words = answer.raw.decode().split("|")
+        return answer.status, dict(zip(("resumed", "name", "client", "protocol", "host", "identity", "timeout"), words))
+
+    def logged(self, request_id):
+        """The gateway's line of that request."""
+
+        def look():
+            for path in glob.glob(os.path.join(self.state, "log", "gateway*.log")):
+                with open(path, encoding="utf-8") as f:
+                    for line in f:
+                        if request_id in line and '"gateway.request"' in line:
+                            return json.loads(line)
+            return None
+
+        return wait_for("the line in the gateway's log", look)
+
+
+def port_of(system, name):
+    return system.servers[name][0]
+
+
+def verified(system, checks):
+    status, seen = system.seen("good")
+    checks.check("https, the right authority and name: 200", status == 200, str(status))
+    checks.check("... asked for by name (SNI)", seen.get("name") == "good.example", str(seen))
+    checks.check("... Host is the url's", seen.get("host") == f"127.0.0.1:{port_of(system, 'good')}", str(seen))
+    checks.check("... the deadline went along, no identity", seen.get("identity") == "" and seen.get("timeout", "").isdigit(), str(seen))
+    status, seen = system.seen("address")
+    checks.check("https, a certificate for the address: 200", status == 200, str(status))
+    status, seen = system.seen("mutual")
+    checks.check("https, a certificate of our own is shown", (status, seen.get("client")) == (200, "CN=us"), str((status, seen)))
+    status, seen = system.seen("plain")
+    checks.check("http: 200", status == 200 and seen.get("name") == "", str((status, seen)))
+
+
+def refused(system, checks):
+    for name, said in (
+        ("stranger", "unable to get local issuer certificate"),
+        ("misnamed", "hostname mismatch"),
+        ("expired", "certificate has expired"),
+        ("talks-plain", "wrong version number"),
+        ("machine", "unable to get local issuer certificate"),
+    ):
+        answer = system.request("GET", f"/{name}/")
+        line = system.logged(answer.headers["X-Request-ID"])
+        checks.check(
+            f"https, {name}: 503, and the log says why",
+            answer.status == 503 and line.get("flags") == "UF" and said in line.get("reason", ""),
+            f"{answer} {line}",
+        )
+    answer = system.request("GET", "/nobody/")
+    line = system.logged(answer.headers["X-Request-ID"])
+    checks.check("https, nobody listens: 503, UF", answer.status == 503 and line.get("flags") == "UF", f"{answer} {line}")
+
+
+def killed(system, checks):
+    checks.check("before kill -9: 200", system.seen("good")[0] == 200)
+    system.stop(signal.SIGKILL)
+    status, _ = system.seen("good")
+    checks.check("kill -9 of the upstream: 502 or 503", status in (502, 503), str(status))
+    system.start()
+    wait_for("the upstream again", lambda: system.seen("good")[0] == 200)
+    checks.check("... and it is used again when it is back", True)
+
+
+def resumed(system, checks):
+    system.seen("brief")
+    status, seen = system.seen("brief")
+    checks.check("a new connection resumes the session", (status, seen.get("resumed")) == (200, "r"), str((status, seen)))
+
+
+def health_checks(system, checks):
+    """They speak TLS as the calls do."""
+    for name in ("good", "stranger"):
+        system.seen(name)
+
+    def asked():
+        with open(os.path.join(system.nginx, "health.log"), encoding="utf-8") as f:
+            return "good.example 200" in f.read()
+
+    def ejected(name):
+        sample = f'call_ejections_total{{callee="{name}",reason="check"}}'
+        return [line.split()[-1] for line in system.stats().splitlines() if line.startswith(sample)] not in ([], ["0"])
+
+    wait_for("a health check at the upstream", asked)
+    wait_for("a health check that fails", lambda: ejected("stranger"))
+    checks.check("health checks: an address that cannot be verified is unhealthy, a good one is not", not ejected("good"))
+
+
+def bad_manifests(system, checks):
+    good = f"url: https://127.0.0.1:{port_of(system, 'good')}\n"
+    for what, text, place, said in (
+        ("a name", "url: https://bank.example\n", ":4:6:", "numeric address"),
+        ("a path", "url: https://127.0.0.1:1/v1\n", ":4:6:", "numeric address"),
+        ("plain beside tls", "url: http://127.0.0.1:1\ntls: { ca: ../ca.pem }\n", ":4:6:", "did you mean https://127.0.0.1:1?"),
+        ("no such file", good + "tls: { ca: ../nothing.pem }\n", ":5:12:", "nothing.pem"),
+        ("no certificate", good + "tls: { ca: ../ca.key }\n", ":5:12:", "no certificate"),
+        ("half a pair", good + "tls: { certificate: ../us.pem }\n", ":5:8:", 'needs "key"'),
+        ("an expired client certificate", good + "tls: { certificate: ../expired.pem, key: ../expired.key }\n", ":5:21:", "expired on"),
+        ("another's key", good + "tls: { certificate: ../us.pem, key: ../good.key }\n", ":5:37:", "does not fit"),
+        ("an unknown word", good + "tls: { cert: ../us.pem }\n", ":5:8:", "cert"),
+        ("tls without url", "run: ./x\ntls: { ca: ../ca.pem }\n", ":5:1:", 'needs "url"'),
+        ("run and url", good + "run: ./x\n", ":5:1:", "has no meaning beside"),
+        ("neither", "", ":1:1:", 'say "run", or "url"'),
+    ):
+        with open(os.path.join(system.own, "services", "bad.yaml"), "w", encoding="utf-8") as f:
+            f.write("service: bad\nteam: t\ndoes: answers\n" + text)
+        done = system.run("config", "check")
+        place = [line for line in done.stderr.splitlines() if "bad.yaml" + place in line and said in line]
+        checks.check(f"config check, {what}: refused with its place", done.returncode == 2 and len(place) == 1, done.stdout + done.stderr)
+    os.remove(os.path.join(system.own, "services", "bad.yaml"))
+
+
+def documented(system, checks):
+    """Each example of docs/upstreams.md is taken as it stands."""
+    with open(os.path.join(ROOT, "docs", "upstreams.md"), encoding="utf-8") as f:
+        examples = re.findall(r"^```yaml\n(.*?)^```$", f.read(), re.M | re.S)
+    checks.check("docs/upstreams.md has examples", len(examples) >= 2, str(len(examples)))
+    for example in examples:
+        for word, file in re.findall(r"(ca|certificate|key): ([\w./-]+)", example):
+            ours = {"ca": "ca.pem", "certificate": "us.pem", "key": "us.key"}[word]
+            example = example.replace(f"{word}: {file}", f"{word}: ../{ours}")
+        path = os.path.join(system.own, "services", "example.yaml")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(example)
+        done = system.run("config", "check")
+        checks.check("config check takes " + example.split("\n")[0], done.returncode == 0, done.stdout + done.stderr)
+        os.remove(path)
+
+
+def run(system, checks):
+    for name, names, by, days in (
+        ("good", "DNS:good.example", "ca", 30),
+        ("address", "IP:127.0.0.1", "ca", 30),
+        ("expired", "DNS:good.example", "ca", -1),
+        ("us", "DNS:us.example", "ca", 30),
+    ):
+        certificate_of(system.own, name, names, by, days)
+    ours = "tls: { ca: ../ca.pem, name: good.example }\n"
+    client = f"ssl_client_certificate {system.own}/ca.pem; ssl_verify_client on;"
+    for name, certificate, settings, tls in (
+        ("good", "good", "", ours),
+        ("address", "address", "", "tls: { ca: ../ca.pem }\n"),
+        ("mutual", "good", client, "tls: { ca: ../ca.pem, name: good.example, certificate: ../us.pem, key: ../us.key }\n"),
+        ("stranger", "good", "", "tls: { ca: ../other.pem, name: good.example }\n"),
+        ("misnamed", "good", "", "tls: { ca: ../ca.pem, name: bad.example }\n"),
+        ("expired", "expired", "", ours),
+        ("talks-plain", None, "", ours),
+        ("machine", "good", "", "tls: { name: good.example }\n"),
+        ("brief", "good", "keepalive_requests 1;", ours),
+        ("plain", None, "", None),
+    ):
+        port = system.serve(name, certificate, settings=settings)
+        system.service(name, f"url: http{'' if tls is None else 's'}://127.0.0.1:{port}\n{tls or ''}")
+    system.service("nobody", f"url: https://127.0.0.1:{free_port()}\n{ours}")
+    system.start()
+    system.write()
+    bad_manifests(system, checks)
+    documented(system, checks)
+    system.up()
+    verified(system, checks)
+    refused(system, checks)
+    resumed(system, checks)
+    health_checks(system, checks)
+    killed(system, checks)
+    done = system.run("down")
+    checks.check("ficus down", done.returncode == 0, done.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(run_checked(Upstream(build_folder(sys.argv[1:])[0]), run))
