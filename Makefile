@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The few commands of this project; what they do is in Meson, in tools/ and in the programs themselves.
-#   make up       build, start the shop with the real data loaded, stop everything on Ctrl-C
+#   make up       build, start the shop with the real data loaded, stop everything on Ctrl-C (LISTEN=127.0.0.1:8080)
 #   make test     build and run every test
 #   make build    build only
 #   make bench-proxy  install nginx, HAProxy and h2o, run the gateway beside them, print one table (ONLY=plain,tls)
@@ -22,10 +22,10 @@ $(BUILD)/build.ninja:
 # Ninja's progress is for a terminal; elsewhere only what goes wrong.
 build: $(BUILD)/build.ninja
 	@tools/install build
-	@if [ -t 1 ]; then ninja -C $(BUILD); else echo "Building into $(BUILD)/"; ninja -C $(BUILD) --quiet; fi
+	@if [ -t 1 ]; then ninja -C $(BUILD); else echo "Building into $(BUILD)/"; ninja -C $(BUILD) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }; fi
 
 up: build
-	@shop/up $(BUILD) $(FILE)
+	@shop/up $(BUILD) $(FILE) $(if $(LISTEN),--set gateway.listen=$(LISTEN))
 
 test:
 	@tools/install test
@@ -45,7 +45,7 @@ install: build
 	@{ meson configure $(BUILD) --prefix=$(PREFIX) --libdir=lib && ninja -C $(BUILD); } >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
 	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
 	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
-	@pkg-config --exists ficus || echo "pkg-config finds it with PKG_CONFIG_PATH=$(PREFIX)/lib/pkgconfig, the loader with LD_LIBRARY_PATH=$(PREFIX)/lib"
+	@[ "$$(pkg-config --variable=pcfiledir ficus 2>/dev/null)" = "$(PREFIX)/lib/pkgconfig" ] || echo "pkg-config finds it with PKG_CONFIG_PATH=$(PREFIX)/lib/pkgconfig, the loader with LD_LIBRARY_PATH=$(PREFIX)/lib"
 
 clean:
 	rm -rf $(BUILD)

@@ -100,6 +100,7 @@ struct env_ops {
     void (*peer)(struct env_stream *s, struct env_peer *ret_peer);
     void (*read)(struct env_stream *s, void *p, size_t size, void (*on_read)(void *arg, ssize_t n), void *arg);
     ssize_t (*write)(struct env_stream *s, const struct iovec *iov, int iov_count, void (*on_write)(void *arg, ssize_t n), void *arg);
+    ssize_t (*write_now)(struct env_stream *s, const struct iovec *iov, int iov_count); /* NULL: takes nothing */
     void (*shutdown_write)(struct env_stream *s);
     void (*close)(struct env_stream *s, void (*on_closed)(void *arg), void *arg);
 
@@ -137,9 +138,14 @@ struct env_tls_ops {
     void (*client_free)(struct tls_client *c);
 };
 
+enum { ENV_SCRATCH_SIZE = 32 * 1024 };
+
 struct env {
     const struct env_ops *ops;
     const struct env_tls_ops *tls; /* NULL: an env without TLS */
+    /* [loop] ENV_SCRATCH_SIZE bytes for whoever runs now; any other callback may write over them. So a read may go there
+     * (env_read), and a thousand connections that wait need no buffer. */
+    char *scratch;
     /* the implementation's fields follow in its own struct, whose first member is this one */
 };
 
@@ -148,7 +154,7 @@ struct env {
 /* Monotonic, never goes back. On the loop it is the time at which the present callback began. */
 static inline int64_t env_now_ns(struct env *e) { return e->ops->now_ns(e); }
 static inline int64_t env_now_ms(struct env *e) { return e->ops->now_ns(e) / 1000000; }
-/* Wall clock, ms since 1970 UTC; may jump. */
+/* Wall clock, ms since 1970 UTC; may jump. On the loop as above. */
 static inline int64_t env_wall_ms(struct env *e) { return e->ops->wall_ms(e); }
 /* Cryptographically strong in the product (getrandom), from the seed in the simulator. Cannot fail. */
 static inline void env_random(struct env *e, void *p, size_t size) { e->ops->random(e, p, size); }
@@ -213,7 +219,7 @@ static inline enum ficus_err env_tls_client_new(struct env *e, const struct tls_
         return err_set(reterr, FICUS_ERR_UNSUPPORTED, "TLS is not supported here");
     return e->tls->client_new(options, ret_client, reterr);
 }
-/* Why the last handshake failed, for logs: "bank.example: certificate has expired"; "" when none did. Until the next handshake. */
+/* Why the last handshake failed, for logs: "bank.example: certificate has expired"; "" when it did not. Until the next handshake. */
 static inline const char *env_tls_client_failure(struct env *e, const struct tls_client *c) { return e->tls->client_failure(c); }
 /* No new connection of it. Its streams go on. NULL is nothing. */
 static inline void env_tls_client_free(struct env *e, struct tls_client *c)
@@ -225,7 +231,8 @@ static inline void env_tls_client_free(struct env *e, struct tls_client *c)
 static inline bool env_stream_tls(struct env *e, struct env_stream *s, struct env_tls_info *ret_info) { return e->ops->tls_info(s, ret_info); }
 static inline void env_stream_peer(struct env *e, struct env_stream *s, struct env_peer *ret_peer) { e->ops->peer(s, ret_peer); }
 
-/* Read at most size bytes into p, which must stay valid until the callback. At most one read at a time. The callback gets n > 0 bytes, 0 at
+/* Read at most size bytes into p, which must stay valid until the callback, and is written to only right before it: several streams may
+ * read into the same. At most one read at a time. The callback gets n > 0 bytes, 0 at
  * the end of input, or -(enum ficus_err): RESET also for TLS input that ended without saying so, which an attacker can bring about. It may start the next read. env_close cancels: the callback will not fire. */
 static inline void env_read(struct env *e, struct env_stream *s, void *p, size_t size, void (*on_read)(void *arg, ssize_t n), void *arg)
 {
@@ -239,6 +246,12 @@ static inline ssize_t env_write(struct env *e, struct env_stream *s, const struc
                                 void (*on_write)(void *arg, ssize_t n), void *arg)
 {
     return e->ops->write(s, iov, iov_count, on_write, arg);
+}
+/* Write what the kernel takes without waiting, while no write is pending: the number of bytes, from the first on, or -(enum ficus_err). Nothing
+ * stays pending, so iov may go at return. A stream that cannot do this (TLS, say) takes nothing. */
+static inline ssize_t env_write_now(struct env *e, struct env_stream *s, const struct iovec *iov, int iov_count)
+{
+    return e->ops->write_now == NULL ? 0 : e->ops->write_now(s, iov, iov_count);
 }
 /* Send FIN (before it, on TLS, close_notify) after what was written; reading goes on. */
 static inline void env_shutdown_write(struct env *e, struct env_stream *s) { e->ops->shutdown_write(s); }

@@ -46,10 +46,10 @@ static inline struct slice slice_from(struct slice s, size_t offset)
 }
 
 bool slice_bytes_eq_nocase(const char *a, const char *b, size_t size); /* behind slice_eq_nocase */
-/* ASCII only. Names are compared with many others, most of another size: those cost no call. */
+/* ASCII only. Names are compared with many others, most of another size or with another first letter: those cost no call. */
 static inline bool slice_eq_nocase(struct slice a, struct slice b)
 {
-    return a.size == b.size && slice_bytes_eq_nocase(a.p, b.p, a.size);
+    return a.size == b.size && (a.size == 0 || (((a.p[0] ^ b.p[0]) & ~0x20) == 0 && slice_bytes_eq_nocase(a.p, b.p, a.size)));
 }
 bool slice_starts(struct slice s, struct slice prefix);
 bool slice_ends(struct slice s, struct slice suffix);

@@ -76,21 +76,41 @@ bool text_base64url_decode(struct arena *a, struct slice s, struct slice *ret_by
     return true;
 }
 
-static bool unreserved(char c)
+/* RFC 3986 2.3 */
+static const bool unreserved[256] = {
+    ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true, ['-'] = true, ['.'] = true, ['_'] = true, ['~'] = true};
+
+size_t text_percent_size(struct slice s)
 {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
-           c == '_' || c == '~';
+    size_t size = s.size;
+    for (size_t i = 0; i < s.size; i++)
+        size += unreserved[(uint8_t)s.p[i]] ? 0 : 2;
+    return size;
+}
+
+char *text_percent_put(char *at, struct slice s)
+{
+    for (size_t i = 0; i < s.size; i++) {
+        uint8_t c = (uint8_t)s.p[i];
+        if (unreserved[c]) {
+            *at++ = s.p[i];
+        } else {
+            *at++ = '%';
+            *at++ = "0123456789ABCDEF"[c >> 4];
+            *at++ = "0123456789ABCDEF"[c & 15];
+        }
+    }
+    return at;
 }
 
 bool text_percent_segment(struct buf *b, struct slice s)
 {
-    for (size_t i = 0; i < s.size; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        char escape[3] = {'%', "0123456789ABCDEF"[c >> 4], "0123456789ABCDEF"[c & 15]};
-        if (unreserved(s.p[i]) ? !buf_add_char(b, s.p[i]) : !buf_add(b, escape, 3))
-            return false;
+    bool ok = buf_reserve(b, text_percent_size(s));
+    for (size_t i = 0; ok && i < s.size; i++) {
+        char one[3];
+        ok = buf_add(b, one, (size_t)(text_percent_put(one, slice_make(s.p + i, 1)) - one));
     }
-    return true;
+    return ok;
 }
 
 static int hex_value(char c)
@@ -228,16 +248,15 @@ const char *text_nearest(struct slice word, const char *const *candidates, size_
 
 size_t text_i64(int64_t value, char ret_text[TEXT_I64_SIZE])
 {
-    char digits[TEXT_I64_SIZE];
+    char *at = ret_text;
     uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-    size_t at = sizeof digits;
-    do
-        digits[--at] = (char)('0' + rest % 10);
-    while ((rest /= 10) > 0);
+    size_t digits = 1;
+    for (uint64_t bound = 10; digits < 19 && rest >= bound; bound *= 10)
+        digits++; /* at most 2^63 has 19 */
     if (value < 0)
-        digits[--at] = '-';
-    size_t size = sizeof digits - at;
-    memcpy(ret_text, digits + at, size);
-    ret_text[size] = '\0';
-    return size;
+        *at++ = '-';
+    at[digits] = '\0';
+    for (size_t i = digits; i > 0; rest /= 10)
+        at[--i] = (char)('0' + rest % 10);
+    return (size_t)(at + digits - ret_text);
 }

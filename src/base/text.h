@@ -14,6 +14,9 @@ bool text_base64url(struct buf *b, const void *p, size_t size);
 bool text_base64url_decode(struct arena *a, struct slice s, struct slice *ret_bytes);
 
 bool text_percent_segment(struct buf *b, struct slice s);   /* all but RFC 3986 unreserved is encoded */
+/* The same into memory of text_percent_size(s) bytes at at; returns the end. */
+size_t text_percent_size(struct slice s);
+char *text_percent_put(char *at, struct slice s);
 /* Decode %XX; plus stays plus unless form is true. False on a broken escape. */
 bool text_percent_decode(struct arena *a, struct slice s, bool form, struct slice *ret_text);
 

@@ -202,6 +202,8 @@ void call_cancel(struct call *c)
 
 /* ---- an attempt's request ---- */
 
+enum { OWN_FIELDS_MAX = 6 };
+
 static bool own_field(const struct call *c, struct slice name)
 {
     static const struct slice names[] = {
@@ -234,7 +236,7 @@ static bool add_trace(struct call *c, struct http_msg *m, struct arena *a)
     if (text == NULL)
         return false;
     trace_format(&span, text);
-    if (!keep(m, SLICE("traceparent"), slice_str(text)))
+    if (!keep(m, SLICE("traceparent"), slice_make(text, TRACE_PARENT_TEXT_SIZE - 1)))
         return false;
     return c->r.tracestate.size == 0 || !trace_present(c->r.trace) ||
         http_msg_add(m, SLICE("tracestate"), c->r.tracestate);
@@ -281,11 +283,20 @@ enum ficus_err call_attempt_head(struct call *c, struct http_msg *m, struct aren
     m->content_length = call_streamed(c) ? c->r.body_stream_size : (int64_t)c->r.body.size;
     m->protocol = c->r.protocol;
     m->takes_trailers = c->r.takes_trailers;
+    size_t capacity = c->r.field_count + OWN_FIELDS_MAX;
+    m->fields = arena_alloc(a, capacity * sizeof *m->fields);
+    if (m->fields == NULL)
+        return FICUS_ERR_NOMEM;
+    m->field_capacity = capacity;
+    if (c->r.fields_valid) {
+        memcpy(m->fields, c->r.fields, c->r.field_count * sizeof *m->fields);
+        m->field_count = c->r.field_count;
+        return add_own_fields(c, m, a);
+    }
     for (size_t i = 0; i < c->r.field_count; i++) {
         const struct http_field *f = &c->r.fields[i];
-        if (!own_field(c, f->name) &&
-            !(c->r.fields_valid ? http_msg_keep(m, *f) : http_msg_add(m, f->name, f->value)))
-            return arena_overflowed(a) ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
+        if (!own_field(c, f->name) && !http_msg_add(m, f->name, f->value))
+            return FICUS_ERR_INVALID;
     }
     return add_own_fields(c, m, a);
 }
@@ -382,7 +393,8 @@ static void attempt_run(struct call *c, struct pool_conn *conn)
     if (err == FICUS_ERR_RESET)
         attempt_take(c);        /* ends: each round closes a connection of the pool, then a new one is made */
     else
-        call_fail_later(c, err, "the request cannot be written");
+        call_fail_later(c, err, err == FICUS_ERR_UNSUPPORTED ? "only HTTP/1.1 can be upgraded, and HTTP/2 is spoken there"
+                                                             : "the request cannot be written");
 }
 
 static void attempt_start(struct call *c)
@@ -476,27 +488,33 @@ bool call_attempt_over(struct call *c, enum call_outcome outcome, const struct h
         .key_kept = c->r.keyed && c->edge->policy.keeps_keys,
         .body_again = !call_streamed(c) || !c->body_taken,
         .fresh_used = c->fresh_used,
+        .unprocessed = c->unprocessed,
         .attempts = c->attempts_counted,
         .attempts_max = c->edge->policy.retry.attempts,
         .left_ms = call_left_ms(c),
     };
     enum call_verdict verdict = c->engine->closing ? CALL_GIVE_UP : call_verdict_of(&t);
     c->maybe_processed = c->maybe_processed || call_maybe_processed(outcome, progress);
-    /* A kept connection that had died says nothing about the callee. */
-    call_attempt_note(c, verdict == CALL_REPEAT_FRESH ? CALL_OUTCOME_LOCAL : outcome);
+    /* A kept connection that had died, or was at its end, says nothing about the callee; refusing again and again does. */
+    bool free_once = verdict == CALL_REPEAT_FRESH || (verdict == CALL_REPEAT_UNPROCESSED && c->unprocessed == 0);
+    call_attempt_note(c, free_once ? CALL_OUTCOME_LOCAL : outcome);
     pool_release(&c->edge->pool, &c->waiter);
     c->failures++;
     if (call_hedge_succeed(c))
         return true;
     call_hedge_drop(c);
     c->waiter.fresh = verdict == CALL_REPEAT_FRESH;
-    c->waiter.avoid = verdict == CALL_REPEAT_FRESH ? NULL : c->waiter.last;
+    c->waiter.avoid = free_once ? NULL : c->waiter.last;
     int64_t pause_ms = 0;
-    if (verdict == CALL_REPEAT_FRESH) {
-        c->fresh_used = true;
+    if (free_once) {
+        c->fresh_used = c->fresh_used || verdict == CALL_REPEAT_FRESH;
+        c->unprocessed += verdict == CALL_REPEAT_UNPROCESSED;
         c->attempts_counted--;
     } else if (verdict == CALL_GIVE_UP || (pause_ms = repeat_pause_ms(c, outcome, retry_after_ms)) < 0) {
         return false;
+    } else if (verdict == CALL_REPEAT_UNPROCESSED) {
+        c->unprocessed++;
+        c->attempts_counted--;
     }
     c->stream = NULL;
     c->conn = NULL;

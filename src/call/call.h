@@ -16,7 +16,8 @@
  * can be sent again, and: the method is idempotent, or the callee is declared to keep keys and the request carries
  * Idempotency-Key, or no byte of it can have been processed (refused connection; connection lost before any byte was
  * sent). A reused connection that died before the first byte of an answer is repeated once beside the count of
- * attempts, if idempotent or key-kept. Answers 502/503/504 and 429 count as failures of the attempt for the same
+ * attempts, if idempotent or key-kept. What an HTTP/2 callee says it did nothing about (REFUSED_STREAM, GOAWAY) is repeated
+ * whatever its method, at most CALL_UNPROCESSED_MAX times, beside the count of attempts. Answers 502/503/504 and 429 count as failures of the attempt for the same
  * rules.
  * The last failure is what the user sees.
  *
@@ -79,7 +80,8 @@ struct call_request {
     struct slice path;                      /* with query; values already percent-encoded */
     const struct http_field *fields;
     size_t field_count;
-    bool fields_valid;                      /* a parser has judged them: they are not looked at again */
+    /* a parser has judged the fields, and none is one that the engine writes: they are not looked at again */
+    bool fields_valid;
     struct slice body;                      /* borrowed until the call ends; may be sent again */
     /* < -1 or 0: none; > 0: that many bytes follow by call_send; -1: unknown many follow */
     int64_t body_stream_size;
@@ -161,6 +163,8 @@ void call_fetch_cancel(struct call_fetch *f);   /* done will not fire */
 bool call_engine_has_endpoints(const struct call_engine *g, const char *callee);
 /* Breaker states etc. for status pages: "closed", "open", "half_open". */
 const char *call_engine_breaker_state(const struct call_engine *g, const char *callee);
+/* [loop] Close all connections that nobody uses at present: descriptors are short. */
+void call_engine_close_idle(struct call_engine *g);
 /* One JSON array with an object for each edge: callee, breaker, waiting (for a connection), bulkhead (when it has one:
  * limit, running, waiting), and addresses: address, outstanding (calls under way), latency_us (peak EWMA; 0: not known),
  * connections, idle, failures (in a row), ejected_ms (how much longer), unhealthy (by its checks). Returns how many edges. */

@@ -54,6 +54,9 @@ enum call_verdict call_verdict_of(const struct call_try *t)
     case CALL_OUTCOME_LOST:
         if (t->progress.response_begun)
             break;
+        /* RFC 9113 8.7: what a server refuses, or is too late for, may always be sent again. */
+        if (t->progress.unprocessed)
+            return t->unprocessed < CALL_UNPROCESSED_MAX ? CALL_REPEAT_UNPROCESSED : CALL_GIVE_UP;
         /* RFC 9112 9.3.1: the server may close a kept connection just as the request goes out. */
         if (t->progress.conn_reused && !t->fresh_used && (safe_again || !t->progress.request_sent))
             return CALL_REPEAT_FRESH;

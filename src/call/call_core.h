@@ -38,6 +38,8 @@ enum call_verdict {
     CALL_GIVE_UP,
     CALL_REPEAT,                /* costs an attempt and a token of the budget, after a back-off */
     CALL_REPEAT_FRESH,          /* once, at once, at no cost, on a new connection: the kept one had died meanwhile */
+    CALL_REPEAT_UNPROCESSED,    /* the callee said that it did nothing about it, whatever the method: costs no attempt; after
+                                   the first time a back-off and a token */
 };
 
 struct call_try {
@@ -47,10 +49,13 @@ struct call_try {
     bool key_kept;              /* the request carries Idempotency-Key and the callee keeps keys */
     bool body_again;            /* the body can be sent again */
     bool fresh_used;            /* CALL_REPEAT_FRESH was given to this call before */
-    int64_t attempts;           /* begun so far, without that of CALL_REPEAT_FRESH */
+    int64_t unprocessed;        /* how often CALL_REPEAT_UNPROCESSED was given to this call before */
+    int64_t attempts;           /* begun so far, without those that cost none */
     int64_t attempts_max;
     int64_t left_ms;            /* until the deadline */
 };
+
+enum { CALL_UNPROCESSED_MAX = 8 };
 
 /* CALL_REPEAT only says that the rules of call.h allow it: budget, breaker and the length of the pause are asked
  * after it. */

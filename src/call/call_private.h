@@ -97,6 +97,7 @@ struct call {
     uint32_t attempts_counted;      /* against the policy: without the free one */
     uint64_t failures;
     bool fresh_used, maybe_processed;
+    uint32_t unprocessed;           /* repetitions of attempts that the callee did nothing about */
 
     /* the present attempt */
     struct pool_waiter waiter;

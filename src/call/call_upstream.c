@@ -75,9 +75,13 @@ void call_url_address(const struct call_url *url, char ret_address[CALL_ADDRESS_
 
 /* ---- the table ---- */
 
+const char *const call_protocol_words[] = {"http/1.1", "h2", "h2c", NULL};
+
 static const struct conf_setting upstream_settings[] = {
     {.name = "url", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct call_upstream, url), .min = 8, .max = 128,
      .check = call_url_check, .example = "https://10.0.0.7:8443", .doc = "Where it is."},
+    {.name = "protocol", .type = CONF_ENUM, CONF_AT(struct call_upstream, protocol), .words = call_protocol_words,
+     .fallback = CALL_PROTOCOL_ANY, .doc = "What is spoken there; absent: HTTP/1.1, with https what is agreed on."},
     {.name = "name", .type = CONF_STRING, CONF_AT(struct call_upstream, name), .min = 1, .max = 253,
      .example = "bank.example", .doc = "Who its certificate must say it is; absent: the host of the url."},
     {.name = "ca", .type = CONF_STRING, CONF_AT(struct call_upstream, ca), .min = 1, .max = 4096,

@@ -8,8 +8,13 @@
 
 #include "conf.h"
 
+/* What is spoken there, in the words of ALPN (RFC 7301; h2c is HTTP/2 without TLS, with prior knowledge). */
+enum call_protocol { CALL_PROTOCOL_ANY = -1, CALL_PROTOCOL_HTTP1, CALL_PROTOCOL_H2, CALL_PROTOCOL_H2C };
+extern const char *const call_protocol_words[];
+
 struct call_upstream {
     const char *url;               /* "https://10.0.0.7:8443"; http: plain */
+    int protocol;                  /* enum call_protocol; ANY: HTTP/1.1, with https what is agreed on by ALPN */
     const char *name;              /* who it must be; NULL: the host of the url */
     const char *ca;                /* PEM file of those who may say so; NULL: whom this machine believes */
     const char *certificate, *key; /* PEM files: who we are; NULL: nobody */

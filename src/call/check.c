@@ -106,9 +106,10 @@ static void on_connected(void *arg, struct http_client_conn *http, enum ficus_er
     }
 }
 
-static void on_idle(void *arg, struct http_client_conn *http)
+static void on_room(void *arg, struct http_client_conn *http)
 {
-    http_client_close(http);
+    if (http_client_running(http) == 0)
+        http_client_close(http);
 }
 
 static void on_closed(void *arg, struct http_client_conn *http)
@@ -125,7 +126,7 @@ static void on_closed(void *arg, struct http_client_conn *http)
         call_engine_part_closed(k->edge->engine);
 }
 
-static const struct http_client_handler conn_handler = {on_connected, on_idle, on_closed};
+static const struct http_client_handler conn_handler = {on_connected, on_room, on_closed};
 
 static void on_deadline(void *arg)
 {
@@ -144,7 +145,7 @@ static void check_start(struct call_checker *k, const char *address)
     v->checker = k;
     memcpy(v->address, address, size);
     v->deadline = (struct env_timer){.fn = on_deadline, .arg = v};
-    const struct http_upstream upstream = {.address = address, .tls = k->edge->pool.tls};
+    const struct http_upstream upstream = {.address = address, .tls = k->edge->pool.tls, .h2 = k->edge->pool.h2};
     if (http_client_connect_to(env_of(k), &upstream, &limits, &conn_handler, v, &v->http) != FICUS_ERR_OK) {
         check_result(v, false);
         mem_free(v);

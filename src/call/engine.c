@@ -202,7 +202,7 @@ static enum ficus_err edge_parts(struct call_edge *edge, const struct call_polic
 static enum ficus_err upstream_make(struct call_edge *edge, const struct call_upstream *u, const struct call_url *url,
                                     struct tls_client **ret_tls, struct ficus_error *reterr)
 {
-    static const char *const protocols[] = {"http/1.1", NULL};
+    static const char *const offers[] = {"h2", "http/1.1", NULL}, *const only_h2[] = {"h2", NULL};
     struct env *e = edge->engine->env;
     char host[CALL_ADDRESS_SIZE], address[CALL_ADDRESS_SIZE];
     const char *list[] = {address};
@@ -212,7 +212,9 @@ static enum ficus_err upstream_make(struct call_edge *edge, const struct call_up
                                                .ca_file = u->ca,
                                                .certificate_file = u->certificate,
                                                .key_file = u->key,
-                                               .protocols = protocols};
+                                               .protocols = u->protocol == CALL_PROTOCOL_HTTP1 ? offers + 1
+                                                            : u->protocol == CALL_PROTOCOL_H2  ? only_h2
+                                                                                               : offers};
     enum ficus_err err = url->secure ? env_tls_client_new(e, &options, ret_tls, reterr) : FICUS_ERR_OK;
     if (err != FICUS_ERR_OK)
         return err;
@@ -249,7 +251,9 @@ enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const
     call_policy_done(&edge->policy);
     edge->policy = own;
     edge->authority = own.upstream != NULL ? url.authority : slice_str(edge->name);
-    pool_set_tls(&edge->pool, tls);
+    int protocol = own.upstream != NULL ? own.upstream->protocol : CALL_PROTOCOL_HTTP1;
+    pool_set_side(&edge->pool, tls, protocol == CALL_PROTOCOL_H2 || protocol == CALL_PROTOCOL_H2C,
+                  tls != NULL && protocol == CALL_PROTOCOL_ANY);
     edge->declared = true;
     bool many = own.bulkhead != NULL && (size_t)own.bulkhead->concurrency > g->conns_max;
     edge->pool.conns_max = many ? (size_t)own.bulkhead->concurrency : g->conns_max;
@@ -407,6 +411,15 @@ size_t call_engine_describe(const struct call_engine *g, struct json_writer *w)
     }
     json_write_end(w);
     return count;
+}
+
+void call_engine_close_idle(struct call_engine *g)
+{
+    size_t pos = 0;
+    struct slice name;
+    void *value;
+    while (map_next(&g->edges, &pos, &name, &value))
+        pool_close_idle(&((struct call_edge *)value)->pool);
 }
 
 /* ---- close ---- */

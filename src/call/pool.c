@@ -14,8 +14,8 @@ struct pool_address {
     struct pool *pool;
     struct call_shared_address *shared;     /* a reference */
     struct list link;               /* pool->addresses */
-    struct list conns, idle;        /* struct pool_conn; idle: the last one used first */
-    size_t conn_count, idle_count;
+    struct list conns, free;        /* struct pool_conn; free: the last one used first */
+    size_t conn_count, free_count;
     bool departed;                  /* no longer among the targets: freed with its last connection and call */
     char text[];
 };
@@ -52,18 +52,41 @@ void pool_done(struct pool *p)
 
 /* ---- connections ---- */
 
+/* The one place where a connection changes its list. */
+static void conn_move(struct pool_conn *c, enum pool_conn_state next)
+{
+    if (c->state == POOL_CONN_FREE) {
+        c->address->free_count--;
+        c->pool->free_count--;
+    }
+    list_remove(&c->link);
+    if (next == POOL_CONN_FREE) {
+        list_add_head(&c->address->free, &c->link);
+        c->address->free_count++;
+        c->pool->free_count++;
+    } else {
+        list_add_tail(&c->address->conns, &c->link);
+    }
+    c->state = next;
+}
+
 static void conn_close(struct pool_conn *c)
 {
     if (c->state == POOL_CONN_CLOSING)
         return;
-    if (c->state == POOL_CONN_IDLE) {
-        list_remove(&c->link);
-        list_add_tail(&c->address->conns, &c->link);
-        c->address->idle_count--;
-        c->pool->idle_count--;
-    }
-    c->state = POOL_CONN_CLOSING;
+    conn_move(c, POOL_CONN_CLOSING);
     http_client_close(c->http);
+}
+
+/* No new exchange on it; it closes behind the last one. */
+static void conn_retire(struct pool_conn *c)
+{
+    if (c->state == POOL_CONN_CLOSING)
+        return;
+    if (http_client_running(c->http) == 0)
+        conn_close(c);
+    else
+        conn_move(c, POOL_CONN_USED);
 }
 
 const char *pool_conn_address(const struct pool_conn *c)
@@ -84,9 +107,9 @@ static void on_sweep(void *arg)
     int64_t now_ns = env_now_ns(p->env);
     LIST_FOREACH(&p->addresses, al) {
         struct pool_address *a = CONTAINER_OF(al, struct pool_address, link);
-        LIST_FOREACH_SAFE(&a->idle, l, tmp) {
+        LIST_FOREACH_SAFE(&a->free, l, tmp) {
             struct pool_conn *c = CONTAINER_OF(l, struct pool_conn, link);
-            if (now_ns - c->since_ns >= POOL_IDLE_MS * INT64_C(1000000))
+            if (now_ns - c->since_ns >= POOL_IDLE_MS * INT64_C(1000000) && http_client_running(c->http) == 0)
                 conn_close(c);
         }
         LIST_FOREACH_SAFE(&a->conns, l, tmp) {
@@ -95,7 +118,7 @@ static void on_sweep(void *arg)
                 conn_close(c);
         }
     }
-    if (p->idle_count + p->drain_count > 0)
+    if (p->free_count + p->drain_count > 0)
         env_timer_start(p->env, &p->sweep, POOL_SWEEP_MS);
 }
 
@@ -159,13 +182,9 @@ void pool_release(struct pool *p, struct pool_waiter *w)
 
 static void conn_hand_out(struct pool_conn *c, struct pool_waiter *w)
 {
-    if (c->state == POOL_CONN_IDLE) {
-        list_remove(&c->link);
-        list_add_tail(&c->address->conns, &c->link);
-        c->address->idle_count--;
-        c->pool->idle_count--;
-    }
-    c->state = POOL_CONN_USED;
+    /* One of HTTP/2 stays where it is: how much room is left shows when the next one asks. */
+    if (!http_client_is_shared(c->http) && c->state != POOL_CONN_USED)
+        conn_move(c, POOL_CONN_USED);
     c->waiter = NULL;
     w->conn = NULL;
     waiter_target(c->pool, w, c->address);
@@ -175,8 +194,10 @@ static void conn_hand_out(struct pool_conn *c, struct pool_waiter *w)
 static void failure_note(struct pool *p, enum ficus_err err)
 {
     p->failure_known = p->tls != NULL && (err == FICUS_ERR_DENIED || err == FICUS_ERR_PROTOCOL);
-    if (p->failure_known)
-        (void)snprintf(p->failure, sizeof p->failure, "TLS: %s", env_tls_client_failure(p->env, p->tls));
+    if (!p->failure_known)
+        return;
+    const char *text = env_tls_client_failure(p->env, p->tls);
+    (void)snprintf(p->failure, sizeof p->failure, "TLS: %s", text[0] != '\0' ? text : "HTTP/2 was not agreed on (ALPN)");
 }
 
 const char *pool_failure(const struct pool *p)
@@ -184,46 +205,81 @@ const char *pool_failure(const struct pool *p)
     return p->failure_known ? p->failure : "no connection could be made";
 }
 
+/* Who waited for this very connection. Some may wait anew meanwhile: for another one. */
+static struct pool_waiter *sharer_of(const struct pool *p, const struct pool_conn *c)
+{
+    LIST_FOREACH(&p->waiting, l)
+        if (CONTAINER_OF(l, struct pool_waiter, link)->shares == c)
+            return CONTAINER_OF(l, struct pool_waiter, link);
+    return NULL;
+}
+
+static void sharers_fail(struct pool *p, const struct pool_conn *c, enum ficus_err err)
+{
+    for (struct pool_waiter *w; (w = sharer_of(p, c)) != NULL;) {
+        list_remove(&w->link);
+        w->queued = false;
+        p->waiting_count--;
+        w->on_failed(w, err);
+    }
+}
+
 static void on_connected(void *arg, struct http_client_conn *http, enum ficus_err err)
 {
     struct pool_conn *c = arg;
+    struct pool *p = c->pool;
     struct pool_waiter *w = c->waiter;
     if (c->state != POOL_CONN_CONNECTING)
         return;
-    FICUS_ASSERT(w != NULL);
     if (err == FICUS_ERR_OK) {
-        conn_hand_out(c, w);
-        w->on_ready(w, c);
+        bool shared = http_client_is_shared(http);
+        p->h2_likely = shared;
+        c->since_ns = env_now_ns(p->env);
+        if (shared || w == NULL)
+            conn_move(c, POOL_CONN_FREE);
+        if (w != NULL) {
+            conn_hand_out(c, w);
+            w->on_ready(w, c);
+        }
+        sweep_arm(p);
+        pool_pump(p);
         return;
     }
-    c->state = POOL_CONN_CLOSING;       /* it closes itself */
-    failure_note(c->pool, err);
+    conn_move(c, POOL_CONN_CLOSING);    /* it closes itself */
+    failure_note(p, err);
     c->waiter = NULL;
-    w->conn = NULL;
-    address_note(c->pool, c->address, CALL_SIGN_REFUSED, env_now_ns(c->pool->env));
-    w->on_failed(w, err);
+    address_note(p, c->address, CALL_SIGN_REFUSED, env_now_ns(p->env));
+    if (w != NULL) {
+        w->conn = NULL;
+        w->on_failed(w, err);
+    }
+    sharers_fail(p, c, err);
 }
 
-static void on_idle(void *arg, struct http_client_conn *http)
+static void on_room(void *arg, struct http_client_conn *http)
 {
     struct pool_conn *c = arg;
     struct pool *p = c->pool;
-    if (c->state != POOL_CONN_USED)
+    if (c->state != POOL_CONN_FREE && c->state != POOL_CONN_USED)
         return;
     if (c->draining) {
         c->draining = false;
         p->drain_count--;
     }
-    if (p->closing || c->address->departed || c->tls_number != p->tls_number || c->address->idle_count >= p->idle_conns_max) {
-        conn_close(c);
+    bool unused = http_client_running(http) == 0;
+    if (p->closing || c->address->departed || c->side_number != p->side_number ||
+        (unused && c->state != POOL_CONN_FREE && c->address->free_count >= p->idle_conns_max)) {
+        conn_retire(c);
         return;
     }
-    c->state = POOL_CONN_IDLE;
+    if (http_client_room(http) == 0) {
+        if (c->state == POOL_CONN_FREE)
+            conn_move(c, POOL_CONN_USED);
+        return;
+    }
+    if (c->state != POOL_CONN_FREE)
+        conn_move(c, POOL_CONN_FREE);
     c->since_ns = env_now_ns(p->env);
-    list_remove(&c->link);
-    list_add_head(&c->address->idle, &c->link);
-    c->address->idle_count++;
-    p->idle_count++;
     sweep_arm(p);
     pool_pump(p);
 }
@@ -233,22 +289,22 @@ static void on_closed(void *arg, struct http_client_conn *http)
     struct pool_conn *c = arg;
     struct pool *p = c->pool;
     struct pool_waiter *w = c->waiter;
+    bool connecting = c->state == POOL_CONN_CONNECTING;
+    conn_move(c, POOL_CONN_CLOSING);
     list_remove(&c->link);
-    if (c->state == POOL_CONN_IDLE) {
-        c->address->idle_count--;
-        p->idle_count--;
-    }
     if (c->draining)
         p->drain_count--;
     p->conn_count--;
     c->address->conn_count--;
     address_free_when_unused(c->address);
-    mem_free(c);
     if (w != NULL) {                /* closed without a word while connecting */
         w->conn = NULL;
         failure_note(p, FICUS_ERR_RESET);
         w->on_failed(w, FICUS_ERR_RESET);
     }
+    if (connecting)
+        sharers_fail(p, c, FICUS_ERR_RESET);
+    mem_free(c);
     if (p->closing) {
         if (p->conn_count == 0)
             p->on_empty(p->arg);
@@ -257,7 +313,7 @@ static void on_closed(void *arg, struct http_client_conn *http)
     pool_pump(p);
 }
 
-static const struct http_client_handler conn_handler = {on_connected, on_idle, on_closed};
+static const struct http_client_handler conn_handler = {on_connected, on_room, on_closed};
 
 static enum ficus_err conn_new(struct pool *p, struct pool_address *a, struct pool_waiter *w)
 {
@@ -269,8 +325,8 @@ static enum ficus_err conn_new(struct pool *p, struct pool_address *a, struct po
     c->pool = p;
     c->address = a;
     c->waiter = w;
-    c->tls_number = p->tls_number;
-    const struct http_upstream upstream = {.address = a->text, .tls = p->tls};
+    c->side_number = p->side_number;
+    const struct http_upstream upstream = {.address = a->text, .tls = p->tls, .h2 = p->h2};
     enum ficus_err err = http_client_connect_to(p->env, &upstream, &limits, &conn_handler, c, &c->http);
     if (err != FICUS_ERR_OK) {
         mem_free(c);
@@ -287,23 +343,47 @@ static enum ficus_err conn_new(struct pool *p, struct pool_address *a, struct po
 
 /* ---- taking ---- */
 
-static struct pool_conn *idle_of(struct pool_address *a)
+/* One with room; unused: without any exchange. */
+static struct pool_conn *free_of(struct pool_address *a, bool unused)
 {
-    return list_empty(&a->idle) ? NULL : CONTAINER_OF(a->idle.next, struct pool_conn, link);
+    LIST_FOREACH_SAFE(&a->free, l, tmp) {
+        struct pool_conn *c = CONTAINER_OF(l, struct pool_conn, link);
+        if (http_client_is_shared(c->http) && http_client_room(c->http) == 0)
+            conn_move(c, POOL_CONN_USED);   /* until on_room */
+        else if (!unused || http_client_running(c->http) == 0)
+            return c;
+    }
+    return NULL;
 }
 
-/* An idle connection of any address, those of ejected ones last. */
-static struct pool_conn *idle_anywhere(struct pool *p)
+/* One with room at any address, those of ejected ones last. */
+static struct pool_conn *free_anywhere(struct pool *p, bool unused)
 {
     int64_t now_ns = env_now_ns(p->env);
     struct pool_conn *second = NULL;
     for (size_t i = 0; i < p->target_count; i++) {
-        struct pool_conn *c = idle_of(address_of(p->targets[i]));
+        struct pool_conn *c = free_of(address_of(p->targets[i]), unused);
         if (c != NULL && !call_eject_out(p->targets[i]->eject, now_ns))
             return c;
         second = c != NULL ? c : second;
     }
     return second;
+}
+
+/* One that is being made and will have room for more than the one who wanted it. Looked for only while HTTP/2 is likely, so
+ * that the list is short. */
+static struct pool_conn *connecting_of(const struct pool *p, struct pool_address *a)
+{
+    struct pool_conn *found = NULL;
+    size_t count = 0;
+    LIST_FOREACH(&a->conns, l) {
+        struct pool_conn *c = CONTAINER_OF(l, struct pool_conn, link);
+        if (c->state == POOL_CONN_CONNECTING) {
+            found = c;
+            count++;
+        }
+    }
+    return p->waiting_count < count * POOL_SHARERS_MAX ? found : NULL;
 }
 
 static enum ficus_err pool_queue(struct pool *p, struct pool_waiter *w, bool first)
@@ -329,15 +409,16 @@ static enum ficus_err pool_take_some(struct pool *p, struct pool_waiter *w, bool
                                        .avoid = w->avoid};
     size_t i = call_choose(p->targets, p->target_count, &choice, env_now_ns(p->env), &p->cursor, &p->random);
     struct pool_address *a = address_of(p->targets[i]);
-    struct pool_conn *c = w->fresh ? NULL : idle_of(a);
+    struct pool_conn *c = w->fresh ? NULL : free_of(a, false);
+    w->shares = c == NULL && p->h2_likely && !w->fresh ? connecting_of(p, a) : NULL;
     waiter_target(p, w, a);
-    if (c == NULL && p->conn_count < p->conns_max)
+    if (c == NULL && w->shares == NULL && p->conn_count < p->conns_max)
         return conn_new(p, a, w);
-    if (c == NULL && !w->fresh)
-        c = idle_anywhere(p);
+    if (c == NULL && w->shares == NULL && !w->fresh)
+        c = free_anywhere(p, false);
     if (c == NULL) {
         /* One that wants a new connection makes place by closing an idle one. */
-        struct pool_conn *victim = w->fresh ? idle_anywhere(p) : NULL;
+        struct pool_conn *victim = w->fresh ? free_anywhere(p, true) : NULL;
         if (victim != NULL)
             conn_close(victim);
         pool_release(p, w);
@@ -367,14 +448,15 @@ bool pool_leave(struct pool *p, struct pool_waiter *w)
         return false;
     w->conn = NULL;
     c->waiter = NULL;
-    conn_close(c);
+    if (!p->h2_likely || p->waiting_count == 0)     /* else others wait for it */
+        conn_close(c);
     return true;
 }
 
 /* A place became free: serve the queue while it lasts. */
 static void pool_pump(struct pool *p)
 {
-    while (p->waiting_count > 0 && (p->idle_count > 0 || p->conn_count < p->conns_max)) {
+    while (p->waiting_count > 0 && (p->free_count > 0 || p->conn_count < p->conns_max)) {
         struct pool_waiter *w = CONTAINER_OF(list_pop_head(&p->waiting), struct pool_waiter, link);
         struct pool_conn *c;
         w->queued = false;
@@ -391,7 +473,10 @@ static void pool_pump(struct pool *p)
 
 void pool_discard(struct pool_conn *c)
 {
-    conn_close(c);
+    if (http_client_is_shared(c->http))
+        conn_retire(c);
+    else
+        conn_close(c);
 }
 
 bool pool_has_another(const struct pool *p, const struct pool_waiter *w, int64_t now_ns)
@@ -426,6 +511,10 @@ static const struct http_handler drain_handler = {.on_data = drain_data, .on_don
 
 void pool_drain(struct pool_conn *c, struct http_stream *s, bool at_end)
 {
+    if (http_client_is_shared(c->http)) {
+        http_reset(s, FICUS_ERR_CANCELLED);
+        return;
+    }
     c->drain_size = 0;
     c->draining = true;
     c->since_ns = env_now_ns(c->pool->env);
@@ -464,7 +553,7 @@ static struct pool_address *address_new(struct pool *p, const char *text)
     a->target.eject = &a->shared->eject;
     a->target.hash = call_hash(slice_make(text, size - 1));
     list_init(&a->conns);
-    list_init(&a->idle);
+    list_init(&a->free);
     a->departed = true;             /* until it is among the targets */
     list_add_tail(&p->addresses, &a->link);
     return a;
@@ -481,8 +570,8 @@ static void addresses_leave(struct pool *p)
         struct pool_address *a = CONTAINER_OF(l, struct pool_address, link);
         if (!a->departed)
             continue;
-        LIST_FOREACH_SAFE(&a->idle, il, itmp)
-            conn_close(CONTAINER_OF(il, struct pool_conn, link));
+        LIST_FOREACH_SAFE(&a->free, il, itmp)
+            conn_retire(CONTAINER_OF(il, struct pool_conn, link));
         address_free_when_unused(a);
     }
 }
@@ -518,22 +607,19 @@ enum ficus_err pool_set_addresses(struct pool *p, const char *const *addresses, 
     return err;
 }
 
-static void idle_close(struct pool *p)
+void pool_set_side(struct pool *p, struct tls_client *tls, bool h2, bool h2_likely)
 {
-    LIST_FOREACH(&p->addresses, al)
-        LIST_FOREACH_SAFE(&CONTAINER_OF(al, struct pool_address, link)->idle, l, tmp)
-            conn_close(CONTAINER_OF(l, struct pool_conn, link));
-}
-
-void pool_set_tls(struct pool *p, struct tls_client *tls)
-{
-    if (tls == NULL && p->tls == NULL)
+    if (tls == NULL && p->tls == NULL && h2 == p->h2)
         return;
     env_tls_client_free(p->env, p->tls);
     p->tls = tls;
-    p->tls_number++;
+    p->h2 = h2;
+    p->h2_likely = h2 || h2_likely;
+    p->side_number++;
     p->failure_known = false;
-    idle_close(p);
+    LIST_FOREACH(&p->addresses, al)
+        LIST_FOREACH_SAFE(&CONTAINER_OF(al, struct pool_address, link)->free, l, tmp)
+            conn_retire(CONTAINER_OF(l, struct pool_conn, link));
 }
 
 bool pool_close(struct pool *p)
@@ -543,12 +629,23 @@ bool pool_close(struct pool *p)
     FICUS_ASSERT(p->waiting_count == 0);
     LIST_FOREACH(&p->addresses, al) {
         struct pool_address *a = CONTAINER_OF(al, struct pool_address, link);
-        LIST_FOREACH_SAFE(&a->idle, l, tmp)
+        LIST_FOREACH_SAFE(&a->free, l, tmp)
             conn_close(CONTAINER_OF(l, struct pool_conn, link));
         LIST_FOREACH_SAFE(&a->conns, l, tmp)
             conn_close(CONTAINER_OF(l, struct pool_conn, link));
     }
     return p->conn_count == 0;
+}
+
+void pool_close_idle(struct pool *p)
+{
+    LIST_FOREACH(&p->addresses, al) {
+        LIST_FOREACH_SAFE(&CONTAINER_OF(al, struct pool_address, link)->free, l, tmp) {
+            struct pool_conn *c = CONTAINER_OF(l, struct pool_conn, link);
+            if (http_client_running(c->http) == 0)
+                conn_close(c);
+        }
+    }
 }
 
 /* ---- health checks and what people ask ---- */
@@ -571,6 +668,14 @@ void pool_checked(struct pool *p, const char *address, bool good)
         metric_inc(p->ejections[POOL_REASON_CHECK]);
 }
 
+static size_t unused_count(const struct pool_address *a)
+{
+    size_t count = 0;
+    LIST_FOREACH(&a->free, l)
+        count += http_client_running(CONTAINER_OF(l, struct pool_conn, link)->http) == 0;
+    return count;
+}
+
 void pool_describe(const struct pool *p, struct json_writer *w)
 {
     int64_t now_ns = env_now_ns(p->env);
@@ -582,7 +687,7 @@ void pool_describe(const struct pool *p, struct json_writer *w)
         json_write_kv_i64(w, "outstanding", a->target.load.outstanding);
         json_write_kv_i64(w, "latency_us", (int64_t)(a->target.load.latency_ns / 1000));
         json_write_kv_i64(w, "connections", (int64_t)a->conn_count);
-        json_write_kv_i64(w, "idle", (int64_t)a->idle_count);
+        json_write_kv_i64(w, "idle", (int64_t)unused_count(a));
         json_write_kv_i64(w, "failures", e->failures);
         int64_t ejected_ns = e->until_ns - now_ns;
         json_write_kv_i64(w, "ejected_ms", ejected_ns > 0 ? (ejected_ns + 999999) / 1000000 : 0);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The connections to one callee: its addresses, what is idle (last in, first out, so that the surplus grows old and
+ * The connections to one callee: its addresses, which have room (last in, first out, so that the surplus grows old and
  * is closed), what connects for whom, and the bounded queue of those that wait for a place. It knows nothing of calls.
+ * A connection of HTTP/1.1 has room for one exchange, one of HTTP/2 for many at a time. Where HTTP/2 is likely, a waiter waits
+ * for a connection that is being made already, instead of making one more.
  *
- * Happy path: pool_take hands out an idle connection at once. Otherwise the waiter hears on_ready (a connection that
- * nobody else has) or on_failed (it could not connect; the address is ejected) exactly once, never from inside
+ * Happy path: pool_take hands out a connection with room at once. Otherwise the waiter hears on_ready (a connection
+ * with room, to be used at once) or on_failed (it could not connect; the address is ejected) exactly once, never from inside
  * pool_take, unless it leaves before. Its target is the address chosen for it; pool_note says what that address did,
  * and pool_release that the exchange with it is over.
  * Failure modes: a connection that closes while idle is dropped at once; one that dies while in use is the user's to
@@ -26,6 +28,7 @@ enum {
     POOL_DRAIN_MS = 5 * 1000,
     POOL_DRAIN_SIZE_MAX = 64 * 1024,
     POOL_SWEEP_MS = 5 * 1000,
+    POOL_SHARERS_MAX = 100,         /* so many wait for a connection of HTTP/2 that is being made; the next makes another */
 };
 
 /* Why an address is left alone. */
@@ -38,16 +41,16 @@ struct pool_conn {
     /* private below */
     struct pool *pool;
     struct pool_address *address;
-    struct pool_waiter *waiter;     /* CONNECTING: for whom */
-    struct list link;               /* address->conns, or address->idle when IDLE */
+    struct pool_waiter *waiter;     /* CONNECTING: for whom; NULL: who wanted it left, and others wait for it */
+    struct list link;               /* address->conns, or address->free when FREE */
     enum pool_conn_state {
         POOL_CONN_CONNECTING,
-        POOL_CONN_IDLE,
-        POOL_CONN_USED,             /* handed out, or draining; comes back by on_idle */
+        POOL_CONN_FREE,             /* has room */
+        POOL_CONN_USED,             /* has none, or is draining; comes back by on_room */
         POOL_CONN_CLOSING,
     } state;
-    int64_t since_ns;               /* IDLE: since when; draining: since when */
-    uint64_t tls_number;            /* the pool's when it was made */
+    int64_t since_ns;               /* FREE: when the last exchange ended; draining: since when */
+    uint64_t side_number;           /* the pool's when it was made */
     size_t drain_size;              /* draining: bytes thrown away */
     bool draining;
 };
@@ -63,6 +66,7 @@ struct pool_waiter {
     /* private below */
     struct call_target *target;     /* the one in use, which stays in memory for it; NULL: none */
     struct pool_conn *conn;         /* connecting for this waiter */
+    const struct pool_conn *shares; /* queued: for this one, that connects for another; compared only */
     struct list link;               /* pool->waiting */
     bool queued;
 };
@@ -81,12 +85,14 @@ struct pool {
     uint64_t random;
     bool had_target;            /* ever */
     struct tls_client *tls;         /* owned; NULL: plain */
-    uint64_t tls_number;            /* grows with each pool_set_tls: which one a connection was made with */
+    bool h2;                        /* HTTP/2 must be spoken */
+    bool h2_likely;                 /* ...or is, as far as we know */
+    uint64_t side_number;           /* grows with each pool_set_side: which one a connection was made with */
     bool failure_known;             /* failure says why the last connection failed */
     char failure[256];              /* never emptied: the last callback of a call may still point to it */
     struct list addresses;          /* struct pool_address, also those that left but have connections */
     struct list waiting;
-    size_t waiting_count, conn_count, idle_count, drain_count;
+    size_t waiting_count, conn_count, free_count, drain_count;
     struct env_timer sweep;
     bool closing;
 };
@@ -102,22 +108,25 @@ bool pool_close(struct pool *p);
 enum ficus_err pool_set_addresses(struct pool *p, const char *const *addresses, size_t count);
 
 /* Connections are made with this side of TLS from now on (NULL: plain), which is the pool's then; those made before are
- * closed when they are idle. */
-void pool_set_tls(struct pool *p, struct tls_client *tls);
+ * closed when they are idle. h2: HTTP/2 must be spoken; h2_likely: TLS offers it. */
+void pool_set_side(struct pool *p, struct tls_client *tls, bool h2, bool h2_likely);
 /* Why the last connection could not be made, for logs. */
 const char *pool_failure(const struct pool *p);
 
-/* OK with *ret_conn: yours until its stream ended. OK with NULL: wait. UNAVAILABLE: no address. BUSY: the queue is
+/* OK with *ret_conn: it has room; open your stream at once. OK with NULL: wait. UNAVAILABLE: no address. BUSY: the queue is
  * full. NOMEM. REFUSED: the address cannot even be tried (malformed); it is ejected. w stays in memory until it was
  * called or left. */
 enum ficus_err pool_take(struct pool *p, struct pool_waiter *w, struct pool_conn **ret_conn);
 /* Stop waiting; harmless when not waiting. True: a connection was being made for it (and is given up). */
 bool pool_leave(struct pool *p, struct pool_waiter *w);
-/* A connection that pool_take gave turned out to be dead: close it. */
+/* Give up what is idle: descriptors are short. */
+void pool_close_idle(struct pool *p);
+/* A connection that pool_take gave turned out to be dead: no more of it. */
 void pool_discard(struct pool_conn *c);
 /* Where it leads. */
 const char *pool_conn_address(const struct pool_conn *c);
-/* Throw the rest of an unwanted answer away, so that the connection can be used again; s is no longer the caller's. */
+/* Throw the rest of an unwanted answer away, so that the connection can be used again; s is no longer the caller's. (Of
+ * HTTP/2 it is simply reset.) */
 void pool_drain(struct pool_conn *c, struct http_stream *s, bool at_end);
 /* What w's target did with an attempt: the sign, and how long it took to answer; 0: it says nothing of latency. */
 void pool_note(struct pool *p, struct pool_waiter *w, enum call_sign sign, int64_t latency_ns, int64_t now_ns);

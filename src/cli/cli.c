@@ -165,11 +165,15 @@ int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struc
         err = ops_call_wait(cli->e, &cli->a, address, r->method, r->target, identity, 0, &status, &body, &error);
     if (err == FICUS_ERR_REFUSED) {
         if (!r->quiet)
-            dprintf(2, "ficus: %s is not running (state %s)\n", r->who, cli->state.root);
+            dprintf(2, "ficus: %s is not running (state %s; -f or FICUS_STATE names another)\n", r->who, cli->state.root);
         return EXIT_NOT_RUNNING;
     }
+    if (err == FICUS_ERR_TIMEOUT && !r->quiet) /* its socket is the supervisor's, and takes connections while nobody serves */
+        dprintf(2, "ficus: %s does not answer; ficus status shows how it is\n", r->who);
+    else if (err != FICUS_ERR_OK && !r->quiet)
+        (void)cli_fail(&error);
     if (err != FICUS_ERR_OK)
-        return r->quiet ? EXIT_FAILED : cli_fail(&error);
+        return r->quiet ? EXIT_FAILED : err_exit_code(err);
     if (body.size > 0 &&
         json_parse(&cli->a, body, &(struct json_limits){.size_max = OPS_BODY_SIZE_MAX, .values_max = 1000000}, &root,
                    &error) != FICUS_ERR_OK)

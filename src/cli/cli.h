@@ -83,8 +83,13 @@ const char *cli_segment(struct cli *cli, const char *text);
 /* ---- print_status.c ---- */
 
 void print_status(const struct json *status, bool colour, struct buf *out);
-/* Names of processes of a status document whose state is not "running", separated by ", ". Returns how many. */
-size_t status_unhealthy(const struct json *status, struct buf *names);
+/* "not healthy after 30s: " and the processes of a status document that do not run, then a line for each of these that
+ * says why. */
+void print_unhealthy(const struct json *status, int64_t wait_ms, struct buf *out);
+/* One process of a status document, of a service the first instance; NULL: there is none of this name. */
+const struct json *status_process(const struct json *status, const char *name);
+/* Says on stderr that there is no process of this name, with the nearest one. */
+void cli_no_process(const struct json *status, const char *name);
 /* The status document, from the supervisor or else from its record. NULL: said why. */
 const struct json *cli_status(struct cli *cli, struct slice *ret_text, int *ret_exit);
 

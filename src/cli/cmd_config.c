@@ -35,8 +35,8 @@ int cmd_config_check(const struct command_call *c)
         buf_printf(&out, "%s: service %s: ok, alone; what it says of others is checked with ficus.yaml\n", file,
                    m->services[0].name);
     } else if (err == FICUS_ERR_OK) {
-        buf_printf(&out, "%s: system %s, %zu services, %zu processes: ok\n", file, m->system, m->service_count,
-                   m->process_count);
+        buf_printf(&out, "%s: system %s, %zu service%s, %zu processes: ok\n", file, m->system, m->service_count,
+                   m->service_count == 1 ? "" : "s", m->process_count);
     } else {
         cli_print_errors(&errors);
         dprintf(2, "%zu error%s\n", errors.count, errors.count == 1 ? "" : "s");

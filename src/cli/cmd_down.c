@@ -58,12 +58,11 @@ static int purge(struct cli *cli)
 {
     struct ficus_error error = {0};
     const char *left = NULL;
-    if (!state_exists(&cli->state))
-        return EXIT_OK;
+    bool ours = state_exists(&cli->state);
     enum ficus_err err = state_purge(&cli->a, &cli->state, &left, &error);
     if (left != NULL && left[0] != '\0')
         dprintf(2, "ficus: left in %s, as Ficus did not make it: %s\n", cli->state.root, left);
-    return err == FICUS_ERR_OK ? EXIT_OK : cli_fail(&error);
+    return err == FICUS_ERR_OK || !ours ? EXIT_OK : cli_fail(&error);
 }
 
 static int down(struct cli *cli, bool purge_wanted)

@@ -213,7 +213,15 @@ int cmd_events_rebuild(const struct command_call *c)
         struct watch w = {.cli = &cli, .name = c->operands[0], .is_terminal = isatty(2) == 1};
         w.end_ms = env_now_ms(cli.e) + wait_ms;
         const char *socket = arena_printf(&cli.a, "%s.1.sock", cli_segment(&cli, w.name));
-        code = socket == NULL ? EXIT_FAILED : rebuild(&w, socket);
+        const struct json *status = NULL;
+        code = cli_ask(&cli, &(struct cli_request){"supervisor.sock", "the supervisor", "GET", "/v1/status", 200, false},
+                       NULL, NULL, &status);
+        if (code == EXIT_OK && status_process(status, w.name) == NULL) {
+            cli_no_process(status, w.name);
+            code = EXIT_FAILED;
+        } else if (code == EXIT_OK) {
+            code = socket == NULL ? EXIT_FAILED : rebuild(&w, socket);
+        }
     }
     cli_done(&cli);
     return code;

@@ -13,7 +13,7 @@
 struct printing {
     struct buf text;
     bool gone; /* the reader (a pager, head) has closed the pipe */
-    bool any;
+    bool any, at_once;
 };
 
 static void flush(struct printing *p)
@@ -35,6 +35,8 @@ static bool print_line(void *arg, struct slice line)
         flush(p);
     buf_add_slice(&p->text, line);
     p->any = true;
+    if (p->at_once)
+        flush(p);
     return !p->gone;
 }
 
@@ -48,6 +50,7 @@ int cmd_logs(const struct command_call *c)
     struct logs_query q = {.services = c->operands,
                            .service_count = c->operand_count,
                            .trace = command_value(c, "trace", NULL),
+                           .follow = command_has(c, "follow"),
                            .json = command_has(c, "json"),
                            .colour = cli_colour(1)};
     const char *level = command_value(c, "level", "debug"), *count = command_value(c, "lines", "0");
@@ -60,6 +63,7 @@ int cmd_logs(const struct command_call *c)
         return EXIT_USAGE;
     }
     q.last_max = (size_t)last;
+    p.at_once = q.follow;
     signal(SIGPIPE, SIG_IGN);
     arena_init(&a, 1 << 20);
     buf_init(&p.text, 1 << 20);

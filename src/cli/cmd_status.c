@@ -33,18 +33,6 @@ int cmd_status(const struct command_call *c)
     return code;
 }
 
-/* pid and state of a process in the status document; of a service the first instance. */
-static const struct json *find_process(const struct json *status, const char *name)
-{
-    if (strcmp(name, "gateway") == 0 || strcmp(name, "hub") == 0)
-        return json_get(status, name);
-    const struct json *services = json_get(status, "services");
-    for (const struct json *s = services == NULL ? NULL : services->first; s != NULL; s = s->next)
-        if (slice_eq_str(json_string_or(json_get(s, "name"), SLICE_NONE), name))
-            return json_at(json_get(s, "instances"), 0);
-    return NULL;
-}
-
 /* What is asked of the supervisor, and what is seen when it is done. */
 struct order {
     const char *path, *state;
@@ -62,7 +50,7 @@ static int wait_until_done(struct cli *cli, const struct order *o, const char *n
     for (;;) {
         struct slice text;
         int code;
-        const struct json *process = find_process(cli_status(cli, &text, &code), name);
+        const struct json *process = status_process(cli_status(cli, &text, &code), name);
         if (process == NULL)
             return code == EXIT_OK ? EXIT_FAILED : code;
         if (slice_eq_str(json_string_or(json_get(process, "state"), SLICE_NONE), o->state) &&
@@ -90,7 +78,12 @@ static int carry_out(struct cli *cli, const struct order *o, const char *name, i
                        NULL, &text, &status);
     if (code != EXIT_OK)
         return code;
-    int64_t old_pid = json_i64_or(json_get(find_process(status, name), "pid"), 0);
+    const struct json *process = status_process(status, name);
+    if (process == NULL) {
+        cli_no_process(status, name);
+        return EXIT_FAILED;
+    }
+    int64_t old_pid = json_i64_or(json_get(process, "pid"), 0);
     const char *target = arena_printf(&cli->a, "/v1/%s/%s", o->path, cli_segment(cli, name));
     code = cli_ask(cli, &(struct cli_request){"supervisor.sock", "the supervisor", "POST", target, 202, false}, NULL,
                    NULL, NULL);

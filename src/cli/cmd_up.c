@@ -90,16 +90,19 @@ static void on_healthy(void *arg)
 static void on_patience_over(void *arg)
 {
     struct running *r = arg;
-    struct buf status, names;
+    struct buf status, text;
     struct json *root = NULL;
     struct arena a;
     arena_init(&a, 4 << 20);
     buf_init(&status, 1 << 20);
-    buf_init(&names, 65536);
+    buf_init(&text, 1 << 20);
     supervisor_status(r->supervisor, &status);
-    if (json_parse(&a, buf_slice(&status), NULL, &root, NULL) == FICUS_ERR_OK && status_unhealthy(root, &names) > 0)
-        dprintf(1, "not healthy after %lld ms: %s; see ficus logs\n", (long long)r->wait_ms, buf_str(&names));
-    buf_done(&names);
+    if (json_parse(&a, buf_slice(&status), NULL, &root, NULL) == FICUS_ERR_OK) {
+        print_unhealthy(root, r->wait_ms, &text);
+        buf_add_str(&text, "It goes on trying; Ctrl-C stops everything.\n");
+        cli_print(buf_slice(&text));
+    }
+    buf_done(&text);
     buf_done(&status);
     arena_done(&a);
 }
@@ -254,23 +257,23 @@ static int up(struct running *r)
 
 /* ---- in the background ---- */
 
-/* Names of what is not running, asked from the supervisor. */
+/* What does not run and why, asked from the supervisor. */
 static int not_healthy(const struct command_call *c, int64_t wait_ms)
 {
     struct cli cli;
-    struct buf names;
+    struct buf text;
     int code;
-    buf_init(&names, 65536);
+    buf_init(&text, 1 << 20);
     if (cli_init(&cli, c)) {
-        struct slice text;
-        const struct json *status = cli_status(&cli, &text, &code);
-        if (status != NULL && status_unhealthy(status, &names) > 0)
-            dprintf(2, "ficus: not healthy after %lld ms: %s; see ficus logs\n", (long long)wait_ms, buf_str(&names));
-        else
-            dprintf(2, "ficus: not healthy after %lld ms\n", (long long)wait_ms);
+        struct slice ignored;
+        const struct json *status = cli_status(&cli, &ignored, &code);
+        if (status != NULL)
+            print_unhealthy(status, wait_ms, &text);
+        dprintf(2, "ficus: %sIt goes on trying: ficus status shows how far it is, ficus down stops everything.\n",
+                buf_str(&text));
     }
     cli_done(&cli);
-    buf_done(&names);
+    buf_done(&text);
     return EXIT_NOT_HEALTHY;
 }
 

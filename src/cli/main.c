@@ -45,6 +45,7 @@ static const struct command_option logs_options[] = {
     {0, "trace", "ID", "only lines of this trace id or correlation id: the whole story of one order"},
     {0, "level", "LEVEL", "only lines of this level or worse: debug, info, warn, error"},
     {'n', "lines", "COUNT", "only the last COUNT lines"},
+    {0, "follow", NULL, "go on with lines as they are written, until Ctrl-C"},
     JSON_OPTION,
 };
 static const struct command_option start_options[] = {
@@ -269,11 +270,11 @@ int cmd_help(const struct command_call *c)
         buf_printf(&name, "%s%s", i == 0 ? "" : " ", c->operands[i]);
     if (command_has(c, "man")) {
         command_manual(c->table, FICUS_VERSION, &out);
-    } else if (c->operand_count > 0 && (command = command_find(c->table, buf_str(&name))) == NULL) {
+    } else if (c->operand_count == 0 || (command = command_find(c->table, buf_str(&name))) != NULL) {
+        command_help(c->table, command, &out);
+    } else if (!command_help_group(c->table, buf_str(&name), &out)) {
         dprintf(2, "ficus: \"%s\" is no command (see ficus help)\n", buf_str(&name));
         code = EXIT_USAGE;
-    } else {
-        command_help(c->table, command, &out);
     }
     cli_print(buf_slice(&out));
     buf_done(&out);

@@ -4,8 +4,11 @@
  */
 #include "cli.h"
 
+#include "children.h"
 #include "ops_call.h"
 #include "status.h"
+#include "text.h"
+#include "timefmt.h"
 
 #include <stdio.h>
 
@@ -93,11 +96,58 @@ static void note_unhealthy(void *arg, struct slice name, const struct json *proc
                    SLICE_ARG(state));
 }
 
-size_t status_unhealthy(const struct json *status, struct buf *names)
+static void note_message(void *arg, struct slice name, const struct json *process)
 {
-    struct printing p = {.out = names};
+    struct printing *p = arg;
+    struct slice message = json_string_or(json_get(process, "message"), SLICE(""));
+    if (message.size > 0 && !slice_eq_str(json_string_or(json_get(process, "state"), SLICE("?")), "running"))
+        buf_printf(p->out, "  " SLICE_FMT ": " SLICE_FMT "\n", SLICE_ARG(name), SLICE_ARG(message));
+}
+
+void print_unhealthy(const struct json *status, int64_t wait_ms, struct buf *out)
+{
+    char waited[32];
+    struct printing p = {.out = out};
+    duration_format(wait_ms, waited, sizeof waited);
+    buf_printf(out, "not healthy after %s: ", waited);
     for_each_process(status, note_unhealthy, &p);
-    return p.count;
+    buf_add_char(out, '\n');
+    for_each_process(status, note_message, &p);
+}
+
+const struct json *status_process(const struct json *status, const char *name)
+{
+    if (strcmp(name, "gateway") == 0 || strcmp(name, "hub") == 0)
+        return json_get(status, name);
+    const struct json *services = json_get(status, "services");
+    for (const struct json *s = services == NULL ? NULL : services->first; s != NULL; s = s->next)
+        if (slice_eq_str(json_string_or(json_get(s, "name"), SLICE_NONE), name))
+            return json_at(json_get(s, "instances"), 0);
+    return NULL;
+}
+
+struct names {
+    const char *list[CHILDREN_MAX];
+    size_t count;
+    struct arena a;
+};
+
+static void note_name(void *arg, struct slice name, const struct json *process)
+{
+    struct names *n = arg;
+    if (n->count < CHILDREN_MAX && (n->list[n->count] = arena_strdup(&n->a, name)) != NULL)
+        n->count++;
+}
+
+void cli_no_process(const struct json *status, const char *name)
+{
+    struct names n = {.count = 0};
+    arena_init(&n.a, 1 << 20);
+    for_each_process(status, note_name, &n);
+    const char *near = text_nearest(slice_str(name), n.list, n.count);
+    dprintf(2, "ficus: there is no process \"%s\"%s%s%s (ficus status names them)\n", name,
+            near == NULL ? "" : "; did you mean \"", near == NULL ? "" : near, near == NULL ? "" : "\"?");
+    arena_done(&n.a);
 }
 
 /* The supervisor's answer, or what its record says when it does not answer. */

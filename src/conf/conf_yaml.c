@@ -191,6 +191,8 @@ static bool fail_syntax(struct yaml_reader *r, struct slice text)
         mark.column = column - 1;
     }
     const char *problem = p->problem == NULL ? "not valid YAML" : p->problem;
+    if (p->error == YAML_SCANNER_ERROR && mark.index < text.size && text.p[mark.index] == '\t')
+        problem = "found a tab; YAML takes only spaces here";
     const char *message = p->context == NULL
         ? arena_printf(r->arena, "%s", problem)
         : arena_printf(r->arena, "%s, %s (begun in line %zu)", problem, p->context, p->context_mark.line + 1);

@@ -25,11 +25,22 @@ static void connecting_close(struct http_client_conn *c)
     env_close(c->env, c->stream, connecting_closed, c);
 }
 
+static enum ficus_err choose(struct http_client_conn *c)
+{
+    struct env_tls_info tls;
+    bool agreed = c->secure && env_stream_tls(c->env, c->stream, &tls) && strcmp(tls.protocol, "h2") == 0;
+    if (c->secure && c->h2 && !agreed)
+        return FICUS_ERR_PROTOCOL;
+    c->codec = agreed || c->h2 ? &h2_client_codec : &h1_client_codec;
+    return FICUS_ERR_OK;
+}
+
 static void connected(void *arg, enum ficus_err err)
 {
     struct http_client_conn *c = arg;
+    if (err == FICUS_ERR_OK)
+        err = choose(c);
     if (err == FICUS_ERR_OK) {
-        c->codec = &h1_client_codec;
         if (c->codec->begin(c, c->stream))
             return;
         c->codec = NULL;
@@ -50,6 +61,8 @@ enum ficus_err http_client_connect_to(struct env *e, const struct http_upstream 
     c->env = e;
     c->handler = h;
     c->arg = arg;
+    c->h2 = upstream->h2;
+    c->secure = upstream->tls != NULL;
     c->limits = limits != NULL ? *limits : (struct http_limits){0};
     struct http_limits *l = &c->limits;
     l->head_size_max = l->head_size_max == 0 || l->head_size_max > HTTP_HEAD_SIZE_MAX ? HTTP_HEAD_SIZE_MAX : l->head_size_max;
@@ -78,6 +91,21 @@ enum ficus_err http_client_open(struct http_client_conn *c, const struct http_ha
     if (c->codec == NULL)
         return c->closing ? FICUS_ERR_RESET : FICUS_ERR_BUSY;
     return c->codec->open(c->self, h, arg, ret_stream);
+}
+
+size_t http_client_room(const struct http_client_conn *c)
+{
+    return c->codec == NULL ? 0 : c->codec->room(c->self);
+}
+
+size_t http_client_running(const struct http_client_conn *c)
+{
+    return c->codec == NULL ? 0 : c->codec->running(c->self);
+}
+
+bool http_client_is_shared(const struct http_client_conn *c)
+{
+    return c->codec == &h2_client_codec;
 }
 
 void http_client_close(struct http_client_conn *c)

@@ -18,6 +18,8 @@ struct client_codec {
     /* http_client_open, http_client_close */
     enum ficus_err (*open)(void *self, const struct http_handler *h, void *arg, struct http_stream **ret_stream);
     void (*close)(void *self);
+    size_t (*room)(const void *self);
+    size_t (*running)(const void *self);
 };
 
 struct http_client_conn {
@@ -29,11 +31,12 @@ struct http_client_conn {
     void *self;                       /* the codec's; set by its begin */
     struct env_stream *stream;        /* while connecting */
     bool closing;                     /* ... and given up */
+    bool h2, secure;                  /* wanted */
 };
 
 /* The last callback, and the end of conn. */
 void client_conn_gone(struct http_client_conn *conn);
 
-extern const struct client_codec h1_client_codec;
+extern const struct client_codec h1_client_codec, h2_client_codec;
 
 #endif

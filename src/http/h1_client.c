@@ -54,7 +54,6 @@ struct h1_client {
     struct client_stream *stream; /* in arena; not NULL exactly in EXCHANGE */
     struct arena arena;           /* its first block and the ring in io stay for the next exchange */
     struct h1_io io;
-    char in[H1_IN_LITTLE];
 };
 
 static const struct {
@@ -128,7 +127,7 @@ static void exchange_finish(struct h1_client *c)
         return;
     }
     move(c, IDLE);
-    c->conn->handler->on_idle(c->conn->arg, c->conn);
+    c->conn->handler->on_room(c->conn->arg, c->conn);
 }
 
 /* ---- the stream's operations ---- */
@@ -159,7 +158,7 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
         w.framing = m->content_length > 0 ? H1_BODY_LENGTH : m->content_length == 0 ? H1_BODY_NONE : H1_BODY_CHUNKED;
     }
     size_t size_max = h1_request_size_max(&w);
-    size_t hint = w.content_length > 0 && w.content_length <= HTTP_BODY_BUFFER_SIZE ? (size_t)w.content_length : 0;
+    size_t hint = w.content_length > 0 && w.content_length < H1_PAST_RING_MIN ? (size_t)w.content_length : 0;
     char *room = size_max == 0 ? NULL : h1_io_head_room(io, size_max, hint);
     if (room == NULL)
         return size_max == 0 ? FICUS_ERR_INVALID : io->out_err != FICUS_ERR_OK ? FICUS_ERR_NOMEM : FICUS_ERR_TOO_LARGE;
@@ -229,7 +228,7 @@ static bool step_settle(struct h1_client *c)
     if (c->io.writing || !c->io.end_sent)
         return false;
     move(c, IDLE);
-    c->conn->handler->on_idle(c->conn->arg, c->conn);
+    c->conn->handler->on_room(c->conn->arg, c->conn);
     return true;
 }
 
@@ -352,18 +351,11 @@ static bool (*const steps[STATE_COUNT])(struct h1_client *c) = {
 
 static void read_more(struct h1_client *c)
 {
-    struct h1_io *io = &c->io;
-    size_t size = h1_io_in_size(io);
-    if (c->state == IDLE || c->state == SETTLE) {
-        h1_io_read(io, false);
-        return;
-    }
-    const struct h1_body *body = &c->stream->st.body;
-    bool counted = body->framing == H1_BODY_LENGTH;
-    if (!c->stream->head_came)
-        h1_io_read(io, size >= H1_IN_LITTLE);
-    else if (!body->done && (counted ? size < body->left : size == 0))
-        h1_io_read(io, counted ? body->left > H1_IN_LITTLE : h1_stream_reads_much(&c->stream->st));
+    bool in_body = c->state == EXCHANGE && c->stream->head_came;
+    size_t size = h1_io_in_size(&c->io);
+    const struct h1_body *body = in_body ? &c->stream->st.body : NULL;
+    if (!in_body || (!body->done && (body->framing == H1_BODY_LENGTH ? size < body->left : size == 0)))
+        h1_io_read(&c->io, true);
 }
 
 enum { NEVER = -1 };
@@ -432,7 +424,7 @@ static bool client_begin(struct http_client_conn *conn, struct env_stream *strea
     c->limits = conn->limits;
     conn->self = c;
     arena_init(&c->arena, c->limits.arena_size_max);
-    h1_io_init(&c->io, conn->env, c->in, sizeof c->in, &io_ops, c);
+    h1_io_init(&c->io, conn->env, &io_ops, c);
     c->io.stream = stream;
     c->io.pumping = true; /* the callback may open and send: all of it is looked at below */
     conn->handler->on_connected(conn->arg, conn, FICUS_ERR_OK);
@@ -450,4 +442,16 @@ static void client_close(void *self)
     h1_io_kick(&c->io);
 }
 
-const struct client_codec h1_client_codec = {client_begin, client_open, client_close};
+static size_t client_room(const void *self)
+{
+    const struct h1_client *c = self;
+    return c->state == IDLE && !c->close_wanted && idle_quiet(c);
+}
+
+static size_t client_running(const void *self)
+{
+    const struct h1_client *c = self;
+    return c->state == EXCHANGE;
+}
+
+const struct client_codec h1_client_codec = {client_begin, client_open, client_close, client_room, client_running};

@@ -9,6 +9,8 @@
 
 #include <stdio.h>
 
+_Static_assert((int)H1_IN_SIZE == (int)ENV_SCRATCH_SIZE, "reads go there");
+
 static void kick_fire(void *arg)
 {
     struct h1_io *io = arg;
@@ -21,27 +23,25 @@ static void timer_fire(void *arg)
     io->ops->on_timer(io->arg);
 }
 
-void h1_io_init(struct h1_io *io, struct env *e, char *lent, size_t lent_size, const struct h1_io_ops *ops, void *arg)
+void h1_io_init(struct h1_io *io, struct env *e, const struct h1_io_ops *ops, void *arg)
 {
-    *io = (struct h1_io){.env = e,
-                         .ops = ops,
-                         .arg = arg,
-                         .in = lent,
-                         .lent = lent,
-                         .in_capacity = (uint32_t)lent_size,
-                         .lent_size = (uint32_t)lent_size};
+    *io = (struct h1_io){.env = e, .ops = ops, .arg = arg, .in = e->scratch, .in_capacity = H1_IN_SIZE};
     io->kick = (struct env_timer){.fn = kick_fire, .arg = io};
     io->timer = (struct env_timer){.fn = timer_fire, .arg = io};
     io->moved_ms = env_now_ms(e);
 }
 
-/* Back to the lent buffer. */
+static bool in_scratch(const struct h1_io *io)
+{
+    return io->in == io->env->scratch;
+}
+
 static void in_free(struct h1_io *io)
 {
-    if (io->in != io->lent)
+    if (!in_scratch(io))
         mem_free(io->in);
-    io->in = io->lent;
-    io->in_capacity = io->lent_size;
+    io->in = io->env->scratch;
+    io->in_capacity = H1_IN_SIZE;
     io->in_start = io->in_end = 0;
 }
 
@@ -92,7 +92,6 @@ static void read_done(void *arg, ssize_t n)
     io->reading = false;
     if (n > 0) {
         io->in_end += (uint32_t)n;
-        io->read_size = (uint32_t)n;
         FICUS_ASSERT(io->in_end <= io->in_capacity);
         io->moved_ms = env_now_ms(io->env);
     } else if (n == 0) {
@@ -103,11 +102,14 @@ static void read_done(void *arg, ssize_t n)
     io->ops->on_event(io->arg);
 }
 
-/* To a buffer of our own, with the same content. False: out of memory. */
-static bool in_move(struct h1_io *io, size_t capacity)
+/* To a buffer of our own, with the same content and room for more, in few steps. False: out of memory. */
+static bool in_move(struct h1_io *io)
 {
-    size_t size = h1_io_in_size(io);
-    FICUS_ASSERT(!io->reading && size <= capacity);
+    size_t size = h1_io_in_size(io), capacity = 1024;
+    FICUS_ASSERT(!io->reading);
+    while (capacity <= size && capacity < H1_IN_SIZE)
+        capacity *= 4;
+    capacity = capacity < H1_IN_SIZE ? capacity : H1_IN_SIZE;
     char *in = mem_alloc(capacity);
     if (in == NULL)
         return false;
@@ -119,19 +121,9 @@ static bool in_move(struct h1_io *io, size_t capacity)
     return true;
 }
 
-/* Of a buffer that has room for more, in few steps. */
-static size_t in_capacity_for(size_t size)
-{
-    size_t capacity = 1024;
-    while (capacity <= size)
-        capacity *= 4;
-    return capacity < H1_IN_SIZE ? capacity : H1_IN_SIZE;
-}
-
 void h1_io_rest(struct h1_io *io)
 {
-    size_t size = h1_io_in_size(io);
-    if (io->in != io->lent || size == 0 || in_move(io, in_capacity_for(size)))
+    if (!in_scratch(io) || h1_io_in_size(io) == 0 || in_move(io))
         return;
     in_free(io);
     io->in_err = FICUS_ERR_NOMEM;
@@ -143,20 +135,18 @@ void h1_io_read(struct h1_io *io, bool much)
     if (io->reading || io->in_eof || io->in_err != FICUS_ERR_OK)
         return;
     size_t size = h1_io_in_size(io), size_max = much ? H1_IN_SIZE : H1_IN_LITTLE;
-    FICUS_ASSERT(io->in != io->lent || size == 0);
+    FICUS_ASSERT(!in_scratch(io) || size == 0);
     if (size >= size_max)
         return;
-    if (size == 0 && size_max <= io->lent_size)
+    if (size == 0)
         in_free(io);
-    else if (much && io->in_capacity < H1_IN_SIZE)
-        (void)in_move(io, H1_IN_SIZE); /* else go on in small steps */
     if (io->in_start > 0 && io->in_capacity - io->in_end < io->in_capacity / 4) {
         memmove(io->in, h1_io_in(io), size);
         io->in_start = 0;
         io->in_end = (uint32_t)size;
     }
-    if (io->in_end == io->in_capacity && !in_move(io, in_capacity_for(size)))
-        return; /* it is tried again when some of it was consumed */
+    if (io->in_end == io->in_capacity && !in_move(io)) /* it is tried again when some of it was consumed */
+        return;
     size_t room = io->in_capacity - io->in_end;
     io->reading = true;
     env_read(io->env, io->stream, io->in + io->in_end, room < size_max - size ? room : size_max - size, read_done, io);
@@ -284,7 +274,7 @@ size_t h1_io_out_room(const struct h1_io *io)
     return io->out_err != FICUS_ERR_OK ? 0 : by_body < by_ring ? by_body : by_ring;
 }
 
-size_t h1_io_put(struct h1_io *io, const void *p, size_t size)
+static size_t ring_put(struct h1_io *io, const char *p, size_t size)
 {
     size_t room = h1_io_out_room(io);
     if (size > room)
@@ -292,13 +282,47 @@ size_t h1_io_put(struct h1_io *io, const void *p, size_t size)
     if (size == 0 || !out_reserve(io, size))
         return 0;
     struct iovec iov[2];
-    size_t offset = io->out_size;
+    int count = ring_pieces(io, io->out_size, size, iov);
     io->out_size += (uint32_t)size;
-    int count = ring_pieces(io, offset, size, iov);
     size_t at = 0;
     for (int i = 0; i < count; at += iov[i++].iov_len)
-        memcpy(iov[i].iov_base, (const char *)p + at, iov[i].iov_len);
+        memcpy(iov[i].iov_base, p + at, iov[i].iov_len);
     return size;
+}
+
+/* The first bytes of the ring are with the kernel. */
+static void ring_drop(struct h1_io *io, size_t size)
+{
+    FICUS_ASSERT(size <= io->out_size);
+    io->out_raw -= size < io->out_raw ? (uint32_t)size : io->out_raw;
+    io->out_size -= (uint32_t)size;
+    if (io->out_capacity > 0)
+        io->out_at = (uint32_t)((io->out_at + size) % io->out_capacity);
+}
+
+static size_t put_past_ring(struct h1_io *io, const char *p, size_t size)
+{
+    if (size < H1_PAST_RING_MIN || io->chunked || io->writing || io->stream == NULL || io->out_err != FICUS_ERR_OK)
+        return 0;
+    struct iovec iov[3];
+    int count = ring_pieces(io, 0, io->out_size, iov);
+    iov[count++] = (struct iovec){(char *)(uintptr_t)p, size}; /* iovec has no const; env_write_now does not write to it */
+    ssize_t n = env_write_now(io->env, io->stream, iov, count);
+    if (n < 0)
+        io->out_err = (enum ficus_err) - n;
+    if (n <= 0)
+        return 0;
+    io->begun = true;
+    io->moved_ms = env_now_ms(io->env);
+    size_t of_ring = (size_t)n < io->out_size ? (size_t)n : io->out_size;
+    ring_drop(io, of_ring);
+    return (size_t)n - of_ring;
+}
+
+size_t h1_io_put(struct h1_io *io, const void *p, size_t size)
+{
+    size_t past = put_past_ring(io, p, size);
+    return past + ring_put(io, (const char *)p + past, size - past);
 }
 
 /* A stream of events has no ring between them; after the last byte the next message may use it. */
@@ -316,11 +340,7 @@ static void out_release(struct h1_io *io)
 
 static void write_complete(struct h1_io *io)
 {
-    FICUS_ASSERT(io->flight_size <= io->out_size);
-    io->out_raw -= io->flight_size < io->out_raw ? io->flight_size : io->out_raw;
-    io->out_size -= io->flight_size;
-    if (io->out_capacity > 0)
-        io->out_at = (io->out_at + io->flight_size) % io->out_capacity;
+    ring_drop(io, io->flight_size);
     io->flight_size = 0;
     io->end_sent = io->flight_end;
     io->moved_ms = env_now_ms(io->env);
@@ -375,6 +395,7 @@ bool h1_io_flush(struct h1_io *io)
         return false;
     if (io->out_size == 0 && !io->chunked) {
         io->end_sent = true;
+        out_release(io);
         return true;
     }
     struct iovec iov[8];

@@ -4,9 +4,9 @@
  * that is framed (chunked) only when it is written, and the flags that say what happened. It decides nothing: after each
  * event it calls on_event, and its owner looks at the flags.
  *
- * Input lands in a buffer that the owner lends, which may be lent to many connections at once: env_read writes to it only
- * right before it calls back, and what the owner leaves there of one event h1_io_rest moves to memory of the connection's
- * own. So a connection that waits for input has no buffer, and one whose input is taken as it comes needs none.
+ * Input lands in the loop's scratch memory, and what the owner leaves there of one event h1_io_rest moves to a buffer of
+ * the connection's own. So a connection that waits for input has no buffer, and one whose input is taken as it comes needs
+ * none.
  *
  * Failure modes: in_err/out_err are sticky. After h1_io_close nothing fires but closed().
  */
@@ -19,6 +19,7 @@
 enum {
     H1_IN_SIZE = HTTP_BODY_BUFFER_SIZE, /* also the ceiling of a head */
     H1_RING_KEPT_MAX = 4096,            /* larger ones are freed when they are empty */
+    H1_PAST_RING_MIN = 2048,            /* smaller pieces are cheaper to copy */
     H1_IN_LITTLE = 4096,                /* most requests and answers without much of a body fit */
     H1_OUT_SIZE_MAX = HTTP_BODY_BUFFER_SIZE +
                       8192, /* body bytes never take more than HTTP_BODY_BUFFER_SIZE of it; the rest is for heads */
@@ -45,10 +46,9 @@ struct h1_io {
     bool reading, in_eof;
     enum ficus_err in_err;
 
-    /* input: bytes [in_start, in_end) of in are not consumed yet. in is lent, or the connection's own */
-    char *in, *lent;
-    uint32_t in_capacity, lent_size, in_start, in_end;
-    uint32_t read_size; /* of the last read */
+    /* input: bytes [in_start, in_end) of in are not consumed yet. in is the loop's scratch, or the connection's own */
+    char *in;
+    uint32_t in_capacity, in_start, in_end;
 
     /* output ring: out_size bytes from out_at; the first out_raw of them are head bytes, the others body bytes */
     char *out, *out_retired; /* out_retired: an outgrown ring that the kernel still reads from */
@@ -66,8 +66,7 @@ struct h1_io {
     int64_t timer_due_ms;
 };
 
-/* lent: H1_IN_LITTLE to H1_IN_SIZE bytes that stay; may be lent to others. */
-void h1_io_init(struct h1_io *io, struct env *e, char *lent, size_t lent_size, const struct h1_io_ops *ops, void *arg);
+void h1_io_init(struct h1_io *io, struct env *e, const struct h1_io_ops *ops, void *arg);
 void h1_io_done(struct h1_io *io);  /* only before the stream was set or after closed() */
 void h1_io_close(struct h1_io *io); /* once; frees nothing yet */
 
@@ -77,7 +76,7 @@ void h1_io_kick(struct h1_io *io);
  * left alone. */
 void h1_io_wake_at(struct h1_io *io, int64_t due_ms);
 
-/* The owner has looked at everything: what is left in the lent buffer moves. Out of memory sets in_err. */
+/* The owner has looked at everything: what is left in the scratch memory moves. Out of memory sets in_err. */
 void h1_io_rest(struct h1_io *io);
 /* Start a read when none is pending and there is room. much: let more than H1_IN_LITTLE bytes lie there, up to
  * H1_IN_SIZE. Only after h1_io_rest. */
@@ -104,7 +103,8 @@ void h1_io_out_reopen(struct h1_io *io);
  * body bytes that will follow at once, if known. NULL: out of memory or over the ceiling. Only before body bytes. */
 char *h1_io_head_room(struct h1_io *io, size_t size_max, size_t body_size_hint);
 void h1_io_head_done(struct h1_io *io, size_t size);
-/* Append body bytes; returns how many were taken. Out of memory sets out_err. */
+/* Append body bytes; returns how many were taken. Out of memory sets out_err. A large piece goes to the kernel at once, with
+ * what is in the ring, as far as it takes that: then it needs no copy. */
 size_t h1_io_put(struct h1_io *io, const void *p, size_t size);
 size_t h1_io_out_room(const struct h1_io *io); /* how many body bytes h1_io_put would take */
 /* Give what is there to the kernel. True: something changed at once (written, or failed). */

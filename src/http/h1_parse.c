@@ -170,7 +170,7 @@ static int refuse(int status, const char *detail, const char **reterr_detail)
 }
 
 /* One "name: value" CR LF (RFC 9112 5). 0 or a status. */
-static int field_parse(struct cursor *c, struct slice *ret_name, struct slice *ret_value, const char **reterr_detail)
+static inline int field_parse(struct cursor *c, struct http_field *ret_field, const char **reterr_detail)
 {
     const char *name = c->at, *end = c->end;
     const char *at = h1_span(name, end, H1_TOKEN);
@@ -180,10 +180,10 @@ static int field_parse(struct cursor *c, struct slice *ret_name, struct slice *r
     }
     if (at == end || *at != ':')
         return refuse(400, "field name is not followed by a colon", reterr_detail);
-    *ret_name = slice_make(name, (size_t)(at - name));
+    ret_field->name = slice_make(name, (size_t)(at - name));
     const char *value = at + 1;
     c->at = h1_value_span(value, end);
-    *ret_value = slice_trim(slice_make(value, (size_t)(c->at - value)));
+    ret_field->value = slice_trim(slice_make(value, (size_t)(c->at - value)));
     if (!take_crlf(c))
         return refuse(400, "control character in a field value", reterr_detail);
     return 0;
@@ -201,44 +201,44 @@ static int fields_parse(struct cursor *c, size_t field_count_max, struct http_ms
 {
     size_t count = 0;
     while (!take_crlf(c)) {
-        struct slice name, value;
-        int status = field_parse(c, &name, &value, reterr_detail);
+        struct http_field field;
+        int status = field_parse(c, &field, reterr_detail);
         if (status != 0)
             return status;
         if (++count > field_count_max)
             return refuse(431, "too many fields", reterr_detail);
-        switch (field_known(name)) {
+        switch (field_known(field.name)) {
         case FIELD_HOST:
-            facts->host = value;
+            facts->host = field.value;
             facts->host_count++;
             break;
         case FIELD_CONTENT_LENGTH:
-            facts->content_length = value;
+            facts->content_length = field.value;
             facts->content_length_count++;
             break;
         case FIELD_TRANSFER_ENCODING:
-            facts->transfer_encoding = value;
+            facts->transfer_encoding = field.value;
             facts->transfer_encoding_count++;
             break;
         case FIELD_CONNECTION:
-            if (!connection_options(facts, value))
+            if (!connection_options(facts, field.value))
                 return refuse(400, "unacceptable connection option", reterr_detail);
             break;
         case FIELD_EXPECT:
-            facts->expect = value;
+            facts->expect = field.value;
             facts->expect_count++;
             break;
         case FIELD_UPGRADE:
-            facts->upgrade = value;
+            facts->upgrade = field.value;
             facts->upgrade_count++;
             break;
         case FIELD_TE:
-            facts->takes_trailers |= te_has_trailers(value);
+            facts->takes_trailers |= te_has_trailers(field.value);
             break;
         case FIELD_HOP:
             break;
         case FIELD_OTHER:
-            if (!http_msg_keep(m, (struct http_field){name, value}))
+            if (!http_msg_keep(m, field))
                 return arena_refusal(m, reterr_detail);
             break;
         }
@@ -345,33 +345,27 @@ bool h1_authority_valid(struct slice s)
     return s.p[host_size] == ':' && port_valid(slice_from(s, host_size + 1));
 }
 
+/* RFC 3986 2.1: each "%" has two hex digits behind it. */
+static bool escapes_whole(const char *p, const char *end)
+{
+    while ((p = memchr(p, '%', (size_t)(end - p))) != NULL) {
+        if (end - p < 3 || !h1_is(p[1], H1_HEX) || !h1_is(p[2], H1_HEX))
+            return false;
+        p += 3;
+    }
+    return true;
+}
+
 /* Path and query in origin-form (RFC 9112 3.2.1): fills m->path and m->query. Consumes up to the first character that
  * fits neither. */
 static bool origin_parse(struct cursor *c, struct http_msg *m)
 {
-    const char *begin = c->at;
-    unsigned class = H1_PATH;
-    const char *query = NULL;
-    for (; c->at < c->end; c->at++) {
-        char ch = *c->at;
-        if (ch == '?' && query == NULL) {
-            query = c->at + 1;
-            class = H1_QUERY;
-            continue;
-        }
-        if (!h1_is(ch, class))
-            break;
-        if (ch == '%' && (c->end - c->at < 3 || !h1_is(c->at[1], H1_HEX) || !h1_is(c->at[2], H1_HEX)))
-            return false;
-    }
-    if (query == NULL) {
-        m->path = slice_make(begin, (size_t)(c->at - begin));
-        m->query = SLICE_NONE;
-    } else {
-        m->path = slice_make(begin, (size_t)(query - 1 - begin));
-        m->query = slice_make(query, (size_t)(c->at - query));
-    }
-    return true;
+    const char *begin = c->at, *path_end = h1_span(begin, c->end, H1_PATH);
+    bool has_query = path_end < c->end && *path_end == '?';
+    c->at = has_query ? h1_span(path_end + 1, c->end, H1_QUERY) : path_end;
+    m->path = slice_make(begin, (size_t)(path_end - begin));
+    m->query = has_query ? slice_make(path_end + 1, (size_t)(c->at - path_end - 1)) : SLICE_NONE;
+    return escapes_whole(begin, c->at);
 }
 
 bool h1_target_parse(struct slice target, struct http_msg *m)
@@ -582,14 +576,14 @@ enum ficus_err h1_parse_trailers(struct slice text, size_t field_count_max, stru
 {
     struct cursor c = {text.p, text.p + text.size};
     for (size_t count = 0; c.at < c.end; count++) {
-        struct slice name, value;
+        struct http_field field;
         if (count == field_count_max) {
             *reterr_detail = "too many trailers";
             return FICUS_ERR_PROTOCOL;
         }
-        if (field_parse(&c, &name, &value, reterr_detail) != 0)
+        if (field_parse(&c, &field, reterr_detail) != 0)
             return FICUS_ERR_PROTOCOL;
-        if (h1_trailer_allowed(name) && !http_msg_keep(m, (struct http_field){name, value})) {
+        if (h1_trailer_allowed(field.name) && !http_msg_keep(m, field)) {
             *reterr_detail = "trailers take too much memory";
             return FICUS_ERR_NOMEM;
         }

@@ -308,8 +308,7 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
     w.close = !ss->c->reuse;
 
     size_t size_max = h1_response_size_max(&w);
-    size_t hint = w.framing == H1_BODY_LENGTH && w.content_length <= HTTP_BODY_BUFFER_SIZE ? (size_t)w.content_length
-                                                                                           : 0;
+    size_t hint = w.framing == H1_BODY_LENGTH && w.content_length < H1_PAST_RING_MIN ? (size_t)w.content_length : 0;
     char *room = size_max == 0 ? NULL : h1_io_head_room(io, size_max, hint);
     if (room == NULL)
         return size_max == 0 ? FICUS_ERR_INVALID : io->out_err != FICUS_ERR_OK ? FICUS_ERR_NOMEM : FICUS_ERR_TOO_LARGE;
@@ -581,7 +580,7 @@ static void read_more(struct h1_server_conn *c)
         if (body->done)
             h1_io_read(io, false); /* the next request, or the news that the client is gone */
         else if (counted ? size < body->left : size == 0)
-            h1_io_read(io, counted ? body->left > H1_IN_LITTLE : h1_stream_reads_much(&c->stream->st));
+            h1_io_read(io, !counted || body->left > H1_IN_LITTLE);
         break;
     }
     case REFUSE:
@@ -716,7 +715,7 @@ void h1_server_conn_new(struct http_server *v, struct env_stream *stream)
         env_close(v->env, stream, NULL, NULL);
         return;
     }
-    h1_io_init(&c->io, v->env, v->in, sizeof v->in, &io_ops, c);
+    h1_io_init(&c->io, v->env, &io_ops, c);
     c->io.stream = stream;
     c->since_ms = env_now_ms(v->env);
     struct env_tls_info tls;

@@ -61,12 +61,6 @@ bool h1_stream_writable(struct h1_stream *st);
 
 /* A tunnel whose outgoing side is with the kernel to its end: tell the peer. True when that was done. */
 bool h1_stream_shut(struct h1_stream *st);
-/* More of an incoming tunnel is worth a large buffer: a thousand tunnels mostly say nothing. */
-static inline bool h1_stream_reads_much(const struct h1_stream *st)
-{
-    return !st->tunnel || st->io->read_size >= H1_IN_LITTLE;
-}
-
 /* We wait for the peer's bytes or for the peer to take ours. Of a tunnel, silence is the user's to judge until our side
  * is shut: a peer that does not end its own then must at least say something. */
 bool h1_stream_waits(const struct h1_stream *st);

@@ -9,37 +9,9 @@
 #ifndef FICUS_HTTP_H2_CONN_H
 #define FICUS_HTTP_H2_CONN_H
 
+#include "h2_base.h"
 #include "h2_head.h"
 #include "server_private.h"
-
-#include <nghttp2/nghttp2.h>
-
-/* Memory of a connection, at most: 100 streams with an arena each (arena_size_max) and 32 KiB of outgoing body, 1 MiB of
- * incoming bodies over all of them, 64 KiB of frames on their way out, 16 KiB for reading, and nghttp2's own (one frame and two
- * HPACK tables of 4 KiB). Idle: the struct and nghttp2's part, about 15 KiB together. */
-enum {
-    H2_STREAMS_MAX = 100,
-    H2_STREAM_WINDOW = HTTP_BODY_BUFFER_SIZE,
-    H2_STREAM_IN_MAX = 64 * 1024, /* until the client has our SETTINGS it may send the default window of 65 535 bytes */
-    H2_CONN_WINDOW = 1024 * 1024,
-    H2_FRAME_SIZE_MAX = 16 * 1024 + 256, /* in either direction; nghttp2 never sends more */
-    H2_FLIGHT_SIZE = 46 * 1024,          /* when so much is gathered it is written; with one frame more, 64 KiB */
-};
-
-/* Bytes in one piece, first in, first out. Holds no memory while empty. */
-struct h2_fifo {
-    char *p;
-    size_t start, size, capacity;
-};
-
-/* False: out of memory; nothing was taken. The caller bounds the size. */
-bool h2_fifo_put(struct h2_fifo *f, const void *p, size_t size);
-void h2_fifo_take(struct h2_fifo *f, size_t size);
-void h2_fifo_done(struct h2_fifo *f);
-static inline char *h2_fifo_at(const struct h2_fifo *f)
-{
-    return f->p + f->start;
-}
 
 enum h2_conn_state {
     H2_OPEN,
@@ -47,6 +19,10 @@ enum h2_conn_state {
     H2_CLOSING,
 };
 
+/* Memory of a connection, at most: 100 streams with an arena each (arena_size_max) and 32 KiB of outgoing body, 1 MiB of
+ * incoming bodies over all of them, 64 KiB of frames on their way out, 16 KiB for reading, and nghttp2's own (one frame, two
+ * HPACK tables of 4 KiB, the heads of answers that are not written yet). Arenas and incoming bodies grow by doubling, so
+ * that the heap may give twice as much for them (test_memory). Idle: the struct and nghttp2's part, about 15 KiB together. */
 struct h2_conn {
     struct server_conn conn; /* first */
     enum h2_conn_state state;

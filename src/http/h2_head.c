@@ -43,40 +43,57 @@ static bool count_field(struct h2_head *h, const struct http_limits *limits, str
     return h->status == 0;
 }
 
+/* nghttp2 has checked name and value, and http_msg_add does so again. */
 static void add_field(struct h2_head *h, struct http_msg *m, struct slice name, struct slice value)
 {
-    if (!http_token_valid(name) || !http_value_valid(value)) {
-        refuse(h, 400, "malformed field");
+    char *p = arena_alloc(m->arena, name.size + value.size);
+    if (p == NULL) {
+        refuse_memory(h, m);
         return;
     }
-    name = copy(h, m, name);
-    value = copy(h, m, value);
-    if (h->status == 0 && !http_msg_add(m, name, value))
+    memcpy(p, name.p, name.size);
+    if (value.size > 0)
+        memcpy(p + name.size, value.p, value.size);
+    if (http_msg_add(m, slice_make(p, name.size), slice_make(p + name.size, value.size)))
+        return;
+    if (arena_overflowed(m->arena))
         refuse_memory(h, m);
+    else
+        refuse(h, 400, "malformed field");
 }
 
 static void pseudo_field(struct h2_head *h, const struct http_limits *limits, struct http_msg *m, struct slice name,
                          struct slice value)
 {
-    if (slice_eq_str(name, ":path") && value.size > limits->target_size_max) {
-        refuse(h, 414, "request target is too long");
-        return;
-    }
-    value = copy(h, m, value);
-    if (value.p == NULL)
-        return;
-    if (slice_eq_str(name, ":method"))
-        m->method = value;
-    else if (slice_eq_str(name, ":scheme"))
-        m->scheme = value;
-    else if (slice_eq_str(name, ":authority"))
-        m->authority = value;
-    else if (slice_eq_str(name, ":path"))
-        m->path = value;
-    else if (slice_eq_str(name, ":protocol"))
-        m->protocol = value;
-    else
+    struct slice *place = NULL;
+    if (slice_eq(name, SLICE(":method")))
+        place = &m->method;
+    else if (slice_eq(name, SLICE(":scheme")))
+        place = &m->scheme;
+    else if (slice_eq(name, SLICE(":authority")))
+        place = &m->authority;
+    else if (slice_eq(name, SLICE(":path")))
+        place = &m->path;
+    else if (slice_eq(name, SLICE(":protocol")))
+        place = &m->protocol;
+    if (place == NULL)
         refuse(h, 400, "unknown pseudo-header field");
+    else if (place == &m->path && value.size > limits->target_size_max)
+        refuse(h, 414, "request target is too long");
+    else
+        *place = copy(h, m, value);
+}
+
+static void length_field(struct h2_head *h, struct http_msg *m, struct slice value)
+{
+    uint64_t length;
+    if (h->has_length)
+        refuse(h, 400, "more than one Content-Length");
+    else if (!slice_to_u64(value, &length) || length > INT64_MAX)
+        refuse(h, 400, "Content-Length is not a number");
+    else
+        m->content_length = (int64_t)length;
+    h->has_length = true;
 }
 
 void h2_head_field(struct h2_head *h, const struct http_limits *limits, struct http_msg *m, struct slice name,
@@ -87,28 +104,21 @@ void h2_head_field(struct h2_head *h, const struct http_limits *limits, struct h
     if (name.size > 0 && name.p[0] == ':') {
         h->count--; /* HTTP/1.1 has them in the request line */
         pseudo_field(h, limits, m, name, value);
-    } else if (slice_eq_str(name, "host")) {
+    } else if (slice_eq(name, SLICE("host"))) {
         if (h->has_host)
             refuse(h, 400, "more than one Host");
         h->has_host = true;
         h->host = copy(h, m, value);
-    } else if (slice_eq_str(name, "content-length")) {
-        uint64_t length;
-        if (h->has_length)
-            refuse(h, 400, "more than one Content-Length");
-        else if (!slice_to_u64(value, &length) || length > INT64_MAX)
-            refuse(h, 400, "Content-Length is not a number");
-        else
-            m->content_length = (int64_t)length;
-        h->has_length = true;
-    } else if (slice_eq_str(name, "expect")) {
+    } else if (slice_eq(name, SLICE("content-length"))) {
+        length_field(h, m, value);
+    } else if (slice_eq(name, SLICE("expect"))) {
         if (h->expect_continue || !slice_eq_nocase(value, SLICE("100-continue")))
             refuse(h, 417, "unknown expectation");
         h->expect_continue = true;
-    } else if (slice_eq_str(name, "te")) {
+    } else if (slice_eq(name, SLICE("te"))) {
         m->takes_trailers = slice_eq_nocase(value, SLICE("trailers")); /* RFC 9113 8.2.2: nothing else may stand there */
     } else if (!h1_field_reserved(name)) {
-        h->cookie_count += slice_eq_str(name, "cookie") ? 1 : 0;
+        h->cookie_count += slice_eq(name, SLICE("cookie")) ? 1 : 0;
         add_field(h, m, name, value);
     }
 }
@@ -198,6 +208,50 @@ void h2_head_end(struct h2_head *h, struct http_msg *m, bool end, struct slice s
     else if (end && m->content_length != 0)
         refuse(h, 400, "Content-Length without a body");
     h->expect_continue = h->expect_continue && !end;
+}
+
+void h2_answer_field(struct h2_head *h, const struct http_limits *limits, struct http_msg *m, struct slice name,
+                     struct slice value)
+{
+    uint64_t number;
+    if (h->status != 0 || !count_field(h, limits, name, value))
+        return;
+    if (slice_eq_str(name, ":status")) {
+        h->count--; /* as above */
+        if (value.size != 3 || !slice_to_u64(value, &number) || number < 100 || number > 599)
+            refuse(h, 400, "malformed :status");
+        else
+            m->status = (int)number;
+    } else if (slice_eq_str(name, "content-length")) {
+        if (h->has_length)
+            refuse(h, 400, "more than one Content-Length");
+        else if (!slice_to_u64(value, &number) || number > INT64_MAX)
+            refuse(h, 400, "Content-Length is not a number");
+        else
+            m->content_length = (int64_t)number;
+        h->has_length = true;
+    } else if (name.size > 0 && name.p[0] == ':') {
+        refuse(h, 400, "unknown pseudo-header field");
+    } else if (!h1_field_reserved(name)) {
+        add_field(h, m, name, value);
+    }
+}
+
+void h2_answer_end(struct h2_head *h, struct http_msg *m, bool end, bool answers_head)
+{
+    if (h->status != 0)
+        return;
+    if (m->status == 0)
+        refuse(h, 400, "no :status");
+    else if (m->status == 101) /* RFC 9113 8.6 */
+        refuse(h, 400, "status 101");
+    else if (m->status < 200 && end)
+        refuse(h, 400, "an interim answer that ends");
+    bool bodiless = answers_head || m->status == 304;
+    if (!h->has_length)
+        m->content_length = end && !bodiless ? 0 : m->status == 204 ? 0 : -1;
+    else if (end && m->content_length != 0 && !bodiless)
+        refuse(h, 400, "Content-Length without a body");
 }
 
 void h2_trailer_field(struct h2_head *h, const struct http_limits *limits, struct http_msg *m, struct slice name,

@@ -152,6 +152,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         return 0;
     struct h2_stream *ss = c->over ? NULL : h2_stream_new(c, id);
     if (ss == NULL) {
+        (void)h2_conn_charge(c, 1);
         (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
@@ -598,25 +599,31 @@ static const struct server_conn_ops conn_ops = {conn_abort, conn_drain, conn_evi
 
 /* ---- begin ---- */
 
-static void *own_malloc(size_t size, void *arg)
+/* What the client may do. nghttp2 ends the whole connection of who opens more streams than it has said; RFC 9113 5.1.2 asks
+ * only for the stream, and h2_stream_new refuses that. So nghttp2 is told that there is no limit, as the first entry of
+ * the first frame, and that frame is gathered here and says ours. */
+static bool settings_gather(struct h2_conn *c)
 {
-    (void)arg;
-    return mem_alloc(size);
-}
-static void own_free(void *p, void *arg)
-{
-    (void)arg;
-    mem_free(p);
-}
-static void *own_calloc(size_t count, size_t size, void *arg)
-{
-    (void)arg;
-    return mem_array(count, size);
-}
-static void *own_realloc(void *p, size_t size, void *arg)
-{
-    (void)arg;
-    return mem_realloc(p, size);
+    const nghttp2_settings_entry settings[] = {
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, UINT32_MAX},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)c->conn.server->o.limits.head_size_max},
+        {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
+        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
+    };
+    enum { FRAME_HEAD = 9, ENTRY = 6, ENTRY_ID = 2 };
+    static const char no_limit[] = {0, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, '\xff', '\xff', '\xff', '\xff'};
+    const char limit[] = {0, 0, 0, H2_STREAMS_MAX};
+    const uint8_t *p;
+    if (nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings, ARRAY_COUNT(settings)) != 0)
+        return false;
+    ssize_t size = nghttp2_session_mem_send(c->session, &p);
+    if (size < 0 || !h2_fifo_put(&c->flight, p, (size_t)size))
+        return false;
+    char *entry = h2_fifo_at(&c->flight) + FRAME_HEAD;
+    FICUS_ASSERT(size == FRAME_HEAD + (ssize_t)ARRAY_COUNT(settings) * ENTRY && memcmp(entry, no_limit, ENTRY) == 0);
+    memcpy(entry + ENTRY_ID, limit, sizeof limit);
+    return true;
 }
 
 static int session_make(struct h2_conn *c, nghttp2_session_callbacks *cb, nghttp2_option *o)
@@ -637,26 +644,17 @@ static int session_make(struct h2_conn *c, nghttp2_session_callbacks *cb, nghttp
     nghttp2_option_set_max_continuations(o, 8);
     nghttp2_option_set_max_deflate_dynamic_table_size(o, 4096);
 
-    nghttp2_mem mem = {NULL, own_malloc, own_free, own_calloc, own_realloc}; /* is copied */
-    int rc = nghttp2_session_server_new3(&c->session, cb, c, o, &mem);
-    if (rc != 0)
-        return rc;
-    const nghttp2_settings_entry settings[] = {
-        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, H2_STREAMS_MAX},
-        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW},
-        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)c->conn.server->o.limits.head_size_max},
-        {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
-        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
-    };
-    rc = nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings, sizeof settings / sizeof settings[0]);
-    return rc != 0 ? rc : nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, 0, H2_CONN_WINDOW);
+    nghttp2_mem mem = h2_memory; /* is copied */
+    return nghttp2_session_server_new3(&c->session, cb, c, o, &mem);
 }
 
 static bool session_new(struct h2_conn *c)
 {
     nghttp2_session_callbacks *cb = NULL;
     nghttp2_option *o = NULL;
-    bool ok = nghttp2_session_callbacks_new(&cb) == 0 && nghttp2_option_new(&o) == 0 && session_make(c, cb, o) == 0;
+    bool ok = nghttp2_session_callbacks_new(&cb) == 0 && nghttp2_option_new(&o) == 0 && session_make(c, cb, o) == 0 &&
+              settings_gather(c) &&
+              nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, 0, H2_CONN_WINDOW) == 0;
     nghttp2_option_del(o);
     nghttp2_session_callbacks_del(cb);
     return ok;

@@ -13,49 +13,9 @@
 #include "assert.h"
 #include "h1_parse.h"
 #include "mem.h"
-
-#include <stdio.h>
+#include "text.h"
 
 enum { H2_STOP_MS = 1000 }; /* so long may a client go on sending behind its answer; what it sends is thrown away */
-
-/* ---- bytes ---- */
-
-bool h2_fifo_put(struct h2_fifo *f, const void *p, size_t size)
-{
-    if (f->start + f->size + size > f->capacity) {
-        if (f->start > 0)
-            memmove(f->p, f->p + f->start, f->size);
-        f->start = 0;
-        size_t capacity = f->capacity == 0 ? 1024 : f->capacity;
-        while (capacity < f->size + size)
-            capacity *= 2;
-        if (capacity > f->capacity) {
-            char *bigger = mem_realloc(f->p, capacity);
-            if (bigger == NULL)
-                return false;
-            f->p = bigger;
-            f->capacity = capacity;
-        }
-    }
-    memcpy(f->p + f->start + f->size, p, size);
-    f->size += size;
-    return true;
-}
-
-void h2_fifo_take(struct h2_fifo *f, size_t size)
-{
-    FICUS_ASSERT(size <= f->size);
-    f->start += size;
-    f->size -= size;
-    if (f->size == 0)
-        h2_fifo_done(f);
-}
-
-void h2_fifo_done(struct h2_fifo *f)
-{
-    mem_free(f->p);
-    *f = (struct h2_fifo){0};
-}
 
 /* ---- life ---- */
 
@@ -176,50 +136,21 @@ void h2_stream_in_end(struct h2_stream *ss)
 
 /* ---- sending ---- */
 
-/* Names and values are copied by nghttp2, names in lower case. */
-struct fields {
-    nghttp2_nv *nv;
-    size_t count;
-    char status[4], length[24];
-};
-
-static void put(struct fields *f, struct slice name, struct slice value)
+/* 100 to 599 */
+static void put_status(struct h2_fields *f, int status)
 {
-    f->nv[f->count++] = (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name.p,
-                                     .value = (uint8_t *)(uintptr_t)value.p,
-                                     .namelen = name.size,
-                                     .valuelen = value.size};
-}
-
-/* For at most 4 fields more than m has. */
-static bool fields_new(struct fields *f, const struct http_msg *m)
-{
-    *f = (struct fields){.nv = mem_array(m->field_count + 4, sizeof *f->nv)};
-    return f->nv != NULL;
-}
-
-static void put_message(struct fields *f, const struct http_msg *m)
-{
-    for (size_t i = 0; i < m->field_count; i++)
-        if (!h1_field_reserved(m->fields[i].name))
-            put(f, m->fields[i].name, m->fields[i].value);
-}
-
-static void put_status(struct fields *f, int status)
-{
-    snprintf(f->status, sizeof f->status, "%03u", (unsigned)status % 1000);
-    put(f, SLICE(":status"), slice_make(f->status, 3));
+    h2_fields_put(f, SLICE(":status"), slice_make(f->status, text_i64(status, f->status)));
 }
 
 static enum ficus_err interim_send(struct h2_stream *ss, const struct http_msg *m)
 {
-    struct fields f;
-    if (!fields_new(&f, m))
+    struct h2_fields f;
+    if (!h2_fields_init(&f, m))
         return FICUS_ERR_NOMEM;
     put_status(&f, m->status);
-    put_message(&f, m);
+    h2_fields_message(&f, m);
     int rc = nghttp2_submit_headers(ss->c->session, NGHTTP2_FLAG_NONE, ss->id, NULL, f.nv, f.count, NULL);
-    mem_free(f.nv);
+    h2_fields_done(&f);
     h2_conn_kick(ss->c);
     return rc == 0 ? FICUS_ERR_OK : rc == NGHTTP2_ERR_NOMEM ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
 }
@@ -250,12 +181,12 @@ static ssize_t body_read(nghttp2_session *session, int32_t id, uint8_t *p, size_
         return (ssize_t)n;
     *flags |= NGHTTP2_DATA_FLAG_EOF;
     if (ss->out_trailers.field_count > 0) {
-        struct fields f;
-        if (!fields_new(&f, &ss->out_trailers))
+        struct h2_fields f;
+        if (!h2_fields_init(&f, &ss->out_trailers))
             return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-        put_message(&f, &ss->out_trailers);
+        h2_fields_message(&f, &ss->out_trailers);
         int rc = nghttp2_submit_trailer(session, id, f.nv, f.count);
-        mem_free(f.nv);
+        h2_fields_done(&f);
         if (rc != 0)
             return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
         *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
@@ -304,22 +235,20 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
         return FICUS_ERR_INVALID;
     bool no_data = no_body || (length == 0 && ss->out_trailers.field_count == 0 && end);
 
-    struct fields f;
-    if (!fields_new(&f, m))
+    struct h2_fields f;
+    if (!h2_fields_init(&f, m))
         return FICUS_ERR_NOMEM;
     put_status(&f, tunnel ? 200 : m->status);
     if (http_msg_get(m, "date").p == NULL)
-        put(&f, SLICE("date"), slice_str(server_date(v)));
+        h2_fields_put(&f, SLICE("date"), slice_str(server_date(v)));
     if (v->o.server_name != NULL && http_msg_get(m, "server").p == NULL)
-        put(&f, SLICE("server"), slice_str(v->o.server_name));
-    put_message(&f, m);
-    if (length >= 0) {
-        int n = snprintf(f.length, sizeof f.length, "%lld", (long long)length);
-        put(&f, SLICE("content-length"), slice_make(f.length, (size_t)n));
-    }
+        h2_fields_put(&f, SLICE("server"), slice_str(v->o.server_name));
+    h2_fields_message(&f, m);
+    if (length >= 0)
+        h2_fields_put(&f, SLICE("content-length"), slice_make(f.length, text_i64(length, f.length)));
     nghttp2_data_provider body = {.read_callback = body_read};
     int rc = nghttp2_submit_response(ss->c->session, ss->id, f.nv, f.count, no_data ? NULL : &body);
-    mem_free(f.nv);
+    h2_fields_done(&f);
     if (rc != 0)
         return rc == NGHTTP2_ERR_NOMEM ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
     ss->out = H2_OUT_BODY;

@@ -43,7 +43,14 @@ void http_msg_init(struct http_msg *m, struct arena *a); /* content_length 0, sc
 bool http_msg_add(struct http_msg *m, struct slice name, struct slice value);
 bool http_msg_set(struct http_msg *m, struct slice name, struct slice value);
 /* Add a field that is valid already, because a parser or http_msg_add has judged it. False: arena full. */
-bool http_msg_keep(struct http_msg *m, struct http_field field);
+bool http_msg_grow(struct http_msg *m); /* behind http_msg_keep */
+static inline bool http_msg_keep(struct http_msg *m, struct http_field field)
+{
+    if (m->field_count == m->field_capacity && !http_msg_grow(m))
+        return false;
+    m->fields[m->field_count++] = field;
+    return true;
+}
 void http_msg_remove(struct http_msg *m, struct slice name);
 /* First value of that name, SLICE_NONE when absent. */
 struct slice http_msg_find(const struct http_msg *m, struct slice name);

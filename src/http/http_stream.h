@@ -2,7 +2,7 @@
  *
  * One exchange, seen from either end: an incoming message and an outgoing message whose bodies flow independently, each
  * with a window, and a reset with a reason from either side at any time. A server stream receives the request and sends
- * the response; a client stream the reverse. The codec (HTTP/1.1 now, HTTP/2 later) stands behind struct
+ * the response; a client stream the reverse. The codec (HTTP/1.1 or HTTP/2) stands behind struct
  * http_stream_ops; the code above never knows which.
  *
  * Loop thread only. Callbacks may call any function of this header, http_reset included; the stream's memory goes after
@@ -48,6 +48,7 @@ struct http_progress {
     bool conn_reused;    /* not the first request of its connection */
     bool request_sent;   /* at least one byte of the request went to the kernel */
     bool response_begun; /* at least one byte of an answer came */
+    bool unprocessed;    /* the server said that it did nothing about it (HTTP/2); request_sent is false then */
 };
 
 struct http_stream_ops {

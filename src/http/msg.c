@@ -30,7 +30,7 @@ bool http_value_valid(struct slice s)
            h1_value_span(s.p, s.p + s.size) == s.p + s.size;
 }
 
-static bool fields_grow(struct http_msg *m)
+bool http_msg_grow(struct http_msg *m)
 {
     size_t capacity = m->field_capacity == 0 ? 16 : m->field_capacity * 2;
     struct http_field *fields = arena_alloc(m->arena, capacity * sizeof *fields);
@@ -40,14 +40,6 @@ static bool fields_grow(struct http_msg *m)
         memcpy(fields, m->fields, m->field_count * sizeof *fields);
     m->fields = fields;
     m->field_capacity = capacity;
-    return true;
-}
-
-bool http_msg_keep(struct http_msg *m, struct http_field field)
-{
-    if (m->field_count == m->field_capacity && !fields_grow(m))
-        return false;
-    m->fields[m->field_count++] = field;
     return true;
 }
 

@@ -41,7 +41,6 @@ struct http_server {
     char date[HTTP_DATE_SIZE];
     struct server_spare spares[SERVER_SPARES_MAX]; /* of exchanges that ended, for those that begin */
     size_t spare_count;
-    char in[H1_IN_SIZE]; /* what any HTTP/1.1 connection reads lands here first (h1_io.h) */
 };
 
 struct server_conn;

@@ -30,28 +30,37 @@ enum {
 
 /* ---- clock and random ---- */
 
-static int64_t clock_ns(clockid_t id)
+/* Apart, so that who finds the time read already pays for nothing of this. */
+__attribute__((noinline)) static int64_t clock_ns(clockid_t id)
 {
     struct timespec ts;
     clock_gettime(id, &ts);
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-/* A request asks some forty times. For the loop thread time stands still within one event: what lies between is its own
- * work, of microseconds. */
+/* The env whose loop runs on this thread: who asks for the time, which a request does some thirty times, shall not have
+ * to ask who it is. */
+static _Thread_local struct env_uv *env_here;
+
+/* For the loop thread time stands still within one event: what lies between is its own work, of microseconds. */
 static int64_t uv_now_ns(struct env *base)
 {
     struct env_uv *e = env_uv_of(base);
-    if (!pthread_equal(pthread_self(), e->loop_thread) || !e->running)
+    if (env_here != e)
         return clock_ns(CLOCK_MONOTONIC);
     if (e->now_ns == 0)
         e->now_ns = clock_ns(CLOCK_MONOTONIC);
     return e->now_ns;
 }
 
-static int64_t uv_wall_ms(struct env *e)
+static int64_t uv_wall_ms(struct env *base)
 {
-    return clock_ns(CLOCK_REALTIME) / 1000000;
+    struct env_uv *e = env_uv_of(base);
+    if (env_here != e)
+        return clock_ns(CLOCK_REALTIME) / 1000000;
+    if (e->wall_ms == 0)
+        e->wall_ms = clock_ns(CLOCK_REALTIME) / 1000000;
+    return e->wall_ms;
 }
 
 static void system_random(void *p, size_t size)
@@ -69,7 +78,7 @@ static void system_random(void *p, size_t size)
 static void uv_random_fill(struct env *base, void *p, size_t size)
 {
     struct env_uv *e = env_uv_of(base);
-    if (size > sizeof e->random / 4 || !pthread_equal(pthread_self(), e->loop_thread)) {
+    if (size > sizeof e->random / 4 || env_here != e) {
         system_random(p, size);
         return;
     }
@@ -85,8 +94,11 @@ static void uv_random_fill(struct env *base, void *p, size_t size)
 /* ---- timers ---- */
 
 static void on_alarm(uv_timer_t *handle);
+static void on_turn(uv_idle_t *handle);
 
-static void alarm_set(struct env_uv *e)
+/* An alarm that is due already, set by an alarm, would fire before the loop has looked at anything else (uv__run_timers), and go
+ * on so for ever when timers take longer than until their next time: it is set in the loop's next phase. */
+static void alarm_set(struct env_uv *e, bool by_alarm)
 {
     int64_t due_ns = timers_next_due_ns(&e->timers);
     if (due_ns == INT64_MAX || due_ns >= e->alarm_due_ns)
@@ -95,6 +107,10 @@ static void alarm_set(struct env_uv *e)
      * again */
     uv_update_time(&e->loop);
     int64_t due_ms = (due_ns + 999999) / 1000000, now_ms = (int64_t)uv_now(&e->loop);
+    if (by_alarm && due_ms <= now_ms) {
+        uv_idle_start(&e->turn, on_turn);
+        return;
+    }
     uv_timer_start(&e->alarm, on_alarm, due_ms > now_ms ? (uint64_t)(due_ms - now_ms) : 0, 0);
     e->alarm_due_ns = due_ns;
 }
@@ -107,13 +123,13 @@ static void on_alarm(uv_timer_t *handle)
     e->firing = true;
     timers_fire(&e->timers, uv_now_ns(&e->base));
     e->firing = false;
-    alarm_set(e);
+    alarm_set(e, true);
 }
 
 static void uv_timer_arm(struct env *base, struct env_timer *t, int64_t delay_ms)
 {
     struct env_uv *e = env_uv_of(base);
-    FICUS_ASSERT(pthread_equal(pthread_self(), e->loop_thread));
+    FICUS_ASSERT(env_here == e || pthread_equal(pthread_self(), e->loop_thread));
     FICUS_ASSERT(t->fn != NULL);
     int64_t now_ns = uv_now_ns(base), delay_ms_max = (INT64_MAX - 1 - now_ns) / 1000000;
     if (delay_ms < 0)
@@ -123,15 +139,17 @@ static void uv_timer_arm(struct env *base, struct env_timer *t, int64_t delay_ms
      * missing. */
     bool added = delay_ms == 0 ? timers_add_soon(&e->timers, t, now_ns) : timers_add(&e->timers, t, due_ns);
     FICUS_ASSERT(added);
-    if (!e->firing)
-        alarm_set(e);
+    if (!e->firing && t->due_ns < e->alarm_due_ns)
+        alarm_set(e, false);
 }
 
 static void uv_timer_disarm(struct env *base, struct env_timer *t)
 {
     struct env_uv *e = env_uv_of(base);
+    if (!env_timer_armed(t))
+        return;
     timers_remove(&e->timers, t);
-    if (timers_next_due_ns(&e->timers) == INT64_MAX && e->alarm_due_ns != INT64_MAX) {
+    if (e->alarm_due_ns != INT64_MAX && timers_next_due_ns(&e->timers) == INT64_MAX) {
         uv_timer_stop(&e->alarm); /* nothing left: do not wake an idle process */
         e->alarm_due_ns = INT64_MAX;
     }
@@ -149,6 +167,11 @@ void env_uv_trim_later(struct env_uv *e)
 {
     if (!uv_is_active((uv_handle_t *)&e->trim) && !uv_is_closing((uv_handle_t *)&e->trim))
         uv_timer_start(&e->trim, on_trim, TRIM_MS, 0);
+}
+
+void env_uv_usage(struct env *base, struct env_uv_usage *ret_usage)
+{
+    *ret_usage = (struct env_uv_usage){.memory_size = heap_os_resident(), .stream_count = env_uv_of(base)->stream_count};
 }
 
 /* ---- tasks and finished jobs ---- */
@@ -189,6 +212,7 @@ static void run_tasks(struct env_uv *e)
 static void on_turn(uv_idle_t *handle)
 {
     run_tasks(handle->data);
+    alarm_set(handle->data, false);
 }
 
 static void on_async(uv_async_t *handle)
@@ -265,7 +289,7 @@ static void on_log_flush(uv_prepare_t *handle)
 static void uv_log_write(struct env *base, const void *p, size_t size, bool at_once)
 {
     struct env_uv *e = env_uv_of(base);
-    if (at_once || !e->running || !pthread_equal(pthread_self(), e->loop_thread))
+    if (at_once || env_here != e)
         log_os_write(&e->log, p, size);
     else if (log_os_gather(&e->log, p, size))
         uv_prepare_start(&e->log_flush, on_log_flush);
@@ -286,6 +310,7 @@ static const struct env_ops ops_uv = {
     .peer = stream_uv_peer,
     .read = stream_uv_read,
     .write = stream_uv_write,
+    .write_now = stream_uv_write_now,
     .shutdown_write = stream_uv_shutdown_write,
     .close = stream_uv_close,
     .file_open = file_os_open,
@@ -351,7 +376,7 @@ struct env *env_uv_new(const struct env_uv_options *options, struct ficus_error 
         mem_free(e);
         return NULL;
     }
-    e->base.ops = &ops_uv;
+    e->base = (struct env){.ops = &ops_uv, .scratch = e->scratch};
     e->loop_thread = pthread_self();
     e->alarm_due_ns = INT64_MAX;
     e->random_at = sizeof e->random;
@@ -388,11 +413,11 @@ void env_uv_run(struct env *base)
         e->loop_thread = pthread_self();
     if (atomic_exchange(&e->stop_wanted, false))
         return;
-    e->running = true;
+    env_here = e;
     log_os_keep_at_death(&e->log);
     env_uv_event(e);
     uv_run(&e->loop, UV_RUN_DEFAULT); /* the async handle keeps it going */
-    e->running = false;
+    env_here = NULL;
     log_os_forget_at_death(&e->log);
     log_os_flush(&e->log);
 }

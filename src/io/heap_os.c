@@ -13,8 +13,7 @@
 
 enum { TRIM_SIZE = 1024 * 1024 };
 
-/* 0 when the system does not say. */
-static size_t resident_size(void)
+size_t heap_os_resident(void)
 {
     char text[128];
     int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
@@ -29,9 +28,9 @@ static size_t resident_size(void)
 
 void heap_os_trim(struct heap_os *h)
 {
-    if (resident_size() < h->resident_size + TRIM_SIZE && mallinfo2().fordblks < h->free_size + TRIM_SIZE)
+    if (heap_os_resident() < h->resident_size + TRIM_SIZE && mallinfo2().fordblks < h->free_size + TRIM_SIZE)
         return;
     (void)malloc_trim(0); /* whether it found any */
-    h->resident_size = resident_size();
+    h->resident_size = heap_os_resident();
     h->free_size = mallinfo2().fordblks;
 }

@@ -43,6 +43,13 @@ void env_uv_free(struct env *e);
 enum ficus_err env_uv_signal(struct env *e, int signum, void (*fn)(void *arg, int signum), void *arg,
                              struct ficus_error *reterr);
 
+/* [loop] What the process has in use; costs a few system calls. */
+struct env_uv_usage {
+    size_t memory_size;  /* resident, bytes; 0: the system does not say */
+    size_t stream_count; /* each has a descriptor */
+};
+void env_uv_usage(struct env *e, struct env_uv_usage *ret_usage);
+
 /* [loop] Call fn on the loop whenever fd has something to read (or an error, or its end), until env_uv_unwatch. fd
  * stays the caller's and must stay open until then; it is made non-blocking. */
 struct env_uv_watch;

@@ -13,6 +13,8 @@ struct heap_os {
     size_t free_size;     /* of the heap */
 };
 
+/* Of the process, in bytes; 0 when the system does not say. */
+size_t heap_os_resident(void);
 /* [loop] Return free pages to the system when at least 1 MiB came into use or became free since the last time; else
  * this costs a few microseconds. */
 void heap_os_trim(struct heap_os *h);

@@ -30,16 +30,17 @@ struct env_uv {
     struct timers timers;
     uv_timer_t alarm;     /* one for all of timers */
     int64_t alarm_due_ns; /* INT64_MAX: not started */
-    bool running;         /* in env_uv_run */
     int loops_beside;     /* envs made beside this one, ever */
-    int64_t now_ns;       /* while running: of this event; 0: nobody has asked yet */
+    int64_t now_ns, wall_ms; /* while running: of this event; 0: nobody has asked yet */
+    char scratch[ENV_SCRATCH_SIZE];
     bool firing;          /* the alarm is set once, after all that are due have fired */
     uv_timer_t trim;      /* some time after a stream was closed the heap is looked at; nothing wakes an idle process */
     uv_prepare_t log_flush; /* started while lines of this turn are gathered */
     struct heap_os heap;
     uv_idle_t turn;       /* makes the loop not sleep while tasks are queued that the loop itself posted */
     struct list streams, listeners;
-    uint8_t random[512];    /* random bytes that nobody has had yet, from random_at on; what was handed out is zero */
+    size_t stream_count;
+    uint8_t random[4096];   /* random bytes that nobody has had yet, from random_at on; what was handed out is zero */
     size_t random_at;
     struct env_uv_signal signals[SIGNALS_MAX];
 
@@ -56,10 +57,10 @@ static inline struct env_uv *env_uv_of(struct env *e)
     return (struct env_uv *)(void *)e;
 }
 
-/* [loop] A callback of libuv begins: the clock is read anew. */
+/* [loop] A callback of libuv begins: the clocks are read anew. */
 static inline void env_uv_event(struct env_uv *e)
 {
-    e->now_ns = 0;
+    e->now_ns = e->wall_ms = 0;
 }
 
 /* [loop] A stream is gone, and perhaps much memory with it. */
@@ -80,6 +81,7 @@ void stream_uv_peer(struct env_stream *s, struct env_peer *ret_peer);
 void stream_uv_read(struct env_stream *s, void *p, size_t size, void (*on_read)(void *arg, ssize_t n), void *arg);
 ssize_t stream_uv_write(struct env_stream *s, const struct iovec *iov, int iov_count,
                         void (*on_write)(void *arg, ssize_t n), void *arg);
+ssize_t stream_uv_write_now(struct env_stream *s, const struct iovec *iov, int iov_count);
 void stream_uv_shutdown_write(struct env_stream *s);
 void stream_uv_close(struct env_stream *s, void (*on_closed)(void *arg), void *arg);
 /* Close what is still open, without callbacks; the loop must run once more to free it. */

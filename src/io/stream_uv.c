@@ -197,6 +197,18 @@ static void iov_advance(struct write *w, size_t size)
     }
 }
 
+static ssize_t send_iov(int fd, const struct iovec *iov, int iov_count)
+{
+    struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)iov_count};
+    ssize_t n;
+    do /* nearly all that is written is one piece, which costs the kernel less by itself */
+        n = iov_count == 1 ? send(fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL) : sendmsg(fd, &m, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        n = errno == EAGAIN ? 0 : -(ssize_t)err_from_errno(errno);
+    return n;
+}
+
 static ssize_t write_some_tls(struct tls_conn *tls, struct write *w)
 {
     ssize_t written = 0;
@@ -218,14 +230,9 @@ static ssize_t write_some(struct env_stream *s, struct write *w)
         return write_some_tls(s->tls, w);
     ssize_t written = 0;
     while (w->iov_at < w->iov_count) {
-        struct msghdr m = {.msg_iov = w->iov + w->iov_at, .msg_iovlen = (size_t)(w->iov_count - w->iov_at)};
-        ssize_t n = sendmsg(s->fd, &m, MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
-            return written;
-        if (n < 0)
-            return -(ssize_t)err_from_errno(errno);
+        ssize_t n = send_iov(s->fd, w->iov + w->iov_at, w->iov_count - w->iov_at);
+        if (n <= 0)
+            return n < 0 ? n : written;
         written += n;
         iov_advance(w, (size_t)n);
     }
@@ -344,6 +351,13 @@ ssize_t stream_uv_write(struct env_stream *s, const struct iovec *iov, int iov_c
     return 0;
 }
 
+ssize_t stream_uv_write_now(struct env_stream *s, const struct iovec *iov, int iov_count)
+{
+    FICUS_ASSERT(!s->closing && s->connecting == NULL);
+    FICUS_ASSERT(s->write == NULL && !s->shutdown_wanted);
+    return s->tls != NULL ? 0 : send_iov(s->fd, iov, iov_count);
+}
+
 void stream_uv_shutdown_write(struct env_stream *s)
 {
     FICUS_ASSERT(!s->closing && s->connecting == NULL);
@@ -398,6 +412,7 @@ void stream_uv_close(struct env_stream *s, void (*on_closed)(void *arg), void *a
     s->on_closed = on_closed;
     s->closed_arg = arg;
     list_remove(&s->link);
+    s->e->stream_count--;
     tls_close(s);
     uv_close((uv_handle_t *)&s->poll, on_stream_closed); /* takes the descriptor out of epoll at once */
     close(s->fd);
@@ -418,6 +433,7 @@ static struct env_stream *stream_new(struct env_uv *e, int fd, bool is_unix)
     s->fd = fd;
     s->is_unix = is_unix;
     list_add_tail(&e->streams, &s->link);
+    e->stream_count++;
     if (!is_unix) {
         int on = 1;
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* slower without, but works */

@@ -102,6 +102,7 @@ struct manifest_gateway {
     int64_t timeout_ms;
     int64_t threads;
     struct proxy_limits limits;
+    struct proxy_overload overload;
     const char *const *trusted_proxies;
     size_t trusted_count;
     struct manifest_jwt {
@@ -145,6 +146,7 @@ struct manifest_service {
     const char *folder;             /* absolute: where its file lies */
     struct manifest_command run;    /* count 0: Ficus does not start it */
     const char *url;                /* where it is then; NULL: Ficus starts it */
+    int protocol;                   /* enum call_protocol, what is spoken there */
     struct manifest_upstream_tls {
         const struct conf_node *node;
         const char *ca, *name, *certificate, *key;  /* as written; NULL: not said */

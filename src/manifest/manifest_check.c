@@ -141,6 +141,13 @@ static void check_place(struct checker *c, const struct manifest_service *s)
         conf_error_key(c->errors, tls, "needs \"url\": services that Ficus starts are reached by unix sockets");
     if (tls != NULL && s->url != NULL && strncmp(s->url, "http:", 5) == 0)
         conf_error_value(c->errors, url, "\"%s\" is plain, and \"tls\" stands beside it (did you mean https%s?)", s->url, s->url + 4);
+    if (url == NULL && (node = conf_get(s->node, "protocol")) != NULL)
+        conf_error_key(c->errors, node, "needs \"url\": with services that Ficus starts HTTP/1.1 is spoken");
+    bool plain = s->url != NULL && strncmp(s->url, "http:", 5) == 0;
+    if (plain && s->protocol == CALL_PROTOCOL_H2)
+        conf_error_value(c->errors, conf_get(s->node, "protocol"), "\"h2\" needs https (did you mean h2c?)");
+    if (s->url != NULL && !plain && s->protocol == CALL_PROTOCOL_H2C)
+        conf_error_value(c->errors, conf_get(s->node, "protocol"), "\"h2c\" is without TLS, and the url is https (did you mean h2?)");
     for (size_t i = 0; url != NULL && i < sizeof only_started / sizeof only_started[0]; i++)
         if ((node = conf_get(s->node, only_started[i])) != NULL)
             conf_error_key(c->errors, node, "has no meaning beside \"url\": Ficus does not start this service");
@@ -339,6 +346,16 @@ static void check_target(struct checker *c, const struct manifest_route *r, cons
         conf_error_value(c->errors, node, "/** must end both the path and the target, or none of them");
 }
 
+/* An upgrade of HTTP/1.1 cannot be asked for over HTTP/2. */
+static void check_websocket(struct checker *c, const struct manifest_route *r, const char *service)
+{
+    const struct manifest_service *s = service == NULL ? NULL : service_named(c, service);
+    bool may_h2 = s != NULL && s->url != NULL && s->protocol != CALL_PROTOCOL_HTTP1 &&
+                  (s->protocol != CALL_PROTOCOL_ANY || strncmp(s->url, "https:", 6) == 0);
+    if (r->websocket && may_h2)
+        conf_error_key(c->errors, conf_get(r->node, "websocket"), "needs HTTP/1.1: say \"protocol: http/1.1\" in the file of \"%s\"", service);
+}
+
 static void check_splits(struct checker *c, const struct manifest_route *r)
 {
     const struct conf_node *node = conf_get(r->node, "split"), *sticky = conf_get(r->node, "sticky");
@@ -348,6 +365,7 @@ static void check_splits(struct checker *c, const struct manifest_route *r)
         sum += part->weight;
         if (part->node != NULL && part->to.service != NULL)
             check_target(c, r, conf_get(part->node, "to"), &part->to);
+        check_websocket(c, r, part->to.service);
     }
     if (c->all_decoded && r->split_count > 0 && sum == 0)
         conf_error_value(c->errors, node, "has no part with a weight over 0");
@@ -475,6 +493,7 @@ static void check_route(struct checker *c, const struct manifest_route *r, struc
     check_kind(c, r);
     check_conditions(c, r);
     check_target(c, r, conf_get(r->node, "to"), &r->to);
+    check_websocket(c, r, r->to.service);
     check_splits(c, r);
     check_fallback(c, r);
     check_parts(c, r);

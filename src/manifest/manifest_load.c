@@ -7,6 +7,7 @@
 
 #include "conf_yaml.h"
 #include "map.h"
+#include "text.h"
 
 #include <stdio.h>
 
@@ -31,7 +32,8 @@ static struct conf_node *read_tree(struct loader *l, const char *path, const cha
     struct conf_node *root = NULL;
     enum ficus_err code = manifest_read_file(l->arena, path, CONF_TEXT_SIZE_MAX, &text, &err);
     if (code != FICUS_ERR_OK) {
-        conf_error_place(l->errors, code, shown, 1, 1, "cannot be read: %s", err_text(code));
+        conf_error_place(l->errors, code, shown, 1, 1, "cannot be read: %s",
+                         code == FICUS_ERR_INVALID ? "no file, but a folder or the like" : err_text(code));
         return NULL;
     }
     if (conf_yaml_parse(l->arena, text, shown, &root, l->errors) != FICUS_ERR_OK)
@@ -143,6 +145,18 @@ static void apply_service_sets(struct loader *l, struct conf_node *root)
     }
 }
 
+/* "services.dsk.workers": the service that is meant, NULL: none is near. */
+static const char *nearest_service(struct loader *l, struct slice path)
+{
+    const char **names = ARENA_ARRAY(l->arena, const char *, l->m->service_count + 1);
+    size_t count = 0;
+    for (size_t i = 0; names != NULL && i < l->m->service_count; i++)
+        if (l->m->services[i].name != NULL)
+            names[count++] = l->m->services[i].name;
+    (void)slice_cut(&path, '.');
+    return names == NULL ? NULL : text_nearest(slice_cut(&path, '.'), names, count);
+}
+
 static void report_unused_sets(struct loader *l)
 {
     const struct manifest_options *o = &l->m->options;
@@ -152,8 +166,10 @@ static void report_unused_sets(struct loader *l)
         if (!is_service_set(o->sets[i]) || l->set_used[i])
             continue;
         const char *shown = arena_printf(l->arena, "--set " SLICE_FMT, SLICE_ARG(path));
+        const char *near = nearest_service(l, path);
         conf_error_place(l->errors, FICUS_ERR_INVALID, shown == NULL ? "--set" : shown, 1, 1,
-                         "expected services.NAME.KEY=VALUE with the name of a service");
+                         "expected services.NAME.KEY=VALUE with the name of a service%s%s%s",
+                         near == NULL ? "" : " (did you mean ", near == NULL ? "" : near, near == NULL ? "" : "?)");
     }
 }
 
@@ -312,6 +328,7 @@ static void find_upstream(struct loader *l, struct manifest_service *s)
         return;
     }
     u->url = s->url;
+    u->protocol = s->protocol;
     s->upstream = u;
     if (s->tls == NULL || s->tls->node == NULL)
         return;

@@ -415,6 +415,7 @@ static void render_gateway(struct renderer *r, struct json_writer *w)
     c.admin = "fd:4";
     c.threads = g->threads;
     c.limits = g->limits;
+    c.overload = g->overload;
     c.trusted_proxies = g->trusted_proxies;
     c.trusted_count = g->trusted_count;
     fill_hosts(r, &c);

@@ -151,6 +151,8 @@ static const struct conf_setting gateway_settings[] = {
      .doc = "Threads that serve clients, each up to one core."},
     {.name = "limits", .type = CONF_TABLE, CONF_AT(struct manifest_gateway, limits), .table = &proxy_limits_table,
      .doc = "What a client may take of the gateway: sizes, counts, times."},
+    {.name = "overload", .type = CONF_TABLE, CONF_AT(struct manifest_gateway, overload), .table = &proxy_overload_table,
+     .doc = "When the gateway refuses new requests for the sake of those under way: lag, memory."},
     {.name = "trusted_proxies", .type = CONF_LIST, CONF_LIST_AT(struct manifest_gateway, trusted_proxies, trusted_count), .item = &block_item,
      .doc = "Addresses of proxies before the gateway: what they say in X-Forwarded-For, -Proto and -Host is believed."},
     {.name = "auth", .type = CONF_TABLE_PTR, CONF_AT(struct manifest_gateway, auth), .table = &jwt_table, .doc = "How users are known."},
@@ -211,6 +213,8 @@ static const struct conf_setting service_settings[] = {
      .doc = "The command that starts it; ./ is the folder of this file, ${build} the build folder. Words are split at blanks; a list keeps them."},
     {.name = "url", .type = CONF_STRING, CONF_AT(struct manifest_service, url), .min = 8, .max = 128, .check = call_url_check,
      .example = "https://10.0.0.7:8443", .doc = "Instead of run: where the service is that somebody else starts; https: it has to prove who it is."},
+    {.name = "protocol", .type = CONF_ENUM, CONF_AT(struct manifest_service, protocol), .words = call_protocol_words, .fallback = CALL_PROTOCOL_ANY,
+     .doc = "What is spoken at the url: h2c is HTTP/2 without TLS, h2 with. Absent: HTTP/1.1, with https what is agreed on (ALPN)."},
     {.name = "tls", .type = CONF_TABLE_PTR, CONF_AT(struct manifest_service, tls), .table = &upstream_tls_table,
      .doc = "Whom to believe at an https url, and who we are; absent: the authorities of this machine, and nobody."},
     {.name = "store", .type = CONF_STRING, CONF_AT(struct manifest_service, store), .min = 1, .max = 256, .check = manifest_check_store,
@@ -299,7 +303,7 @@ static void version_encode(const struct conf_setting *s, const void *field, stru
 }
 
 static const struct conf_custom version_custom = {.decode = version_decode, .encode = version_encode, .schema = "{\"const\":1}",
-                                                  .allowed = "1", .wrong = "0", .example = "1"};
+                                                  .allowed = "1, the version of the form of this file", .wrong = "0", .example = "1"};
 
 static const struct conf_setting manifest_settings[] = {
     {.name = "ficus", .type = CONF_CUSTOM, .flags = CONF_REQUIRED, .custom = &version_custom, .doc = "Version of the manifest's form: 1."},

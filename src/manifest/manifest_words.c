@@ -20,8 +20,10 @@ const char *manifest_check_service(struct slice text)
     for (size_t i = 0; i < sizeof own_processes / sizeof own_processes[0]; i++)
         if (slice_eq_str(text, own_processes[i]))
             return "a name that Ficus does not use itself (gateway, hub, observe, supervisor, operator, sidecar, ficus, client)";
-    const char *wrong = text.size > 32 ? "at most 32 bytes" : conf_check_name(text);
-    return wrong == NULL && slice_find(text, '_') >= 0 ? "a name without '_' (it becomes part of addresses)" : wrong;
+    /* no '_': it becomes part of addresses */
+    return text.size <= 32 && slice_find(text, '_') < 0 && conf_check_name(text) == NULL
+               ? NULL
+               : "1 to 32 lower-case letters, digits and '-', with a letter first";
 }
 
 const char *manifest_check_system(struct slice text)

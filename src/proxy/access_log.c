@@ -24,6 +24,7 @@ const struct access_word access_flags[] = {
     {"DT", "the client did not send, or take, its bytes in time"},
     {"DPE", "the client broke the protocol"},
     {"UAEX", "refused for who sent it: no token, a bad one, or a role that is missing"},
+    {"OM", "the gateway itself was overloaded: its loop late, or its memory or descriptors near their end"},
 };
 const size_t access_flag_count = ARRAY_COUNT(access_flags);
 
@@ -242,9 +243,11 @@ void access_note_client(struct proxy_request *q, enum ficus_err err)
 static void flags_write(uint32_t flags, char out[FLAGS_TEXT_SIZE])
 {
     size_t size = 0;
-    for (size_t i = 0; i < access_flag_count; i++) {
+    for (size_t i = 0; flags >> i != 0 && i < access_flag_count; i++) {
+        if ((flags >> i & 1) == 0)
+            continue;
         size_t word = strlen(access_flags[i].name);
-        if ((flags >> i & 1) == 0 || size + word + 2 > FLAGS_TEXT_SIZE)
+        if (size + word + 2 > FLAGS_TEXT_SIZE)
             continue;
         if (size > 0)
             out[size++] = ',';
@@ -252,6 +255,14 @@ static void flags_write(uint32_t flags, char out[FLAGS_TEXT_SIZE])
         size += word;
     }
     out[size] = '\0';
+}
+
+#define ACCESS_EVENT "gateway.request"
+#define ACCESS_MSG "request answered"
+
+void access_log_init(struct proxy *p)
+{
+    log_event_init(&p->answered, &p->process.log, LOG_INFO, ACCESS_EVENT, ACCESS_MSG);
 }
 
 void access_log(const struct proxy_request *q, const char *route, int64_t ns, int64_t added_ns)
@@ -271,5 +282,8 @@ void access_log(const struct proxy_request *q, const char *route, int64_t ns, in
         count += rows[i].get(&e, &fields[count]);
     }
     fields[count] = (struct log_field){.kind = LOG_FIELD_END};
-    log_write(log, level, &ctx, "gateway.request", fields, "%s", "request answered");
+    if (level == LOG_INFO)
+        log_event_write(&q->proxy->answered, log, &ctx, fields);
+    else
+        log_write(log, level, &ctx, ACCESS_EVENT, fields, "%s", ACCESS_MSG);
 }

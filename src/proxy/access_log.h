@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct proxy;
 struct proxy_request;
 
 /* Why an answer is not what the client hoped for; bits of proxy_request.flags. */
@@ -27,6 +28,7 @@ enum access_flag {
     ACCESS_DT = 512,
     ACCESS_DPE = 1024,
     ACCESS_UAEX = 2048,
+    ACCESS_OM = 4096,
 };
 
 struct access_word {
@@ -37,6 +39,8 @@ extern const struct access_word access_flags[]; /* in the order of the bits */
 extern const size_t access_flag_count, access_field_count;
 struct access_word access_field(size_t i);
 
+/* Once, when the proxy has its log. */
+void access_log_init(struct proxy *p);
 /* A call for this request has failed with err after so many attempts (0: none was made). */
 void access_note_call(struct proxy_request *q, const char *service, enum ficus_err err, unsigned attempts);
 /* The client's side has ended the exchange with err. */

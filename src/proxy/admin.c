@@ -6,7 +6,7 @@
  *     GET /ready      200 or 503 {"ready": bool, "stopping": bool}
  *     GET /config     the configuration that holds now, as in its resolved file
  *     GET /routes     [{method, path, to, auth, timeout_ms}]
- *     GET /clusters   [{callee, breaker, has_address}]: who is called
+ *     GET /clusters   who is called, and how that goes: call_engine_describe
  *     GET /stats      metrics, as text or OpenMetrics
  */
 #include "proxy_private.h"
@@ -118,17 +118,7 @@ static void write_routes(const struct proxy *p, struct json_writer *w)
 
 static void write_clusters(const struct proxy *p, struct json_writer *w)
 {
-    const struct process_config *common = &p->current->config->common;
-    json_write_array(w);
-    for (size_t i = 0; i < common->edge_count; i++) {
-        const char *callee = common->edges[i].callee;
-        json_write_object(w);
-        json_write_kv_str(w, "callee", callee);
-        json_write_kv_str(w, "breaker", call_engine_breaker_state(p->process.calls, callee));
-        json_write_kv_bool(w, "has_address", call_engine_has_endpoints(p->process.calls, callee));
-        json_write_end(w);
-    }
-    json_write_end(w);
+    (void)call_engine_describe(p->process.calls, w); /* how many they are nobody asks */
 }
 
 static const struct {

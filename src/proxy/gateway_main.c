@@ -15,6 +15,7 @@
 enum {
     CONFIG_SIZE_MAX = 8 * 1024 * 1024,
     FILES_SPARE = 256, /* for all that is not a client or its call */
+    FILES_OTHER = 32,  /* that are open, beside connections */
 };
 
 /* One of the threads beside the first. */
@@ -34,6 +35,7 @@ struct gateway_program {
     struct gateway_thread threads[PROXY_THREADS_MAX];
     size_t thread_count;
     const char *config_path;
+    size_t files_max;
     bool stopping;
     bool reloading, reload_again; /* again: the file may have changed since it was read */
 };
@@ -95,6 +97,16 @@ static void on_hangup(void *arg, int signum)
         g->reload_again = true;
     else
         reload(g);
+}
+
+/* FILES_OTHER: listeners, the loop's own, the log, the store of keys. */
+static void usage(void *arg, struct proxy_usage *ret_usage)
+{
+    struct gateway_program *g = arg;
+    struct env_uv_usage u;
+    env_uv_usage(g->env, &u);
+    size_t used = u.stream_count + FILES_OTHER;
+    *ret_usage = (struct proxy_usage){.memory_size = u.memory_size, .files_free = used < g->files_max ? g->files_max - used : 0};
 }
 
 static void on_ready(void *arg)
@@ -184,7 +196,8 @@ static enum ficus_err serve(struct gateway_program *g, struct arena *a, const ch
                             struct ficus_error *reterr)
 {
     struct proxy_config config;
-    struct proxy_options options = {.on_ready = on_ready, .conn_count_max = conn_count_max(process_files_raise())};
+    g->files_max = process_files_raise();
+    struct proxy_options options = {.on_ready = on_ready, .usage = usage, .arg = g, .conn_count_max = conn_count_max(g->files_max)};
     struct slice text;
     /* first: a file that comes after it was read is told by a signal that is not lost */
     enum ficus_err err = env_uv_signal(g->env, SIGHUP, on_hangup, g, reterr);

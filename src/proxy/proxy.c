@@ -7,6 +7,7 @@
  */
 #include "proxy_private.h"
 
+#include "access_log.h"
 #include "assert.h"
 #include "mem.h"
 
@@ -89,6 +90,13 @@ static const struct metric_def metric_defs[PROXY_METRIC_COUNT] = {
                          {"route", "by"},
                          METRIC_CHILDREN_MAX,
                          NULL},
+    [PROXY_SHED] = {"gateway_shed_total",
+                    METRIC_COUNTER,
+                    METRIC_NONE,
+                    "Requests refused because the gateway itself was overloaded, by why: lag, memory, descriptors.",
+                    {"why"},
+                    0,
+                    NULL},
 };
 
 const struct metric_def *const proxy_conns_metric = &metric_defs[PROXY_CONNECTIONS];
@@ -336,6 +344,7 @@ static void rest_close(struct proxy *p)
 {
     env_timer_stop(p->env, &p->drain_limit);
     env_timer_stop(p->env, &p->ready_kick);
+    env_timer_stop(p->env, &p->probe);
     proxy_reload_cancel(p);
     p->process.config = &p->first->common;
     (void)proxy_snapshot_unref(p->current);
@@ -453,6 +462,7 @@ static struct proxy *proxy_alloc(struct env *e, const struct proxy_config *confi
     list_init(&p->snapshots);
     p->ready_kick = (struct env_timer){.fn = become_ready, .arg = p};
     p->drain_limit = (struct env_timer){.fn = drain_limit, .arg = p};
+    p->probe = (struct env_timer){.fn = proxy_overload_probe, .arg = p};
     return p;
 }
 
@@ -490,6 +500,7 @@ enum ficus_err proxy_start(struct env *e, const struct proxy_config *config, con
         mem_free(p);
         return err;
     }
+    access_log_init(p);
     p->loops->loop[0].metrics = p->process.metrics;
     struct proxy_snapshot *snapshot;
     err = proxy_snapshot_new(config, &snapshot, reterr);
@@ -528,6 +539,7 @@ enum ficus_err proxy_start_beside(struct env *e, struct proxy *first, struct fic
     p->beside = true;
     p->loops = loops;
     p->o = first->o;
+    access_log_init(p);
     p->tls = first->tls;
     p->stale = first->stale;
     struct proxy_snapshot *snapshot = proxy_snapshot_beside(first->current);

@@ -19,10 +19,18 @@ struct proxy;
 #define PROXY_HEALTH_PATH "/health"
 #define PROXY_ALIVE_PATH "/alive"
 
+/* What the process has in use, as far as it is known. */
+struct proxy_usage {
+    size_t memory_size; /* resident, bytes; 0: not known */
+    size_t files_free;  /* descriptors that may still be opened */
+};
+
 struct proxy_options {
     /* The gateway can serve every route now, by all its loops: each one's service has an address, and keys are there or not
      * needed. Fires once, on the loop that was last, never from inside proxy_start. May be NULL. */
     void (*on_ready)(void *arg);
+    /* Asked a few times a second while there are requests. NULL: nothing is known. */
+    void (*usage)(void *arg, struct proxy_usage *ret_usage);
     void *arg;
     /* of clients, if the configuration allows as many; 0: what it allows. Streams take at most seven eighths, then 503. */
     size_t conn_count_max;

@@ -739,6 +739,35 @@ const struct conf_table proxy_limits_table = {.name = "limits",
                                               .count = sizeof limits_settings / sizeof limits_settings[0],
                                               .check = check_limits};
 
+static const struct conf_setting overload_settings[] = {
+    {.name = "lag",
+     .type = CONF_DURATION,
+     CONF_AT(struct proxy_overload, lag_ms),
+     .min = 0,
+     .max = 60000,
+     .fallback = 1000,
+     .doc = "How late the gateway's loop may be; 0: it does not matter."},
+    {.name = "memory",
+     .type = CONF_SIZE,
+     CONF_AT(struct proxy_overload, memory_max),
+     .min = 0,
+     .max = INT64_C(1) << 46,
+     .doc = "Resident memory that the gateway may come to, at least 64MiB; 0: no ceiling."},
+};
+
+static void check_overload(const struct conf_node *node, void *value, struct conf_errors *errors)
+{
+    const struct proxy_overload *o = value;
+    if (o->memory_max > 0 && o->memory_max < PROXY_MEMORY_MIN)
+        conf_error_value(errors, conf_get(node, "memory"), "at least 64MiB: its files and what it keeps may take that much by themselves");
+}
+
+const struct conf_table proxy_overload_table = {.name = "overload",
+                                                .size = sizeof(struct proxy_overload),
+                                                .settings = overload_settings,
+                                                .count = sizeof overload_settings / sizeof overload_settings[0],
+                                                .check = check_overload};
+
 static const struct conf_setting block_item = {
     .name = "block",
     .type = CONF_STRING,
@@ -797,6 +826,11 @@ static const struct conf_setting proxy_settings[] = {
      CONF_AT(struct proxy_config, limits),
      .table = &proxy_limits_table,
      .doc = "What a client may take."},
+    {.name = "overload",
+     .type = CONF_TABLE,
+     CONF_AT(struct proxy_config, overload),
+     .table = &proxy_overload_table,
+     .doc = "When new requests are refused for the sake of those under way."},
     {.name = "trusted_proxies",
      .type = CONF_LIST,
      CONF_LIST_AT(struct proxy_config, trusted_proxies, trusted_count),

@@ -15,7 +15,8 @@ enum {
     PROXY_CONDS_MAX = 16,
     PROXY_COND_SIZE_MAX = 1024,
     PROXY_WEIGHT_MAX = 10000,
-    PROXY_FALLBACK_SIZE_MAX = 16384
+    PROXY_FALLBACK_SIZE_MAX = 16384,
+    PROXY_MEMORY_MIN = 64 * 1024 * 1024,
 };
 
 enum proxy_auth_mode {
@@ -144,6 +145,13 @@ struct proxy_limits {
 };
 extern const struct conf_table proxy_limits_table;
 
+/* When the gateway counts as overloaded, and refuses new requests (overload.h). */
+struct proxy_overload {
+    int64_t lag_ms;     /* of its loop; 0: it does not matter */
+    int64_t memory_max; /* resident bytes; 0: no ceiling */
+};
+extern const struct conf_table proxy_overload_table;
+
 struct proxy_config {
     struct process_config common; /* first: process_config_read counts on it */
     const char *const *listen;
@@ -155,6 +163,7 @@ struct proxy_config {
     int64_t timeout_ms;
     struct proxy_tls *tls;   /* NULL: plain HTTP */
     struct proxy_limits limits;
+    struct proxy_overload overload;
     const char *const *trusted_proxies; /* CIDR blocks whose X-Forwarded-* are believed (filter_forwarded.c) */
     size_t trusted_count;
     struct proxy_auth *auth; /* NULL: no route looks at tokens */

@@ -8,6 +8,7 @@
 
 #include "http_server.h"
 #include "jwt.h"
+#include "overload.h"
 #include "process.h"
 #include "proxy.h"
 #include "proxy_loops.h"
@@ -30,6 +31,7 @@ enum proxy_metric {
     PROXY_PARTS_MISSING,
     PROXY_SPLIT,
     PROXY_FALLBACKS,
+    PROXY_SHED,
     PROXY_METRIC_COUNT
 };
 
@@ -50,7 +52,12 @@ struct proxy {
     size_t keeping;              /* answers whose body is under way into it */
     struct list streams;     /* struct proxy_request: event streams and tunnels under way */
     bool ready, stopping;
+    struct overload overload; /* filter_overload.c */
+    struct env_timer probe;
+    int64_t probe_due_ns;
+    bool probe_seen; /* a request came since it was started */
     struct metric_family *metrics[PROXY_METRIC_COUNT];
+    struct log_event answered;   /* the line of a request */
     struct env_timer ready_kick, drain_limit;
     char refusal_id[UUID_TEXT_SIZE],
         refusal_trace[TRACE_PARENT_TEXT_SIZE]; /* of the answer to malformed input that is being written */
@@ -233,6 +240,8 @@ enum proxy_verdict filter_roles(struct proxy_request *q);
 enum proxy_verdict filter_size(struct proxy_request *q);
 enum proxy_verdict filter_websocket(struct proxy_request *q);
 enum proxy_verdict filter_hops(struct proxy_request *q);
+enum proxy_verdict filter_overload(struct proxy_request *q);
+void proxy_overload_probe(void *arg); /* what proxy->probe does */
 /* filter_forwarded.c: where the request comes from, for the service; at most PROXY_FORWARDED_FIELDS. False: the arena is
  * full. */
 enum { PROXY_FORWARDED_FIELDS = 5 };

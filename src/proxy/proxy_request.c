@@ -11,7 +11,7 @@
 /* Order matters: context first, so that every answer is marked; then from the cheapest to the dearest. */
 static const struct proxy_filter chain[] = {
     {"context", filter_context}, {"health", filter_health}, {"host", filter_host},
-    {"metrics", filter_metrics}, {"origin", filter_origin}, {"route", filter_route},
+    {"metrics", filter_metrics}, {"overload", filter_overload}, {"origin", filter_origin}, {"route", filter_route},
     {"hops", filter_hops}, {"websocket", filter_websocket}, {"auth", filter_auth},  {"roles", filter_roles}, {"size", filter_size},
 };
 
@@ -65,8 +65,9 @@ bool proxy_mark_answer(const struct proxy_request *q, struct http_msg *m)
     if (trace == NULL)
         return false;
     trace_format(&q->trace, trace);
-    return add_hsts(q, m) && http_msg_add(m, SLICE("X-Request-ID"), q->request_id) &&
-           http_msg_add(m, SLICE(TRACE_PARENT_HEADER), slice_str(trace));
+    /* both were judged, or made, by filter_context */
+    return add_hsts(q, m) && http_msg_keep(m, (struct http_field){SLICE("X-Request-ID"), q->request_id}) &&
+           http_msg_keep(m, (struct http_field){SLICE(TRACE_PARENT_HEADER), slice_make(trace, TRACE_PARENT_TEXT_SIZE - 1)});
 }
 
 bool proxy_answer_more(struct proxy_request *q)

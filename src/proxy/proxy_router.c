@@ -8,6 +8,7 @@
  */
 #include "proxy_router.h"
 
+#include "assert.h"
 #include "map.h"
 #include "mem.h"
 #include "text.h"
@@ -43,6 +44,8 @@ struct leaf {
 
 struct node {
     struct map literals; /* segment -> struct node */
+    struct slice only;   /* when it is the only literal: its text and node, found without hashing; else p NULL */
+    struct node *only_child;
     struct node *param;
     struct leaf *end, *rest_end; /* of routes that end here; that end here with **. NULL: none */
 };
@@ -69,7 +72,7 @@ struct proxy_router {
                                 and one for its fallback */
 };
 
-enum { ROUTER_SIZE_MAX = 64 * 1024 * 1024 };
+enum { ROUTER_SIZE_MAX = 64 * 1024 * 1024, TARGET_SIZE_MAX = 64 * 1024 };
 enum { PARAM_NONE = -1 /* the last piece has none */, PARAM_REST = -2, PARAM_USER = -3 };
 
 /* ---- building ---- */
@@ -267,7 +270,11 @@ static struct node *child_for(struct proxy_router *r, struct node *n, struct sli
     if (child != NULL)
         return child;
     child = node_new(r);
-    return child != NULL && map_put(&n->literals, segment, child) ? child : NULL;
+    if (child == NULL || !map_put(&n->literals, segment, child))
+        return NULL;
+    n->only = map_count(&n->literals) == 1 ? segment : SLICE_NONE; /* of a route's path, which outlives the router */
+    n->only_child = child;
+    return child;
 }
 
 /* The trie of a host, made when missing. NULL: out of memory. */
@@ -528,13 +535,20 @@ static bool leaf_match(struct search *s, const struct leaf *l)
     return false;
 }
 
+static const struct node *literal_child(const struct node *n, struct slice segment)
+{
+    if (n->only.p != NULL)
+        return slice_eq(n->only, segment) ? n->only_child : NULL;
+    return map_get(&n->literals, segment);
+}
+
 static bool search(struct search *s, const struct node *n, size_t depth)
 {
     struct proxy_match *m = s->match;
     const struct proxy_path *path = &s->path;
     if (depth == path->segment_count)
         return leaf_match(s, n->end);
-    const struct node *child = map_get(&n->literals, path->segments[depth]);
+    const struct node *child = literal_child(n, path->segments[depth]);
     if (child != NULL && search(s, child, depth + 1))
         return true;
     if (n->param != NULL && path->segments[depth].size > 0) {
@@ -637,18 +651,18 @@ enum proxy_found proxy_router_match(const struct proxy_router *r, const struct h
     return found;
 }
 
-static bool piece_value(struct buf *out, const struct piece *piece, const struct proxy_match *m, struct slice user)
+/* What follows a piece's text: so many values, with slashes between. */
+static const struct slice *piece_values(const struct piece *piece, const struct proxy_match *m, const struct slice *user,
+                                        size_t *ret_count)
 {
-    if (piece->param >= 0)
-        return text_percent_segment(out, m->params[piece->param]);
-    if (piece->param == PARAM_USER) {
-        bool segment = user.size > 0 && !slice_eq_str(user, ".") && !slice_eq_str(user, "..");
-        return segment && text_percent_segment(out, user);
-    }
-    bool ok = true;
-    for (size_t k = 0; piece->param == PARAM_REST && k < m->rest_count; k++)
-        ok = (k == 0 || buf_add_char(out, '/')) && text_percent_segment(out, m->rest[k]) && ok;
-    return ok;
+    *ret_count = piece->param == PARAM_NONE ? 0 : piece->param == PARAM_REST ? m->rest_count : 1;
+    return piece->param >= 0 ? &m->params[piece->param] : piece->param == PARAM_REST ? m->rest : user;
+}
+
+/* Of a user, who cannot be a segment that means another one. */
+static bool is_segment(struct slice user)
+{
+    return user.size > 0 && !slice_eq_str(user, ".") && !slice_eq_str(user, "..");
 }
 
 static struct slice target_write(const struct target *t, const struct proxy_match *m, struct slice user,
@@ -656,16 +670,33 @@ static struct slice target_write(const struct target *t, const struct proxy_matc
 {
     if (t->count == 1 && query.p == NULL)
         return t->pieces[0].text;
-    struct buf out;
-    bool ok = true;
-    buf_init(&out, 64 * 1024);
-    for (size_t i = 0; i < t->count; i++)
-        ok = buf_add_slice(&out, t->pieces[i].text) && piece_value(&out, &t->pieces[i], m, user) && ok;
-    if (query.p != NULL)
-        ok = buf_add_char(&out, '?') && buf_add_slice(&out, query) && ok;
-    struct slice target = ok ? arena_slice(a, buf_slice(&out)) : SLICE_NONE;
-    buf_done(&out);
-    return target;
+    size_t size = query.p == NULL ? 0 : query.size + 1, count;
+    for (size_t i = 0; i < t->count; i++) {
+        const struct slice *values = piece_values(&t->pieces[i], m, &user, &count);
+        if (values == &user && count > 0 && !is_segment(user))
+            return SLICE_NONE;
+        size += t->pieces[i].text.size + (count > 1 ? count - 1 : 0);
+        for (size_t k = 0; k < count; k++)
+            size += text_percent_size(values[k]);
+    }
+    char *text = size > TARGET_SIZE_MAX ? NULL : arena_alloc(a, size), *at = text;
+    if (text == NULL)
+        return SLICE_NONE;
+    for (size_t i = 0; i < t->count; i++) {
+        const struct slice *values = piece_values(&t->pieces[i], m, &user, &count);
+        at = mempcpy(at, t->pieces[i].text.p, t->pieces[i].text.size);
+        for (size_t k = 0; k < count; k++) {
+            if (k > 0)
+                *at++ = '/';
+            at = text_percent_put(at, values[k]);
+        }
+    }
+    if (query.p != NULL) {
+        *at++ = '?';
+        at = mempcpy(at, query.p, query.size);
+    }
+    FICUS_ASSERT((size_t)(at - text) == size);
+    return slice_make(text, size);
 }
 
 struct slice proxy_router_target(const struct proxy_router *r, const struct proxy_match *m, struct slice query,

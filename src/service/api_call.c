@@ -127,8 +127,8 @@ int ficus_call(struct ficus_req *req, const struct ficus_call *call, struct ficu
     env_post(req->service->env, &c.task);
     env_wait(req->service->env, &c.waiter);
     if (c.err == FICUS_ERR_INVALID)
-        return request_fail(req, 500, "internal", false, "%s is not declared under calls, or the call is malformed",
-                            call->service);
+        return request_fail(req, 500, "internal", false, "%s is not declared in service.yaml (calls: { %s: {} }), or the call is malformed",
+                            call->service, call->service);
     if (c.err == FICUS_ERR_CANCELLED)
         return request_fail(req, 503, "stopping", true, "this service is stopping");
     if (!request_may_go_on(req))

@@ -14,7 +14,7 @@ void operator_answer(struct service *v, struct http_stream *s)
         (void)http_respond_problem(s, 404, NULL, "operators may ask for " OPERATOR_REBUILD_PATH);
     else if (!v->config->rebuildable || v->hooks.operator_request == NULL)
         (void)http_respond_problem(s, 409, "not_rebuildable",
-                                   "the manifest does not say that the store of this service is rebuildable");
+                                   "its store is not made of events alone, as far as the manifest says (rebuildable: true)");
     else
         v->hooks.operator_request(v->hooks.arg, s);
 }

@@ -8,7 +8,7 @@
 
 #include <ctype.h>
 
-enum { NAMES_MAX = 128 };
+enum { NAMES_MAX = 128, LEFT_COLUMN = 24 /* of help */ };
 
 const struct command *command_find(const struct command_table *t, const char *name)
 {
@@ -71,19 +71,29 @@ static const struct command *take_command(const struct command_table *t, const c
     return command_find(t, argv[0]);
 }
 
+/* "saga list" is one of the group "saga". */
+static bool is_member(const struct command *c, const char *group)
+{
+    size_t size = strlen(group);
+    return strncmp(c->name, group, size) == 0 && c->name[size] == ' ' && !c->hidden;
+}
+
+static const char *operands_gap(const struct command *c)
+{
+    return c->operands[0] == '\0' ? "" : " ";
+}
+
 static enum ficus_err unknown_command(const struct command_table *t, const char *const *argv,
                                       struct ficus_error *reterr)
 {
-    char group[128];
     struct buf members;
     buf_init(&members, 256);
-    size_t size = strlen(argv[0]);
     for (size_t i = 0; i < t->count; i++)
-        if (size < sizeof group && strncmp(t->commands[i].name, argv[0], size) == 0 && t->commands[i].name[size] == ' ')
+        if (is_member(&t->commands[i], argv[0]))
             buf_printf(&members, "%s%s", buf_slice(&members).size == 0 ? "" : ", ", t->commands[i].name);
     if (buf_slice(&members).size > 0) {
-        (void)err_set(reterr, FICUS_ERR_INVALID, "\"%s %s\" is no command; there are: %s", argv[0],
-                      argv[1] == NULL ? "" : argv[1], buf_str(&members));
+        (void)err_set(reterr, FICUS_ERR_INVALID, "\"%s%s%s\" is no command; there are: %s", argv[0],
+                      argv[1] == NULL ? "" : " ", argv[1] == NULL ? "" : argv[1], buf_str(&members));
     } else {
         const char *near = nearest_command(t, argv[0]);
         (void)err_set(reterr, FICUS_ERR_INVALID, "\"%s\" is no command%s%s%s (see %s help)", argv[0],
@@ -183,8 +193,9 @@ enum ficus_err command_parse(const struct command_table *t, const char *const *a
         } else if (!only_operands && argv[at][0] == '-' && argv[at][1] != '\0') {
             err = take_option(&call, argv, &at, reterr);
         } else if (call.operand_count == call.command->operand_max || call.operand_count == COMMAND_OPERANDS_MAX) {
-            err = err_set(reterr, FICUS_ERR_INVALID, "%s: \"%s\" is one word too many; usage: %s %s %s",
-                          call.command->name, argv[at], t->program, call.command->name, call.command->operands);
+            err = err_set(reterr, FICUS_ERR_INVALID, "%s: \"%s\" is one word too many; usage: %s %s%s%s",
+                          call.command->name, argv[at], t->program, call.command->name, operands_gap(call.command),
+                          call.command->operands);
         } else {
             call.operands[call.operand_count++] = argv[at];
         }
@@ -207,21 +218,34 @@ static void help_option(const struct command_option *o, struct buf *out)
     if (o->letter != 0)
         buf_printf(&left, "-%c, ", o->letter);
     buf_printf(&left, "--%s%s%s", o->name, o->value == NULL ? "" : " ", o->value == NULL ? "" : o->value);
-    buf_printf(out, "  %-24s %s\n", buf_str(&left), o->doc);
+    buf_printf(out, "  %-*s %s\n", LEFT_COLUMN, buf_str(&left), o->doc);
     buf_done(&left);
 }
 
 static void help_command(const struct command_table *t, const struct command *c, struct buf *out)
 {
     const struct command_option *o;
-    buf_printf(out, "%s %s%s%s [OPTIONS]\n\n%s\n", t->program, c->name, c->operands[0] == '\0' ? "" : " ", c->operands,
-               c->doc);
+    buf_printf(out, "%s %s%s%s [OPTIONS]\n\n%s\n", t->program, c->name, operands_gap(c), c->operands, c->doc);
     if (c->text != NULL)
         buf_printf(out, "\n%s\n", c->text);
     buf_add_str(out, "\nOptions:\n");
     for (size_t i = 0; (o = option_at(t, c, i)) != NULL; i++)
         help_option(o, out);
     buf_add_str(out, "  -h, --help               this text\n");
+}
+
+/* What does not fit stands in a line of its own, so that the column behind it holds. */
+static void help_line(const struct command *c, struct buf *out)
+{
+    struct buf left;
+    buf_init(&left, 256);
+    buf_printf(&left, "%s%s%s", c->name, operands_gap(c), c->operands);
+    if (buf_slice(&left).size > LEFT_COLUMN) {
+        buf_printf(out, "  %s\n", buf_str(&left));
+        buf_clear(&left);
+    }
+    buf_printf(out, "  %-*s %s\n", LEFT_COLUMN, buf_str(&left), c->doc);
+    buf_done(&left);
 }
 
 void command_help(const struct command_table *t, const struct command *c, struct buf *out)
@@ -231,17 +255,24 @@ void command_help(const struct command_table *t, const struct command *c, struct
         return;
     }
     buf_printf(out, "%s: %s\n\nCommands:\n", t->program, t->doc);
-    for (size_t i = 0; i < t->count; i++) {
-        const struct command *each = &t->commands[i];
-        if (each->hidden)
-            continue;
-        struct buf left;
-        buf_init(&left, 256);
-        buf_printf(&left, "%s %s", each->name, each->operands);
-        buf_printf(out, "  %-24s %s\n", buf_str(&left), each->doc);
-        buf_done(&left);
-    }
+    for (size_t i = 0; i < t->count; i++)
+        if (!t->commands[i].hidden)
+            help_line(&t->commands[i], out);
     buf_printf(out, "\n%s help COMMAND tells more about one.\n", t->program);
+}
+
+bool command_help_group(const struct command_table *t, const char *group, struct buf *out)
+{
+    bool any = false;
+    for (size_t i = 0; i < t->count; i++) {
+        if (!is_member(&t->commands[i], group))
+            continue;
+        if (any)
+            buf_add_char(out, '\n');
+        any = true;
+        help_command(t, &t->commands[i], out);
+    }
+    return any;
 }
 
 /* troff: a line must not begin with '.' or '\'', and '-' and '\\' are escaped. */
@@ -289,7 +320,7 @@ void command_manual(const struct command_table *t, const char *version, struct b
         const struct command *c = &t->commands[i];
         if (c->hidden)
             continue;
-        buf_printf(out, ".SS %s %s\n", c->name, c->operands);
+        buf_printf(out, ".SS %s%s%s\n", c->name, operands_gap(c), c->operands);
         add_troff(out, c->doc);
         buf_add_char(out, '\n');
         if (c->text != NULL) {

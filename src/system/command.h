@@ -66,6 +66,8 @@ size_t command_values(const struct command_call *c, const char *option, const ch
 
 /* c NULL: the overview */
 void command_help(const struct command_table *t, const struct command *c, struct buf *out);
+/* The help of each command whose name begins with this word: "saga" for "saga list" and its like. False: none does. */
+bool command_help_group(const struct command_table *t, const char *group, struct buf *out);
 void command_manual(const struct command_table *t, const char *version, struct buf *out); /* troff, section 1 */
 
 #endif

@@ -175,14 +175,15 @@ static void judge_state(const struct doctor_facts *f, struct doctor_finding *r)
 static void judge_disk(const struct doctor_facts *f, struct doctor_finding *r)
 {
     static const char elsewhere[] = "let FICUS_STATE name a folder on a local disk";
+    static const char room[] = "make room: nothing is accepted when the disk is full";
     say(r, "%s below %s: %lld MB free, a sync takes %.1f ms", f->disk_type, f->disk_folder,
         (long long)(f->disk_free / MIB), (double)f->sync_us / 1000);
     if (f->sync_errno != 0 || f->lock_errno != 0) {
         say(r, "%s below %s cannot %s: %s", f->disk_type, f->disk_folder, f->sync_errno != 0 ? "sync" : "lock",
             strerrordesc_np(f->sync_errno != 0 ? f->sync_errno : f->lock_errno));
-        remedy(r, DOCTOR_PROBLEM, "%s", elsewhere);
+        remedy(r, DOCTOR_PROBLEM, "%s", f->sync_errno == ENOSPC ? room : elsewhere);
     } else if (f->disk_free >= 0 && f->disk_free < 16 * MIB) {
-        remedy(r, DOCTOR_PROBLEM, "make room: nothing is accepted when the disk is full");
+        remedy(r, DOCTOR_PROBLEM, "%s", room);
     } else if (f->disk == DOCTOR_DISK_NETWORK) {
         remedy(r, DOCTOR_PROBLEM, "%s: a network's syncs and locks do not hold what SQLite builds on", elsewhere);
     } else if (f->disk == DOCTOR_DISK_MEMORY) {

@@ -9,6 +9,7 @@
 #include "io_socket.h"
 #include "mem.h"
 #include "proc.h"
+#include "program.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -124,6 +125,7 @@ static void look_for(struct arena *a, const char *tools, const char *option, cha
         struct slice line = slice_trim(slice_cut(&text, '\n'));
         if (line.size > 0)
             snprintf(ret, size, "%s: " SLICE_FMT, tool, SLICE_ARG(line));
+        ret[slice_trim(slice_str(ret)).size] = '\0'; /* where it was cut there may be a blank */
     }
 }
 #define LOOK_FOR(a, tools, option, field) look_for((a), (tools), (option), (field), sizeof(field))
@@ -227,28 +229,6 @@ static void look_at_clock(const struct state *s, bool has_state, struct doctor_f
 
 /* ---- the manifest and its programs ---- */
 
-/* The file that execvpe would take, from the service's folder. */
-static bool find_program(struct arena *a, const char *folder, const char *word, const char **ret_path)
-{
-    const char *path = word[0] == '/' ? word : arena_printf(a, "%s/%s", folder, word);
-    struct slice rest = slice_str(getenv("PATH"));
-    struct stat st;
-    if (strchr(word, '/') != NULL) {
-        *ret_path = path;
-        return path != NULL && access(path, X_OK) == 0 && stat(path, &st) == 0 && S_ISREG(st.st_mode);
-    }
-    while (rest.p != NULL) {
-        struct slice each = slice_cut(&rest, ':');
-        path = arena_printf(a, SLICE_FMT "/%s", SLICE_ARG(each), word);
-        if (path != NULL && access(path, X_OK) == 0 && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
-            *ret_path = path;
-            return true;
-        }
-    }
-    *ret_path = word;
-    return false;
-}
-
 /* "libx.so.1 (orders)" for each line "libx.so.1 => not found" of ldd. */
 static void look_at_libraries(struct arena *a, const char *service, const char *path, struct doctor_facts *f)
 {
@@ -289,7 +269,7 @@ static const struct manifest *look_at_manifest(struct arena *a, const struct doc
         const char *path;
         if (s->url != NULL)
             continue;
-        if (find_program(a, s->folder, s->run.argv[0], &path))
+        if (program_find(a, s->folder, s->run.argv[0], &path))
             look_at_libraries(a, s->name, path, f);
         else if (path != NULL)
             LIST_ADD(f->programs_missing, path);
@@ -356,10 +336,17 @@ static void find_holder(struct arena *a, unsigned port, struct doctor_facts *f)
         closedir(proc);
 }
 
-/* gateway_url: of the system as it runs; "" when it does not. */
-static void look_at_port(struct arena *a, const char *gateway_url, struct doctor_facts *f)
+/* gateway_url: of the system as it runs; "" when it does not. It was started with a --set of its own, perhaps: then it
+ * has the address that counts, unless the question is about another. */
+static void look_at_port(struct arena *a, const char *gateway_url, bool asked, struct doctor_facts *f)
 {
     struct socket_address address;
+    const char *runs_at = strstr(gateway_url, "://");
+    if (runs_at != NULL && !asked) {
+        COPY(f->listen, runs_at + 3);
+        f->listen_ours = true;
+        return;
+    }
     const char *text = arena_printf(a, "tcp:%s", f->listen), *colon = strrchr(f->listen, ':');
     uint64_t port = 0;
     if (f->listen[0] == '\0' || text == NULL || socket_address_parse(text, &address, NULL) != FICUS_ERR_OK)
@@ -512,6 +499,6 @@ void doctor_look(struct env *e, struct arena *a, const struct doctor_options *o,
         url = look_at_processes(e, a, &state, f);
     }
     look_at_disk(f);
-    look_at_port(a, url, f);
+    look_at_port(a, url, o->set_count > 0, f);
     look_at_tools(a, o, f);
 }

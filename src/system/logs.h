@@ -21,10 +21,12 @@ struct logs_query {
     bool json;                /* lines as written (what is no JSON is wrapped); else for people */
     bool colour;
     size_t last_max; /* only the last so many, at most LOGS_LAST_MAX; 0: all */
+    bool follow;     /* then go on with lines as they are written, also of processes that come later, until out says false */
 };
 
 /* Call out for each line, newline included; false from out ends it. Errors: of the folder; INVALID: a service that
- * has no log. Blocks. */
+ * has no log. Blocks. When following, lines of several processes are in the order of time within what came since the
+ * last look, 200 ms before. */
 enum ficus_err logs_read(const struct logs_query *q, bool (*out)(void *arg, struct slice line), void *arg,
                          struct ficus_error *reterr);
 

@@ -13,17 +13,20 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* a line is at most LOG_LINE_SIZE_MAX bytes; foreign longer ones come in pieces */
-enum { READ_SIZE = 32 * 1024, NAME_SIZE = 256 };
+enum { READ_SIZE = 32 * 1024, NAME_SIZE = 256, FOLLOW_MS = 200 };
 
 struct source {
     char file[NAME_SIZE]; /* "orders.1.log" */
     char name[NAME_SIZE]; /* "orders" */
     int fds[2];           /* old, current; -1: none or read */
+    const char *folder;   /* not NULL: the current one is followed */
     char *p;              /* READ_SIZE bytes */
     size_t at, size;
     struct slice line; /* the present one, without newline; p NULL: at the end */
@@ -38,6 +41,7 @@ struct merge {
     struct buf text;
     bool (*out)(void *arg, struct slice line);
     void *arg;
+    bool following; /* the last lines are out */
     char **last; /* ring of last_max lines */
     size_t last_at, last_count;
 };
@@ -120,7 +124,26 @@ static int compare_names(const void *a, const void *b)
     return strcmp(((const struct source *)a)->file, ((const struct source *)b)->file);
 }
 
-/* Reads on until there is a whole line, or the buffer is full, or nothing is left. */
+/* The log was rotated: what was read to its end is the old one now. True: the new one is open in its place. */
+static bool take_new_file(struct source *s)
+{
+    char path[4096];
+    struct stat now, then;
+    snprintf(path, sizeof path, "%s/%s", s->folder, s->file);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    if (fstat(fd, &now) != 0 || fstat(s->fds[1], &then) != 0 || now.st_ino == then.st_ino) {
+        close(fd);
+        return false;
+    }
+    close(s->fds[1]);
+    s->fds[1] = fd;
+    return true;
+}
+
+/* Reads on until there is a whole line, or the buffer is full, or nothing is left. What is followed keeps the begin of a
+ * line for the next time. */
 static void next_line(struct source *s)
 {
     for (;;) {
@@ -142,6 +165,12 @@ static void next_line(struct source *s)
         }
         if (n < 0 && errno == EINTR)
             continue;
+        if (s->folder != NULL && fd == &s->fds[1]) {
+            if (take_new_file(s))
+                continue;
+            s->line = SLICE_NONE;
+            return;
+        }
         if (*fd >= 0)
             close(*fd);
         bool more = fd == &s->fds[0] && s->fds[1] >= 0;
@@ -167,11 +196,14 @@ static void note_time(struct source *s)
 static enum ficus_err add_source(struct merge *m, const char *file, struct ficus_error *reterr)
 {
     struct slice rest = slice_str(file), name = slice_cut(&rest, '.');
-    struct source s = {.fds = {-1, -1}};
+    struct source s = {.fds = {-1, -1}, .folder = m->q->follow ? m->q->folder : NULL};
     char path[4096];
     if (m->count == LOGS_FILES_MAX || name.size == 0 || rest.size == 0 || strlen(file) >= NAME_SIZE)
         return FICUS_ERR_OK;
     memcpy(s.name, name.p, name.size);
+    for (size_t i = 0; i < m->count; i++)
+        if (strcmp(m->sources[i].file, file) == 0)
+            return FICUS_ERR_OK;
     if (!wanted(m->q, s.name))
         return FICUS_ERR_OK;
     memcpy(s.file, file, strlen(file));
@@ -203,13 +235,13 @@ static enum ficus_err open_sources(struct merge *m, struct ficus_error *reterr)
         if (slice_ends(slice_str(entry->d_name), SLICE(".log")))
             err = add_source(m, entry->d_name, reterr);
     closedir(dir);
-    for (size_t i = 0; i < m->q->service_count && err == FICUS_ERR_OK; i++) {
+    for (size_t i = 0; i < m->q->service_count && err == FICUS_ERR_OK && !m->following; i++) {
         bool found = false;
         for (size_t j = 0; j < m->count && !found; j++)
             found = strcmp(m->sources[j].name, m->q->services[i]) == 0;
         if (!found)
-            err = err_set(reterr, FICUS_ERR_INVALID, "there is no log of \"%s\" in %s", m->q->services[i],
-                          m->q->folder);
+            err = err_set(reterr, FICUS_ERR_INVALID, "there is no log of \"%s\" in %s (ficus status names the processes)",
+                          m->q->services[i], m->q->folder);
     }
     qsort(m->sources, m->count, sizeof m->sources[0], compare_names);
     return err;
@@ -243,7 +275,7 @@ static void wrap_raw(const struct source *s, struct buf *out)
 /* False: the reader wants no more. */
 static bool emit(struct merge *m, struct slice line)
 {
-    if (m->q->last_max == 0)
+    if (m->q->last_max == 0 || m->following)
         return m->out(m->arg, line);
     mem_free(m->last[m->last_at]);
     m->last[m->last_at] = mem_strndup(line.p, line.size); /* out of memory: that line is missing */
@@ -277,7 +309,8 @@ static bool take(struct merge *m, struct source *s)
     return more;
 }
 
-static void merge_all(struct merge *m)
+/* All that is there. False: the reader wants no more. */
+static bool merge_all(struct merge *m)
 {
     for (size_t i = 0; i < m->count; i++) {
         next_line(&m->sources[i]);
@@ -289,14 +322,31 @@ static void merge_all(struct merge *m)
         for (size_t i = 0; i < m->count; i++)
             if (m->sources[i].line.p != NULL && (first == NULL || strcmp(m->sources[i].time, first->time) < 0))
                 first = &m->sources[i];
-        if (first == NULL || !take(m, first))
-            break;
+        if (first == NULL)
+            return true;
+        if (!take(m, first))
+            return false;
     }
+}
+
+static bool put_last(struct merge *m)
+{
     for (size_t i = 0; i < m->last_count; i++) {
         const char *line = m->last[(m->last_at + m->q->last_max - m->last_count + i) % m->q->last_max];
         if (line != NULL && !m->out(m->arg, slice_str(line)))
-            break;
+            return false;
     }
+    return true;
+}
+
+/* A folder that is gone, and files that are, may come again. */
+static void follow(struct merge *m)
+{
+    m->following = true;
+    do {
+        (void)poll(NULL, 0, FOLLOW_MS);
+        (void)open_sources(m, NULL);
+    } while (merge_all(m));
 }
 
 enum ficus_err logs_read(const struct logs_query *q, bool (*out)(void *arg, struct slice line), void *arg,
@@ -314,8 +364,8 @@ enum ficus_err logs_read(const struct logs_query *q, bool (*out)(void *arg, stru
         err = err_set(reterr, FICUS_ERR_NOMEM, "logs: out of memory");
     if (err == FICUS_ERR_OK)
         err = open_sources(&m, reterr);
-    if (err == FICUS_ERR_OK)
-        merge_all(&m);
+    if (err == FICUS_ERR_OK && merge_all(&m) && put_last(&m) && q->follow)
+        follow(&m);
     for (size_t i = 0; i < m.count; i++) {
         for (size_t j = 0; j < 2; j++)
             if (m.sources[i].fds[j] >= 0)

@@ -128,7 +128,7 @@ static void on_closed(void *arg, struct http_client_conn *conn)
 }
 
 static const struct http_client_handler conn_handler = {
-    .on_connected = on_connected, .on_idle = on_idle, .on_closed = on_closed};
+    .on_connected = on_connected, .on_room = on_idle, .on_closed = on_closed};
 
 static void on_timeout(void *arg)
 {

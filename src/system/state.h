@@ -52,7 +52,7 @@ enum ficus_err state_key(struct env *e, const struct state *s, struct ficus_erro
 enum ficus_err state_admin(struct env *e, struct arena *a, const struct state *s, const char *email,
                            const char **ret_password, struct ficus_error *reterr);
 /* Remove what Ficus made; what else is found at the top stays, and so does the folder then. *ret_left (in the
- * arena): their names, separated by ", ", "" for none. DENIED without marker. */
+ * arena): their names, separated by ", ", "" for none. DENIED without marker: all of it is not ours, and stays. */
 enum ficus_err state_purge(struct arena *a, const struct state *s, const char **ret_left, struct ficus_error *reterr);
 
 #endif

@@ -114,16 +114,17 @@ bool state_exists(const struct state *s)
 
 /* ---- making it ---- */
 
-static bool folder_is_empty(const char *path)
+/* 0 or errno; *ret_empty: nothing is in it. */
+static int folder_look(const char *path, bool *ret_empty)
 {
     DIR *dir = opendir(path);
     if (dir == NULL)
-        return false;
-    bool empty = true;
-    for (struct dirent *entry; empty && (entry = readdir(dir)) != NULL;)
-        empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+        return errno;
+    *ret_empty = true;
+    for (struct dirent *entry; *ret_empty && (entry = readdir(dir)) != NULL;)
+        *ret_empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
     closedir(dir);
-    return empty;
+    return 0;
 }
 
 static enum ficus_err make_folder(const char *path, struct ficus_error *reterr)
@@ -155,12 +156,16 @@ static enum ficus_err check_marker(struct env *e, const struct state *s, struct 
 enum ficus_err state_create(struct env *e, const struct state *s, struct ficus_error *reterr)
 {
     char path[PATH_MAX];
-    enum ficus_err err = make_folder(s->root, reterr);
-    if (err != FICUS_ERR_OK)
-        return err;
+    enum ficus_err err = FICUS_ERR_OK;
+    bool empty = false;
+    int failed;
+    if (mkdir(s->root, 0700) != 0 && errno != EEXIST)
+        return err_sys(reterr, errno, "the state folder %s cannot be made (FICUS_STATE names another)", s->root);
     if (state_exists(s)) {
         err = check_marker(e, s, reterr);
-    } else if (!folder_is_empty(s->root)) {
+    } else if ((failed = folder_look(s->root, &empty)) != 0) {
+        err = err_sys(reterr, failed, "the state folder %s cannot be looked into (FICUS_STATE names another)", s->root);
+    } else if (!empty) {
         err = err_set(reterr, FICUS_ERR_CONFLICT,
                       "%s: holds files but no " MARKER ", so it is not Ficus' state; FICUS_STATE can name another",
                       s->root);
@@ -429,9 +434,13 @@ static const char *list_left(struct arena *a, int folder)
 
 enum ficus_err state_purge(struct arena *a, const struct state *s, const char **ret_left, struct ficus_error *reterr)
 {
-    if (!state_exists(s))
-        return err_set(reterr, FICUS_ERR_DENIED, "%s: no " MARKER " in it, nothing is removed", s->root);
     int folder = open(s->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    *ret_left = folder < 0 ? NULL : list_left(a, folder);
+    if (!state_exists(s)) {
+        if (folder >= 0)
+            close(folder);
+        return err_set(reterr, FICUS_ERR_DENIED, "%s: no " MARKER " in it, nothing is removed", s->root);
+    }
     if (folder < 0)
         return err_sys(reterr, errno, "open %s", s->root);
     struct slice sockets = slice_str(s->sockets);

@@ -358,6 +358,16 @@ static void log_end(const struct supervised *p, int64_t pid, const siginfo_t *in
         LOG_STR("how", info->si_code == CLD_EXITED ? "exit" : "signal"), LOG_INT("status", info->si_status));
 }
 
+/* What the status says of one that ended unasked and had no words of its own; the next READY=1 takes it away. */
+static void note_end(struct supervised *p, const siginfo_t *info)
+{
+    if (p->message[0] != '\0' && !p->message_is_end)
+        return;
+    p->message_is_end = true;
+    (void)snprintf(p->message, sizeof p->message, "ended %s %d; ficus logs %s shows what it said",
+                   info->si_code == CLD_EXITED ? "with status" : "by signal", info->si_status, p->process->name);
+}
+
 /* The one that was to take its place, and the one whose place was taken. */
 static void others_reap(struct supervised *p)
 {
@@ -398,6 +408,8 @@ static void on_child(void *arg, int signum)
             continue;
         bool wanted = p->unit.state == UNIT_STOPPING || p->unit.state == UNIT_RESTARTING;
         log_end(p, p->record.pid, &info, wanted);
+        if (!wanted)
+            note_end(p, &info);
         p->record.pid = 0;
         gate_close(&p->gate);
         supervisor_event(p, UNIT_EXIT);
@@ -553,9 +565,10 @@ static enum ficus_err open_sockets(struct supervisor *s, struct ficus_error *ret
             enum ficus_err err = open_socket(p->process->listen[j], &p->sockets[j], reterr);
             if (err == FICUS_ERR_OK)
                 continue;
-            bool busy_port = reterr->sys_errno == EADDRINUSE && strncmp(p->process->listen[j], "tcp:", 4) == 0;
-            return err_wrap(reterr, "%s%s", p->process->name,
-                            busy_port ? " (--set gateway.listen=ADDRESS:PORT takes another)" : "");
+            if (reterr->sys_errno == EADDRINUSE && strncmp(p->process->listen[j], "tcp:", 4) == 0)
+                return err_set(reterr, err, "%s: %s is in use: --set gateway.listen=ADDRESS:PORT takes another, "
+                               "ficus doctor says who has it", p->process->name, p->process->listen[j] + 4);
+            return err_wrap(reterr, "%s", p->process->name);
         }
     }
     return FICUS_ERR_OK;

@@ -33,6 +33,7 @@ static bool take(struct supervised *p, struct slice text)
         } else if (slice_starts(line, SLICE("STATUS="))) {
             struct slice says = slice_from(line, sizeof "STATUS=" - 1);
             bool valid = text_utf8_valid(says);
+            p->message_is_end = false;
             (void)snprintf(p->message, sizeof p->message, "%.*s", valid ? (int)says.size : 0, valid ? says.p : "");
             for (char *at = p->message; *at != '\0'; at++)
                 if ((unsigned char)*at < ' ' || *at == 0x7f)

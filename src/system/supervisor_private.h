@@ -30,6 +30,7 @@ struct supervised {
     int program;         /* O_PATH of what it runs, of next_program of its next one; -1: plan's file */
     int next_program;
     char message[512];          /* what it last said of itself, "" when it is well; outlives it */
+    bool message_is_end;        /* it said nothing; message is how it ended */
 };
 
 struct supervisor {

@@ -5,6 +5,7 @@
 #include "up.h"
 
 #include "mem.h"
+#include "program.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -143,6 +144,23 @@ static enum ficus_err prepare_state(struct env *e, struct up *u, struct manifest
     return err == FICUS_ERR_OK ? make_plan(u, reterr) : err;
 }
 
+/* A start that waits for what was never built would only say much later that it is not healthy. */
+static enum ficus_err check_programs(struct arena *a, const struct manifest *m, struct conf_errors *errors)
+{
+    enum ficus_err err = FICUS_ERR_OK;
+    for (size_t i = 0; i < m->service_count; i++) {
+        const struct manifest_service *s = &m->services[i];
+        const char *path, *makefile = arena_printf(a, "%s/Makefile", s->folder);
+        if (program_find(a, s->folder, s->run.argv[0], &path))
+            continue;
+        bool made = makefile != NULL && access(makefile, F_OK) == 0;
+        conf_error_value(errors, conf_get(s->node, "run"), "%s is not there, or may not be executed: %s%s, or correct this",
+                         path == NULL ? s->run.argv[0] : path, made ? "make -C " : "build it", made ? s->folder : "");
+        err = FICUS_ERR_NOT_FOUND;
+    }
+    return err;
+}
+
 enum ficus_err up_prepare(struct env *e, struct arena *a, const char *manifest, const char *build,
                           const char *const *sets, size_t set_count, struct up *ret_up, struct conf_errors *errors,
                           struct ficus_error *reterr)
@@ -151,6 +169,8 @@ enum ficus_err up_prepare(struct env *e, struct arena *a, const char *manifest, 
     *ret_up = (struct up){
         .arena = a, .lock_fd = -1, .file = manifest, .build = build, .sets = sets, .set_count = set_count};
     enum ficus_err err = manifest_load(a, manifest, &o, &ret_up->manifest, errors);
+    if (err == FICUS_ERR_OK)
+        err = check_programs(a, ret_up->manifest, errors);
     if (err != FICUS_ERR_OK)
         return conf_errors_first(errors, reterr);
     ret_up->program = own_program(a);

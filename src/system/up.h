@@ -21,7 +21,8 @@ struct up {
     const char *admin_email, *admin_password; /* NULL: the manifest names no administrator */
 };
 
-/* Load and check; nothing is created when that finds errors (they are in errors then). After it: lock, write what
+/* Load and check, also that the services' programs are there; nothing is created when that finds errors (they are in
+ * errors then). After it: lock, write what
  * processes need, fill the plan. e may have no worker running. build: absolute folder for ${build}. BUSY: already
  * running. */
 enum ficus_err up_prepare(struct env *e, struct arena *a, const char *manifest, const char *build,

@@ -22,6 +22,7 @@ enum {
     NUMBER_SIZE = TEXT_I64_SIZE,
 };
 /* 5 names, msg, and 300 bytes for time, level, trace, span, suppressed and all keys and quotes. */
+_Static_assert(TIME_TEXT_SIZE <= sizeof((struct log_event){0}.time), "a time fits");
 _Static_assert(5 * NAME_MAX_SIZE + LOG_VALUE_SIZE_MAX + 300 < BODY_MAX, "the fixed members fit");
 
 static const char *const level_names[LOG_LEVEL_COUNT] = {"debug", "info", "warn", "error"};
@@ -159,18 +160,30 @@ static void put_hex(struct line *l, const uint8_t *bytes, size_t count)
     l->size += 2 * count;
 }
 
-static void put_fixed(struct line *l, const struct log_record *r)
+static void put_alike(struct line *l, const struct log_record *r)
 {
-    char time[TIME_TEXT_SIZE];
-    time_format(r->wall_ms, time);
-    PUT(l, "{\"time\":\"");
-    put(l, time, sizeof time - 1);
-    PUT(l, "\"");
     put_member(l, LOG_KEY("level"), slice_str(log_level_name(r->level)), NAME_MAX_SIZE);
     put_member(l, LOG_KEY("service"), slice_str(r->service), NAME_MAX_SIZE);
     put_member(l, LOG_KEY("instance"), slice_str(r->instance), NAME_MAX_SIZE);
     put_member(l, LOG_KEY("event"), slice_str(r->event), NAME_MAX_SIZE);
     put_member(l, LOG_KEY("msg"), slice_str(r->msg), LOG_VALUE_SIZE_MAX);
+}
+
+static void put_fixed(struct line *l, const struct log_record *r)
+{
+    struct log_event *e = r->alike;
+    char own[TIME_TEXT_SIZE], *time = e != NULL ? e->time : own;
+    if (e == NULL || e->wall_ms != r->wall_ms)
+        time_format(r->wall_ms, time);
+    PUT(l, "{\"time\":\"");
+    put(l, time, TIME_TEXT_SIZE - 1);
+    PUT(l, "\"");
+    if (e != NULL) {
+        e->wall_ms = r->wall_ms;
+        put(l, e->text, e->size);
+    } else {
+        put_alike(l, r);
+    }
     if (r->ctx != NULL && trace_present(&r->ctx->trace)) {
         PUT(l, ",\"trace\":\"");
         put_hex(l, r->ctx->trace.trace_id, sizeof r->ctx->trace.trace_id);
@@ -230,6 +243,19 @@ size_t log_format(const struct log_record *r, char line[LOG_LINE_SIZE_MAX])
     size_t tail_size = strlen(tail);
     memcpy(line + l.size, tail, tail_size);     /* BODY_MAX kept this room */
     return l.size + tail_size;
+}
+
+void log_event_init(struct log_event *e, const struct logger *l, enum log_level level, const char *event,
+                    const char *msg)
+{
+    __attribute__((uninitialized)) char text[LOG_LINE_SIZE_MAX];
+    struct line line = {.p = text};
+    const struct log_record r = {.level = level, .service = l->service, .instance = l->instance, .event = event, .msg = msg};
+    FICUS_ASSERT(level < LOG_WARN && strlen(event) + strlen(msg) <= 200);
+    put_alike(&line, &r);
+    FICUS_ASSERT(line.size <= sizeof e->text); /* two names of NAME_MAX_SIZE, event, msg, and the keys */
+    *e = (struct log_event){.level = level, .wall_ms = INT64_MIN, .size = line.size};
+    memcpy(e->text, text, line.size);
 }
 
 void logger_init(struct logger *l, struct env *env, const char *service, const char *instance, enum log_level level_min)
@@ -305,4 +331,13 @@ void log_write(struct logger *l, enum log_level level, const struct log_context 
         .msg = msg, .ctx = ctx, .fields = fields, .suppressed = suppressed,
     };
     env_log_write(l->env, line, log_format(&record, line), level >= LOG_WARN);
+}
+
+void log_event_write(struct log_event *e, struct logger *l, const struct log_context *ctx, const struct log_field *fields)
+{
+    __attribute__((uninitialized)) char line[LOG_LINE_SIZE_MAX];
+    if (!log_enabled(l, e->level))
+        return;
+    const struct log_record record = {.wall_ms = env_wall_ms(l->env), .alike = e, .ctx = ctx, .fields = fields};
+    env_log_write(l->env, line, log_format(&record, line), false);
 }

@@ -93,6 +93,23 @@ void log_write(struct logger *l, enum log_level level, const struct log_context 
     } while (0)
 #define LOG(logger, level, ctx, event, msg, ...) LOGF(logger, level, ctx, event, LOG_FIELDS(__VA_ARGS__), "%s", (msg))
 
+/* A line that one thread writes often: what it has each time alike is made once. */
+enum { LOG_EVENT_SIZE_MAX = 640 };
+struct log_event {
+    /* private */
+    enum log_level level;
+    int64_t wall_ms;                /* of time */
+    size_t size;
+    char time[32];
+    char text[LOG_EVENT_SIZE_MAX];
+};
+
+/* level: below LOG_WARN, as these are not limited; event, msg: together at most 200 bytes. */
+void log_event_init(struct log_event *e, const struct logger *l, enum log_level level, const char *event,
+                    const char *msg);
+/* As log_write. */
+void log_event_write(struct log_event *e, struct logger *l, const struct log_context *ctx, const struct log_field *fields);
+
 const char *log_level_name(enum log_level level);           /* "debug" "info" "warn" "error" */
 bool log_level_parse(struct slice name, enum log_level *ret_level);
 
@@ -102,6 +119,7 @@ struct log_record {
     int64_t wall_ms;
     enum log_level level;
     const char *service, *instance, *event, *msg;
+    struct log_event *alike;        /* in place of level, service, instance, event and msg; NULL: none */
     const struct log_context *ctx;
     const struct log_field *fields;
     uint32_t suppressed;

@@ -17,7 +17,7 @@ from shop import build_folder
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MANIFEST = "ficus: 1\nsystem: docs\ninclude: [services/*/service.yaml]\n"
 SERVICE = "service: %s\nteam: t\ndoes: nothing\nrun: ./%s\n"
-CALLEES = ("catalog", "payments", "search", "cart")
+CALLEES = ("greetings", "catalog", "payments", "search", "cart")
 
 
 def write(folder, name, text):

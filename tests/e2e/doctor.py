@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`ficus doctor` on faults that are really there: each is named by its check, with a remedy, and by the exit code.
+"""`ficus doctor` on faults that are really there: each is named by its check, with a remedy, and by the exit code; and
+what `ficus up` says of some of them.
 
     tests/e2e/doctor.py [--build FOLDER]
 """
@@ -77,6 +78,9 @@ def examine(p):
 
     with socket.create_server(("127.0.0.1", p.port)):
         p.look("who holds the port is named", {"port": ("problem", f"(pid {os.getpid()})")})
+        said = p.run("up", "-d")
+        words = f"gateway: 127.0.0.1:{p.port} is in use: --set gateway.listen=ADDRESS:PORT takes another"
+        p.checks.check("up says so too", said.returncode == 1 and words in said.stderr, said.stdout + said.stderr)
         p.look("--set takes another", {"port": ("ok", "is free")}, "--set", f"gateway.listen=127.0.0.1:{free_port()}")
     p.look("an address that is not ours", {"port": ("problem", "annot")}, "--set", "gateway.listen=192.0.2.1:80")
 
@@ -84,6 +88,12 @@ def examine(p):
     p.checks.check("the small system starts", said.returncode == 0, said.stdout + said.stderr)
     p.look("while it runs", {"port": ("ok", "this system's gateway"), "processes": ("ok", "the system runs")})
     p.run("down")
+    other = f"gateway.listen=127.0.0.1:{free_port()}"
+    with socket.create_server(("127.0.0.1", p.port)):
+        p.run("up", "-d", "--wait", "60s", "--set", other)
+        runs = {"port": ("ok", other.split("=")[1] + " is this system's gateway"), "processes": ("ok", "runs")}
+        p.look("while it runs elsewhere, the manifest's port does not matter", runs)
+        p.run("down")
     state = os.path.join(p.folder, ".ficus")
     os.chmod(state, 0o755)
     p.look("others may read the state", {"state": ("warning", "mode 0755")})
@@ -106,7 +116,22 @@ def examine(p):
     p.write("a.yaml", SERVICE % ("a", "./a"))
     p.write("b.yaml", SERVICE % ("b", "sh"))
     p.look("a program that is not built", {"programs": ("problem", "not executable: " + os.path.join(p.folder, "a"))})
-    os.chmod(p.write("a", "#!/bin/sh\n"), 0o755)
+    said = p.run("up", "-d")
+    p.checks.check(
+        "up refuses it at once, at its place",
+        said.returncode == 2 and f"a.yaml:4:6: run: {p.folder}/a is not there" in said.stderr,
+        said.stdout + said.stderr,
+    )
+    p.checks.check("and makes nothing", not os.path.exists(state))
+    os.chmod(p.write("a", "#!/bin/sh\necho no frobnicator\nexit 3\n"), 0o755)
+    said = p.run("up", "-d", "--wait", "1s", "-f", "ficus.yaml")
+    words = "  a: ended with status 3; ficus logs a shows what it said\n"
+    p.checks.check(
+        "up says of one that ends how it ends",
+        said.returncode == 4 and "not healthy after 1s: " in said.stderr and words in said.stderr,
+        said.stdout + said.stderr,
+    )
+    p.run("down", "--purge")
     p.look("and one that is", {"manifest": ("ok", "2 services"), "programs": ("ok", "are there")})
 
     p.write("b.yaml", SERVICE % ("b", "./a b"))

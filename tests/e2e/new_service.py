@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """`ficus new service`, as a newcomer uses it: Ficus is installed into a folder of its own; in an empty folder a system
-is made, built, tested, started, asked, killed and started again; then a second service comes into it.
+is made, built, tested, started, asked, killed and started again; then a second service comes into it, and a third one
+that calls the first as docs/calls.md says.
 
     tests/e2e/new_service.py [--build FOLDER]
 """
@@ -19,6 +20,7 @@ import urllib.request
 from checks import Checks
 from shop import build_folder, free_port, wait_for
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 REFUSED = ("Hello", "2be", "a_b", "hub", "gateway", "main", "test", "makefile", "migrations", "a" * 33, "", "../x", "a/b", "a b")
 
 
@@ -86,7 +88,7 @@ def first_service(n, checks):
     checks.check("no word of the template is left", not left, str(left))
     make(n, checks, "greetings", "services/greetings")
     said = n.sh("ficus", "config", "check")
-    checks.check("the manifest is right", "system my-shop-2, 1 services" in said.stdout, words(said))
+    checks.check("the manifest is right", "system my-shop-2, 1 service," in said.stdout, words(said))
     said = n.up()
     checks.check("the system starts", said.returncode == 0, words(said))
     status, item = n.ask("PUT", "/api/v1/greetings/one", {"text": "Hello"})
@@ -132,6 +134,43 @@ def second_service(n, checks):
     checks.check("nothing of the first was touched", set(before) >= {p for p in n.tree() if "price-list" not in p})
 
 
+def caller(n, checks):
+    """What docs/calls.md says of a service that calls another, word by word."""
+    with open(os.path.join(ROOT, "docs", "calls.md"), encoding="utf-8") as f:
+        text = f.read()
+    handler = re.search(r"^```c\n(.*?)^```$", text, re.M | re.S).group(1)
+    calls = re.search(r"^```yaml\n(.*?)^```$", text, re.M | re.S).group(1)
+    route = re.search(r'`(\{"GET", .*?\},)`', text).group(1)
+    n.sh("ficus", "new", "service", "desk")
+    source = os.path.join(n.folder, "services/desk/desk.c")
+    with open(source, encoding="utf-8") as f:
+        code = f.read()
+    with open(source, "w", encoding="utf-8") as f:
+        f.write(re.sub(r"(static const struct ficus_route routes\[\] = \{\n)", lambda m: handler + "\n" + m.group(1) + route + "\n", code))
+    with open(os.path.join(n.folder, "ficus.yaml"), "a", encoding="utf-8") as f:
+        f.write('    - { method: GET, path: "/api/v1/desk/{id}/greeting", to: "desk:/v1/desk/{id}/greeting" }\n')
+    said = n.sh("ficus", "config", "check")
+    checks.check("a system of three", said.returncode == 0, words(said))
+    make(n, checks, "the caller", "services/desk")
+    n.up()
+    n.ask("PUT", "/api/v1/greetings/ann", {"text": "Hello Ann"})
+    status, problem = n.ask("GET", "/api/v1/desk/ann/greeting")
+    logs = n.sh("ficus", "logs", "desk").stdout
+    checks.check("a call that is not declared fails", (status, problem.get("code")) == (500, "internal"), repr(problem))
+    checks.check("and the log says what to write", "greetings is not declared in service.yaml (calls: { greetings: {} })" in logs, logs)
+    with open(os.path.join(n.folder, "services/desk/service.yaml"), "a", encoding="utf-8") as f:
+        f.write(calls)
+    for command in re.findall(r"^  ficus (restart \S+)$", n.sh("ficus", "reload").stdout, re.M):
+        n.sh("ficus", *command.split())
+    found = n.ask("GET", "/api/v1/desk/ann/greeting")
+    checks.check("declared and restarted as reload says, it is answered", found == (200, {"said": "Hello Ann"}), repr(found))
+    checks.check("what the callee does not know is 404", n.ask("GET", "/api/v1/desk/eve/greeting")[0] == 404)
+    n.sh("ficus", "stop", "greetings")
+    status, problem = n.ask("GET", "/api/v1/desk/ann/greeting")
+    checks.check("without the callee it is 503", (status, problem.get("code")) == (503, "try_again"), repr(problem))
+    n.sh("ficus", "down", "--purge")
+
+
 def refusals(n, checks):
     before = n.tree()
     for name in REFUSED:
@@ -161,6 +200,7 @@ def main():
     try:
         first_service(n, checks)
         second_service(n, checks)
+        caller(n, checks)
         refusals(n, checks)
     finally:
         if os.path.exists(os.path.join(n.folder, ".ficus")):

@@ -6,13 +6,18 @@ with every wrong one.
     tests/e2e/upstreams.py [--build FOLDER]
 """
 
+import collections
+import concurrent.futures
 import glob
+import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 
 from certificates import authority, certificate_of
 from checks import run_checked
@@ -42,7 +47,7 @@ SERVER = """  server {{
     listen 127.0.0.1:{port} {words};
     {settings}
     location / {{ return 200 "{seen}"; }}
-    location /files/ {{ root .; }}
+    location /files/ {{ root .; dav_methods PUT; client_max_body_size 64m; }}
     location /health {{ access_log health.log seen; return 200; }}
   }}
 """
@@ -58,6 +63,7 @@ class Upstream(Shop):
         os.makedirs(os.path.join(self.own, "services"))
         self.nginx = os.path.join(self.folder, "nginx")
         os.makedirs(os.path.join(self.nginx, "files"))
+        os.chmod(os.path.join(self.nginx, "files"), 0o777)  # nginx's workers are somebody else when root starts it
         self.server = None
         self.servers, self.services = {}, {}
         authority(self.own, "ca")
@@ -66,7 +72,9 @@ class Upstream(Shop):
     # ---- nginx ----
 
     def serve(self, name, certificate=None, words="", settings=""):
-        port = self.servers[name][0] if name in self.servers else free_port()
+        port = self.port
+        while port in [self.port] + [p for p, _ in self.servers.values()]:
+            port = free_port()
         if certificate is not None:
             words = "ssl " + words
             settings += f" ssl_certificate {self.own}/{certificate}.pem; ssl_certificate_key {self.own}/{certificate}.key;"
@@ -209,6 +217,105 @@ def health_checks(system, checks):
     checks.check("health checks: an address that cannot be verified is unhealthy, a good one is not", not ejected("good"))
 
 
+def protocols(system, checks):
+    for name, what, said in (
+        ("h2", "https, h2 by ALPN", "HTTP/2.0"),
+        ("h2-said", "https, protocol: h2", "HTTP/2.0"),
+        ("h1-said", "https, protocol: http/1.1 at a server that would speak h2", "HTTP/1.1"),
+        ("good", "https, a server without h2", "HTTP/1.1"),
+        ("h2c", "http, protocol: h2c", "HTTP/2.0"),
+    ):
+        status, seen = system.seen(name)
+        checks.check(f"{what}: {said}", (status, seen.get("protocol")) == (200, said), str((status, seen)))
+    status, seen = system.seen("h2")
+    checks.check("... Host, SNI and deadline as over HTTP/1.1", seen.get("host") == f"127.0.0.1:{port_of(system, 'h2')}" and
+                 seen.get("name") == "good.example" and seen.get("timeout", "").isdigit() and seen.get("identity") == "", str(seen))
+    for name, wanted, flags, said in (
+        ("h2-missing", 503, "UF", "no application protocol"),
+        ("h2c-missing", 502, "UPE", "does not speak HTTP/2"),
+    ):
+        answer = system.request("GET", f"/{name}/")
+        line = system.logged(answer.headers["X-Request-ID"])
+        checks.check(f"{name}: {wanted}, and the log says why",
+                     answer.status == wanted and line.get("flags") == flags and said in line.get("reason", ""), f"{answer} {line}")
+
+
+def bodies(system, checks):
+    for name in ("h2", "h2c", "good"):
+        body = os.urandom(24 * 1024 * 1024 + 7)
+        answer = system.request("PUT", f"/{name}/files/{name}", body)
+        checks.check(f"{name}: a body of 24 MiB goes up", answer.status in (201, 204), str(answer.status))
+        answer = system.request("GET", f"/{name}/files/{name}")
+        checks.check(f"{name}: ... and comes down as it was", answer.status == 200 and answer.raw == body, f"{answer.status}, {len(answer.raw)} bytes")
+
+
+def traffic(system, name, seconds_or_count, stop=None):
+    """Sixteen clients, GET and POST in turn; how many of each status there were."""
+    counts = collections.Counter()
+
+    def client(number):
+        connection = http.client.HTTPConnection("127.0.0.1", system.port, timeout=30)
+        for i in range(seconds_or_count):
+            if stop is not None and stop.is_set():
+                break
+            method, body = (("GET", None), ("POST", b"x" * (i % 3000)))[(i + number) % 2]
+            connection.request(method, f"/{name}/", body)
+            answer = connection.getresponse()
+            answer.read()
+            counts[answer.status] += 1
+        connection.close()
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        for done in [pool.submit(client, number) for number in range(16)]:
+            done.result()
+    return counts
+
+
+def goaway(system, checks):
+    counts = traffic(system, "goaway", 120)
+    checks.check("GOAWAY after every 50 requests in mid-traffic: no request is lost", counts == {200: 16 * 120}, str(counts))
+    stop = threading.Event()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(traffic, system, "h2", 100000, stop)
+        for _ in range(5):
+            before = system.workers()
+            os.kill(system.server.pid, signal.SIGHUP)
+            wait_for("another worker", lambda: set(system.workers()) - set(before))
+            wait_for("the end of the old one", lambda: not set(system.workers()) & set(before))
+        stop.set()
+        counts = running.result()
+    checks.check("the upstream reloads five times under load: no request is lost", list(counts) == [200] and counts[200] > 100, str(counts))
+
+
+def killed_under_load(system, checks):
+    """GETs and POSTs that were under way may be lost (502, 503), and nothing else happens."""
+    stop = threading.Event()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(traffic, system, "h2", 100000, stop)
+        for _ in range(3):
+            system.stop(signal.SIGKILL)
+            system.start()
+            wait_for("the upstream again", lambda: system.seen("h2")[0] == 200)
+        stop.set()
+        counts = running.result()
+    checks.check("kill -9 under load: 200, 502, 503 and nothing else", set(counts) <= {200, 502, 503} and counts[200] > 0, str(counts))
+
+
+def reloaded(system, checks):
+    """A reload reads the authorities anew; connections that are open do not outlive the trust in them."""
+    checks.check("before the reload: 200", system.seen("h2")[0] == 200 and system.seen("good")[0] == 200)
+    ca = os.path.join(system.own, "ca.pem")
+    os.rename(ca, ca + ".kept")
+    shutil.copy(os.path.join(system.own, "other.pem"), ca)
+    done = system.run("reload")
+    statuses = system.seen("h2")[0], system.seen("good")[0]
+    checks.check("other authorities, ficus reload: 503", done.returncode == 0 and statuses == (503, 503), f"{statuses} {done.stderr}")
+    os.rename(ca + ".kept", ca)
+    done = system.run("reload")
+    statuses = system.seen("h2")[0], system.seen("good")[0]
+    checks.check("... the right ones again: 200", done.returncode == 0 and statuses == (200, 200), f"{statuses} {done.stderr}")
+
+
 def bad_manifests(system, checks):
     good = f"url: https://127.0.0.1:{port_of(system, 'good')}\n"
     for what, text, place, said in (
@@ -223,6 +330,9 @@ def bad_manifests(system, checks):
         ("an unknown word", good + "tls: { cert: ../us.pem }\n", ":5:8:", "cert"),
         ("tls without url", "run: ./x\ntls: { ca: ../ca.pem }\n", ":5:1:", 'needs "url"'),
         ("run and url", good + "run: ./x\n", ":5:1:", "has no meaning beside"),
+        ("h2 without TLS", "url: http://127.0.0.1:1\nprotocol: h2\n", ":5:11:", "did you mean h2c?"),
+        ("h2c with TLS", "url: https://127.0.0.1:1\nprotocol: h2c\n", ":5:11:", "did you mean h2?"),
+        ("no protocol", "url: https://127.0.0.1:1\nprotocol: http2\n", ":5:11:", "http/1.1, h2, h2c"),
         ("neither", "", ":1:1:", 'say "run", or "url"'),
     ):
         with open(os.path.join(system.own, "services", "bad.yaml"), "w", encoding="utf-8") as f:
@@ -260,6 +370,18 @@ def run(system, checks):
         certificate_of(system.own, name, names, by, days)
     ours = "tls: { ca: ../ca.pem, name: good.example }\n"
     client = f"ssl_client_certificate {system.own}/ca.pem; ssl_verify_client on;"
+    for name, certificate, words, protocol in (
+        ("h2", "good", "http2", None),
+        ("h2-said", "good", "http2", "h2"),
+        ("h1-said", "good", "http2", "http/1.1"),
+        ("h2-missing", "good", "", "h2"),
+        ("h2c", None, "http2", "h2c"),
+        ("h2c-missing", None, "", "h2c"),
+        ("goaway", None, "http2", "h2c"),
+    ):
+        port = system.serve(name, certificate, words, "keepalive_requests 50;" if name == "goaway" else "")
+        text = f"url: http{'' if certificate is None else 's'}://127.0.0.1:{port}\n{'' if certificate is None else ours}"
+        system.service(name, text + (f"protocol: {protocol}\n" if protocol else ""))
     for name, certificate, settings, tls in (
         ("good", "good", "", ours),
         ("address", "address", "", "tls: { ca: ../ca.pem }\n"),
@@ -282,9 +404,14 @@ def run(system, checks):
     system.up()
     verified(system, checks)
     refused(system, checks)
+    protocols(system, checks)
+    bodies(system, checks)
+    goaway(system, checks)
     resumed(system, checks)
     health_checks(system, checks)
+    reloaded(system, checks)
     killed(system, checks)
+    killed_under_load(system, checks)
     done = system.run("down")
     checks.check("ficus down", done.returncode == 0, done.stderr)
 

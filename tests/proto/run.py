@@ -40,7 +40,8 @@ def write(path, text):
 
 
 class Gateway:
-    def __init__(self, build, folder, names):
+    def __init__(self, build, folder, names, prefix=()):
+        """prefix: of the command that starts it."""
         self.folder, self.log = folder, os.path.join(folder, "gateway.log")
         self.services = {name: os.path.join(folder, f"{i}.sock") for i, name in enumerate(names)}
         write(os.path.join(folder, "system.key"), "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n")
@@ -55,7 +56,7 @@ class Gateway:
         self.port = self.socket.getsockname()[1]
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                ["/bin/sh", "-c", 'exec 3<&"$1" && export LISTEN_PID=$$ && exec "$2" gateway', "sh",
+                [*prefix, "/bin/sh", "-c", 'exec 3<&"$1" && export LISTEN_PID=$$ && exec "$2" gateway', "sh",
                  str(self.socket.fileno()), os.path.join(os.path.abspath(build), "ficus")],
                 env={**os.environ, "FICUS_CONFIG": os.path.join(folder, "gateway.json"), "LISTEN_FDS": "1"},
                 pass_fds=[self.socket.fileno()], stdout=log, stderr=log)

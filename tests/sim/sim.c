@@ -250,7 +250,7 @@ struct sim_process *sim_start(struct sim *w, const char *name, struct sim_disk *
 {
     struct sim_process *p = mem_zalloc(sizeof *p);
     FICUS_ASSERT(p != NULL);
-    p->env.ops = &sim_ops;
+    p->env = (struct env){.ops = &sim_ops, .scratch = p->scratch};
     p->world = w;
     snprintf(p->name, sizeof p->name, "%s", name);
     p->disk = disk;

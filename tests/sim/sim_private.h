@@ -40,6 +40,7 @@ struct sim_stack {
 
 struct sim_process {
     struct env env; /* first: struct env * is struct sim_process * */
+    char scratch[ENV_SCRATCH_SIZE];
     struct sim *world;
     char name[32];
     bool dead;

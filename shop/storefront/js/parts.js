@@ -62,13 +62,14 @@ export function productCard(p) {
       h('span.row', price(p.price), stockNote(p.available))));
 }
 
-/** A labelled input with its hint and its error. */
-export function field({ name, label, hint, ...attributes }) {
+/** A labelled input with its hint and its error. wrong: what people are told instead of what the API says to programs. */
+export function field({ name, label, hint, wrong, ...attributes }) {
   const input = h('input', { id: `f-${name}`, name, required: true, 'aria-describedby': `f-${name}-hint f-${name}-error`, ...attributes });
   const error = h('p.error', { id: `f-${name}-error`, hidden: true });
   return {
     input,
     label,
+    wrong,
     node: h('div.field', h('label', { for: `f-${name}` }, label), hint ? h('p.quiet', { id: `f-${name}-hint` }, hint) : null, input, error),
     say(text) {
       error.textContent = text;
@@ -79,17 +80,16 @@ export function field({ name, label, hint, ...attributes }) {
   };
 }
 
-/** Put the problem's errors beside the fields: {pointer: field}. The first of them gets the focus. True: some fitted. */
+/**
+ * Put the problem's errors beside the fields: {pointer: field}, in the order of the page. The first wrong one gets the
+ * focus. True: some fitted.
+ */
 export function fieldErrors(error, fields) {
-  let first = null;
-  for (const { pointer, detail } of error.errors ?? []) {
-    const f = fields[pointer];
-    if (!f) continue;
-    f.say(`${f.label} ${detail}.`.replace(/\.\.$/, '.'));
-    first ??= f;
-  }
-  first?.input.focus();
-  return first !== null;
+  const wrong = new Map((error.errors ?? []).map(({ pointer, detail }) => [pointer, detail]));
+  const found = Object.entries(fields).filter(([pointer]) => wrong.has(pointer));
+  for (const [pointer, f] of found) f.say(f.wrong ?? `${f.label} ${wrong.get(pointer)}.`.replace(/\.\.$/, '.'));
+  found[0]?.[1].input.focus();
+  return found.length > 0;
 }
 
 /** Pages by cursor: items are appended, the focus goes to the first new one. keep.items, keep.next survive a way back. */

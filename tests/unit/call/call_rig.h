@@ -326,7 +326,7 @@ static void rig_engine(struct rig *r, size_t conns_max, size_t queue_max)
     assert_int_equal(call_engine_new(r->e, &o, &r->g), FICUS_ERR_OK);
 }
 
-static void rig_edge(struct rig *r, const char *callee, struct call_policy p, const char *address)
+static inline void rig_edge(struct rig *r, const char *callee, struct call_policy p, const char *address)
 {
     assert_int_equal(call_engine_edge(r->g, callee, &p, NULL), FICUS_ERR_OK);
     if (address != NULL)

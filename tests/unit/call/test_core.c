@@ -56,6 +56,8 @@ static enum call_verdict oracle(const struct call_try *t)
     if (!lost && !refused && !answer)
         return CALL_GIVE_UP;
     bool untouched = refused || !t->progress.request_sent;
+    if (lost && t->progress.unprocessed && !t->progress.response_begun)
+        return t->unprocessed < 8 ? CALL_REPEAT_UNPROCESSED : CALL_GIVE_UP;
     if (lost && t->progress.conn_reused && !t->progress.response_begun && !t->fresh_used &&
         (repeatable_request || untouched))
         return CALL_REPEAT_FRESH;
@@ -67,18 +69,20 @@ static enum call_verdict oracle(const struct call_try *t)
 /* Over every combination of facts the verdict is what the rules say. */
 static void test_verdict_exhaustive(void **state)
 {
-    size_t counts[3] = {0, 0, 0};
+    size_t counts[4] = {0, 0, 0, 0};
     for (int outcome = 0; outcome < CALL_OUTCOME_COUNT; outcome++)
-        for (unsigned bits = 0; bits < 128; bits++)
+        for (unsigned bits = 0; bits < 512; bits++)
             for (int64_t attempts = 1; attempts <= 3; attempts++)
                 for (int64_t left_ms = -1; left_ms <= 1; left_ms++) {
                     struct call_try t = {
                         .outcome = (enum call_outcome)outcome,
-                        .progress = {.conn_reused = bits & 1, .request_sent = bits & 2, .response_begun = bits & 4},
+                        .progress = {.conn_reused = bits & 1, .request_sent = bits & 2, .response_begun = bits & 4,
+                                     .unprocessed = bits & 128},
                         .idempotent = bits & 8,
                         .key_kept = bits & 16,
                         .body_again = bits & 32,
                         .fresh_used = bits & 64,
+                        .unprocessed = bits & 256 ? 8 : 7,
                         .attempts = attempts,
                         .attempts_max = 2,
                         .left_ms = left_ms,
@@ -87,7 +91,7 @@ static void test_verdict_exhaustive(void **state)
                     assert_int_equal(v, oracle(&t));
                     counts[v]++;
                 }
-    assert_true(counts[CALL_GIVE_UP] > 0 && counts[CALL_REPEAT] > 0 && counts[CALL_REPEAT_FRESH] > 0);
+    assert_true(counts[CALL_GIVE_UP] > 0 && counts[CALL_REPEAT] > 0 && counts[CALL_REPEAT_FRESH] > 0 && counts[CALL_REPEAT_UNPROCESSED] > 0);
 }
 
 /* A POST without a kept key that may have been processed is never sent again, whatever else is true. */

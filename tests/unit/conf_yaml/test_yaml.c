@@ -113,7 +113,7 @@ static void test_refused(void **state)
 static void test_syntax(void **state)
 {
     static const struct { const char *yaml, *place; } cases[] = {
-        {"a: [1, 2\nb: 3\n", "f.yaml:2:"}, {"a: {b: 1\n", "f.yaml:2:"}, {"a:\n\t- b\n", "f.yaml:2:1"}, {"a: b: c\n", "f.yaml:1:5"},
+        {"a: [1, 2\nb: 3\n", "f.yaml:2:"}, {"a: {b: 1\n", "f.yaml:2:"}, {"a:\n\t- b\n", "f.yaml:2:1: found a tab; YAML takes only spaces here"}, {"a: b: c\n", "f.yaml:1:5"},
         {"a: 'x\n", "f.yaml:"}, {"- a\nb: c\n", "f.yaml:2:1"}, {"a: \"\\q\"\n", "f.yaml:1:"}, {"%FOO\n", "f.yaml:"},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {

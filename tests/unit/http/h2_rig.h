@@ -46,6 +46,7 @@ struct rig {
     int32_t goaway; /* the last one's code; -1: none */
     uint32_t goaway_last;
     unsigned goaways, pings, ping_acks, settings, settings_acks;
+    uint32_t streams_max; /* what SETTINGS said; 0: nothing */
     size_t frames;
     bool stuck; /* what comes is left in the transport */
     /* the application */
@@ -142,6 +143,9 @@ static inline void rig_frame(struct rig *r, uint8_t type, uint8_t flags, uint32_
             r->settings_acks++;
         else
             r->settings++;
+        for (size_t i = 0; i + 6 <= size; i += 6)
+            if (p[i] == 0 && p[i + 1] == NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
+                r->streams_max = rig_u32(p + i + 2);
         break;
     case PING:
         if (flags & ACK)

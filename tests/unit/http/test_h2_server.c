@@ -5,6 +5,7 @@
  */
 #include "h2_rig.h"
 
+#include <malloc.h>
 #include <stdio.h>
 
 /* What the application does is the request's path:
@@ -591,13 +592,68 @@ static void test_limits(void **state)
     text[3000] = '\0';
     rig_request(r, 1, "GET", "/", text, true);
     assert_int_equal(rig_at(r, 1)->status, 431);
-    /* A hundred streams at once, not one more. */
-    for (uint32_t id = 3; id < 3 + 2 * 100; id += 2)
+    rig_free(r);
+}
+
+/* A hundred streams at once. Who opens one more loses that one and nothing else, be it before or after the client knows. */
+static void test_stream_count(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(1, NULL);
+    rig_bytes(r, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
+    rig_send(r, SETTINGS, 0, 0, "", 0);
+    for (uint32_t id = 1; id < 2 * 110; id += 2)
         rig_get(r, id, "/hold");
+    assert_int_equal(r->streams_max, 100);
     assert_int_equal(r->requests, 100);
-    rig_get(r, 301, "/hold");
-    assert_int_equal(r->goaway, NGHTTP2_PROTOCOL_ERROR); /* it had our SETTINGS */
-    assert_int_equal(r->requests, 100);
+    assert_int_equal(rig_at(r, 199)->rst, -1);
+    for (uint32_t id = 201; id < 2 * 110; id += 2)
+        assert_int_equal(rig_at(r, id)->rst, NGHTTP2_REFUSED_STREAM);
+    rig_send(r, SETTINGS, ACK, 0, "", 0);
+    rig_get(r, 221, "/hold");
+    assert_int_equal(rig_at(r, 221)->rst, NGHTTP2_REFUSED_STREAM);
+    rig_rst(r, 7, NGHTTP2_CANCEL); /* room for one */
+    rig_get(r, 223, "/hold");
+    assert_int_equal(rig_at(r, 223)->rst, -1);
+    assert_int_equal(r->requests, 101);
+    rig_get(r, 225, "/hold");
+    assert_int_equal(rig_at(r, 225)->rst, NGHTTP2_REFUSED_STREAM);
+    assert_int_equal(r->resets, 1);
+    assert_int_equal(r->refusals, 0); /* nothing was malformed */
+    assert_int_equal(r->goaways, 0);
+    rig_free(r);
+}
+
+/* All that a client can make its connection hold at once stays below what h2_conn.h says: a hundred large heads, the
+ * window of bodies that nobody reads, and a hundred answers that its own windows keep from going. */
+static void test_memory(void **state)
+{
+    (void)state;
+#ifdef __SANITIZE_ADDRESS__
+    skip(); /* has a heap of its own */
+#endif
+    enum { STREAMS = 100, HEAD_SIZE = 6000, BODY_SIZE = 10000, ARENA_SIZE = 8 * 1024, KIB = 1024 };
+    static const char zero_window[] = {0, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0, 0, 0, 0};
+    static char body[BODY_SIZE], field[HEAD_SIZE];
+    memset(field, 'a', sizeof field - 1);
+    memcpy(field, "x: ", 3);
+    struct http_limits limits = {.arena_size_max = ARENA_SIZE};
+    struct rig *r = rig_new(1, &limits);
+    rig_preface(r);
+    rig_send(r, SETTINGS, 0, 0, zero_window, sizeof zero_window);
+    struct mallinfo2 before = mallinfo2();
+    for (uint32_t id = 1; id < 2 * STREAMS; id += 2) {
+        rig_request(r, id, "POST", "/big", field, false);
+        rig_send(r, DATA, 0, id, body, sizeof body);
+    }
+    rig_run(r);
+    struct mallinfo2 after = mallinfo2();
+    assert_int_equal(r->requests, STREAMS);
+    assert_int_equal(rig_at(r, 2 * STREAMS - 1)->status, 200);
+    assert_int_equal(r->goaways + r->resets, 0);
+    size_t used = after.uordblks + after.hblkhd - before.uordblks - before.hblkhd;
+    assert_in_range(used, STREAMS * (HEAD_SIZE + BODY_SIZE + 32 * KIB),
+                    STREAMS * (2 * ARENA_SIZE + 32 * KIB + 4 * KIB) + 2 * 1024 * KIB + 128 * KIB);
     rig_free(r);
 }
 
@@ -737,11 +793,13 @@ static void test_requests_per_connection(void **state)
 static void test_floods(void **state)
 {
     (void)state;
-    for (int kind = 0; kind < 6; kind++) {
+    for (int kind = 0; kind < 7; kind++) {
         struct rig *r = rig_new(1, NULL);
         rig_preface(r);
         rig_request(r, 1, "POST", "/hold", "", false);
         uint32_t id = 3;
+        for (; kind == 6 && id < 1 + 2 * 100; id += 2)
+            rig_get(r, id, "/hold");
         unsigned i = 0;
         for (; i < 3000 && r->client->peer != NULL && r->goaways == 0; i++, id += 2) {
             if (kind == 0)
@@ -756,6 +814,8 @@ static void test_floods(void **state)
                 rig_window(r, 0, 1);
             else {
                 rig_get(r, id, "/hold");
+                if (kind == 6) /* more streams than there may be */
+                    continue;
                 rig_rst(r, id, NGHTTP2_CANCEL);
             }
             rig_run(r);
@@ -785,22 +845,41 @@ static void test_continuations(void **state)
     rig_free(r);
 }
 
-/* Answers that nobody takes: what waits for them is bounded, because then nothing is read either. */
+/* Answers that nobody takes: what waits for them is bounded, because then nothing is read either. It goes on when they are
+ * taken, and the connection is ended when they never are. */
 static void test_pings_not_read(void **state)
 {
     (void)state;
-    struct rig *r = rig_new(1, NULL);
-    r->net.window = 2048;
-    rig_connect(r);
-    rig_preface(r);
-    r->stuck = true;
-    for (int i = 0; i < 1000 && r->client->peer != NULL; i++)
-        rig_send(r, PING, 0, 0, "12345678", 8);
-    size_t unread = r->client->peer != NULL ? r->client->peer->rx_size : 0;
-    assert_true(r->client->peer == NULL || unread >= 1024);
-    fake_advance(&r->net, 100 * 1000);
-    assert_int_equal(http_server_conn_count(r->server), 0);
-    rig_free(r);
+    enum { WINDOW_SIZE = 2048, FRAME = 17, PINGS = 800 }; /* fewer than are a flood */
+    static const uint8_t ping[FRAME + 1] = "\0\0\x08\x06\0\0\0\0\0" "12345678";
+    for (int takes = 0; takes < 2; takes++) {
+        struct rig *r = rig_new(1, NULL);
+        r->net.window = WINDOW_SIZE;
+        rig_connect(r);
+        rig_preface(r);
+        r->stuck = true;
+        size_t pushed = 0;
+        for (size_t n = FRAME; n == FRAME && pushed < PINGS * FRAME; pushed += n) {
+            n = fake_push(r->client, (const char *)ping, FRAME);
+            fake_run(&r->net);
+        }
+        size_t read = pushed - r->client->peer->rx_size;
+        assert_int_equal(r->client->peer->rx_size, WINDOW_SIZE); /* the transport is full: nobody reads */
+        assert_int_equal(r->client->rx_size, WINDOW_SIZE);       /* nor do we */
+        /* What was read is answered in the transport, or waits: one write, 64 frames and what one read had more. */
+        assert_in_range(read, WINDOW_SIZE, WINDOW_SIZE + (64 + 1) * FRAME + 2 * 1024);
+        assert_int_equal(r->goaways, 0);
+        if (takes == 0) {
+            fake_advance(&r->net, 100 * 1000);
+            assert_int_equal(http_server_conn_count(r->server), 0);
+        } else {
+            r->stuck = false;
+            rig_run(r);
+            assert_int_equal(r->ping_acks, pushed / FRAME);
+            assert_int_equal(r->client->peer->rx_size, 0);
+        }
+        rig_free(r);
+    }
 }
 
 static void test_time_limits(void **state)
@@ -891,8 +970,9 @@ int main(void)
         cmocka_unit_test(test_get),          cmocka_unit_test(test_preface),       cmocka_unit_test(test_bodies),
         cmocka_unit_test(test_windows),      cmocka_unit_test(test_credit),        cmocka_unit_test(test_trailers),
         cmocka_unit_test(test_tunnel),       cmocka_unit_test(test_expect),        cmocka_unit_test(test_malformed),
-        cmocka_unit_test(test_limits),       cmocka_unit_test(test_early_answer),  cmocka_unit_test(test_reset),
-        cmocka_unit_test(test_drain), cmocka_unit_test(test_requests_per_connection), cmocka_unit_test(test_floods), cmocka_unit_test(test_continuations),
+        cmocka_unit_test(test_limits),       cmocka_unit_test(test_stream_count),  cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_early_answer), cmocka_unit_test(test_reset),         cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_requests_per_connection), cmocka_unit_test(test_floods), cmocka_unit_test(test_continuations),
         cmocka_unit_test(test_pings_not_read), cmocka_unit_test(test_time_limits), cmocka_unit_test(test_eviction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

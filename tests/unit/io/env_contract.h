@@ -205,6 +205,71 @@ static inline void contract_test_read_first(void **state)
     contract_pair_close(&p);
 }
 
+/* Two streams may read into the same memory, the loop's scratch: each finds its bytes there when its callback comes. */
+struct contract_shared {
+    struct env_contract *c;
+    char seen[2];
+    unsigned calls;
+};
+
+static inline void contract_on_shared(void *arg, ssize_t n)
+{
+    struct contract_shared *x = arg;
+    assert_int_equal(n, 1);
+    x->seen[x->calls++] = x->c->e->scratch[0];
+    if (x->calls == 2)
+        x->c->stop(x->c->e);
+}
+
+static inline void contract_test_read_shared(void **state)
+{
+    struct env_contract *c = *state;
+    struct contract_pair p;
+    contract_pair_open(&p, c);
+    struct contract_shared x = {.c = c};
+    env_read(c->e, p.server, c->e->scratch, ENV_SCRATCH_SIZE, contract_on_shared, &x);
+    env_read(c->e, p.client, c->e->scratch, ENV_SCRATCH_SIZE, contract_on_shared, &x);
+    assert_int_equal(contract_write(c, p.client, "s"), 1);
+    assert_int_equal(contract_write(c, p.server, "c"), 1);
+    c->run(c->e);
+    assert_int_equal(x.calls, 2);
+    assert_int_equal(x.seen[0] + x.seen[1], 's' + 'c');
+    contract_pair_close(&p);
+}
+
+/* env_write_now takes bytes from the first on until there is no room, leaves nothing pending, and those that it took
+ * arrive, and nothing else. An env may take none. */
+static inline void contract_test_write_now(void **state)
+{
+    struct env_contract *c = *state;
+    struct contract_pair p;
+    contract_pair_open(&p, c);
+    char sent[1000], got[4096];
+    for (size_t i = 0; i < sizeof sent; i++)
+        sent[i] = (char)(i % 251);
+    size_t total = 0;
+    for (;;) {
+        size_t at = total % sizeof sent;
+        const struct iovec iov[2] = {{sent + at, sizeof sent - at}, {sent, at}};
+        ssize_t n = env_write_now(c->e, p.client, iov, 2);
+        assert_true(n >= 0 && n <= (ssize_t)sizeof sent);
+        memset(got, 0, sizeof got);
+        total += (size_t)n;
+        if (n == 0)
+            break;
+    }
+    for (size_t received = 0; received < total;) {
+        ssize_t n = contract_read(c, p.server, got, sizeof got);
+        assert_true(n > 0);
+        for (ssize_t i = 0; i < n; i++)
+            assert_int_equal(got[i], sent[received++ % sizeof sent]);
+    }
+    assert_int_equal(contract_write(c, p.client, "e"), 1);
+    assert_int_equal(contract_read(c, p.server, got, sizeof got), 1);
+    assert_int_equal(got[0], 'e');
+    contract_pair_close(&p);
+}
+
 /* Half close: after shutdown_write the other side reads the rest and then 0, and can still answer. */
 static inline void contract_test_half_close(void **state)
 {
@@ -708,6 +773,7 @@ static inline void contract_test_clock_random(void **state)
         cmocka_unit_test(contract_test_post), cmocka_unit_test(contract_test_run),                            \
         cmocka_unit_test(contract_test_wait), cmocka_unit_test(contract_test_file),                           \
         cmocka_unit_test(contract_test_file_names), cmocka_unit_test(contract_test_file_in_place),            \
-        cmocka_unit_test(contract_test_clock_random)
+        cmocka_unit_test(contract_test_clock_random), cmocka_unit_test(contract_test_read_shared),            \
+        cmocka_unit_test(contract_test_write_now)
 
 #endif

@@ -342,6 +342,55 @@ static void test_free_with_open_things(void **state)
     assert_false(env_timer_armed(&t));
 }
 
+enum { ROUNDS_MAX = 500 };
+
+struct busy {
+    struct env *e;
+    struct env_timer timer;
+    int64_t delay_ms;
+    int fd; /* what the first round writes to */
+    unsigned rounds;
+};
+
+static void busy_round(void *arg)
+{
+    struct busy *b = arg;
+    if (b->rounds == 0)
+        assert_int_equal(write(b->fd, "x", 1), 1);
+    (void)usleep(2000);
+    if (++b->rounds < ROUNDS_MAX)
+        env_timer_start(b->e, &b->timer, b->delay_ms);
+    else
+        env_uv_stop(b->e);
+}
+
+static void stop_on_read(void *arg)
+{
+    env_uv_stop(arg);
+}
+
+/* Timers that take longer than until their next time do not keep everything else out. */
+static void test_busy_timers(void **state)
+{
+    struct env_contract *c = *state;
+    int pair[2];
+    struct env_uv_watch *watch;
+    assert_int_equal(pipe2(pair, O_CLOEXEC), 0);
+    for (int delay_ms = 0; delay_ms < 2; delay_ms++) {
+        struct busy b = {.e = c->e, .timer = {.fn = busy_round, .arg = &b}, .delay_ms = delay_ms, .fd = pair[1]};
+        assert_int_equal(env_uv_watch(c->e, pair[0], stop_on_read, c->e, &watch, NULL), FICUS_ERR_OK);
+        env_timer_start(c->e, &b.timer, 0);
+        env_uv_run(c->e);
+        env_timer_stop(c->e, &b.timer);
+        env_uv_unwatch(watch);
+        contract_turn(c, 1);
+        assert_true(b.rounds < ROUNDS_MAX);
+        char byte;
+        assert_int_equal(read(pair[0], &byte, 1), 1);
+    }
+    close(pair[0]), close(pair[1]);
+}
+
 /* Options out of range are refused in words. */
 static void test_options(void **state)
 {
@@ -549,6 +598,7 @@ int main(void)
         cmocka_unit_test(test_signal),
         cmocka_unit_test(test_watch),
         cmocka_unit_test(test_free_with_open_things),
+        cmocka_unit_test(test_busy_timers),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_log_rotation),
         cmocka_unit_test(test_log_gathered),

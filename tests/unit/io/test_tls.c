@@ -203,6 +203,7 @@ struct raw {
     int version;             /* TLS1_2_VERSION or TLS1_3_VERSION */
     const char *name;        /* SNI; NULL: none */
     const char *protocol;    /* the only one offered; NULL: none */
+    const char *suites;      /* of TLS 1.3, in this order; NULL: OpenSSL's */
     void (*talk)(struct raw *w); /* after the handshake; NULL: one echo and an orderly end */
     SSL_SESSION *session;    /* in: to resume; out: the newest */
     /* out */
@@ -247,6 +248,8 @@ static void *raw_main(void *arg)
     SSL_CTX_sess_set_new_cb(ctx, keep_session);
     SSL_CTX_set_min_proto_version(ctx, w->version);
     SSL_CTX_set_max_proto_version(ctx, w->version);
+    if (w->suites != NULL)
+        SSL_CTX_set_ciphersuites(ctx, w->suites);
     w->fd = raw_socket(w->r);
     w->ssl = SSL_new(ctx);
     SSL_set_app_data(w->ssl, w);
@@ -343,6 +346,30 @@ static void test_handshake(void **state)
         assert_non_null(strstr(r.info.cipher, cases[i].version == TLS1_3_VERSION ? "TLS_" : "ECDHE-ECDSA-"));
         assert_false(r.info.resumed);
         assert_int_equal(r.last, 0);
+        SSL_SESSION_free(w.session);
+    }
+    rig_close(&r);
+}
+
+/* The cheap cipher is taken, unless the client has it not or shows that it has no instructions for AES. */
+static void test_ciphers(void **state)
+{
+    static const struct {
+        int version;
+        const char *suites, *chosen;
+    } cases[] = {
+        {TLS1_3_VERSION, NULL, "TLS_AES_128_GCM_SHA256"},
+        {TLS1_2_VERSION, NULL, "ECDHE-ECDSA-AES128-GCM-SHA256"},
+        {TLS1_3_VERSION, "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_256_GCM_SHA384"},
+        {TLS1_3_VERSION, "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256"},
+    };
+    struct rig r;
+    rig_open(&r, TLS_1_2);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct raw w = {.version = cases[i].version, .suites = cases[i].suites};
+        raw_run(&r, &w);
+        assert_true(w.shook);
+        assert_string_equal(r.info.cipher, cases[i].chosen);
         SSL_SESSION_free(w.session);
     }
     rig_close(&r);
@@ -808,7 +835,7 @@ int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_handshake),  cmocka_unit_test(test_refused),       cmocka_unit_test(test_resumption),
+        cmocka_unit_test(test_handshake), cmocka_unit_test(test_ciphers),  cmocka_unit_test(test_refused),       cmocka_unit_test(test_resumption),
         cmocka_unit_test(test_reload),     cmocka_unit_test(test_truncation),    cmocka_unit_test(test_renegotiation),
         cmocka_unit_test(test_not_tls),    cmocka_unit_test(test_crowd),         cmocka_unit_test(test_bodies),
         cmocka_unit_test(test_client),     cmocka_unit_test(test_client_without_peer), cmocka_unit_test(test_files),

@@ -294,7 +294,8 @@ static void test_sets(void **state)
 {
     static const char *const good[] = {"gateway.listen=127.0.0.1:18081", "events.retention=2d", "services.orders.workers=16", "services.users.settings.issuer=other"};
     static const char *const bad[] = {"gateway.listen=nowhere", "gatway.listen=127.0.0.1:1", "system.x=1", "nothing", "events.retention=[", "events.retention=5",
-                                      "services.orders.workers=many", "services.orders.wrkers=1", "services.nobody.workers=1", "services.orders=1"};
+                                      "services.orders.workers=many", "services.orders.wrkers=1", "services.nobody.workers=1", "services.orders=1",
+                                      "services.order.workers=1"};
     struct system s;
     system_init(&s);
     put_good(&s);
@@ -303,12 +304,13 @@ static void test_sets(void **state)
     assert_int_equal(s.m->events.retention_ms, 2 * 86400000);
     assert_int_equal(manifest_find_service(s.m, "orders")->workers, 16);
     assert_string_equal(manifest_find_service(s.m, "users")->settings[0].value, "other");
-    (void)load(&s, &(struct manifest_options){.sets = bad, .set_count = 10});
+    (void)load(&s, &(struct manifest_options){.sets = bad, .set_count = ARRAY_COUNT(bad)});
     static const char *const expected[] = {
         "--set gateway.listen:1:1: gateway.listen: found \"nowhere\"", "--set gatway.listen:1:1: gatway: unknown key (did you mean gateway?)",
         "--set system.x:1:1: system is no map", "--set nothing:1:1: expected PATH=VALUE", "--set events.retention:1:", "\"5\" has no unit (did you mean 5ms?)",
         "--set services.orders.workers:1:1: workers: found \"many\"", "--set services.orders.wrkers:1:1: wrkers: unknown key (did you mean workers?)",
-        "--set services.nobody.workers:1:1: expected services.NAME.KEY=VALUE", "--set services.orders:1:1: expected services.NAME.KEY=VALUE"};
+        "--set services.nobody.workers:1:1: expected services.NAME.KEY=VALUE", "--set services.orders:1:1: expected services.NAME.KEY=VALUE",
+        "--set services.order.workers:1:1: expected services.NAME.KEY=VALUE with the name of a service (did you mean orders?)"};
     for (size_t i = 0; i < ARRAY_COUNT(expected); i++)
         if (strstr(buf_str(&s.text), expected[i]) == NULL)
             fail_msg("%s is not in\n%s", expected[i], buf_str(&s.text));

@@ -66,11 +66,11 @@ static void test_errors(void **state)
     } cases[] = {
         {{NULL}, "missing"},
         {{"restrat", "x"}, "did you mean \"restart\"?"},
-        {{"saga"}, "saga list"},
+        {{"saga"}, "\"saga\" is no command; there are: saga list"},
         {{"saga", "lsit"}, "saga list"},
         {{"up", "--fiel", "x"}, "did you mean --file?"},
         {{"up", "-x"}, "is no option"},
-        {{"up", "extra"}, "one word too many"},
+        {{"up", "extra"}, "one word too many; usage: tool up"},
         {{"up", "--file"}, "needs a value"},
         {{"saga", "list", "--stuck=yes"}, "takes no value"},
         {{"restart"}, "usage: tool restart NAME"},
@@ -99,6 +99,12 @@ static void test_help(void **state)
     command_help(&table, NULL, &out);
     assert_non_null(strstr(buf_str(&out), "saga list"));
     assert_null(strstr(buf_str(&out), "secret"));
+    buf_clear(&out);
+    assert_true(command_help_group(&table, "saga", &out));
+    assert_non_null(strstr(buf_str(&out), "tool saga list [NAME...] [OPTIONS]"));
+    assert_null(strstr(buf_str(&out), "restart"));
+    assert_false(command_help_group(&table, "sag", &out));
+    assert_false(command_help_group(&table, "up", &out));
     buf_clear(&out);
     command_manual(&table, "1", &out);
     assert_non_null(strstr(buf_str(&out), ".TH TOOL 1"));

@@ -116,6 +116,7 @@ static void test_healthy(void **state)
     X("state", PROBLEM, "not be written", "owner", f.state_writable = false)                                          \
     X("state", WARNING, "mode 0750", "chmod 700 /srv/.ficus", f.state_mode = 0750)                                    \
     X("disk", PROBLEM, "cannot sync: Input", "FICUS_STATE", f.sync_errno = EIO)                                       \
+    X("disk", PROBLEM, "cannot sync: No space", "make room", f.sync_errno = ENOSPC)                                   \
     X("disk", PROBLEM, "cannot lock: No locks", "FICUS_STATE", f.lock_errno = ENOLCK)                                 \
     X("disk", PROBLEM, "15 MB free", "make room", f.disk_free = 16 * MIB - 1)                                         \
     X("disk", WARNING, "255 MB free", "make room", f.disk_free = 256 * MIB - 1)                                       \

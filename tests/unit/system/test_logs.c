@@ -29,6 +29,31 @@ static void put(const char *name, const char *text)
     close(fd);
 }
 
+static void append(const char *name, const char *text)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    int fd = open(path, O_WRONLY | O_APPEND);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    close(fd);
+}
+
+static void rotate(const char *name)
+{
+    char from[128], to[136];
+    snprintf(from, sizeof from, "%s/%s", dir, name);
+    snprintf(to, sizeof to, "%s.old", from);
+    assert_int_equal(rename(from, to), 0);
+}
+
+static void unlink_in(const char *name)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    assert_int_equal(unlink(path), 0);
+}
+
 #define LINE(second, service, level, more)                                                           \
     "{\"time\":\"2026-11-21T01:02:0" second ".000Z\",\"level\":\"" level "\",\"service\":\"" service \
     "\",\"msg\":\"m" second "\"" more "}\n"
@@ -113,6 +138,42 @@ static void test_choose(void **state)
     assert_int_equal(logs_read(&q, collect, NULL, NULL), FICUS_ERR_INVALID);
 }
 
+/* What follows is written when the last line that was there has come: more lines, the begin of one, the log of a new
+ * process; then the first log is rotated, and its line ends in the new file's time. */
+static bool collect_following(void *arg, struct slice line)
+{
+    int *count = arg;
+    buf_add_slice(&out, line);
+    switch (++*count) {
+    case 2: /* of -n 2 */
+        append("a.1.log", LINE("7", "a", "info", "") "{\"time\":\"2026-11-21T01:02:08.000Z\",");
+        put("c.1.log", LINE("7", "c", "info", ",\"n\":1"));
+        return true;
+    case 4:
+        append("a.1.log", "\"msg\":\"m8\"}\n");
+        rotate("a.1.log");
+        put("a.1.log", LINE("9", "a", "info", ""));
+        return true;
+    default: return *count < 6;
+    }
+}
+
+static void test_follow(void **state)
+{
+    int count = 0;
+    struct logs_query q = {.folder = dir, .last_max = 2, .follow = true};
+    assert_int_equal(logs_read(&q, collect_following, &count, NULL), FICUS_ERR_OK);
+    static const char *const expected[] = {"m5", "m6", "m7", "m7 n=1", "m8", "m9"};
+    const char *at = buf_str(&out);
+    for (size_t i = 0; i < ARRAY_COUNT(expected); i++) {
+        if ((at = strstr(at, expected[i])) == NULL)
+            fail_msg("%s is not where it should be in\n%s", expected[i], buf_str(&out));
+        at++;
+    }
+    assert_int_equal(count, 6);
+    unlink_in("c.1.log");
+}
+
 /* For people: time, level, process, message, then the line's own members; control characters cannot reach the terminal.
  * */
 static void test_human(void **state)
@@ -144,6 +205,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_choose, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_follow, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_human, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_long_line, set_up, tear_down),
     };

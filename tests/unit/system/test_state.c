@@ -104,7 +104,15 @@ static void test_foreign(void **state)
     unsetenv("FICUS_STATE");
     assert_int_equal(state_create(f->e, &s, &error), FICUS_ERR_CONFLICT);
     assert_int_equal(state_purge(&f->a, &s, &left, &error), FICUS_ERR_DENIED);
+    assert_string_equal(left, "ficus.yaml");
     assert_true(exists(f, "ficus.yaml"));
+    struct state file = s;
+    file.root = f->manifest;
+    assert_int_not_equal(state_create(f->e, &file, &error), FICUS_ERR_OK);
+    assert_non_null(strstr(error.text, "cannot be looked into (FICUS_STATE names another): Not a directory"));
+    file.root = arena_printf(&f->a, "%s/none", f->manifest);
+    assert_int_not_equal(state_create(f->e, &file, &error), FICUS_ERR_OK);
+    assert_non_null(strstr(error.text, "cannot be made (FICUS_STATE names another): Not a directory"));
     unlink(f->manifest);
     s = make(f);
     char marker[256];

@@ -602,7 +602,7 @@ static bool has_failed_thrice(struct fixture *f)
 }
 
 /* A command that cannot run, or that ends at once, keeps being tried and does not keep others from running; the log
- * says why. */
+ * says why, and the status how it ended. */
 static void test_failing(void **state)
 {
     struct fixture *f = *state;
@@ -616,6 +616,11 @@ static void test_failing(void **state)
     assert_int_equal(env_file_load(f->e, &f->a, arena_printf(&f->a, "%s/a.1.log", f->state.log), 4096, &log, NULL),
                      FICUS_ERR_OK);
     assert_non_null(strstr(log.p, "cannot run /nonexistent/command: No such file"));
+    struct buf status;
+    buf_init(&status, 65536);
+    supervisor_status(f->supervisor, &status);
+    assert_non_null(strstr(buf_str(&status), "\"message\":\"ended with status 127; ficus logs a shows what it said\""));
+    buf_done(&status);
     stop(f);
 }
 

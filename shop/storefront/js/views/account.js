@@ -60,7 +60,7 @@ function accountForm(ctx, { title, word, fields, submit, refused, other }) {
   ctx.render(h('section.narrow', heading(title, told ? h('p.note', { role: 'status' }, told) : null), form, h('p.quiet', other)));
 }
 
-const email = () => field({ name: 'email', label: 'Email', type: 'email', autocomplete: 'email', maxlength: 254 });
+const email = () => field({ name: 'email', label: 'Email', type: 'email', autocomplete: 'email', maxlength: 254, wrong: 'Please give an email address, such as ann@example.org.' });
 
 export async function signIn(ctx) {
   if (session.signedIn()) return go(next(ctx), { replace: true });
@@ -79,7 +79,7 @@ export async function signIn(ctx) {
 
 export async function signUp(ctx) {
   if (session.signedIn()) return go(next(ctx), { replace: true });
-  const fields = { '/name': field({ name: 'name', label: 'Name', type: 'text', autocomplete: 'name', maxlength: 200 }), '/email': email(),
+  const fields = { '/name': field({ name: 'name', label: 'Name', type: 'text', autocomplete: 'name', maxlength: 200, wrong: 'Please give your name.' }), '/email': email(),
     '/password': field({ name: 'password', label: 'Password', type: 'password', hint: 'At least 10 characters.', autocomplete: 'new-password', maxlength: 200 }) };
   let made = null;
   accountForm(ctx, { title: 'Make an account', word: 'Make the account', fields,

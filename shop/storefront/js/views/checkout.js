@@ -40,7 +40,8 @@ function overview(lines) {
 function form(ctx, lines) {
   const pending = attempts.current()?.open ? attempts.current() : null;
   const total = totalOf(lines);
-  const card = field({ name: 'card', label: 'Card number', type: 'text', inputmode: 'numeric', autocomplete: 'cc-number', maxlength: 23, spellcheck: 'false' });
+  const card = field({ name: 'card', label: 'Card number', type: 'text', inputmode: 'numeric', autocomplete: 'cc-number', maxlength: 23, spellcheck: 'false',
+    wrong: 'This is no card number. Please look at its digits again.' });
   const place = h('button.button.first.wide', { type: 'submit' }, pending ? 'Finish this order' : `Place order · ${money(total)}`);
   const state = h('div.state', { role: 'status' });
   let busy = false;
@@ -64,7 +65,7 @@ function form(ctx, lines) {
   }
 
   function notPlaced(e) {
-    if (fieldErrors(e, { '/payment/card_number': card })) say('bad', h('p', 'Your order was not placed and your card was not charged. Please correct the card number.'));
+    if (fieldErrors(e, { '/payment/card_number': card })) say('bad', h('p', 'Your order was not placed and your card was not charged.'));
     else if (e.status === 503) say('bad', h('p', 'Your order was not placed and your card was not charged: we cannot reach all of the shop at the moment. Please try again; it stays one order, however often you try.'));
     else say('bad', h('p', `Your order was not placed: ${explain(e, 'the shop')}`), h('p', h('a', { href: '/cart' }, 'Change the cart')));
     if (!card.input.getAttribute('aria-invalid')) place.focus();

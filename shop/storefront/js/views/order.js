@@ -174,7 +174,7 @@ export default async function orderPage(ctx) {
   }
 
   async function cancel() {
-    const text = order.status === 'confirmed' ? `It is cancelled for good, and ${money(order.total)} goes back to your card.` : 'It is cancelled for good. What was begun is undone.';
+    const text = order.status === 'confirmed' ? `It is cancelled for good, and ${money(order.total)} goes back to your card.` : 'It is cancelled for good. Should it be paid by then, the money goes back to your card.';
     if (!await ask('Cancel this order?', text, 'Cancel the order', 'Keep it') || !ctx.alive) return;
     problem.hidden = true;
     try {

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See h2_base.h.
+ */
+#include "h2_base.h"
+
+#include "assert.h"
+#include "h1_parse.h"
+#include "mem.h"
+
+/* ---- bytes ---- */
+
+bool h2_fifo_put(struct h2_fifo *f, const void *p, size_t size)
+{
+    if (f->start + f->size + size > f->capacity) {
+        if (f->start > 0)
+            memmove(f->p, f->p + f->start, f->size);
+        f->start = 0;
+        size_t capacity = f->capacity == 0 ? 1024 : f->capacity;
+        while (capacity < f->size + size)
+            capacity *= 2;
+        if (capacity > f->capacity) {
+            char *bigger = mem_realloc(f->p, capacity);
+            if (bigger == NULL)
+                return false;
+            f->p = bigger;
+            f->capacity = capacity;
+        }
+    }
+    memcpy(f->p + f->start + f->size, p, size);
+    f->size += size;
+    return true;
+}
+
+void h2_fifo_take(struct h2_fifo *f, size_t size)
+{
+    FICUS_ASSERT(size <= f->size);
+    f->start += size;
+    f->size -= size;
+    if (f->size == 0)
+        h2_fifo_done(f);
+}
+
+void h2_fifo_done(struct h2_fifo *f)
+{
+    mem_free(f->p);
+    *f = (struct h2_fifo){0};
+}
+
+/* ---- fields ---- */
+
+/* Another one for each message: in HPACK's table they would only push out what comes again (RFC 7541 7.1.3 calls it
+ * never indexed; nghttp2 keeps etag, content-length, location and set-cookie out by itself). */
+static bool is_unique(struct slice name)
+{
+    return slice_eq_nocase(name, SLICE("traceparent")) || slice_eq_nocase(name, SLICE("x-request-id"));
+}
+
+void h2_fields_put(struct h2_fields *f, struct slice name, struct slice value)
+{
+    f->nv[f->count++] = (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name.p,
+                                     .value = (uint8_t *)(uintptr_t)value.p,
+                                     .namelen = name.size,
+                                     .valuelen = value.size,
+                                     .flags = is_unique(name) ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE};
+}
+
+bool h2_fields_init(struct h2_fields *f, const struct http_msg *m)
+{
+    size_t count = m->field_count + H2_FIELDS_MORE;
+    f->count = 0;
+    f->nv = count <= H2_FIELDS_FEW ? f->few : mem_array(count, sizeof *f->nv);
+    return f->nv != NULL;
+}
+
+void h2_fields_done(struct h2_fields *f)
+{
+    if (f->nv != f->few)
+        mem_free(f->nv);
+}
+
+void h2_fields_message(struct h2_fields *f, const struct http_msg *m)
+{
+    for (size_t i = 0; i < m->field_count; i++)
+        if (!h1_field_reserved(m->fields[i].name))
+            h2_fields_put(f, m->fields[i].name, m->fields[i].value);
+}
+
+/* ---- nghttp2's memory ---- */
+
+static void *own_malloc(size_t size, void *arg)
+{
+    (void)arg;
+    return mem_alloc(size);
+}
+static void own_free(void *p, void *arg)
+{
+    (void)arg;
+    mem_free(p);
+}
+static void *own_calloc(size_t count, size_t size, void *arg)
+{
+    (void)arg;
+    return mem_array(count, size);
+}
+static void *own_realloc(void *p, size_t size, void *arg)
+{
+    (void)arg;
+    return mem_realloc(p, size);
+}
+
+const nghttp2_mem h2_memory = {NULL, own_malloc, own_free, own_calloc, own_realloc};
