@@ -16,6 +16,8 @@
  *
  * "-1" below always means: the request cannot go on (deadline, disk, memory, misuse); an answer that says why is set
  * already. Return -1 at once.
+ *
+ * To link: `pkg-config --cflags --libs ficus`; libficus.a takes `pkg-config --static --cflags --libs ficus`.
  */
 #ifndef FICUS_FICUS_H
 #define FICUS_FICUS_H

@@ -248,15 +248,16 @@ const char *text_nearest(struct slice word, const char *const *candidates, size_
 
 size_t text_i64(int64_t value, char ret_text[TEXT_I64_SIZE])
 {
-    char *at = ret_text;
     uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-    size_t digits = 1;
-    for (uint64_t bound = 10; digits < 19 && rest >= bound; bound *= 10)
-        digits++; /* at most 2^63 has 19 */
+    size_t size = value < 0 ? 2 : 1;
+    for (uint64_t more = rest; more >= 10; more /= 10)
+        size++;
+    char *at = ret_text + size;
+    *at = '\0';
+    do
+        *--at = (char)('0' + rest % 10);
+    while ((rest /= 10) > 0);
     if (value < 0)
-        *at++ = '-';
-    at[digits] = '\0';
-    for (size_t i = digits; i > 0; rest /= 10)
-        at[--i] = (char)('0' + rest % 10);
-    return (size_t)(at + digits - ret_text);
+        *--at = '-';
+    return size;
 }

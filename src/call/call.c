@@ -118,7 +118,23 @@ static void call_free_when_unused(struct call *c)
     if (c->state != CALL_ENDED || c->depth > 0)
         return;
     call_fault_free(c);
-    mem_free(c);
+    struct call_engine *g = c->engine;
+    if (g->spare_count >= CALL_SPARE_MAX || g->closing) {
+        mem_free(c);
+        return;
+    }
+    list_add_head(&g->spare, &c->link);
+    g->spare_count++;
+}
+
+/* Zeroed; NULL: out of memory. */
+static struct call *call_alloc(struct call_engine *g)
+{
+    struct list *link = list_pop_head(&g->spare);
+    if (link == NULL)
+        return mem_zalloc(sizeof(struct call));
+    g->spare_count--;
+    return memset(CONTAINER_OF(link, struct call, link), 0, sizeof(struct call));
 }
 
 /* Callbacks of the user run between these two. False: the user ended the call meanwhile; c may be gone. */
@@ -733,7 +749,7 @@ enum ficus_err call_start(struct call_engine *g, const struct call_request *r, c
         return FICUS_ERR_CANCELLED;
     if (edge == NULL || !edge->declared || !request_valid(r))
         return FICUS_ERR_INVALID;
-    struct call *c = mem_zalloc(sizeof *c);
+    struct call *c = call_alloc(g);
     if (c == NULL)
         return FICUS_ERR_NOMEM;
     c->engine = g;

@@ -59,6 +59,7 @@ enum ficus_err call_engine_new(struct env *e, const struct call_engine_options *
     g->shared_own = o->shared == NULL ? call_shared_new() : NULL;
     g->shared = o->shared != NULL ? o->shared : g->shared_own;
     list_init(&g->calls);
+    list_init(&g->spare);
     uint64_t seed[2];
     env_random(e, seed, sizeof seed);
     map_init(&g->edges, seed);
@@ -93,6 +94,8 @@ static void engine_free(struct call_engine *g)
         mem_free(edge);
     }
     map_done(&g->edges);
+    for (struct list *l; (l = list_pop_head(&g->spare)) != NULL;)
+        mem_free(CONTAINER_OF(l, struct call, link));
     identity_memo_done(&g->identities);
     call_shared_free(g->shared_own);
     mem_free(g->self);

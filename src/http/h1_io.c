@@ -361,10 +361,10 @@ static void write_done(void *arg, ssize_t n)
 /* The pieces of the next write: heads, then what there is of the body in one chunk, then the end. */
 static int flight_build(struct h1_io *io, bool end, struct iovec *iov)
 {
+    if (!io->chunked)
+        return ring_pieces(io, 0, io->out_size, iov);
     size_t body = io->out_size - io->out_raw;
     int count = ring_pieces(io, 0, io->out_raw, iov);
-    if (!io->chunked)
-        return count + ring_pieces(io, io->out_raw, body, iov + count);
     if (body > 0) {
         int size = snprintf(io->chunk_line, sizeof io->chunk_line, "%zx\r\n", body);
         iov[count++] = (struct iovec){io->chunk_line, (size_t)size};

@@ -317,6 +317,17 @@ static bool port_valid(struct slice port)
     return port.size == 0 || (port.size <= 5 && slice_to_u64(port, &number) && number <= 65535);
 }
 
+/* RFC 3986 2.1: each "%" has two hex digits behind it. */
+static bool escapes_whole(const char *p, const char *end)
+{
+    while ((p = memchr(p, '%', (size_t)(end - p))) != NULL) {
+        if (end - p < 3 || !h1_is(p[1], H1_HEX) || !h1_is(p[2], H1_HEX))
+            return false;
+        p += 3;
+    }
+    return true;
+}
+
 bool h1_authority_valid(struct slice s)
 {
     if (s.size == 0)
@@ -331,29 +342,13 @@ bool h1_authority_valid(struct slice s)
                 return false;
         host_size = (size_t)close + 1;
     } else {
-        while (host_size < s.size && h1_is(s.p[host_size], H1_NAME)) {
-            if (s.p[host_size] == '%' &&
-                (s.size - host_size < 3 || !h1_is(s.p[host_size + 1], H1_HEX) || !h1_is(s.p[host_size + 2], H1_HEX)))
-                return false;
-            host_size++;
-        }
-        if (host_size == 0)
+        host_size = (size_t)(h1_span(s.p, s.p + s.size, H1_NAME) - s.p);
+        if (host_size == 0 || !escapes_whole(s.p, s.p + host_size))
             return false;
     }
     if (host_size == s.size)
         return true;
     return s.p[host_size] == ':' && port_valid(slice_from(s, host_size + 1));
-}
-
-/* RFC 3986 2.1: each "%" has two hex digits behind it. */
-static bool escapes_whole(const char *p, const char *end)
-{
-    while ((p = memchr(p, '%', (size_t)(end - p))) != NULL) {
-        if (end - p < 3 || !h1_is(p[1], H1_HEX) || !h1_is(p[2], H1_HEX))
-            return false;
-        p += 3;
-    }
-    return true;
 }
 
 /* Path and query in origin-form (RFC 9112 3.2.1): fills m->path and m->query. Consumes up to the first character that

@@ -6,16 +6,16 @@
 
 #include "assert.h"
 #include "h1_chars.h"
+#include "text.h"
 
 enum {
-    U64_DIGITS_MAX = 20,
     STATUS_TEXT_SIZE_MAX = 64, /* of http_status_text */
     /* Of all lines below but for what the message and its owner say; each sizeof has a NUL to spare. */
     REQUEST_OWN_SIZE_MAX = sizeof " ? HTTP/1.1\r\n" + sizeof "Host: localhost\r\n" +
                            sizeof "TE: trailers\r\nConnection: TE\r\n",
-    RESPONSE_OWN_SIZE_MAX = sizeof "HTTP/1.1  \r\n" + U64_DIGITS_MAX + STATUS_TEXT_SIZE_MAX + sizeof "Date: \r\n" +
+    RESPONSE_OWN_SIZE_MAX = sizeof "HTTP/1.1  \r\n" + TEXT_I64_SIZE + STATUS_TEXT_SIZE_MAX + sizeof "Date: \r\n" +
                             sizeof "Server: \r\n",
-    FIELDS_OWN_SIZE_MAX = sizeof "Transfer-Encoding: chunked\r\n" + sizeof "Content-Length: \r\n" + U64_DIGITS_MAX +
+    FIELDS_OWN_SIZE_MAX = sizeof "Transfer-Encoding: chunked\r\n" + sizeof "Content-Length: \r\n" + TEXT_I64_SIZE +
                           sizeof "Connection: close\r\n" + sizeof "Connection: Upgrade\r\nUpgrade: \r\n" +
                           sizeof "\r\n",
 };
@@ -25,17 +25,6 @@ static char *put(char *p, struct slice text)
     if (text.size > 0)
         memcpy(p, text.p, text.size);
     return p + text.size;
-}
-
-static char *put_u64(char *p, uint64_t value)
-{
-    char digits[U64_DIGITS_MAX];
-    size_t at = sizeof digits;
-    do {
-        digits[--at] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value > 0);
-    return put(p, slice_make(digits + at, sizeof digits - at));
 }
 
 static char *put_field(char *p, struct slice name, struct slice value)
@@ -56,7 +45,7 @@ static char *put_fields(char *p, const struct h1_write *w)
         p = put(p, SLICE("Transfer-Encoding: chunked\r\n"));
     } else if (w->content_length >= 0 && w->framing != H1_BODY_UNTIL_CLOSE) {
         p = put(p, SLICE("Content-Length: "));
-        p = put_u64(p, (uint64_t)w->content_length);
+        p += text_i64(w->content_length, p); /* its NUL is written over */
         p = put(p, SLICE("\r\n"));
     }
     if (w->close)
@@ -129,7 +118,7 @@ size_t h1_response_write(const struct h1_write *w, char *p)
     struct slice text = slice_str(http_status_text(m->status));
     FICUS_ASSERT(text.size <= STATUS_TEXT_SIZE_MAX);
     p = put(p, SLICE("HTTP/1.1 "));
-    p = put_u64(p, (uint64_t)m->status);
+    p += text_i64(m->status, p);
     p = put(p, SLICE(" "));
     p = put(p, text);
     p = put(p, SLICE("\r\n"));

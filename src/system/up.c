@@ -151,6 +151,8 @@ static enum ficus_err check_programs(struct arena *a, const struct manifest *m, 
     for (size_t i = 0; i < m->service_count; i++) {
         const struct manifest_service *s = &m->services[i];
         const char *path, *makefile = arena_printf(a, "%s/Makefile", s->folder);
+        if (s->url != NULL) /* somebody else starts it */
+            continue;
         if (program_find(a, s->folder, s->run.argv[0], &path))
             continue;
         bool made = makefile != NULL && access(makefile, F_OK) == 0;

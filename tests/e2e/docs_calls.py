@@ -56,7 +56,7 @@ def main():
     with open(os.path.join(ROOT, "docs", "calls.md"), encoding="utf-8") as f:
         examples = re.findall(r"^```yaml\n(.*?)^```$", f.read(), re.M | re.S)
     with open(os.path.join(ROOT, "src", "call", "call_policy.c"), encoding="utf-8") as f:
-        words = set(re.findall(r'\{\.name = "(\w+)"', f.read())) - {"keeps_keys"}
+        words = set(re.findall(r'\{\.name = "(\w+)"', f.read())) - {"keeps_keys", "upstream"}  # not for people: derived of the callee
     counts = f"{len(examples)} examples, {len(words)} words"
     checks.check("there are examples and words", len(examples) > 8 and len(words) > 30, counts)
     for i, example in enumerate(examples):

@@ -56,6 +56,9 @@ static void test_percent(void **state)
     buf_init(&b, 1000);
     assert_true(text_percent_segment(&b, slice_make(all, sizeof all)));
     assert_null(strpbrk(buf_str(&b), "/?#+&= "));
+    char put[3 * sizeof all];
+    assert_int_equal(text_percent_size(slice_make(all, sizeof all)), buf_slice(&b).size);
+    assert_true(slice_eq(slice_make(put, (size_t)(text_percent_put(put, slice_make(all, sizeof all)) - put)), buf_slice(&b)));
     assert_true(text_percent_decode(&a, buf_slice(&b), true, &out));
     assert_true(slice_eq(out, slice_make(all, sizeof all)));
     assert_true(text_percent_decode(&a, SLICE("a+b%2B"), true, &out) && slice_eq_str(out, "a b+"));

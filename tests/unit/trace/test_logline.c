@@ -17,7 +17,7 @@
 /* An env that has a clock set by hand and keeps what is logged. */
 struct log_env {
     struct env env;
-    int64_t now_ns;
+    int64_t now_ns, wall_ms;
     struct buf lines;
     size_t line_count;
     bool at_once; /* of the last line */
@@ -30,7 +30,7 @@ static int64_t fake_now_ns(struct env *e)
 
 static int64_t fake_wall_ms(struct env *e)
 {
-    return 1700000000123;
+    return ((struct log_env *)e)->wall_ms;
 }
 
 static void fake_log_write(struct env *e, const void *p, size_t size, bool at_once)
@@ -53,6 +53,7 @@ static int setup(void **state)
 {
     struct fixture *f = mem_zalloc(sizeof *f);
     f->env.env.ops = &fake_ops;
+    f->env.wall_ms = 1700000000123;
     buf_init(&f->env.lines, 1024 * 1024);
     logger_init(&f->logger, &f->env.env, "orders", "orders-1", LOG_INFO);
     arena_init(&f->arena, 4 * 1024 * 1024);
@@ -107,6 +108,30 @@ static void the_short_form(void **state)
         "{\"time\":\"2023-11-14T22:13:20.123Z\",\"level\":\"error\",\"service\":\"orders\",\"instance\":\"orders-1\","
         "\"event\":\"stop\",\"msg\":\"3 of 4\",\"n\":1}\n");
     assert_int_equal(f->env.line_count, 2);
+}
+
+/* A line of an event is the line that log_write makes, also when time has gone on; below the level it is none. */
+static void an_event_is_the_same_line(void **state)
+{
+    struct fixture *f = *state;
+    struct log_context ctx = context();
+    struct log_event event;
+    log_event_init(&event, &f->logger, LOG_INFO, "request.done", "a \"quoted\" message");
+    for (int i = 0; i < 4; i++) {
+        f->env.wall_ms += i / 2 * 86400001;
+        const struct log_field *fields = LOG_FIELDS(LOG_STR("route", "/v1/{id}"), LOG_INT("i", i));
+        buf_clear(&f->env.lines);
+        log_write(&f->logger, LOG_INFO, i % 2 == 0 ? &ctx : NULL, "request.done", fields, "%s", "a \"quoted\" message");
+        char *line = mem_strdup(buf_str(&f->env.lines));
+        buf_clear(&f->env.lines);
+        log_event_write(&event, &f->logger, i % 2 == 0 ? &ctx : NULL, fields);
+        assert_string_equal(buf_str(&f->env.lines), line);
+        mem_free(line);
+    }
+    f->logger.level_min = LOG_WARN;
+    buf_clear(&f->env.lines);
+    log_event_write(&event, &f->logger, NULL, LOG_FIELDS());
+    assert_int_equal(buf_slice(&f->env.lines).size, 0);
 }
 
 static int calls;
@@ -277,7 +302,7 @@ int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(the_whole_form), TEST(the_short_form), TEST(levels_are_kept), TEST(any_bytes_are_json),
+        TEST(the_whole_form), TEST(the_short_form), TEST(an_event_is_the_same_line), TEST(levels_are_kept), TEST(any_bytes_are_json),
             TEST(any_size_is_bounded),
         TEST(counts_are_bounded), TEST(repetition_is_limited), TEST(urgent_levels_go_at_once), TEST(event_names_are_bounded),
     };
