@@ -105,6 +105,7 @@ static void on_sweep(void *arg)
 {
     struct pool *p = arg;
     int64_t now_ns = env_now_ns(p->env);
+    bool orphans = false;
     LIST_FOREACH(&p->addresses, al) {
         struct pool_address *a = CONTAINER_OF(al, struct pool_address, link);
         LIST_FOREACH_SAFE(&a->free, l, tmp) {
@@ -114,11 +115,16 @@ static void on_sweep(void *arg)
         }
         LIST_FOREACH_SAFE(&a->conns, l, tmp) {
             struct pool_conn *c = CONTAINER_OF(l, struct pool_conn, link);
-            if (c->draining && now_ns - c->since_ns >= POOL_DRAIN_MS * INT64_C(1000000))
+            /* Those who shared an orphan wait for the next one, which the end of this one makes. */
+            bool orphan = c->state == POOL_CONN_CONNECTING && c->waiter == NULL;
+            int64_t most_ms = c->draining ? POOL_DRAIN_MS : orphan ? POOL_CONNECT_MS : INT64_MAX / 1000000;
+            if (now_ns - c->since_ns >= most_ms * 1000000)
                 conn_close(c);
+            else
+                orphans = orphans || orphan;
         }
     }
-    if (p->free_count + p->drain_count > 0)
+    if (p->free_count + p->drain_count > 0 || orphans)
         env_timer_start(p->env, &p->sweep, POOL_SWEEP_MS);
 }
 
@@ -325,6 +331,7 @@ static enum ficus_err conn_new(struct pool *p, struct pool_address *a, struct po
     c->pool = p;
     c->address = a;
     c->waiter = w;
+    c->since_ns = env_now_ns(p->env);
     c->side_number = p->side_number;
     const struct http_upstream upstream = {.address = a->text, .tls = p->tls, .h2 = p->h2};
     enum ficus_err err = http_client_connect_to(p->env, &upstream, &limits, &conn_handler, c, &c->http);
@@ -448,8 +455,10 @@ bool pool_leave(struct pool *p, struct pool_waiter *w)
         return false;
     w->conn = NULL;
     c->waiter = NULL;
-    if (!p->h2_likely || p->waiting_count == 0)     /* else others wait for it */
+    if (!p->h2_likely || p->waiting_count == 0)
         conn_close(c);
+    else
+        sweep_arm(p);       /* others wait for it */
     return true;
 }
 

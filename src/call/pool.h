@@ -28,6 +28,7 @@ enum {
     POOL_DRAIN_MS = 5 * 1000,
     POOL_DRAIN_SIZE_MAX = 64 * 1024,
     POOL_SWEEP_MS = 5 * 1000,
+    POOL_CONNECT_MS = 5 * 1000,     /* so long a connection may take that nobody but sharers waits for */
     POOL_SHARERS_MAX = 100,         /* so many wait for a connection of HTTP/2 that is being made; the next makes another */
 };
 
@@ -49,7 +50,7 @@ struct pool_conn {
         POOL_CONN_USED,             /* has none, or is draining; comes back by on_room */
         POOL_CONN_CLOSING,
     } state;
-    int64_t since_ns;               /* FREE: when the last exchange ended; draining: since when */
+    int64_t since_ns;               /* CONNECTING, draining: since when; FREE: when the last exchange ended */
     uint64_t side_number;           /* the pool's when it was made */
     size_t drain_size;              /* draining: bytes thrown away */
     bool draining;

@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -71,9 +72,8 @@ class Upstream(Shop):
 
     # ---- nginx ----
 
-    def serve(self, name, certificate=None, words="", settings=""):
-        port = self.port
-        while port in [self.port] + [p for p, _ in self.servers.values()]:
+    def serve(self, name, certificate=None, words="", settings="", port=None):
+        while port is None or port in [self.port] + [p for n, (p, _) in self.servers.items() if n != name]:
             port = free_port()
         if certificate is not None:
             words = "ssl " + words
@@ -191,6 +191,20 @@ def killed(system, checks):
     system.start()
     wait_for("the upstream again", lambda: system.seen("good")[0] == 200)
     checks.check("... and it is used again when it is back", True)
+
+
+def mute(system, checks):
+    """Who accepts and says nothing costs each call its time, and no more; when it speaks again it is used again."""
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: system.request("GET", "/mute/"), range(8)))
+    checks.check("a handshake that never ends: 504 for all", {a.status for a in answers} == {504}, str(answers))
+    port = port_of(system, "mute")
+    system.silence.close()
+    system.serve("mute", "good", "http2", port=port)
+    system.stop()
+    system.start()
+    wait_for("the one that was mute", lambda: system.seen("mute")[0] == 200)
+    checks.check("... and 200 when it speaks", True)
 
 
 def resumed(system, checks):
@@ -396,6 +410,9 @@ def run(system, checks):
     ):
         port = system.serve(name, certificate, settings=settings)
         system.service(name, f"url: http{'' if tls is None else 's'}://127.0.0.1:{port}\n{tls or ''}")
+    system.silence = socket.create_server(("127.0.0.1", 0))
+    system.servers["mute"] = (system.silence.getsockname()[1], "")
+    system.service("mute", f"url: https://127.0.0.1:{port_of(system, 'mute')}\n{ours}")
     system.service("nobody", f"url: https://127.0.0.1:{free_port()}\n{ours}")
     system.start()
     system.write()
@@ -410,6 +427,7 @@ def run(system, checks):
     resumed(system, checks)
     health_checks(system, checks)
     reloaded(system, checks)
+    mute(system, checks)
     killed(system, checks)
     killed_under_load(system, checks)
     done = system.run("down")
