@@ -11,6 +11,7 @@ import time
 from system import System, free_port, program, start
 
 PROXY_CORE = 1
+CORES = {0, 1}
 PATH = "/api/v1/items/42"
 CONNECTIONS_MAX = 12000
 LISTENERS = ("tcp", "unix", "tls", "h2c")   # "tcp", "unix": clear text to an origin there; the others have that on TCP
@@ -119,6 +120,7 @@ include: [echo.yaml]
 gateway:
   listen: 127.0.0.1:8080
   timeout: 15s
+  threads: %(threads)d
 %(tls)s  routes:
 %(routes)s    - { method: GET, path: "/api/v1/items/{id}", to: "echo:/api/v1/items/{id}" }
 """
@@ -229,18 +231,19 @@ class Ficus:
     """A system with one service, whose place the origin takes: the hub is told its address as the supervisor would.
 
     Each kind is a system of its own, since a manifest has one listener. routes: how many /api/v1/rNNNNN/{id} it has
-    before the one of PATH.
+    before the one of PATH. spread: its threads may use all cores.
     """
 
-    def __init__(self, build, folder, origin, routes=0, tls=False):
+    def __init__(self, build, folder, origin, routes=0, tls=False, threads=1, spread=False):
         self.system = System(build)
         self.system.manifest = os.path.join(self.system.folder, "ficus.yaml")
         more = "".join(f'    - {{ method: GET, path: "/api/v1/r{i:05}/{{id}}", to: "echo:/v1/r{i:05}/{{id}}" }}\n'
                        for i in range(routes))
-        text = MANIFEST % {"tls": TLS % {"folder": folder} if tls else "", "routes": more}
+        text = MANIFEST % {"tls": TLS % {"folder": folder} if tls else "", "routes": more,
+                           "threads": threads}
         write(self.system.manifest, text)
         write(os.path.join(self.system.folder, "echo.yaml"), SERVICE % f"{os.path.abspath(build)}/bench/load")
-        self.origin = origin
+        self.origin, self.spread = origin, spread
         self.ports = {"tls": self.system.port} if tls else {"tcp": self.system.port, "unix": self.system.port,
                                                             "h2c": self.system.port}
         self.gateway = 0
@@ -253,7 +256,7 @@ class Ficus:
         self.system.up()
         self.gateway = self.system.processes()["gateway"]["pid"]
         for tid in os.listdir(f"/proc/{self.gateway}/task"):
-            os.sched_setaffinity(int(tid), {PROXY_CORE})
+            os.sched_setaffinity(int(tid), CORES if self.spread else {PROXY_CORE})
         self.tell({"echo": [self.origin]})
 
     def tell(self, services):

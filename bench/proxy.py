@@ -101,13 +101,14 @@ class Bench:
         for proxy in self.proxies.values():
             proxy.stop()
 
-    def ficus(self, origin="tcp", routes=0, tls=False):
+    def ficus(self, origin="tcp", routes=0, tls=False, threads=1, spread=False):
         """The name of a gateway of that kind, started; None when this build does not have it."""
-        name = "ficus" + f" {origin}" * (origin != "tcp") + f" {routes}" * (routes > 0) + " tls" * tls
+        name = ("ficus" + f" {origin}" * (origin != "tcp") + f" {routes}" * (routes > 0) + " tls" * tls
+                + f" x{threads}" * (threads > 1) + " spread" * spread)
         if name in self.absent:
             return None
         if name not in self.proxies:
-            proxy = Ficus(self.build, self.folder, self.origins[origin], routes, tls)
+            proxy = Ficus(self.build, self.folder, self.origins[origin], routes, tls, threads, spread)
             self.proxies[name] = proxy
             if not proxy.accepted():
                 self.proxies.pop(name).stop()
@@ -119,11 +120,11 @@ class Bench:
     def cpu_ns(self, name):
         return sum(cpu_ns(pid) for pid in self.proxies[name].pids())
 
-    def load(self, name, listener, origin="tcp", body=600, rate=0, routes=0):
-        """One turn of our own client and origin."""
+    def load(self, name, listener, origin="tcp", body=600, rate=0, routes=0, spread=False):
+        """One turn of our own client and origin. spread: on all cores, asleep when they have nothing to do."""
         port = self.proxies[name].ports[listener]
-        command = [f"{self.build}/bench/load", "run", "--to", f"tcp:127.0.0.1:{port}", "--host", f"127.0.0.1:{port}",
-                   "--origin", self.origins[origin], "--conns", str(CONNECTIONS), "--spin",
+        command = [*(["taskset", "--cpu-list", "0,1"] if spread else []), f"{self.build}/bench/load", "run", "--to", f"tcp:127.0.0.1:{port}", "--host", f"127.0.0.1:{port}",
+                   "--origin", self.origins[origin], "--conns", str(CONNECTIONS), *([] if spread else ["--spin"]),
                    "--path", "/api/v1/r#####/42" if routes > 0 else PATH, "--routes", str(routes),
                    "--warm", str(WARM_S), "--seconds", str(self.seconds), "--body", str(body), "--rate", str(rate)]
         before = self.cpu_ns(name)
@@ -196,6 +197,17 @@ class Bench:
         figures = self.turns({few: lambda: self.load(few, "tcp", routes=10),
                               many: lambda: self.load(many, "tcp", routes=ROUTES)}, 2 * self.rounds)
         self.add("routes", figures, many, {few: 1.05})
+
+    def mode_threads(self):
+        """What a second thread costs (on one core), and what it brings when both may use both cores, which client and
+        origin need as well."""
+        one, two = self.ficus("unix"), self.ficus("unix", threads=2)
+        figures = self.turns({name: lambda name=name: self.load(name, "unix", "unix") for name in (one, two)})
+        self.add("threads", figures, two, {})
+        one, two = self.ficus("unix", spread=True), self.ficus("unix", threads=2, spread=True)
+        figures = self.turns({name: lambda name=name: self.load(name, "unix", "unix", spread=True)
+                              for name in (one, two)})
+        self.add("threads", figures, two, {}, of="rps")
 
     def mode_tls(self):
         self.h2load("tls", self.ficus(tls=True), "tls", ["--h1", f"-c{CONNECTIONS}", "-m1"], {"nginx": 0.7})
@@ -398,7 +410,7 @@ MODES = [name.removeprefix("mode_") for name in vars(Bench) if name.startswith("
 
 
 def print_table(rows):
-    print(f"{'mode':<10}{'proxy':<16}{'req/s':>8}{'CPU us':>8}{'p50 us':>8}{'p99 us':>8}{'memory':>14}   ficus / it")
+    print(f"{'mode':<10}{'proxy':<22}{'req/s':>8}{'CPU us':>8}{'p50 us':>8}{'p99 us':>8}{'memory':>14}   ficus / it")
     last = None
     for row in rows:
         if row["mode"] != last and last is not None:
@@ -406,7 +418,7 @@ def print_table(rows):
         last = row["mode"]
         cells = "".join(f"{row[c]:8.{d}f}" if c in row else f"{'':>8}"
                         for c, d in (("rps", 0), ("cpu", 2), ("p50", 0), ("p99", 0)))
-        print(f"{row['mode']:<10}{row['proxy']:<16}{cells}{row.get('memory', ''):>14}   {compared(row)}".rstrip())
+        print(f"{row['mode']:<10}{row['proxy']:<22}{cells}{row.get('memory', ''):>14}   {compared(row)}".rstrip())
 
 
 def aimed(figure, aim, unit):

@@ -415,7 +415,7 @@ static void start(struct run *r, const struct env_ops *ops)
     config = (struct proxy_config){
         .common = {.version = 1, .system = "t", .process = "gateway", .instance = 1, .state = "/", .key_file = "/key",
                    .log_level = "error", .hub = "unix:/hub", .snapshot_file = "", .edges = edges, .edge_count = 2},
-        .listen = listen, .listen_count = 1, .admin = "", .hosts = hosts, .host_count = 1, .timeout_ms = 5000,
+        .threads = 1, .listen = listen, .listen_count = 1, .admin = "", .hosts = hosts, .host_count = 1, .timeout_ms = 5000,
         .limits = {.head_ms = 2000, .idle_ms = 5000, .body_ms = 2000}, .routes = routes, .route_count = 1};
     struct ficus_error error = {0};
     struct env_listener *listener;

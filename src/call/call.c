@@ -489,8 +489,8 @@ static int64_t repeat_pause_ms(struct call *c, enum call_outcome outcome, int64_
                                              env_random_u64(c->engine->env));
         pause_ms = backoff_ms > pause_ms ? backoff_ms : pause_ms;
     }
-    bool lets = call_breaker_lets(&c->edge->breaker, &c->edge->policy, now_ns + pause_ms * 1000000);
-    bool again = pause_ms < call_left_ms(c) && lets && call_budget_repeat(&c->edge->budget, now_ns);
+    bool lets = call_edge_lets(c->edge, now_ns + pause_ms * 1000000);
+    bool again = pause_ms < call_left_ms(c) && lets && call_edge_repeat(c->edge);
     return again ? pause_ms : -1;
 }
 
@@ -783,7 +783,7 @@ enum ficus_err call_start(struct call_engine *g, const struct call_request *r, c
         return FICUS_ERR_OK;
     }
     env_timer_start(g->env, &c->deadline, (left_ns + 999999) / 1000000);
-    call_budget_request(&edge->budget, &edge->policy.retry, c->started_ns);
+    call_edge_request(edge);
     if (edge->checker != NULL)
         call_checker_poke(edge->checker);
     if (edge->bulkhead == NULL || call_bulkhead_enter(c))

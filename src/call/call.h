@@ -21,8 +21,9 @@
  * rules.
  * The last failure is what the user sees.
  *
- * Which address an attempt goes to, how many calls run at a time, hedges, faults on purpose: docs/calls.md. What the
- * engine knows of an edge (breaker, budget, limit, ejected addresses, latency) is known once for the whole process.
+ * Which address an attempt goes to, how many calls run at a time, hedges, faults on purpose: docs/calls.md. What is
+ * known of an edge (breaker, budget, limit, ejected addresses) is known once for the whole process: with several loops
+ * each has an engine, and they share it (call_shared.h).
  *
  * Loop thread only.
  */
@@ -38,11 +39,13 @@
 
 struct call;
 struct call_engine;
+struct call_shared;
 
 struct call_engine_options {
     const char *self;                       /* the caller's name in identities, e.g. "orders", "gateway", "hub" */
     const struct system_key *key;           /* borrowed for the engine's life */
-    struct metrics *metrics;                /* NULL: none */
+    struct metrics *metrics;                /* NULL: none. With shared, as long as that */
+    struct call_shared *shared;             /* borrowed for the engine's life; NULL: there is no other engine */
     size_t idle_conns_max;                  /* per address; 0: as many as conns_max lets be */
     /* per callee, running and idle; 0: 256. More calls wait in a queue (bounded by queue_max) */
     size_t conns_max;
@@ -65,6 +68,11 @@ enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const
  * The edge may be declared later. NOMEM: the old ones stay. */
 enum ficus_err call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses,
                                      size_t address_count);
+
+/* What g knows of its edges, for the engines of other loops; g ends last. */
+struct call_shared *call_engine_shared(struct call_engine *g);
+/* Let `to` have the addresses of all callees that g has; neither loop runs meanwhile, or it is theirs. NOMEM. */
+enum ficus_err call_engine_endpoints_copy(const struct call_engine *g, struct call_engine *to);
 
 struct call_request {
     const char *callee;

@@ -67,7 +67,7 @@ enum { ROUND_GOOD, ROUND_NOT_OUT, ROUND_NOT_AVOIDED, ROUND_ANY };
 
 static bool fits(const struct call_target *t, const struct call_choice *c, int64_t now_ns, int round)
 {
-    bool in = round == ROUND_NOT_AVOIDED || round == ROUND_ANY || !call_eject_out(&t->eject, now_ns);
+    bool in = round == ROUND_NOT_AVOIDED || round == ROUND_ANY || !call_eject_out(t->eject, now_ns);
     return in && (round == ROUND_NOT_OUT || round == ROUND_ANY || t != c->avoid);
 }
 
@@ -130,7 +130,7 @@ size_t call_choose(struct call_target *const *targets, size_t count, const struc
 bool call_another(struct call_target *const *targets, size_t count, const struct call_target *avoid, int64_t now_ns)
 {
     for (size_t i = 0; i < count; i++)
-        if (targets[i] != avoid && !call_eject_out(&targets[i]->eject, now_ns))
+        if (targets[i] != avoid && !call_eject_out(targets[i]->eject, now_ns))
             return true;
     return false;
 }
@@ -139,6 +139,6 @@ size_t call_out_count(struct call_target *const *targets, size_t count, int64_t 
 {
     size_t out = 0;
     for (size_t i = 0; i < count; i++)
-        out += call_eject_out(&targets[i]->eject, now_ns);
+        out += call_eject_out(targets[i]->eject, now_ns);
     return out;
 }

@@ -30,7 +30,7 @@ struct call_load {              /* zero: nothing known */
 struct call_target {
     uint64_t hash;              /* of its text: what ring_hash goes by, alike in all processes */
     struct call_load load;
-    struct call_eject eject;
+    struct call_eject *eject;   /* shared with the other loops of the process */
 };
 
 /* An answer took so long. failed: it may have been quick because it failed, which is no reason to send more. */

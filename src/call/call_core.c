@@ -114,8 +114,8 @@ void call_budget_request(struct call_budget *b, const struct call_policy_retry *
 {
     const int64_t max_units = CALL_BUDGET_MAX * CALL_BUDGET_TOKEN;
     budget_refill(b, now_ns);
-    b->units += p->budget_percent > 0 ? p->budget_percent : CALL_BUDGET_PERCENT;
-    b->units = b->units < max_units ? b->units : max_units;
+    int64_t units = b->units + (p->budget_percent > 0 ? p->budget_percent : CALL_BUDGET_PERCENT);
+    b->units = units < max_units ? units : max_units;
 }
 
 bool call_budget_repeat(struct call_budget *b, int64_t now_ns)
@@ -186,7 +186,7 @@ enum call_health call_health_of(enum call_outcome outcome, int64_t ran_ms, int64
 
 bool call_breaker_lets(const struct call_breaker *b, const struct call_policy *p, int64_t now_ns)
 {
-    struct call_breaker copy = *b;
+    struct call_breaker copy = {b->state, b->failures, b->open_until_ns, b->probe_until_ns};
     return call_breaker_admit(&copy, p, now_ns) != CALL_ADMIT_NO;
 }
 
@@ -204,11 +204,20 @@ enum call_admission call_breaker_admit(struct call_breaker *b, const struct call
     return CALL_ADMIT_PROBE;
 }
 
+bool call_breaker_steady(const struct call_breaker *b, const struct call_policy *p, bool probe, enum call_health health)
+{
+    bool closed = b->state == CALL_BREAKER_CLOSED;
+    if (!p->breaker.enabled)
+        return closed && b->failures == 0;
+    return !probe && (health == CALL_HEALTH_NONE || !closed || (health == CALL_HEALTH_GOOD && b->failures == 0));
+}
+
 void call_breaker_note(struct call_breaker *b, const struct call_policy *p, bool probe, enum call_health health,
                        int64_t now_ns)
 {
     if (!p->breaker.enabled) {
-        *b = (struct call_breaker){0};
+        b->state = CALL_BREAKER_CLOSED;
+        b->failures = 0;
         return;
     }
     if (probe) {

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The decisions of the call engine, as pure functions over time that is handed in: what an attempt came to, whether it
- * is repeated, the retry budget, back-off, the circuit breaker. No memory, no I/O, no clock. Beside it: call_balance
+ * is repeated, the retry budget, back-off, the circuit breaker. No memory, no I/O, no clock. State that the loops of a
+ * process share is changed by one thread at a time; what others read meanwhile is atomic, and what is asked of it beforehand
+ * (call_budget_full, call_breaker_steady) may be asked by any. Beside it: call_balance
  * (which address), call_eject (which address not), call_limit (how many at a time), call_latency (how long is long).
  */
 #ifndef FICUS_CALL_CORE_H
@@ -9,6 +11,8 @@
 
 #include "call_policy.h"
 #include "http_stream.h"
+
+#include <stdatomic.h>
 
 /* ---- what an attempt came to ---- */
 
@@ -76,11 +80,16 @@ int64_t call_retry_after_ms(struct slice value);
 enum { CALL_BUDGET_TOKEN = 100, CALL_BUDGET_FLOOR = 10, CALL_BUDGET_MAX = 100, CALL_BUDGET_PERCENT = 20 };
 
 struct call_budget {
-    int64_t units;
+    atomic_int_fast64_t units;
     int64_t refilled_ns;
 };
 
 void call_budget_init(struct call_budget *b, int64_t now_ns);
+/* Would another request change nothing? When it was last refilled is no matter then: more than the floor is there. */
+static inline bool call_budget_full(const struct call_budget *b)
+{
+    return b->units == CALL_BUDGET_MAX * CALL_BUDGET_TOKEN;
+}
 /* A call begins. */
 void call_budget_request(struct call_budget *b, const struct call_policy_retry *p, int64_t now_ns);
 bool call_budget_repeat(struct call_budget *b, int64_t now_ns);     /* take one token, if there is one */
@@ -101,9 +110,9 @@ bool call_budget_repeat(struct call_budget *b, int64_t now_ns);     /* take one 
 enum call_breaker_state { CALL_BREAKER_CLOSED, CALL_BREAKER_OPEN, CALL_BREAKER_HALF_OPEN, CALL_BREAKER_STATES };
 
 struct call_breaker {           /* zero: closed */
-    enum call_breaker_state state;
-    int64_t failures;           /* CLOSED: in a row */
-    int64_t open_until_ns;      /* OPEN */
+    _Atomic(enum call_breaker_state) state;
+    atomic_int_fast64_t failures;       /* CLOSED: in a row */
+    atomic_int_fast64_t open_until_ns;  /* OPEN */
     int64_t probe_until_ns;     /* HALF_OPEN: the place is taken until then */
 };
 
@@ -119,6 +128,9 @@ enum call_health call_health_of(enum call_outcome outcome, int64_t ran_ms, int64
 
 /* May an attempt begin now? After CALL_ADMIT_PROBE exactly one call_breaker_note with probe true must follow. */
 enum call_admission call_breaker_admit(struct call_breaker *b, const struct call_policy *p, int64_t now_ns);
+/* Can call_breaker_note change nothing now? */
+bool call_breaker_steady(const struct call_breaker *b, const struct call_policy *p, bool probe,
+                         enum call_health health);
 /* Would it be admitted? Changes nothing. */
 bool call_breaker_lets(const struct call_breaker *b, const struct call_policy *p, int64_t now_ns);
 void call_breaker_note(struct call_breaker *b, const struct call_policy *p, bool probe, enum call_health health,

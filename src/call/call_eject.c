@@ -28,6 +28,11 @@ bool call_eject_out(const struct call_eject *e, int64_t now_ns)
     return e->unhealthy || e->until_ns > now_ns;
 }
 
+bool call_eject_steady(const struct call_eject *e, enum call_sign sign)
+{
+    return sign == CALL_SIGN_NONE || (sign == CALL_SIGN_GOOD && e->failures == 0);
+}
+
 static int64_t eject_ms(const struct call_policy_eject *p, int64_t times)
 {
     int64_t ms = p->base_ms;

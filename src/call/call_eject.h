@@ -16,12 +16,12 @@
 
 #include "call_core.h"
 
-struct call_eject {             /* zero: in */
-    int64_t until_ns;           /* ejected until then */
-    int64_t failures;           /* in a row */
+struct call_eject {             /* zero: in. Changed by one thread at a time; others may read the atomics */
+    atomic_int_fast64_t until_ns;       /* ejected until then */
+    atomic_int_fast64_t failures;       /* in a row */
     int64_t times;              /* ejections for failures, each soon after the one before */
     int64_t checks;             /* results in a row that speak against `unhealthy` */
-    bool unhealthy;             /* by its checks */
+    atomic_bool unhealthy;      /* by its checks */
 };
 
 /* What one attempt's end says about its address. */
@@ -32,6 +32,8 @@ enum call_sign { CALL_SIGN_NONE, CALL_SIGN_GOOD, CALL_SIGN_BAD, CALL_SIGN_REFUSE
 enum call_sign call_sign_of(enum call_outcome outcome, int64_t ran_ms, int64_t timeout_ms);
 
 bool call_eject_out(const struct call_eject *e, int64_t now_ns);
+/* Can call_eject_note change nothing now? */
+bool call_eject_steady(const struct call_eject *e, enum call_sign sign);
 /* out: how many of the count addresses are out now, this one included if it is. True: it was ejected by this. */
 bool call_eject_note(struct call_eject *e, const struct call_policy_eject *p, enum call_sign sign, size_t out,
                      size_t count, int64_t now_ns);

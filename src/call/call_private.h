@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the files of the engine share: the engine, its edges, one call. All state of an edge (breaker, budget, limit,
- * ejection, latency) is here and in its pool, once for the process, whichever call asks.
+ * What the files of the engine share: the engine, its edges, one call. Beside it call_shared.h: what of an edge belongs to
+ * the process.
  */
 #ifndef FICUS_CALL_PRIVATE_H
 #define FICUS_CALL_PRIVATE_H
 
 #include "call.h"
-#include "call_core.h"
 #include "call_latency.h"
-#include "call_limit.h"
+#include "call_shared.h"
 #include "identity_memo.h"
 #include "map.h"
 #include "pool.h"
@@ -33,31 +32,24 @@ enum call_fault_kind { CALL_FAULT_DELAY, CALL_FAULT_ABORT, CALL_FAULT_RESET, CAL
 struct call_checker;
 struct call_hedge;
 
-/* Places of an edge and who waits for one. */
-struct call_bulkhead {
-    struct call_limit limit;
-    int64_t running;
-    struct list waiting;            /* struct call by place_link, the first came first */
-    int64_t waiting_count;
-    struct metric *limit_gauge, *waiting_gauge;
-};
-
 /* One callee. Made by call_engine_edge or call_engine_endpoints, whichever comes first; lives as long as the engine. */
 struct call_edge {
     struct call_engine *engine;
     struct call_policy policy;      /* a copy of its own */
     bool declared;
-    struct call_breaker breaker;
-    struct call_budget budget;
+    struct call_shared_edge *shared;
     struct pool pool;
     /* what is off costs a test for NULL; what was on once stays in memory */
-    struct call_bulkhead *bulkhead;
+    struct call_bulkhead *bulkhead; /* the shared one */
+    struct env_task grant;          /* to our loop: calls in granted may go on */
+    struct list granted;            /* struct call by place_link; with grant_posted under the shared edge's mutex */
+    bool grant_posted, grant_awaited;   /* awaited: the engine closes, and this message is the last that keeps it */
     struct call_latency *latency;   /* hedge after a percentile */
     struct call_checker *checker;
     struct slice fault_name, fault_value;   /* of policy.fault->header */
     uint64_t random;                /* call_random: faults */
     struct metric *hedges[CALL_HEDGE_ENDS], *faults[CALL_FAULT_KINDS];
-    struct metric *attempts, *duration, *breaker_gauge;     /* NULL without metrics */
+    struct metric *attempts, *duration;     /* NULL without metrics */
     struct slice authority;         /* what its requests name: its name, or the host of its url */
     char name[];
 };
@@ -67,6 +59,7 @@ struct call_engine {
     const struct system_key *key;
     struct identity_memo identities;
     char *self;
+    struct call_shared *shared, *shared_own;    /* own: NULL when it is somebody else's */
     size_t idle_conns_max, conns_max, queue_max;
     struct metrics *metrics;
     struct metric_family *families[CALL_METRICS];
@@ -104,7 +97,7 @@ struct call {
 
     int64_t started_ns, deadline_ns, attempt_started_ns;
     struct env_timer deadline, pause, hedge_due;
-    struct list place_link;         /* QUEUED: bulkhead->waiting */
+    struct list place_link;         /* QUEUED: bulkhead->waiting or edge->granted; with placed under the shared mutex then */
     bool placed;                    /* has a place of the bulkhead */
     struct trace_context trace;     /* the parent of the attempts' spans */
 
@@ -191,6 +184,9 @@ static inline void call_bulkhead_leave(struct call *c)
     if (c->edge->bulkhead != NULL)
         call_bulkhead_leave_now(c);
 }
+void call_bulkhead_granted(void *edge);     /* of edge->grant */
+/* After its last call ended. False: a message is under way; call_engine_part_closed comes with it. */
+bool call_bulkhead_close(struct call_edge *edge);
 void call_bulkhead_note(struct call_edge *edge, int64_t latency_ns, bool failed, int64_t now_ns);
 
 /* hedge.c */
@@ -222,6 +218,9 @@ void call_checker_free(struct call_checker *k);
 /* engine.c */
 void call_edge_note(struct call_edge *edge, bool probe, enum call_health health);
 enum call_admission call_edge_admit(struct call_edge *edge);
+bool call_edge_lets(struct call_edge *edge, int64_t now_ns);    /* would it be admitted then? */
+void call_edge_request(struct call_edge *edge);                 /* a call begins: for the budget */
+bool call_edge_repeat(struct call_edge *edge);                  /* take a repetition from the budget */
 void call_edge_count(struct call_edge *edge, const char *outcome, int64_t duration_ns);
 void call_engine_part_closed(void *engine);
 

@@ -2,7 +2,8 @@
  *
  * Active health checks of an edge's addresses: GET on a connection of its own for each, 2xx in time is good
  * (call_eject.h says what follows). They run while calls come: the first call after a silence begins a round, and a
- * minute after the last call the timer is not set again, so that an idle process sleeps.
+ * minute after the last call the timer is not set again, so that an idle process sleeps. Of several loops the one that
+ * had this first call makes the checks of all.
  *
  * Bounded: one check at a time for each address, CHECKS_MAX for each edge; with more addresses the rounds take turns.
  * Failure modes: whatever happens to a check's connection, it comes to one result and is freed when that is closed.
@@ -11,12 +12,12 @@
 #include "call_private.h"
 #include "mem.h"
 
-enum { CHECKS_MAX = 64, CHECK_AWAKE_MS = 60 * 1000, CHECK_HEAD_SIZE_MAX = 16 * 1024 };
+enum { CHECKS_MAX = 64, CHECK_AWAKE_MS = 60 * 1000, CHECK_NOTE_MS = 100, CHECK_HEAD_SIZE_MAX = 16 * 1024 };
 
 struct call_checker {
     struct call_edge *edge;
     struct env_timer round;
-    int64_t called_ns;              /* the last call */
+    bool checking;                  /* these are the process's checks: edge->shared->checking is ours */
     struct list running;            /* struct check */
     size_t running_count;
     size_t next;                    /* address that the next round begins with */
@@ -157,6 +158,13 @@ static void check_start(struct call_checker *k, const char *address)
 
 /* ---- rounds ---- */
 
+static void checking_end(struct call_checker *k)
+{
+    if (k->checking)
+        k->edge->shared->checking = false;
+    k->checking = false;
+}
+
 static bool is_running(const struct call_checker *k, const char *address)
 {
     LIST_FOREACH(&k->running, l)
@@ -170,8 +178,11 @@ static void on_round(void *arg)
     struct call_checker *k = arg;
     const struct call_policy_check *p = k->edge->policy.check;
     const struct pool *pool = &k->edge->pool;
-    if (p == NULL || env_now_ns(env_of(k)) - k->called_ns > CHECK_AWAKE_MS * INT64_C(1000000))
+    /* A call that comes now and still finds us checking is late by one: the next one begins anew. */
+    if (p == NULL || env_now_ns(env_of(k)) - k->edge->shared->called_ns > CHECK_AWAKE_MS * INT64_C(1000000)) {
+        checking_end(k);
         return;
+    }
     size_t count = pool->target_count, first = count == 0 ? 0 : k->next % count;
     for (size_t i = 0; i < count && k->running_count < CHECKS_MAX; i++) {
         const char *address = pool_address_text(pool, (first + i) % count);
@@ -184,9 +195,14 @@ static void on_round(void *arg)
 
 void call_checker_poke(struct call_checker *k)
 {
-    k->called_ns = env_now_ns(env_of(k));
-    if (!env_timer_armed(&k->round) && k->edge->policy.check != NULL && !k->closing)
-        env_timer_start(env_of(k), &k->round, 0);
+    struct call_shared_edge *shared = k->edge->shared;
+    int64_t now_ns = env_now_ns(env_of(k));
+    if (now_ns - shared->called_ns >= CHECK_NOTE_MS * INT64_C(1000000)) /* else each call would take it from the others' caches */
+        shared->called_ns = now_ns;
+    if (shared->checking || k->edge->policy.check == NULL || k->closing || atomic_exchange(&shared->checking, true))
+        return;
+    k->checking = true;
+    env_timer_start(env_of(k), &k->round, 0);
 }
 
 enum ficus_err call_checker_make(struct call_edge *edge)
@@ -205,6 +221,7 @@ size_t call_checker_close(struct call_checker *k)
 {
     size_t count = k->running_count;
     k->closing = true;
+    checking_end(k);
     env_timer_stop(env_of(k), &k->round);
     LIST_FOREACH_SAFE(&k->running, l, tmp) {
         struct check *v = CONTAINER_OF(l, struct check, link);

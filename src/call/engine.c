@@ -56,17 +56,20 @@ enum ficus_err call_engine_new(struct env *e, const struct call_engine_options *
     g->idle_conns_max = o->idle_conns_max > 0 ? o->idle_conns_max : g->conns_max;
     g->queue_max = o->queue_max > 0 ? o->queue_max : 1024;
     g->metrics = o->metrics;
+    g->shared_own = o->shared == NULL ? call_shared_new() : NULL;
+    g->shared = o->shared != NULL ? o->shared : g->shared_own;
     list_init(&g->calls);
     list_init(&g->spare);
     uint64_t seed[2];
     env_random(e, seed, sizeof seed);
     map_init(&g->edges, seed);
     identity_memo_init(&g->identities, seed);
-    enum ficus_err err = g->self == NULL ? FICUS_ERR_NOMEM : FICUS_ERR_OK;
+    enum ficus_err err = g->self == NULL || g->shared == NULL ? FICUS_ERR_NOMEM : FICUS_ERR_OK;
     if (err == FICUS_ERR_OK && g->metrics != NULL)
         err = metrics_register_all(g->metrics, call_metric_defs, CALL_METRICS, g->families);
     if (err != FICUS_ERR_OK) {
         map_done(&g->edges);
+        call_shared_free(g->shared_own);
         mem_free(g->self);
         mem_free(g);
         return err;
@@ -87,7 +90,6 @@ static void engine_free(struct call_engine *g)
         pool_done(&edge->pool);
         call_policy_done(&edge->policy);
         call_checker_free(edge->checker);
-        mem_free(edge->bulkhead);
         mem_free(edge->latency);
         mem_free(edge);
     }
@@ -95,6 +97,7 @@ static void engine_free(struct call_engine *g)
     for (struct list *l; (l = list_pop_head(&g->spare)) != NULL;)
         mem_free(CONTAINER_OF(l, struct call, link));
     identity_memo_done(&g->identities);
+    call_shared_free(g->shared_own);
     mem_free(g->self);
     mem_free(g);
 }
@@ -126,14 +129,16 @@ static struct call_edge *edge_make(struct call_engine *g, const char *callee)
     if (edge == NULL)
         return NULL;
     memcpy(edge->name, callee, size + 1);
-    if (!map_put(&g->edges, slice_str(callee), edge)) {
+    edge->shared = call_shared_edge(g->shared, callee, env_now_ns(g->env));
+    if (edge->shared == NULL || !map_put(&g->edges, slice_str(callee), edge)) {
         mem_free(edge);
         return NULL;
     }
     edge->engine = g;
-    call_budget_init(&edge->budget, env_now_ns(g->env));
+    edge->grant = (struct env_task){.fn = call_bulkhead_granted, .arg = edge};
+    list_init(&edge->granted);
     edge->random = env_random_u64(g->env);
-    pool_init(&edge->pool, g->env, &edge->policy, g->idle_conns_max, g->conns_max, g->queue_max);
+    pool_init(&edge->pool, g->env, &edge->policy, edge->shared, g->idle_conns_max, g->conns_max, g->queue_max);
     edge->pool.on_empty = call_engine_part_closed;
     edge->pool.arg = g;
     return edge;
@@ -144,6 +149,23 @@ static void edge_count_by(struct call_edge *edge, enum call_metric family, const
 {
     for (size_t i = 0; i < count; i++)
         ret_metrics[i] = METRIC(edge->engine->families[family], slice_str(edge->name), slice_str(words[i]));
+}
+
+/* What the process has once is shown once, by the engine that comes first. */
+static void edge_gauges(struct call_edge *edge)
+{
+    struct call_engine *g = edge->engine;
+    struct call_shared_edge *shared = edge->shared;
+    struct call_bulkhead *b = edge->bulkhead;
+    struct slice name = slice_str(edge->name);
+    call_shared_lock(shared);
+    if (shared->breaker_gauge == NULL)
+        shared->breaker_gauge = METRIC(g->families[CALL_METRIC_BREAKER], name);
+    if (b != NULL && b->limit_gauge == NULL) {
+        b->limit_gauge = METRIC(g->families[CALL_METRIC_LIMIT], name);
+        b->waiting_gauge = METRIC(g->families[CALL_METRIC_WAITING], name);
+    }
+    call_shared_unlock(shared);
 }
 
 static void edge_metrics(struct call_edge *edge)
@@ -157,17 +179,12 @@ static void edge_metrics(struct call_edge *edge)
         return;
     edge->attempts = METRIC(g->families[CALL_METRIC_ATTEMPTS], name);
     edge->duration = METRIC(g->families[CALL_METRIC_DURATION], name);
-    edge->breaker_gauge = METRIC(g->families[CALL_METRIC_BREAKER], name);
-    metric_set(edge->breaker_gauge, edge->breaker.state);
+    edge_gauges(edge);
     edge_count_by(edge, CALL_METRIC_EJECTIONS, reasons, POOL_REASONS, edge->pool.ejections);
     if (edge->policy.hedge != NULL)
         edge_count_by(edge, CALL_METRIC_HEDGES, ends, CALL_HEDGE_ENDS, edge->hedges);
     if (edge->policy.fault != NULL)
         edge_count_by(edge, CALL_METRIC_FAULTS, kinds, CALL_FAULT_KINDS, edge->faults);
-    if (edge->bulkhead != NULL) {
-        edge->bulkhead->limit_gauge = METRIC(g->families[CALL_METRIC_LIMIT], name);
-        edge->bulkhead->waiting_gauge = METRIC(g->families[CALL_METRIC_WAITING], name);
-    }
 }
 
 /* The memory that p's words need and the edge has not yet. */
@@ -263,25 +280,87 @@ enum ficus_err call_engine_endpoints(struct call_engine *g, const char *callee, 
     return edge == NULL ? FICUS_ERR_NOMEM : pool_set_addresses(&edge->pool, addresses, address_count);
 }
 
+struct call_shared *call_engine_shared(struct call_engine *g)
+{
+    return g->shared;
+}
+
+enum ficus_err call_engine_endpoints_copy(const struct call_engine *g, struct call_engine *to)
+{
+    size_t pos = 0;
+    struct slice name;
+    void *value;
+    enum ficus_err err = FICUS_ERR_OK;
+    while (err == FICUS_ERR_OK && map_next(&g->edges, &pos, &name, &value)) {
+        const struct call_edge *edge = value;
+        const char **addresses = mem_array(edge->pool.target_count, sizeof *addresses);
+        if (addresses == NULL)
+            return FICUS_ERR_NOMEM;
+        for (size_t i = 0; i < edge->pool.target_count; i++)
+            addresses[i] = pool_address_text(&edge->pool, i);
+        if (edge->pool.target_count > 0)
+            err = call_engine_endpoints(to, edge->name, addresses, edge->pool.target_count);
+        mem_free(addresses);
+    }
+    return err;
+}
+
 bool call_engine_has_endpoints(const struct call_engine *g, const char *callee)
 {
     const struct call_edge *edge = edge_get(g, callee);
     return edge != NULL && edge->pool.had_target;
 }
 
-/* ---- breaker and metrics ---- */
+/* ---- breaker, budget and metrics ---- */
 
 enum call_admission call_edge_admit(struct call_edge *edge)
 {
-    enum call_admission a = call_breaker_admit(&edge->breaker, &edge->policy, env_now_ns(edge->engine->env));
-    metric_set(edge->breaker_gauge, edge->breaker.state);
+    struct call_shared_edge *s = edge->shared;
+    int64_t now_ns = env_now_ns(edge->engine->env);
+    if (!edge->policy.breaker.enabled || s->breaker.state == CALL_BREAKER_CLOSED)
+        return CALL_ADMIT_YES;
+    call_shared_lock(s);
+    enum call_admission a = call_breaker_admit(&s->breaker, &edge->policy, now_ns);
+    metric_set(s->breaker_gauge, s->breaker.state);
+    call_shared_unlock(s);
     return a;
+}
+
+bool call_edge_lets(struct call_edge *edge, int64_t now_ns)
+{
+    call_shared_lock(edge->shared);
+    bool lets = call_breaker_lets(&edge->shared->breaker, &edge->policy, now_ns);
+    call_shared_unlock(edge->shared);
+    return lets;
 }
 
 void call_edge_note(struct call_edge *edge, bool probe, enum call_health health)
 {
-    call_breaker_note(&edge->breaker, &edge->policy, probe, health, env_now_ns(edge->engine->env));
-    metric_set(edge->breaker_gauge, edge->breaker.state);
+    struct call_shared_edge *s = edge->shared;
+    if (call_breaker_steady(&s->breaker, &edge->policy, probe, health))
+        return;
+    call_shared_lock(s);
+    call_breaker_note(&s->breaker, &edge->policy, probe, health, env_now_ns(edge->engine->env));
+    metric_set(s->breaker_gauge, s->breaker.state);
+    call_shared_unlock(s);
+}
+
+void call_edge_request(struct call_edge *edge)
+{
+    struct call_shared_edge *s = edge->shared;
+    if (call_budget_full(&s->budget))
+        return;
+    call_shared_lock(s);
+    call_budget_request(&s->budget, &edge->policy.retry, env_now_ns(edge->engine->env));
+    call_shared_unlock(s);
+}
+
+bool call_edge_repeat(struct call_edge *edge)
+{
+    call_shared_lock(edge->shared);
+    bool may = call_budget_repeat(&edge->shared->budget, env_now_ns(edge->engine->env));
+    call_shared_unlock(edge->shared);
+    return may;
 }
 
 void call_edge_count(struct call_edge *edge, const char *outcome, int64_t duration_ns)
@@ -296,7 +375,7 @@ void call_edge_count(struct call_edge *edge, const char *outcome, int64_t durati
 const char *call_engine_breaker_state(const struct call_engine *g, const char *callee)
 {
     const struct call_edge *edge = edge_get(g, callee);
-    return call_breaker_state_name(edge == NULL ? CALL_BREAKER_CLOSED : edge->breaker.state);
+    return call_breaker_state_name(edge == NULL ? CALL_BREAKER_CLOSED : edge->shared->breaker.state);
 }
 
 /* ---- what people ask ---- */
@@ -306,12 +385,12 @@ static void edge_describe(const struct call_edge *edge, struct json_writer *w)
     const struct call_bulkhead *b = edge->bulkhead;
     json_write_object(w);
     json_write_kv_str(w, "callee", edge->name);
-    json_write_kv_str(w, "breaker", call_breaker_state_name(edge->breaker.state));
+    json_write_kv_str(w, "breaker", call_breaker_state_name(edge->shared->breaker.state));
     json_write_kv_i64(w, "waiting", (int64_t)edge->pool.waiting_count);
     if (edge->policy.bulkhead != NULL) {
         json_write_key(w, "bulkhead");
         json_write_object(w);
-        json_write_kv_i64(w, "limit", call_limit_places(&b->limit));
+        json_write_kv_i64(w, "limit", b->places);
         json_write_kv_i64(w, "running", b->running);
         json_write_kv_i64(w, "waiting", b->waiting_count);
         json_write_end(w);
@@ -360,6 +439,7 @@ static void engine_close_now(void *arg)
     while (map_next(&g->edges, &pos, &name, &value)) {
         struct call_edge *edge = value;
         g->parts_closing += edge->checker != NULL ? call_checker_close(edge->checker) : 0;
+        g->parts_closing += !call_bulkhead_close(edge);
         g->parts_closing += !pool_close(&edge->pool);
     }
     call_engine_part_closed(g);

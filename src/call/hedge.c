@@ -225,9 +225,9 @@ static void hedge_on_failed(struct pool_waiter *w, enum ficus_err err)
 static bool may_start(struct call *c)
 {
     bool attempted = c->state == CALL_WAITING || c->state == CALL_RUNNING || c->state == CALL_FAULTY;
-    return attempted && !c->waiter.queued && !c->head_given && c->edge->breaker.state == CALL_BREAKER_CLOSED &&
+    return attempted && !c->waiter.queued && !c->head_given && c->edge->shared->breaker.state == CALL_BREAKER_CLOSED &&
            pool_has_another(&c->edge->pool, &c->waiter, call_now_ns(c)) &&
-           call_budget_repeat(&c->edge->budget, call_now_ns(c));
+           call_edge_repeat(c->edge);
 }
 
 static void on_due(void *arg)
@@ -244,8 +244,7 @@ static void on_due(void *arg)
                                      .key = c->waiter.key, .avoid = c->waiter.last};
     c->hedge = h;
     c->hedged = true;
-    h->admitted = call_edge_admit(c->edge) != CALL_ADMIT_NO;
-    FICUS_ASSERT(h->admitted);      /* it is closed */
+    h->admitted = true;             /* the breaker is closed, or was just now */
     struct pool_conn *conn;
     if (pool_take(&c->edge->pool, &h->waiter, &conn) != FICUS_ERR_OK || h->waiter.queued) {
         hedge_lose(h);

@@ -11,6 +11,8 @@
 
 struct pool_address {
     struct call_target target;      /* pool->targets points here. Its calls under way keep the address in memory */
+    struct pool *pool;
+    struct call_shared_address *shared;     /* a reference */
     struct list link;               /* pool->addresses */
     struct list conns, free;        /* struct pool_conn; free: the last one used first */
     size_t conn_count, free_count;
@@ -20,10 +22,17 @@ struct pool_address {
 
 static void pool_pump(struct pool *p);
 
-void pool_init(struct pool *p, struct env *e, const struct call_policy *policy, size_t idle_conns_max,
-               size_t conns_max, size_t queue_max)
+static void address_free(struct pool_address *a)
 {
-    *p = (struct pool){.env = e, .policy = policy, .idle_conns_max = idle_conns_max, .conns_max = conns_max,
+    list_remove(&a->link);
+    call_shared_address_unref(a->pool->shared, a->shared);
+    mem_free(a);
+}
+
+void pool_init(struct pool *p, struct env *e, const struct call_policy *policy, struct call_shared_edge *shared,
+               size_t idle_conns_max, size_t conns_max, size_t queue_max)
+{
+    *p = (struct pool){.env = e, .policy = policy, .shared = shared, .idle_conns_max = idle_conns_max, .conns_max = conns_max,
                        .queue_max = queue_max, .random = env_random_u64(e)};
     list_init(&p->addresses);
     list_init(&p->waiting);
@@ -35,8 +44,8 @@ void pool_done(struct pool *p)
     env_timer_stop(p->env, &p->sweep);
     env_tls_client_free(p->env, p->tls);
     p->tls = NULL;
-    for (struct list *l; (l = list_pop_head(&p->addresses)) != NULL;)
-        mem_free(CONTAINER_OF(l, struct pool_address, link));
+    LIST_FOREACH_SAFE(&p->addresses, l, tmp)
+        address_free(CONTAINER_OF(l, struct pool_address, link));
     MEM_FREE(p->targets);
     p->target_count = 0;
 }
@@ -89,8 +98,7 @@ static void address_free_when_unused(struct pool_address *a)
 {
     if (!a->departed || a->conn_count > 0 || a->target.load.outstanding > 0)
         return;
-    list_remove(&a->link);
-    mem_free(a);
+    address_free(a);
 }
 
 static void on_sweep(void *arg)
@@ -135,8 +143,13 @@ static struct pool_address *address_of(struct call_target *t)
 
 static void address_note(struct pool *p, struct pool_address *a, enum call_sign sign, int64_t now_ns)
 {
+    if (call_eject_steady(a->target.eject, sign))
+        return;
+    call_shared_lock(p->shared);
     size_t out = sign == CALL_SIGN_BAD ? call_out_count(p->targets, p->target_count, now_ns) : 0;
-    if (call_eject_note(&a->target.eject, &p->policy->eject, sign, out, p->target_count, now_ns))
+    bool ejected = call_eject_note(a->target.eject, &p->policy->eject, sign, out, p->target_count, now_ns);
+    call_shared_unlock(p->shared);
+    if (ejected)
         metric_inc(p->ejections[sign == CALL_SIGN_REFUSED ? POOL_REASON_REFUSED : POOL_REASON_FAILURES]);
 }
 
@@ -357,7 +370,7 @@ static struct pool_conn *free_anywhere(struct pool *p, bool unused)
     struct pool_conn *second = NULL;
     for (size_t i = 0; i < p->target_count; i++) {
         struct pool_conn *c = free_of(address_of(p->targets[i]), unused);
-        if (c != NULL && !call_eject_out(&p->targets[i]->eject, now_ns))
+        if (c != NULL && !call_eject_out(p->targets[i]->eject, now_ns))
             return c;
         second = c != NULL ? c : second;
     }
@@ -539,7 +552,14 @@ static struct pool_address *address_new(struct pool *p, const char *text)
     struct pool_address *a = mem_zalloc(sizeof *a + size);
     if (a == NULL)
         return NULL;
+    a->pool = p;
+    a->shared = call_shared_address_ref(p->shared, text);
+    if (a->shared == NULL) {
+        mem_free(a);
+        return NULL;
+    }
     memcpy(a->text, text, size);
+    a->target.eject = &a->shared->eject;
     a->target.hash = call_hash(slice_make(text, size - 1));
     list_init(&a->conns);
     list_init(&a->free);
@@ -650,7 +670,10 @@ void pool_checked(struct pool *p, const char *address, bool good)
     struct pool_address *a = address_find(p, address);
     if (a == NULL || a->departed || p->policy->check == NULL)
         return;
-    if (call_eject_check(&a->target.eject, p->policy->check, good) && !good)
+    call_shared_lock(p->shared);
+    bool changed = call_eject_check(a->target.eject, p->policy->check, good);
+    call_shared_unlock(p->shared);
+    if (changed && !good)
         metric_inc(p->ejections[POOL_REASON_CHECK]);
 }
 
@@ -667,7 +690,7 @@ void pool_describe(const struct pool *p, struct json_writer *w)
     int64_t now_ns = env_now_ns(p->env);
     for (size_t i = 0; i < p->target_count; i++) {
         const struct pool_address *a = address_of(p->targets[i]);
-        const struct call_eject *e = &a->target.eject;
+        const struct call_eject *e = a->target.eject;
         json_write_object(w);
         json_write_kv_str(w, "address", a->text);
         json_write_kv_i64(w, "outstanding", a->target.load.outstanding);
@@ -675,7 +698,8 @@ void pool_describe(const struct pool *p, struct json_writer *w)
         json_write_kv_i64(w, "connections", (int64_t)a->conn_count);
         json_write_kv_i64(w, "idle", (int64_t)unused_count(a));
         json_write_kv_i64(w, "failures", e->failures);
-        json_write_kv_i64(w, "ejected_ms", e->until_ns > now_ns ? (e->until_ns - now_ns + 999999) / 1000000 : 0);
+        int64_t ejected_ns = e->until_ns - now_ns;
+        json_write_kv_i64(w, "ejected_ms", ejected_ns > 0 ? (ejected_ns + 999999) / 1000000 : 0);
         json_write_kv_bool(w, "unhealthy", e->unhealthy);
         json_write_end(w);
     }

@@ -17,6 +17,7 @@
 #define FICUS_CALL_POOL_H
 
 #include "call_balance.h"
+#include "call_shared.h"
 #include "env.h"
 #include "http_client.h"
 #include "list.h"
@@ -74,6 +75,7 @@ struct pool_waiter {
 struct pool {
     struct env *env;
     const struct call_policy *policy;   /* the edge's, borrowed: balance, eject, check */
+    struct call_shared_edge *shared;    /* what is known of the addresses in the whole process */
     size_t idle_conns_max, conns_max, queue_max;
     struct metric *ejections[POOL_REASONS]; /* counters; NULL: none */
     void (*on_empty)(void *arg);    /* after pool_close: the last connection is gone */
@@ -96,8 +98,8 @@ struct pool {
     bool closing;
 };
 
-void pool_init(struct pool *p, struct env *e, const struct call_policy *policy, size_t idle_conns_max,
-               size_t conns_max, size_t queue_max);
+void pool_init(struct pool *p, struct env *e, const struct call_policy *policy, struct call_shared_edge *shared,
+               size_t idle_conns_max, size_t conns_max, size_t queue_max);
 /* Frees addresses; there is no connection and no waiter any more. */
 void pool_done(struct pool *p);
 /* Close all connections; the waiters have left before. True: there was none, on_empty does not fire. */

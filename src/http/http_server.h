@@ -11,6 +11,8 @@
 #include "env.h"
 #include "http_stream.h"
 
+#include <stdatomic.h>
+
 struct http_server;
 
 enum { HTTP_REFUSAL_FIELDS_MAX = 4, HTTP_HEAD_SIZE_MAX = HTTP_BODY_BUFFER_SIZE };
@@ -27,10 +29,18 @@ struct http_limits {
     int64_t body_timeout_ms; /* without progress of a body that we wait for, either direction; 0: 30 s */
 };
 
+/* What the servers of several loops have in common: conn_count_max counts the connections of all, and one that has more
+ * than its part of them leaves new ones to the others for a moment. Zero-initialise but for server_count. */
+struct http_server_share {
+    size_t server_count;
+    atomic_size_t conn_count;
+};
+
 /* At conn_count_max each new connection takes the place of the one that has waited longest for a request or for the
  * rest of its head; answers then end their connections. Accepting pauses while all of them run requests. */
 struct http_server_options {
     struct http_limits limits;
+    struct http_server_share *share; /* outlives the server; NULL: there is no other */
     bool h2c; /* a connection that begins with HTTP/2's preface is HTTP/2 (RFC 9113 3.3) */
     const char *server_name; /* for the Server field; NULL: none */
     /* A request head came. The callee sets the handler with http_stream_handle before it returns. s->head_in is the

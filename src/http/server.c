@@ -12,7 +12,7 @@
 #include "h1_io.h"
 #include "mem.h"
 
-enum { ROOM_MS = 1000, HANDSHAKES_MS = 1000 };
+enum { ROOM_MS = 1000, HANDSHAKES_MS = 1000, REST_MS = 2 };
 
 const char *const http_protocols[] = {"h2", "http/1.1", NULL};
 
@@ -25,9 +25,26 @@ static void evict(struct http_server *v, bool newest_too)
     c->ops->evict(c);
 }
 
+/* Connections that count for the limit. */
+static size_t conns_counted(const struct http_server *v)
+{
+    return v->o.share != NULL ? v->o.share->conn_count : v->conn_count;
+}
+
+static bool is_full(const struct http_server *v)
+{
+    return conns_counted(v) >= v->o.limits.conn_count_max;
+}
+
+static void listeners_pause(struct http_server *v, bool paused);
+
 static void room_fire(void *arg)
 {
     struct http_server *v = arg;
+    if (!is_full(v)) { /* another server's connections went */
+        listeners_pause(v, false);
+        return;
+    }
     evict(v, true);
     env_timer_start(v->env, &v->room, ROOM_MS);
 }
@@ -71,6 +88,7 @@ static void listeners_close(struct http_server *v, bool secure_too)
     }
     v->listener_count = count;
     env_timer_stop(v->env, &v->room);
+    env_timer_stop(v->env, &v->rest);
     env_timer_stop(v->env, &v->handshakes);
     if (count > 0)
         env_timer_start(v->env, &v->handshakes, HANDSHAKES_MS);
@@ -81,6 +99,46 @@ static void handshakes_over(void *arg)
     struct http_server *v = arg;
     listeners_close(v, true);
     gone_check(v);
+}
+
+static void listeners_set(struct http_server *v)
+{
+    bool quiet = v->paused || env_timer_armed(&v->rest);
+    if (v->quiet == quiet || v->draining)
+        return;
+    v->quiet = quiet;
+    for (size_t i = 0; i < v->listener_count; i++)
+        env_listener_pause(v->env, v->listeners[i], quiet);
+}
+
+static void listeners_pause(struct http_server *v, bool paused)
+{
+    if (v->paused == paused || v->draining)
+        return;
+    v->paused = paused;
+    listeners_set(v);
+    if (paused)
+        env_timer_start(v->env, &v->room, ROOM_MS);
+    else
+        env_timer_stop(v->env, &v->room);
+}
+
+static void rest_over(void *arg)
+{
+    listeners_set(arg);
+}
+
+/* All loops watch the same sockets, and who is awake takes what is there: one would come to serve nearly all connections
+ * and the others none. So who has an eighth, and one, more than its part looks away for a moment. */
+static void rest_when_ahead(struct http_server *v)
+{
+    if (v->o.share == NULL)
+        return;
+    size_t all = v->o.share->conn_count;
+    if (v->conn_count <= all / v->o.share->server_count + all / 8 + 1)
+        return;
+    env_timer_start(v->env, &v->rest, REST_MS);
+    listeners_set(v);
 }
 
 void http_server_limit(struct http_server *v, const struct http_limits *limits)
@@ -110,6 +168,7 @@ enum ficus_err http_server_new(struct env *e, const struct http_server_options *
     list_init(&v->conns);
     list_init(&v->waiting);
     v->room = (struct env_timer){.fn = room_fire, .arg = v};
+    v->rest = (struct env_timer){.fn = rest_over, .arg = v};
     v->handshakes = (struct env_timer){.fn = handshakes_over, .arg = v};
     v->gone_kick = (struct env_timer){.fn = gone_check, .arg = v};
     v->date_second = -1;
@@ -127,19 +186,6 @@ const char *server_date(struct http_server *v)
     return v->date;
 }
 
-static void listeners_pause(struct http_server *v, bool paused)
-{
-    if (v->paused == paused || v->draining)
-        return;
-    v->paused = paused;
-    for (size_t i = 0; i < v->listener_count; i++)
-        env_listener_pause(v->env, v->listeners[i], paused);
-    if (paused)
-        env_timer_start(v->env, &v->room, ROOM_MS);
-    else
-        env_timer_stop(v->env, &v->room);
-}
-
 /* Whoever only holds connections open must not keep others out: at the limit each new one takes the place of the one
  * that has waited longest. Accepting pauses only while all of them run requests. */
 static void accepted(void *arg, struct env_stream *stream)
@@ -150,7 +196,8 @@ static void accepted(void *arg, struct env_stream *stream)
         h2_server_conn_new(v, stream, SLICE(""));
     else
         h1_server_conn_new(v, stream);
-    if (v->conn_count < v->o.limits.conn_count_max)
+    rest_when_ahead(v);
+    if (!is_full(v))
         return;
     listeners_pause(v, true); /* at least until the evicted one is gone */
     evict(v, false);
@@ -169,7 +216,7 @@ enum ficus_err http_server_listen(struct http_server *v, const char *address, st
         return err;
     v->secure[v->listener_count] = tls != NULL;
     v->listeners[v->listener_count++] = listener;
-    if (v->paused)
+    if (v->quiet)
         env_listener_pause(v->env, listener, true);
     return FICUS_ERR_OK;
 }
@@ -181,6 +228,8 @@ void server_conn_enter(struct http_server *v, struct server_conn *c, const struc
     list_add_tail(&v->conns, &c->link);
     list_add_tail(&v->waiting, &c->waiting);
     v->conn_count++;
+    if (v->o.share != NULL)
+        atomic_fetch_add(&v->o.share->conn_count, 1);
 }
 
 void server_conn_wait(struct server_conn *c, bool waiting)
@@ -200,7 +249,9 @@ void server_conn_gone(struct http_server *v)
 {
     FICUS_ASSERT(v->conn_count > 0);
     v->conn_count--;
-    if (v->conn_count < v->o.limits.conn_count_max)
+    if (v->o.share != NULL)
+        atomic_fetch_sub(&v->o.share->conn_count, 1);
+    if (!is_full(v))
         listeners_pause(v, false);
     gone_check(v);
 }

@@ -26,6 +26,8 @@ struct http_server {
     bool secure[SERVER_LISTENERS_MAX]; /* of each: with TLS */
     size_t listener_count;
     bool paused; /* conn_count_max reached */
+    bool quiet;  /* the listeners are paused, for that or for a rest */
+    struct env_timer rest; /* armed: other servers have less to do */
     bool draining, closing;
     struct list conns;
     struct list waiting; /* those of conns that run no request, the one that has waited longest first */

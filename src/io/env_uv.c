@@ -357,8 +357,9 @@ struct env *env_uv_new(const struct env_uv_options *options, struct ficus_error 
     struct env_uv_options o = options == NULL ? (struct env_uv_options){0} : *options;
     if (check_options(&o, reterr) != FICUS_ERR_OK)
         return NULL;
-    /* each further arena costs an idle process memory and saves contention that workers do not have */
-    mallopt(M_ARENA_MAX, 2);
+    /* Each further arena costs an idle process memory; workers have no contention that it would save, loops have. */
+    int loops = o.beside == NULL ? 1 : 1 + ++env_uv_of(o.beside)->loops_beside;
+    mallopt(M_ARENA_MAX, loops > 2 ? loops : 2);
     struct env_uv *e = mem_zalloc(sizeof *e);
     if (e == NULL) {
         err_set(reterr, FICUS_ERR_NOMEM, "env: out of memory");
@@ -391,7 +392,12 @@ struct env *env_uv_new(const struct env_uv_options *options, struct ficus_error 
     list_init(&e->jobs_done);
     pthread_mutex_init(&e->mutex, NULL);
     e->workers = workers_new(o.workers_count, o.jobs_max, o.stack_size, on_job_finished, e);
-    if (!log_os_init(&e->log, getenv("FICUS_LOG"), LOG_SIZE_MAX) || e->workers == NULL) {
+    bool logs = true;
+    if (o.beside != NULL)
+        log_os_init_beside(&e->log, &env_uv_of(o.beside)->log);
+    else
+        logs = log_os_init(&e->log, getenv("FICUS_LOG"), LOG_SIZE_MAX);
+    if (!logs || e->workers == NULL) {
         err_set(reterr, FICUS_ERR_NOMEM, "env: out of memory");
         env_uv_free(&e->base);
         return NULL;
@@ -412,7 +418,7 @@ void env_uv_run(struct env *base)
     env_uv_event(e);
     uv_run(&e->loop, UV_RUN_DEFAULT); /* the async handle keeps it going */
     env_here = NULL;
-    log_os_keep_at_death(NULL);
+    log_os_forget_at_death(&e->log);
     log_os_flush(&e->log);
 }
 

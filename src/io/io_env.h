@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The product's struct env: the table of effects of base/env.h on libuv, pthreads and the Linux file calls. One env is
- * one loop; a process normally has one.
+ * one loop; a process normally has one. Further ones are made beside the first, each by the thread that runs it.
  *
  * Beyond base/env.h: SIGPIPE is ignored from env_uv_new on (a child must reset it before exec). An idle env arms no
  * timer and causes no wake-up. Worker threads start when they are first needed and block all signals.
@@ -15,6 +15,8 @@ struct env_uv_options {
     uint32_t workers_count; /* most worker threads, 1..64; 0: 4 */
     uint32_t jobs_max;      /* jobs queued and not begun, 1..65536; 0: 256 */
     size_t stack_size;      /* of a worker, bytes, 64 KiB..64 MiB; 0: 256 KiB */
+    /* the process's first env, which outlives this one and does not run now: they have one log. NULL: this is the first */
+    struct env *beside;
 };
 
 /* A new env, or NULL with *reterr set (INVALID, NOMEM, or the code of a failed system call). The calling thread

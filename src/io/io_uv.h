@@ -30,6 +30,7 @@ struct env_uv {
     struct timers timers;
     uv_timer_t alarm;     /* one for all of timers */
     int64_t alarm_due_ns; /* INT64_MAX: not started */
+    int loops_beside;     /* envs made beside this one, ever */
     int64_t now_ns, wall_ms; /* while running: of this event; 0: nobody has asked yet */
     char scratch[ENV_SCRATCH_SIZE];
     bool firing;          /* the alarm is set once, after all that are due have fired */

@@ -18,26 +18,47 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-bool log_os_init(struct log_os *l, const char *path, int64_t size_max)
+static bool file_init(struct log_file *f, const char *path, int64_t size_max)
 {
     struct stat st;
-    *l = (struct log_os){.size_max = size_max};
-    pthread_mutex_init(&l->rotating, NULL);
-    pthread_mutex_init(&l->mutex, NULL);
+    *f = (struct log_file){.size_max = size_max};
+    pthread_mutex_init(&f->rotating, NULL);
+    pthread_mutex_init(&f->writing, NULL);
     if (fstat(2, &st) == 0 && S_ISREG(st.st_mode)) {
-        l->is_regular = true;
-        atomic_store(&l->size_seen, st.st_size);
+        f->is_regular = true;
+        atomic_store(&f->size_seen, st.st_size);
     }
-    if (path == NULL || path[0] == '\0' || !l->is_regular)
+    if (path == NULL || path[0] == '\0' || !f->is_regular)
         return true;
     struct buf old;
     buf_init(&old, 4096);
     buf_add_str(&old, path);
     buf_add_str(&old, ".old");
-    l->path = mem_strdup(path);
-    l->path_old = buf_failed(&old) ? NULL : buf_steal(&old);
+    f->path = mem_strdup(path);
+    f->path_old = buf_failed(&old) ? NULL : buf_steal(&old);
     buf_done(&old);
-    return l->path != NULL && l->path_old != NULL;
+    return f->path != NULL && f->path_old != NULL;
+}
+
+static void file_done(struct log_file *f)
+{
+    MEM_FREE(f->path);
+    MEM_FREE(f->path_old);
+    pthread_mutex_destroy(&f->writing);
+    pthread_mutex_destroy(&f->rotating);
+}
+
+bool log_os_init(struct log_os *l, const char *path, int64_t size_max)
+{
+    *l = (struct log_os){.file = &l->own};
+    pthread_mutex_init(&l->mutex, NULL);
+    return file_init(&l->own, path, size_max);
+}
+
+void log_os_init_beside(struct log_os *l, struct log_os *other)
+{
+    *l = (struct log_os){.file = other->file};
+    pthread_mutex_init(&l->mutex, NULL);
 }
 
 void log_os_done(struct log_os *l)
@@ -45,9 +66,8 @@ void log_os_done(struct log_os *l)
     log_os_flush(l);
     MEM_FREE(l->gathered);
     pthread_mutex_destroy(&l->mutex);
-    MEM_FREE(l->path);
-    MEM_FREE(l->path_old);
-    pthread_mutex_destroy(&l->rotating);
+    if (l->file == &l->own)
+        file_done(&l->own);
 }
 
 static bool same_file(const struct stat *a, const struct stat *b)
@@ -55,53 +75,64 @@ static bool same_file(const struct stat *a, const struct stat *b)
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-static void rotate(struct log_os *l)
+static void rotate(struct log_file *f)
 {
     struct stat behind, named, out;
-    atomic_store(&l->size_seen, l->size_max - l->size_max / 4); /* when anything below fails: look again later */
+    atomic_store(&f->size_seen, f->size_max - f->size_max / 4); /* when anything below fails: look again later */
     if (fstat(2, &behind) != 0)
         return;
-    bool have_name = stat(l->path, &named) == 0;
+    bool have_name = stat(f->path, &named) == 0;
     if (have_name && same_file(&behind, &named)) {
-        if (behind.st_size <= l->size_max) {
-            atomic_store(&l->size_seen, behind.st_size);
+        if (behind.st_size <= f->size_max) {
+            atomic_store(&f->size_seen, behind.st_size);
             return;
         }
-        if (rename(l->path, l->path_old) != 0)
+        if (rename(f->path, f->path_old) != 0)
             return;
     }
-    int fd = open(l->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    int fd = open(f->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0)
         return;
     if (fstat(1, &out) == 0 && same_file(&behind, &out))
         (void)dup2(fd, 1); /* cannot fail: both are open; the log goes on in either case */
     if (dup2(fd, 2) == 2 && fstat(2, &behind) == 0)
-        atomic_store(&l->size_seen, behind.st_size);
+        atomic_store(&f->size_seen, behind.st_size);
     close(fd);
 }
 
-static bool would_block(const struct log_os *l)
+static ssize_t write_whole(const void *p, size_t size)
 {
-    struct pollfd out = {.fd = 2, .events = POLLOUT};
-    return !l->is_regular && (poll(&out, 1, 0) != 1 || (out.revents & POLLOUT) == 0);
-}
-
-static void write_out(struct log_os *l, const void *p, size_t size)
-{
-    if (would_block(l))
-        return;
     ssize_t n;
     do
         n = write(2, p, size);
     while (n < 0 && errno == EINTR);
-    if (l->path == NULL || n <= 0)
+    return n;
+}
+
+static bool would_block(const struct log_file *f)
+{
+    struct pollfd out = {.fd = 2, .events = POLLOUT};
+    return !f->is_regular && (poll(&out, 1, 0) != 1 || (out.revents & POLLOUT) == 0);
+}
+
+static void write_out(struct log_os *l, const void *p, size_t size)
+{
+    struct log_file *f = l->file;
+    ssize_t n = -1;
+    if (!f->is_regular)
+        pthread_mutex_lock(&f->writing);
+    if (!would_block(f))
+        n = write_whole(p, size);
+    if (!f->is_regular)
+        pthread_mutex_unlock(&f->writing);
+    if (f->path == NULL || n <= 0)
         return;
-    if (atomic_fetch_add(&l->size_seen, n) + n <= l->size_max)
+    if (atomic_fetch_add(&f->size_seen, n) + n <= f->size_max)
         return;
     /* Others go on writing to the file while one thread rotates: dup2 replaces fd 2 in one step. */
-    if (pthread_mutex_trylock(&l->rotating) == 0) {
-        rotate(l);
-        pthread_mutex_unlock(&l->rotating);
+    if (pthread_mutex_trylock(&f->rotating) == 0) {
+        rotate(f);
+        pthread_mutex_unlock(&f->rotating);
     }
 }
 
@@ -152,21 +183,24 @@ bool log_os_gather(struct log_os *l, const void *p, size_t size)
 
 /* ---- the process's death ---- */
 
-enum { DEADLY_COUNT = 5 };
+enum { DEADLY_COUNT = 5, KEPT_MAX = 64 };
 static const int deadly[DEADLY_COUNT] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 
 /* Mutable globals, since a signal handler has no argument. */
-static _Atomic(struct log_os *) kept;
+static _Atomic(struct log_os *) kept[KEPT_MAX]; /* one for each loop */
 static struct sigaction before_us[DEADLY_COUNT];
+static pthread_mutex_t catching = PTHREAD_MUTEX_INITIALIZER; /* guards before_us while it is filled */
 
 /* Takes no mutex: this thread, or one that will not go on, may hold it. At worst a line is written twice. */
 static void on_deadly(int signum, siginfo_t *info, void *context)
 {
     (void)context;
-    struct log_os *l = atomic_exchange(&kept, NULL);
-    size_t size = l == NULL ? 0 : atomic_load(&l->gathered_size);
-    if (size > 0 && !would_block(l) && write(2, l->gathered, size) < 0)
-        l = NULL; /* nothing can be done */
+    for (size_t i = 0; i < KEPT_MAX; i++) {
+        struct log_os *l = atomic_exchange(&kept[i], NULL);
+        size_t size = l == NULL ? 0 : atomic_load(&l->gathered_size);
+        if (size > 0 && !would_block(l->file) && write(2, l->gathered, size) < 0)
+            break; /* nothing can be done */
+    }
     /* What was there before us, such as the sanitizer's report, has its turn at return: an instruction that failed fails
      * again, a signal that somebody sent is sent again. */
     for (size_t i = 0; i < DEADLY_COUNT; i++)
@@ -190,9 +224,25 @@ static void catch_deadly(void)
     }
 }
 
+static bool kept_replace(struct log_os *from, struct log_os *to)
+{
+    for (size_t i = 0; i < KEPT_MAX; i++) {
+        struct log_os *expected = from;
+        if (atomic_compare_exchange_strong(&kept[i], &expected, to))
+            return true;
+    }
+    return false;
+}
+
 void log_os_keep_at_death(struct log_os *l)
 {
-    atomic_store(&kept, l);
-    if (l != NULL)
-        catch_deadly();
+    (void)kept_replace(NULL, l); /* one loop too many loses its last lines, as it would without us */
+    pthread_mutex_lock(&catching);
+    catch_deadly();
+    pthread_mutex_unlock(&catching);
+}
+
+void log_os_forget_at_death(struct log_os *l)
+{
+    (void)kept_replace(l, NULL); /* it is not there when a signal has come */
 }

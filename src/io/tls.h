@@ -6,7 +6,7 @@
  * Fixed for both sides: ECDHE and AEAD only, X25519 and P-256, no renegotiation, no compression, no early data. A
  * server resumes by tickets alone, so sessions cost it no memory.
  *
- * Threads: the loop of the env; the functions that read files block shortly. Programs that never make a server or a
+ * Threads: a server may serve the listeners of several loops of one process; otherwise the loop of the env. The functions that read files block shortly. Programs that never make a server or a
  * client are not linked with OpenSSL's libssl.
  */
 #ifndef FICUS_IO_TLS_H
@@ -49,7 +49,7 @@ enum ficus_err tls_server_new(struct env *e, const struct tls_server_options *op
 enum ficus_err tls_server_reload(struct tls_server *v, const struct tls_pair *pairs, size_t pair_count,
                                  struct ficus_error *reterr);
 /* When the first of its certificates expires, ms since 1970. */
-int64_t tls_server_expires_ms(const struct tls_server *v);
+int64_t tls_server_expires_ms(struct tls_server *v);
 /* Its listeners are closed; accepted streams may live on. NULL is nothing. */
 void tls_server_free(struct tls_server *v);
 

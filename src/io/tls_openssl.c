@@ -28,7 +28,9 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 enum {
@@ -49,7 +51,7 @@ _Static_assert(sizeof(struct ticket_key) == 88, "the file's layout");
 
 /* Immutable but for its count. */
 struct tls_set {
-    size_t refs;
+    atomic_size_t refs;
     int64_t expires_ms;
     size_t count;
     SSL_CTX *contexts[];
@@ -58,11 +60,12 @@ struct tls_set {
 struct tls_server {
     struct tls_end end; /* first */
     struct env *env;
-    struct tls_set *set;
     enum tls_version min;
     unsigned char protocols[PROTOCOLS_SIZE_MAX]; /* as on the wire: each with its length before it */
     size_t protocols_size;
     const char *tickets_file;
+    pthread_mutex_t mutex; /* guards what follows; loops take it once or twice for a handshake */
+    struct tls_set *set;
     struct ticket_key keys[TICKET_KEYS_MAX];
     size_t key_count;
 };
@@ -331,11 +334,10 @@ static bool key_use(const struct ticket_key *k, EVP_MAC_CTX *mac)
     return EVP_MAC_CTX_set_params(mac, params) == 1;
 }
 
-/* SSL_CTX_set_tlsext_ticket_key_evp_cb: 1 fine, 2 fine but seal it anew, 0 unknown, -1 error. */
-static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac,
-                     int sealing)
+/* [mutex held] */
+static int ticket_use(struct tls_server *v, SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
+                      EVP_MAC_CTX *mac, bool sealing)
 {
-    struct tls_server *v = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
     struct ticket_key *newest = tickets_newest(v);
     if (sealing) {
         memcpy(name, newest->name, sizeof newest->name);
@@ -355,11 +357,22 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
     return 0;
 }
 
+/* SSL_CTX_set_tlsext_ticket_key_evp_cb: 1 fine, 2 fine but seal it anew, 0 unknown, -1 error. */
+static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac,
+                     int sealing)
+{
+    struct tls_server *v = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    pthread_mutex_lock(&v->mutex);
+    int result = ticket_use(v, ssl, name, iv, cipher, mac, sealing != 0);
+    pthread_mutex_unlock(&v->mutex);
+    return result;
+}
+
 /* ---- server ---- */
 
 static void set_unref(struct tls_set *set)
 {
-    if (set == NULL || --set->refs > 0)
+    if (set == NULL || atomic_fetch_sub(&set->refs, 1) > 1)
         return;
     for (size_t i = 0; i < set->count; i++)
         SSL_CTX_free(set->contexts[i]);
@@ -441,6 +454,7 @@ enum ficus_err tls_server_new(struct env *e, const struct tls_server_options *op
         mem_free(v);
         return err_set(reterr, error.code, "%s", error.text);
     }
+    pthread_mutex_init(&v->mutex, NULL);
     (void)tickets_load(v); /* else they are made when they are needed */
     *ret_server = v;
     return FICUS_ERR_OK;
@@ -453,14 +467,30 @@ enum ficus_err tls_server_reload(struct tls_server *v, const struct tls_pair *pa
     struct tls_set *set = set_new(v, pairs, pair_count, &error);
     if (set == NULL)
         return err_set(reterr, error.code, "%s", error.text);
-    set_unref(v->set);
+    pthread_mutex_lock(&v->mutex);
+    struct tls_set *before = v->set;
     v->set = set;
+    pthread_mutex_unlock(&v->mutex);
+    set_unref(before);
     return FICUS_ERR_OK;
 }
 
-int64_t tls_server_expires_ms(const struct tls_server *v)
+/* One reference to the present certificates. */
+static struct tls_set *set_ref(struct tls_server *v)
 {
-    return v->set->expires_ms;
+    pthread_mutex_lock(&v->mutex);
+    struct tls_set *set = v->set;
+    atomic_fetch_add(&set->refs, 1);
+    pthread_mutex_unlock(&v->mutex);
+    return set;
+}
+
+int64_t tls_server_expires_ms(struct tls_server *v)
+{
+    struct tls_set *set = set_ref(v);
+    int64_t expires_ms = set->expires_ms;
+    set_unref(set);
+    return expires_ms;
 }
 
 void tls_server_free(struct tls_server *v)
@@ -469,6 +499,7 @@ void tls_server_free(struct tls_server *v)
         return;
     set_unref(v->set);
     OPENSSL_cleanse(v->keys, sizeof v->keys);
+    pthread_mutex_destroy(&v->mutex);
     mem_free(v);
 }
 
@@ -605,11 +636,13 @@ static struct conn *conn_new(struct tls_end *end, SSL_CTX *ctx, int fd)
 static struct tls_conn *server_open(struct tls_end *end, int fd)
 {
     struct tls_server *v = (struct tls_server *)(void *)end;
-    struct conn *c = conn_new(end, v->set->contexts[0], fd);
-    if (c == NULL)
+    struct tls_set *set = set_ref(v);
+    struct conn *c = conn_new(end, set->contexts[0], fd);
+    if (c == NULL) {
+        set_unref(set);
         return NULL;
-    c->set = v->set;
-    c->set->refs++;
+    }
+    c->set = set;
     SSL_set_accept_state(c->ssl);
     return &c->base;
 }

@@ -100,6 +100,7 @@ struct manifest_gateway {
     const char *const *hosts;
     size_t host_count;
     int64_t timeout_ms;
+    int64_t threads;
     struct proxy_limits limits;
     struct proxy_overload overload;
     const char *const *trusted_proxies;

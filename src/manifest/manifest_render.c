@@ -413,6 +413,7 @@ static void render_gateway(struct renderer *r, struct json_writer *w)
     c.listen = one_word(r, "fd:3");
     c.listen_count = 1;
     c.admin = "fd:4";
+    c.threads = g->threads;
     c.limits = g->limits;
     c.overload = g->overload;
     c.trusted_proxies = g->trusted_proxies;

@@ -147,6 +147,8 @@ static const struct conf_setting gateway_settings[] = {
     {.name = "timeout", .type = CONF_DURATION, CONF_AT(struct manifest_gateway, timeout_ms), .min = 1, .max = 10 * MINUTE_MS,
      .fallback = 10 * SECOND_MS, .doc = "How long a request may take; routes may say otherwise."},
     {.name = "tls", .type = CONF_TABLE_PTR, CONF_AT(struct manifest_gateway, tls), .table = &tls_table, .doc = "TLS towards clients; absent: plain HTTP."},
+    {.name = "threads", .type = CONF_INT, CONF_AT(struct manifest_gateway, threads), .min = 1, .max = PROXY_THREADS_MAX, .fallback = 1,
+     .doc = "Threads that serve clients, each up to one core."},
     {.name = "limits", .type = CONF_TABLE, CONF_AT(struct manifest_gateway, limits), .table = &proxy_limits_table,
      .doc = "What a client may take of the gateway: sizes, counts, times."},
     {.name = "overload", .type = CONF_TABLE, CONF_AT(struct manifest_gateway, overload), .table = &proxy_overload_table,

@@ -52,6 +52,13 @@ static void on_resolved(void *arg)
         p->on_endpoints(p->endpoints_arg);
 }
 
+static void on_addresses(void *arg, const char *callee, const char *const *addresses, size_t address_count)
+{
+    struct process *p = arg;
+    if (p->on_addresses != NULL)
+        p->on_addresses(p->endpoints_arg, callee, addresses, address_count);
+}
+
 static enum ficus_err declare_edges(struct process *p, const struct process_config *config, struct ficus_error *reterr)
 {
     for (size_t i = 0; i < config->edge_count; i++) {
@@ -62,16 +69,19 @@ static enum ficus_err declare_edges(struct process *p, const struct process_conf
     return FICUS_ERR_OK;
 }
 
-static enum ficus_err make_engine(struct process *p, struct ficus_error *reterr)
+/* shared: what is known of the edges; NULL: there is no other engine. */
+static enum ficus_err make_engine(struct process *p, struct call_shared *shared, struct ficus_error *reterr)
 {
     struct call_engine_options options = {.self = p->config->process, .key = p->key, .metrics = p->metrics,
-                                          .conns_max = PROCESS_CONNS_MAX};
+                                          .shared = shared, .conns_max = PROCESS_CONNS_MAX};
     enum ficus_err err = call_engine_new(p->env, &options, &p->calls);
     if (err != FICUS_ERR_OK)
         return err_set(reterr, err, "call engine");
-    err = declare_edges(p, p->config, reterr);
-    if (err != FICUS_ERR_OK)
-        return err;
+    return declare_edges(p, p->config, reterr);
+}
+
+static enum ficus_err make_resolver(struct process *p, struct ficus_error *reterr)
+{
     if (p->config->hub[0] == '\0')
         return FICUS_ERR_OK;
     call_engine_endpoints(p->calls, "hub", &p->config->hub, 1);
@@ -79,9 +89,10 @@ static enum ficus_err make_engine(struct process *p, struct ficus_error *reterr)
         .engine = p->calls,
         .snapshot_path = p->config->snapshot_file[0] == '\0' ? NULL : p->config->snapshot_file,
         .on_change = on_resolved,
+        .on_addresses = on_addresses,
         .arg = p,
     };
-    err = resolve_hub_new(p->env, &resolve, &p->resolver);
+    enum ficus_err err = resolve_hub_new(p->env, &resolve, &p->resolver);
     return err == FICUS_ERR_OK ? err : err_set(reterr, err, "resolver");
 }
 
@@ -93,21 +104,51 @@ static enum ficus_err level_of(const struct process_config *config, enum log_lev
     return err_set(reterr, FICUS_ERR_INVALID, "log_level \"%s\": debug, info, warn or error", config->log_level);
 }
 
-enum ficus_err process_init(struct process *p, struct env *e, const struct process_config *config,
-                            struct ficus_error *reterr)
+/* Key and logger. On failure nothing is there. */
+static enum ficus_err begin(struct process *p, struct ficus_error *reterr)
 {
-    *p = (struct process){.env = e, .config = config};
+    const struct process_config *config = p->config;
     enum log_level level;
     enum ficus_err err = level_of(config, &level, reterr);
     if (err != FICUS_ERR_OK)
         return err;
     (void)snprintf(p->instance, sizeof p->instance, "%" PRId64, config->instance);
-    logger_init(&p->log, e, config->process, p->instance, level);
-    err = load_key(e, config->key_file, &p->key, reterr);
-    if (err == FICUS_ERR_OK && (p->metrics = metrics_new()) == NULL)
+    logger_init(&p->log, p->env, config->process, p->instance, level);
+    err = load_key(p->env, config->key_file, &p->key, reterr);
+    if (err != FICUS_ERR_OK)
+        logger_done(&p->log);
+    return err;
+}
+
+enum ficus_err process_init(struct process *p, struct env *e, const struct process_config *config,
+                            struct ficus_error *reterr)
+{
+    *p = (struct process){.env = e, .config = config};
+    enum ficus_err err = begin(p, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    p->metrics = metrics_new();
+    if (p->metrics == NULL)
         err = err_set(reterr, FICUS_ERR_NOMEM, "metrics");
     if (err == FICUS_ERR_OK)
-        err = make_engine(p, reterr);
+        err = make_engine(p, NULL, reterr);
+    if (err == FICUS_ERR_OK)
+        err = make_resolver(p, reterr);
+    if (err != FICUS_ERR_OK)
+        process_close(p, NULL, NULL);
+    return err;
+}
+
+enum ficus_err process_init_beside(struct process *p, struct env *e, const struct process *first,
+                                   struct metrics *metrics, struct ficus_error *reterr)
+{
+    *p = (struct process){.env = e, .config = first->config, .metrics = metrics, .beside = true};
+    enum ficus_err err = begin(p, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    err = make_engine(p, call_engine_shared(first->calls), reterr);
+    if (err == FICUS_ERR_OK && call_engine_endpoints_copy(first->calls, p->calls) != FICUS_ERR_OK)
+        err = err_set(reterr, FICUS_ERR_NOMEM, "addresses");
     if (err != FICUS_ERR_OK)
         process_close(p, NULL, NULL);
     return err;
@@ -130,7 +171,8 @@ enum ficus_err process_reload(struct process *p, const struct process_config *co
 
 static void free_rest(struct process *p)
 {
-    metrics_free(p->metrics);
+    if (!p->beside)
+        metrics_free(p->metrics);
     p->metrics = NULL;
     system_key_free(p->key);
     p->key = NULL;

@@ -31,9 +31,12 @@ struct process {
     struct resolve_hub *resolver; /* NULL in the hub itself */
     /* The addresses of some service have changed; may be set after process_init. NULL: nobody asks */
     void (*on_endpoints)(void *arg);
+    /* The addresses of this one are others now; likewise. */
+    void (*on_addresses)(void *arg, const char *callee, const char *const *addresses, size_t address_count);
     void *endpoints_arg;
     /* What keeps it from its work at present, "" when nothing does any more; may be set after process_init. */
     void (*on_trouble)(const char *text);
+    bool beside; /* what the process has once (hub's subscription, files) is another loop's */
     /* private below */
     char instance[24];
     void (*closed)(void *arg);
@@ -45,6 +48,11 @@ struct process {
  * the loop, so p stays in memory until the loop has turned. */
 enum ficus_err process_init(struct process *p, struct env *e, const struct process_config *config,
                             struct ficus_error *reterr);
+/* The same for a further loop of a process whose first one is `first`: logger, metrics and engine of its own, but no
+ * subscription: the engine begins with the addresses of first's, and what is known of edges is in common. metrics is
+ * borrowed, because others read it. first does not run meanwhile, and is closed after this one. */
+enum ficus_err process_init_beside(struct process *p, struct env *e, const struct process *first,
+                                   struct metrics *metrics, struct ficus_error *reterr);
 /* [loop] Take over from a newer configuration what may change under way: the log level, callees and their policies.
  * config is borrowed in place of the one before, whose other words it repeats. Callees that it no longer names stay
  * declared; nobody calls them. Errors (all is as before): INVALID, NOMEM. */

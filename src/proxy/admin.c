@@ -54,10 +54,16 @@ static const struct http_handler handler = {
 
 /* ---- documents ---- */
 
+/* All loops. */
+static bool is_ready(const struct proxy *p)
+{
+    return p->loops->ready == p->loops->count && !p->stopping;
+}
+
 static void write_ready(const struct proxy *p, struct json_writer *w)
 {
     json_write_object(w);
-    json_write_kv_bool(w, "ready", p->ready && !p->stopping);
+    json_write_kv_bool(w, "ready", is_ready(p));
     json_write_kv_bool(w, "stopping", p->stopping);
     json_write_end(w);
 }
@@ -142,7 +148,7 @@ static void answer(struct proxy *p, struct http_stream *s, struct admin_answer *
         return;
     }
     http_msg_init(&m, s->arena);
-    m.status = documents[document].write == write_ready && (!p->ready || p->stopping) ? 503 : 200;
+    m.status = documents[document].write == write_ready && !is_ready(p) ? 503 : 200;
     m.content_length = (int64_t)buf_slice(&a->text).size;
     if (!http_msg_add(&m, SLICE("Content-Type"), slice_str(type)) || http_send_head(s, &m, false) != FICUS_ERR_OK) {
         http_reset(s, FICUS_ERR_NOMEM);

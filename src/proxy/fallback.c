@@ -78,7 +78,7 @@ static void begin(struct proxy_request *q, const char *by, enum ficus_err err, c
 static bool answer_stale(struct proxy_request *q, enum ficus_err err, const char *detail)
 {
     struct proxy *p = q->proxy;
-    struct slice key = p->stale == NULL || !is_get(q) || q->forward_path.p == NULL ? SLICE_NONE : key_of(q);
+    struct slice key = !is_get(q) || q->forward_path.p == NULL ? SLICE_NONE : key_of(q);
     struct stale_answer kept;
     if (key.p == NULL || !stale_find(p->stale, key, q->stream->head_in, &kept))
         return false;
@@ -94,6 +94,7 @@ static bool answer_stale(struct proxy_request *q, enum ficus_err err, const char
     fields[count++] = (struct http_field){SLICE("Ficus-Fallback"), SLICE("stale")};
     begin(q, "stale", err, detail);
     proxy_answer_with(q, 200, fields, count, kept.body, false);
+    stale_release(p->stale, &kept);
     return true;
 }
 
@@ -164,7 +165,7 @@ static void keep_end(struct proxy_request *q)
 /* RFC 9111 4.4: what was changed is not shown as it was. */
 static void forget(struct proxy_request *q, const struct http_msg *head)
 {
-    if (q->proxy->stale == NULL || stale_count(q->proxy->stale) == 0 || is_read(q) || head->status >= 400)
+    if (is_read(q) || head->status >= 400 || stale_count(q->proxy->stale) == 0)
         return;
     struct slice key = key_of(q);
     if (key.p != NULL)
@@ -180,8 +181,6 @@ void proxy_fallback_head(struct proxy_request *q, const struct http_msg *head, b
     forget(q, head);
     if (f == NULL || f->stale_ms == 0 || !is_get(q) || p->keeping >= KEEPING_MAX ||
         !stale_may_keep(q->stream->head_in, head, q->user.p != NULL))
-        return;
-    if (p->stale == NULL && (p->stale = stale_new(p->env)) == NULL)
         return;
     q->keep = ARENA_NEW(q->stream->arena, struct proxy_keep);
     if (q->keep == NULL)

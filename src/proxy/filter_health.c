@@ -54,12 +54,16 @@ const char *proxy_metrics_write(struct proxy *p, const struct http_msg *m, struc
             struct slice type = slice_cut(&value, ',');
             open |= slice_eq_nocase(slice_trim(slice_cut(&type, ';')), SLICE("application/openmetrics-text"));
         }
-    metric_set(metric_only(p->metrics[PROXY_CONNECTIONS]), (int64_t)http_server_conn_count(p->server));
-    if (open)
-        return metrics_render_open(p->process.metrics, out)
-                   ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
-                   : NULL;
-    return metrics_render(p->process.metrics, out) ? "text/plain; version=0.0.4; charset=utf-8" : NULL;
+    struct metrics *all = proxy_loops_metrics(p->loops);
+    if (all == NULL)
+        return NULL;
+    metric_set(metric_only(metrics_register(all, proxy_conns_metric)), (int64_t)p->loops->clients.conn_count);
+    bool fits = open ? metrics_render_open(all, out) : metrics_render(all, out);
+    metrics_free(all);
+    if (!fits)
+        return NULL;
+    return open ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                : "text/plain; version=0.0.4; charset=utf-8";
 }
 
 enum proxy_verdict filter_metrics(struct proxy_request *q)

@@ -63,14 +63,14 @@ static void stream_leave(struct proxy_request *q)
     if (list_empty(&q->stream_link))
         return;
     list_remove(&q->stream_link);
-    q->proxy->stream_count--;
+    atomic_fetch_sub(&q->proxy->loops->streams, 1);
 }
 
 /* Streams last, and must leave connections for everybody else. */
 static bool too_many_streams(const struct proxy *p)
 {
     size_t conns = proxy_conn_count_max(p);
-    return p->stream_count >= conns - conns / 8;
+    return p->loops->streams >= conns - conns / 8;
 }
 
 /* What is cut off of an event is dropped by its reader (WHATWG HTML 9.2.6); a WebSocket without Close frame was closed
@@ -93,7 +93,7 @@ static void stream_begin(struct proxy_request *q, struct call *c)
         return;
     }
     list_add_tail(&p->streams, &q->stream_link);
-    p->stream_count++;
+    atomic_fetch_add(&p->loops->streams, 1);
     call_endless(c, q->route->timeout_ms > PROXY_STREAM_SILENCE_MS ? q->route->timeout_ms : PROXY_STREAM_SILENCE_MS);
     call_recv(c);
     if (q->is_tunnel)

@@ -8,6 +8,7 @@
 #include "process.h"
 #include "tls.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -17,9 +18,22 @@ enum {
     FILES_OTHER = 32,  /* that are open, beside connections */
 };
 
+/* One of the threads beside the first. */
+struct gateway_thread {
+    struct gateway_program *program;
+    pthread_t id;
+    struct env *env;
+    bool reported;             /* under program's mutex: started, or failed */
+    struct ficus_error *error; /* of who waits for that */
+};
+
 struct gateway_program {
     struct env *env;
     struct proxy *proxy;
+    pthread_mutex_t mutex;
+    pthread_cond_t reported;
+    struct gateway_thread threads[PROXY_THREADS_MAX];
+    size_t thread_count;
     const char *config_path;
     size_t files_max;
     bool stopping;
@@ -107,6 +121,77 @@ static size_t conn_count_max(size_t files)
     return files > 4 * FILES_SPARE ? (files - FILES_SPARE) / 2 : files / 4;
 }
 
+/* ---- threads ---- */
+
+static void thread_report(struct gateway_thread *t)
+{
+    pthread_mutex_lock(&t->program->mutex);
+    t->reported = true;
+    pthread_cond_signal(&t->program->reported);
+    pthread_mutex_unlock(&t->program->mutex);
+}
+
+static void *thread_main(void *arg)
+{
+    struct gateway_thread *t = arg;
+    const struct env_uv_options options = {.beside = t->program->env};
+    pthread_setname_np(pthread_self(), "ficus-loop");
+    t->env = env_uv_new(&options, t->error);
+    if (t->env != NULL)
+        tls_clients_enable(t->env);
+    bool ok = t->env != NULL && proxy_start_beside(t->env, t->program->proxy, t->error) == FICUS_ERR_OK;
+    thread_report(t);
+    if (ok)
+        env_uv_run(t->env);
+    return NULL;
+}
+
+/* Signals belong to the first thread. */
+static enum ficus_err thread_start(struct gateway_program *g, struct ficus_error *reterr)
+{
+    struct gateway_thread *t = &g->threads[g->thread_count];
+    sigset_t all, before;
+    *t = (struct gateway_thread){.program = g, .error = reterr};
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int rc = pthread_create(&t->id, NULL, thread_main, t);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc != 0)
+        return err_sys(reterr, rc, "start a thread");
+    g->thread_count++;
+    pthread_mutex_lock(&g->mutex);
+    while (!t->reported)
+        pthread_cond_wait(&g->reported, &g->mutex);
+    pthread_mutex_unlock(&g->mutex);
+    return reterr->code;
+}
+
+/* The proxies are gone. */
+static void threads_end(struct gateway_program *g)
+{
+    for (size_t i = 0; i < g->thread_count; i++) {
+        struct gateway_thread *t = &g->threads[i];
+        if (t->env != NULL)
+            env_uv_stop(t->env);
+        (void)pthread_join(t->id, NULL); /* cannot fail: it is ours and joined once */
+        env_uv_free(t->env);
+    }
+}
+
+static enum ficus_err run(struct gateway_program *g, const struct proxy_config *config, struct ficus_error *reterr)
+{
+    enum ficus_err err = FICUS_ERR_OK;
+    for (int64_t i = 1; err == FICUS_ERR_OK && i < config->threads; i++)
+        err = thread_start(g, reterr);
+    if (err != FICUS_ERR_OK) {
+        g->stopping = true;
+        proxy_stop(g->proxy, on_stopped, g);
+    }
+    env_uv_run(g->env);
+    threads_end(g);
+    return err;
+}
+
 static enum ficus_err serve(struct gateway_program *g, struct arena *a, const char *config_path,
                             struct ficus_error *reterr)
 {
@@ -126,14 +211,13 @@ static enum ficus_err serve(struct gateway_program *g, struct arena *a, const ch
         err = env_uv_signal(g->env, SIGINT, on_signal, g, reterr);
     if (err == FICUS_ERR_OK)
         err = proxy_start(g->env, &config, &options, &g->proxy, reterr);
-    if (err == FICUS_ERR_OK)
-        env_uv_run(g->env);
-    return err;
+    return err == FICUS_ERR_OK ? run(g, &config, reterr) : err;
 }
 
 int gateway_main(const char *config_path)
 {
-    struct gateway_program g = {.config_path = config_path};
+    struct gateway_program g = {.config_path = config_path, .mutex = PTHREAD_MUTEX_INITIALIZER,
+                                .reported = PTHREAD_COND_INITIALIZER};
     struct ficus_error error = {0};
     struct arena a;
     arena_init(&a, 64 * 1024 * 1024);

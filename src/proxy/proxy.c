@@ -2,8 +2,8 @@
  *
  * The gateway's life: start, ready, drain, stop. See proxy.h.
  *
- *   start -> serving (ready when addresses and keys are there) -> draining -> connections closed -> keys, process ->
- * freed
+ *   start -> serving (ready when addresses and keys are there) -> draining -> connections closed -> (the first one: the
+ * other loops are gone) -> keys, process -> freed
  */
 #include "proxy_private.h"
 
@@ -99,6 +99,8 @@ static const struct metric_def metric_defs[PROXY_METRIC_COUNT] = {
                     NULL},
 };
 
+const struct metric_def *const proxy_conns_metric = &metric_defs[PROXY_CONNECTIONS];
+
 static void on_refused(void *arg, int status, const char *detail)
 {
     struct proxy *p = arg;
@@ -151,10 +153,63 @@ static void become_ready(void *arg)
         (proxy_snapshot_needs_keys(p->current) && proxy_keys_use(p->current->issuer->keys) == NULL))
         return;
     p->ready = true;
+    if (atomic_fetch_add(&p->loops->ready, 1) + 1 < p->loops->count)
+        return;
     LOG(&p->process.log, LOG_INFO, NULL, "gateway.ready", "the gateway can serve all routes",
         LOG_INT("routes", p->current->config->route_count));
     if (p->o.on_ready != NULL)
         p->o.on_ready(p->o.arg);
+}
+
+/* ---- addresses, to the other loops ---- */
+
+struct addresses_tour {
+    struct proxy_tour tour;
+    char *callee;
+    size_t count;
+    const char *addresses[];
+};
+
+static void addresses_visit(struct proxy_tour *tour, struct proxy *p)
+{
+    struct addresses_tour *t = CONTAINER_OF(tour, struct addresses_tour, tour);
+    if (call_engine_endpoints(p->process.calls, t->callee, t->addresses, t->count) != FICUS_ERR_OK)
+        LOG(&p->process.log, LOG_ERROR, NULL, "gateway.addresses", "new addresses did not fit the memory of a thread",
+            LOG_STR("callee", t->callee));
+    become_ready(p);
+}
+
+static void addresses_done(struct proxy_tour *tour)
+{
+    struct addresses_tour *t = CONTAINER_OF(tour, struct addresses_tour, tour);
+    mem_free(t->callee);
+    mem_free(t);
+}
+
+static void on_addresses(void *arg, const char *callee, const char *const *addresses, size_t count)
+{
+    struct proxy *p = arg;
+    size_t size = sizeof(struct addresses_tour) + count * sizeof addresses[0];
+    if (p->loops->others == 0)
+        return;
+    for (size_t i = 0; i < count; i++)
+        size += strlen(addresses[i]) + 1;
+    struct addresses_tour *t = mem_zalloc(size);
+    if (t == NULL || (t->callee = mem_strdup(callee)) == NULL) {
+        mem_free(t);
+        LOG(&p->process.log, LOG_ERROR, NULL, "gateway.addresses", "new addresses could not be told to all threads",
+            LOG_STR("callee", callee));
+        return;
+    }
+    char *at = (char *)&t->addresses[count];
+    for (t->count = 0; t->count < count; t->count++) {
+        size_t text_size = strlen(addresses[t->count]) + 1;
+        memcpy(at, addresses[t->count], text_size);
+        t->addresses[t->count] = at;
+        at += text_size;
+    }
+    t->tour = (struct proxy_tour){.visit = addresses_visit, .done = addresses_done};
+    proxy_tour_begin(p->loops, &t->tour);
 }
 
 /* ---- TLS ---- */
@@ -183,7 +238,7 @@ static enum ficus_err tls_start(struct proxy *p, const struct proxy_tls *c, stru
 /* Connections go on with the certificate that they were shown. */
 static enum ficus_err tls_take(struct proxy *p, const struct proxy_tls *c, struct ficus_error *reterr)
 {
-    if (p->tls == NULL)
+    if (p->tls == NULL || p->beside)
         return FICUS_ERR_OK;
     enum ficus_err err = tls_server_reload(p->tls, c->pairs, c->pair_count, reterr);
     if (err == FICUS_ERR_OK)
@@ -233,7 +288,7 @@ static enum ficus_err snapshot_begin(struct proxy *p, struct proxy_snapshot *s, 
         struct http_limits limits = limits_of(p);
         http_server_limit(p->server, &limits);
     }
-    if (s->files != NULL)
+    if (s->files != NULL && !p->beside)
         LOG(&p->process.log, LOG_INFO, NULL, "gateway.files", "folders are served from memory",
             LOG_INT("files", files_count(s->files)));
     if (before != NULL)
@@ -277,7 +332,8 @@ static void process_closed(void *arg)
     struct proxy *p = arg;
     void (*stopped)(void *) = p->stopped;
     void *stopped_arg = p->stopped_arg;
-    stale_free(p->stale);
+    if (!p->beside)
+        proxy_loops_free(p->loops);
     mem_free(p);
     if (stopped != NULL)
         stopped(stopped_arg);
@@ -293,7 +349,8 @@ static void rest_close(struct proxy *p)
     p->process.config = &p->first->common;
     (void)proxy_snapshot_unref(p->current);
     FICUS_ASSERT(list_empty(&p->snapshots));
-    tls_server_free(p->tls);
+    if (!p->beside)
+        tls_server_free(p->tls);
     process_close(&p->process, process_closed, p);
 }
 
@@ -304,15 +361,23 @@ static void admin_closed(void *arg)
     rest_close(p);
 }
 
-/* Operators are answered until all clients have gone. */
-static void server_closed(void *arg)
+/* Operators are answered until all clients have gone, from all loops. */
+static void clients_gone(void *arg)
 {
     struct proxy *p = arg;
-    p->server = NULL;
+    if (p->server != NULL || (!p->beside && !proxy_loops_gone(p->loops)))
+        return;
     if (p->admin != NULL)
         http_server_close(p->admin, admin_closed, p);
     else
         rest_close(p);
+}
+
+static void server_closed(void *arg)
+{
+    struct proxy *p = arg;
+    p->server = NULL;
+    clients_gone(p);
 }
 
 static void drained(void *arg)
@@ -336,8 +401,11 @@ void proxy_stop(struct proxy *p, void (*stopped)(void *arg), void *arg)
     p->stopping = true;
     p->stopped = stopped;
     p->stopped_arg = arg;
-    LOG(&p->process.log, LOG_INFO, NULL, "gateway.draining", "the gateway takes no new connections",
-        LOG_INT("connections", http_server_conn_count(p->server)));
+    if (!p->beside) {
+        LOG(&p->process.log, LOG_INFO, NULL, "gateway.draining", "the gateway takes no new connections",
+            LOG_INT("connections", p->loops->clients.conn_count));
+        proxy_loops_end(p->loops);
+    }
     env_timer_start(p->env, &p->drain_limit, PROXY_DRAIN_MS);
     proxy_forward_end_streams(p);
     http_server_drain(p->server, drained, p);
@@ -345,17 +413,31 @@ void proxy_stop(struct proxy *p, void (*stopped)(void *arg), void *arg)
 
 /* ---- start ---- */
 
-static enum ficus_err start_parts(struct proxy *p, struct ficus_error *reterr)
+static enum ficus_err listen_all(struct proxy *p, struct ficus_error *reterr)
 {
-    struct proxy_snapshot *first;
-    enum ficus_err err = proxy_snapshot_new(p->first, &first, reterr);
-    if (err == FICUS_ERR_OK)
-        err = snapshot_begin(p, first, reterr);
+    enum ficus_err err = FICUS_ERR_OK;
+    for (size_t i = 0; err == FICUS_ERR_OK && i < p->first->listen_count; i++) {
+        const char *address = p->first->listen[i];
+        if (p->loops->count > 1 && !slice_starts(slice_str(address), SLICE("fd:")))
+            return err_set(reterr, FICUS_ERR_UNSUPPORTED,
+                           "listen on %s: with several threads only sockets that are inherited (fd:3)", address);
+        err = http_server_listen(p->server, address, p->tls, reterr);
+        if (err != FICUS_ERR_OK)
+            err_wrap(reterr, "listen on %s", address);
+    }
+    return err;
+}
+
+/* What each loop has. s is taken over. */
+static enum ficus_err start_parts(struct proxy *p, struct proxy_snapshot *s, struct ficus_error *reterr)
+{
+    enum ficus_err err = snapshot_begin(p, s, reterr);
     if (err != FICUS_ERR_OK)
         return err;
     if (metrics_register_all(p->process.metrics, metric_defs, PROXY_METRIC_COUNT, p->metrics) != FICUS_ERR_OK)
         return err_set(reterr, FICUS_ERR_NOMEM, "metrics");
     struct http_server_options o = {.limits = limits_of(p),
+                                    .share = &p->loops->clients,
                                     .h2c = true,
                                     .on_request = proxy_on_request,
                                     .on_refused = on_refused,
@@ -364,51 +446,109 @@ static enum ficus_err start_parts(struct proxy *p, struct ficus_error *reterr)
     err = http_server_new(p->env, &o, &p->server);
     if (err != FICUS_ERR_OK)
         return err_set(reterr, err, "gateway");
-    if (p->first->tls != NULL) {
+    if (p->first->tls != NULL && p->tls == NULL)
         err = tls_start(p, p->first->tls, reterr);
-        if (err != FICUS_ERR_OK)
-            return err;
-    }
-    for (size_t i = 0; i < p->first->listen_count; i++) {
-        err = http_server_listen(p->server, p->first->listen[i], p->tls, reterr);
-        if (err != FICUS_ERR_OK)
-            return err_wrap(reterr, "listen on %s", p->first->listen[i]);
-    }
-    return proxy_admin_open(p, reterr);
+    return err == FICUS_ERR_OK ? listen_all(p, reterr) : err;
 }
 
-enum ficus_err proxy_start(struct env *e, const struct proxy_config *config, const struct proxy_options *o,
-                           struct proxy **ret_proxy, struct ficus_error *reterr)
+static struct proxy *proxy_alloc(struct env *e, const struct proxy_config *config)
 {
     struct proxy *p = mem_zalloc(sizeof *p);
     if (p == NULL)
-        return err_set(reterr, FICUS_ERR_NOMEM, "gateway");
+        return NULL;
     p->env = e;
     p->first = config;
-    p->o = o != NULL ? *o : (struct proxy_options){0};
     list_init(&p->streams);
     list_init(&p->snapshots);
     p->ready_kick = (struct env_timer){.fn = become_ready, .arg = p};
     p->drain_limit = (struct env_timer){.fn = drain_limit, .arg = p};
     p->probe = (struct env_timer){.fn = proxy_overload_probe, .arg = p};
+    return p;
+}
+
+/* What start_parts left is released. */
+static void start_undo(struct proxy *p)
+{
+    if (p->server != NULL)
+        http_server_close(p->server, server_closed, p);
+    else
+        server_closed(p);
+}
+
+static void started(struct proxy *p)
+{
+    p->process.endpoints_arg = p;
+    if (!proxy_snapshot_needs_keys(p->current))
+        env_timer_start(p->env, &p->ready_kick, 0);
+}
+
+enum ficus_err proxy_start(struct env *e, const struct proxy_config *config, const struct proxy_options *o,
+                           struct proxy **ret_proxy, struct ficus_error *reterr)
+{
+    struct proxy *p = proxy_alloc(e, config);
+    if (p != NULL)
+        p->loops = proxy_loops_new(e, config->threads > 1 ? (size_t)config->threads : 1, clients_gone, p);
+    if (p == NULL || p->loops == NULL) {
+        mem_free(p);
+        return err_set(reterr, FICUS_ERR_NOMEM, "gateway");
+    }
+    p->o = o != NULL ? *o : (struct proxy_options){0};
+    p->stale = p->loops->stale;
     enum ficus_err err = process_init(&p->process, e, &config->common, reterr);
     if (err != FICUS_ERR_OK) {
+        proxy_loops_free(p->loops);
         mem_free(p);
         return err;
     }
     access_log_init(p);
-    err = start_parts(p, reterr);
+    p->loops->loop[0].metrics = p->process.metrics;
+    struct proxy_snapshot *snapshot;
+    err = proxy_snapshot_new(config, &snapshot, reterr);
+    if (err == FICUS_ERR_OK)
+        err = start_parts(p, snapshot, reterr);
+    if (err == FICUS_ERR_OK)
+        err = proxy_admin_open(p, reterr);
     if (err != FICUS_ERR_OK) {
-        if (p->server != NULL)
-            http_server_close(p->server, server_closed, p);
-        else
-            server_closed(p);
+        start_undo(p);
         return err;
     }
     p->process.on_endpoints = become_ready;
-    p->process.endpoints_arg = p;
-    if (!proxy_snapshot_needs_keys(p->current))
-        env_timer_start(e, &p->ready_kick, 0);
+    p->process.on_addresses = on_addresses;
+    started(p);
     *ret_proxy = p;
+    return FICUS_ERR_OK;
+}
+
+enum ficus_err proxy_start_beside(struct env *e, struct proxy *first, struct ficus_error *reterr)
+{
+    struct proxy_loops *loops = first->loops;
+    struct proxy_loop *loop = proxy_loops_enter(loops, e);
+    struct proxy *p = loop == NULL ? NULL : proxy_alloc(e, first->first);
+    enum ficus_err err = FICUS_ERR_NOMEM;
+    if (p == NULL)
+        err_set(reterr, err, "gateway");
+    else
+        err = process_init_beside(&p->process, e, &first->process, loop->metrics, reterr);
+    if (err != FICUS_ERR_OK) {
+        mem_free(p);
+        if (loop != NULL)
+            proxy_loops_leave(loops);
+        return err;
+    }
+    loop->proxy = p;
+    p->beside = true;
+    p->loops = loops;
+    p->o = first->o;
+    access_log_init(p);
+    p->tls = first->tls;
+    p->stale = first->stale;
+    struct proxy_snapshot *snapshot = proxy_snapshot_beside(first->current);
+    err = snapshot == NULL ? err_set(reterr, FICUS_ERR_NOMEM, "gateway") : start_parts(p, snapshot, reterr);
+    if (err != FICUS_ERR_OK) {
+        start_undo(p);
+        proxy_loops_leave(loops);
+        return err;
+    }
+    started(p);
     return FICUS_ERR_OK;
 }

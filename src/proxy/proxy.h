@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The gateway: clients' requests pass a chain of filters (one feature, one file filter_*.c) and are then forwarded by
- * the call engine, streaming both ways. Loop thread only.
+ * the call engine, streaming both ways. Loop thread only: with several threads each has a loop and a proxy of its own
+ * (proxy_start_beside), and the first one is the gateway for everybody else: it is reloaded and stopped, and they with it.
  *
  * It keeps serving when the hub, the issuer of tokens or any service is away: with the last endpoints and the last
  * keys, and with problem documents for what cannot be answered.
@@ -25,8 +26,8 @@ struct proxy_usage {
 };
 
 struct proxy_options {
-    /* The gateway can serve every route now: each one's service has an address, and keys are there or not needed.
-     * Fires once, never from inside proxy_start. May be NULL. */
+    /* The gateway can serve every route now, by all its loops: each one's service has an address, and keys are there or not
+     * needed. Fires once, on the loop that was last, never from inside proxy_start. May be NULL. */
     void (*on_ready)(void *arg);
     /* Asked a few times a second while there are requests. NULL: nothing is known. */
     void (*usage)(void *arg, struct proxy_usage *ret_usage);
@@ -39,7 +40,11 @@ struct proxy_options {
  * released; what needs the loop for that happens when it runs. */
 enum ficus_err proxy_start(struct env *e, const struct proxy_config *config, const struct proxy_options *o,
                            struct proxy **ret_proxy, struct ficus_error *reterr);
-/* End the event streams (their clients come back elsewhere), drain for at most PROXY_DRAIN_MS, close what is left,
+/* A further loop of the gateway, up to config's threads; e is its env, on whose thread this is called, while the first
+ * proxy's loop does not run. The addresses to listen on are inherited sockets (UNSUPPORTED otherwise): all loops accept from
+ * the same ones. It ends with the first one. On failure as proxy_start. */
+enum ficus_err proxy_start_beside(struct env *e, struct proxy *first, struct ficus_error *reterr);
+/* [the first's loop] End the event streams (their clients come back elsewhere), drain for at most PROXY_DRAIN_MS, close what is left,
  * free; then stopped. */
 enum { PROXY_DRAIN_MS = 10000 };
 /* An event stream (text/event-stream) has no end but its service's: the route's timeout holds until its head came.

@@ -9,6 +9,7 @@
 #include "tls.h"
 
 enum {
+    PROXY_THREADS_MAX = 64,
     PROXY_PARTS_MAX = 16,
     PROXY_SPLITS_MAX = 16,
     PROXY_CONDS_MAX = 16,
@@ -156,6 +157,7 @@ struct proxy_config {
     const char *const *listen;
     size_t listen_count;
     const char *admin;        /* address for operators (admin.c); "": none */
+    int64_t threads;          /* 1..PROXY_THREADS_MAX: that serve clients */
     const char *const *hosts; /* accepted in Host; a name, or name:port */
     size_t host_count;
     int64_t timeout_ms;

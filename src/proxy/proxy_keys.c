@@ -99,7 +99,7 @@ static void keep_done(void *arg)
  * depends on it now. */
 static void keys_keep(struct proxy_keys *k, struct slice text)
 {
-    if (k->auth->keys_file[0] == '\0' || k->keep != NULL || slice_eq(buf_slice(&k->text), text))
+    if (k->auth->keys_file[0] == '\0' || k->process->beside || k->keep != NULL || slice_eq(buf_slice(&k->text), text))
         return;
     buf_clear(&k->text);
     struct keep *keep = mem_zalloc(sizeof *keep);

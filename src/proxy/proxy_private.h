@@ -11,8 +11,8 @@
 #include "overload.h"
 #include "process.h"
 #include "proxy.h"
+#include "proxy_loops.h"
 #include "proxy_snapshot.h"
-#include "stale.h"
 #include "uuid.h"
 
 #define PROXY_ROUTE_NONE "none" /* in metrics and log lines: no route was found */
@@ -38,18 +38,19 @@ enum proxy_metric {
 struct proxy {
     struct env *env;
     const struct proxy_config *first; /* that proxy_start was given; outlives the proxy */
+    struct proxy_loops *loops;        /* the first proxy's */
+    bool beside;                      /* another one is the first */
     struct proxy_options o;
     struct process process;
     struct http_server *server;
     struct http_server *admin; /* NULL: none */
-    struct tls_server *tls; /* NULL: plain HTTP */
+    struct tls_server *tls; /* the first proxy's; NULL: plain HTTP */
     struct proxy_snapshot *current;
     struct list snapshots;       /* struct proxy_snapshot: the current one, and those with requests under way */
     struct proxy_reload *reload; /* the one that runs; NULL: none */
-    struct stale *stale;         /* NULL: nothing was kept yet */
+    struct stale *stale;         /* that of all loops */
     size_t keeping;              /* answers whose body is under way into it */
     struct list streams;     /* struct proxy_request: event streams and tunnels under way */
-    size_t stream_count;
     bool ready, stopping;
     struct overload overload; /* filter_overload.c */
     struct env_timer probe;
@@ -173,6 +174,7 @@ void proxy_snapshot_leave(struct proxy *p, struct proxy_snapshot *s);
 
 /* proxy_reload.c: it goes on without the proxy, and changes nothing. */
 void proxy_reload_cancel(struct proxy *p);
+extern const struct metric_def *const proxy_conns_metric; /* proxy.c: PROXY_CONNECTIONS, which only a scrape sets */
 /* proxy.c: how many connections clients may have. */
 size_t proxy_conn_count_max(const struct proxy *p);
 /* proxy.c: begin with s, which is taken over, in place of the current one. On failure s is released. */

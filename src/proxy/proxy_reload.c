@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reloading: a worker makes a snapshot of the file, the loop swaps it in.
+ * Reloading: a worker makes a snapshot of the file, the first loop swaps it in, and then each of the others one that
+ * borrows from it.
  *
  * Failure modes: a file that cannot be read, or says something wrong, or something that holds for the life of the
- * process, changes nothing. A proxy that stops meanwhile is not told; the job then frees what it made.
+ * process, changes nothing. A proxy that stops meanwhile is not told; the job then frees what it made. Only without memory
+ * can one of the other loops go on by the old file; the result says so, and that it is to be tried again.
  */
 #include "proxy_private.h"
 
@@ -11,6 +13,9 @@
 
 struct proxy_reload {
     struct env_job job;
+    struct proxy_tour tour;
+    struct proxy_snapshot **others; /* for each of the other loops; NULL: it took its own */
+    size_t other_count;
     struct env *env;
     struct proxy *proxy; /* NULL: it is gone, or stops */
     char *path;
@@ -22,6 +27,9 @@ struct proxy_reload {
 
 static void reload_free(struct proxy_reload *r)
 {
+    for (size_t i = 0; i < r->other_count; i++)
+        (void)proxy_snapshot_unref(r->others[i]);
+    mem_free(r->others);
     (void)proxy_snapshot_unref(r->made);
     mem_free(r->path);
     mem_free(r);
@@ -50,6 +58,8 @@ static const char *fixed_word(const struct proxy_config *was, const struct proxy
             return words[i].word;
     if (a->instance != b->instance)
         return "instance";
+    if (was->threads != now->threads)
+        return "threads";
     if (!same_tls(was->tls, now->tls))
         return "tls (but for its certificates and hsts)";
     bool same = was->listen_count == now->listen_count;
@@ -64,14 +74,57 @@ static void reload_work(void *arg)
     r->result.code = proxy_snapshot_read(r->env, r->path, &r->made, &r->result);
 }
 
+static bool others_make(struct proxy_reload *r, const struct proxy_loops *loops)
+{
+    if (loops->others == 0)
+        return true;
+    r->others = mem_array(loops->others, sizeof r->others[0]);
+    for (; r->others != NULL && r->other_count < loops->others; r->other_count++) {
+        struct proxy_snapshot *s = proxy_snapshot_beside(r->made);
+        if (s == NULL)
+            return false;
+        r->others[r->other_count] = s;
+    }
+    return r->others != NULL;
+}
+
 static enum ficus_err take_over(struct proxy *p, struct proxy_reload *r)
 {
     struct proxy_snapshot *made = r->made;
     const char *word = fixed_word(p->first, made->config);
     if (word != NULL)
         return err_set(&r->result, FICUS_ERR_CONFLICT, "%s cannot change while it runs: ficus restart gateway", word);
+    if (!others_make(r, p->loops))
+        return err_set(&r->result, FICUS_ERR_NOMEM, "out of memory");
     r->made = NULL;
     return proxy_swap(p, made, &r->result);
+}
+
+/* On each of the other loops. */
+static void swap_visit(struct proxy_tour *tour, struct proxy *p)
+{
+    struct proxy_reload *r = CONTAINER_OF(tour, struct proxy_reload, tour);
+    struct proxy_snapshot *s = r->others[tour->at - 1];
+    struct ficus_error error = {0};
+    r->others[tour->at - 1] = NULL;
+    if (proxy_swap(p, s, &error) != FICUS_ERR_OK)
+        r->result.code = err_set(&r->result, error.code, "one of the threads goes on by the old file, try again: %s",
+                                 error.text);
+}
+
+static void reload_end(struct proxy_tour *tour)
+{
+    struct proxy_reload *r = CONTAINER_OF(tour, struct proxy_reload, tour);
+    struct proxy *p = r->proxy;
+    p->reload = NULL;
+    if (r->result.code == FICUS_ERR_OK)
+        LOG(&p->process.log, LOG_INFO, NULL, "gateway.reloaded", "the configuration was read again",
+            LOG_INT("routes", p->current->config->route_count));
+    else
+        LOG(&p->process.log, LOG_ERROR, NULL, "gateway.reload", "a new configuration was refused, the old one stays",
+            LOG_ERR(&r->result));
+    r->done(r->arg, &r->result);
+    reload_free(r);
 }
 
 static void reload_done(void *arg)
@@ -82,17 +135,13 @@ static void reload_done(void *arg)
         reload_free(r);
         return;
     }
-    p->reload = NULL;
+    r->tour = (struct proxy_tour){.visit = swap_visit, .done = reload_end};
     if (r->result.code == FICUS_ERR_OK)
         r->result.code = take_over(p, r);
     if (r->result.code == FICUS_ERR_OK)
-        LOG(&p->process.log, LOG_INFO, NULL, "gateway.reloaded", "the configuration was read again",
-            LOG_INT("routes", p->current->config->route_count));
+        proxy_tour_begin(p->loops, &r->tour);
     else
-        LOG(&p->process.log, LOG_ERROR, NULL, "gateway.reload", "a new configuration was refused, the old one stays",
-            LOG_ERR(&r->result));
-    r->done(r->arg, &r->result);
-    reload_free(r);
+        reload_end(&r->tour);
 }
 
 enum ficus_err proxy_reload(struct proxy *p, const char *path,

@@ -131,6 +131,7 @@ static struct proxy_snapshot *snapshot_alloc(struct ficus_error *reterr)
         return NULL;
     }
     s->refs = 1;
+    s->uses = 1;
     list_init(&s->link);
     arena_init(&s->arena, CONFIG_ARENA_SIZE_MAX);
     map_init(&s->paths, (const uint64_t[2]){0}); /* the manifest is trusted */
@@ -172,7 +173,39 @@ enum ficus_err proxy_snapshot_read(struct env *e, const char *path, struct proxy
     return err;
 }
 
+struct proxy_snapshot *proxy_snapshot_beside(struct proxy_snapshot *s)
+{
+    FICUS_ASSERT(s->origin == NULL);
+    struct proxy_snapshot *other = mem_zalloc(sizeof *other);
+    if (other == NULL)
+        return NULL;
+    atomic_fetch_add(&s->uses, 1);
+    other->refs = 1;
+    list_init(&other->link);
+    other->origin = s;
+    other->config = s->config;
+    other->router = s->router;
+    other->files = s->files;
+    other->paths = s->paths;
+    memcpy(other->hsts, s->hsts, sizeof other->hsts);
+    other->trusted = s->trusted;
+    other->trusted_count = s->trusted_count;
+    return other;
+}
+
 /* ---- life ---- */
+
+/* The last of all loops. */
+static void unuse(struct proxy_snapshot *s)
+{
+    if (atomic_fetch_sub(&s->uses, 1) > 1)
+        return;
+    proxy_router_free(s->router);
+    files_free(s->files);
+    map_done(&s->paths);
+    arena_done(&s->arena);
+    mem_free(s);
+}
 
 enum ficus_err proxy_snapshot_begin(struct proxy_snapshot *s, const struct proxy_snapshot *before, struct process *p,
                                     void (*on_loaded)(void *arg), void *arg, struct ficus_error *reterr)
@@ -198,10 +231,12 @@ bool proxy_snapshot_unref(struct proxy_snapshot *s)
         return false;
     list_remove(&s->link);
     issuer_unref(s->issuer);
-    proxy_router_free(s->router);
-    files_free(s->files);
-    map_done(&s->paths);
-    arena_done(&s->arena);
+    s->issuer = NULL;
+    if (s->origin == NULL) {
+        unuse(s);
+        return true;
+    }
+    unuse(s->origin);
     mem_free(s);
     return true;
 }

@@ -2,7 +2,8 @@
  *
  * What one configuration makes of the gateway: routes, hosts, files, whose tokens are accepted. Immutable and counted:
  * the proxy holds the current one, every request the one that it began with, so that a reload changes nothing under a
- * request. Made by any thread, used and freed on the loop.
+ * request. Made by any thread, used and freed on the loop. With several loops each has one of its own, which borrows from
+ * the first's all that is large.
  */
 #ifndef FICUS_PROXY_SNAPSHOT_H
 #define FICUS_PROXY_SNAPSHOT_H
@@ -14,6 +15,8 @@
 #include "proxy_keys.h"
 #include "proxy_router.h"
 #include "proxy_tokens.h"
+
+#include <stdatomic.h>
 
 /* Keys of the issuer of tokens and what was verified with them: the same ones for all snapshots whose auth says the
  * same, so that a reload forgets neither. */
@@ -27,6 +30,8 @@ struct proxy_issuer {
 struct proxy_snapshot {
     struct list link; /* of the owner: all that are alive */
     size_t refs;
+    struct proxy_snapshot *origin; /* whose arena, config, router, files, paths and trusted are these; NULL: its own */
+    atomic_size_t uses;            /* of what it owns, by itself and by others */
     struct arena arena; /* of a config that was read; empty when it was borrowed */
     const struct proxy_config *config;
     struct proxy_router *router;
@@ -45,6 +50,8 @@ enum ficus_err proxy_snapshot_new(const struct proxy_config *config, struct prox
 /* [any; blocks] Of the resolved file at path. All errors of the file at once in *reterr. */
 enum ficus_err proxy_snapshot_read(struct env *e, const char *path, struct proxy_snapshot **ret_snapshot,
                                    struct ficus_error *reterr);
+/* [loop of s, which holds a reference] The same for another loop, not begun. NULL: out of memory. */
+struct proxy_snapshot *proxy_snapshot_beside(struct proxy_snapshot *s);
 /* [loop] Begin to use it: the keys of before (may be NULL) when its auth says the same, else new ones. on_loaded as
  * proxy_keys_new has it. */
 enum ficus_err proxy_snapshot_begin(struct proxy_snapshot *s, const struct proxy_snapshot *before, struct process *p,

@@ -8,10 +8,14 @@
 #include "map.h"
 #include "mem.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 enum { ENTRY_SIZE_MAX = STALE_ANSWER_SIZE_MAX + 64 * 1024, VARIES_MAX = 16 };
 
 struct entry {
     struct list link; /* stale.entries, the one that was longest not used first */
+    size_t refs;      /* the store's, and of who shows it */
     struct arena arena;
     struct slice key;
     struct http_field varies[VARIES_MAX]; /* p NULL of a value: the request had no such field */
@@ -26,9 +30,11 @@ struct entry {
 
 struct stale {
     struct env *env;
+    pthread_mutex_t mutex; /* guards what follows */
     struct map by_key; /* -> struct entry */
     struct list entries;
     size_t size;
+    atomic_size_t count; /* written under it: requests that change something ask whether there is anything to forget */
 };
 
 struct stale *stale_new(struct env *e)
@@ -41,11 +47,14 @@ struct stale *stale_new(struct env *e)
     s->env = e;
     map_init(&s->by_key, seed);
     list_init(&s->entries);
+    pthread_mutex_init(&s->mutex, NULL);
     return s;
 }
 
-static void entry_free(struct entry *n)
+static void entry_unref(struct entry *n)
 {
+    if (--n->refs > 0)
+        return;
     arena_done(&n->arena);
     mem_free(n);
 }
@@ -55,7 +64,8 @@ static void entry_drop(struct stale *s, struct entry *n)
     (void)map_remove(&s->by_key, n->key);
     list_remove(&n->link);
     s->size -= n->size;
-    entry_free(n);
+    s->count--;
+    entry_unref(n);
 }
 
 void stale_free(struct stale *s)
@@ -65,6 +75,7 @@ void stale_free(struct stale *s)
     LIST_FOREACH_SAFE(&s->entries, it, tmp)
         entry_drop(s, CONTAINER_OF(it, struct entry, link));
     map_done(&s->by_key);
+    pthread_mutex_destroy(&s->mutex);
     mem_free(s);
 }
 
@@ -184,60 +195,102 @@ static bool entry_fill(struct entry *n, struct slice key, const struct http_msg 
     return ok;
 }
 
-void stale_keep(struct stale *s, struct slice key, const struct http_msg *request, const struct http_msg *answer,
-                struct slice body, int64_t age_ms_max)
-{
-    int64_t fresh_s = 0, error_s;
-    stale_drop(s, key);
-    struct entry *n = body.size > STALE_ANSWER_SIZE_MAX ? NULL : mem_zalloc(sizeof *n);
-    if (n == NULL)
-        return;
-    arena_init(&n->arena, ENTRY_SIZE_MAX);
-    n->kept_ms = env_now_ms(s->env);
-    (void)has_directive(answer, "max-age", &fresh_s);
-    if (has_directive(answer, "stale-if-error", &error_s) && (fresh_s + error_s) * 1000 < age_ms_max)
-        age_ms_max = (fresh_s + error_s) * 1000;
-    n->good_until_ms = n->kept_ms + age_ms_max;
-    if (!entry_fill(n, key, request, answer, body) || !map_put(&s->by_key, n->key, n)) {
-        entry_free(n);
-        return;
-    }
-    list_add_tail(&s->entries, &n->link);
-    s->size += n->size;
-    /* One entry always fits, so the new one stays. */
-    while (s->size > STALE_SIZE_MAX || map_count(&s->by_key) > STALE_COUNT_MAX)
-        entry_drop(s, CONTAINER_OF(s->entries.next, struct entry, link));
-}
-
-bool stale_find(struct stale *s, struct slice key, const struct http_msg *request, struct stale_answer *ret_answer)
-{
-    struct entry *n = map_get(&s->by_key, key);
-    int64_t now_ms = env_now_ms(s->env);
-    if (n == NULL || has_directive(request, "no-cache", NULL) || !varies_fit(n, request))
-        return false;
-    if (now_ms > n->good_until_ms) {
-        entry_drop(s, n);
-        return false;
-    }
-    list_remove(&n->link);
-    list_add_tail(&s->entries, &n->link);
-    *ret_answer = (struct stale_answer){n->fields, n->field_count, n->body, n->age_s + (now_ms - n->kept_ms) / 1000};
-    return true;
-}
-
-void stale_drop(struct stale *s, struct slice key)
+/* [mutex held] */
+static void drop(struct stale *s, struct slice key)
 {
     struct entry *n = map_get(&s->by_key, key);
     if (n != NULL)
         entry_drop(s, n);
 }
 
-size_t stale_count(const struct stale *s)
+/* [mutex held] One entry always fits, so the new one stays. */
+static void enter(struct stale *s, struct entry *n)
 {
-    return map_count(&s->by_key);
+    list_add_tail(&s->entries, &n->link);
+    s->size += n->size;
+    s->count++;
+    while (s->size > STALE_SIZE_MAX || map_count(&s->by_key) > STALE_COUNT_MAX)
+        entry_drop(s, CONTAINER_OF(s->entries.next, struct entry, link));
 }
 
-size_t stale_size(const struct stale *s)
+void stale_keep(struct stale *s, struct slice key, const struct http_msg *request, const struct http_msg *answer,
+                struct slice body, int64_t age_ms_max)
 {
-    return s->size;
+    int64_t fresh_s = 0, error_s;
+    struct entry *n = body.size > STALE_ANSWER_SIZE_MAX ? NULL : mem_zalloc(sizeof *n);
+    if (n == NULL) {
+        stale_drop(s, key);
+        return;
+    }
+    n->refs = 1;
+    arena_init(&n->arena, ENTRY_SIZE_MAX);
+    n->kept_ms = env_now_ms(s->env);
+    (void)has_directive(answer, "max-age", &fresh_s);
+    if (has_directive(answer, "stale-if-error", &error_s) && (fresh_s + error_s) * 1000 < age_ms_max)
+        age_ms_max = (fresh_s + error_s) * 1000;
+    n->good_until_ms = n->kept_ms + age_ms_max;
+    bool filled = entry_fill(n, key, request, answer, body);
+    pthread_mutex_lock(&s->mutex);
+    drop(s, key);
+    if (filled && map_put(&s->by_key, n->key, n))
+        enter(s, n);
+    else
+        entry_unref(n);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+/* [mutex held] NULL: none that may be shown. */
+static struct entry *find(struct stale *s, struct slice key, const struct http_msg *request, int64_t now_ms)
+{
+    struct entry *n = map_get(&s->by_key, key);
+    if (n == NULL || has_directive(request, "no-cache", NULL) || !varies_fit(n, request))
+        return NULL;
+    if (now_ms > n->good_until_ms) {
+        entry_drop(s, n);
+        return NULL;
+    }
+    list_remove(&n->link);
+    list_add_tail(&s->entries, &n->link);
+    n->refs++;
+    return n;
+}
+
+bool stale_find(struct stale *s, struct slice key, const struct http_msg *request, struct stale_answer *ret_answer)
+{
+    int64_t now_ms = env_now_ms(s->env);
+    pthread_mutex_lock(&s->mutex);
+    struct entry *n = find(s, key, request, now_ms);
+    pthread_mutex_unlock(&s->mutex);
+    if (n != NULL)
+        *ret_answer =
+            (struct stale_answer){n->fields, n->field_count, n->body, n->age_s + (now_ms - n->kept_ms) / 1000, n};
+    return n != NULL;
+}
+
+void stale_release(struct stale *s, struct stale_answer *answer)
+{
+    pthread_mutex_lock(&s->mutex);
+    entry_unref(answer->entry);
+    pthread_mutex_unlock(&s->mutex);
+    answer->entry = NULL;
+}
+
+void stale_drop(struct stale *s, struct slice key)
+{
+    pthread_mutex_lock(&s->mutex);
+    drop(s, key);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+size_t stale_count(struct stale *s)
+{
+    return s->count;
+}
+
+size_t stale_size(struct stale *s)
+{
+    pthread_mutex_lock(&s->mutex);
+    size_t size = s->size;
+    pthread_mutex_unlock(&s->mutex);
+    return size;
 }

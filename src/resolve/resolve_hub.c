@@ -25,10 +25,12 @@ struct resolve_hub {
     char *hub, *path;
     int64_t wait_ms;
     void (*on_change)(void *arg);
+    void (*on_addresses)(void *arg, const char *callee, const char *const *addresses, size_t address_count);
     void *arg;
     struct snapshot_state state;
     struct resolve_hub_status status;
     bool changed;                   /* on_change is due */
+    bool loading;                   /* what the file says is applied */
 
     struct call_fetch *fetch;       /* a poll runs */
     char poll_path[96];
@@ -68,6 +70,8 @@ static enum ficus_err snapshot_apply(struct resolve_hub *r, const struct snapsho
         enum ficus_err err = call_engine_endpoints(r->engine, service->name, service->addresses,
                                                    service->address_count);
         worst = err != FICUS_ERR_OK ? err : worst;
+        if (r->on_addresses != NULL && !r->loading)
+            r->on_addresses(r->arg, service->name, service->addresses, service->address_count);
     }
     r->status.service_count = map_count(&r->state.services);
     return worst;
@@ -98,7 +102,9 @@ static void file_load(struct resolve_hub *r)
         err = snapshot_parse(&a, text, &s, NULL);
     if (err == FICUS_ERR_OK) {
         s.warming = true; /* what is here was true once: it fills in for what the hub says */
+        r->loading = true;
         err = snapshot_apply(r, &s);
+        r->loading = false;
         r->status.from_file = s.service_count > 0;
     }
     r->status.file_err = err;
@@ -278,6 +284,7 @@ enum ficus_err resolve_hub_new(struct env *e, const struct resolve_hub_options *
     r->path = o->snapshot_path != NULL ? mem_strdup(o->snapshot_path) : NULL;
     r->wait_ms = o->wait_ms > 0 ? o->wait_ms : 25000;
     r->on_change = o->on_change;
+    r->on_addresses = o->on_addresses;
     r->arg = o->arg;
     r->pause = (struct env_timer){.fn = on_pause, .arg = r};
     buf_init(&r->saving, RESOLVE_SNAPSHOT_SIZE_MAX);

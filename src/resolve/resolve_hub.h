@@ -38,6 +38,8 @@ struct resolve_hub_options {
     /* A snapshot changed the addresses of some service; also once from the file. May be NULL. Never from inside
      * resolve_hub_new. */
     void (*on_change)(void *arg);
+    /* A service has these addresses now: what the engine was told as well. Not for what the file said. May be NULL. */
+    void (*on_addresses)(void *arg, const char *callee, const char *const *addresses, size_t address_count);
     void *arg;
 };
 

@@ -26,11 +26,13 @@ static const int64_t bounds_plain[] = {
     256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 0,
 };
 
-/* The latest observation in one bucket that had a trace. */
+/* The latest observation in one bucket that had a trace. One thread writes it, others may read meanwhile: version is odd
+ * while it is written. Who read any of the new words has acquired the odd version with it, so that a version which is the
+ * same before and after says that all words are of one observation. */
 struct exemplar {
-    bool is_set;
-    int64_t value;
-    struct trace_context trace;
+    atomic_uint version; /* 0: never written */
+    _Atomic int64_t value;
+    _Atomic uint64_t trace[2];
 };
 
 struct metric {
@@ -402,13 +404,37 @@ void metric_observe(struct metric *m, int64_t value)
         (void)observe(m, value);
 }
 
+static void exemplar_write(struct exemplar *x, int64_t value, const uint64_t trace[2])
+{
+    unsigned version = atomic_load_explicit(&x->version, memory_order_relaxed);
+    atomic_store_explicit(&x->version, version + 1, memory_order_relaxed);
+    atomic_store_explicit(&x->value, value, memory_order_release);
+    atomic_store_explicit(&x->trace[0], trace[0], memory_order_release);
+    atomic_store_explicit(&x->trace[1], trace[1], memory_order_release);
+    atomic_store_explicit(&x->version, version + 2, memory_order_release);
+}
+
+/* False: there is none, or it is being written, and the next scrape will have it. */
+static bool exemplar_read(const struct exemplar *x, int64_t *ret_value, uint64_t ret_trace[2])
+{
+    unsigned version = atomic_load_explicit(&x->version, memory_order_acquire);
+    *ret_value = atomic_load_explicit(&x->value, memory_order_acquire);
+    ret_trace[0] = atomic_load_explicit(&x->trace[0], memory_order_acquire);
+    ret_trace[1] = atomic_load_explicit(&x->trace[1], memory_order_acquire);
+    return version != 0 && version % 2 == 0 && atomic_load_explicit(&x->version, memory_order_relaxed) == version;
+}
+
 void metric_observe_traced(struct metric *m, int64_t value, const struct trace_context *trace)
 {
     if (m == NULL)
         return;
     unsigned i = observe(m, value);
-    if (m->exemplars != NULL)
-        m->exemplars[i] = (struct exemplar){.is_set = true, .value = value < 0 ? 0 : value, .trace = *trace};
+    if (m->exemplars == NULL)
+        return;
+    uint64_t id[2];
+    _Static_assert(sizeof id == sizeof trace->trace_id, "two words");
+    memcpy(id, trace->trace_id, sizeof id);
+    exemplar_write(&m->exemplars[i], value < 0 ? 0 : value, id);
 }
 
 int64_t metric_value(const struct metric *m)
@@ -421,6 +447,51 @@ int64_t metric_value(const struct metric *m)
     for (unsigned i = 0; i <= m->family->bound_count; i++)
         total += atomic_load_explicit(&m->counts[i], memory_order_relaxed);
     return (int64_t)total;
+}
+
+/* ---- several registries ---- */
+
+static void child_add(struct metric *into, const struct metric *m)
+{
+    const struct metric_family *f = m->family;
+    atomic_fetch_add_explicit(&into->value, atomic_load_explicit(&m->value, memory_order_relaxed), memory_order_relaxed);
+    for (unsigned i = 0; f->def->type == METRIC_HISTOGRAM && i <= f->bound_count; i++) {
+        int64_t value;
+        uint64_t trace[2];
+        atomic_fetch_add_explicit(&into->counts[i], atomic_load_explicit(&m->counts[i], memory_order_relaxed),
+                                  memory_order_relaxed);
+        if (m->exemplars != NULL && exemplar_read(&m->exemplars[i], &value, trace))
+            exemplar_write(&into->exemplars[i], value, trace);
+    }
+}
+
+/* [mutex of from held] */
+static bool family_add(struct metric_family *into, const struct metric_family *from)
+{
+    unsigned count = atomic_load_explicit(&from->count, memory_order_relaxed);
+    const struct metric *other = atomic_load_explicit(&from->other, memory_order_relaxed);
+    for (unsigned i = 0; i < count + (other != NULL); i++) {
+        const struct metric *m = i < count ? from->children[i] : other;
+        struct metric *child = metric_with(into, m->labels, from->label_count);
+        if (child == NULL)
+            return false;
+        child_add(child, m);
+    }
+    return true;
+}
+
+/* The mutex keeps children from being made and forgotten meanwhile; their values go on. */
+bool metrics_add_all(struct metrics *into, struct metrics *from)
+{
+    bool ok = true;
+    pthread_mutex_lock(&from->mutex);
+    unsigned count = atomic_load_explicit(&from->count, memory_order_relaxed);
+    for (unsigned i = 0; ok && i < count; i++) {
+        struct metric_family *f = metrics_register(into, from->families[i]->def);
+        ok = f != NULL && family_add(f, from->families[i]);
+    }
+    pthread_mutex_unlock(&from->mutex);
+    return ok;
 }
 
 /* ---- text format 0.0.4 ---- */
@@ -485,14 +556,17 @@ static void put_series(struct buf *out, const struct metric *m, const char *suff
 /* OpenMetrics 1.0: behind the value of a bucket. */
 static void put_exemplar(struct buf *out, const struct metric *m, unsigned bucket)
 {
-    const struct exemplar *x = &m->exemplars[bucket];
-    if (!x->is_set)
+    int64_t value;
+    uint64_t trace[2];
+    uint8_t id[sizeof trace];
+    if (!exemplar_read(&m->exemplars[bucket], &value, trace))
         return;
+    memcpy(id, trace, sizeof id);
     (void)buf_add_str(out, " # {trace_id=\"");
-    for (size_t i = 0; i < sizeof x->trace.trace_id; i++)
-        (void)buf_printf(out, "%02x", x->trace.trace_id[i]);
+    for (size_t i = 0; i < sizeof id; i++)
+        (void)buf_printf(out, "%02x", id[i]);
     (void)buf_add_str(out, "\"} ");
-    put_value(out, m->family->def->unit, x->value);
+    put_value(out, m->family->def->unit, value);
 }
 
 static void put_bucket(struct buf *out, const struct metric *m, unsigned bucket, uint64_t total, bool open)

@@ -5,7 +5,8 @@
  * further label sets fall into one child whose labels all say "other". Children live as long as the registry.
  *
  * Threads: everything from any thread. Values are relaxed atomics: each is an independent count, no other memory is
- * reached through it, and a scrape needs only some value that the counter had, not one moment for all.
+ * reached through it, and a scrape needs only some value that the counter had, not one moment for all. Loops that would
+ * take each other's cache lines have a registry each, and metrics_add_all makes one of them.
  *
  * Units: a family with unit METRIC_SECONDS is fed with integer nanoseconds and rendered in seconds; all others are
  * fed and rendered as they are.
@@ -41,7 +42,7 @@ struct metric_def {
     /* histogram: rising upper bounds, 0 behind the last; NULL: 0.5 ms .. 10 s for seconds, 256 .. 16 Mi otherwise */
     const int64_t *bounds;
     /* histogram: each bucket keeps the trace of its latest observation by metric_observe_traced. Such a family is observed
-     * and rendered by one thread alone */
+     * by one thread alone */
     bool exemplars;
 };
 
@@ -77,9 +78,12 @@ void metric_observe_traced(struct metric *m, int64_t value, const struct trace_c
 
 /* Free the children for whose value of that label (by its index) gone says true: what they stood for is no more, and a
  * family that is full takes others in their place. Nobody may keep a pointer to one of them, or use the family
- * meanwhile: for families that one thread alone uses and renders. The child "other" stays. Returns how many went. */
+ * meanwhile, but for metrics_add_all: for families that one thread alone uses. The child "other" stays. Returns how many went. */
 size_t metrics_forget(struct metric_family *family, unsigned label, bool (*gone)(void *arg, struct slice value),
                       void *arg);
+
+/* Add all that from says to into, which nobody else uses; gauges too. False: out of memory. */
+bool metrics_add_all(struct metrics *into, struct metrics *from);
 
 /* The present value of a counter or gauge, the number of observations of a histogram. */
 int64_t metric_value(const struct metric *m);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""TLS at the gateway: ficus config check, ficus up, curl and Python's ssl against it, new certificates while it runs.
+"""TLS at a gateway of two threads: ficus config check, ficus up, curl and Python's ssl against it, new certificates while it runs.
 
     tests/e2e/tls.py [--build FOLDER]
 """
@@ -40,7 +40,7 @@ class TlsShop(Shop):
     def write(self, tls):
         assert self.plain.count("gateway:\n") == 1
         with open(self.manifest, "w", encoding="utf-8") as f:
-            f.write(self.plain.replace("gateway:\n", tls))
+            f.write(self.plain.replace("gateway:\n", tls + "  threads: 2\n"))
 
     def certificate(self, name, names):
         certificate(self.own, name, names)
@@ -137,6 +137,12 @@ def resumption(shop, checks):
     with shop.connect(context, session=session) as c:
         checks.check("a session is resumed", c.session_reused and ask(c)[0] == 200)
         session = c.session
+    again = 0
+    for _ in range(16):
+        with shop.connect(context, session=session) as c:
+            again += c.session_reused and ask(c)[0] == 200
+            session = c.session
+    checks.check("by whichever thread its client comes back to", again == 16, str(again))
     keys = os.path.join(shop.state, "private/gateway.tickets")
     checks.check("the keys of tickets are the user's alone", os.stat(keys).st_mode & 0o777 == 0o600)
     pid = shop.pids()["gateway"]

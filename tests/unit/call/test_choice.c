@@ -21,6 +21,7 @@ static const int balances[] = {CALL_BALANCE_LEAST_REQUEST, CALL_BALANCE_ROUND_RO
 
 struct set {
     struct call_target memory[TARGETS_MAX], *targets[TARGETS_MAX];
+    struct call_eject ejects[TARGETS_MAX];
     size_t count, cursor;
     uint64_t random;
 };
@@ -34,6 +35,7 @@ static void set_init(struct set *s, size_t count)
         char text[32];
         (void)snprintf(text, sizeof text, "tcp:10.0.0.%zu:8080", i);
         s->memory[i].hash = call_hash(slice_str(text));
+        s->memory[i].eject = &s->ejects[i];
         s->targets[i] = &s->memory[i];
     }
 }
@@ -73,8 +75,8 @@ static void test_out_and_avoided(void **state)
                         bool good = false, in = false;
                         for (size_t i = 0; i < count; i++) {
                             /* both ways to be out */
-                            s.memory[i].eject.until_ns = (out & 1U << i) != 0 && i % 2 == 0 ? 100 : 99;
-                            s.memory[i].eject.unhealthy = (out & 1U << i) != 0 && i % 2 == 1;
+                            s.ejects[i].until_ns = (out & 1U << i) != 0 && i % 2 == 0 ? 100 : 99;
+                            s.ejects[i].unhealthy = (out & 1U << i) != 0 && i % 2 == 1;
                             in = in || (out & 1U << i) == 0;
                             good = good || ((out & 1U << i) == 0 && i != avoid);
                         }
@@ -195,7 +197,7 @@ static void test_hash_moves_little(void **state)
     assert_int_equal(moved, counts[COUNT - 1]);
     print_message("moved %zu of %d keys\n", moved, KEYS);
     s.count = COUNT;        /* and comes back, while another is ejected */
-    s.memory[3].eject.until_ns = 10;
+    s.ejects[3].until_ns = 10;
     for (int i = 0; i < KEYS; i++) {
         c.key = key_of(i);
         size_t now = choose(&s, &c, 0);
@@ -300,7 +302,7 @@ static void test_eject_walk(void **state)
         int64_t now_ns = 0;
         for (int step = 0; step < 400; step++) {
             uint64_t draw = call_random(&random);
-            struct call_eject *e = &s.memory[draw % 4].eject;
+            struct call_eject *e = &s.ejects[draw % 4];
             now_ns += (int64_t)(draw >> 8 & 511) * MS;
             enum call_sign sign = (draw >> 20) % 8 < 6 ? CALL_SIGN_BAD : CALL_SIGN_GOOD;
             size_t out = call_out_count(s.targets, 4, now_ns);

@@ -562,6 +562,7 @@ static inline struct rig *rig_new(bool identity_down)
                                                  .snapshot_file = "",
                                                  .edges = r->edges,
                                                  .edge_count = 3},
+                                      .threads = 1,
                                       .listen = r->listen,
                                       .listen_count = 1,
                                       .admin = "",

@@ -93,6 +93,7 @@ static const char *find(struct rig *r, const char *key, const char *const *reque
     (void)snprintf(text, sizeof text, SLICE_FMT, SLICE_ARG(a.body));
     if (ret_age_s != NULL)
         *ret_age_s = a.age_s;
+    stale_release(r->s, &a);
     return text;
 }
 

@@ -298,7 +298,7 @@ static inline struct rig *rig_new_for(size_t conn_count_max)
         .common = {.version = 1, .system = "t", .process = "gateway", .instance = 1, .state = "/t",
                    .key_file = "/t/system.key", .log_level = "error", .hub = "unix:/t/hub", .snapshot_file = "",
                    .edges = r->edges, .edge_count = 3},
-        .listen = listen, .listen_count = 1, .admin = "", .hosts = hosts, .host_count = 1, .timeout_ms = TIMEOUT_MS,
+        .threads = 1, .listen = listen, .listen_count = 1, .admin = "", .hosts = hosts, .host_count = 1, .timeout_ms = TIMEOUT_MS,
         .routes = r->routes, .route_count = 3, .auth = &r->auth};
     struct http_server_options o = {.on_request = service_request, .arg = r};
     assert_int_equal(http_server_new(r->e, &o, &r->service), FICUS_ERR_OK);

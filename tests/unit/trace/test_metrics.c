@@ -18,7 +18,7 @@ static const struct metric_def defs[] = {
     {.name = "requests_total", .type = METRIC_COUNTER, .help = "Requests.", .labels = {"route", "status"}},
     {.name = "up", .type = METRIC_GAUGE, .help = "Back\\slash\nand \"line\"."},
     {.name = "wait_seconds", .type = METRIC_HISTOGRAM, .unit = METRIC_SECONDS, .help = "Wait.", .labels = {"to"},
-     .bounds = two_bounds},
+     .bounds = two_bounds, .exemplars = true},
     {.name = "cpu_seconds_total", .type = METRIC_COUNTER, .unit = METRIC_SECONDS, .help = "CPU."},
     {.name = "small_total", .type = METRIC_COUNTER, .help = "Small.", .labels = {"key"}, .children_max = 3},
     {.name = "body_bytes", .type = METRIC_HISTOGRAM, .unit = METRIC_BYTES, .help = "Body."},
@@ -226,13 +226,68 @@ static void children_are_forgotten(void **state)
     assert_int_equal(metric_value(METRIC(f->families[REQUESTS], SLICE("b"), SLICE("200"))), 1);
 }
 
+/* One of the threads of test sums_lose_nothing: what it counts is its own; now and then it forgets. */
+struct counter {
+    struct metrics *reg;
+    struct metric_family *families[DEF_COUNT];
+};
+
+static bool is_gone(void *arg, struct slice value)
+{
+    return slice_eq_str(value, "gone");
+}
+
+static void *count_own(void *arg)
+{
+    struct counter *c = arg;
+    struct trace_context trace = {.trace_id = {1, 2, 3}};
+    for (int i = 0; i < ROUNDS; i++) {
+        metric_inc(METRIC(c->families[SMALL], SLICE("kept")));
+        metric_inc(METRIC(c->families[SMALL], SLICE("gone")));
+        metric_observe_traced(METRIC(c->families[WAIT], SLICE("bank")), i, &trace);
+        if (i % 16 == 0)
+            (void)metrics_forget(c->families[SMALL], 0, is_gone, NULL);
+    }
+    (void)metrics_forget(c->families[SMALL], 0, is_gone, NULL);
+    return NULL;
+}
+
+/* The sum of registries that threads count into and forget from is at the end what all have counted. */
+static void sums_lose_nothing(void **state)
+{
+    struct counter counters[THREADS];
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        counters[i].reg = metrics_new();
+        assert_int_equal(metrics_register_all(counters[i].reg, defs, DEF_COUNT, counters[i].families), FICUS_ERR_OK);
+        assert_int_equal(pthread_create(&threads[i], NULL, count_own, &counters[i]), 0);
+    }
+    for (int round = 0; round <= 50; round++) {
+        if (round == 50)
+            for (int i = 0; i < THREADS; i++)
+                pthread_join(threads[i], NULL);
+        struct metrics *sum = metrics_new();
+        for (int i = 0; i < THREADS; i++)
+            assert_true(metrics_add_all(sum, counters[i].reg));
+        struct metric_family *small = metrics_register(sum, &defs[SMALL]), *wait = metrics_register(sum, &defs[WAIT]);
+        if (round == 50) {
+            assert_int_equal(metric_value(METRIC(small, SLICE("kept"))), THREADS * ROUNDS);
+            assert_int_equal(metric_value(METRIC(small, SLICE("gone"))), 0);
+            assert_int_equal(metric_value(METRIC(wait, SLICE("bank"))), THREADS * ROUNDS);
+        }
+        metrics_free(sum);
+    }
+    for (int i = 0; i < THREADS; i++)
+        metrics_free(counters[i].reg);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(exposition), TEST(children_are_found_again), TEST(label_sets_are_bounded), TEST(other_is_one),
             TEST(labels_are_cleaned),
-        TEST(children_are_forgotten), TEST(nothing_breaks), TEST(threads_lose_nothing),
+        TEST(children_are_forgotten), TEST(nothing_breaks), TEST(threads_lose_nothing), TEST(sums_lose_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
