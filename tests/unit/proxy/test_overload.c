@@ -131,12 +131,13 @@ static void test_files(void **state)
     rig_free(r);
 }
 
-/* Each turn of the loop takes longer than it may be late. */
+/* Each turn of the loop takes longer than it may be late; the probe's 100 ms are no multiple of it, else each would begin
+ * just when the probe is due. */
 static struct env_timer block;
 static void block_loop(void *arg)
 {
     struct rig *r = arg;
-    (void)nanosleep(&(struct timespec){.tv_nsec = 20 * 1000 * 1000}, NULL);
+    (void)nanosleep(&(struct timespec){.tv_nsec = 30 * 1000 * 1000}, NULL);
     env_timer_start(r->e, &block, 1);
 }
 static void loop_busy(struct rig *r)
