@@ -32,7 +32,7 @@ struct ficus_client_request {
     /* For streams of events. With event not NULL, a 200 of type text/event-stream is not collected: each event is told
      * as soon as it is whole, with the arg of done, and from the head on timeout_ms is the longest silence. done fires
      * at the end as for any answer, with an empty body; status 0 when the stream broke. An event may be 64 KiB large.
-     * The stream occupies a connection as long as it lasts. */
+     * Where HTTP/1.1 is spoken the stream occupies a connection as long as it lasts. */
     void (*event)(void *arg, const struct ficus_client_event *e);
     const char *last_event_id;      /* Last-Event-ID, or NULL */
     int stream_ms_max;              /* a stream that lasts longer is given up: status 0. 0: as long as it likes */
@@ -50,8 +50,10 @@ struct ficus_client_answer {
     int64_t duration_us;            /* from ficus_client_send to the end of the answer */
 };
 
-/* url: "http://127.0.0.1:8080" (numeric host). conns_max: connections at once, 1..4096; more requests wait in order.
- * NULL: the URL cannot be used, or out of memory. */
+/* url: "http://127.0.0.1:8080" or "https://127.0.0.1:8443" (numeric host). https speaks HTTP/2 when the server does (ALPN,
+ * RFC 7301), and the server's certificate must say that it is this address and be signed by whom the machine believes;
+ * SSL_CERT_FILE names a PEM file of others (as for all programs with OpenSSL). conns_max: connections at once, 1..4096; more
+ * requests wait in order. NULL: the URL cannot be used, or out of memory. */
 FICUS_API struct ficus_client *ficus_client_new(const char *url, size_t conns_max);
 /* done fires exactly once, from ficus_client_run. 0, or -1 (then done never fires): out of memory, or more than a
  * million wait. */

@@ -4,6 +4,7 @@
 import concurrent.futures
 import http.client
 import json
+import ssl
 import threading
 import time
 import urllib.parse
@@ -17,14 +18,19 @@ class ApiError(Exception):
 
 class Api:
     def __init__(self, url, authorization=None, patience_s=30):
-        self.netloc = urllib.parse.urlsplit(url).netloc
+        parts = urllib.parse.urlsplit(url)
+        self.netloc = parts.netloc
+        self.context = ssl.create_default_context() if parts.scheme == "https" else None  # believes $SSL_CERT_FILE
         self.authorization = authorization
         self.patience_s = patience_s
         self.local = threading.local()
 
     def _connection(self):
         if getattr(self.local, "connection", None) is None:
-            self.local.connection = http.client.HTTPConnection(self.netloc, timeout=30)
+            if self.context is None:
+                self.local.connection = http.client.HTTPConnection(self.netloc, timeout=30)
+            else:
+                self.local.connection = http.client.HTTPSConnection(self.netloc, timeout=30, context=self.context)
         return self.local.connection
 
     def _drop(self):

@@ -16,7 +16,7 @@ static const char usage_text[] =
     "Usage: shop-replay --file CSV[.gz] --admin FILE [options]\n"
     "  --file FILE      the invoices\n"
     "  --admin FILE     admin.json of the shop's state folder\n"
-    "  --url URL        the gateway (default http://127.0.0.1:8080)\n"
+    "  --url URL        the gateway (default http://127.0.0.1:8080); with https SSL_CERT_FILE names whom to believe\n"
     "  --rate R         orders a second, or \"max\" (default 40)\n"
     "  --bunch N        so many arrive at once; the rate stays (default 1)\n"
     "  --loops N        play the file N times with fresh keys (default 1)\n"
@@ -295,7 +295,7 @@ static int replay(struct run *run)
     run->phase = "start";
     run->client = ficus_client_new(run->options.url, conns);
     if (run->client == NULL)
-        usage_error("--url must be http://ADDRESS:PORT", run->options.url);
+        usage_error("--url must be http://ADDRESS:PORT or https://ADDRESS:PORT", run->options.url);
     if (run->options.requests_path != NULL && (run->requests = fopen(run->options.requests_path, "we")) == NULL)
         die("%s: %s", run->options.requests_path, strerror(errno));
     report_header(run);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The client of include/ficus/client.h: one loop of its own, connections to one address, requests that wait in order
- * for one of them.
+ * for room on one of them: one at a time has it on HTTP/1.1, many on HTTP/2.
  *
- *     WAITING --(an idle connection)--> SENT --> done, freed
- *        `---- no connection, time ------'---- lost, time ----> done with status 0, freed
+ *     WAITING --(a connection with room)--> SENT --> done, freed
+ *        `---- no connection, time ----------'---- lost, time ----> done with status 0, freed
  *
  * As many connections are being opened as requests wait, up to the limit; one that cannot be opened fails the request
  * that waits longest. Nothing is called back from inside ficus_client_send or ficus_client_after: the loop does it
@@ -12,15 +12,18 @@
  */
 #include "arena.h"
 #include "assert.h"
+#include "call_upstream.h"
 #include "event_reader.h"
 #include "http_client.h"
 #include "io_env.h"
-#include "io_socket.h"
 #include "json.h"
 #include "list.h"
 #include "mem.h"
+#include "tls.h"
 
 #include <ficus/client.h>
+
+#include <stdio.h>
 
 enum {
     CONNS_MAX = 4096,
@@ -34,11 +37,12 @@ enum {
 struct ficus_client {
     struct env *env;
     char *authority; /* "127.0.0.1:8080" */
-    char *address;   /* "tcp:127.0.0.1:8080" */
+    char address[CALL_ADDRESS_SIZE];
+    struct tls_client *tls; /* NULL: http */
     size_t conns_max;
     size_t conn_count, connecting_count, waiting_count, timer_count, request_count;
     struct list conns; /* all */
-    struct list idle;  /* of them, the last used first */
+    struct list roomy; /* of them, those with room, the last used first */
     struct list waiting, sent, timers;
     struct env_task pump;
     bool freeing, stopped;
@@ -47,8 +51,8 @@ struct ficus_client {
 struct conn {
     struct ficus_client *client;
     struct http_client_conn *http;
-    struct list link, idle_link;
-    bool connecting, is_idle;
+    struct list link, roomy_link;
+    bool connecting, is_roomy;
 };
 
 struct request {
@@ -244,7 +248,7 @@ static bool head_write(const struct request *r, struct http_msg *m)
            (r->last_event_id == NULL || http_msg_add(m, SLICE("Last-Event-ID"), slice_str(r->last_event_id)));
 }
 
-/* On an idle connection. False: the connection is closing; r still waits. */
+/* On a connection with room. False: it has none after all, or is closing; r still waits. */
 static bool request_start(struct conn *k, struct request *r)
 {
     static const struct http_handler handler = {.on_head = exchange_head,
@@ -273,18 +277,18 @@ static bool request_start(struct conn *k, struct request *r)
 
 /* ---- connections ---- */
 
-static void conn_idle_leave(struct conn *k)
+static void conn_roomy_leave(struct conn *k)
 {
-    if (k->is_idle)
-        list_remove(&k->idle_link);
-    k->is_idle = false;
+    if (k->is_roomy)
+        list_remove(&k->roomy_link);
+    k->is_roomy = false;
 }
 
-static void conn_idle_enter(struct conn *k)
+static void conn_roomy_enter(struct conn *k)
 {
-    if (!k->is_idle)
-        list_add_head(&k->client->idle, &k->idle_link);
-    k->is_idle = true;
+    if (!k->is_roomy)
+        list_add_head(&k->client->roomy, &k->roomy_link);
+    k->is_roomy = true;
     env_post(k->client->env, &k->client->pump);
 }
 
@@ -295,16 +299,18 @@ static void conn_connected(void *arg, struct http_client_conn *http, enum ficus_
     (void)http;
     k->connecting = false;
     c->connecting_count--;
+    const char *failure = c->tls == NULL ? NULL : env_tls_client_failure(c->env, c->tls);
     if (err == FICUS_ERR_OK)
-        conn_idle_enter(k);
+        conn_roomy_enter(k);
     else if (!list_empty(&c->waiting))
-        request_fail(CONTAINER_OF(c->waiting.next, struct request, link), err_text(err));
+        request_fail(CONTAINER_OF(c->waiting.next, struct request, link),
+                     failure != NULL && failure[0] != '\0' ? failure : err_text(err));
 }
 
-static void conn_idle(void *arg, struct http_client_conn *http)
+static void conn_room(void *arg, struct http_client_conn *http)
 {
     (void)http;
-    conn_idle_enter(arg);
+    conn_roomy_enter(arg);
 }
 
 static void conn_closed(void *arg, struct http_client_conn *http)
@@ -312,7 +318,7 @@ static void conn_closed(void *arg, struct http_client_conn *http)
     struct conn *k = arg;
     struct ficus_client *c = k->client;
     (void)http;
-    conn_idle_leave(k);
+    conn_roomy_leave(k);
     list_remove(&k->link);
     if (k->connecting)
         c->connecting_count--;
@@ -326,13 +332,14 @@ static void conn_closed(void *arg, struct http_client_conn *http)
 
 static enum ficus_err conn_open(struct ficus_client *c)
 {
-    static const struct http_client_handler handler = {conn_connected, conn_idle, conn_closed};
+    static const struct http_client_handler handler = {conn_connected, conn_room, conn_closed};
+    const struct http_upstream upstream = {.address = c->address, .tls = c->tls};
     struct conn *k = mem_zalloc(sizeof *k);
     if (k == NULL)
         return FICUS_ERR_NOMEM;
     k->client = c;
     k->connecting = true;
-    enum ficus_err err = http_client_connect(c->env, c->address, NULL, &handler, k, &k->http);
+    enum ficus_err err = http_client_connect_to(c->env, &upstream, NULL, &handler, k, &k->http);
     if (err != FICUS_ERR_OK) {
         mem_free(k);
         return err;
@@ -349,10 +356,11 @@ static void pump(void *arg)
     struct ficus_client *c = arg;
     while (!c->freeing && !list_empty(&c->waiting)) {
         struct request *r = CONTAINER_OF(c->waiting.next, struct request, link);
-        if (!list_empty(&c->idle)) {
-            struct conn *k = CONTAINER_OF(c->idle.next, struct conn, idle_link);
-            conn_idle_leave(k);
-            (void)request_start(k, r); /* a closing connection reports itself; the next turn takes another */
+        if (!list_empty(&c->roomy)) {
+            struct conn *k = CONTAINER_OF(c->roomy.next, struct conn, roomy_link);
+            /* One that is closing reports itself, one that is full comes back; the next turn takes another. */
+            if (!request_start(k, r) || http_client_room(k->http) == 0)
+                conn_roomy_leave(k);
         } else if (c->connecting_count < c->waiting_count && c->conn_count < c->conns_max) {
             enum ficus_err err = conn_open(c);
             if (err != FICUS_ERR_OK)
@@ -366,28 +374,37 @@ static void pump(void *arg)
 /* ---- the interface ---- */
 
 /* "http://127.0.0.1:8080", with or without a slash behind. */
-static bool url_read(struct ficus_client *c, const char *url)
+static bool url_read(struct ficus_client *c, const char *text, struct call_url *ret_url)
 {
-    struct slice rest = slice_str(url);
-    if (rest.p == NULL || !slice_starts(rest, SLICE("http://")))
-        return false;
-    rest = slice_from(rest, sizeof "http://" - 1);
+    struct slice rest = slice_str(text);
     if (slice_ends(rest, SLICE("/")))
         rest.size--;
-    if (rest.size == 0 || rest.size > 100 || slice_find(rest, '/') >= 0)
+    if (rest.p == NULL || !call_url_parse(rest, ret_url))
         return false;
-    bool has_port = rest.p[rest.size - 1] != ']' && slice_find(rest, ':') >= 0;
-    struct buf address;
-    buf_init(&address, 128);
-    (void)buf_printf(&address, "tcp:" SLICE_FMT "%s", SLICE_ARG(rest), has_port ? "" : ":80");
-    struct socket_address parsed;
-    bool ok = !buf_failed(&address) && socket_address_parse(buf_str(&address), &parsed, NULL) == FICUS_ERR_OK;
-    if (ok) {
-        c->address = buf_steal(&address);
-        c->authority = mem_strndup(rest.p, rest.size);
+    call_url_address(ret_url, c->address);
+    c->authority = mem_strndup(ret_url->authority.p, ret_url->authority.size);
+    return c->authority != NULL;
+}
+
+/* The server must be who the url says, by an authority that this machine believes. */
+static bool tls_make(struct ficus_client *c, const struct call_url *url)
+{
+    static const char *const protocols[] = {"h2", "http/1.1", NULL};
+    char name[CALL_ADDRESS_SIZE];
+    (void)snprintf(name, sizeof name, SLICE_FMT, SLICE_ARG(url->host));
+    tls_clients_enable(c->env);
+    const struct tls_client_options options = {.name = name, .protocols = protocols};
+    return env_tls_client_new(c->env, &options, &c->tls, NULL) == FICUS_ERR_OK;
+}
+
+static void client_free(struct ficus_client *c)
+{
+    if (c->env != NULL) {
+        env_tls_client_free(c->env, c->tls);
+        env_uv_free(c->env);
     }
-    buf_done(&address);
-    return ok && c->authority != NULL;
+    mem_free(c->authority);
+    mem_free(c);
 }
 
 struct ficus_client *ficus_client_new(const char *url, size_t conns_max)
@@ -396,18 +413,18 @@ struct ficus_client *ficus_client_new(const char *url, size_t conns_max)
     if (c == NULL)
         return NULL;
     list_init(&c->conns);
-    list_init(&c->idle);
+    list_init(&c->roomy);
     list_init(&c->waiting);
     list_init(&c->sent);
     list_init(&c->timers);
     c->conns_max = conns_max < 1 ? 1 : conns_max > CONNS_MAX ? CONNS_MAX : conns_max;
     c->pump = (struct env_task){.fn = pump, .arg = c};
-    if (url_read(c, url))
+    struct call_url parsed;
+    if (url_read(c, url, &parsed))
         c->env = env_uv_new(NULL, NULL);
-    if (c->env == NULL) {
-        mem_free(c->address);
-        mem_free(c->authority);
-        MEM_FREE(c);
+    if (c->env == NULL || (parsed.secure && !tls_make(c, &parsed))) {
+        client_free(c);
+        return NULL;
     }
     return c;
 }
@@ -527,10 +544,7 @@ void ficus_client_free(struct ficus_client *c)
         http_client_close(CONTAINER_OF(it, struct conn, link)->http);
     while (c->conn_count > 0)
         env_uv_run(c->env);
-    env_uv_free(c->env);
-    mem_free(c->address);
-    mem_free(c->authority);
-    mem_free(c);
+    client_free(c);
 }
 
 /* ---- documents ---- */

@@ -104,6 +104,9 @@ class Shop:
 
     # ---- HTTP ----
 
+    def http_connection(self, seconds):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
+
     def request(self, method, path, body=None, token=None, key=None, headers=None, seconds=40):
         """One request on a connection of its own. body: anything for JSON, bytes as they are."""
         fields = dict(headers or {})
@@ -114,7 +117,7 @@ class Shop:
             fields["Authorization"] = "Bearer " + token
         if key is not None:
             fields["Idempotency-Key"] = key
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
+        connection = self.http_connection(seconds)
         try:
             connection.request(method, path, body, fields)
             answer = connection.getresponse()
@@ -236,7 +239,7 @@ class Shop:
             "--admin",
             os.path.join(self.state, "admin.json"),
         ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=900, check=False)
         return done.returncode, done.stdout + done.stderr
 
     # ---- the end ----

@@ -6,58 +6,23 @@
 """
 
 import http.client
+import json
 import os
 import shutil
 import socket
-import ssl
 import subprocess
 import sys
 
-from certificates import certificate
 from checks import run_checked
-from shop import ROOT, Shop, build_folder, wait_for
+from shop import build_folder, wait_for
+from tls_shop import TLS, TlsShop
 
-TLS = """gateway:
-  tls:
-    certificates:
-      - { certificate: one.pem, key: one.key }
-      - { certificate: two.pem, key: two.key }
-    hsts: 180d
-"""
 PATH = "/api/v1/products?limit=1"
 
 
-class TlsShop(Shop):
-    def __init__(self, build, name):
-        super().__init__(build, name)
-        self.own = os.path.join(self.folder, "shop")
-        shutil.copytree(os.path.join(ROOT, "shop"), self.own, ignore=shutil.ignore_patterns("data"))
-        self.manifest = os.path.join(self.own, "ficus.yaml")
-        with open(self.manifest, encoding="utf-8") as f:
-            self.plain = f.read()
-        self.write(TLS)
-
-    def write(self, tls):
-        assert self.plain.count("gateway:\n") == 1
-        with open(self.manifest, "w", encoding="utf-8") as f:
-            f.write(self.plain.replace("gateway:\n", tls + "  threads: 2\n"))
-
-    def certificate(self, name, names):
-        certificate(self.own, name, names)
-
-    def context(self, *names):
-        context = ssl.create_default_context()
-        context.load_verify_locations(cadata="".join(open(os.path.join(self.own, n + ".pem"), encoding="ascii").read() for n in names))
-        context.set_alpn_protocols(["http/1.1"])
-        return context
-
-    def connect(self, context, name="127.0.0.1", session=None):
-        raw = socket.create_connection(("127.0.0.1", self.port), timeout=30)
-        return context.wrap_socket(raw, server_hostname=name, session=session)
-
-    def curl(self, *args):
-        command = ["curl", "-sS", "-i", "--noproxy", "*", "--max-time", "20", *args, f"https://127.0.0.1:{self.port}{PATH}"]
-        return subprocess.run(command, cwd=self.own, capture_output=True, text=True, check=False)
+def curl(shop, *args):
+    command = ["curl", "-sS", "-i", "--noproxy", "*", "--max-time", "20", *args, shop.url + PATH]
+    return subprocess.run(command, cwd=shop.own, capture_output=True, text=True, check=False)
 
 
 def ask(connection, method="GET", path=PATH, **fields):
@@ -84,13 +49,13 @@ def bad_files(shop, checks):
 def serving(shop, checks):
     for version in ("1.2", "1.3"):
         for protocol, option in (("HTTP/1.1", "--http1.1"), ("HTTP/2", "--http2")):
-            done = shop.curl("--cacert", "one.pem", "--tlsv" + version, "--tls-max", version, option)
+            done = curl(shop, "--cacert", "one.pem", "--tlsv" + version, "--tls-max", version, option)
             checks.check(
                 f"curl, {protocol} by ALPN over TLS {version}: 200 and Strict-Transport-Security",
                 done.stdout.startswith(protocol + " 200") and "strict-transport-security: max-age=15552000" in done.stdout.lower(),
                 done.stdout[:300] + done.stderr,
             )
-    done = shop.curl("--cacert", "two.pem")
+    done = curl(shop, "--cacert", "two.pem")
     checks.check("curl, a certificate that it does not know: refused by curl", done.returncode == 60, done.stderr)
     with shop.connect(shop.context("two"), "two.example") as c:
         checks.check("a name of the second certificate gets that one", c.getpeercert()["subject"] == ((("commonName", "two"),),))
@@ -153,13 +118,23 @@ def resumption(shop, checks):
         checks.check("... resumes the session of the one before", c.session_reused and ask(c)[0] == 200)
 
 
+def replay(shop, checks):
+    """The shop over HTTP/2: orders, streams, carts, searches; then what came of them, read over TLS too."""
+    code = shop.replay("--rate", "40", "--invoices", "30").wait(timeout=120)
+    checks.check("a replay over https: all is answered", code == 0, shop.replay_report()[-2000:])
+    code, report = shop.reconcile(30)
+    checks.check("... and reconciled", code == 0, report[-2000:])
+    lines = [json.loads(line) for line in shop.run("logs", "gateway", "--json").stdout.splitlines()]
+    spoken = {line["protocol"] for line in lines if line["event"] == "gateway.request" and line["route"] == "/api/v1/orders" and line["method"] == "POST"}
+    checks.check("... ordered with HTTP/2", spoken == {"h2"}, str(spoken))
+
+
 def run(shop, checks):
     ask.host = f"127.0.0.1:{shop.port}"
-    shop.certificate("one", "IP:127.0.0.1")
-    shop.certificate("two", "DNS:two.example")
     bad_files(shop, checks)
     shop.up()
     serving(shop, checks)
+    replay(shop, checks)
     origins(shop, checks)
     new_certificates(shop, checks)
     resumption(shop, checks)

@@ -13,6 +13,7 @@ import sys
 
 from checks import run_checked
 from shop import DATA, ROOT, Shop, build_folder, wait_for
+from tls_shop import TlsShop
 
 sys.path.insert(0, os.path.join(ROOT, "shop/replay"))
 from api import Api  # noqa: E402, F401
@@ -101,6 +102,7 @@ def arguments(doc, short, options=lambda parser: None):
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     parser.add_argument("--invoices", type=int, default=0, help="only the first so many: fewer users to register")
     parser.add_argument("--short", action="store_true", help=short)
+    parser.add_argument("--tls", action="store_true", help="clients come over TLS with HTTP/2, to a gateway of two threads")
     options(parser)
     args = parser.parse_args(rest)
     args.invoices = args.invoices or (SHORT_INVOICES if args.short else 0)
@@ -109,4 +111,5 @@ def arguments(doc, short, options=lambda parser: None):
 
 def test(name, build, args, run):
     """Calls run(shop, args, checks) on a shop of its own. The exit code."""
-    return run_checked(Shop(build, name), lambda shop, checks: run(shop, args, checks), f" (seed {args.seed})")
+    shop = TlsShop(build, name + "-tls") if args.tls else Shop(build, name)
+    return run_checked(shop, lambda shop, checks: run(shop, args, checks), f" (seed {args.seed})")
