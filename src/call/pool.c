@@ -237,9 +237,10 @@ static void on_connected(void *arg, struct http_client_conn *http, enum ficus_er
     struct pool_waiter *w = c->waiter;
     if (c->state != POOL_CONN_CONNECTING)
         return;
+    bool stale = c->side_number != p->side_number; /* whom it believed may be another now: only for who asked for it */
     if (err == FICUS_ERR_OK) {
         bool shared = http_client_is_shared(http);
-        p->h2_likely = shared;
+        p->h2_likely = stale ? p->h2_likely : shared;
         c->since_ns = env_now_ns(p->env);
         if (shared || w == NULL)
             conn_move(c, POOL_CONN_FREE);
@@ -247,14 +248,18 @@ static void on_connected(void *arg, struct http_client_conn *http, enum ficus_er
             conn_hand_out(c, w);
             w->on_ready(w, c);
         }
+        if (stale)
+            conn_retire(c);
         sweep_arm(p);
         pool_pump(p);
         return;
     }
     conn_move(c, POOL_CONN_CLOSING);    /* it closes itself */
-    failure_note(p, err);
     c->waiter = NULL;
-    address_note(p, c->address, CALL_SIGN_REFUSED, env_now_ns(p->env));
+    if (!stale) {
+        failure_note(p, err);
+        address_note(p, c->address, CALL_SIGN_REFUSED, env_now_ns(p->env));
+    }
     if (w != NULL) {
         w->conn = NULL;
         w->on_failed(w, err);

@@ -8,9 +8,10 @@
  *      `-----------'-------------'----> CLOSING --> on_closed, freed
  *
  * IDLE      connected, no exchange; a byte or an end from the server closes it (a server may close at any time, RFC
- * 9112 9.5) EXCHANGE  c->stream exists; back to IDLE only when both messages are complete and both sides want to go on
+ *           9112 9.5)
+ * EXCHANGE  c->stream exists; back to IDLE only when both messages are complete and both sides want to go on
  * SETTLE    the answer is complete and the user gone, but the kernel has not confirmed the last bytes of the request:
- * mostly it has them and only the confirmation is behind the answer
+ *           mostly it has them and only the confirmation is behind the answer
  *
  * Failure modes: when writing the request fails, an answer may already be waiting (413 and close, say), so reading goes
  * on for H1_LAST_WORD_MS before the exchange is called broken. All callbacks come from pump(), which is never
@@ -106,6 +107,14 @@ static bool idle_quiet(const struct h1_client *c)
     return h1_io_in_size(&c->io) == 0 && !c->io.in_eof && c->io.in_err == FICUS_ERR_OK;
 }
 
+/* The request is with the kernel and the answer is complete: nothing points into the arena any more. */
+static void rest_idle(struct h1_client *c)
+{
+    arena_clear(&c->arena);
+    move(c, IDLE);
+    c->conn->handler->on_room(c->conn->arg, c->conn);
+}
+
 /* The answer is complete. What is left of the request nobody wants (RFC 9112 9.3): then the connection ends too. */
 static void exchange_finish(struct h1_client *c)
 {
@@ -116,26 +125,19 @@ static void exchange_finish(struct h1_client *c)
     if (!st->abandoned)
         st->s.handler->on_done(st->s.arg, &st->s);
     c->stream = NULL;
-    arena_clear(&c->arena);
     if (!reuse || c->close_wanted) {
         conn_close(c);
         return;
     }
-    if (!settled) {
+    if (!settled) { /* trailers that are on their way lie in the arena */
         c->settle_ms = env_now_ms(c->io.env);
         move(c, SETTLE);
         return;
     }
-    move(c, IDLE);
-    c->conn->handler->on_room(c->conn->arg, c->conn);
+    rest_idle(c);
 }
 
 /* ---- the stream's operations ---- */
-
-static bool method_wants_length(struct slice method)
-{
-    return slice_eq_str(method, "POST") || slice_eq_str(method, "PUT") || slice_eq_str(method, "PATCH");
-}
 
 static enum ficus_err stream_send_head(struct http_stream *s, const struct http_msg *m, bool end)
 {
@@ -152,7 +154,7 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
     if (m->protocol.p != NULL && (cs->protocol = arena_slice(s->arena, m->protocol)).p == NULL)
         return FICUS_ERR_NOMEM;
     if (end) {
-        w.content_length = method_wants_length(m->method) ? 0 : -1; /* RFC 9110 8.6 */
+        w.content_length = http_method_wants_length(m->method) ? 0 : -1; /* RFC 9110 8.6 */
     } else {
         w.content_length = m->content_length;
         w.framing = m->content_length > 0 ? H1_BODY_LENGTH : m->content_length == 0 ? H1_BODY_NONE : H1_BODY_CHUNKED;
@@ -227,8 +229,7 @@ static bool step_settle(struct h1_client *c)
     }
     if (c->io.writing || !c->io.end_sent)
         return false;
-    move(c, IDLE);
-    c->conn->handler->on_room(c->conn->arg, c->conn);
+    rest_idle(c);
     return true;
 }
 

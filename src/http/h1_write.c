@@ -71,13 +71,17 @@ static bool all_of(struct slice s, unsigned class)
     return h1_span(s.p, s.p + s.size, class) == s.p + s.size;
 }
 
+bool h1_request_valid(const struct http_msg *m)
+{
+    bool path_ok = m->path.size > 0 && (m->path.p[0] == '/' || slice_eq_str(m->path, "*"));
+    return http_token_valid(m->method) && path_ok && all_of(m->path, H1_PATH) && all_of(m->query, H1_QUERY) &&
+        (m->authority.p == NULL || h1_authority_valid(m->authority));
+}
+
 size_t h1_request_size_max(const struct h1_write *w)
 {
     const struct http_msg *m = w->m;
-    bool path_ok = m->path.size > 0 && (m->path.p[0] == '/' || slice_eq_str(m->path, "*"));
-    if (!http_token_valid(m->method) || !path_ok || !all_of(m->path, H1_PATH) || !all_of(m->query, H1_QUERY))
-        return 0;
-    if (m->authority.p != NULL && !h1_authority_valid(m->authority))
+    if (!h1_request_valid(m))
         return 0;
     if (w->upgrade.p != NULL && !http_token_valid(w->upgrade))
         return 0;

@@ -23,6 +23,8 @@ struct h1_write {
     const char *server; /* response: Server field when m has none; NULL: none */
 };
 
+/* Method, target and authority are what RFC 9112 2.2 and 3.2 allow, so that no character of theirs ends a line. */
+bool h1_request_valid(const struct http_msg *m);
 /* What the head takes at most, or 0 when it cannot be written (RFC 9112): bad method, path, status or authority. */
 size_t h1_request_size_max(const struct h1_write *w);
 size_t h1_response_size_max(const struct h1_write *w);

@@ -448,7 +448,10 @@ static int session_make(struct h2_client *c, nghttp2_session_callbacks *cb, nght
         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
     };
     rc = nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings, sizeof settings / sizeof settings[0]);
-    return rc != 0 ? rc : nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, 0, H2_CONN_WINDOW);
+    /* All streams' together: they are of people who know nothing of each other, and one who does not read must not stop
+     * the others. */
+    int32_t window = H2_STREAMS_MAX * H2_STREAM_WINDOW;
+    return rc != 0 ? rc : nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, 0, window);
 }
 
 static bool session_new(struct h2_client *c)

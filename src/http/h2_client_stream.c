@@ -15,9 +15,9 @@
 
 #include "assert.h"
 #include "h1_parse.h"
+#include "h1_write.h"
 #include "mem.h"
 
-#include <stdio.h>
 
 enum { INTERIM_COUNT_MAX = 16 };
 
@@ -248,11 +248,6 @@ static struct slice path_of(const struct http_msg *m, struct arena *a)
     return slice_make(text, m->path.size + 1 + m->query.size);
 }
 
-static bool method_wants_length(struct slice method)
-{
-    return slice_eq_str(method, "POST") || slice_eq_str(method, "PUT") || slice_eq_str(method, "PATCH");
-}
-
 static enum ficus_err stream_send_head(struct http_stream *s, const struct http_msg *m, bool end)
 {
     struct h2_client_stream *ss = stream_of(s);
@@ -264,22 +259,22 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
         return FICUS_ERR_UNSUPPORTED;
     if (slice_eq_str(m->method, "CONNECT") || (end && m->content_length > 0))
         return FICUS_ERR_INVALID;
+    if (!h1_request_valid(m)) /* nghttp2 sends whatever it is given, and the server may pass it on as HTTP/1.1 */
+        return FICUS_ERR_INVALID;
     struct slice path = path_of(m, &ss->arena);
     struct h2_fields f;
     if (path.p == NULL || !h2_fields_init(&f, m))
         return FICUS_ERR_NOMEM;
     bool no_data = end || m->content_length == 0;
-    int64_t length = no_data ? (method_wants_length(m->method) ? 0 : -1) /* RFC 9110 8.6 */ : m->content_length;
+    int64_t length = no_data ? (http_method_wants_length(m->method) ? 0 : -1) /* RFC 9110 8.6 */ : m->content_length;
     h2_fields_put(&f, SLICE(":method"), m->method);
     h2_fields_put(&f, SLICE(":scheme"), c->conn->secure ? SLICE("https") : SLICE("http"));
     h2_fields_put(&f, SLICE(":authority"), m->authority);
     h2_fields_put(&f, SLICE(":path"), path);
     if (m->takes_trailers)
         h2_fields_put(&f, SLICE("te"), SLICE("trailers"));
-    if (length >= 0) {
-        int n = snprintf(f.length, sizeof f.length, "%lld", (long long)length);
-        h2_fields_put(&f, SLICE("content-length"), slice_make(f.length, (size_t)n));
-    }
+    if (length >= 0)
+        h2_fields_put(&f, SLICE("content-length"), slice_make(f.length, text_i64(length, f.length)));
     h2_fields_message(&f, m);
     nghttp2_data_provider body = {.read_callback = body_read};
     int32_t id = nghttp2_submit_request(c->session, NULL, f.nv, f.count, no_data ? NULL : &body, ss);
@@ -331,7 +326,7 @@ static enum ficus_err stream_trailers(struct http_stream *s, const struct http_f
 {
     struct h2_client_stream *ss = stream_of(s);
     if (ss->fail != FICUS_ERR_OK || ss->abandoned || ss->closed)
-        return FICUS_ERR_RESET;
+        return FICUS_ERR_OK; /* a callback says so, or the answer came whole and nobody reads on (RFC 9113 8.1) */
     for (size_t i = 0; i < field_count; i++)
         if (!h1_trailer_allowed(fields[i].name) || !http_value_valid(fields[i].value))
             return FICUS_ERR_INVALID;
@@ -359,7 +354,7 @@ static void stream_reset(struct http_stream *s, enum ficus_err why)
     (void)why; /* RFC 9113 has one word for all that a client may mean */
     ss->abandoned = true;
     rst(ss, NGHTTP2_CANCEL);
-    if (!ss->in_ended && ss->begun)
+    if (!ss->in_ended && (ss->begun || (ss->id != 0 && ss->c->writing))) /* or it cannot leave: perhaps nobody reads there */
         h2_client_doubt(ss->c, ss->begun_ms);
     h2_client_stream_ready(ss);
 }
@@ -367,7 +362,7 @@ static void stream_reset(struct http_stream *s, enum ficus_err why)
 static void stream_progress(const struct http_stream *s, struct http_progress *ret_progress)
 {
     const struct h2_client_stream *ss = (const struct h2_client_stream *)(const void *)s;
-    *ret_progress = (struct http_progress){.conn_reused = ss->number > 1,
+    *ret_progress = (struct http_progress){.conn_reused = ss->number > 1 && ss->c->broken != FICUS_ERR_OK,
                                            .request_sent = ss->begun && !ss->unprocessed,
                                            .response_begun = ss->answer_begun,
                                            .unprocessed = ss->unprocessed};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Request fields of HTTP/2; see h2_head.h.
+ * Fields of HTTP/2; see h2_head.h.
  */
 #include "h2_head.h"
 

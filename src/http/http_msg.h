@@ -65,6 +65,7 @@ bool http_msg_is_type(const struct http_msg *m, const char *media);
 bool http_msg_next(const struct http_msg *m, const char *name, size_t *pos, struct slice *ret_value);
 
 bool http_method_idempotent(struct slice method); /* RFC 9110 9.2.2 */
+bool http_method_wants_length(struct slice method); /* says Content-Length: 0 when it has no body (RFC 9110 8.6) */
 const char *http_status_text(int status);         /* "Not Found"; "Unknown" for others */
 bool http_token_valid(struct slice s);            /* RFC 9110 5.6.2 */
 bool http_value_valid(struct slice s);

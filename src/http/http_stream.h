@@ -45,7 +45,7 @@ struct http_handler {
 
 /* What a caller needs to judge whether a broken request may be repeated (RFC 9110 9.2.2, RFC 9112 9.3.1). */
 struct http_progress {
-    bool conn_reused;    /* not the first request of its connection */
+    bool conn_reused;    /* not the first request of its connection; of a stream of HTTP/2 only when the connection ended */
     bool request_sent;   /* at least one byte of the request went to the kernel */
     bool response_begun; /* at least one byte of an answer came */
     bool unprocessed;    /* the server said that it did nothing about it (HTTP/2); request_sent is false then */

@@ -110,6 +110,11 @@ bool http_msg_is_type(const struct http_msg *m, const char *media)
     return slice_eq_nocase(slice_trim(slice_cut(&type, ';')), slice_str(media));
 }
 
+bool http_method_wants_length(struct slice method)
+{
+    return slice_eq_str(method, "POST") || slice_eq_str(method, "PUT") || slice_eq_str(method, "PATCH");
+}
+
 bool http_method_idempotent(struct slice method)
 {
     static const char *const idempotent[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"};

@@ -96,34 +96,42 @@ static void uv_random_fill(struct env *base, void *p, size_t size)
 static void on_alarm(uv_timer_t *handle);
 static void on_turn(uv_idle_t *handle);
 
-/* An alarm that is due already, set by an alarm, would fire before the loop has looked at anything else (uv__run_timers), and go
- * on so for ever when timers take longer than until their next time: it is set in the loop's next phase. */
-static void alarm_set(struct env_uv *e, bool by_alarm)
+/* What is due already comes in the loop's next turn: an alarm would be up to a millisecond late, and one that is set by
+ * an alarm would fire before the loop has looked at anything else (uv__run_timers), and go on so for ever when timers take
+ * longer than until their next time. */
+static void alarm_set(struct env_uv *e)
 {
     int64_t due_ns = timers_next_due_ns(&e->timers);
     if (due_ns == INT64_MAX || due_ns >= e->alarm_due_ns)
         return;
+    bool due = due_ns <= uv_now_ns(&e->base);
+    if (!due)
+        uv_update_time(&e->loop); /* the event may have taken long */
     /* libuv compares whole milliseconds of the same clock: round up, so that it never comes early and has to be set
      * again */
-    uv_update_time(&e->loop);
     int64_t due_ms = (due_ns + 999999) / 1000000, now_ms = (int64_t)uv_now(&e->loop);
-    if (by_alarm && due_ms <= now_ms) {
+    if (due || due_ms <= now_ms) {
         uv_idle_start(&e->turn, on_turn);
         return;
     }
-    uv_timer_start(&e->alarm, on_alarm, due_ms > now_ms ? (uint64_t)(due_ms - now_ms) : 0, 0);
+    uv_timer_start(&e->alarm, on_alarm, (uint64_t)(due_ms - now_ms), 0);
     e->alarm_due_ns = due_ns;
+}
+
+static void fire(struct env_uv *e)
+{
+    env_uv_event(e);
+    e->firing = true;
+    timers_fire(&e->timers, uv_now_ns(&e->base));
+    e->firing = false;
+    alarm_set(e);
 }
 
 static void on_alarm(uv_timer_t *handle)
 {
     struct env_uv *e = handle->data;
-    env_uv_event(e);
     e->alarm_due_ns = INT64_MAX;
-    e->firing = true;
-    timers_fire(&e->timers, uv_now_ns(&e->base));
-    e->firing = false;
-    alarm_set(e, true);
+    fire(e);
 }
 
 static void uv_timer_arm(struct env *base, struct env_timer *t, int64_t delay_ms)
@@ -140,7 +148,7 @@ static void uv_timer_arm(struct env *base, struct env_timer *t, int64_t delay_ms
     bool added = delay_ms == 0 ? timers_add_soon(&e->timers, t, now_ns) : timers_add(&e->timers, t, due_ns);
     FICUS_ASSERT(added);
     if (!e->firing && t->due_ns < e->alarm_due_ns)
-        alarm_set(e, false);
+        alarm_set(e);
 }
 
 static void uv_timer_disarm(struct env *base, struct env_timer *t)
@@ -212,7 +220,7 @@ static void run_tasks(struct env_uv *e)
 static void on_turn(uv_idle_t *handle)
 {
     run_tasks(handle->data);
-    alarm_set(handle->data, false);
+    fire(handle->data);
 }
 
 static void on_async(uv_async_t *handle)

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -109,22 +110,37 @@ static ssize_t write_whole(const void *p, size_t size)
     return n;
 }
 
-static bool would_block(const struct log_file *f)
+static bool would_block(void)
 {
     struct pollfd out = {.fd = 2, .events = POLLOUT};
-    return !f->is_regular && (poll(&out, 1, 0) != 1 || (out.revents & POLLOUT) == 0);
+    return poll(&out, 1, 0) != 1 || (out.revents & POLLOUT) == 0;
+}
+
+/* To a pipe or a terminal. A pipe that is writable takes PIPE_BUF bytes without blocking (pipe(7)), so whole lines up to
+ * that size go at a time; when nobody reads, the rest is dropped. */
+static void write_pieces(const char *p, size_t size)
+{
+    while (size > 0 && !would_block()) {
+        size_t piece = size < PIPE_BUF ? size : PIPE_BUF;
+        const char *end = memrchr(p, '\n', piece);
+        piece = end != NULL ? (size_t)(end - p) + 1 : piece;
+        if (write_whole(p, piece) <= 0)
+            return;
+        p += piece;
+        size -= piece;
+    }
 }
 
 static void write_out(struct log_os *l, const void *p, size_t size)
 {
     struct log_file *f = l->file;
-    ssize_t n = -1;
-    if (!f->is_regular)
+    if (!f->is_regular) {
         pthread_mutex_lock(&f->writing);
-    if (!would_block(f))
-        n = write_whole(p, size);
-    if (!f->is_regular)
+        write_pieces(p, size);
         pthread_mutex_unlock(&f->writing);
+        return;
+    }
+    ssize_t n = write_whole(p, size);
     if (f->path == NULL || n <= 0)
         return;
     if (atomic_fetch_add(&f->size_seen, n) + n <= f->size_max)
@@ -198,7 +214,9 @@ static void on_deadly(int signum, siginfo_t *info, void *context)
     for (size_t i = 0; i < KEPT_MAX; i++) {
         struct log_os *l = atomic_exchange(&kept[i], NULL);
         size_t size = l == NULL ? 0 : atomic_load(&l->gathered_size);
-        if (size > 0 && !would_block(l->file) && write(2, l->gathered, size) < 0)
+        if (size > 0 && !l->file->is_regular)
+            write_pieces(l->gathered, size);
+        else if (size > 0 && write(2, l->gathered, size) < 0)
             break; /* nothing can be done */
     }
     /* What was there before us, such as the sanitizer's report, has its turn at return: an instruction that failed fails

@@ -138,7 +138,8 @@ static void list_callers(struct renderer *r, const char *service, const char *co
 static void add_edge(struct renderer *r, struct process_config *c, const char *callee, struct call_policy policy)
 {
     const struct manifest_service *s = manifest_find_service(r->m, callee); /* NULL: the hub */
-    policy.keeps_keys = s != NULL && s->keeps_keys;
+    /* Who was not built with libficus keeps keys only if somebody says so. */
+    policy.keeps_keys = s != NULL && s->keeps_keys && (s->url == NULL || conf_get(s->node, "keeps_keys") != NULL);
     policy.upstream = s != NULL ? s->upstream : NULL;
     c->edges[c->edge_count++] = (struct process_edge){.callee = callee, .policy = policy};
 }

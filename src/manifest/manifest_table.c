@@ -226,7 +226,7 @@ static const struct conf_setting service_settings[] = {
     {.name = "workers", .type = CONF_INT, CONF_AT(struct manifest_service, workers), .min = 1, .max = 64, .fallback = 4,
      .doc = "How many handlers run at a time."},
     {.name = "keeps_keys", .type = CONF_BOOL, CONF_AT(struct manifest_service, keeps_keys), .fallback = true,
-     .doc = "The service remembers Idempotency-Keys, so that its callers may repeat requests that have one (libficus does)."},
+     .doc = "The service remembers Idempotency-Keys, so that its callers may repeat requests that have one (libficus does; one with `url` only if this says so)."},
     {.name = "log_level", .type = CONF_ENUM, CONF_AT(struct manifest_service, log_level), .words = manifest_levels, .fallback = -1,
      .doc = "Log level of the service; absent: the system's."},
     {.name = "calls", .type = CONF_MAP, CONF_MAP_AT(struct manifest_service, calls, call_count, struct manifest_edge, callee),

@@ -110,7 +110,7 @@ static void on_connected(void *arg, struct http_client_conn *conn, enum ficus_er
         finish(c, err);
 }
 
-static void on_idle(void *arg, struct http_client_conn *conn)
+static void on_room(void *arg, struct http_client_conn *conn)
 {
     finish(arg, FICUS_ERR_OK);
 }
@@ -128,7 +128,7 @@ static void on_closed(void *arg, struct http_client_conn *conn)
 }
 
 static const struct http_client_handler conn_handler = {
-    .on_connected = on_connected, .on_room = on_idle, .on_closed = on_closed};
+    .on_connected = on_connected, .on_room = on_room, .on_closed = on_closed};
 
 static void on_timeout(void *arg)
 {

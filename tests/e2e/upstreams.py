@@ -30,6 +30,7 @@ SEEN = "$ssl_session_reused|$ssl_server_name|$ssl_client_s_dn|$server_protocol|$
 CHECKED = ", check: { every: 100ms, unhealthy: 1 }"
 
 NGINX = """daemon off;
+{user}
 worker_processes 1;
 pid nginx.pid;
 error_log nginx.log warn;
@@ -64,7 +65,6 @@ class Upstream(Shop):
         os.makedirs(os.path.join(self.own, "services"))
         self.nginx = os.path.join(self.folder, "nginx")
         os.makedirs(os.path.join(self.nginx, "files"))
-        os.chmod(os.path.join(self.nginx, "files"), 0o777)  # nginx's workers are somebody else when root starts it
         self.server = None
         self.servers, self.services = {}, {}
         authority(self.own, "ca")
@@ -83,7 +83,8 @@ class Upstream(Shop):
 
     def start(self):
         with open(os.path.join(self.nginx, "nginx.conf"), "w", encoding="utf-8") as f:
-            f.write(NGINX.format(servers="".join(text for _, text in self.servers.values())))
+            # A worker that is somebody else may not get into the folder.
+            f.write(NGINX.format(user="user root;" if os.geteuid() == 0 else "", servers="".join(text for _, text in self.servers.values())))
         self.server = subprocess.Popen(["nginx", "-p", self.nginx, "-c", "nginx.conf"], stderr=subprocess.DEVNULL)
         pid_file = os.path.join(self.nginx, "nginx.pid")
         wait_for("nginx", lambda: os.path.exists(pid_file) and open(pid_file).read().strip() == str(self.server.pid))

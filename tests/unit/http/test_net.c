@@ -166,7 +166,7 @@ static void on_connected(void *arg, struct http_client_conn *c, enum ficus_err e
     if (err == FICUS_ERR_OK)
         round_begin(r);
 }
-static void on_idle(void *arg, struct http_client_conn *c)
+static void on_room(void *arg, struct http_client_conn *c)
 {
     struct rig *r = arg;
     if (r->rounds_left > 0)
@@ -187,7 +187,7 @@ static void on_closed(void *arg, struct http_client_conn *c)
     r->conn = NULL;
     http_server_close(r->server, server_closed, r);
 }
-static const struct http_client_handler conn_handler = {on_connected, on_idle, on_closed};
+static const struct http_client_handler conn_handler = {on_connected, on_room, on_closed};
 
 static void round_begin(struct rig *r)
 {

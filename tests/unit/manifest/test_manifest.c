@@ -348,7 +348,7 @@ static void test_elsewhere(void **state)
     char folder[512];
     system_init(&s);
     put_good(&s);
-    files_put(&s.files, "services/bank/service.yaml", "service: bank\nteam: t\ndoes: d\nurl: http://127.0.0.1:9000\nkeeps_keys: false\n");
+    files_put(&s.files, "services/bank/service.yaml", "service: bank\nteam: t\ndoes: d\nurl: http://127.0.0.1:9000\n");
     files_put(&s.files, "state/run/old", "");
     assert_int_equal(load(&s, &(struct manifest_options){.state = files_path(&s.files, "state", folder, sizeof folder)}), FICUS_ERR_OK);
     assert_int_equal(s.m->process_count, 4);

@@ -102,7 +102,7 @@ static void on_connected(void *arg, struct http_client_conn *c, enum ficus_err e
     assert_int_equal(http_send_head(s, &m, true), FICUS_ERR_OK);
 }
 
-static void on_idle(void *arg, struct http_client_conn *c) {}
+static void on_room(void *arg, struct http_client_conn *c) {}
 
 static void on_conn_closed(void *arg, struct http_client_conn *c)
 {
@@ -111,7 +111,7 @@ static void on_conn_closed(void *arg, struct http_client_conn *c)
 
 static int get(const char *path, const char *token, const char *second_token)
 {
-    static const struct http_client_handler h = {on_connected, on_idle, on_conn_closed};
+    static const struct http_client_handler h = {on_connected, on_room, on_conn_closed};
     x.path = path;
     x.token[0] = token;
     x.token[1] = second_token;
