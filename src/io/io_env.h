@@ -4,12 +4,14 @@
  * one loop; a process normally has one. Further ones are made beside the first, each by the thread that runs it.
  *
  * Beyond base/env.h: SIGPIPE is ignored from env_uv_new on (a child must reset it before exec). An idle env arms no
- * timer and causes no wake-up. Worker threads start when they are first needed and block all signals.
+ * timer and causes no wake-up. Worker threads start when they are first needed and block signals as env_uv_thread says.
  */
 #ifndef FICUS_IO_ENV_H
 #define FICUS_IO_ENV_H
 
 #include "env.h"
+
+#include <pthread.h>
 
 struct env_uv_options {
     uint32_t workers_count; /* most worker threads, 1..64; 0: 4 */
@@ -42,6 +44,10 @@ void env_uv_free(struct env *e);
  * NULL: the signal's default action comes back. At most 16 different signals. */
 enum ficus_err env_uv_signal(struct env *e, int signum, void (*fn)(void *arg, int signum), void *arg,
                              struct ficus_error *reterr);
+
+/* [any] pthread_create, for all threads but the process's first, whose the signals are: the new one blocks all but those that
+ * its own faults raise. Blocked, such a fault would end the process without the last lines of its log. Returns an errno value. */
+int env_uv_thread(pthread_t *ret_thread, const pthread_attr_t *attr, void *(*fn)(void *arg), void *arg);
 
 /* [loop] What the process has in use; costs a few system calls. */
 struct env_uv_usage {

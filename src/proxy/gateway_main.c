@@ -146,16 +146,11 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-/* Signals belong to the first thread. */
 static enum ficus_err thread_start(struct gateway_program *g, struct ficus_error *reterr)
 {
     struct gateway_thread *t = &g->threads[g->thread_count];
-    sigset_t all, before;
     *t = (struct gateway_thread){.program = g, .error = reterr};
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&t->id, NULL, thread_main, t);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int rc = env_uv_thread(&t->id, NULL, thread_main, t);
     if (rc != 0)
         return err_sys(reterr, rc, "start a thread");
     g->thread_count++;

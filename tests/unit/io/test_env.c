@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -481,7 +482,7 @@ static void test_log_gathered(void **state)
 struct death {
     struct env *e;
     bool at_once;
-    void (*die)(void);
+    void (*die)(struct env *e);
 };
 
 static void write_two_lines_and_die(void *arg)
@@ -489,22 +490,40 @@ static void write_two_lines_and_die(void *arg)
     struct death *d = arg;
     env_log_write(d->e, "first\n", 6, false);
     env_log_write(d->e, "second\n", 7, d->at_once);
-    d->die();
+    d->die(d->e);
 }
 
-static void die_killed(void)
+static void die_killed(struct env *e)
 {
+    (void)e;
     raise(SIGKILL);
 }
 
-static void die_by_assertion(void)
+static void die_by_assertion(struct env *e)
 {
+    (void)e;
     FICUS_ASSERT(getpid() < 0);
 }
 
-static void die_by_another(void)
+static void die_by_another(struct env *e)
 {
+    (void)e;
     kill(getpid(), SIGSEGV);
+}
+
+static void write_where_nobody_may(void *arg)
+{
+    (void)arg;
+    volatile char *p = mmap(NULL, 1, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    *p = 1;
+}
+
+/* The loop does not come to the end of its turn, where it would write the lines itself. */
+static void die_by_a_worker(struct env *e)
+{
+    struct env_job job = {.work = write_where_nobody_may};
+    (void)env_run(e, &job);
+    pause();
 }
 
 /* What a process that dies in the midst of a turn leaves in its log: a line that goes at once and all before it, whatever
@@ -514,12 +533,13 @@ static void test_log_at_death(void **state)
     struct env_contract *c = *state;
     static const struct {
         bool at_once;
-        void (*die)(void);
+        void (*die)(struct env *e);
         int signum;
         const char *log;
     } cases[] = {
         {true, die_killed, SIGKILL, "first\nsecond\n"}, {false, die_killed, SIGKILL, ""},
         {false, die_by_assertion, SIGABRT, "first\nsecond\n"}, {false, die_by_another, SIGSEGV, "first\nsecond\n"},
+        {false, die_by_a_worker, SIGSEGV, "first\nsecond\n"},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         struct env_contract_path path = contract_path(c, "", "log");
