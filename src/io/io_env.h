@@ -17,7 +17,8 @@ struct env_uv_options {
     uint32_t workers_count; /* most worker threads, 1..64; 0: 4 */
     uint32_t jobs_max;      /* jobs queued and not begun, 1..65536; 0: 256 */
     size_t stack_size;      /* of a worker, bytes, 64 KiB..64 MiB; 0: 256 KiB */
-    /* the process's first env, which outlives this one and does not run now: they have one log. NULL: this is the first */
+    /* the process's first env, which outlives this one and does not run now: they have one
+     * log and one count of streams. NULL: this is the first */
     struct env *beside;
 };
 
@@ -49,10 +50,10 @@ enum ficus_err env_uv_signal(struct env *e, int signum, void (*fn)(void *arg, in
  * its own faults raise. Blocked, such a fault would end the process without the last lines of its log. Returns an errno value. */
 int env_uv_thread(pthread_t *ret_thread, const pthread_attr_t *attr, void *(*fn)(void *arg), void *arg);
 
-/* [loop] What the process has in use; costs a few system calls. */
+/* [any] What the process has in use; costs a few system calls. */
 struct env_uv_usage {
     size_t memory_size;  /* resident, bytes; 0: the system does not say */
-    size_t stream_count; /* each has a descriptor */
+    size_t stream_count; /* of this env and those beside it; each has a descriptor */
 };
 void env_uv_usage(struct env *e, struct env_uv_usage *ret_usage);
 

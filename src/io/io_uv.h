@@ -11,6 +11,8 @@
 #include "io_workers.h"
 #include "timers.h"
 
+#include <stdatomic.h>
+
 enum { SIGNALS_MAX = 16 };
 
 struct env_uv_signal {
@@ -39,7 +41,6 @@ struct env_uv {
     struct heap_os heap;
     uv_idle_t turn;       /* makes the loop not sleep while tasks are queued that the loop itself posted */
     struct list streams, listeners;
-    size_t stream_count;
     uint8_t random[4096];   /* random bytes that nobody has had yet, from random_at on; what was handed out is zero */
     size_t random_at;
     struct env_uv_signal signals[SIGNALS_MAX];
@@ -50,6 +51,8 @@ struct env_uv {
     struct list tasks, jobs_done;
     struct workers *workers;
     struct log_os log;
+    atomic_size_t *stream_count; /* of the process: the first env's own, relaxed */
+    atomic_size_t own_stream_count;
 };
 
 static inline struct env_uv *env_uv_of(struct env *e)

@@ -29,7 +29,7 @@ struct proxy_options {
     /* The gateway can serve every route now, by all its loops: each one's service has an address, and keys are there or not
      * needed. Fires once, on the loop that was last, never from inside proxy_start. May be NULL. */
     void (*on_ready)(void *arg);
-    /* Asked a few times a second while there are requests. NULL: nothing is known. */
+    /* Asked a few times a second while there are requests, by each loop on its thread. NULL: nothing is known. */
     void (*usage)(void *arg, struct proxy_usage *ret_usage);
     void *arg;
     /* of clients, if the configuration allows as many; 0: what it allows. Streams take at most seven eighths, then 503. */

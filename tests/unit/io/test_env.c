@@ -343,6 +343,25 @@ static void test_free_with_open_things(void **state)
     assert_false(env_timer_armed(&t));
 }
 
+/* Descriptors are the process's, whichever of its loops opened them. */
+static void test_usage_beside(void **state)
+{
+    struct env_contract *c = *state;
+    struct env_uv_usage before, open, after;
+    struct env *first = env_uv_new(NULL, NULL);
+    struct env_contract own = {.e = env_uv_new(&(struct env_uv_options){.beside = first}, NULL), .run = env_uv_run, .stop = env_uv_stop, .dir = c->dir};
+    struct contract_pair p;
+    env_uv_usage(first, &before);
+    contract_pair_open(&p, &own);
+    env_uv_usage(first, &open);
+    env_uv_free(own.e);
+    env_uv_usage(first, &after);
+    env_uv_free(first);
+    assert_int_equal(before.stream_count, 0);
+    assert_int_equal(open.stream_count, 2);
+    assert_int_equal(after.stream_count, 0);
+}
+
 enum { ROUNDS_MAX = 500 };
 
 struct busy {
@@ -618,6 +637,7 @@ int main(void)
         cmocka_unit_test(test_signal),
         cmocka_unit_test(test_watch),
         cmocka_unit_test(test_free_with_open_things),
+        cmocka_unit_test(test_usage_beside),
         cmocka_unit_test(test_busy_timers),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_log_rotation),
