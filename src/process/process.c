@@ -149,8 +149,6 @@ enum ficus_err process_init_beside(struct process *p, struct env *e, const struc
     err = make_engine(p, call_engine_shared(first->calls), reterr);
     if (err == FICUS_ERR_OK && call_engine_endpoints_copy(first->calls, p->calls) != FICUS_ERR_OK)
         err = err_set(reterr, FICUS_ERR_NOMEM, "addresses");
-    if (err != FICUS_ERR_OK)
-        process_close(p, NULL, NULL);
     return err;
 }
 

@@ -50,7 +50,8 @@ enum ficus_err process_init(struct process *p, struct env *e, const struct proce
                             struct ficus_error *reterr);
 /* The same for a further loop of a process whose first one is `first`: logger, metrics and engine of its own, but no
  * subscription: the engine begins with the addresses of first's, and what is known of edges is in common. metrics is
- * borrowed, because others read it. first does not run meanwhile, and is closed after this one. */
+ * borrowed, because others read it. first does not run meanwhile, and is closed after this one, also when this fails:
+ * then p is still to be closed, since the engine has to leave what is in common. */
 enum ficus_err process_init_beside(struct process *p, struct env *e, const struct process *first,
                                    struct metrics *metrics, struct ficus_error *reterr);
 /* [loop] Take over from a newer configuration what may change under way: the log level, callees and their policies.

@@ -131,6 +131,12 @@ static void thread_report(struct gateway_thread *t)
     pthread_mutex_unlock(&t->program->mutex);
 }
 
+static void on_released(void *arg)
+{
+    struct gateway_thread *t = arg;
+    env_uv_stop(t->env);
+}
+
 static void *thread_main(void *arg)
 {
     struct gateway_thread *t = arg;
@@ -139,7 +145,9 @@ static void *thread_main(void *arg)
     t->env = env_uv_new(&options, t->error);
     if (t->env != NULL)
         tls_clients_enable(t->env);
-    bool ok = t->env != NULL && proxy_start_beside(t->env, t->program->proxy, t->error) == FICUS_ERR_OK;
+    bool ok = t->env != NULL && proxy_start_beside(t->env, t->program->proxy, on_released, t, t->error) == FICUS_ERR_OK;
+    if (t->env != NULL && !ok)
+        env_uv_run(t->env); /* until released: the first proxy is stopped after that */
     thread_report(t);
     if (ok)
         env_uv_run(t->env);

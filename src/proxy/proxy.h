@@ -42,8 +42,10 @@ enum ficus_err proxy_start(struct env *e, const struct proxy_config *config, con
                            struct proxy **ret_proxy, struct ficus_error *reterr);
 /* A further loop of the gateway, up to config's threads; e is its env, on whose thread this is called, while the first
  * proxy's loop does not run. The addresses to listen on are inherited sockets (UNSUPPORTED otherwise): all loops accept from
- * the same ones. It ends with the first one. On failure as proxy_start. */
-enum ficus_err proxy_start_beside(struct env *e, struct proxy *first, struct ficus_error *reterr);
+ * the same ones. It ends with the first one. On failure everything is released, and then released(arg) called: on the loop,
+ * which the caller must run until then, or before this returns. Until then the first proxy must not be stopped. */
+enum ficus_err proxy_start_beside(struct env *e, struct proxy *first, void (*released)(void *arg), void *arg,
+                                  struct ficus_error *reterr);
 /* [the first's loop] End the event streams (their clients come back elsewhere), drain for at most PROXY_DRAIN_MS, close what is left,
  * free; then stopped. */
 enum { PROXY_DRAIN_MS = 10000 };
