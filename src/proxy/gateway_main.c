@@ -74,17 +74,20 @@ static void on_reloaded(void *arg, const struct ficus_error *result)
             *at = ' '; /* the convention's separator */
     char state[128 + FICUS_ERROR_TEXT_MAX] = "RELOADED=1";
     if (result->code != FICUS_ERR_OK)
-        (void)snprintf(state, sizeof state, "RELOADED=1\nSTATUS=reload refused, the one before stays: %s", refused.text);
+        (void)snprintf(state, sizeof state, "RELOADED=1\nSTATUS=reload failed: %s", refused.text);
     process_notify(state);
 }
 
 static void reload(struct gateway_program *g)
 {
     g->reload_again = false;
+    struct ficus_error error = {0};
     enum ficus_err err = proxy_reload(g->proxy, g->config_path, on_reloaded, g);
     g->reloading = err == FICUS_ERR_OK;
-    if (err != FICUS_ERR_OK)
-        on_reloaded(g, &(struct ficus_error){.code = err, .text = "out of memory"});
+    if (err == FICUS_ERR_OK)
+        return;
+    (void)err_set(&error, err, err == FICUS_ERR_BUSY ? "the gateway is stopping" : "out of memory");
+    on_reloaded(g, &error);
 }
 
 static void on_hangup(void *arg, int signum)

@@ -56,8 +56,8 @@ void proxy_stop(struct proxy *p, void (*stopped)(void *arg), void *arg);
 
 /* Read the resolved file at path, make what it says (in a worker: requests go on), and serve new requests by it; those
  * under way end as they began. What cannot change while it runs (listen, the common words but log_level and edges) is
- * refused by name, and then, as with any error, all stays as it is. done fires once on the loop, never from inside,
- * unless the proxy is stopped first. BUSY: one is under way, or the proxy is stopping. NOMEM. */
+ * refused by name, and then, as with any error, all stays as it is; but when one of several threads fails alone, the others
+ * have taken it over, and the result says so. done fires once on the loop, never from inside, unless the proxy is stopped first. BUSY: one is under way, or the proxy is stopping. NOMEM. */
 enum ficus_err proxy_reload(struct proxy *p, const char *path,
                             void (*done)(void *arg, const struct ficus_error *result), void *arg);
 
