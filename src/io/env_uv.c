@@ -163,8 +163,9 @@ static void on_trim(uv_timer_t *handle)
     heap_os_trim(&e->heap);
 }
 
-void env_uv_trim_later(struct env_uv *e)
+void env_uv_trim_later(struct env *base)
 {
+    struct env_uv *e = env_uv_of(base);
     if (!uv_is_active((uv_handle_t *)&e->trim) && !uv_is_closing((uv_handle_t *)&e->trim))
         uv_timer_start(&e->trim, on_trim, TRIM_MS, 0);
 }

@@ -57,6 +57,10 @@ struct env_uv_usage {
 };
 void env_uv_usage(struct env *e, struct env_uv_usage *ret_usage);
 
+/* [loop] In a few seconds give memory that is free back to the system; asked again before that it is done once. It is done
+ * after a stream was closed without being asked. */
+void env_uv_trim_later(struct env *e);
+
 /* [loop] Call fn on the loop whenever fd has something to read (or an error, or its end), until env_uv_unwatch. fd
  * stays the caller's and must stay open until then; it is made non-blocking. */
 struct env_uv_watch;

@@ -36,7 +36,7 @@ struct env_uv {
     int64_t now_ns, wall_ms; /* while running: of this event; 0: nobody has asked yet */
     char scratch[ENV_SCRATCH_SIZE];
     bool firing;          /* the alarm is set once, after all that are due have fired */
-    uv_timer_t trim;      /* some time after a stream was closed the heap is looked at; nothing wakes an idle process */
+    uv_timer_t trim;      /* when a stream was closed, or it was asked for, the heap is looked at later; nothing wakes an idle process */
     uv_prepare_t log_flush; /* started while lines of this turn are gathered */
     struct heap_os heap;
     uv_idle_t turn;       /* makes the loop not sleep while tasks are queued that the loop itself posted */
@@ -66,8 +66,6 @@ static inline void env_uv_event(struct env_uv *e)
     e->now_ns = e->wall_ms = 0;
 }
 
-/* [loop] A stream is gone, and perhaps much memory with it. */
-void env_uv_trim_later(struct env_uv *e);
 /* [loop] Take a task out of the queue; it will not run. */
 void env_uv_unpost(struct env_uv *e, struct env_task *t);
 

@@ -387,7 +387,7 @@ static void on_stream_closed(uv_handle_t *handle)
 {
     struct env_stream *s = handle->data;
     env_uv_event(s->e);
-    env_uv_trim_later(s->e);
+    env_uv_trim_later(&s->e->base); /* perhaps much memory is gone with it */
     if (s->on_closed != NULL)
         s->on_closed(s->closed_arg);
     mem_free(s);

@@ -112,6 +112,12 @@ static void usage(void *arg, struct proxy_usage *ret_usage)
     *ret_usage = (struct proxy_usage){.memory_size = u.memory_size, .files_free = used < g->files_max ? g->files_max - used : 0};
 }
 
+static void memory_low(void *arg, struct env *e)
+{
+    (void)arg;
+    env_uv_trim_later(e);
+}
+
 static void on_ready(void *arg)
 {
     (void)arg;
@@ -203,7 +209,8 @@ static enum ficus_err serve(struct gateway_program *g, struct arena *a, const ch
 {
     struct proxy_config config;
     g->files_max = process_files_raise();
-    struct proxy_options options = {.on_ready = on_ready, .usage = usage, .arg = g, .conn_count_max = conn_count_max(g->files_max)};
+    struct proxy_options options = {.on_ready = on_ready, .usage = usage, .memory_low = memory_low, .arg = g,
+                                    .conn_count_max = conn_count_max(g->files_max)};
     struct slice text;
     /* first: a file that comes after it was read is told by a signal that is not lost */
     enum ficus_err err = env_uv_signal(g->env, SIGHUP, on_hangup, g, reterr);

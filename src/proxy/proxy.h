@@ -31,6 +31,9 @@ struct proxy_options {
     void (*on_ready)(void *arg);
     /* Asked a few times a second while there are requests, by each loop on its thread. NULL: nothing is known. */
     void (*usage)(void *arg, struct proxy_usage *ret_usage);
+    /* Asked as often while memory is at its ceiling, by the thread of e's loop: what is free is to go back to the system. May
+     * be NULL. */
+    void (*memory_low)(void *arg, struct env *e);
     void *arg;
     /* of clients, if the configuration allows as many; 0: what it allows. Streams take at most seven eighths, then 503. */
     size_t conn_count_max;
