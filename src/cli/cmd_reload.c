@@ -21,7 +21,7 @@ static const char *gateway_refusal(struct cli *cli, int64_t wait_ms, int *ret_co
         if (*ret_code != EXIT_OK)
             return NULL;
         if (!reloading) {
-            *ret_code = slice_starts(message, SLICE("reload refused")) ? EXIT_FAILED : EXIT_OK;
+            *ret_code = slice_starts(message, SLICE("reload failed")) ? EXIT_FAILED : EXIT_OK;
             return *ret_code == EXIT_OK ? NULL : arena_strdup(&cli->a, message);
         }
         if (env_now_ms(cli->e) >= end_ms || arena_overflowed(&cli->a)) {

@@ -171,15 +171,17 @@ static void on_trim(uv_timer_t *handle)
     heap_os_trim(&e->heap);
 }
 
-void env_uv_trim_later(struct env_uv *e)
+void env_uv_trim_later(struct env *base)
 {
+    struct env_uv *e = env_uv_of(base);
     if (!uv_is_active((uv_handle_t *)&e->trim) && !uv_is_closing((uv_handle_t *)&e->trim))
         uv_timer_start(&e->trim, on_trim, TRIM_MS, 0);
 }
 
 void env_uv_usage(struct env *base, struct env_uv_usage *ret_usage)
 {
-    *ret_usage = (struct env_uv_usage){.memory_size = heap_os_resident(), .stream_count = env_uv_of(base)->stream_count};
+    *ret_usage = (struct env_uv_usage){.memory_size = heap_os_resident(),
+                                       .stream_count = atomic_load_explicit(env_uv_of(base)->stream_count, memory_order_relaxed)};
 }
 
 /* ---- tasks and finished jobs ---- */
@@ -386,6 +388,7 @@ struct env *env_uv_new(const struct env_uv_options *options, struct ficus_error 
     }
     e->base = (struct env){.ops = &ops_uv, .scratch = e->scratch};
     e->loop_thread = pthread_self();
+    e->stream_count = o.beside != NULL ? env_uv_of(o.beside)->stream_count : &e->own_stream_count;
     e->alarm_due_ns = INT64_MAX;
     e->random_at = sizeof e->random;
     timers_init(&e->timers);

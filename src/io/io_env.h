@@ -4,18 +4,21 @@
  * one loop; a process normally has one. Further ones are made beside the first, each by the thread that runs it.
  *
  * Beyond base/env.h: SIGPIPE is ignored from env_uv_new on (a child must reset it before exec). An idle env arms no
- * timer and causes no wake-up. Worker threads start when they are first needed and block all signals.
+ * timer and causes no wake-up. Worker threads start when they are first needed and block signals as env_uv_thread says.
  */
 #ifndef FICUS_IO_ENV_H
 #define FICUS_IO_ENV_H
 
 #include "env.h"
 
+#include <pthread.h>
+
 struct env_uv_options {
     uint32_t workers_count; /* most worker threads, 1..64; 0: 4 */
     uint32_t jobs_max;      /* jobs queued and not begun, 1..65536; 0: 256 */
     size_t stack_size;      /* of a worker, bytes, 64 KiB..64 MiB; 0: 256 KiB */
-    /* the process's first env, which outlives this one and does not run now: they have one log. NULL: this is the first */
+    /* the process's first env, which outlives this one and does not run now: they have one
+     * log and one count of streams. NULL: this is the first */
     struct env *beside;
 };
 
@@ -43,12 +46,20 @@ void env_uv_free(struct env *e);
 enum ficus_err env_uv_signal(struct env *e, int signum, void (*fn)(void *arg, int signum), void *arg,
                              struct ficus_error *reterr);
 
-/* [loop] What the process has in use; costs a few system calls. */
+/* [any] pthread_create, for all threads but the process's first, whose the signals are: the new one blocks all but those that
+ * its own faults raise. Blocked, such a fault would end the process without the last lines of its log. Returns an errno value. */
+int env_uv_thread(pthread_t *ret_thread, const pthread_attr_t *attr, void *(*fn)(void *arg), void *arg);
+
+/* [any] What the process has in use; costs a few system calls. */
 struct env_uv_usage {
     size_t memory_size;  /* resident, bytes; 0: the system does not say */
-    size_t stream_count; /* each has a descriptor */
+    size_t stream_count; /* of this env and those beside it; each has a descriptor */
 };
 void env_uv_usage(struct env *e, struct env_uv_usage *ret_usage);
+
+/* [loop] In a few seconds give memory that is free back to the system; asked again before that it is done once. It is done
+ * after a stream was closed without being asked. */
+void env_uv_trim_later(struct env *e);
 
 /* [loop] Call fn on the loop whenever fd has something to read (or an error, or its end), until env_uv_unwatch. fd
  * stays the caller's and must stay open until then; it is made non-blocking. */

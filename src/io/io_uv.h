@@ -11,6 +11,8 @@
 #include "io_workers.h"
 #include "timers.h"
 
+#include <stdatomic.h>
+
 enum { SIGNALS_MAX = 16 };
 
 struct env_uv_signal {
@@ -34,12 +36,11 @@ struct env_uv {
     int64_t now_ns, wall_ms; /* while running: of this event; 0: nobody has asked yet */
     char scratch[ENV_SCRATCH_SIZE];
     bool firing;          /* the alarm is set once, after all that are due have fired */
-    uv_timer_t trim;      /* some time after a stream was closed the heap is looked at; nothing wakes an idle process */
+    uv_timer_t trim;      /* when a stream was closed, or it was asked for, the heap is looked at later; nothing wakes an idle process */
     uv_prepare_t log_flush; /* started while lines of this turn are gathered */
     struct heap_os heap;
     uv_idle_t turn;       /* makes the loop not sleep while tasks are queued that the loop itself posted */
     struct list streams, listeners;
-    size_t stream_count;
     uint8_t random[4096];   /* random bytes that nobody has had yet, from random_at on; what was handed out is zero */
     size_t random_at;
     struct env_uv_signal signals[SIGNALS_MAX];
@@ -50,6 +51,8 @@ struct env_uv {
     struct list tasks, jobs_done;
     struct workers *workers;
     struct log_os log;
+    atomic_size_t *stream_count; /* of the process: the first env's own, relaxed */
+    atomic_size_t own_stream_count;
 };
 
 static inline struct env_uv *env_uv_of(struct env *e)
@@ -63,8 +66,6 @@ static inline void env_uv_event(struct env_uv *e)
     e->now_ns = e->wall_ms = 0;
 }
 
-/* [loop] A stream is gone, and perhaps much memory with it. */
-void env_uv_trim_later(struct env_uv *e);
 /* [loop] Take a task out of the queue; it will not run. */
 void env_uv_unpost(struct env_uv *e, struct env_task *t);
 

@@ -387,7 +387,7 @@ static void on_stream_closed(uv_handle_t *handle)
 {
     struct env_stream *s = handle->data;
     env_uv_event(s->e);
-    env_uv_trim_later(s->e);
+    env_uv_trim_later(&s->e->base); /* perhaps much memory is gone with it */
     if (s->on_closed != NULL)
         s->on_closed(s->closed_arg);
     mem_free(s);
@@ -412,7 +412,7 @@ void stream_uv_close(struct env_stream *s, void (*on_closed)(void *arg), void *a
     s->on_closed = on_closed;
     s->closed_arg = arg;
     list_remove(&s->link);
-    s->e->stream_count--;
+    atomic_fetch_sub_explicit(s->e->stream_count, 1, memory_order_relaxed);
     tls_close(s);
     uv_close((uv_handle_t *)&s->poll, on_stream_closed); /* takes the descriptor out of epoll at once */
     close(s->fd);
@@ -433,7 +433,7 @@ static struct env_stream *stream_new(struct env_uv *e, int fd, bool is_unix)
     s->fd = fd;
     s->is_unix = is_unix;
     list_add_tail(&e->streams, &s->link);
-    e->stream_count++;
+    atomic_fetch_add_explicit(e->stream_count, 1, memory_order_relaxed);
     if (!is_unix) {
         int on = 1;
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* slower without, but works */

@@ -6,9 +6,9 @@
 #include "io_workers.h"
 
 #include "assert.h"
+#include "io_env.h"
 #include "mem.h"
 
-#include <pthread.h>
 #include <signal.h>
 
 struct workers {
@@ -71,17 +71,26 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
-/* Signals belong to the loop thread: a new thread inherits the mask of its creator. */
+/* A new thread inherits the mask of its creator. */
+int env_uv_thread(pthread_t *ret_thread, const pthread_attr_t *attr, void *(*fn)(void *arg), void *arg)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    sigset_t blocked, before;
+    sigfillset(&blocked);
+    for (size_t i = 0; i < ARRAY_COUNT(faults); i++)
+        sigdelset(&blocked, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
+    int rc = pthread_create(ret_thread, attr, fn, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rc;
+}
+
 static bool worker_start(struct workers *p)
 {
     pthread_attr_t attr;
-    sigset_t all, before;
-    sigfillset(&all);
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, p->stack_size);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool ok = pthread_create(&p->threads[p->started], &attr, worker_main, p) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    bool ok = env_uv_thread(&p->threads[p->started], &attr, worker_main, p) == 0;
     pthread_attr_destroy(&attr);
     if (ok)
         p->started++;

@@ -149,9 +149,14 @@ enum ficus_err process_init_beside(struct process *p, struct env *e, const struc
     err = make_engine(p, call_engine_shared(first->calls), reterr);
     if (err == FICUS_ERR_OK && call_engine_endpoints_copy(first->calls, p->calls) != FICUS_ERR_OK)
         err = err_set(reterr, FICUS_ERR_NOMEM, "addresses");
-    if (err != FICUS_ERR_OK)
-        process_close(p, NULL, NULL);
     return err;
+}
+
+/* As far as it can be: an edge by TLS reads its files anew, and one that fails stays what it has become. */
+static void restore_edges(struct process *p)
+{
+    for (size_t i = 0; i < p->config->edge_count; i++)
+        (void)call_engine_edge(p->calls, p->config->edges[i].callee, &p->config->edges[i].policy, NULL);
 }
 
 enum ficus_err process_reload(struct process *p, const struct process_config *config, struct ficus_error *reterr)
@@ -161,7 +166,7 @@ enum ficus_err process_reload(struct process *p, const struct process_config *co
     if (err == FICUS_ERR_OK)
         err = declare_edges(p, config, reterr);
     if (err != FICUS_ERR_OK) {
-        (void)declare_edges(p, p->config, NULL); /* they are all there: nothing to fail */
+        restore_edges(p);
         return err;
     }
     p->log.level_min = level;

@@ -50,12 +50,14 @@ enum ficus_err process_init(struct process *p, struct env *e, const struct proce
                             struct ficus_error *reterr);
 /* The same for a further loop of a process whose first one is `first`: logger, metrics and engine of its own, but no
  * subscription: the engine begins with the addresses of first's, and what is known of edges is in common. metrics is
- * borrowed, because others read it. first does not run meanwhile, and is closed after this one. */
+ * borrowed, because others read it. first does not run meanwhile, and is closed after this one, also when this fails:
+ * then p is still to be closed, since the engine has to leave what is in common. */
 enum ficus_err process_init_beside(struct process *p, struct env *e, const struct process *first,
                                    struct metrics *metrics, struct ficus_error *reterr);
 /* [loop] Take over from a newer configuration what may change under way: the log level, callees and their policies.
  * config is borrowed in place of the one before, whose other words it repeats. Callees that it no longer names stay
- * declared; nobody calls them. Errors (all is as before): INVALID, NOMEM. */
+ * declared; nobody calls them. Errors: INVALID, NOMEM, that of a file of an edge by TLS. All is as before then, but for such
+ * edges whose files of before cannot be read any more. */
 enum ficus_err process_reload(struct process *p, const struct process_config *config, struct ficus_error *reterr);
 /* closed (may be NULL) fires when all is gone: on the loop, or before the call returns when there was nothing to wait
  * for. */

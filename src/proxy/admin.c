@@ -6,7 +6,7 @@
  *     GET /ready      200 or 503 {"ready": bool, "stopping": bool}
  *     GET /config     the configuration that holds now, as in its resolved file
  *     GET /routes     [{method, path, to, auth, timeout_ms}]
- *     GET /clusters   who is called, and how that goes: call_engine_describe
+ *     GET /clusters   who is called, and how that goes: call_engine_describe of the first loop
  *     GET /stats      metrics, as text or OpenMetrics
  */
 #include "proxy_private.h"

@@ -2,7 +2,8 @@
  *
  * Which fields pass the gateway. Inwards: nothing that could be taken for an identity, a route or a deadline of ours,
  * nor the client's credentials (the engine writes what the service may believe); and Ficus-Path, the path that the
- * client asked for, which is what a problem speaks of, and X-Forwarded-Proto when it came by TLS. Outwards: nothing internal.
+ * client asked for, which is what a problem speaks of; what filter_forwarded.c says comes in place of the client's own.
+ * Outwards: nothing internal.
  */
 #include "proxy_private.h"
 

@@ -40,6 +40,9 @@ void proxy_overload_probe(void *arg)
         LOG(&p->process.log, LOG_WARN, NULL, "gateway.recovered", "new requests are taken again", LOG_STR("was", overload_word(before)));
     if (why == OVERLOAD_FILES)
         call_engine_close_idle(p->process.calls);
+    /* Clients that keep their connections would keep it refusing: what requests have freed is resident until it is given back. */
+    if (why == OVERLOAD_MEMORY && p->o.memory_low != NULL)
+        p->o.memory_low(p->o.arg, p->env);
     if (p->probe_seen || p->overload.late_count > 0 || why != OVERLOAD_NONE)
         probe_start(p);
 }

@@ -74,17 +74,20 @@ static void on_reloaded(void *arg, const struct ficus_error *result)
             *at = ' '; /* the convention's separator */
     char state[128 + FICUS_ERROR_TEXT_MAX] = "RELOADED=1";
     if (result->code != FICUS_ERR_OK)
-        (void)snprintf(state, sizeof state, "RELOADED=1\nSTATUS=reload refused, the one before stays: %s", refused.text);
+        (void)snprintf(state, sizeof state, "RELOADED=1\nSTATUS=reload failed: %s", refused.text);
     process_notify(state);
 }
 
 static void reload(struct gateway_program *g)
 {
     g->reload_again = false;
+    struct ficus_error error = {0};
     enum ficus_err err = proxy_reload(g->proxy, g->config_path, on_reloaded, g);
     g->reloading = err == FICUS_ERR_OK;
-    if (err != FICUS_ERR_OK)
-        on_reloaded(g, &(struct ficus_error){.code = err, .text = "out of memory"});
+    if (err == FICUS_ERR_OK)
+        return;
+    (void)err_set(&error, err, err == FICUS_ERR_BUSY ? "the gateway is stopping" : "out of memory");
+    on_reloaded(g, &error);
 }
 
 static void on_hangup(void *arg, int signum)
@@ -109,6 +112,12 @@ static void usage(void *arg, struct proxy_usage *ret_usage)
     *ret_usage = (struct proxy_usage){.memory_size = u.memory_size, .files_free = used < g->files_max ? g->files_max - used : 0};
 }
 
+static void memory_low(void *arg, struct env *e)
+{
+    (void)arg;
+    env_uv_trim_later(e);
+}
+
 static void on_ready(void *arg)
 {
     (void)arg;
@@ -131,6 +140,12 @@ static void thread_report(struct gateway_thread *t)
     pthread_mutex_unlock(&t->program->mutex);
 }
 
+static void on_released(void *arg)
+{
+    struct gateway_thread *t = arg;
+    env_uv_stop(t->env);
+}
+
 static void *thread_main(void *arg)
 {
     struct gateway_thread *t = arg;
@@ -139,23 +154,20 @@ static void *thread_main(void *arg)
     t->env = env_uv_new(&options, t->error);
     if (t->env != NULL)
         tls_clients_enable(t->env);
-    bool ok = t->env != NULL && proxy_start_beside(t->env, t->program->proxy, t->error) == FICUS_ERR_OK;
+    bool ok = t->env != NULL && proxy_start_beside(t->env, t->program->proxy, on_released, t, t->error) == FICUS_ERR_OK;
+    if (t->env != NULL && !ok)
+        env_uv_run(t->env); /* until released: the first proxy is stopped after that */
     thread_report(t);
     if (ok)
         env_uv_run(t->env);
     return NULL;
 }
 
-/* Signals belong to the first thread. */
 static enum ficus_err thread_start(struct gateway_program *g, struct ficus_error *reterr)
 {
     struct gateway_thread *t = &g->threads[g->thread_count];
-    sigset_t all, before;
     *t = (struct gateway_thread){.program = g, .error = reterr};
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&t->id, NULL, thread_main, t);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int rc = env_uv_thread(&t->id, NULL, thread_main, t);
     if (rc != 0)
         return err_sys(reterr, rc, "start a thread");
     g->thread_count++;
@@ -197,7 +209,8 @@ static enum ficus_err serve(struct gateway_program *g, struct arena *a, const ch
 {
     struct proxy_config config;
     g->files_max = process_files_raise();
-    struct proxy_options options = {.on_ready = on_ready, .usage = usage, .arg = g, .conn_count_max = conn_count_max(g->files_max)};
+    struct proxy_options options = {.on_ready = on_ready, .usage = usage, .memory_low = memory_low, .arg = g,
+                                    .conn_count_max = conn_count_max(g->files_max)};
     struct slice text;
     /* first: a file that comes after it was read is told by a signal that is not lost */
     enum ficus_err err = env_uv_signal(g->env, SIGHUP, on_hangup, g, reterr);

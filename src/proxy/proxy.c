@@ -519,34 +519,35 @@ enum ficus_err proxy_start(struct env *e, const struct proxy_config *config, con
     return FICUS_ERR_OK;
 }
 
-enum ficus_err proxy_start_beside(struct env *e, struct proxy *first, struct ficus_error *reterr)
+enum ficus_err proxy_start_beside(struct env *e, struct proxy *first, void (*released)(void *arg), void *arg,
+                                  struct ficus_error *reterr)
 {
     struct proxy_loops *loops = first->loops;
     struct proxy_loop *loop = proxy_loops_enter(loops, e);
     struct proxy *p = loop == NULL ? NULL : proxy_alloc(e, first->first);
-    enum ficus_err err = FICUS_ERR_NOMEM;
-    if (p == NULL)
-        err_set(reterr, err, "gateway");
-    else
-        err = process_init_beside(&p->process, e, &first->process, loop->metrics, reterr);
-    if (err != FICUS_ERR_OK) {
-        mem_free(p);
+    if (p == NULL) {
         if (loop != NULL)
             proxy_loops_leave(loops);
-        return err;
+        released(arg);
+        return err_set(reterr, FICUS_ERR_NOMEM, "gateway");
     }
     loop->proxy = p;
     p->beside = true;
     p->loops = loops;
     p->o = first->o;
-    access_log_init(p);
     p->tls = first->tls;
     p->stale = first->stale;
-    struct proxy_snapshot *snapshot = proxy_snapshot_beside(first->current);
-    err = snapshot == NULL ? err_set(reterr, FICUS_ERR_NOMEM, "gateway") : start_parts(p, snapshot, reterr);
+    enum ficus_err err = process_init_beside(&p->process, e, &first->process, loop->metrics, reterr);
+    if (err == FICUS_ERR_OK) {
+        access_log_init(p);
+        struct proxy_snapshot *snapshot = proxy_snapshot_beside(first->current);
+        err = snapshot == NULL ? err_set(reterr, FICUS_ERR_NOMEM, "gateway") : start_parts(p, snapshot, reterr);
+    }
     if (err != FICUS_ERR_OK) {
-        start_undo(p);
+        p->stopped = released;
+        p->stopped_arg = arg;
         proxy_loops_leave(loops);
+        start_undo(p);
         return err;
     }
     started(p);

@@ -29,8 +29,11 @@ struct proxy_options {
     /* The gateway can serve every route now, by all its loops: each one's service has an address, and keys are there or not
      * needed. Fires once, on the loop that was last, never from inside proxy_start. May be NULL. */
     void (*on_ready)(void *arg);
-    /* Asked a few times a second while there are requests. NULL: nothing is known. */
+    /* Asked a few times a second while there are requests, by each loop on its thread. NULL: nothing is known. */
     void (*usage)(void *arg, struct proxy_usage *ret_usage);
+    /* Asked as often while memory is at its ceiling, by the thread of e's loop: what is free is to go back to the system. May
+     * be NULL. */
+    void (*memory_low)(void *arg, struct env *e);
     void *arg;
     /* of clients, if the configuration allows as many; 0: what it allows. Streams take at most seven eighths, then 503. */
     size_t conn_count_max;
@@ -42,8 +45,10 @@ enum ficus_err proxy_start(struct env *e, const struct proxy_config *config, con
                            struct proxy **ret_proxy, struct ficus_error *reterr);
 /* A further loop of the gateway, up to config's threads; e is its env, on whose thread this is called, while the first
  * proxy's loop does not run. The addresses to listen on are inherited sockets (UNSUPPORTED otherwise): all loops accept from
- * the same ones. It ends with the first one. On failure as proxy_start. */
-enum ficus_err proxy_start_beside(struct env *e, struct proxy *first, struct ficus_error *reterr);
+ * the same ones. It ends with the first one. On failure everything is released, and then released(arg) called: on the loop,
+ * which the caller must run until then, or before this returns. Until then the first proxy must not be stopped. */
+enum ficus_err proxy_start_beside(struct env *e, struct proxy *first, void (*released)(void *arg), void *arg,
+                                  struct ficus_error *reterr);
 /* [the first's loop] End the event streams (their clients come back elsewhere), drain for at most PROXY_DRAIN_MS, close what is left,
  * free; then stopped. */
 enum { PROXY_DRAIN_MS = 10000 };
@@ -54,8 +59,8 @@ void proxy_stop(struct proxy *p, void (*stopped)(void *arg), void *arg);
 
 /* Read the resolved file at path, make what it says (in a worker: requests go on), and serve new requests by it; those
  * under way end as they began. What cannot change while it runs (listen, the common words but log_level and edges) is
- * refused by name, and then, as with any error, all stays as it is. done fires once on the loop, never from inside,
- * unless the proxy is stopped first. BUSY: one is under way, or the proxy is stopping. NOMEM. */
+ * refused by name, and then, as with any error, all stays as it is; but when one of several threads fails alone, the others
+ * have taken it over, and the result says so. done fires once on the loop, never from inside, unless the proxy is stopped first. BUSY: one is under way, or the proxy is stopping. NOMEM. */
 enum ficus_err proxy_reload(struct proxy *p, const char *path,
                             void (*done)(void *arg, const struct ficus_error *result), void *arg);
 

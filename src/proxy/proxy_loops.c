@@ -36,19 +36,20 @@ void proxy_loops_free(struct proxy_loops *l)
 
 struct proxy_loop *proxy_loops_enter(struct proxy_loops *l, struct env *e)
 {
-    FICUS_ASSERT(l->others + 1 < l->count);
-    struct proxy_loop *loop = &l->loop[l->others + 1];
+    size_t at = atomic_load(&l->others) + 1;
+    FICUS_ASSERT(at < l->count);
+    struct proxy_loop *loop = &l->loop[at];
     *loop = (struct proxy_loop){.loops = l, .env = e, .metrics = metrics_new()};
     if (loop->metrics == NULL)
         return NULL;
-    l->others++;
+    atomic_store(&l->others, at);
     return loop;
 }
 
 void proxy_loops_leave(struct proxy_loops *l)
 {
     FICUS_ASSERT(l->others > 0);
-    l->others--;
+    atomic_fetch_sub(&l->others, 1);
 }
 
 /* ---- tours ---- */
@@ -137,7 +138,8 @@ struct metrics *proxy_loops_metrics(const struct proxy_loops *l)
 {
     struct metrics *sum = metrics_new();
     bool ok = sum != NULL;
-    for (size_t i = 0; ok && i <= l->others; i++)
+    size_t others = atomic_load(&l->others);
+    for (size_t i = 0; ok && i <= others; i++)
         ok = metrics_add_all(sum, l->loop[i].metrics);
     if (ok)
         return sum;

@@ -27,8 +27,10 @@ struct proxy_loops {
     atomic_size_t streams;      /* of clients, event streams and tunnels */
     atomic_size_t ready;        /* loops that can serve all routes */
     struct stale *stale;
+    /* that were started, loop[1..others]: set when the place is filled, because those before it ask for all metrics */
+    atomic_size_t others;
     /* first loop only */
-    size_t others, gone;        /* that were started; that have ended */
+    size_t gone;                /* of the others that have ended */
     size_t tours;               /* under way */
     bool ending;
     void (*on_gone)(void *arg); /* the last of the others is gone */
@@ -45,7 +47,8 @@ struct proxy_loops {
 /* NULL: out of memory. e: the first loop's. */
 struct proxy_loops *proxy_loops_new(struct env *e, size_t count, void (*on_gone)(void *arg), void *arg);
 void proxy_loops_free(struct proxy_loops *l); /* all are gone. NULL is fine */
-/* One more, whose loop calls this while the first one does not run. Returns its place, with metrics; NULL: out of memory. */
+/* One more, whose loop calls this while the first one does not run; those entered before may serve. Returns its place, with
+ * metrics; NULL: out of memory. */
 struct proxy_loop *proxy_loops_enter(struct proxy_loops *l, struct env *e);
 
 /* The newest could not start. */

@@ -4,8 +4,9 @@
  * borrows from it.
  *
  * Failure modes: a file that cannot be read, or says something wrong, or something that holds for the life of the
- * process, changes nothing. A proxy that stops meanwhile is not told; the job then frees what it made. Only without memory
- * can one of the other loops go on by the old file; the result says so, and that it is to be tried again.
+ * process, changes nothing. A proxy that stops meanwhile is not told; the job then frees what it made. One of the other
+ * loops goes on by the old file when it has no memory, or a file that the first one could read (a service's ca) is gone; the
+ * result says so, and that it is to be tried again.
  */
 #include "proxy_private.h"
 
@@ -20,6 +21,7 @@ struct proxy_reload {
     struct proxy *proxy; /* NULL: it is gone, or stops */
     char *path;
     struct proxy_snapshot *made;
+    bool taken; /* by the first loop */
     struct ficus_error result;
     void (*done)(void *arg, const struct ficus_error *result);
     void *arg;
@@ -97,7 +99,9 @@ static enum ficus_err take_over(struct proxy *p, struct proxy_reload *r)
     if (!others_make(r, p->loops))
         return err_set(&r->result, FICUS_ERR_NOMEM, "out of memory");
     r->made = NULL;
-    return proxy_swap(p, made, &r->result);
+    enum ficus_err err = proxy_swap(p, made, &r->result);
+    r->taken = err == FICUS_ERR_OK;
+    return err;
 }
 
 /* On each of the other loops. */
@@ -120,9 +124,14 @@ static void reload_end(struct proxy_tour *tour)
     if (r->result.code == FICUS_ERR_OK)
         LOG(&p->process.log, LOG_INFO, NULL, "gateway.reloaded", "the configuration was read again",
             LOG_INT("routes", p->current->config->route_count));
+    else if (r->taken)
+        LOG(&p->process.log, LOG_ERROR, NULL, "gateway.reload_part", "a new configuration was not taken over by all threads",
+            LOG_ERR(&r->result));
     else
         LOG(&p->process.log, LOG_ERROR, NULL, "gateway.reload", "a new configuration was refused, the old one stays",
             LOG_ERR(&r->result));
+    if (r->result.code != FICUS_ERR_OK && !r->taken)
+        err_wrap(&r->result, "the one before stays");
     r->done(r->arg, &r->result);
     reload_free(r);
 }

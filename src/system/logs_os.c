@@ -124,7 +124,8 @@ static int compare_names(const void *a, const void *b)
     return strcmp(((const struct source *)a)->file, ((const struct source *)b)->file);
 }
 
-/* The log was rotated: what was read to its end is the old one now. True: the new one is open in its place. */
+/* The log was rotated. True: the new one is open in its place, and the one before is the old one, to be read to its end once
+ * more: lines may have come after its end was seen and before it was renamed. */
 static bool take_new_file(struct source *s)
 {
     char path[4096];
@@ -137,7 +138,7 @@ static bool take_new_file(struct source *s)
         close(fd);
         return false;
     }
-    close(s->fds[1]);
+    s->fds[0] = s->fds[1];
     s->fds[1] = fd;
     return true;
 }

@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -342,6 +343,25 @@ static void test_free_with_open_things(void **state)
     assert_false(env_timer_armed(&t));
 }
 
+/* Descriptors are the process's, whichever of its loops opened them. */
+static void test_usage_beside(void **state)
+{
+    struct env_contract *c = *state;
+    struct env_uv_usage before, open, after;
+    struct env *first = env_uv_new(NULL, NULL);
+    struct env_contract own = {.e = env_uv_new(&(struct env_uv_options){.beside = first}, NULL), .run = env_uv_run, .stop = env_uv_stop, .dir = c->dir};
+    struct contract_pair p;
+    env_uv_usage(first, &before);
+    contract_pair_open(&p, &own);
+    env_uv_usage(first, &open);
+    env_uv_free(own.e);
+    env_uv_usage(first, &after);
+    env_uv_free(first);
+    assert_int_equal(before.stream_count, 0);
+    assert_int_equal(open.stream_count, 2);
+    assert_int_equal(after.stream_count, 0);
+}
+
 enum { ROUNDS_MAX = 500 };
 
 struct busy {
@@ -481,7 +501,7 @@ static void test_log_gathered(void **state)
 struct death {
     struct env *e;
     bool at_once;
-    void (*die)(void);
+    void (*die)(struct env *e);
 };
 
 static void write_two_lines_and_die(void *arg)
@@ -489,22 +509,40 @@ static void write_two_lines_and_die(void *arg)
     struct death *d = arg;
     env_log_write(d->e, "first\n", 6, false);
     env_log_write(d->e, "second\n", 7, d->at_once);
-    d->die();
+    d->die(d->e);
 }
 
-static void die_killed(void)
+static void die_killed(struct env *e)
 {
+    (void)e;
     raise(SIGKILL);
 }
 
-static void die_by_assertion(void)
+static void die_by_assertion(struct env *e)
 {
+    (void)e;
     FICUS_ASSERT(getpid() < 0);
 }
 
-static void die_by_another(void)
+static void die_by_another(struct env *e)
 {
+    (void)e;
     kill(getpid(), SIGSEGV);
+}
+
+static void write_where_nobody_may(void *arg)
+{
+    (void)arg;
+    volatile char *p = mmap(NULL, 1, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    *p = 1;
+}
+
+/* The loop does not come to the end of its turn, where it would write the lines itself. */
+static void die_by_a_worker(struct env *e)
+{
+    struct env_job job = {.work = write_where_nobody_may};
+    (void)env_run(e, &job);
+    pause();
 }
 
 /* What a process that dies in the midst of a turn leaves in its log: a line that goes at once and all before it, whatever
@@ -514,12 +552,13 @@ static void test_log_at_death(void **state)
     struct env_contract *c = *state;
     static const struct {
         bool at_once;
-        void (*die)(void);
+        void (*die)(struct env *e);
         int signum;
         const char *log;
     } cases[] = {
         {true, die_killed, SIGKILL, "first\nsecond\n"}, {false, die_killed, SIGKILL, ""},
         {false, die_by_assertion, SIGABRT, "first\nsecond\n"}, {false, die_by_another, SIGSEGV, "first\nsecond\n"},
+        {false, die_by_a_worker, SIGSEGV, "first\nsecond\n"},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         struct env_contract_path path = contract_path(c, "", "log");
@@ -598,6 +637,7 @@ int main(void)
         cmocka_unit_test(test_signal),
         cmocka_unit_test(test_watch),
         cmocka_unit_test(test_free_with_open_things),
+        cmocka_unit_test(test_usage_beside),
         cmocka_unit_test(test_busy_timers),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_log_rotation),

@@ -281,9 +281,34 @@ static void test_notify(void **state)
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
+/* A reload that fails leaves callees as they were, also those behind one whose files cannot be read any more. */
+static void test_reload_undone(void **state)
+{
+    struct call_upstream unreadable = {.url = "https://127.0.0.1:1", .ca = "/nonexistent"};
+    struct call_policy_bulkhead three = {.concurrency = 3, .wait_ms = 100}, seven = {.concurrency = 7, .wait_ms = 100};
+    struct process_edge before[] = {{"a", call_policy_default()}, {"b", call_policy_default()}},
+                        after[] = {{"a", call_policy_default()}, {"b", call_policy_default()}, {"c", call_policy_default()}};
+    struct process_config was = x.config, next = x.config;
+    struct ficus_error error = {0};
+    before[0].policy.upstream = after[2].policy.upstream = &unreadable;
+    before[1].policy.bulkhead = &three;
+    after[1].policy.bulkhead = &seven;
+    was.edges = before, was.edge_count = 2;
+    next.edges = after, next.edge_count = 3;
+    x.process.config = &was;
+    assert_int_not_equal(process_reload(&x.process, &next, &error), FICUS_ERR_OK);
+    assert_non_null(strstr(error.text, "edge to c"));
+    struct json_writer w;
+    json_write_init(&w, &x.body);
+    (void)call_engine_describe(x.process.calls, &w);
+    assert_non_null(strstr(buf_str(&x.body), "{\"limit\":3,"));
+    assert_null(strstr(buf_str(&x.body), "{\"limit\":7,"));
+    x.process.config = &x.config;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(test_answers), TEST(test_identity), TEST(test_context), TEST(test_bad_key),
-                                       TEST(test_notify)};
+                                       TEST(test_notify), TEST(test_reload_undone)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

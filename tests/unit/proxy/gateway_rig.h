@@ -41,6 +41,7 @@ struct rig {
     struct http_server *orders_server, *identity_server;
     bool identity_down, proxy_stopped, ready;
     struct proxy_usage usage; /* that the gateway is told; all 0: it is not asked */
+    unsigned memory_asked;    /* back by the gateway, so often */
     const char *kid; /* of the key that identity shows */
     unsigned keys_asked, services_closed;
     /* what orders saw last */
@@ -444,11 +445,18 @@ static inline void rig_usage(void *arg, struct proxy_usage *ret_usage)
     *ret_usage = ((struct rig *)arg)->usage;
 }
 
+static inline void rig_memory_low(void *arg, struct env *e)
+{
+    struct rig *r = arg;
+    assert_ptr_equal(e, r->e);
+    r->memory_asked++;
+}
+
 /* Without addresses: as at the very first start, before the hub has told any. */
 static inline void gateway_start_blind(struct rig *r)
 {
     struct ficus_error error = {0};
-    struct proxy_options o = {.on_ready = on_ready, .usage = r->usage.files_free > 0 ? rig_usage : NULL, .arg = r};
+    struct proxy_options o = {.on_ready = on_ready, .usage = r->usage.files_free > 0 ? rig_usage : NULL, .memory_low = rig_memory_low, .arg = r};
     r->ready = r->proxy_stopped = false;
     if (proxy_start(r->e, &r->config, &o, &r->proxy, &error) != FICUS_ERR_OK)
         print_error("%s\n", error.text);

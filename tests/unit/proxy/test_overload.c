@@ -120,6 +120,7 @@ static void test_memory(void **state)
     (void)state;
     struct rig *r = rig_with((struct proxy_overload){.memory_max = CEILING});
     check_shedding(r, OVERLOAD_MEMORY, memory_ends, memory_returns);
+    assert_true(r->memory_asked > 0);
     rig_free(r);
 }
 
@@ -128,6 +129,7 @@ static void test_files(void **state)
     (void)state;
     struct rig *r = rig_with((struct proxy_overload){0});
     check_shedding(r, OVERLOAD_FILES, files_end, files_return);
+    assert_int_equal(r->memory_asked, 0);
     rig_free(r);
 }
 

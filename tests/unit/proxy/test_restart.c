@@ -15,12 +15,14 @@
 #include "process.h"
 #include "proxy.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -29,7 +31,7 @@
 enum { ROUNDS = 12, CLIENTS = 16, WAIT_MS = 20000 };
 
 struct rig {
-    char dir[48], front[80], service[80], config[80], key[80], snapshot[80], notify[80];
+    char dir[48], front[80], service[80], config[80], key[80], snapshot[80], notify[80], errors[80];
     int listener, notify_fd;
     pid_t service_pid, gateway_pid;
 };
@@ -61,19 +63,25 @@ static void service_main(const struct rig *r)
 
 /* ---- the gateway, another ---- */
 
+static void gateway_run(const struct rig *r)
+{
+    if (r->listener != 3)
+        (void)dup2(r->listener, 3);
+    (void)dup2(3, 4);
+    /* There is no exec here that would do it: the clients' connections must not stay open in a gateway. */
+    (void)close_range(5, UINT_MAX, 0);
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    /* _exit: the parent's test state is not ours to tidy. */
+    _exit(gateway_main(r->config));
+}
+
 static pid_t gateway_spawn(const struct rig *r)
 {
     pid_t pid = fork();
     assert_true(pid >= 0);
-    if (pid > 0)
-        return pid;
-    if (r->listener != 3)
-        (void)dup2(r->listener, 3);
-    /* There is no exec here that would do it: the clients' connections must not stay open in a gateway. */
-    (void)close_range(4, UINT_MAX, 0);
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    /* _exit: the parent's test state is not ours to tidy. */
-    _exit(gateway_main(r->config));
+    if (pid == 0)
+        gateway_run(r);
+    return pid;
 }
 
 /* Until the youngest gateway said READY=1: before that it has no handler for SIGTERM. */
@@ -107,6 +115,21 @@ static int bind_unix(const char *path, int type)
     return fd;
 }
 
+static void config_write(const struct rig *r, int threads)
+{
+    char text[2048];
+    (void)snprintf(
+        text, sizeof text,
+        "{\"version\":1,\"system\":\"shop\",\"process\":\"gateway\",\"instance\":1,\"state\":\"%s\",\"key_file\":\"%"
+        "s\","
+        "\"log_level\":\"error\",\"hub\":\"unix:%s/no-hub\",\"snapshot_file\":\"%s\",\"edges\":{\"svc\":{},\"hub\":{}},"
+        "\"threads\":%d,"
+        "\"listen\":[\"fd:3\",\"fd:4\"],\"hosts\":[\"shop\"],\"routes\":[{\"path\":\"/x\",\"service\":\"svc\",\"target\":\"/"
+        "x\"}]}",
+        r->dir, r->key, r->dir, r->snapshot, threads);
+    file_write(r->config, text);
+}
+
 static void rig_init(struct rig *r)
 {
     *r = (struct rig){0};
@@ -122,16 +145,9 @@ static void rig_init(struct rig *r)
     (void)snprintf(text, sizeof text, "{\"ficus_endpoints\":1,\"version\":1,\"services\":{\"svc\":[\"unix:%s\"]}}",
                    r->service);
     file_write(r->snapshot, text);
-    (void)snprintf(
-        text, sizeof text,
-        "{\"version\":1,\"system\":\"shop\",\"process\":\"gateway\",\"instance\":1,\"state\":\"%s\",\"key_file\":\"%"
-        "s\","
-        "\"log_level\":\"error\",\"hub\":\"unix:%s/no-hub\",\"snapshot_file\":\"%s\",\"edges\":{\"svc\":{},\"hub\":{}},"
-        "\"listen\":[\"fd:3\"],\"hosts\":[\"shop\"],\"routes\":[{\"path\":\"/x\",\"service\":\"svc\",\"target\":\"/"
-        "x\"}]}",
-        r->dir, r->key, r->dir, r->snapshot);
-    file_write(r->config, text);
+    config_write(r, 1);
     (void)snprintf(r->notify, sizeof r->notify, "%s/notify", r->dir);
+    (void)snprintf(r->errors, sizeof r->errors, "%s/errors", r->dir);
     r->notify_fd = bind_unix(r->notify, SOCK_DGRAM);
     assert_int_equal(setenv("NOTIFY_SOCKET", r->notify, 1), 0);
     r->listener = bind_unix(r->front, SOCK_STREAM);
@@ -164,7 +180,7 @@ static void rig_done(struct rig *r)
     assert_int_equal(waitpid(r->service_pid, NULL, 0), r->service_pid);
     close(r->listener);
     close(r->notify_fd);
-    const char *paths[] = {r->front, r->service, r->config, r->key, r->snapshot, r->notify};
+    const char *paths[] = {r->front, r->service, r->config, r->key, r->snapshot, r->notify, r->errors};
     for (size_t i = 0; i < ARRAY_COUNT(paths); i++)
         (void)unlink(paths[i]);
     assert_int_equal(rmdir(r->dir), 0);
@@ -238,8 +254,55 @@ static void test_restart(void **state)
     rig_done(&r);
 }
 
+/* With so many descriptors and not one more. SIGTERM has no effect until the gateway asks for it. Its wait status. */
+static int gateway_try(const struct rig *r, rlim_t files)
+{
+    int status = 0;
+    (void)signal(SIGTERM, SIG_IGN); /* inherited */
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)dup2(open(r->errors, O_WRONLY | O_CREAT | O_TRUNC, 0600), 2);
+        (void)setrlimit(RLIMIT_NOFILE, &(struct rlimit){.rlim_cur = files, .rlim_max = files});
+        gateway_run(r);
+    }
+    (void)signal(SIGTERM, SIG_DFL);
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+        (void)kill(pid, SIGTERM);
+        (void)poll(NULL, 0, 20);
+    }
+    return status;
+}
+
+/* Whatever it is that finds no descriptor, the first thread or the second, at any point: the gateway says so and exits. */
+static void test_few_files(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    config_write(&r, 2);
+    unsigned refused = 0;
+    int status = -1;
+    for (rlim_t files = 8; files < 100 && !(WIFEXITED(status) && WEXITSTATUS(status) == 0); files++) {
+        status = gateway_try(&r, files);
+        assert_true(WIFEXITED(status) || WTERMSIG(status) == SIGTERM);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) == 0)
+            continue;
+        char text[256] = "";
+        FILE *f = fopen(r.errors, "re");
+        assert_non_null(f);
+        assert_non_null(fgets(text, sizeof text, f));
+        assert_int_equal(fclose(f), 0);
+        assert_int_equal(strncmp(text, "ficus gateway: ", 15), 0);
+        refused++;
+    }
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_true(refused > 2);
+    rig_done(&r);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_restart)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_restart), cmocka_unit_test(test_few_files)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
