@@ -208,10 +208,7 @@ static void run_tasks(struct env_uv *e)
         t->fn(t->arg);
         pthread_mutex_lock(&e->mutex);
     }
-    bool more = !list_empty(&e->tasks);
     pthread_mutex_unlock(&e->mutex);
-    if (!more)
-        uv_idle_stop(&e->turn);
     while (!list_empty(&jobs)) {
         struct env_job *job = CONTAINER_OF(list_pop_head(&jobs), struct env_job, link);
         env_uv_event(e);
@@ -221,6 +218,7 @@ static void run_tasks(struct env_uv *e)
 
 static void on_turn(uv_idle_t *handle)
 {
+    uv_idle_stop(handle); /* what follows starts it again when there is more */
     run_tasks(handle->data);
     fire(handle->data);
 }

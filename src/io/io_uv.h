@@ -39,7 +39,7 @@ struct env_uv {
     uv_timer_t trim;      /* when a stream was closed, or it was asked for, the heap is looked at later; nothing wakes an idle process */
     uv_prepare_t log_flush; /* started while lines of this turn are gathered */
     struct heap_os heap;
-    uv_idle_t turn;       /* makes the loop not sleep while tasks are queued that the loop itself posted */
+    uv_idle_t turn;       /* makes the loop not sleep while tasks are queued that the loop itself posted, or timers are due */
     struct list streams, listeners;
     uint8_t random[4096];   /* random bytes that nobody has had yet, from random_at on; what was handed out is zero */
     size_t random_at;
