@@ -209,6 +209,18 @@ class World:
         equal(answer.status, 202, answer)
         return answer.json["id"]
 
+    def place_until(self, items=None, card=GOOD, seconds=20):
+        """While processes are killed: 503 says that nothing was done, and the same request may come again."""
+        body, key = self.body(items, card), self.key()
+
+        def answered():
+            answer = self.post(body, key)
+            return answer if answer.status != 503 else None
+
+        answer = wait_for("an answer to the order", answered, seconds)
+        equal(answer.status, 202, answer)
+        return answer.json["id"]
+
     def order(self, order_id, token=None):
         return self.get("/api/v1/orders/" + order_id, token or self.user)
 

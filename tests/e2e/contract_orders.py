@@ -483,11 +483,11 @@ def outcome_is_the_same(w):
     w.product("rare", 5, 2)
     wanted = {}
     for card, items in ((GOOD, {"plenty": 1}), (DECLINED, {"plenty": 1}), (GOOD, {"rare": 3}), (FLAKY, {"rare": 2})):
-        order = w.place(items, card)
+        order = w.place_until(items, card)
         wanted[order] = "payment_declined" if card == DECLINED else "out_of_stock" if items == {"rare": 3} else None
         w.kill("payments", "inventory")
         w.works("/api/v1/payments", w.admin)
-    gone = w.place(card=SLOW)
+    gone = w.place_until(card=SLOW)
     equal(w.cancel(gone).status, 202)
     w.kill("orders", "hub", "bank", "notifications")
     w.works("/api/v1/orders", w.user)
