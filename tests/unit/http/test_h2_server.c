@@ -629,7 +629,7 @@ static void test_stream_count(void **state)
 static void test_memory(void **state)
 {
     (void)state;
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     skip(); /* has a heap of its own */
 #endif
     enum { STREAMS = 100, HEAD_SIZE = 6000, BODY_SIZE = 10000, ARENA_SIZE = 8 * 1024, KIB = 1024 };

@@ -219,6 +219,30 @@ static void test_before_ready(void **state)
     rig_free(r);
 }
 
+static void no_work(void *arg)
+{
+    (void)usleep(1000);
+}
+static void note_done(void *arg)
+{
+    *(bool *)arg = true;
+}
+static bool is_noted(void *arg)
+{
+    return *(bool *)arg;
+}
+
+/* What a worker had to do before is done, and the loop has heard of it. */
+static void workers_turn(struct rig *r)
+{
+    for (int i = 0; i < 20; i++) {
+        bool done = false;
+        struct env_job job = {.work = no_work, .done = note_done, .arg = &done};
+        assert_int_equal(env_run(r->e, &job), FICUS_ERR_OK);
+        rig_wait(r, is_noted, &done);
+    }
+}
+
 /* A stop while a reload runs: neither waits for the other, and nothing is left. */
 static void test_stop_meanwhile(void **state)
 {
@@ -230,6 +254,7 @@ static void test_stop_meanwhile(void **state)
     assert_int_equal(proxy_reload(r->proxy, path, on_reloaded, &o), FICUS_ERR_OK);
     assert_int_equal(proxy_reload(r->proxy, path, on_reloaded, &o), FICUS_ERR_BUSY);
     gateway_stop(r);
+    workers_turn(r);
     rig_free(r);
 }
 
