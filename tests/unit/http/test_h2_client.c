@@ -736,6 +736,29 @@ static void test_silence(void **state)
     rig_free(r);
 }
 
+/* So is one that does not read, by a call that could not even leave. */
+static void test_not_read(void **state)
+{
+    struct rig *r = rig_new(1);
+    struct call *upload = ask(r, "PUT", "/1", 300000);
+    r->peer->rx_capacity = r->peer->rx_size;
+    body_send(upload);
+    fake_run(&r->net);
+    struct call *k = get(r, "/2");
+    fake_run(&r->net);
+    fake_advance(&r->net, 500);
+    http_reset(k->s, FICUS_ERR_TIMEOUT);
+    k->s = NULL;
+    fake_run(&r->net);
+    assert_int_equal(http_client_room(r->conn), 0);
+    fake_advance(&r->net, 2100);
+    fake_run(&r->net);
+    assert_int_equal(upload->resets, 1);
+    assert_int_equal(upload->err, FICUS_ERR_TIMEOUT);
+    assert_int_equal(r->closes, 1);
+    rig_free(r);
+}
+
 struct hostile {
     const char *name;
     void (*play)(struct rig *r);
@@ -1090,7 +1113,7 @@ int main(void)
         cmocka_unit_test(test_window_down),
         cmocka_unit_test(test_window_up),
         cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_silence), cmocka_unit_test(test_not_read),
         cmocka_unit_test(test_hostile),
         cmocka_unit_test(test_close),
         cmocka_unit_test(test_against_server),
