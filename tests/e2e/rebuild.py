@@ -27,12 +27,16 @@ def search(shop, q, limit=100):
 
 
 def answers(shop):
-    return [search(shop, q).json for q in QUERIES]
+    """None while search has no time for one of them: it may be behind with what was just loaded."""
+    given = [search(shop, q) for q in QUERIES]
+    return [a.json for a in given] if all(a.status == 200 for a in given) else None
 
 
 def settled(shop):
     """The answers, when all that was loaded has come through: each product's stock was set after it was made, in order."""
     now = answers(shop)
+    if now is None:
+        return None
     unknown = [i["sku"] for a in now for i in a["items"] if i["available"] is None]
     return not unknown and not last_unknown(shop) and now
 
@@ -42,7 +46,8 @@ def last_unknown(shop):
     page = shop.request("GET", "/api/v1/products?limit=100").json
     while page["next"]:
         page = shop.request("GET", "/api/v1/products?limit=100&after=" + page["next"]).json
-    return [p["sku"] for p in page["items"] if search(shop, p["sku"], 1).json["items"][0]["available"] is None]
+    found = {p["sku"]: search(shop, p["sku"], 1) for p in page["items"]}
+    return [sku for sku, a in found.items() if a.status != 200 or a.json["items"][0]["available"] is None]
 
 
 class Searcher(threading.Thread):
