@@ -20,6 +20,18 @@
 
 enum { CLI_ARENA_SIZE = 64 << 20, KEY_FILE_SIZE_MAX = 256 };
 
+int cli_not_running(const struct cli *cli, const char *who)
+{
+    if (state_closed_to_us(&cli->state)) {
+        dprintf(2, "ficus: the state %s belongs to another user: do this as that user, or name another with -f or FICUS_STATE\n",
+                cli->state.root);
+        return EXIT_FAILED;
+    }
+    dprintf(2, "ficus: %s%snot running (state %s; -f or FICUS_STATE names another)\n", who, who[0] != '\0' ? " is " : "",
+            cli->state.root);
+    return EXIT_NOT_RUNNING;
+}
+
 int cli_fail(const struct ficus_error *error)
 {
     dprintf(2, "ficus: %s\n", error->text[0] != '\0' ? error->text : err_text(error->code));
@@ -163,11 +175,8 @@ int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struc
         err = operator_identity(cli, r->service, &identity, &error);
     if (err == FICUS_ERR_OK)
         err = ops_call_wait(cli->e, &cli->a, address, r->method, r->target, identity, 0, &status, &body, &error);
-    if (err == FICUS_ERR_REFUSED) {
-        if (!r->quiet)
-            dprintf(2, "ficus: %s is not running (state %s; -f or FICUS_STATE names another)\n", r->who, cli->state.root);
-        return EXIT_NOT_RUNNING;
-    }
+    if (err == FICUS_ERR_REFUSED)
+        return r->quiet ? EXIT_NOT_RUNNING : cli_not_running(cli, r->who);
     if (err == FICUS_ERR_TIMEOUT && !r->quiet) /* its socket is the supervisor's, and takes connections while nobody serves */
         dprintf(2, "ficus: %s does not answer; ficus status shows how it is\n", r->who);
     else if (err != FICUS_ERR_OK && !r->quiet)

@@ -54,6 +54,9 @@ struct cli {
 bool cli_init(struct cli *cli, const struct command_call *c);
 void cli_done(struct cli *cli);
 
+/* "WHO is not running" on stderr, with the state that was looked at; who "": the system. EXIT_NOT_RUNNING; EXIT_FAILED
+ * when the state is another user's, which is said instead. */
+int cli_not_running(const struct cli *cli, const char *who);
 int cli_fail(const struct ficus_error *error); /* "ficus: TEXT" on stderr; the exit code of the error */
 void cli_print(struct slice text);             /* to stdout, all of it; a reader that has gone is no failure */
 void cli_print_errors(const struct conf_errors *errors); /* to stderr */

@@ -80,11 +80,7 @@ static int down(struct cli *cli, bool purge_wanted)
         dprintf(2, "ficus: ended %u processes that no supervisor watched\n", ended);
     if (code == EXIT_OK && purge_wanted)
         return purge(cli);
-    if (code == EXIT_OK && pid == 0 && ended == 0) {
-        dprintf(2, "ficus: not running (state %s; -f or FICUS_STATE names another)\n", cli->state.root);
-        return EXIT_NOT_RUNNING;
-    }
-    return code;
+    return code == EXIT_OK && pid == 0 && ended == 0 ? cli_not_running(cli, "") : code;
 }
 
 int cmd_down(const struct command_call *c)

@@ -169,8 +169,8 @@ const struct json *cli_status(struct cli *cli, struct slice *ret_text, int *ret_
     }
     buf_done(&text);
     *ret_exit = EXIT_NOT_RUNNING;
-    if (err == FICUS_ERR_NOT_FOUND)
-        dprintf(2, "ficus: not running (state %s; -f or FICUS_STATE names another)\n", cli->state.root);
+    if (err == FICUS_ERR_NOT_FOUND || state_closed_to_us(&cli->state))
+        *ret_exit = cli_not_running(cli, "");
     else if (err != FICUS_ERR_OK)
         *ret_exit = cli_fail(&error);
     return own;

@@ -33,6 +33,8 @@ struct state {
 enum ficus_err state_locate(struct arena *a, const char *manifest, struct state *ret_state, struct ficus_error *reterr);
 /* Whether the folder is there and has the marker. */
 bool state_exists(const struct state *s);
+/* It belongs to another user, who alone knows what runs in it. */
+bool state_closed_to_us(const struct state *s);
 /* Create what is missing. CONFLICT: the folder is there, not empty and without marker; VERSION: made by a newer
  * Ficus. */
 enum ficus_err state_create(struct env *e, const struct state *s, struct ficus_error *reterr);

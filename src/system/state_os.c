@@ -112,6 +112,11 @@ bool state_exists(const struct state *s)
     return access(marker_path(s, path), F_OK) == 0;
 }
 
+bool state_closed_to_us(const struct state *s)
+{
+    return access(s->run, R_OK | X_OK) != 0 && errno == EACCES;
+}
+
 /* ---- making it ---- */
 
 /* 0 or errno; *ret_empty: nothing is in it. */

@@ -122,6 +122,26 @@ static void test_foreign(void **state)
 }
 
 /* The lock has one holder, tells who, and is free when that process is dead. */
+/* "Not running" would be a lie: another user cannot know. */
+static void test_closed(void **state)
+{
+    struct fixture *f = *state;
+    struct state s = make(f);
+    int status = 0;
+    assert_false(state_closed_to_us(&s));
+    assert_int_equal(chmod(s.run, 0), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        enum { NOBODY = 65534 };
+        if (geteuid() == 0 && setuid(NOBODY) != 0) /* root may look into everything */
+            _exit(2);
+        _exit(state_closed_to_us(&s) ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(chmod(s.run, 0700), 0);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 static void test_lock(void **state)
 {
     struct fixture *f = *state;
@@ -353,6 +373,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_create, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_foreign, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_closed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_lock, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_secrets, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_sockets, set_up, tear_down),
