@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What the two halves of the HTTP/2 client share: h2_client.c runs a connection, h2_client_stream.c one exchange of it.
- * Private to them. As on the server (h2_conn.h): nghttp2's callbacks only change fields and put streams on the list of
+ * Private to them. As on the server (h2_server.h): nghttp2's callbacks only change fields and put streams on the list of
  * those that have something to do, and users are called by the pump alone.
  */
 #ifndef FICUS_HTTP_H2_CLIENT_H
@@ -12,7 +12,7 @@
 #include "h2_head.h"
 #include "list.h"
 
-/* Memory of a connection, at most: as that of a server's (h2_conn.h), with 100 streams, whatever the server would allow. */
+/* Memory of a connection, at most: as that of a server's (h2_server.h), with 100 streams, whatever the server would allow. */
 struct h2_client {
     struct http_client_conn *conn;
     struct env *env;

@@ -15,7 +15,7 @@
  *
  * All of this happens in pump(), which is never re-entered: functions that the user calls only change fields and kick.
  */
-#include "h2_conn.h"
+#include "h2_server.h"
 
 #include "assert.h"
 #include "mem.h"
@@ -36,18 +36,18 @@ static const uint8_t drain_ping[8] = "drained?";
 
 static void pump(void *arg);
 
-static struct h2_conn *conn_of(struct server_conn *c)
+static struct h2_server_conn *conn_of(struct server_conn *c)
 {
-    return CONTAINER_OF(c, struct h2_conn, conn);
+    return CONTAINER_OF(c, struct h2_server_conn, conn);
 }
 
-void h2_conn_kick(struct h2_conn *c)
+void h2_server_kick(struct h2_server_conn *c)
 {
     if (!c->pumping && c->state != H2_CLOSING && !env_timer_armed(&c->kick))
         env_timer_start(c->env, &c->kick, 0);
 }
 
-void h2_conn_streams_changed(struct h2_conn *c)
+void h2_server_streams_changed(struct h2_server_conn *c)
 {
     if (c->stream_count > 1 || c->state != H2_OPEN)
         return;
@@ -59,7 +59,7 @@ void h2_conn_streams_changed(struct h2_conn *c)
 
 static void conn_closed(void *arg)
 {
-    struct h2_conn *c = arg;
+    struct h2_server_conn *c = arg;
     struct http_server *v = c->conn.server;
     FICUS_ASSERT(c->stream_count == 0);
     nghttp2_session_del(c->session);
@@ -71,7 +71,7 @@ static void conn_closed(void *arg)
     server_conn_gone(v); /* the server may go with its last connection */
 }
 
-static void conn_close(struct h2_conn *c)
+static void conn_close(struct h2_server_conn *c)
 {
     FICUS_ASSERT(c->stream_count == 0 && c->state != H2_CLOSING);
     c->state = H2_CLOSING;
@@ -82,14 +82,14 @@ static void conn_close(struct h2_conn *c)
 }
 
 /* No new streams; those that run hear why they end. */
-static void streams_fail(struct h2_conn *c, enum ficus_err err, const char *detail)
+static void streams_fail(struct h2_server_conn *c, enum ficus_err err, const char *detail)
 {
     c->over = true;
     LIST_FOREACH (&c->streams, it)
-        h2_stream_fail(CONTAINER_OF(it, struct h2_stream, link), err, detail);
+        h2_server_stream_fail(CONTAINER_OF(it, struct h2_server_stream, link), err, detail);
 }
 
-static void conn_break(struct h2_conn *c, enum ficus_err err, const char *detail)
+static void conn_break(struct h2_server_conn *c, enum ficus_err err, const char *detail)
 {
     if (c->broken != FICUS_ERR_OK)
         return;
@@ -98,7 +98,7 @@ static void conn_break(struct h2_conn *c, enum ficus_err err, const char *detail
 }
 
 /* GOAWAY with this code; what runs is cut off. */
-static void conn_end(struct h2_conn *c, uint32_t code, enum ficus_err err, const char *detail)
+static void conn_end(struct h2_server_conn *c, uint32_t code, enum ficus_err err, const char *detail)
 {
     c->over = true;
     c->over_err = err;
@@ -106,10 +106,10 @@ static void conn_end(struct h2_conn *c, uint32_t code, enum ficus_err err, const
     if (nghttp2_session_terminate_session(c->session, code) != 0)
         conn_break(c, FICUS_ERR_NOMEM, "out of memory");
     c->moved_ms = env_now_ms(c->env);
-    h2_conn_kick(c);
+    h2_server_kick(c);
 }
 
-bool h2_conn_charge(struct h2_conn *c, int32_t cost)
+bool h2_server_charge(struct h2_server_conn *c, int32_t cost)
 {
     int64_t now_ms = env_now_ms(c->env);
     int64_t earned = (now_ms - c->budget_ms) * H2_BUDGET_PER_SECOND / 1000;
@@ -131,7 +131,7 @@ bool h2_conn_charge(struct h2_conn *c, int32_t cost)
 /* Frames that only cost. What carries a request or a part of a body is bounded by streams and windows. */
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
 {
-    struct h2_conn *c = arg;
+    struct h2_server_conn *c = arg;
     (void)session;
     int32_t cost = 1;
     if (hd->type == NGHTTP2_HEADERS || (hd->type == NGHTTP2_DATA && (hd->length > 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM))))
@@ -139,20 +139,20 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
     else if (hd->type == NGHTTP2_RST_STREAM)
         cost = H2_COST_RESET;
     if (cost > 0)
-        (void)h2_conn_charge(c, cost);
+        (void)h2_server_charge(c, cost);
     return 0;
 }
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
-    struct h2_conn *c = arg;
+    struct h2_server_conn *c = arg;
     c->block_ms = env_now_ms(c->env);
     int32_t id = frame->hd.stream_id;
     if (frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0;
-    struct h2_stream *ss = c->over ? NULL : h2_stream_new(c, id);
+    struct h2_server_stream *ss = c->over ? NULL : h2_server_stream_new(c, id);
     if (ss == NULL) {
-        (void)h2_conn_charge(c, 1);
+        (void)h2_server_charge(c, 1);
         (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
@@ -161,20 +161,20 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 }
 
 /* Malformed (RFC 9113 8.1.1): the stream is reset; what follows of its fields is only decoded. */
-static void malformed(struct h2_conn *c, const char *detail)
+static void malformed(struct h2_server_conn *c, const char *detail)
 {
     const struct http_server_options *o = &c->conn.server->o;
     if (o->on_refused != NULL)
         o->on_refused(o->arg, 400, detail);
-    (void)h2_conn_charge(c, H2_COST_RESET);
+    (void)h2_server_charge(c, H2_COST_RESET);
 }
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_size,
                      const uint8_t *value, size_t value_size, uint8_t flags, void *arg)
 {
-    struct h2_conn *c = arg;
+    struct h2_server_conn *c = arg;
     (void)flags;
-    struct h2_stream *ss = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    struct h2_server_stream *ss = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     if (ss == NULL)
         return 0;
     const struct http_limits *limits = &c->conn.server->o.limits;
@@ -186,31 +186,31 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     return 0;
 }
 
-static void headers_end(struct h2_conn *c, struct h2_stream *ss, bool end)
+static void headers_end(struct h2_server_conn *c, struct h2_server_stream *ss, bool end)
 {
     h2_head_end(&ss->parsed, &ss->head, end, c->secure ? SLICE("https") : SLICE("http"));
     ss->answers_head = slice_eq_str(ss->head.method, "HEAD");
     ss->expects = ss->parsed.expect_continue;
     if (ss->parsed.status != 400) {
-        h2_stream_begin(ss);
+        h2_server_stream_begin(ss);
         return;
     }
     malformed(c, ss->parsed.detail);
-    h2_stream_fail(ss, FICUS_ERR_PROTOCOL, ss->parsed.detail);
+    h2_server_stream_fail(ss, FICUS_ERR_PROTOCOL, ss->parsed.detail);
 }
 
-static void trailers_end(struct h2_conn *c, struct h2_stream *ss)
+static void trailers_end(struct h2_server_conn *c, struct h2_server_stream *ss)
 {
     const struct h2_head *h = &ss->trailers_parsed;
     if (h->status == 400)
         malformed(c, h->detail);
     if (h->status != 0)
-        h2_stream_fail(ss, h->status == 400 ? FICUS_ERR_PROTOCOL : FICUS_ERR_TOO_LARGE, h->detail);
+        h2_server_stream_fail(ss, h->status == 400 ? FICUS_ERR_PROTOCOL : FICUS_ERR_TOO_LARGE, h->detail);
 }
 
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
-    struct h2_conn *c = arg;
+    struct h2_server_conn *c = arg;
     bool ack = (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0;
     if (frame->hd.type == NGHTTP2_SETTINGS && !ack)
         c->settings_seen = true;
@@ -221,7 +221,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         return 0;
     if (frame->hd.type == NGHTTP2_HEADERS)
         c->block_ms = 0;
-    struct h2_stream *ss = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    struct h2_server_stream *ss = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     if (ss == NULL)
         return 0;
     bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
@@ -230,13 +230,13 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     else if (frame->hd.type == NGHTTP2_HEADERS)
         trailers_end(c, ss);
     if (end && !ss->in_ended)
-        h2_stream_in_end(ss);
+        h2_server_stream_in_end(ss);
     return 0;
 }
 
 static int on_invalid_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, int error, void *arg)
 {
-    struct h2_conn *c = arg;
+    struct h2_server_conn *c = arg;
     (void)session;
     (void)error;
     if (frame->hd.type == NGHTTP2_HEADERS)
@@ -250,23 +250,23 @@ static int on_data_chunk_recv(nghttp2_session *session, uint8_t flags, int32_t i
 {
     (void)flags;
     (void)arg;
-    struct h2_stream *ss = nghttp2_session_get_stream_user_data(session, id);
+    struct h2_server_stream *ss = nghttp2_session_get_stream_user_data(session, id);
     if (ss == NULL)
         (void)nghttp2_session_consume_connection(session, size);
     else
-        h2_stream_data(ss, p, size);
+        h2_server_stream_data(ss, p, size);
     return 0;
 }
 
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
-    struct h2_conn *c = arg;
+    struct h2_server_conn *c = arg;
     if (frame->hd.type == NGHTTP2_DATA)
-        (void)h2_conn_charge(c, -2); /* it may be answered by WINDOW_UPDATEs */
+        (void)h2_server_charge(c, -2); /* it may be answered by WINDOW_UPDATEs */
     if ((frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS) ||
         (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
         return 0;
-    struct h2_stream *ss = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    struct h2_server_stream *ss = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     if (ss != NULL) {
         ss->end_sent = true;
         list_add_tail(&c->ending, &ss->ending);
@@ -277,28 +277,28 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error_code, void *arg)
 {
     (void)arg;
-    struct h2_stream *ss = nghttp2_session_get_stream_user_data(session, id);
+    struct h2_server_stream *ss = nghttp2_session_get_stream_user_data(session, id);
     if (ss != NULL)
-        h2_stream_closed(ss, error_code);
+        h2_server_stream_closed(ss, error_code);
     return 0;
 }
 
 /* ---- output ---- */
 
-static void flight_landed(struct h2_conn *c)
+static void flight_landed(struct h2_server_conn *c)
 {
     h2_fifo_take(&c->flight, c->flight.size);
     c->moved_ms = env_now_ms(c->env);
     for (struct list *it; (it = list_pop_head(&c->ending)) != NULL;) {
-        struct h2_stream *ss = CONTAINER_OF(it, struct h2_stream, ending);
+        struct h2_server_stream *ss = CONTAINER_OF(it, struct h2_server_stream, ending);
         ss->out_done = true;
-        h2_stream_ready(ss);
+        h2_server_stream_ready(ss);
     }
 }
 
 static void write_done(void *arg, ssize_t n)
 {
-    struct h2_conn *c = arg;
+    struct h2_server_conn *c = arg;
     c->writing = false;
     if (n < 0)
         conn_break(c, FICUS_ERR_RESET, "client is gone");
@@ -308,7 +308,7 @@ static void write_done(void *arg, ssize_t n)
 }
 
 /* Take frames from nghttp2. It must be asked until it has nothing more: only then has it settled its own decisions. */
-static void flight_gather(struct h2_conn *c)
+static void flight_gather(struct h2_server_conn *c)
 {
     while (c->flight.size < H2_FLIGHT_SIZE) {
         const uint8_t *p;
@@ -323,7 +323,7 @@ static void flight_gather(struct h2_conn *c)
 }
 
 /* True: something changed at once. */
-static bool flush(struct h2_conn *c)
+static bool flush(struct h2_server_conn *c)
 {
     if (c->writing || c->broken != FICUS_ERR_OK || c->state != H2_OPEN)
         return false;
@@ -350,7 +350,7 @@ static bool flush(struct h2_conn *c)
 
 /* ---- input ---- */
 
-static void session_recv(struct h2_conn *c, const char *p, size_t size)
+static void session_recv(struct h2_server_conn *c, const char *p, size_t size)
 {
     c->pumping = true; /* what the callbacks find to do is for the pump that follows */
     if (nghttp2_session_mem_recv(c->session, (const uint8_t *)p, size) < 0) /* a flood, no HTTP/2, or out of memory */
@@ -360,7 +360,7 @@ static void session_recv(struct h2_conn *c, const char *p, size_t size)
 
 static void read_done(void *arg, ssize_t n)
 {
-    struct h2_conn *c = arg;
+    struct h2_server_conn *c = arg;
     c->reading = false;
     c->in_full = c->in == c->small && n == (ssize_t)sizeof c->small;
     if (n <= 0) {
@@ -371,7 +371,7 @@ static void read_done(void *arg, ssize_t n)
     pump(c);
 }
 
-static void read_more(struct h2_conn *c)
+static void read_more(struct h2_server_conn *c)
 {
     if (c->reading || (c->writing && nghttp2_session_get_outbound_queue_size(c->session) > H2_QUEUE_MAX))
         return;
@@ -389,7 +389,7 @@ static void read_more(struct h2_conn *c)
 
 /* ---- waiting ---- */
 
-void h2_conn_wake_at(struct h2_conn *c, int64_t due_ms)
+void h2_server_wake_at(struct h2_server_conn *c, int64_t due_ms)
 {
     if (env_timer_armed(&c->timer) && c->timer_due_ms <= due_ms)
         return;
@@ -405,7 +405,7 @@ static void sooner(int64_t *due_ms, int64_t other_ms)
 }
 
 /* When the connection as a whole is late. */
-static int64_t conn_deadline_ms(const struct h2_conn *c)
+static int64_t conn_deadline_ms(const struct h2_server_conn *c)
 {
     const struct http_limits *l = &c->conn.server->o.limits;
     int64_t due_ms = NEVER;
@@ -423,18 +423,18 @@ static int64_t conn_deadline_ms(const struct h2_conn *c)
 }
 
 /* Every wait of a stream for its client lasts this long at least, so looking so often is enough to notice each in time. */
-static int64_t shortest_ms(const struct h2_conn *c)
+static int64_t shortest_ms(const struct h2_server_conn *c)
 {
     const struct http_limits *l = &c->conn.server->o.limits;
     int64_t ms = l->head_timeout_ms < l->idle_timeout_ms ? l->head_timeout_ms : l->idle_timeout_ms;
     return l->body_timeout_ms < ms ? l->body_timeout_ms : ms;
 }
 
-static int64_t streams_deadline_ms(const struct h2_conn *c)
+static int64_t streams_deadline_ms(const struct h2_server_conn *c)
 {
     int64_t due_ms = NEVER;
     LIST_FOREACH (&c->streams, it) {
-        int64_t stream_ms = h2_stream_deadline_ms(CONTAINER_OF(it, struct h2_stream, link));
+        int64_t stream_ms = h2_server_stream_deadline_ms(CONTAINER_OF(it, struct h2_server_stream, link));
         if (stream_ms != NEVER)
             sooner(&due_ms, stream_ms);
     }
@@ -444,14 +444,14 @@ static int64_t streams_deadline_ms(const struct h2_conn *c)
 /* ---- the pump ---- */
 
 /* All streams that have something to do, one step each. */
-static bool streams_step(struct h2_conn *c)
+static bool streams_step(struct h2_server_conn *c)
 {
     bool moved = false;
     for (struct list *it; (it = list_pop_head(&c->ready)) != NULL;) {
-        struct h2_stream *ss = CONTAINER_OF(it, struct h2_stream, ready);
+        struct h2_server_stream *ss = CONTAINER_OF(it, struct h2_server_stream, ready);
         /* A step that did something may have more behind it; first in line again, it would starve the others. */
         list_add_tail(&c->ready, &ss->ready);
-        if (!h2_stream_step(ss))
+        if (!h2_server_stream_step(ss))
             list_remove(&ss->ready);
         moved = true;
     }
@@ -459,7 +459,7 @@ static bool streams_step(struct h2_conn *c)
 }
 
 /* RFC 9113 6.8: first without a limit, so that requests that are on their way are not lost; then the real one. */
-static void drain_begin(struct h2_conn *c)
+static void drain_begin(struct h2_server_conn *c)
 {
     if (c->state != H2_OPEN || c->draining || c->over)
         return;
@@ -471,7 +471,7 @@ static void drain_begin(struct h2_conn *c)
 }
 
 /* The last word of a drain: which streams were taken on. */
-static void drain_finish(struct h2_conn *c)
+static void drain_finish(struct h2_server_conn *c)
 {
     if (!c->draining || c->goaway_sent || env_now_ms(c->env) < c->notice_ms + H2_NOTICE_MS)
         return;
@@ -482,7 +482,7 @@ static void drain_finish(struct h2_conn *c)
 }
 
 /* True: the state changed. */
-static bool ends_step(struct h2_conn *c)
+static bool ends_step(struct h2_server_conn *c)
 {
     if (c->abort_wanted)
         conn_break(c, FICUS_ERR_CANCELLED, "server closed");
@@ -511,7 +511,7 @@ static bool ends_step(struct h2_conn *c)
 
 static void pump(void *arg)
 {
-    struct h2_conn *c = arg;
+    struct h2_server_conn *c = arg;
     if (c->pumping || c->state == H2_CLOSING)
         return;
     c->pumping = true;
@@ -535,7 +535,7 @@ static void pump(void *arg)
     if (c->draining && !c->goaway_sent)
         sooner(&due_ms, c->notice_ms + H2_NOTICE_MS);
     if (due_ms != NEVER)
-        h2_conn_wake_at(c, due_ms);
+        h2_server_wake_at(c, due_ms);
 }
 
 static void kick_fire(void *arg)
@@ -545,7 +545,7 @@ static void kick_fire(void *arg)
 
 static void timer_fire(void *arg)
 {
-    struct h2_conn *c = arg;
+    struct h2_server_conn *c = arg;
     int64_t now_ms = env_now_ms(c->env), due_ms = conn_deadline_ms(c);
     if (due_ms != NEVER && now_ms >= due_ms) {
         /* Who reads nothing, or said goodbye already, gets no words. */
@@ -556,31 +556,31 @@ static void timer_fire(void *arg)
                      "client stalls");
     }
     LIST_FOREACH (&c->streams, it) {
-        struct h2_stream *ss = CONTAINER_OF(it, struct h2_stream, link);
-        due_ms = h2_stream_deadline_ms(ss);
+        struct h2_server_stream *ss = CONTAINER_OF(it, struct h2_server_stream, link);
+        due_ms = h2_server_stream_deadline_ms(ss);
         if (due_ms != NEVER && now_ms >= due_ms)
-            h2_stream_late(ss);
+            h2_server_stream_late(ss);
     }
     pump(c);
     if (c->state == H2_OPEN && (due_ms = streams_deadline_ms(c)) != NEVER)
-        h2_conn_wake_at(c, due_ms);
+        h2_server_wake_at(c, due_ms);
 }
 
 /* ---- what the server asks for ---- */
 
 static void conn_abort(struct server_conn *conn)
 {
-    struct h2_conn *c = conn_of(conn);
+    struct h2_server_conn *c = conn_of(conn);
     if (c->state == H2_CLOSING)
         return;
     c->abort_wanted = true;
-    h2_conn_kick(c);
+    h2_server_kick(c);
 }
 
 /* It waits, so nothing is lost but the connection; the client hears so if it reads. */
 static void conn_evict(struct server_conn *conn)
 {
-    struct h2_conn *c = conn_of(conn);
+    struct h2_server_conn *c = conn_of(conn);
     FICUS_ASSERT(!c->pumping && c->stream_count == 0);
     if (c->state == H2_OPEN && c->broken == FICUS_ERR_OK &&
         nghttp2_session_terminate_session(c->session, NGHTTP2_NO_ERROR) == 0)
@@ -590,9 +590,9 @@ static void conn_evict(struct server_conn *conn)
 
 static void conn_drain(struct server_conn *conn)
 {
-    struct h2_conn *c = conn_of(conn);
+    struct h2_server_conn *c = conn_of(conn);
     drain_begin(c);
-    h2_conn_kick(c);
+    h2_server_kick(c);
 }
 
 static const struct server_conn_ops conn_ops = {conn_abort, conn_drain, conn_evict};
@@ -600,9 +600,9 @@ static const struct server_conn_ops conn_ops = {conn_abort, conn_drain, conn_evi
 /* ---- begin ---- */
 
 /* What the client may do. nghttp2 ends the whole connection of who opens more streams than it has said; RFC 9113 5.1.2 asks
- * only for the stream, and h2_stream_new refuses that. So nghttp2 is told that there is no limit, as the first entry of
+ * only for the stream, and h2_server_stream_new refuses that. So nghttp2 is told that there is no limit, as the first entry of
  * the first frame, and that frame is gathered here and says ours. */
-static bool settings_gather(struct h2_conn *c)
+static bool settings_gather(struct h2_server_conn *c)
 {
     const nghttp2_settings_entry settings[] = {
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, UINT32_MAX},
@@ -626,7 +626,7 @@ static bool settings_gather(struct h2_conn *c)
     return true;
 }
 
-static int session_make(struct h2_conn *c, nghttp2_session_callbacks *cb, nghttp2_option *o)
+static int session_make(struct h2_server_conn *c, nghttp2_session_callbacks *cb, nghttp2_option *o)
 {
     nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
@@ -648,7 +648,7 @@ static int session_make(struct h2_conn *c, nghttp2_session_callbacks *cb, nghttp
     return nghttp2_session_server_new3(&c->session, cb, c, o, &mem);
 }
 
-static bool session_new(struct h2_conn *c)
+static bool session_new(struct h2_server_conn *c)
 {
     nghttp2_session_callbacks *cb = NULL;
     nghttp2_option *o = NULL;
@@ -662,7 +662,7 @@ static bool session_new(struct h2_conn *c)
 
 void h2_server_conn_new(struct http_server *v, struct env_stream *stream, struct slice begun)
 {
-    struct h2_conn *c = mem_zalloc(sizeof *c);
+    struct h2_server_conn *c = mem_zalloc(sizeof *c);
     if (c == NULL) {
         env_close(v->env, stream, NULL, NULL);
         return;

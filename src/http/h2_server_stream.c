@@ -2,13 +2,13 @@
  *
  * One exchange of an HTTP/2 server connection. Incoming bytes wait in a buffer whose size is the stream's window, and
  * window is given back only for what the user took; outgoing bytes wait in a buffer that nghttp2 reads from when both
- * windows let it. Nothing here calls the user but h2_stream_step.
+ * windows let it. Nothing here calls the user but h2_server_stream_step.
  *
  * Ends: both messages complete -> on_done. Reset by the client, malformed, late -> on_reset. http_reset -> RST_STREAM and
  * no callback. An answer that is complete before its request asks the client to stop (RST_STREAM NO_ERROR, RFC 9113 8.1),
  * but not at once: some clients (curl 7.88) forget an answer that they have not looked at yet when its stream is reset.
  */
-#include "h2_conn.h"
+#include "h2_server.h"
 
 #include "assert.h"
 #include "h1_parse.h"
@@ -21,14 +21,14 @@ enum { H2_STOP_MS = 1000 }; /* so long may a client go on sending behind its ans
 
 static const struct http_stream_ops stream_ops;
 
-static struct h2_stream *stream_of(struct http_stream *s)
+static struct h2_server_stream *stream_of(struct http_stream *s)
 {
-    return (struct h2_stream *)(void *)s;
+    return (struct h2_server_stream *)(void *)s;
 }
 
-struct h2_stream *h2_stream_new(struct h2_conn *c, int32_t id)
+struct h2_server_stream *h2_server_stream_new(struct h2_server_conn *c, int32_t id)
 {
-    struct h2_stream *ss = c->stream_count == H2_STREAMS_MAX ? NULL : mem_zalloc(sizeof *ss);
+    struct h2_server_stream *ss = c->stream_count == H2_STREAMS_MAX ? NULL : mem_zalloc(sizeof *ss);
     if (ss == NULL)
         return NULL;
     ss->c = c;
@@ -43,13 +43,13 @@ struct h2_stream *h2_stream_new(struct h2_conn *c, int32_t id)
     list_add_tail(&c->streams, &ss->link);
     c->stream_count++;
     c->body_count++;
-    h2_conn_streams_changed(c);
+    h2_server_streams_changed(c);
     return ss;
 }
 
-void h2_stream_free(struct h2_stream *ss)
+void h2_server_stream_free(struct h2_server_stream *ss)
 {
-    struct h2_conn *c = ss->c;
+    struct h2_server_conn *c = ss->c;
     if (!ss->closed)
         (void)nghttp2_session_set_stream_user_data(c->session, ss->id, NULL); /* fails when it is gone: just as well */
     if (ss->in_credit > 0) /* other streams need it */
@@ -64,74 +64,74 @@ void h2_stream_free(struct h2_stream *ss)
     arena_done(&ss->arena);
     mem_free(ss);
     c->stream_count--;
-    h2_conn_streams_changed(c);
+    h2_server_streams_changed(c);
 }
 
-void h2_stream_ready(struct h2_stream *ss)
+void h2_server_stream_ready(struct h2_server_stream *ss)
 {
     if (list_empty(&ss->ready))
         list_add_tail(&ss->c->ready, &ss->ready);
-    h2_conn_kick(ss->c);
+    h2_server_kick(ss->c);
 }
 
-void h2_stream_begin(struct h2_stream *ss)
+void h2_server_stream_begin(struct h2_server_stream *ss)
 {
     ss->head_done = true;
-    h2_stream_ready(ss);
+    h2_server_stream_ready(ss);
 }
 
-static void rst(struct h2_stream *ss, uint32_t code)
+static void rst(struct h2_server_stream *ss, uint32_t code)
 {
     if (!ss->closed)
         (void)nghttp2_submit_rst_stream(ss->c->session, NGHTTP2_FLAG_NONE, ss->id, code);
 }
 
-void h2_stream_fail(struct h2_stream *ss, enum ficus_err err, const char *detail)
+void h2_server_stream_fail(struct h2_server_stream *ss, enum ficus_err err, const char *detail)
 {
     FICUS_ASSERT(err != FICUS_ERR_OK);
     if (ss->fail != FICUS_ERR_OK)
         return;
     ss->fail = err;
     ss->fail_detail = detail;
-    h2_stream_ready(ss);
+    h2_server_stream_ready(ss);
 }
 
-void h2_stream_closed(struct h2_stream *ss, uint32_t error_code)
+void h2_server_stream_closed(struct h2_server_stream *ss, uint32_t error_code)
 {
     ss->closed = true;
     if (!ss->in_ended)
-        h2_stream_fail(ss, error_code == NGHTTP2_PROTOCOL_ERROR ? FICUS_ERR_PROTOCOL : FICUS_ERR_RESET,
+        h2_server_stream_fail(ss, error_code == NGHTTP2_PROTOCOL_ERROR ? FICUS_ERR_PROTOCOL : FICUS_ERR_RESET,
                        "client is gone");
     else if (!ss->end_sent)
-        h2_stream_fail(ss, FICUS_ERR_RESET, "client is gone");
-    h2_stream_ready(ss);
+        h2_server_stream_fail(ss, FICUS_ERR_RESET, "client is gone");
+    h2_server_stream_ready(ss);
 }
 
-void h2_stream_data(struct h2_stream *ss, const void *p, size_t size)
+void h2_server_stream_data(struct h2_server_stream *ss, const void *p, size_t size)
 {
-    struct h2_conn *c = ss->c;
+    struct h2_server_conn *c = ss->c;
     if (ss->told) {
         (void)nghttp2_session_consume_connection(c->session, size);
         return;
     }
     if (ss->in.size + size > H2_STREAM_IN_MAX || !h2_fifo_put(&ss->in, p, size)) {
         (void)nghttp2_session_consume(c->session, ss->id, size);
-        h2_stream_fail(ss, FICUS_ERR_NOMEM, "out of memory");
+        h2_server_stream_fail(ss, FICUS_ERR_NOMEM, "out of memory");
         return;
     }
     ss->in_credit += size;
     ss->moved_ms = env_now_ms(c->env);
     if (ss->recv_wanted)
-        h2_stream_ready(ss);
+        h2_server_stream_ready(ss);
 }
 
-void h2_stream_in_end(struct h2_stream *ss)
+void h2_server_stream_in_end(struct h2_server_stream *ss)
 {
     FICUS_ASSERT(!ss->in_ended);
     ss->in_ended = true;
     ss->c->body_count--;
     if (ss->recv_wanted || ss->told)
-        h2_stream_ready(ss);
+        h2_server_stream_ready(ss);
 }
 
 /* ---- sending ---- */
@@ -142,7 +142,7 @@ static void put_status(struct h2_fields *f, int status)
     h2_fields_put(f, SLICE(":status"), slice_make(f->status, text_i64(status, f->status)));
 }
 
-static enum ficus_err interim_send(struct h2_stream *ss, const struct http_msg *m)
+static enum ficus_err interim_send(struct h2_server_stream *ss, const struct http_msg *m)
 {
     struct h2_fields f;
     if (!h2_fields_init(&f, m))
@@ -151,7 +151,7 @@ static enum ficus_err interim_send(struct h2_stream *ss, const struct http_msg *
     h2_fields_message(&f, m);
     int rc = nghttp2_submit_headers(ss->c->session, NGHTTP2_FLAG_NONE, ss->id, NULL, f.nv, f.count, NULL);
     h2_fields_done(&f);
-    h2_conn_kick(ss->c);
+    h2_server_kick(ss->c);
     return rc == 0 ? FICUS_ERR_OK : rc == NGHTTP2_ERR_NOMEM ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
 }
 
@@ -161,7 +161,7 @@ static ssize_t body_read(nghttp2_session *session, int32_t id, uint8_t *p, size_
 {
     (void)source;
     (void)arg;
-    struct h2_stream *ss = nghttp2_session_get_stream_user_data(session, id);
+    struct h2_server_stream *ss = nghttp2_session_get_stream_user_data(session, id);
     if (ss == NULL) /* its RST_STREAM is behind this in the queue */
         return NGHTTP2_ERR_DEFERRED;
     size_t n = size < ss->out_body.size ? size : ss->out_body.size;
@@ -176,7 +176,7 @@ static ssize_t body_read(nghttp2_session *session, int32_t id, uint8_t *p, size_
     }
     ss->moved_ms = env_now_ms(ss->c->env);
     if (ss->writable_wanted && ss->out_body.size <= HTTP_BODY_BUFFER_SIZE / 2)
-        h2_stream_ready(ss);
+        h2_server_stream_ready(ss);
     if (!end)
         return (ssize_t)n;
     *flags |= NGHTTP2_DATA_FLAG_EOF;
@@ -194,13 +194,13 @@ static ssize_t body_read(nghttp2_session *session, int32_t id, uint8_t *p, size_
     return (ssize_t)n;
 }
 
-static void out_end(struct h2_stream *ss)
+static void out_end(struct h2_server_stream *ss)
 {
     ss->out = H2_OUT_ENDED;
-    h2_stream_ready(ss);
+    h2_server_stream_ready(ss);
 }
 
-static void out_resume(struct h2_stream *ss)
+static void out_resume(struct h2_server_stream *ss)
 {
     if (!ss->out_deferred || ss->closed)
         return;
@@ -211,7 +211,7 @@ static void out_resume(struct h2_stream *ss)
 
 static enum ficus_err stream_send_head(struct http_stream *s, const struct http_msg *m, bool end)
 {
-    struct h2_stream *ss = stream_of(s);
+    struct h2_server_stream *ss = stream_of(s);
     struct http_server *v = ss->c->conn.server;
     if (ss->fail != FICUS_ERR_OK || ss->abandoned || ss->closed)
         return FICUS_ERR_RESET;
@@ -260,20 +260,20 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
     ss->moved_ms = env_now_ms(ss->c->env);
     if (end)
         out_end(ss);
-    h2_conn_kick(ss->c);
+    h2_server_kick(ss->c);
     return FICUS_ERR_OK;
 }
 
 static size_t stream_send(struct http_stream *s, const void *p, size_t size, bool end)
 {
-    struct h2_stream *ss = stream_of(s);
+    struct h2_server_stream *ss = stream_of(s);
     FICUS_ASSERT(ss->out != H2_OUT_HEAD);
     if (ss->out == H2_OUT_ENDED || ss->fail != FICUS_ERR_OK || ss->abandoned)
         return size; /* it is over; the callback that says so is on its way */
     size_t taken = size;
     if (!ss->out_discard) {
         if (ss->out_counted && (uint64_t)size > (uint64_t)ss->out_left) {
-            h2_stream_fail(ss, FICUS_ERR_INVALID, "more body than its content length");
+            h2_server_stream_fail(ss, FICUS_ERR_INVALID, "more body than its content length");
             return size;
         }
         size_t room = HTTP_BODY_BUFFER_SIZE - ss->out_body.size;
@@ -281,7 +281,7 @@ static size_t stream_send(struct http_stream *s, const void *p, size_t size, boo
         if (taken > 0 && ss->out_body.size == 0)
             ss->moved_ms = env_now_ms(ss->c->env); /* the wait for the client begins */
         if (taken > 0 && !h2_fifo_put(&ss->out_body, p, taken)) {
-            h2_stream_fail(ss, FICUS_ERR_NOMEM, "out of memory");
+            h2_server_stream_fail(ss, FICUS_ERR_NOMEM, "out of memory");
             return size;
         }
         ss->out_left -= ss->out_counted ? (int64_t)taken : 0;
@@ -290,20 +290,20 @@ static size_t stream_send(struct http_stream *s, const void *p, size_t size, boo
         ss->writable_wanted = true;
     } else if (end) {
         if (ss->out_counted && !ss->out_discard && ss->out_left > 0) {
-            h2_stream_fail(ss, FICUS_ERR_INVALID, "less body than its content length");
+            h2_server_stream_fail(ss, FICUS_ERR_INVALID, "less body than its content length");
             return size;
         }
         out_end(ss);
     }
     if (ss->out_body.size > 0 || ss->out == H2_OUT_ENDED)
         out_resume(ss);
-    h2_conn_kick(ss->c);
+    h2_server_kick(ss->c);
     return taken;
 }
 
 static enum ficus_err stream_trailers(struct http_stream *s, const struct http_field *fields, size_t field_count)
 {
-    struct h2_stream *ss = stream_of(s);
+    struct h2_server_stream *ss = stream_of(s);
     if (ss->fail != FICUS_ERR_OK || ss->abandoned || ss->closed)
         return FICUS_ERR_RESET;
     for (size_t i = 0; i < field_count; i++)
@@ -319,7 +319,7 @@ static enum ficus_err stream_trailers(struct http_stream *s, const struct http_f
 
 static void stream_recv(struct http_stream *s)
 {
-    struct h2_stream *ss = stream_of(s);
+    struct h2_server_stream *ss = stream_of(s);
     FICUS_ASSERT(!ss->recv_wanted);
     if (ss->fail != FICUS_ERR_OK || ss->abandoned)
         return;
@@ -330,22 +330,22 @@ static void stream_recv(struct http_stream *s)
     ss->expects = false;
     ss->recv_wanted = true;
     ss->moved_ms = env_now_ms(ss->c->env);
-    h2_stream_ready(ss);
+    h2_server_stream_ready(ss);
 }
 
 static void stream_reset(struct http_stream *s, enum ficus_err why)
 {
-    struct h2_stream *ss = stream_of(s);
+    struct h2_server_stream *ss = stream_of(s);
     ss->abandoned = true;
     rst(ss, why == FICUS_ERR_REFUSED                                  ? NGHTTP2_REFUSED_STREAM
             : why == FICUS_ERR_CANCELLED || why == FICUS_ERR_TIMEOUT ? NGHTTP2_CANCEL
                                                                       : NGHTTP2_INTERNAL_ERROR);
-    h2_stream_ready(ss);
+    h2_server_stream_ready(ss);
 }
 
 static void stream_progress(const struct http_stream *s, struct http_progress *ret_progress)
 {
-    const struct h2_stream *ss = (const struct h2_stream *)(const void *)s;
+    const struct h2_server_stream *ss = (const struct h2_server_stream *)(const void *)s;
     *ret_progress = (struct http_progress){
         .conn_reused = ss->c->request_count > 1, .request_sent = true, .response_begun = ss->out_begun};
 }
@@ -369,7 +369,7 @@ static void ignore_reset(void *arg, struct http_stream *s, enum ficus_err err, c
 }
 
 /* Answer by ourselves: the request, or the user's patience with it, is at its end. */
-static void refuse(struct h2_stream *ss, int status, const char *detail)
+static void refuse(struct h2_server_stream *ss, int status, const char *detail)
 {
     static const struct http_handler nobody = {.on_done = ignore_end, .on_reset = ignore_reset};
     struct http_server *v = ss->c->conn.server;
@@ -393,7 +393,7 @@ static void refuse(struct h2_stream *ss, int status, const char *detail)
 
 /* ---- steps ---- */
 
-static void give(struct h2_stream *ss)
+static void give(struct h2_server_stream *ss)
 {
     struct http_server *v = ss->c->conn.server;
     if (ss->parsed.status != 0) {
@@ -409,7 +409,7 @@ static void give(struct h2_stream *ss)
 }
 
 /* The stream failed: tell the user, then the client if it can still hear. */
-static void break_off(struct h2_stream *ss)
+static void break_off(struct h2_server_stream *ss)
 {
     enum ficus_err err = ss->fail;
     const char *detail = ss->fail_detail;
@@ -425,11 +425,11 @@ static void break_off(struct h2_stream *ss)
     rst(ss, err == FICUS_ERR_PROTOCOL                                ? NGHTTP2_PROTOCOL_ERROR
             : err == FICUS_ERR_TIMEOUT || err == FICUS_ERR_CANCELLED ? NGHTTP2_CANCEL
                                                                      : NGHTTP2_INTERNAL_ERROR);
-    h2_stream_free(ss);
+    h2_server_stream_free(ss);
 }
 
 /* At most one on_data. */
-static bool deliver(struct h2_stream *ss)
+static bool deliver(struct h2_server_stream *ss)
 {
     if (!ss->recv_wanted || (ss->in.size == 0 && !ss->in_ended))
         return false;
@@ -454,26 +454,26 @@ static bool deliver(struct h2_stream *ss)
     return true;
 }
 
-bool h2_stream_step(struct h2_stream *ss)
+bool h2_server_stream_step(struct h2_server_stream *ss)
 {
     if (ss->abandoned) {
-        h2_stream_free(ss);
+        h2_server_stream_free(ss);
         return true;
     }
     if (ss->told) {
         if (!ss->closed && !ss->in_ended && ss->fail == FICUS_ERR_OK)
             return false;
         rst(ss, NGHTTP2_NO_ERROR);
-        h2_stream_free(ss);
+        h2_server_stream_free(ss);
         return true;
     }
     if (ss->out == H2_OUT_ENDED && ss->out_done) {
         ss->told = true;
         ss->s.handler->on_done(ss->s.arg, &ss->s);
-        (void)h2_conn_charge(ss->c, -10);
+        (void)h2_server_charge(ss->c, -10);
         ss->moved_ms = env_now_ms(ss->c->env);
         if (!ss->closed && !ss->in_ended)
-            h2_conn_wake_at(ss->c, ss->moved_ms + H2_STOP_MS);
+            h2_server_wake_at(ss->c, ss->moved_ms + H2_STOP_MS);
         return true;
     }
     if (ss->fail != FICUS_ERR_OK && !(ss->closed && ss->end_sent && ss->out == H2_OUT_ENDED && ss->c->broken == FICUS_ERR_OK)) {
@@ -497,7 +497,7 @@ bool h2_stream_step(struct h2_stream *ss)
     return false;
 }
 
-int64_t h2_stream_deadline_ms(const struct h2_stream *ss)
+int64_t h2_server_stream_deadline_ms(const struct h2_server_stream *ss)
 {
     if (ss->told)
         return ss->moved_ms + H2_STOP_MS;
@@ -508,8 +508,8 @@ int64_t h2_stream_deadline_ms(const struct h2_stream *ss)
                : -1;
 }
 
-void h2_stream_late(struct h2_stream *ss)
+void h2_server_stream_late(struct h2_server_stream *ss)
 {
-    h2_stream_fail(ss, FICUS_ERR_TIMEOUT,
+    h2_server_stream_fail(ss, FICUS_ERR_TIMEOUT,
                    ss->recv_wanted && ss->out_body.size == 0 ? "request body stalled" : "client does not read");
 }

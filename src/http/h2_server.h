@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the two halves of the HTTP/2 server share: h2_server_conn.c runs a connection, h2_stream.c one exchange of it.
+ * What the two halves of the HTTP/2 server share: h2_server_conn.c runs a connection, h2_server_stream.c one exchange of it.
  * Private to them.
  *
  * nghttp2 keeps frames, HPACK and windows; its callbacks only change fields and put streams on the list of those that
  * have something to do. Users are called by the pump alone, outside nghttp2, one step at a time.
  */
-#ifndef FICUS_HTTP_H2_CONN_H
-#define FICUS_HTTP_H2_CONN_H
+#ifndef FICUS_HTTP_H2_SERVER_H
+#define FICUS_HTTP_H2_SERVER_H
 
 #include "h2_base.h"
 #include "h2_head.h"
@@ -23,7 +23,7 @@ enum h2_conn_state {
  * incoming bodies over all of them, 64 KiB of frames on their way out, 16 KiB for reading, and nghttp2's own (one frame, two
  * HPACK tables of 4 KiB, the heads of answers that are not written yet). Arenas and incoming bodies grow by doubling, so
  * that the heap may give twice as much for them (test_memory). Idle: the struct and nghttp2's part, about 15 KiB together. */
-struct h2_conn {
+struct h2_server_conn {
     struct server_conn conn; /* first */
     enum h2_conn_state state;
     nghttp2_session *session;
@@ -48,7 +48,7 @@ struct h2_conn {
     struct h2_fifo flight; /* frames that are being gathered or written */
     bool writing;
 
-    int32_t budget; /* for frames that cost us and bring nobody anything; see h2_conn_charge */
+    int32_t budget; /* for frames that cost us and bring nobody anything; see h2_server_charge */
     int64_t budget_ms;
     int64_t since_ms; /* entry into state; in OPEN: since there is no stream */
     int64_t begin_ms, block_ms, notice_ms, moved_ms; /* accepted; a header block began (0: none); drain began; output moved */
@@ -59,9 +59,9 @@ struct h2_conn {
 
 enum h2_out { H2_OUT_HEAD, H2_OUT_BODY, H2_OUT_ENDED };
 
-struct h2_stream {
+struct h2_server_stream {
     struct http_stream s; /* first: struct http_stream * is cast back */
-    struct h2_conn *c;
+    struct h2_server_conn *c;
     struct list link, ready, ending;
     int32_t id;
     struct arena arena;
@@ -93,29 +93,29 @@ struct h2_stream {
 };
 
 /* NULL: no memory, or too many. */
-struct h2_stream *h2_stream_new(struct h2_conn *c, int32_t id);
-void h2_stream_free(struct h2_stream *ss);
+struct h2_server_stream *h2_server_stream_new(struct h2_server_conn *c, int32_t id);
+void h2_server_stream_free(struct h2_server_stream *ss);
 /* The request head is complete, or will not be answered by a user. */
-void h2_stream_begin(struct h2_stream *ss);
+void h2_server_stream_begin(struct h2_server_stream *ss);
 /* Body bytes came. */
-void h2_stream_data(struct h2_stream *ss, const void *p, size_t size);
-void h2_stream_in_end(struct h2_stream *ss);
-void h2_stream_fail(struct h2_stream *ss, enum ficus_err err, const char *detail);
+void h2_server_stream_data(struct h2_server_stream *ss, const void *p, size_t size);
+void h2_server_stream_in_end(struct h2_server_stream *ss);
+void h2_server_stream_fail(struct h2_server_stream *ss, enum ficus_err err, const char *detail);
 /* nghttp2 closed it, with this code. */
-void h2_stream_closed(struct h2_stream *ss, uint32_t error_code);
+void h2_server_stream_closed(struct h2_server_stream *ss, uint32_t error_code);
 /* One step: at most one callback to the user. May free the stream. False: nothing to do. */
-bool h2_stream_step(struct h2_stream *ss);
+bool h2_server_stream_step(struct h2_server_stream *ss);
 /* When it is late: it waits for the client's bytes, or for the client to take ours. -1: it waits for nobody but its user. */
-int64_t h2_stream_deadline_ms(const struct h2_stream *ss);
-void h2_stream_late(struct h2_stream *ss);
+int64_t h2_server_stream_deadline_ms(const struct h2_server_stream *ss);
+void h2_server_stream_late(struct h2_server_stream *ss);
 
-void h2_stream_ready(struct h2_stream *ss);
-void h2_conn_kick(struct h2_conn *c);
+void h2_server_stream_ready(struct h2_server_stream *ss);
+void h2_server_kick(struct h2_server_conn *c);
 /* Have late streams looked for at this time, or before. */
-void h2_conn_wake_at(struct h2_conn *c, int64_t due_ms);
+void h2_server_wake_at(struct h2_server_conn *c, int64_t due_ms);
 /* The last stream went, or the first came. */
-void h2_conn_streams_changed(struct h2_conn *c);
+void h2_server_streams_changed(struct h2_server_conn *c);
 /* Frames that cost us and bring nobody anything draw on a budget; false when it is used up and the connection goes. */
-bool h2_conn_charge(struct h2_conn *c, int32_t cost);
+bool h2_server_charge(struct h2_server_conn *c, int32_t cost);
 
 #endif
