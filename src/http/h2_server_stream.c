@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One exchange of an HTTP/2 server connection. Incoming bytes wait in a buffer whose size is the stream's window, and
- * window is given back only for what the user took; outgoing bytes wait in a buffer that nghttp2 reads from when both
- * windows let it. Nothing here calls the user but h2_server_stream_step.
+ * One exchange of an HTTP/2 server connection; bodies are in h2_stream.c. Nothing here calls the user but
+ * h2_server_stream_step.
  *
  * Ends: both messages complete -> on_done. Reset by the client, malformed, late -> on_reset. http_reset -> RST_STREAM and
  * no callback. An answer that is complete before its request asks the client to stop (RST_STREAM NO_ERROR, RFC 9113 8.1),
@@ -11,7 +10,6 @@
 #include "h2_server.h"
 
 #include "assert.h"
-#include "h1_parse.h"
 #include "mem.h"
 #include "text.h"
 
@@ -23,115 +21,56 @@ static const struct http_stream_ops stream_ops;
 
 static struct h2_server_stream *stream_of(struct http_stream *s)
 {
-    return (struct h2_server_stream *)(void *)s;
+    return h2_server_stream_of(h2_stream_of(s));
+}
+
+static struct h2_server_conn *conn_of(const struct h2_server_stream *ss)
+{
+    return h2_server_conn_of(ss->h2.c);
 }
 
 struct h2_server_stream *h2_server_stream_new(struct h2_server_conn *c, int32_t id)
 {
-    struct h2_server_stream *ss = c->stream_count == H2_STREAMS_MAX ? NULL : mem_zalloc(sizeof *ss);
+    struct h2_server_stream *ss = c->h2.stream_count == H2_STREAMS_MAX ? NULL : mem_zalloc(sizeof *ss);
     if (ss == NULL)
         return NULL;
-    ss->c = c;
-    ss->id = id;
-    arena_init(&ss->arena, c->conn.server->o.limits.arena_size_max);
-    http_msg_init(&ss->head, &ss->arena);
-    http_msg_init(&ss->trailers, &ss->arena);
-    http_msg_init(&ss->out_trailers, &ss->arena);
-    ss->head.scheme = SLICE_NONE;
-    ss->s = (struct http_stream){.ops = &stream_ops, .arena = &ss->arena, .head_in = &ss->head};
-    ss->moved_ms = env_now_ms(c->env);
-    list_add_tail(&c->streams, &ss->link);
-    c->stream_count++;
-    c->body_count++;
+    h2_stream_init(&ss->h2, &c->h2, &stream_ops, id);
+    h2_stream_body_comes(&ss->h2, true);
+    ss->h2.s.head_in = &ss->h2.head;
+    ss->h2.head.scheme = SLICE_NONE;
     h2_server_streams_changed(c);
     return ss;
 }
 
-void h2_server_stream_free(struct h2_server_stream *ss)
+static void stream_free(struct h2_server_stream *ss)
 {
-    struct h2_server_conn *c = ss->c;
-    if (!ss->closed)
-        (void)nghttp2_session_set_stream_user_data(c->session, ss->id, NULL); /* fails when it is gone: just as well */
-    if (ss->in_credit > 0) /* other streams need it */
-        (void)nghttp2_session_consume_connection(c->session, ss->in_credit);
-    list_remove(&ss->link);
-    list_remove(&ss->ready);
-    list_remove(&ss->ending);
-    if (!ss->in_ended)
-        c->body_count--;
-    h2_fifo_done(&ss->in);
-    h2_fifo_done(&ss->out_body);
-    arena_done(&ss->arena);
+    struct h2_server_conn *c = conn_of(ss);
+    h2_stream_done(&ss->h2);
     mem_free(ss);
-    c->stream_count--;
     h2_server_streams_changed(c);
-}
-
-void h2_server_stream_ready(struct h2_server_stream *ss)
-{
-    if (list_empty(&ss->ready))
-        list_add_tail(&ss->c->ready, &ss->ready);
-    h2_server_kick(ss->c);
 }
 
 void h2_server_stream_begin(struct h2_server_stream *ss)
 {
-    ss->head_done = true;
-    h2_server_stream_ready(ss);
+    ss->h2.head_done = true;
+    h2_stream_ready(&ss->h2);
 }
 
-static void rst(struct h2_server_stream *ss, uint32_t code)
+void h2_server_stream_closed(struct h2_stream *h2, uint32_t error_code)
 {
-    if (!ss->closed)
-        (void)nghttp2_submit_rst_stream(ss->c->session, NGHTTP2_FLAG_NONE, ss->id, code);
-}
-
-void h2_server_stream_fail(struct h2_server_stream *ss, enum ficus_err err, const char *detail)
-{
-    FICUS_ASSERT(err != FICUS_ERR_OK);
-    if (ss->fail != FICUS_ERR_OK)
-        return;
-    ss->fail = err;
-    ss->fail_detail = detail;
-    h2_server_stream_ready(ss);
-}
-
-void h2_server_stream_closed(struct h2_server_stream *ss, uint32_t error_code)
-{
-    ss->closed = true;
-    if (!ss->in_ended)
-        h2_server_stream_fail(ss, error_code == NGHTTP2_PROTOCOL_ERROR ? FICUS_ERR_PROTOCOL : FICUS_ERR_RESET,
-                       "client is gone");
-    else if (!ss->end_sent)
-        h2_server_stream_fail(ss, FICUS_ERR_RESET, "client is gone");
-    h2_server_stream_ready(ss);
-}
-
-void h2_server_stream_data(struct h2_server_stream *ss, const void *p, size_t size)
-{
-    struct h2_server_conn *c = ss->c;
-    if (ss->told) {
-        (void)nghttp2_session_consume_connection(c->session, size);
-        return;
-    }
-    if (ss->in.size + size > H2_STREAM_IN_MAX || !h2_fifo_put(&ss->in, p, size)) {
-        (void)nghttp2_session_consume(c->session, ss->id, size);
-        h2_server_stream_fail(ss, FICUS_ERR_NOMEM, "out of memory");
-        return;
-    }
-    ss->in_credit += size;
-    ss->moved_ms = env_now_ms(c->env);
-    if (ss->recv_wanted)
-        h2_server_stream_ready(ss);
+    if (!h2->in_ended)
+        h2_stream_fail(h2, error_code == NGHTTP2_PROTOCOL_ERROR ? FICUS_ERR_PROTOCOL : FICUS_ERR_RESET, "client is gone");
+    else if (!h2_server_stream_of(h2)->end_sent)
+        h2_stream_fail(h2, FICUS_ERR_RESET, "client is gone");
 }
 
 void h2_server_stream_in_end(struct h2_server_stream *ss)
 {
-    FICUS_ASSERT(!ss->in_ended);
-    ss->in_ended = true;
-    ss->c->body_count--;
-    if (ss->recv_wanted || ss->told)
-        h2_server_stream_ready(ss);
+    FICUS_ASSERT(!ss->h2.in_ended);
+    ss->h2.in_ended = true;
+    h2_stream_body_comes(&ss->h2, false);
+    if (ss->h2.recv_wanted || ss->h2.told)
+        h2_stream_ready(&ss->h2);
 }
 
 /* ---- sending ---- */
@@ -149,74 +88,20 @@ static enum ficus_err interim_send(struct h2_server_stream *ss, const struct htt
         return FICUS_ERR_NOMEM;
     put_status(&f, m->status);
     h2_fields_message(&f, m);
-    int rc = nghttp2_submit_headers(ss->c->session, NGHTTP2_FLAG_NONE, ss->id, NULL, f.nv, f.count, NULL);
+    int rc = nghttp2_submit_headers(ss->h2.c->session, NGHTTP2_FLAG_NONE, ss->h2.id, NULL, f.nv, f.count, NULL);
     h2_fields_done(&f);
-    h2_server_kick(ss->c);
+    h2_conn_kick(ss->h2.c);
     return rc == 0 ? FICUS_ERR_OK : rc == NGHTTP2_ERR_NOMEM ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
-}
-
-/* What nghttp2 asks for when the windows let it send. */
-static ssize_t body_read(nghttp2_session *session, int32_t id, uint8_t *p, size_t size, uint32_t *flags,
-                         nghttp2_data_source *source, void *arg)
-{
-    (void)source;
-    (void)arg;
-    struct h2_server_stream *ss = nghttp2_session_get_stream_user_data(session, id);
-    if (ss == NULL) /* its RST_STREAM is behind this in the queue */
-        return NGHTTP2_ERR_DEFERRED;
-    size_t n = size < ss->out_body.size ? size : ss->out_body.size;
-    bool end = ss->out == H2_OUT_ENDED && n == ss->out_body.size;
-    if (n == 0 && !end) {
-        ss->out_deferred = true;
-        return NGHTTP2_ERR_DEFERRED;
-    }
-    if (n > 0) {
-        memcpy(p, h2_fifo_at(&ss->out_body), n);
-        h2_fifo_take(&ss->out_body, n);
-    }
-    ss->moved_ms = env_now_ms(ss->c->env);
-    if (ss->writable_wanted && ss->out_body.size <= HTTP_BODY_BUFFER_SIZE / 2)
-        h2_server_stream_ready(ss);
-    if (!end)
-        return (ssize_t)n;
-    *flags |= NGHTTP2_DATA_FLAG_EOF;
-    if (ss->out_trailers.field_count > 0) {
-        struct h2_fields f;
-        if (!h2_fields_init(&f, &ss->out_trailers))
-            return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-        h2_fields_message(&f, &ss->out_trailers);
-        int rc = nghttp2_submit_trailer(session, id, f.nv, f.count);
-        h2_fields_done(&f);
-        if (rc != 0)
-            return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-        *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-    }
-    return (ssize_t)n;
-}
-
-static void out_end(struct h2_server_stream *ss)
-{
-    ss->out = H2_OUT_ENDED;
-    h2_server_stream_ready(ss);
-}
-
-static void out_resume(struct h2_server_stream *ss)
-{
-    if (!ss->out_deferred || ss->closed)
-        return;
-    ss->out_deferred = false;
-    ss->moved_ms = env_now_ms(ss->c->env);
-    (void)nghttp2_session_resume_data(ss->c->session, ss->id); /* fails when the stream is going: it is told */
 }
 
 static enum ficus_err stream_send_head(struct http_stream *s, const struct http_msg *m, bool end)
 {
     struct h2_server_stream *ss = stream_of(s);
-    struct http_server *v = ss->c->conn.server;
-    if (ss->fail != FICUS_ERR_OK || ss->abandoned || ss->closed)
+    struct http_server *v = conn_of(ss)->conn.server;
+    if (ss->h2.fail != FICUS_ERR_OK || ss->h2.abandoned || ss->h2.closed)
         return FICUS_ERR_RESET;
-    FICUS_ASSERT(ss->out == H2_OUT_HEAD);
-    bool wants_tunnel = ss->head.protocol.p != NULL, tunnel = wants_tunnel && m->status == 101;
+    FICUS_ASSERT(ss->h2.out == H2_OUT_HEAD);
+    bool wants_tunnel = ss->h2.head.protocol.p != NULL, tunnel = wants_tunnel && m->status == 101;
     if (m->status < 100 || m->status > 599 || (m->status == 101 && !tunnel))
         return FICUS_ERR_INVALID;
     if (m->status < 200 && !tunnel)
@@ -233,7 +118,7 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
         length = 0;
     else if (!no_body && end && length > 0)
         return FICUS_ERR_INVALID;
-    bool no_data = no_body || (length == 0 && ss->out_trailers.field_count == 0 && end);
+    bool no_data = no_body || (length == 0 && ss->h2.out_trailers.field_count == 0 && end);
 
     struct h2_fields f;
     if (!h2_fields_init(&f, m))
@@ -246,112 +131,61 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
     h2_fields_message(&f, m);
     if (length >= 0)
         h2_fields_put(&f, SLICE("content-length"), slice_make(f.length, text_i64(length, f.length)));
-    nghttp2_data_provider body = {.read_callback = body_read};
-    int rc = nghttp2_submit_response(ss->c->session, ss->id, f.nv, f.count, no_data ? NULL : &body);
+    int rc = nghttp2_submit_response(ss->h2.c->session, ss->h2.id, f.nv, f.count, no_data ? NULL : &h2_stream_body);
     h2_fields_done(&f);
     if (rc != 0)
         return rc == NGHTTP2_ERR_NOMEM ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
-    ss->out = H2_OUT_BODY;
+    h2_stream_out_begin(&ss->h2, length, end);
+    ss->h2.out_discard = no_body;
     ss->out_begun = true;
     ss->tunnel = tunnel;
-    ss->out_discard = no_body;
-    ss->out_counted = length >= 0;
-    ss->out_left = length;
-    ss->moved_ms = env_now_ms(ss->c->env);
-    if (end)
-        out_end(ss);
-    h2_server_kick(ss->c);
     return FICUS_ERR_OK;
-}
-
-static size_t stream_send(struct http_stream *s, const void *p, size_t size, bool end)
-{
-    struct h2_server_stream *ss = stream_of(s);
-    FICUS_ASSERT(ss->out != H2_OUT_HEAD);
-    if (ss->out == H2_OUT_ENDED || ss->fail != FICUS_ERR_OK || ss->abandoned)
-        return size; /* it is over; the callback that says so is on its way */
-    size_t taken = size;
-    if (!ss->out_discard) {
-        if (ss->out_counted && (uint64_t)size > (uint64_t)ss->out_left) {
-            h2_server_stream_fail(ss, FICUS_ERR_INVALID, "more body than its content length");
-            return size;
-        }
-        size_t room = HTTP_BODY_BUFFER_SIZE - ss->out_body.size;
-        taken = size < room ? size : room;
-        if (taken > 0 && ss->out_body.size == 0)
-            ss->moved_ms = env_now_ms(ss->c->env); /* the wait for the client begins */
-        if (taken > 0 && !h2_fifo_put(&ss->out_body, p, taken)) {
-            h2_server_stream_fail(ss, FICUS_ERR_NOMEM, "out of memory");
-            return size;
-        }
-        ss->out_left -= ss->out_counted ? (int64_t)taken : 0;
-    }
-    if (taken < size) {
-        ss->writable_wanted = true;
-    } else if (end) {
-        if (ss->out_counted && !ss->out_discard && ss->out_left > 0) {
-            h2_server_stream_fail(ss, FICUS_ERR_INVALID, "less body than its content length");
-            return size;
-        }
-        out_end(ss);
-    }
-    if (ss->out_body.size > 0 || ss->out == H2_OUT_ENDED)
-        out_resume(ss);
-    h2_server_kick(ss->c);
-    return taken;
 }
 
 static enum ficus_err stream_trailers(struct http_stream *s, const struct http_field *fields, size_t field_count)
 {
     struct h2_server_stream *ss = stream_of(s);
-    if (ss->fail != FICUS_ERR_OK || ss->abandoned || ss->closed)
+    if (ss->h2.fail != FICUS_ERR_OK || ss->h2.abandoned || ss->h2.closed)
         return FICUS_ERR_RESET;
-    for (size_t i = 0; i < field_count; i++)
-        if (!h1_trailer_allowed(fields[i].name) || !http_value_valid(fields[i].value))
-            return FICUS_ERR_INVALID;
-    for (size_t i = 0; i < field_count && !ss->out_discard; i++) {
-        struct slice name = arena_slice(&ss->arena, fields[i].name), value = arena_slice(&ss->arena, fields[i].value);
-        if (name.p == NULL || value.p == NULL || !http_msg_add(&ss->out_trailers, name, value))
-            return FICUS_ERR_NOMEM;
-    }
-    return FICUS_ERR_OK;
+    return h2_stream_trailers(&ss->h2, fields, field_count);
 }
 
 static void stream_recv(struct http_stream *s)
 {
     struct h2_server_stream *ss = stream_of(s);
-    FICUS_ASSERT(!ss->recv_wanted);
-    if (ss->fail != FICUS_ERR_OK || ss->abandoned)
+    FICUS_ASSERT(!ss->h2.recv_wanted);
+    if (ss->h2.fail != FICUS_ERR_OK || ss->h2.abandoned)
         return;
-    if (ss->expects && ss->out == H2_OUT_HEAD && ss->in.size == 0 && !ss->in_ended) {
+    if (ss->expects && ss->h2.out == H2_OUT_HEAD && ss->h2.in.size == 0 && !ss->h2.in_ended) {
         struct http_msg m = {.status = 100};
         (void)interim_send(ss, &m); /* failing that, the client goes on by itself after a while */
     }
     ss->expects = false;
-    ss->recv_wanted = true;
-    ss->moved_ms = env_now_ms(ss->c->env);
-    h2_server_stream_ready(ss);
+    ss->h2.recv_wanted = true;
+    ss->h2.moved_ms = env_now_ms(ss->h2.c->env);
+    h2_stream_ready(&ss->h2);
 }
 
 static void stream_reset(struct http_stream *s, enum ficus_err why)
 {
     struct h2_server_stream *ss = stream_of(s);
-    ss->abandoned = true;
-    rst(ss, why == FICUS_ERR_REFUSED                                  ? NGHTTP2_REFUSED_STREAM
-            : why == FICUS_ERR_CANCELLED || why == FICUS_ERR_TIMEOUT ? NGHTTP2_CANCEL
-                                                                      : NGHTTP2_INTERNAL_ERROR);
-    h2_server_stream_ready(ss);
+    ss->h2.abandoned = true;
+    bool early = why == FICUS_ERR_CANCELLED || why == FICUS_ERR_TIMEOUT;
+    h2_stream_rst(&ss->h2, why == FICUS_ERR_REFUSED ? NGHTTP2_REFUSED_STREAM
+                           : early                  ? NGHTTP2_CANCEL
+                                                    : NGHTTP2_INTERNAL_ERROR);
+    h2_stream_ready(&ss->h2);
 }
 
 static void stream_progress(const struct http_stream *s, struct http_progress *ret_progress)
 {
     const struct h2_server_stream *ss = (const struct h2_server_stream *)(const void *)s;
     *ret_progress = (struct http_progress){
-        .conn_reused = ss->c->request_count > 1, .request_sent = true, .response_begun = ss->out_begun};
+        .conn_reused = conn_of(ss)->request_count > 1, .request_sent = true, .response_begun = ss->out_begun};
 }
 
-static const struct http_stream_ops stream_ops = {stream_send_head, stream_send,  stream_recv,
-                                                  stream_trailers,  stream_reset, stream_progress, .protocol = "h2"};
+static const struct http_stream_ops stream_ops = {stream_send_head, h2_stream_send, stream_recv,
+                                                  stream_trailers,  stream_reset,   stream_progress, .protocol = "h2"};
 
 /* ---- the codec's own answers ---- */
 
@@ -372,22 +206,22 @@ static void ignore_reset(void *arg, struct http_stream *s, enum ficus_err err, c
 static void refuse(struct h2_server_stream *ss, int status, const char *detail)
 {
     static const struct http_handler nobody = {.on_done = ignore_end, .on_reset = ignore_reset};
-    struct http_server *v = ss->c->conn.server;
+    struct http_server *v = conn_of(ss)->conn.server;
     if (v->o.on_refused != NULL)
         v->o.on_refused(v->o.arg, status, detail);
     ss->given = true;
-    ss->answers_head = slice_eq_str(ss->head.method, "HEAD");
-    ss->head.protocol = SLICE_NONE;
-    http_stream_handle(&ss->s, &nobody, NULL);
+    ss->answers_head = slice_eq_str(ss->h2.head.method, "HEAD");
+    ss->h2.head.protocol = SLICE_NONE;
+    http_stream_handle(&ss->h2.s, &nobody, NULL);
     struct http_field fields[HTTP_REFUSAL_FIELDS_MAX];
     size_t field_count = v->o.refusal_fields != NULL ? v->o.refusal_fields(v->o.arg, fields) : 0;
     FICUS_ASSERT(field_count <= HTTP_REFUSAL_FIELDS_MAX);
     struct buf body;
     buf_init(&body, 1024);
     http_problem_write(&body, status, NULL, detail, SLICE_NONE);
-    if (buf_failed(&body) || http_respond(&ss->s, status, fields, field_count, "application/problem+json",
+    if (buf_failed(&body) || http_respond(&ss->h2.s, status, fields, field_count, "application/problem+json",
                                           buf_slice(&body)) != FICUS_ERR_OK)
-        http_reset(&ss->s, FICUS_ERR_NOMEM);
+        http_reset(&ss->h2.s, FICUS_ERR_NOMEM);
     buf_done(&body);
 }
 
@@ -395,121 +229,90 @@ static void refuse(struct h2_server_stream *ss, int status, const char *detail)
 
 static void give(struct h2_server_stream *ss)
 {
-    struct http_server *v = ss->c->conn.server;
-    if (ss->parsed.status != 0) {
-        refuse(ss, ss->parsed.status, ss->parsed.detail);
+    struct http_server *v = conn_of(ss)->conn.server;
+    if (ss->h2.parsed.status != 0) {
+        refuse(ss, ss->h2.parsed.status, ss->h2.parsed.detail);
         return;
     }
     ss->given = true;
-    ss->c->request_count++;
-    bool end = ss->in_ended && ss->in.size == 0 && ss->trailers.field_count == 0;
-    ss->end_told = end;
-    v->o.on_request(v->o.arg, &ss->s, end, &ss->c->peer);
-    FICUS_ASSERT(ss->s.handler != NULL || ss->abandoned);
+    conn_of(ss)->request_count++;
+    bool end = ss->h2.in_ended && ss->h2.in.size == 0 && ss->h2.trailers.field_count == 0;
+    ss->h2.end_told = end;
+    v->o.on_request(v->o.arg, &ss->h2.s, end, &conn_of(ss)->peer);
+    FICUS_ASSERT(ss->h2.s.handler != NULL || ss->h2.abandoned);
 }
 
 /* The stream failed: tell the user, then the client if it can still hear. */
 static void break_off(struct h2_server_stream *ss)
 {
-    enum ficus_err err = ss->fail;
-    const char *detail = ss->fail_detail;
-    bool answer = ss->given && err == FICUS_ERR_TIMEOUT && ss->out == H2_OUT_HEAD && !ss->closed;
-    if (ss->given && !ss->abandoned)
-        ss->s.handler->on_reset(ss->s.arg, &ss->s, err, detail);
-    if (answer && !ss->abandoned) {
-        ss->fail = FICUS_ERR_OK;
-        ss->recv_wanted = ss->writable_wanted = false;
+    enum ficus_err err = ss->h2.fail;
+    const char *detail = ss->h2.fail_detail;
+    bool answer = ss->given && err == FICUS_ERR_TIMEOUT && ss->h2.out == H2_OUT_HEAD && !ss->h2.closed;
+    if (ss->given && !ss->h2.abandoned)
+        ss->h2.s.handler->on_reset(ss->h2.s.arg, &ss->h2.s, err, detail);
+    if (answer && !ss->h2.abandoned) {
+        ss->h2.fail = FICUS_ERR_OK;
+        ss->h2.recv_wanted = ss->h2.writable_wanted = false;
         refuse(ss, 408, detail);
         return;
     }
-    rst(ss, err == FICUS_ERR_PROTOCOL                                ? NGHTTP2_PROTOCOL_ERROR
-            : err == FICUS_ERR_TIMEOUT || err == FICUS_ERR_CANCELLED ? NGHTTP2_CANCEL
-                                                                     : NGHTTP2_INTERNAL_ERROR);
-    h2_server_stream_free(ss);
+    bool early = err == FICUS_ERR_CANCELLED || err == FICUS_ERR_TIMEOUT;
+    h2_stream_rst(&ss->h2, err == FICUS_ERR_PROTOCOL ? NGHTTP2_PROTOCOL_ERROR
+                           : early                   ? NGHTTP2_CANCEL
+                                                     : NGHTTP2_INTERNAL_ERROR);
+    stream_free(ss);
 }
 
-/* At most one on_data. */
-static bool deliver(struct h2_server_stream *ss)
+bool h2_server_stream_step(struct h2_stream *h2)
 {
-    if (!ss->recv_wanted || (ss->in.size == 0 && !ss->in_ended))
-        return false;
-    size_t size = ss->in.size < HTTP_BODY_BUFFER_SIZE ? ss->in.size : HTTP_BODY_BUFFER_SIZE;
-    bool end = ss->in_ended && size == ss->in.size;
-    if (end && ss->trailers.field_count > 0) {
-        struct http_msg t = ss->trailers;
-        ss->trailers.field_count = 0;
-        if (ss->s.handler->on_trailers != NULL) {
-            ss->s.handler->on_trailers(ss->s.arg, &ss->s, t.fields, t.field_count);
-            return true; /* it may have given up */
-        }
-    }
-    ss->recv_wanted = false;
-    ss->end_told = end;
-    ss->s.handler->on_data(ss->s.arg, &ss->s, slice_make(size > 0 ? h2_fifo_at(&ss->in) : "", size), end);
-    if (size > 0) {
-        h2_fifo_take(&ss->in, size);
-        ss->in_credit -= size;
-        (void)nghttp2_session_consume(ss->c->session, ss->id, size); /* of a closed stream: the connection's */
-    }
-    return true;
-}
-
-bool h2_server_stream_step(struct h2_server_stream *ss)
-{
-    if (ss->abandoned) {
-        h2_server_stream_free(ss);
+    struct h2_server_stream *ss = h2_server_stream_of(h2);
+    if (h2->abandoned) {
+        stream_free(ss);
         return true;
     }
-    if (ss->told) {
-        if (!ss->closed && !ss->in_ended && ss->fail == FICUS_ERR_OK)
+    if (h2->told) {
+        if (!h2->closed && !h2->in_ended && h2->fail == FICUS_ERR_OK)
             return false;
-        rst(ss, NGHTTP2_NO_ERROR);
-        h2_server_stream_free(ss);
+        h2_stream_rst(h2, NGHTTP2_NO_ERROR);
+        stream_free(ss);
         return true;
     }
-    if (ss->out == H2_OUT_ENDED && ss->out_done) {
-        ss->told = true;
-        ss->s.handler->on_done(ss->s.arg, &ss->s);
-        (void)h2_server_charge(ss->c, -10);
-        ss->moved_ms = env_now_ms(ss->c->env);
-        if (!ss->closed && !ss->in_ended)
-            h2_server_wake_at(ss->c, ss->moved_ms + H2_STOP_MS);
+    if (h2->out == H2_OUT_ENDED && h2->out_done) {
+        h2->told = true;
+        h2->s.handler->on_done(h2->s.arg, &h2->s);
+        h2_server_charge(conn_of(ss), -10);
+        h2->moved_ms = env_now_ms(h2->c->env);
+        if (!h2->closed && !h2->in_ended)
+            h2_server_wake_at(conn_of(ss), h2->moved_ms + H2_STOP_MS);
         return true;
     }
-    if (ss->fail != FICUS_ERR_OK && !(ss->closed && ss->end_sent && ss->out == H2_OUT_ENDED && ss->c->broken == FICUS_ERR_OK)) {
+    /* An answer that was complete before the client went counts as soon as it is out. */
+    bool counts = h2->closed && ss->end_sent && h2->out == H2_OUT_ENDED && h2->c->broken == FICUS_ERR_OK;
+    if (h2->fail != FICUS_ERR_OK && !counts) {
         break_off(ss);
         return true;
     }
-    if (ss->fail != FICUS_ERR_OK || !ss->head_done)
-        return false; /* the answer was complete before the client went: it counts as soon as it is out */
+    if (h2->fail != FICUS_ERR_OK || !h2->head_done)
+        return false;
     if (!ss->given) {
         give(ss);
         return true;
     }
-    if (deliver(ss))
-        return true;
-    if (ss->writable_wanted && ss->out_body.size <= HTTP_BODY_BUFFER_SIZE / 2) {
-        ss->writable_wanted = false;
-        if (ss->s.handler->on_writable != NULL)
-            ss->s.handler->on_writable(ss->s.arg, &ss->s);
-        return true;
-    }
-    return false;
+    return h2_stream_deliver(h2) || h2_stream_more(h2);
 }
 
 int64_t h2_server_stream_deadline_ms(const struct h2_server_stream *ss)
 {
-    if (ss->told)
-        return ss->moved_ms + H2_STOP_MS;
+    const struct h2_stream *h2 = &ss->h2;
+    if (h2->told)
+        return h2->moved_ms + H2_STOP_MS;
     /* Of a tunnel, silence is the user's to judge. */
-    bool waits = (ss->recv_wanted && !ss->tunnel) || ss->out_body.size > 0 || (ss->out == H2_OUT_ENDED && !ss->out_done);
-    return ss->given && ss->fail == FICUS_ERR_OK && waits
-               ? ss->moved_ms + ss->c->conn.server->o.limits.body_timeout_ms
-               : -1;
+    bool waits = (h2->recv_wanted && !ss->tunnel) || h2->out_body.size > 0 || (h2->out == H2_OUT_ENDED && !h2->out_done);
+    return ss->given && h2->fail == FICUS_ERR_OK && waits ? h2->moved_ms + h2->c->limits->body_timeout_ms : -1;
 }
 
 void h2_server_stream_late(struct h2_server_stream *ss)
 {
-    h2_server_stream_fail(ss, FICUS_ERR_TIMEOUT,
-                   ss->recv_wanted && ss->out_body.size == 0 ? "request body stalled" : "client does not read");
+    h2_stream_fail(&ss->h2, FICUS_ERR_TIMEOUT,
+                   ss->h2.recv_wanted && ss->h2.out_body.size == 0 ? "request body stalled" : "client does not read");
 }
