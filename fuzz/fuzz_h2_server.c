@@ -5,7 +5,7 @@
  * behind. Whole and in pieces cannot be compared as for HTTP/1.1: a stream that is reset in the same read as it began is
  * never given to the user.
  */
-#include "../tests/unit/http/fake_net.h"
+#include "fuzz_http.h"
 #include "http_server.h"
 
 struct run {
@@ -41,18 +41,6 @@ static void collected(void *arg, struct http_stream *s, struct slice body, enum 
         (void)http_respond_problem(s, 413, NULL, "too large");
 }
 
-static void pour(struct exchange *x, struct http_stream *s)
-{
-    static const char page[5000];
-    while (x->left > 0) {
-        size_t size = x->left < sizeof page ? x->left : sizeof page;
-        size_t taken = http_send(s, page, size, x->left == size);
-        x->left -= taken;
-        if (taken < size)
-            return;
-    }
-}
-
 static void on_data(void *arg, struct http_stream *s, struct slice data, bool end)
 {
     struct exchange *x = arg;
@@ -65,19 +53,19 @@ static void on_data(void *arg, struct http_stream *s, struct slice data, bool en
     const struct http_field trailer = {SLICE("x-end"), SLICE("1")};
     x->left = 100 * 1000;
     if (http_send_head(s, &m, false) == FICUS_ERR_OK && http_send_trailers(s, &trailer, 1) == FICUS_ERR_OK)
-        pour(x, s);
+        fuzz_pour(s, &x->left);
 }
 static void on_writable(void *arg, struct http_stream *s)
 {
-    pour(arg, s);
+    struct exchange *x = arg;
+    fuzz_pour(s, &x->left);
 }
 static void on_trailers(void *arg, struct http_stream *s, const struct http_field *fields, size_t field_count)
 {
     (void)arg;
     (void)s;
     FICUS_ASSERT(field_count > 0);
-    for (size_t i = 0; i < field_count; i++)
-        FICUS_ASSERT(http_token_valid(fields[i].name) && http_value_valid(fields[i].value));
+    fuzz_fields_check(fields, field_count);
 }
 static void on_done(void *arg, struct http_stream *s)
 {
@@ -98,8 +86,7 @@ static void check_head(const struct http_msg *m)
     FICUS_ASSERT(http_token_valid(m->method) && m->path.size > 0 && m->authority.size > 0);
     FICUS_ASSERT(m->path.p[0] == '/' || slice_eq_str(m->path, "*"));
     FICUS_ASSERT(slice_eq_str(m->scheme, "http") && http_msg_count(m, "cookie") <= 1 && http_msg_count(m, "host") == 0);
-    for (size_t i = 0; i < m->field_count; i++)
-        FICUS_ASSERT(http_token_valid(m->fields[i].name) && http_value_valid(m->fields[i].value));
+    fuzz_fields_check(m->fields, m->field_count);
 }
 
 static void on_request(void *arg, struct http_stream *s, bool end, const struct env_peer *peer)
@@ -114,7 +101,7 @@ static void on_request(void *arg, struct http_stream *s, bool end, const struct 
     struct http_msg tunnel = {.arena = s->arena, .status = 101, .content_length = -1};
     if (s->head_in->protocol.p != NULL && http_send_head(s, &tunnel, false) == FICUS_ERR_OK) {
         x->left = 50 * 1000;
-        pour(x, s);
+        fuzz_pour(s, &x->left);
         return;
     }
     switch (r->mode % 4) {
@@ -150,17 +137,6 @@ static void on_closed(void *arg)
     ((struct run *)arg)->closed = true;
 }
 
-static void feed(struct run *r, struct env_stream *client, const void *bytes, size_t size)
-{
-    for (const char *p = bytes; size > 0 && client->peer != NULL;) {
-        size_t n = fake_push(client, p, size);
-        p += n;
-        size -= n;
-        fake_run(&r->net);
-        client->rx_size = 0;
-    }
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t size)
 {
     if (size < 1)
@@ -178,10 +154,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t size)
     struct env_stream *client, *end;
     fake_pair(&r.net, &client, &end);
     r.net.listeners[0].on_accept(r.net.listeners[0].arg, end);
-    feed(&r, client, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
+    fuzz_feed(&r.net, client, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
     if (mode & 0x10)
-        feed(&r, client, "\0\0\0\4\0\0\0\0\0", 9); /* SETTINGS */
-    feed(&r, client, p + 1, size - 1);
+        fuzz_feed(&r.net, client, "\0\0\0\4\0\0\0\0\0", 9); /* SETTINGS */
+    fuzz_feed(&r.net, client, p + 1, size - 1);
     if (mode & 0x20)
         http_server_drain(r.server, NULL, NULL);
     fake_run(&r.net);

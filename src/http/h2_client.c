@@ -4,7 +4,7 @@
  *
  *   open ---- transport broken, closed by the user, nothing left to do behind a GOAWAY ----> closing --> freed
  *
- * Reading, writing and the pump are as on the server (h2_server_conn.c). What differs:
+ * Reading and writing are in h2_conn.c, and the pump is as on the server. What differs:
  *
  * GOAWAY. No exchange begins any more; those that the server took on go on, the others end with `unprocessed`; the
  * connection closes behind the last one.
@@ -21,76 +21,40 @@
 #include "assert.h"
 #include "mem.h"
 
-enum {
-    H2_IN_SIZE = 16 * 1024,
-    H2_QUEUE_MAX = 64, /* control frames that wait while the server does not read; then we do not read either */
-    H2_PING_MS = 2000,
-    H2_BUDGET_MAX = 1000,
-    H2_BUDGET_PER_SECOND = 100,
-};
-
-static void pump(void *arg);
-
-void h2_client_kick(struct h2_client *c)
-{
-    if (!c->pumping && !c->closing && !env_timer_armed(&c->kick))
-        env_timer_start(c->env, &c->kick, 0);
-}
+enum { H2_PING_MS = 2000 };
 
 /* ---- ends ---- */
 
 static void conn_closed(void *arg)
 {
     struct h2_client *c = arg;
-    FICUS_ASSERT(c->stream_count == 0);
+    FICUS_ASSERT(c->h2.stream_count == 0);
     client_conn_gone(c->conn);
-    nghttp2_session_del(c->session);
-    if (c->in != c->small)
-        mem_free(c->in);
-    h2_fifo_done(&c->flight);
+    h2_conn_done(&c->h2);
     mem_free(c);
 }
 
 static void conn_close(struct h2_client *c)
 {
-    c->closing = true;
-    env_timer_stop(c->env, &c->kick);
-    env_timer_stop(c->env, &c->timer);
-    env_close(c->env, c->stream, conn_closed, c);
-}
-
-static void conn_break(struct h2_client *c, enum ficus_err err, const char *detail)
-{
-    c->over = true;
-    if (c->broken != FICUS_ERR_OK)
-        return;
-    c->broken = err;
-    c->broken_detail = detail;
-    h2_client_kick(c);
+    env_timer_stop(c->h2.env, &c->timer);
+    h2_conn_close(&c->h2, conn_closed);
 }
 
 void h2_client_charge(struct h2_client *c, int32_t cost)
 {
-    int64_t now_ms = env_now_ms(c->env);
-    int64_t earned = (now_ms - c->budget_ms) * H2_BUDGET_PER_SECOND / 1000;
-    if (earned > 0) {
-        c->budget = earned < H2_BUDGET_MAX - c->budget ? c->budget + (int32_t)earned : H2_BUDGET_MAX;
-        c->budget_ms = now_ms;
-    }
-    c->budget = cost < 0 && c->budget - cost > H2_BUDGET_MAX ? H2_BUDGET_MAX : c->budget - cost;
-    if (c->budget < 0)
-        conn_break(c, FICUS_ERR_PROTOCOL, "server floods");
+    if (!h2_conn_charge(&c->h2, cost))
+        h2_conn_break(&c->h2, FICUS_ERR_PROTOCOL, "server floods");
 }
 
 void h2_client_doubt(struct h2_client *c, int64_t since_ms)
 {
-    if (c->ping_ms != 0 || c->over || c->heard_ms > since_ms)
+    if (c->ping_ms != 0 || c->h2.over || c->heard_ms > since_ms)
         return;
-    if (nghttp2_submit_ping(c->session, NGHTTP2_FLAG_NONE, NULL) != 0)
+    if (nghttp2_submit_ping(c->h2.session, NGHTTP2_FLAG_NONE, NULL) != 0)
         return;
-    c->ping_ms = env_now_ms(c->env);
-    env_timer_start(c->env, &c->timer, H2_PING_MS);
-    h2_client_kick(c);
+    c->ping_ms = env_now_ms(c->h2.env);
+    env_timer_start(c->h2.env, &c->timer, H2_PING_MS);
+    h2_conn_kick(&c->h2);
 }
 
 /* ---- what nghttp2 tells ---- */
@@ -99,9 +63,7 @@ void h2_client_doubt(struct h2_client *c, int64_t since_ms)
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
 {
     (void)session;
-    bool brings = hd->type == NGHTTP2_HEADERS ||
-                  (hd->type == NGHTTP2_DATA && (hd->length > 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM)));
-    if (!brings)
+    if (!h2_frame_brings(hd))
         h2_client_charge(arg, 1);
     return 0;
 }
@@ -115,10 +77,10 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     if (ss == NULL || frame->hd.type != NGHTTP2_HEADERS)
         return 0;
     struct slice n = slice_make(name, name_size), v = slice_make(value, value_size);
-    if (ss->head_done)
-        h2_trailer_field(&ss->trailers_parsed, &c->conn->limits, &ss->trailers, n, v);
+    if (ss->h2.head_done)
+        h2_trailer_field(&ss->h2.trailers_parsed, c->h2.limits, &ss->h2.trailers, n, v);
     else
-        h2_answer_field(&ss->parsed, &c->conn->limits, &ss->head, n, v);
+        h2_answer_field(&ss->h2.parsed, c->h2.limits, &ss->h2.head, n, v);
     return 0;
 }
 
@@ -126,9 +88,9 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 {
     struct h2_client *c = arg;
     if (frame->hd.type == NGHTTP2_GOAWAY)
-        c->over = true;
+        c->h2.over = true;
     if (frame->hd.type == NGHTTP2_SETTINGS)
-        c->settings_seen = true;
+        c->h2.settings_seen = true;
     if (frame->hd.type == NGHTTP2_SETTINGS || frame->hd.type == NGHTTP2_GOAWAY)
         c->room_changed = true;
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
@@ -137,7 +99,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     if (ss == NULL)
         return 0;
     bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
-    if (frame->hd.type == NGHTTP2_HEADERS && ss->head_done)
+    if (frame->hd.type == NGHTTP2_HEADERS && ss->h2.head_done)
         h2_client_stream_trailers_end(ss);
     else if (frame->hd.type == NGHTTP2_HEADERS)
         h2_client_stream_head_end(ss, end);
@@ -155,21 +117,8 @@ static int on_invalid_frame_recv(nghttp2_session *session, const nghttp2_frame *
         frame->hd.stream_id == 0 ? NULL : nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     if (ss != NULL) {
         ss->answer_begun = true;
-        h2_client_stream_fail(ss, FICUS_ERR_PROTOCOL, "malformed answer");
+        h2_stream_fail(&ss->h2, FICUS_ERR_PROTOCOL, "malformed answer");
     }
-    return 0;
-}
-
-static int on_data_chunk_recv(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p, size_t size,
-                              void *arg)
-{
-    (void)flags;
-    (void)arg;
-    struct h2_client_stream *ss = nghttp2_session_get_stream_user_data(session, id);
-    if (ss == NULL)
-        (void)nghttp2_session_consume_connection(session, size);
-    else
-        h2_client_stream_data(ss, p, size);
     return 0;
 }
 
@@ -183,8 +132,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     struct h2_client_stream *ss = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     if (ss != NULL) {
         ss->begun = true;
-        if (ss->abandoned)
-            h2_client_stream_ready(ss);
+        if (ss->h2.abandoned)
+            h2_stream_ready(&ss->h2);
     }
     return 0;
 }
@@ -197,182 +146,85 @@ static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *fram
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0;
     /* nghttp2 has not made the stream known under its number, or has closed it already. */
-    LIST_FOREACH (&c->streams, it) {
-        struct h2_client_stream *ss = CONTAINER_OF(it, struct h2_client_stream, link);
-        if (ss->id == frame->hd.stream_id && !ss->closed)
-            h2_client_stream_closed(ss, NGHTTP2_REFUSED_STREAM);
+    LIST_FOREACH (&c->h2.streams, it) {
+        struct h2_client_stream *ss = CONTAINER_OF(it, struct h2_client_stream, h2.link);
+        if (ss->h2.id == frame->hd.stream_id && !ss->h2.closed)
+            h2_stream_closed(&ss->h2, NGHTTP2_REFUSED_STREAM);
     }
     return 0;
-}
-
-static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error_code, void *arg)
-{
-    (void)arg;
-    struct h2_client_stream *ss = nghttp2_session_get_stream_user_data(session, id);
-    if (ss != NULL)
-        h2_client_stream_closed(ss, error_code);
-    return 0;
-}
-
-/* ---- output ---- */
-
-static void write_done(void *arg, ssize_t n)
-{
-    struct h2_client *c = arg;
-    c->writing = false;
-    if (n < 0)
-        conn_break(c, FICUS_ERR_RESET, "connection lost");
-    else
-        h2_fifo_take(&c->flight, c->flight.size);
-    pump(c);
-}
-
-static void flight_gather(struct h2_client *c)
-{
-    while (c->flight.size < H2_FLIGHT_SIZE) {
-        const uint8_t *p;
-        ssize_t n = nghttp2_session_mem_send(c->session, &p);
-        if (n == 0)
-            return;
-        if (n < 0 || !h2_fifo_put(&c->flight, p, (size_t)n)) {
-            conn_break(c, FICUS_ERR_NOMEM, "out of memory");
-            return;
-        }
-    }
-}
-
-/* True: something changed at once. */
-static bool flush(struct h2_client *c)
-{
-    if (c->writing || c->broken != FICUS_ERR_OK)
-        return false;
-    flight_gather(c);
-    if (c->flight.size == 0 || c->broken != FICUS_ERR_OK)
-        return c->broken != FICUS_ERR_OK;
-    struct iovec iov = {h2_fifo_at(&c->flight), c->flight.size};
-    ssize_t n = env_write(c->env, c->stream, &iov, 1, write_done, c);
-    if (n < 0)
-        conn_break(c, FICUS_ERR_RESET, "connection lost");
-    else if (n > 0)
-        h2_fifo_take(&c->flight, c->flight.size);
-    else
-        c->writing = true;
-    return n != 0;
 }
 
 /* ---- input ---- */
 
 static const char *not_spoken(const struct h2_client *c)
 {
-    return c->settings_seen ? "server broke HTTP/2" : "server does not speak HTTP/2";
+    return c->h2.settings_seen ? "server broke HTTP/2" : "server does not speak HTTP/2";
 }
 
-static void read_done(void *arg, ssize_t n)
+static void session_recv(struct h2_conn *h2, const char *p, size_t size)
 {
-    struct h2_client *c = arg;
-    c->reading = false;
-    c->in_full = c->in == c->small && n == (ssize_t)sizeof c->small;
-    if (n <= 0) {
-        conn_break(c, FICUS_ERR_RESET, n == 0 ? "server closed the connection" : "connection lost");
-    } else {
-        c->heard_ms = env_now_ms(c->env);
-        c->room_changed = c->room_changed || c->ping_ms != 0;
-        c->ping_ms = 0;
-        c->pumping = true; /* what the callbacks find to do is for the pump that follows */
-        if (nghttp2_session_mem_recv(c->session, (const uint8_t *)c->in, (size_t)n) < 0)
-            conn_break(c, FICUS_ERR_PROTOCOL, not_spoken(c));
-        c->pumping = false;
-    }
-    pump(c);
-}
-
-static void read_more(struct h2_client *c)
-{
-    if (c->reading || (c->writing && nghttp2_session_get_outbound_queue_size(c->session) > H2_QUEUE_MAX))
-        return;
-    bool much = c->body_count > 0 || c->in_full;
-    if (much && c->in == c->small) {
-        char *big = mem_alloc(H2_IN_SIZE);
-        c->in = big != NULL ? big : c->small;
-    } else if (!much && c->in != c->small) {
-        mem_free(c->in);
-        c->in = c->small;
-    }
-    c->reading = true;
-    env_read(c->env, c->stream, c->in, c->in == c->small ? sizeof c->small : H2_IN_SIZE, read_done, c);
+    struct h2_client *c = h2_client_of(h2);
+    c->heard_ms = env_now_ms(h2->env);
+    c->room_changed = c->room_changed || c->ping_ms != 0;
+    c->ping_ms = 0;
+    if (!h2_conn_feed(h2, p, size))
+        h2_conn_break(h2, FICUS_ERR_PROTOCOL, not_spoken(c));
 }
 
 /* ---- the pump ---- */
-
-/* All streams that have something to do, one step each. */
-static bool streams_step(struct h2_client *c)
-{
-    bool moved = false;
-    for (struct list *it; (it = list_pop_head(&c->ready)) != NULL;) {
-        struct h2_client_stream *ss = CONTAINER_OF(it, struct h2_client_stream, ready);
-        /* A step that did something may have more behind it; first in line again, it would starve the others. */
-        list_add_tail(&c->ready, &ss->ready);
-        if (!h2_client_stream_step(ss))
-            list_remove(&ss->ready);
-        moved = true;
-    }
-    return moved;
-}
 
 /* True: something changed. */
 static bool ends_step(struct h2_client *c)
 {
     if (c->close_wanted)
-        conn_break(c, FICUS_ERR_CANCELLED, "connection was closed");
+        h2_conn_break(&c->h2, FICUS_ERR_CANCELLED, "connection was closed");
     /* An error of the connection: nghttp2 has said GOAWAY, and nothing comes any more. */
-    if (c->broken == FICUS_ERR_OK && !c->writing && !nghttp2_session_want_read(c->session) &&
-        !nghttp2_session_want_write(c->session))
-        conn_break(c, FICUS_ERR_PROTOCOL, not_spoken(c));
-    if (c->broken != FICUS_ERR_OK) {
-        LIST_FOREACH (&c->streams, it)
-            h2_client_stream_fail(CONTAINER_OF(it, struct h2_client_stream, link), c->broken, c->broken_detail);
-    }
-    bool ended = c->stream_count == 0 && (c->broken != FICUS_ERR_OK || c->over);
+    if (c->h2.broken == FICUS_ERR_OK && !c->h2.writing && !nghttp2_session_want_read(c->h2.session) &&
+        !nghttp2_session_want_write(c->h2.session))
+        h2_conn_break(&c->h2, FICUS_ERR_PROTOCOL, not_spoken(c));
+    if (c->h2.broken != FICUS_ERR_OK)
+        h2_conn_streams_fail(&c->h2, c->h2.broken, c->h2.broken_detail);
+    bool ended = c->h2.stream_count == 0 && (c->h2.broken != FICUS_ERR_OK || c->h2.over);
     if (ended)
         conn_close(c);
-    return ended || !list_empty(&c->ready);
+    return ended || !list_empty(&c->h2.ready);
 }
 
 static size_t client_room(const void *self)
 {
     const struct h2_client *c = self;
-    uint32_t allowed = nghttp2_session_get_remote_settings(c->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    uint32_t allowed = nghttp2_session_get_remote_settings(c->h2.session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
     size_t most = allowed < H2_STREAMS_MAX ? allowed : H2_STREAMS_MAX;
-    bool none = c->over || c->closing || c->close_wanted || c->ping_ms != 0 ||
-                nghttp2_session_check_request_allowed(c->session) == 0;
-    return none || c->stream_count >= most ? 0 : most - c->stream_count;
+    bool none = c->h2.over || c->h2.state == H2_CLOSING || c->close_wanted || c->ping_ms != 0 ||
+                nghttp2_session_check_request_allowed(c->h2.session) == 0;
+    return none || c->h2.stream_count >= most ? 0 : most - c->h2.stream_count;
 }
 
 static bool tell_room(struct h2_client *c)
 {
-    if (!c->room_changed || c->closing)
+    if (!c->room_changed || c->h2.state == H2_CLOSING)
         return false;
     c->room_changed = false;
     c->conn->handler->on_room(c->conn->arg, c->conn);
     return true;
 }
 
-static void pump(void *arg)
+static void pump(struct h2_conn *h2)
 {
-    struct h2_client *c = arg;
-    if (c->pumping || c->closing)
+    struct h2_client *c = h2_client_of(h2);
+    if (c->h2.pumping || c->h2.state == H2_CLOSING)
         return;
-    c->pumping = true;
+    c->h2.pumping = true;
     bool moved;
     do {
-        moved = streams_step(c);
+        moved = h2_conn_step(h2);
         moved |= tell_room(c);
-        moved |= flush(c);
+        moved |= h2_conn_flush(h2);
         moved |= ends_step(c);
-    } while (moved && !c->closing);
-    c->pumping = false;
-    if (!c->closing && c->broken == FICUS_ERR_OK) /* else answers that came whole wait for their users */
-        read_more(c);
+    } while (moved && c->h2.state != H2_CLOSING);
+    c->h2.pumping = false;
+    if (c->h2.state != H2_CLOSING && c->h2.broken == FICUS_ERR_OK) /* else answers that came whole wait for their users */
+        h2_conn_read(h2);
 }
 
 static void timer_fire(void *arg)
@@ -380,13 +232,13 @@ static void timer_fire(void *arg)
     struct h2_client *c = arg;
     if (c->ping_ms == 0)
         return;
-    int64_t left_ms = c->ping_ms + H2_PING_MS - env_now_ms(c->env);
+    int64_t left_ms = c->ping_ms + H2_PING_MS - env_now_ms(c->h2.env);
     if (left_ms > 0) {
-        env_timer_start(c->env, &c->timer, left_ms);
+        env_timer_start(c->h2.env, &c->timer, left_ms);
         return;
     }
-    conn_break(c, FICUS_ERR_TIMEOUT, "server is silent");
-    pump(c);
+    h2_conn_break(&c->h2, FICUS_ERR_TIMEOUT, "server is silent");
+    pump(&c->h2);
 }
 
 /* ---- what the user asks for ---- */
@@ -394,14 +246,14 @@ static void timer_fire(void *arg)
 static enum ficus_err client_open(void *self, const struct http_handler *h, void *arg, struct http_stream **ret_stream)
 {
     struct h2_client *c = self;
-    if (c->over || c->closing || c->close_wanted)
+    if (c->h2.over || c->h2.state == H2_CLOSING || c->close_wanted)
         return FICUS_ERR_RESET;
     if (client_room(c) == 0)
         return FICUS_ERR_BUSY;
     struct h2_client_stream *ss = h2_client_stream_new(c, h, arg);
     if (ss == NULL)
         return FICUS_ERR_NOMEM;
-    *ret_stream = &ss->s;
+    *ret_stream = &ss->h2.s;
     return FICUS_ERR_OK;
 }
 
@@ -409,60 +261,52 @@ static void client_close(void *self)
 {
     struct h2_client *c = self;
     c->close_wanted = true;
-    h2_client_kick(c);
+    h2_conn_kick(&c->h2);
 }
 
 static size_t client_running(const void *self)
 {
     const struct h2_client *c = self;
-    return c->stream_count;
+    return c->h2.stream_count;
 }
 
 /* ---- begin ---- */
 
-static int session_make(struct h2_client *c, nghttp2_session_callbacks *cb, nghttp2_option *o)
+static void set_callbacks(nghttp2_session_callbacks *cb)
 {
     nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
     nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame_recv);
-    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data_chunk_recv);
     nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_send);
     nghttp2_session_callbacks_set_on_frame_not_send_callback(cb, on_frame_not_send);
-    nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
+}
 
-    nghttp2_option_set_no_auto_window_update(o, 1);
-    nghttp2_option_set_no_closed_streams(o, 1);
-    nghttp2_option_set_max_outbound_ack(o, 1000); /* our own bound, H2_QUEUE_MAX, comes before in all but one read */
-    nghttp2_option_set_max_continuations(o, 8);
-    nghttp2_option_set_max_deflate_dynamic_table_size(o, 4096);
-
-    nghttp2_mem mem = h2_memory; /* is copied */
-    int rc = nghttp2_session_client_new3(&c->session, cb, c, o, &mem);
-    if (rc != 0)
-        return rc;
+static bool session_new(struct h2_conn *h2)
+{
+    if (!h2_conn_session(h2))
+        return false;
     const nghttp2_settings_entry settings[] = {
         {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW},
-        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)c->conn->limits.head_size_max},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)h2->limits->head_size_max},
         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
     };
-    rc = nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings, sizeof settings / sizeof settings[0]);
     /* All streams' together: they are of people who know nothing of each other, and one who does not read must not stop
      * the others. */
     int32_t window = H2_STREAMS_MAX * H2_STREAM_WINDOW;
-    return rc != 0 ? rc : nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, 0, window);
+    return nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings, ARRAY_COUNT(settings)) == 0 &&
+           nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0, window) == 0;
 }
 
-static bool session_new(struct h2_client *c)
-{
-    nghttp2_session_callbacks *cb = NULL;
-    nghttp2_option *o = NULL;
-    bool ok = nghttp2_session_callbacks_new(&cb) == 0 && nghttp2_option_new(&o) == 0 && session_make(c, cb, o) == 0;
-    nghttp2_option_del(o);
-    nghttp2_session_callbacks_del(cb);
-    return ok;
-}
+static const struct h2_side client_side = {.client = true,
+                                           .lost = "connection lost",
+                                           .ended = "server closed the connection",
+                                           .pump = pump,
+                                           .recv = session_recv,
+                                           .step = h2_client_stream_step,
+                                           .stream_closed = h2_client_stream_closed,
+                                           .callbacks = set_callbacks};
 
 static bool client_begin(struct http_client_conn *conn, struct env_stream *stream)
 {
@@ -470,25 +314,19 @@ static bool client_begin(struct http_client_conn *conn, struct env_stream *strea
     if (c == NULL)
         return false;
     c->conn = conn;
-    c->env = conn->env;
-    c->stream = stream;
-    c->in = c->small;
-    c->kick = (struct env_timer){.fn = pump, .arg = c};
+    h2_conn_init(&c->h2, &client_side, &conn->limits, conn->env, stream);
     c->timer = (struct env_timer){.fn = timer_fire, .arg = c};
-    c->heard_ms = c->budget_ms = env_now_ms(c->env);
-    c->budget = H2_BUDGET_MAX;
-    list_init(&c->streams);
-    list_init(&c->ready);
-    if (!session_new(c)) {
-        nghttp2_session_del(c->session);
+    c->heard_ms = env_now_ms(c->h2.env);
+    if (!session_new(&c->h2)) {
+        h2_conn_done(&c->h2);
         mem_free(c);
         return false;
     }
     conn->self = c;
-    c->pumping = true; /* the callback may open and send: all of it is looked at below */
+    c->h2.pumping = true; /* the callback may open and send: all of it is looked at below */
     conn->handler->on_connected(conn->arg, conn, FICUS_ERR_OK);
-    c->pumping = false;
-    pump(c);
+    c->h2.pumping = false;
+    pump(&c->h2);
     return true;
 }
 

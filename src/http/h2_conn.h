@@ -1,121 +1,113 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the two halves of the HTTP/2 server share: h2_server_conn.c runs a connection, h2_stream.c one exchange of it.
- * Private to them.
+ * What a connection of HTTP/2 has on either side (RFC 9113): a session of nghttp2, bytes in both directions, the streams
+ * that have something to do, and a budget for frames that only cost. The sides, h2_server_conn.c and h2_client.c, begin
+ * their own struct with a struct h2_conn and keep what is theirs: how it begins and ends, and what they are told.
  *
  * nghttp2 keeps frames, HPACK and windows; its callbacks only change fields and put streams on the list of those that
- * have something to do. Users are called by the pump alone, outside nghttp2, one step at a time.
+ * have something to do. Users are called by the side's pump alone, outside nghttp2, one step at a time.
+ *
+ * Reading: what comes is given to nghttp2 at once, so there is no queue here; bodies are bounded by the windows, which
+ * grow only as users take data. Writing: frames are gathered up to H2_FLIGHT_SIZE and written at once; while a write is
+ * pending nothing is gathered, and when too many control frames wait behind it nothing is read either.
+ *
+ * Loop thread only; nothing here blocks. Private to src/http/h2_*.
  */
 #ifndef FICUS_HTTP_H2_CONN_H
 #define FICUS_HTTP_H2_CONN_H
 
+#include "env.h"
 #include "h2_base.h"
-#include "h2_head.h"
-#include "server_private.h"
+#include "http_server.h"
+#include "list.h"
+
+struct h2_conn;
+struct h2_stream;
+
+/* What differs. */
+struct h2_side {
+    bool client;       /* this end is the client */
+    const char *lost;  /* streams are told this when the transport fails... */
+    const char *ended; /* ... and this when the peer shut its side */
+    /* Do all that there is to do. Never re-entered: it sets pumping meanwhile. */
+    void (*pump)(struct h2_conn *c);
+    /* These bytes came: h2_conn_feed. A pump follows. */
+    void (*recv)(struct h2_conn *c, const char *p, size_t size);
+    /* One step of a stream: at most one callback to its user. May free it. False: nothing to do. */
+    bool (*step)(struct h2_stream *ss);
+    /* nghttp2 has forgotten the stream, with this error code: does it fail? */
+    void (*stream_closed)(struct h2_stream *ss, uint32_t error_code);
+    /* Set the side's own callbacks; their last argument is the struct h2_conn. */
+    void (*callbacks)(nghttp2_session_callbacks *cb);
+};
 
 enum h2_conn_state {
     H2_OPEN,
-    H2_LINGER, /* all is said and our side shut; input is thrown away until the client closes */
+    H2_LINGER, /* of a server: all is said and our side shut; input is thrown away until the client closes */
     H2_CLOSING,
 };
 
-/* Memory of a connection, at most: 100 streams with an arena each (arena_size_max) and 32 KiB of outgoing body, 1 MiB of
- * incoming bodies over all of them, 64 KiB of frames on their way out, 16 KiB for reading, and nghttp2's own (one frame, two
- * HPACK tables of 4 KiB, the heads of answers that are not written yet). Arenas and incoming bodies grow by doubling, so
- * that the heap may give twice as much for them (test_memory). Idle: the struct and nghttp2's part, about 15 KiB together. */
 struct h2_conn {
-    struct server_conn conn; /* first */
-    enum h2_conn_state state;
-    nghttp2_session *session;
+    const struct h2_side *side;
+    const struct http_limits *limits; /* borrowed from the server, or the client's connection */
     struct env *env;
     struct env_stream *stream;
-    struct env_peer peer;
-    struct list streams, ready; /* all; those with something to do */
-    struct list ending;         /* those whose last frame is in the flight */
-    size_t stream_count;
-    size_t body_count;    /* of streams, those whose request body is not complete: worth a big read */
-    uint64_t request_count;
-    bool pumping, abort_wanted, settings_seen, secure;
-    bool draining, goaway_sent; /* drain began; its last word is said */
-    bool over;                  /* no new streams: a connection error, ours or the client's */
-    enum ficus_err over_err;    /* what its streams are told */
-    const char *over_detail;
-    enum ficus_err broken;      /* the transport is of no use any more */
+    nghttp2_session *session;
+    enum h2_conn_state state;
+    bool pumping;
+    bool settings_seen; /* the peer's, which come first of all */
+    bool over;          /* no new streams: GOAWAY, or an error of the connection */
+    enum ficus_err broken; /* the transport is of no use any more */
     const char *broken_detail;
+
+    struct list streams, ready; /* all; those with something to do */
+    struct list ending;         /* of a server: those whose last frame is in the flight */
+    size_t stream_count;
+    size_t body_count; /* of streams, those that a body comes for: worth a big read */
 
     char *in; /* small, or a big buffer while bodies come */
     bool reading, in_full;
     struct h2_fifo flight; /* frames that are being gathered or written */
     bool writing;
+    int64_t moved_ms; /* output moved */
 
-    int32_t budget; /* for frames that cost us and bring nobody anything; see h2_conn_charge */
+    int32_t budget; /* see h2_conn_charge */
     int64_t budget_ms;
-    int64_t since_ms; /* entry into state; in OPEN: since there is no stream */
-    int64_t begin_ms, block_ms, notice_ms, moved_ms; /* accepted; a header block began (0: none); drain began; output moved */
-    struct env_timer kick, timer;
-    int64_t timer_due_ms;
+    struct env_timer kick;
     char small[1024];
 };
 
-enum h2_out { H2_OUT_HEAD, H2_OUT_BODY, H2_OUT_ENDED };
+/* c is all zero. limits is borrowed as long as c lives; stream is taken over by h2_conn_close. */
+void h2_conn_init(struct h2_conn *c, const struct h2_side *side, const struct http_limits *limits, struct env *e,
+                  struct env_stream *stream);
+/* Make the session. False: out of memory. */
+bool h2_conn_session(struct h2_conn *c);
+/* No callback any more but closed(c), from the loop, when the transport is closed: there h2_conn_done. */
+void h2_conn_close(struct h2_conn *c, void (*closed)(void *c));
+/* Frees what c holds, not c. There are no streams left. */
+void h2_conn_done(struct h2_conn *c);
 
-struct h2_stream {
-    struct http_stream s; /* first: struct http_stream * is cast back */
-    struct h2_conn *c;
-    struct list link, ready, ending;
-    int32_t id;
-    struct arena arena;
-    struct http_msg head, trailers;
-    struct h2_head parsed, trailers_parsed;
-    bool answers_head, expects;
-    bool head_done; /* the request is complete and waits for the user, or has it */
-    bool given;     /* the user, or the codec's own answer, has it */
-
-    struct h2_fifo in;
-    size_t in_credit; /* bytes whose window was not given back yet */
-    bool in_ended, end_told, recv_wanted;
-
-    enum h2_out out;
-    struct h2_fifo out_body;
-    struct http_msg out_trailers;
-    bool out_counted, out_discard, out_deferred, out_begun, writable_wanted;
-    bool tunnel; /* the answer was 101 */
-    int64_t out_left;
-    bool end_sent; /* END_STREAM is in the flight */
-    bool out_done; /* ... and with the kernel */
-
-    bool told;   /* the user has its on_done; we only wait for the client to stop sending */
-    bool closed; /* nghttp2 has forgotten it */
-    bool abandoned;
-    enum ficus_err fail;
-    const char *fail_detail;
-    int64_t moved_ms;
-};
-
-/* NULL: no memory, or too many. */
-struct h2_stream *h2_stream_new(struct h2_conn *c, int32_t id);
-void h2_stream_free(struct h2_stream *ss);
-/* The request head is complete, or will not be answered by a user. */
-void h2_stream_begin(struct h2_stream *ss);
-/* Body bytes came. */
-void h2_stream_data(struct h2_stream *ss, const void *p, size_t size);
-void h2_stream_in_end(struct h2_stream *ss);
-void h2_stream_fail(struct h2_stream *ss, enum ficus_err err, const char *detail);
-/* nghttp2 closed it, with this code. */
-void h2_stream_closed(struct h2_stream *ss, uint32_t error_code);
-/* One step: at most one callback to the user. May free the stream. False: nothing to do. */
-bool h2_stream_step(struct h2_stream *ss);
-/* When it is late: it waits for the client's bytes, or for the client to take ours. -1: it waits for nobody but its user. */
-int64_t h2_stream_deadline_ms(const struct h2_stream *ss);
-void h2_stream_late(struct h2_stream *ss);
-
-void h2_stream_ready(struct h2_stream *ss);
+/* Have the side pump soon, unless it does so now. */
 void h2_conn_kick(struct h2_conn *c);
-/* Have late streams looked for at this time, or before. */
-void h2_conn_wake_at(struct h2_conn *c, int64_t due_ms);
-/* The last stream went, or the first came. */
-void h2_conn_streams_changed(struct h2_conn *c);
-/* Frames that cost us and bring nobody anything draw on a budget; false when it is used up and the connection goes. */
+/* The connection is of no use any more: its streams are to fail with the first such err and detail (fixed text). */
+void h2_conn_break(struct h2_conn *c, enum ficus_err err, const char *detail);
+/* No new streams; those that run fail. */
+void h2_conn_streams_fail(struct h2_conn *c, enum ficus_err err, const char *detail);
+/* Frames that cost us and bring nobody anything draw on a budget, which time and (cost < 0) useful work refill. False: it
+ * is used up, and the peer floods. */
 bool h2_conn_charge(struct h2_conn *c, int32_t cost);
+/* Whether a frame carries a message or a part of one: streams and windows bound those, the budget the others. */
+bool h2_frame_brings(const nghttp2_frame_hd *hd);
+
+/* ---- parts of a pump ---- */
+
+/* Give bytes to nghttp2. False: it is no HTTP/2, or a flood, or out of memory. */
+bool h2_conn_feed(struct h2_conn *c, const char *p, size_t size);
+/* All streams that have something to do, one step each. True: there were some. */
+bool h2_conn_step(struct h2_conn *c);
+/* Gather frames and write them. True: something changed at once. */
+bool h2_conn_flush(struct h2_conn *c);
+/* Have the next bytes read, unless the peer takes none of ours. */
+void h2_conn_read(struct h2_conn *c);
 
 #endif

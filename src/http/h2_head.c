@@ -223,13 +223,7 @@ void h2_answer_field(struct h2_head *h, const struct http_limits *limits, struct
         else
             m->status = (int)number;
     } else if (slice_eq_str(name, "content-length")) {
-        if (h->has_length)
-            refuse(h, 400, "more than one Content-Length");
-        else if (!slice_to_u64(value, &number) || number > INT64_MAX)
-            refuse(h, 400, "Content-Length is not a number");
-        else
-            m->content_length = (int64_t)number;
-        h->has_length = true;
+        length_field(h, m, value);
     } else if (name.size > 0 && name.p[0] == ':') {
         refuse(h, 400, "unknown pseudo-header field");
     } else if (!h1_field_reserved(name)) {

@@ -624,7 +624,7 @@ static void test_stream_count(void **state)
     rig_free(r);
 }
 
-/* All that a client can make its connection hold at once stays below what h2_conn.h says: a hundred large heads, the
+/* All that a client can make its connection hold at once stays below what h2_server.h says: a hundred large heads, the
  * window of bodies that nobody reads, and a hundred answers that its own windows keep from going. */
 static void test_memory(void **state)
 {

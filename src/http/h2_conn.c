@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See h2_conn.h.
+ */
+#include "h2_conn.h"
+
+#include "assert.h"
+#include "h2_stream.h"
+#include "mem.h"
+
+enum {
+    H2_IN_SIZE = 16 * 1024,
+    H2_QUEUE_MAX = 64, /* control frames that wait while the peer does not read; then we do not read either */
+    H2_BUDGET_MAX = 1000,
+    H2_BUDGET_PER_SECOND = 100,
+};
+
+/* ---- life ---- */
+
+static void kick_fire(void *arg)
+{
+    struct h2_conn *c = arg;
+    c->side->pump(c);
+}
+
+void h2_conn_init(struct h2_conn *c, const struct h2_side *side, const struct http_limits *limits, struct env *e,
+                  struct env_stream *stream)
+{
+    c->side = side;
+    c->limits = limits;
+    c->env = e;
+    c->stream = stream;
+    c->in = c->small;
+    c->kick = (struct env_timer){.fn = kick_fire, .arg = c};
+    c->moved_ms = c->budget_ms = env_now_ms(e);
+    c->budget = H2_BUDGET_MAX;
+    list_init(&c->streams);
+    list_init(&c->ready);
+    list_init(&c->ending);
+}
+
+static int on_data_chunk_recv(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p, size_t size,
+                              void *arg)
+{
+    (void)flags;
+    (void)arg;
+    struct h2_stream *ss = nghttp2_session_get_stream_user_data(session, id);
+    if (ss == NULL)
+        (void)nghttp2_session_consume_connection(session, size);
+    else
+        h2_stream_data(ss, p, size);
+    return 0;
+}
+
+static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error_code, void *arg)
+{
+    (void)arg;
+    struct h2_stream *ss = nghttp2_session_get_stream_user_data(session, id);
+    if (ss != NULL)
+        h2_stream_closed(ss, error_code);
+    return 0;
+}
+
+static int session_make(struct h2_conn *c, nghttp2_session_callbacks *cb, nghttp2_option *o)
+{
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data_chunk_recv);
+    nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
+    c->side->callbacks(cb);
+
+    nghttp2_option_set_no_auto_window_update(o, 1);
+    nghttp2_option_set_no_closed_streams(o, 1);
+    nghttp2_option_set_max_outbound_ack(o, 1000); /* our own bound, H2_QUEUE_MAX, comes before in all but one read */
+    nghttp2_option_set_stream_reset_rate_limit(o, 100, 20); /* only servers have it */
+    nghttp2_option_set_max_continuations(o, 8);
+    nghttp2_option_set_max_deflate_dynamic_table_size(o, 4096);
+
+    nghttp2_mem mem = h2_memory; /* is copied */
+    return c->side->client ? nghttp2_session_client_new3(&c->session, cb, c, o, &mem)
+                           : nghttp2_session_server_new3(&c->session, cb, c, o, &mem);
+}
+
+bool h2_conn_session(struct h2_conn *c)
+{
+    nghttp2_session_callbacks *cb = NULL;
+    nghttp2_option *o = NULL;
+    bool ok = nghttp2_session_callbacks_new(&cb) == 0 && nghttp2_option_new(&o) == 0 && session_make(c, cb, o) == 0;
+    nghttp2_option_del(o);
+    nghttp2_session_callbacks_del(cb);
+    return ok;
+}
+
+void h2_conn_close(struct h2_conn *c, void (*closed)(void *c))
+{
+    c->state = H2_CLOSING;
+    env_timer_stop(c->env, &c->kick);
+    env_close(c->env, c->stream, closed, c);
+}
+
+void h2_conn_done(struct h2_conn *c)
+{
+    FICUS_ASSERT(c->stream_count == 0);
+    nghttp2_session_del(c->session);
+    if (c->in != c->small)
+        mem_free(c->in);
+    h2_fifo_done(&c->flight);
+}
+
+/* ---- ends ---- */
+
+void h2_conn_kick(struct h2_conn *c)
+{
+    if (!c->pumping && c->state != H2_CLOSING && !env_timer_armed(&c->kick))
+        env_timer_start(c->env, &c->kick, 0);
+}
+
+void h2_conn_break(struct h2_conn *c, enum ficus_err err, const char *detail)
+{
+    c->over = true;
+    if (c->broken != FICUS_ERR_OK)
+        return;
+    c->broken = err;
+    c->broken_detail = detail;
+    h2_conn_kick(c);
+}
+
+void h2_conn_streams_fail(struct h2_conn *c, enum ficus_err err, const char *detail)
+{
+    c->over = true;
+    LIST_FOREACH (&c->streams, it)
+        h2_stream_fail(CONTAINER_OF(it, struct h2_stream, link), err, detail);
+}
+
+bool h2_conn_charge(struct h2_conn *c, int32_t cost)
+{
+    int64_t now_ms = env_now_ms(c->env);
+    int64_t earned = (now_ms - c->budget_ms) * H2_BUDGET_PER_SECOND / 1000;
+    if (earned > 0) {
+        c->budget = earned < H2_BUDGET_MAX - c->budget ? c->budget + (int32_t)earned : H2_BUDGET_MAX;
+        c->budget_ms = now_ms;
+    }
+    c->budget = cost < 0 && c->budget - cost > H2_BUDGET_MAX ? H2_BUDGET_MAX : c->budget - cost;
+    if (c->budget >= 0)
+        return true;
+    c->budget = 0;
+    return false;
+}
+
+bool h2_frame_brings(const nghttp2_frame_hd *hd)
+{
+    return hd->type == NGHTTP2_HEADERS ||
+           (hd->type == NGHTTP2_DATA && (hd->length > 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM)));
+}
+
+/* ---- the streams ---- */
+
+bool h2_conn_step(struct h2_conn *c)
+{
+    bool moved = false;
+    for (struct list *it; (it = list_pop_head(&c->ready)) != NULL;) {
+        struct h2_stream *ss = CONTAINER_OF(it, struct h2_stream, ready);
+        /* A step that did something may have more behind it; first in line again, it would starve the others. */
+        list_add_tail(&c->ready, &ss->ready);
+        if (!c->side->step(ss))
+            list_remove(&ss->ready);
+        moved = true;
+    }
+    return moved;
+}
+
+/* ---- output ---- */
+
+static void flight_landed(struct h2_conn *c)
+{
+    h2_fifo_take(&c->flight, c->flight.size);
+    c->moved_ms = env_now_ms(c->env);
+    for (struct list *it; (it = list_pop_head(&c->ending)) != NULL;) {
+        struct h2_stream *ss = CONTAINER_OF(it, struct h2_stream, ending);
+        ss->out_done = true;
+        h2_stream_ready(ss);
+    }
+}
+
+static void write_done(void *arg, ssize_t n)
+{
+    struct h2_conn *c = arg;
+    c->writing = false;
+    if (n < 0)
+        h2_conn_break(c, FICUS_ERR_RESET, c->side->lost);
+    else
+        flight_landed(c);
+    c->side->pump(c);
+}
+
+/* Take frames from nghttp2. It must be asked until it has nothing more: only then has it settled its own decisions. */
+static void flight_gather(struct h2_conn *c)
+{
+    while (c->flight.size < H2_FLIGHT_SIZE) {
+        const uint8_t *p;
+        ssize_t n = nghttp2_session_mem_send(c->session, &p);
+        if (n == 0)
+            return;
+        if (n < 0 || !h2_fifo_put(&c->flight, p, (size_t)n)) {
+            h2_conn_break(c, FICUS_ERR_NOMEM, "out of memory");
+            return;
+        }
+    }
+}
+
+bool h2_conn_flush(struct h2_conn *c)
+{
+    if (c->writing || c->broken != FICUS_ERR_OK || c->state != H2_OPEN)
+        return false;
+    flight_gather(c);
+    if (c->broken != FICUS_ERR_OK)
+        return true;
+    if (c->flight.size == 0) {
+        if (list_empty(&c->ending))
+            return false;
+        flight_landed(c); /* it was the last frame of the write before */
+        return true;
+    }
+    struct iovec iov = {h2_fifo_at(&c->flight), c->flight.size};
+    c->moved_ms = env_now_ms(c->env);
+    ssize_t n = env_write(c->env, c->stream, &iov, 1, write_done, c);
+    if (n < 0)
+        h2_conn_break(c, FICUS_ERR_RESET, c->side->lost);
+    else if (n > 0)
+        flight_landed(c);
+    else
+        c->writing = true;
+    return n != 0;
+}
+
+/* ---- input ---- */
+
+bool h2_conn_feed(struct h2_conn *c, const char *p, size_t size)
+{
+    c->pumping = true; /* what the callbacks find to do is for the pump that follows */
+    ssize_t n = nghttp2_session_mem_recv(c->session, (const uint8_t *)p, size);
+    c->pumping = false;
+    return n >= 0;
+}
+
+static void read_done(void *arg, ssize_t n)
+{
+    struct h2_conn *c = arg;
+    c->reading = false;
+    c->in_full = c->in == c->small && n == (ssize_t)sizeof c->small;
+    if (n <= 0)
+        h2_conn_break(c, FICUS_ERR_RESET, n == 0 ? c->side->ended : c->side->lost);
+    else if (c->state == H2_OPEN)
+        c->side->recv(c, c->in, (size_t)n);
+    c->side->pump(c);
+}
+
+void h2_conn_read(struct h2_conn *c)
+{
+    if (c->reading || (c->writing && nghttp2_session_get_outbound_queue_size(c->session) > H2_QUEUE_MAX))
+        return;
+    bool much = c->state == H2_OPEN && (c->body_count > 0 || c->in_full);
+    if (much && c->in == c->small) {
+        char *big = mem_alloc(H2_IN_SIZE);
+        c->in = big != NULL ? big : c->small;
+    } else if (!much && c->in != c->small) {
+        mem_free(c->in);
+        c->in = c->small;
+    }
+    c->reading = true;
+    env_read(c->env, c->stream, c->in, c->in == c->small ? sizeof c->small : H2_IN_SIZE, read_done, c);
+}
