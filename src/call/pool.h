@@ -51,7 +51,7 @@ struct pool_conn {
         POOL_CONN_CLOSING,
     } state;
     int64_t since_ns;               /* CONNECTING, draining: since when; FREE: when the last exchange ended */
-    uint64_t side_number;           /* the pool's when it was made */
+    uint64_t side_number;           /* the pool's when it was begun */
     size_t drain_size;              /* draining: bytes thrown away */
     bool draining;
 };
@@ -105,11 +105,12 @@ void pool_done(struct pool *p);
 /* Close all connections; the waiters have left before. True: there was none, on_empty does not fire. */
 bool pool_close(struct pool *p);
 
-/* Replace the addresses, perhaps with none. NOMEM leaves the old ones. */
+/* Replace the addresses, perhaps with none. Connections to those that left are closed when they are idle, and given up while
+ * they are being made: who waits for one gets another. NOMEM leaves the old ones. */
 enum ficus_err pool_set_addresses(struct pool *p, const char *const *addresses, size_t count);
 
-/* Connections are made with this side of TLS from now on (NULL: plain), which is the pool's then; those made before are
- * closed when they are idle. h2: HTTP/2 must be spoken; h2_likely: TLS offers it. */
+/* Connections are made with this side of TLS from now on (NULL: plain), which is the pool's then; what becomes of the others:
+ * as above. h2: HTTP/2 must be spoken; h2_likely: TLS offers it. */
 void pool_set_side(struct pool *p, struct tls_client *tls, bool h2, bool h2_likely);
 /* Why the last connection could not be made, for logs. */
 const char *pool_failure(const struct pool *p);

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * An edge that is declared anew while it is used: who waits for a connection gets one that is made for what the edge is now.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "call_rig.h"
+#include "tls.h"
+
+enum { CALLS = 5 };
+
+/* A listener that never accepts: the kernel connects, and then nothing is ever said. And the rig's server on TCP. */
+struct ends {
+    struct rig *r;
+    int silent_fd, server_fd;
+    uint16_t silent, server;
+};
+
+static void ends_open(struct ends *d, struct rig *r)
+{
+    char address[16];
+    *d = (struct ends){.r = r};
+    tls_clients_enable(r->e);
+    d->silent_fd = listen_somewhere(&d->silent);
+    d->server_fd = listen_somewhere(&d->server);
+    (void)snprintf(address, sizeof address, "fd:%d", d->server_fd);
+    rig_server_stop(r);
+    const struct http_server_options o = {.h2c = true, .on_request = serve_request, .arg = r};
+    assert_int_equal(http_server_new(r->e, &o, &r->server), FICUS_ERR_OK);
+    assert_int_equal(http_server_listen(r->server, address, NULL, NULL), FICUS_ERR_OK);
+}
+
+static void ends_close(struct ends *d)
+{
+    rig_engine_close(d->r);
+    rig_server_stop(d->r);
+    (void)close(d->silent_fd);
+    (void)close(d->server_fd);
+}
+
+static void edge_to(struct rig *r, const char *scheme, uint16_t port, int protocol)
+{
+    struct call_policy p = rig_policy(1, 20000);
+    char url[40];
+    (void)snprintf(url, sizeof url, "%s://127.0.0.1:%u", scheme, port);
+    struct call_upstream u = {.url = url, .protocol = protocol};
+    p.upstream = &u;
+    assert_int_equal(call_engine_edge(r->g, "far", &p, NULL), FICUS_ERR_OK);
+}
+
+static void begin(struct rig *r, struct client clients[CALLS])
+{
+    static const struct call_request request = {.callee = "far", .method = {"POST", 4}, .path = {"/", 1}};
+    memset(clients, 0, CALLS * sizeof *clients);
+    for (int i = 0; i < CALLS; i++)
+        client_begin(r, &clients[i], &request);
+}
+
+static void all_answered(struct rig *r, struct client clients[CALLS])
+{
+    for (int i = 0; i < CALLS; i++) {
+        rig_wait(r, rig_is_true, &clients[i].over);
+        assert_int_equal(clients[i].err, FICUS_ERR_OK);
+        assert_int_equal(clients[i].status, 200);
+    }
+}
+
+/* The url changes while connections are being made to the old one. They come about, and nobody uses them. */
+static void test_url(void **state)
+{
+    struct ends d;
+    struct client clients[CALLS];
+    ends_open(&d, *state);
+    edge_to(d.r, "http", d.silent, CALL_PROTOCOL_ANY);
+    begin(d.r, clients);
+    edge_to(d.r, "http", d.server, CALL_PROTOCOL_ANY);
+    all_answered(d.r, clients);
+    assert_int_equal(d.r->seen_count, CALLS);
+    ends_close(&d);
+}
+
+/* A handshake hangs when the edge becomes plain; the calls that came before it and those that share a connection of HTTP/2
+ * that is being made. */
+static void test_tls(void **state)
+{
+    static const int protocols[] = {CALL_PROTOCOL_HTTP1, CALL_PROTOCOL_ANY, CALL_PROTOCOL_H2};
+    struct ends d;
+    struct client clients[CALLS];
+    ends_open(&d, *state);
+    for (size_t i = 0; i < ARRAY_COUNT(protocols); i++) {
+        edge_to(d.r, "https", d.silent, protocols[i]);
+        begin(d.r, clients);
+        rig_turns(d.r, 10);
+        assert_false(clients[0].over);
+        edge_to(d.r, "http", d.server, CALL_PROTOCOL_H2C);
+        all_answered(d.r, clients);
+    }
+    assert_int_equal(d.r->seen_count, ARRAY_COUNT(protocols) * CALLS);
+    ends_close(&d);
+}
+
+/* Only what is spoken changes: the address is the same, what is under way to it is not used. */
+static void test_protocol(void **state)
+{
+    static const int protocols[] = {CALL_PROTOCOL_H2C, CALL_PROTOCOL_HTTP1, CALL_PROTOCOL_H2C};
+    struct ends d;
+    struct client clients[CALLS];
+    ends_open(&d, *state);
+    edge_to(d.r, "http", d.server, CALL_PROTOCOL_HTTP1);
+    for (size_t i = 0; i < ARRAY_COUNT(protocols); i++) {
+        call_engine_close_idle(d.r->g);
+        begin(d.r, clients);
+        edge_to(d.r, "http", d.server, protocols[i]);
+        all_answered(d.r, clients);
+        for (size_t k = 0; k < CALLS; k++)
+            assert_string_equal(d.r->seen[i * CALLS + k].protocol, protocols[i] == CALL_PROTOCOL_H2C ? "h2" : "HTTP/1.1");
+    }
+    ends_close(&d);
+}
+
+int main(void)
+{
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, rig_set_up, rig_tear_down)
+    const struct CMUnitTest tests[] = {CASE(test_url), CASE(test_tls), CASE(test_protocol)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
