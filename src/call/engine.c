@@ -266,6 +266,8 @@ enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const
     edge_metrics(edge);
     if (edge->bulkhead != NULL)
         call_bulkhead_apply(edge);
+    if (own.check == NULL)  /* with several loops the one that checks comes to this as well, and nobody says so again */
+        pool_unchecked(&edge->pool);
     return FICUS_ERR_OK;
 }
 

@@ -697,6 +697,14 @@ void pool_checked(struct pool *p, const char *address, bool good)
         metric_inc(p->ejections[POOL_REASON_CHECK]);
 }
 
+void pool_unchecked(struct pool *p)
+{
+    call_shared_lock(p->shared);
+    LIST_FOREACH(&p->addresses, l)
+        call_eject_unchecked(CONTAINER_OF(l, struct pool_address, link)->target.eject);
+    call_shared_unlock(p->shared);
+}
+
 static size_t unused_count(const struct pool_address *a)
 {
     size_t count = 0;

@@ -141,6 +141,8 @@ bool pool_has_another(const struct pool *p, const struct pool_waiter *w, int64_t
 const char *pool_address_text(const struct pool *p, size_t i);
 /* The result of a health check; an address that left meanwhile is no matter. */
 void pool_checked(struct pool *p, const char *address, bool good);
+/* Nobody checks any more: what checks have said is forgotten. */
+void pool_unchecked(struct pool *p);
 /* One object for each address: what is known of it. */
 void pool_describe(const struct pool *p, struct json_writer *w);
 

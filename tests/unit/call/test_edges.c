@@ -273,6 +273,35 @@ static void test_check(void **state)
     farm_stop(&f);      /* closes the engine with checks under way */
 }
 
+/* When a reload takes the checks away, an address that they had found unhealthy gets calls again, and a check that was under
+ * way then changes nothing. */
+static void test_check_goes(void **state)
+{
+    struct rig *r = *state;
+    struct farm f;
+    farm_start(&f, r, 2);
+    struct call_policy p = rig_policy(1, 20000);
+    struct call_policy_check check = {.path = "/health", .every_ms = 10, .timeout_ms = 5000, .unhealthy = 1,
+                                      .healthy = 1};
+    p.check = &check;
+    p.balance = CALL_BALANCE_ROUND_ROBIN;
+    farm_edge(&f, p);
+    f.backends[0].sick = true;
+    (void)rig_call(r, "orders", "GET", "/");
+    while (metric_of(r, "call_ejections_total{callee=\"orders\",reason=\"check\"} ") == 0)
+        rig_turns(r, 1);
+    size_t before = f.backends[0].count;
+    (void)rig_call(r, "orders", "GET", "/");
+    (void)rig_call(r, "orders", "GET", "/");
+    assert_int_equal(f.backends[0].count, before);
+    p.check = NULL;
+    farm_edge(&f, p);
+    for (int i = 0; i < 10; i++)
+        (void)rig_call(r, "orders", "GET", "/");
+    assert_int_equal(f.backends[0].count, before + 5);
+    farm_stop(&f);
+}
+
 /* ---- bulkhead ---- */
 
 static struct call_policy bulkhead_policy(struct call_policy_bulkhead *b, int64_t queue, int64_t wait_ms)
@@ -723,6 +752,7 @@ int main(void)
         TEST(test_eject),
         TEST(test_eject_comes_back),
         TEST(test_check),
+        TEST(test_check_goes),
         TEST(test_bulkhead),
         TEST(test_bulkhead_waits),
         TEST(test_bulkhead_goes),
