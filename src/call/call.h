@@ -64,8 +64,8 @@ void call_engine_close(struct call_engine *g, void (*closed)(void *arg), void *a
 enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const struct call_policy *p,
                                 struct ficus_error *reterr);
 /* The present addresses of a callee (copied). None: calls fail at once, until there are some. Connections to addresses
- * that left are closed when idle. Nothing happens to an edge with an upstream: that says where it is.
- * The edge may be declared later. NOMEM: the old ones stay. */
+ * that left are closed when idle. An edge with an upstream goes where that says, and here when it is declared without one
+ * again. The edge may be declared later. NOMEM: the old ones stay. */
 enum ficus_err call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses,
                                      size_t address_count);
 

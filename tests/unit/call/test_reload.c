@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * An edge that is declared anew while it is used: who waits for a connection gets one that is made for what the edge is now.
+ * An edge that is declared anew while it is used: who waits for a connection gets one that is made for what the edge is now,
+ * and who comes goes where it leads now.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -122,9 +123,57 @@ static void test_protocol(void **state)
     ends_close(&d);
 }
 
+/* From the addresses that discovery tells to a url and back: each time the calls go where the edge leads now, and what was told
+ * while there was a url counts afterwards. */
+static void test_url_comes_and_goes(void **state)
+{
+    struct ends d;
+    struct client clients[CALLS];
+    char silent[32], server[32];
+    const char *to_silent = silent, *to_server = server;
+    struct call_policy told = rig_policy(1, 20000);
+    ends_open(&d, *state);
+    (void)snprintf(silent, sizeof silent, "tcp:127.0.0.1:%u", d.silent);
+    (void)snprintf(server, sizeof server, "tcp:127.0.0.1:%u", d.server);
+    rig_edge(d.r, "far", told, silent);
+    edge_to(d.r, "http", d.server, CALL_PROTOCOL_ANY);
+    begin(d.r, clients);
+    all_answered(d.r, clients);
+    assert_false(d.r->seen[0].identity_good);
+    edge_to(d.r, "http", d.silent, CALL_PROTOCOL_ANY);
+    assert_int_equal(call_engine_endpoints(d.r->g, "far", &to_server, 1), FICUS_ERR_OK);
+    begin(d.r, clients);
+    rig_turns(d.r, 5);
+    for (int i = 0; i < CALLS; i++)
+        client_cancel(&clients[i]);
+    rig_edge(d.r, "far", told, NULL);
+    begin(d.r, clients);
+    all_answered(d.r, clients);
+    assert_int_equal(d.r->seen_count, 2 * CALLS);
+    assert_true(d.r->seen[CALLS].identity_good);
+    /* as another loop that starts now */
+    struct call_engine *first = d.r->g;
+    edge_to(d.r, "http", d.server, CALL_PROTOCOL_ANY);
+    assert_int_equal(call_engine_endpoints(first, "far", &to_silent, 1), FICUS_ERR_OK);
+    assert_int_equal(call_engine_endpoints(first, "far", &to_server, 1), FICUS_ERR_OK);
+    rig_engine(d.r, 0, 0);
+    assert_int_equal(call_engine_endpoints_copy(first, d.r->g), FICUS_ERR_OK);
+    rig_edge(d.r, "far", told, NULL);
+    begin(d.r, clients);
+    all_answered(d.r, clients);
+    /* nothing was ever told: no address */
+    edge_to(d.r, "http", d.server, CALL_PROTOCOL_ANY);
+    assert_int_equal(call_engine_endpoints(d.r->g, "far", NULL, 0), FICUS_ERR_OK);
+    rig_edge(d.r, "far", told, NULL);
+    assert_int_equal(rig_call(d.r, "far", "POST", "/").err, FICUS_ERR_UNAVAILABLE);
+    rig_engine_close(d.r);
+    d.r->g = first;
+    ends_close(&d);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, rig_set_up, rig_tear_down)
-    const struct CMUnitTest tests[] = {CASE(test_url), CASE(test_tls), CASE(test_protocol)};
+    const struct CMUnitTest tests[] = {CASE(test_url), CASE(test_tls), CASE(test_protocol), CASE(test_url_comes_and_goes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
