@@ -253,8 +253,11 @@ static void on_connected(void *arg, struct http_client_conn *http, enum ficus_er
     }
     conn_move(c, POOL_CONN_CLOSING);    /* it closes itself */
     c->waiter = NULL;
-    failure_note(p, err);
-    address_note(p, c->address, CALL_SIGN_REFUSED, env_now_ns(p->env));
+    if (err != FICUS_ERR_NOMEM) {
+        failure_note(p, err);
+        address_note(p, c->address, CALL_SIGN_REFUSED, env_now_ns(p->env));
+    }
+    err = err == FICUS_ERR_UNAVAILABLE ? FICUS_ERR_REFUSED : err; /* no way to this address; UNAVAILABLE is said of all */
     if (w != NULL) {
         w->conn = NULL;
         w->on_failed(w, err);

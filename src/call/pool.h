@@ -6,7 +6,7 @@
  * for a connection that is being made already, instead of making one more.
  *
  * Happy path: pool_take hands out a connection with room at once. Otherwise the waiter hears on_ready (a connection
- * with room, to be used at once) or on_failed (it could not connect; the address is ejected) exactly once, never from inside
+ * with room, to be used at once) or on_failed (it could not connect; the address is ejected, if it is its fault) exactly once, never from inside
  * pool_take, unless it leaves before. Its target is the address chosen for it; pool_note says what that address did,
  * and pool_release that the exchange with it is over.
  * Failure modes: a connection that closes while idle is dropped at once; one that dies while in use is the user's to
@@ -58,6 +58,7 @@ struct pool_conn {
 
 struct pool_waiter {
     void (*on_ready)(struct pool_waiter *w, struct pool_conn *c);
+    /* UNAVAILABLE: no address (any more); NOMEM: we lack memory or descriptors; else no connection came about */
     void (*on_failed)(struct pool_waiter *w, enum ficus_err err);
     bool fresh;                     /* wants a new connection */
     bool keyed;                     /* key is valid: for ring_hash */
@@ -116,7 +117,7 @@ void pool_set_side(struct pool *p, struct tls_client *tls, bool h2, bool h2_like
 const char *pool_failure(const struct pool *p);
 
 /* OK with *ret_conn: it has room; open your stream at once. OK with NULL: wait. UNAVAILABLE: no address. BUSY: the queue is
- * full. NOMEM. REFUSED: the address cannot even be tried (malformed); it is ejected. w stays in memory until it was
+ * full. NOMEM: or no descriptor is left. REFUSED: the address cannot even be tried (malformed); it is ejected. w stays in memory until it was
  * called or left. */
 enum ficus_err pool_take(struct pool *p, struct pool_waiter *w, struct pool_conn **ret_conn);
 /* Stop waiting; harmless when not waiting. True: a connection was being made for it (and is given up). */

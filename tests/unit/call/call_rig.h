@@ -391,6 +391,18 @@ static int rig_tear_down(void **state)
     return 0;
 }
 
+/* The number behind the words of line in the process's metrics; 0 when they are not there. */
+static inline int64_t rig_metric(struct rig *r, const char *line)
+{
+    struct buf out;
+    buf_init(&out, 1 << 20);
+    assert_true(metrics_render(r->metrics, &out));
+    const char *at = strstr(buf_str(&out), line);
+    int64_t value = at == NULL ? 0 : strtoll(at + strlen(line), NULL, 10);
+    buf_done(&out);
+    return value;
+}
+
 /* ---- the client ---- */
 
 enum client_when { CLIENT_NEVER, CLIENT_ON_HEAD, CLIENT_ON_DATA, CLIENT_ON_LAST };
