@@ -383,15 +383,20 @@ static enum ficus_err attempt_send(struct call *c, struct pool_conn *conn)
 
 static void attempt_run(struct call *c, struct pool_conn *conn);
 
+static const char *local_text(enum ficus_err err)
+{
+    return err == FICUS_ERR_UNAVAILABLE ? "no address is known"
+           : err == FICUS_ERR_BUSY      ? "too many calls wait"
+           : err == FICUS_ERR_NOMEM     ? "no memory, descriptors or ports are left for a connection"
+                                        : err_text(err);
+}
+
 static void attempt_take(struct call *c)
 {
     struct pool_conn *conn;
     enum ficus_err err = pool_take(&c->edge->pool, &c->waiter, &conn);
     if (err != FICUS_ERR_OK) {
-        const char *detail = err == FICUS_ERR_UNAVAILABLE ? "no address is known"
-                             : err == FICUS_ERR_BUSY      ? "too many calls wait"
-                                                          : err_text(err);
-        call_fail_later(c, err, detail);
+        call_fail_later(c, err, local_text(err));
     } else if (conn == NULL) {
         call_move(c, CALL_WAITING);
         call_check(c);
@@ -544,9 +549,10 @@ static void pool_on_failed(struct pool_waiter *w, enum ficus_err err)
 {
     struct call *c = CONTAINER_OF(w, struct call, waiter);
     static const struct http_progress none;
-    bool local = err == FICUS_ERR_NOMEM || err == FICUS_ERR_UNAVAILABLE || err == FICUS_ERR_BUSY;
-    if (!call_attempt_over(c, local ? CALL_OUTCOME_LOCAL : CALL_OUTCOME_REFUSED, &none, 0))
-        call_fail_later(c, local ? err : FICUS_ERR_REFUSED, local ? err_text(err) : pool_failure(&c->edge->pool));
+    enum call_outcome outcome = call_outcome_of_connect(err);
+    bool local = outcome == CALL_OUTCOME_LOCAL;
+    if (!call_attempt_over(c, outcome, &none, 0))
+        call_fail_later(c, local ? err : FICUS_ERR_REFUSED, local ? local_text(err) : pool_failure(&c->edge->pool));
 }
 
 /* ---- the stream ---- */

@@ -40,6 +40,12 @@ enum call_outcome call_outcome_of_reset(enum ficus_err err)
     }
 }
 
+enum call_outcome call_outcome_of_connect(enum ficus_err err)
+{
+    bool local = err == FICUS_ERR_NOMEM || err == FICUS_ERR_UNAVAILABLE || err == FICUS_ERR_BUSY;
+    return local ? CALL_OUTCOME_LOCAL : CALL_OUTCOME_REFUSED;
+}
+
 bool call_maybe_processed(enum call_outcome outcome, const struct http_progress *progress)
 {
     return outcome != CALL_OUTCOME_REFUSED && progress->request_sent;

@@ -24,13 +24,16 @@ enum call_outcome {
     CALL_OUTCOME_LOST,          /* the connection broke before an answer's head */
     CALL_OUTCOME_BROKEN,        /* what came was not HTTP, or over a limit */
     CALL_OUTCOME_TIMEOUT,       /* the call's deadline passed meanwhile */
-    CALL_OUTCOME_LOCAL,         /* said nothing about the callee: cancelled, queue full, out of memory */
+    CALL_OUTCOME_LOCAL,         /* said nothing about the callee: cancelled, queue full, out of memory or descriptors */
     CALL_OUTCOME_COUNT
 };
 
 enum call_outcome call_outcome_of_status(int status);
 /* err: what on_reset of the stream reported, before an answer's head. */
 enum call_outcome call_outcome_of_reset(enum ficus_err err);
+
+/* err: what on_failed of pool.h reported. */
+enum call_outcome call_outcome_of_connect(enum ficus_err err);
 
 /* ---- repeat or not ---- */
 

@@ -39,5 +39,7 @@ bool call_eject_note(struct call_eject *e, const struct call_policy_eject *p, en
                      size_t count, int64_t now_ns);
 /* One result of a health check. True: `unhealthy` changed. */
 bool call_eject_check(struct call_eject *e, const struct call_policy_check *p, bool good);
+/* There are no health checks any more, which could bring it back. */
+void call_eject_unchecked(struct call_eject *e);
 
 #endif

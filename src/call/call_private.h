@@ -32,6 +32,12 @@ enum call_fault_kind { CALL_FAULT_DELAY, CALL_FAULT_ABORT, CALL_FAULT_RESET, CAL
 struct call_checker;
 struct call_hedge;
 
+/* Addresses of a callee, in one block of memory. */
+struct call_addresses {
+    size_t count;
+    const char *list[];
+};
+
 /* One callee. Made by call_engine_edge or call_engine_endpoints, whichever comes first; lives as long as the engine. */
 struct call_edge {
     struct call_engine *engine;
@@ -39,6 +45,7 @@ struct call_edge {
     bool declared;
     struct call_shared_edge *shared;
     struct pool pool;
+    struct call_addresses *told;    /* the last ones of call_engine_endpoints, not in use while there is an upstream; NULL: none */
     /* what is off costs a test for NULL; what was on once stays in memory */
     struct call_bulkhead *bulkhead; /* the shared one */
     struct env_task grant;          /* to our loop: calls in granted may go on */

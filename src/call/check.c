@@ -98,7 +98,10 @@ static bool check_send(struct check *v)
 static void on_connected(void *arg, struct http_client_conn *http, enum ficus_err err)
 {
     struct check *v = arg;
-    if (err != FICUS_ERR_OK) {
+    if (err == FICUS_ERR_NOMEM) {
+        v->over = true; /* as in check_start */
+        env_timer_stop(env_of(v->checker), &v->deadline);
+    } else if (err != FICUS_ERR_OK) {
         check_result(v, false);
     } else if (v->over || !check_send(v)) {
         check_result(v, false);
@@ -146,8 +149,10 @@ static void check_start(struct call_checker *k, const char *address)
     memcpy(v->address, address, size);
     v->deadline = (struct env_timer){.fn = on_deadline, .arg = v};
     const struct http_upstream upstream = {.address = address, .tls = k->edge->pool.tls, .h2 = k->edge->pool.h2};
-    if (http_client_connect_to(env_of(k), &upstream, &limits, &conn_handler, v, &v->http) != FICUS_ERR_OK) {
-        check_result(v, false);
+    enum ficus_err err = http_client_connect_to(env_of(k), &upstream, &limits, &conn_handler, v, &v->http);
+    if (err != FICUS_ERR_OK) {
+        if (err != FICUS_ERR_NOMEM)
+            check_result(v, false);
         mem_free(v);
         return;
     }

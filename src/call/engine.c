@@ -91,6 +91,7 @@ static void engine_free(struct call_engine *g)
         call_policy_done(&edge->policy);
         call_checker_free(edge->checker);
         mem_free(edge->latency);
+        mem_free(edge->told);
         mem_free(edge);
     }
     map_done(&g->edges);
@@ -201,15 +202,12 @@ static enum ficus_err edge_parts(struct call_edge *edge, const struct call_polic
     return err == FICUS_ERR_OK && wants && edge->latency == NULL ? FICUS_ERR_NOMEM : err;
 }
 
-/* What an edge with an upstream needs to connect; *ret_tls NULL: plain. */
-static enum ficus_err upstream_make(struct call_edge *edge, const struct call_upstream *u, const struct call_url *url,
-                                    struct tls_client **ret_tls, struct ficus_error *reterr)
+/* The side of TLS towards an upstream; *ret_tls NULL: plain. */
+static enum ficus_err upstream_tls(struct call_edge *edge, const struct call_upstream *u, const struct call_url *url,
+                                   struct tls_client **ret_tls, struct ficus_error *reterr)
 {
     static const char *const offers[] = {"h2", "http/1.1", NULL}, *const only_h2[] = {"h2", NULL};
-    struct env *e = edge->engine->env;
-    char host[CALL_ADDRESS_SIZE], address[CALL_ADDRESS_SIZE];
-    const char *list[] = {address};
-    *ret_tls = NULL;
+    char host[CALL_ADDRESS_SIZE];
     (void)snprintf(host, sizeof host, SLICE_FMT, SLICE_ARG(url->host));
     const struct tls_client_options options = {.name = u->name != NULL ? u->name : host,
                                                .ca_file = u->ca,
@@ -218,15 +216,18 @@ static enum ficus_err upstream_make(struct call_edge *edge, const struct call_up
                                                .protocols = u->protocol == CALL_PROTOCOL_HTTP1 ? offers + 1
                                                             : u->protocol == CALL_PROTOCOL_H2  ? only_h2
                                                                                                : offers};
-    enum ficus_err err = url->secure ? env_tls_client_new(e, &options, ret_tls, reterr) : FICUS_ERR_OK;
-    if (err != FICUS_ERR_OK)
-        return err;
+    return url->secure ? env_tls_client_new(edge->engine->env, &options, ret_tls, reterr) : FICUS_ERR_OK;
+}
+
+/* Where the edge leads from now on: to its url, or to what was told of it. */
+static enum ficus_err edge_lead(struct call_edge *edge, const struct call_url *url)
+{
+    char address[CALL_ADDRESS_SIZE];
+    const char *list[] = {address};
+    if (url == NULL)
+        return pool_set_addresses(&edge->pool, edge->told == NULL ? NULL : edge->told->list, edge->told == NULL ? 0 : edge->told->count);
     call_url_address(url, address);
-    err = pool_set_addresses(&edge->pool, list, 1);
-    if (err == FICUS_ERR_OK)
-        return err;
-    env_tls_client_free(e, *ret_tls);
-    return err_set(reterr, err, "out of memory");
+    return pool_set_addresses(&edge->pool, list, 1);
 }
 
 enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const struct call_policy *p,
@@ -246,8 +247,12 @@ enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const
     else if (own.upstream != NULL && !call_url_parse(slice_str(own.upstream->url), &url))
         err = err_set(reterr, FICUS_ERR_INVALID, "url \"%s\"", own.upstream->url);
     else if (own.upstream != NULL)
-        err = upstream_make(edge, own.upstream, &url, &tls, reterr);
+        err = upstream_tls(edge, own.upstream, &url, &tls, reterr);
+    bool leads_elsewhere = own.upstream != NULL || edge->policy.upstream != NULL;
+    if (err == FICUS_ERR_OK && leads_elsewhere && edge_lead(edge, own.upstream != NULL ? &url : NULL) != FICUS_ERR_OK)
+        err = err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
     if (err != FICUS_ERR_OK) {
+        env_tls_client_free(edge->engine->env, tls);
         call_policy_done(&own);
         return err;
     }
@@ -266,7 +271,28 @@ enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const
     edge_metrics(edge);
     if (edge->bulkhead != NULL)
         call_bulkhead_apply(edge);
+    if (own.check == NULL)  /* with several loops the one that checks comes to this as well, and nobody says so again */
+        pool_unchecked(&edge->pool);
     return FICUS_ERR_OK;
+}
+
+/* NULL: out of memory. */
+static struct call_addresses *addresses_new(const char *const *list, size_t count)
+{
+    struct call_addresses *a;
+    size_t size = sizeof *a + count * sizeof a->list[0];
+    for (size_t i = 0; i < count; i++)
+        size += strlen(list[i]) + 1;
+    a = mem_alloc(size);
+    if (a == NULL)
+        return NULL;
+    char *at = (char *)&a->list[count];
+    for (a->count = 0; a->count < count; a->count++) {
+        size_t text_size = strlen(list[a->count]) + 1;
+        a->list[a->count] = memcpy(at, list[a->count], text_size);
+        at += text_size;
+    }
+    return a;
 }
 
 enum ficus_err call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses,
@@ -275,9 +301,16 @@ enum ficus_err call_engine_endpoints(struct call_engine *g, const char *callee, 
     if (g->closing)
         return FICUS_ERR_OK;
     struct call_edge *edge = edge_make(g, callee);
-    if (edge != NULL && edge->policy.upstream != NULL)
-        return FICUS_ERR_OK;
-    return edge == NULL ? FICUS_ERR_NOMEM : pool_set_addresses(&edge->pool, addresses, address_count);
+    struct call_addresses *told = edge == NULL ? NULL : addresses_new(addresses, address_count);
+    if (told == NULL)
+        return FICUS_ERR_NOMEM;
+    if (edge->policy.upstream == NULL && pool_set_addresses(&edge->pool, told->list, told->count) != FICUS_ERR_OK) {
+        mem_free(told);
+        return FICUS_ERR_NOMEM;
+    }
+    mem_free(edge->told);
+    edge->told = told;
+    return FICUS_ERR_OK;
 }
 
 struct call_shared *call_engine_shared(struct call_engine *g)
@@ -292,15 +325,9 @@ enum ficus_err call_engine_endpoints_copy(const struct call_engine *g, struct ca
     void *value;
     enum ficus_err err = FICUS_ERR_OK;
     while (err == FICUS_ERR_OK && map_next(&g->edges, &pos, &name, &value)) {
-        const struct call_edge *edge = value;
-        const char **addresses = mem_array(edge->pool.target_count, sizeof *addresses);
-        if (addresses == NULL)
-            return FICUS_ERR_NOMEM;
-        for (size_t i = 0; i < edge->pool.target_count; i++)
-            addresses[i] = pool_address_text(&edge->pool, i);
-        if (edge->pool.target_count > 0)
-            err = call_engine_endpoints(to, edge->name, addresses, edge->pool.target_count);
-        mem_free(addresses);
+        const struct call_addresses *told = ((const struct call_edge *)value)->told;
+        if (told != NULL)
+            err = call_engine_endpoints(to, ((const struct call_edge *)value)->name, told->list, told->count);
     }
     return err;
 }

@@ -216,7 +216,7 @@ static void hedge_on_ready(struct pool_waiter *w, struct pool_conn *conn)
 static void hedge_on_failed(struct pool_waiter *w, enum ficus_err err)
 {
     struct call_hedge *h = CONTAINER_OF(w, struct call_hedge, waiter);
-    hedge_note(h, err == FICUS_ERR_NOMEM ? CALL_OUTCOME_LOCAL : CALL_OUTCOME_REFUSED);
+    hedge_note(h, call_outcome_of_connect(err));
     hedge_lose(h);
 }
 

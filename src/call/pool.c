@@ -237,29 +237,27 @@ static void on_connected(void *arg, struct http_client_conn *http, enum ficus_er
     struct pool_waiter *w = c->waiter;
     if (c->state != POOL_CONN_CONNECTING)
         return;
-    bool stale = c->side_number != p->side_number; /* whom it believed may be another now: only for who asked for it */
+    FICUS_ASSERT(c->side_number == p->side_number && !c->address->departed);
     if (err == FICUS_ERR_OK) {
-        bool shared = http_client_is_shared(http);
-        p->h2_likely = stale ? p->h2_likely : shared;
+        p->h2_likely = http_client_is_shared(http);
         c->since_ns = env_now_ns(p->env);
-        if (shared || w == NULL)
+        if (p->h2_likely || w == NULL)
             conn_move(c, POOL_CONN_FREE);
         if (w != NULL) {
             conn_hand_out(c, w);
             w->on_ready(w, c);
         }
-        if (stale)
-            conn_retire(c);
         sweep_arm(p);
         pool_pump(p);
         return;
     }
     conn_move(c, POOL_CONN_CLOSING);    /* it closes itself */
     c->waiter = NULL;
-    if (!stale) {
+    if (err != FICUS_ERR_NOMEM) {
         failure_note(p, err);
         address_note(p, c->address, CALL_SIGN_REFUSED, env_now_ns(p->env));
     }
+    err = err == FICUS_ERR_UNAVAILABLE ? FICUS_ERR_REFUSED : err; /* no way to this address; UNAVAILABLE is said of all */
     if (w != NULL) {
         w->conn = NULL;
         w->on_failed(w, err);
@@ -573,7 +571,29 @@ static struct pool_address *address_new(struct pool *p, const char *text)
     return a;
 }
 
-/* Mark those that are no longer targets, close what they have idle, free what is unused. */
+/* No call begins on a connection that was made, or is being made, to a. Who waits for one goes to the head of the queue, and gets
+ * one that fits what the pool is now when this one is gone. */
+static void address_retire(struct pool_address *a)
+{
+    struct pool *p = a->pool;
+    LIST_FOREACH_SAFE(&a->free, l, tmp)
+        conn_retire(CONTAINER_OF(l, struct pool_conn, link));
+    LIST_FOREACH_SAFE(&a->conns, l, tmp) {
+        struct pool_conn *c = CONTAINER_OF(l, struct pool_conn, link);
+        struct pool_waiter *w = c->waiter;
+        if (c->state != POOL_CONN_CONNECTING)
+            continue;
+        if (w != NULL) {
+            c->waiter = NULL;
+            w->conn = NULL;
+            pool_release(p, w);
+            (void)pool_queue(p, w, true); /* at the head there is always room */
+        }
+        conn_close(c);
+    }
+}
+
+/* Mark those that are no longer targets, use them no more, free what is unused. */
 static void addresses_leave(struct pool *p)
 {
     LIST_FOREACH(&p->addresses, l)
@@ -584,8 +604,7 @@ static void addresses_leave(struct pool *p)
         struct pool_address *a = CONTAINER_OF(l, struct pool_address, link);
         if (!a->departed)
             continue;
-        LIST_FOREACH_SAFE(&a->free, il, itmp)
-            conn_retire(CONTAINER_OF(il, struct pool_conn, link));
+        address_retire(a);
         address_free_when_unused(a);
     }
 }
@@ -631,9 +650,8 @@ void pool_set_side(struct pool *p, struct tls_client *tls, bool h2, bool h2_like
     p->h2_likely = h2 || h2_likely;
     p->side_number++;
     p->failure_known = false;
-    LIST_FOREACH(&p->addresses, al)
-        LIST_FOREACH_SAFE(&CONTAINER_OF(al, struct pool_address, link)->free, l, tmp)
-            conn_retire(CONTAINER_OF(l, struct pool_conn, link));
+    LIST_FOREACH(&p->addresses, l)
+        address_retire(CONTAINER_OF(l, struct pool_address, link));
 }
 
 bool pool_close(struct pool *p)
@@ -680,6 +698,14 @@ void pool_checked(struct pool *p, const char *address, bool good)
     call_shared_unlock(p->shared);
     if (changed && !good)
         metric_inc(p->ejections[POOL_REASON_CHECK]);
+}
+
+void pool_unchecked(struct pool *p)
+{
+    call_shared_lock(p->shared);
+    LIST_FOREACH(&p->addresses, l)
+        call_eject_unchecked(CONTAINER_OF(l, struct pool_address, link)->target.eject);
+    call_shared_unlock(p->shared);
 }
 
 static size_t unused_count(const struct pool_address *a)

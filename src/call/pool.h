@@ -6,7 +6,7 @@
  * for a connection that is being made already, instead of making one more.
  *
  * Happy path: pool_take hands out a connection with room at once. Otherwise the waiter hears on_ready (a connection
- * with room, to be used at once) or on_failed (it could not connect; the address is ejected) exactly once, never from inside
+ * with room, to be used at once) or on_failed (it could not connect; the address is ejected, if it is its fault) exactly once, never from inside
  * pool_take, unless it leaves before. Its target is the address chosen for it; pool_note says what that address did,
  * and pool_release that the exchange with it is over.
  * Failure modes: a connection that closes while idle is dropped at once; one that dies while in use is the user's to
@@ -51,13 +51,14 @@ struct pool_conn {
         POOL_CONN_CLOSING,
     } state;
     int64_t since_ns;               /* CONNECTING, draining: since when; FREE: when the last exchange ended */
-    uint64_t side_number;           /* the pool's when it was made */
+    uint64_t side_number;           /* the pool's when it was begun */
     size_t drain_size;              /* draining: bytes thrown away */
     bool draining;
 };
 
 struct pool_waiter {
     void (*on_ready)(struct pool_waiter *w, struct pool_conn *c);
+    /* UNAVAILABLE: no address (any more); NOMEM: we lack memory or descriptors; else no connection came about */
     void (*on_failed)(struct pool_waiter *w, enum ficus_err err);
     bool fresh;                     /* wants a new connection */
     bool keyed;                     /* key is valid: for ring_hash */
@@ -105,17 +106,18 @@ void pool_done(struct pool *p);
 /* Close all connections; the waiters have left before. True: there was none, on_empty does not fire. */
 bool pool_close(struct pool *p);
 
-/* Replace the addresses, perhaps with none. NOMEM leaves the old ones. */
+/* Replace the addresses, perhaps with none. Connections to those that left are closed when they are idle, and given up while
+ * they are being made: who waits for one gets another. NOMEM leaves the old ones. */
 enum ficus_err pool_set_addresses(struct pool *p, const char *const *addresses, size_t count);
 
-/* Connections are made with this side of TLS from now on (NULL: plain), which is the pool's then; those made before are
- * closed when they are idle. h2: HTTP/2 must be spoken; h2_likely: TLS offers it. */
+/* Connections are made with this side of TLS from now on (NULL: plain), which is the pool's then; what becomes of the others:
+ * as above. h2: HTTP/2 must be spoken; h2_likely: TLS offers it. */
 void pool_set_side(struct pool *p, struct tls_client *tls, bool h2, bool h2_likely);
 /* Why the last connection could not be made, for logs. */
 const char *pool_failure(const struct pool *p);
 
 /* OK with *ret_conn: it has room; open your stream at once. OK with NULL: wait. UNAVAILABLE: no address. BUSY: the queue is
- * full. NOMEM. REFUSED: the address cannot even be tried (malformed); it is ejected. w stays in memory until it was
+ * full. NOMEM: or no descriptor is left. REFUSED: the address cannot even be tried (malformed); it is ejected. w stays in memory until it was
  * called or left. */
 enum ficus_err pool_take(struct pool *p, struct pool_waiter *w, struct pool_conn **ret_conn);
 /* Stop waiting; harmless when not waiting. True: a connection was being made for it (and is given up). */
@@ -140,6 +142,8 @@ bool pool_has_another(const struct pool *p, const struct pool_waiter *w, int64_t
 const char *pool_address_text(const struct pool *p, size_t i);
 /* The result of a health check; an address that left meanwhile is no matter. */
 void pool_checked(struct pool *p, const char *address, bool good);
+/* Nobody checks any more: what checks have said is forgotten. */
+void pool_unchecked(struct pool *p);
 /* One object for each address: what is known of it. */
 void pool_describe(const struct pool *p, struct json_writer *w);
 

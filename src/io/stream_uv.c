@@ -581,13 +581,29 @@ static void on_connect_task(void *arg)
     connect_result(s, s->connecting->result);
 }
 
+/* What this machine or process lacks is not the peer's fault. */
+static enum ficus_err connect_error(int sys_errno)
+{
+    switch (sys_errno) {
+    case ENOENT: /* a unix path that nobody has bound: nobody listens there */
+        return FICUS_ERR_REFUSED;
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case EADDRNOTAVAIL: /* no port is left to connect from */
+        return FICUS_ERR_NOMEM;
+    default:
+        return err_from_errno(sys_errno);
+    }
+}
+
 static void connect_event(struct env_stream *s)
 {
     int failure = 0;
     socklen_t size = sizeof failure;
     if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &failure, &size) != 0)
         failure = errno;
-    connect_result(s, failure == 0 ? FICUS_ERR_OK : err_from_errno(failure));
+    connect_result(s, failure == 0 ? FICUS_ERR_OK : connect_error(failure));
 }
 
 static void connect_try(void *arg)
@@ -606,14 +622,7 @@ static void connect_try(void *arg)
         env_timer_start(&s->e->base, &c->retry, CONNECT_RETRY_MS);
         return;
     }
-    if (rc == 0)
-        c->result = FICUS_ERR_OK;
-    else if (errno == EAGAIN)
-        c->result = FICUS_ERR_BUSY;
-    else if (errno == ENOENT) /* a unix path that nobody has bound: nobody listens there */
-        c->result = FICUS_ERR_REFUSED;
-    else
-        c->result = err_from_errno(errno);
+    c->result = rc == 0 ? FICUS_ERR_OK : connect_error(errno);
     env_post(&s->e->base, &c->task); /* never from inside env_connect */
 }
 
@@ -630,7 +639,7 @@ enum ficus_err stream_uv_connect(struct env *e, const char *address, struct tls_
     FICUS_ASSERT(on_connect != NULL);
     int fd = socket(a.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
-        return err_from_errno(errno);
+        return connect_error(errno);
     struct env_stream *s = stream_new(env_uv_of(e), fd, a.storage.ss_family == AF_UNIX);
     if (s == NULL)
         return FICUS_ERR_NOMEM;

@@ -24,7 +24,7 @@ const struct access_word access_flags[] = {
     {"DT", "the client did not send, or take, its bytes in time"},
     {"DPE", "the client broke the protocol"},
     {"UAEX", "refused for who sent it: no token, a bad one, or a role that is missing"},
-    {"OM", "the gateway itself was overloaded: its loop late, or its memory or descriptors near their end"},
+    {"OM", "the gateway itself was overloaded: its loop late, or its memory or descriptors near or at their end"},
 };
 const size_t access_flag_count = ARRAY_COUNT(access_flags);
 
@@ -214,6 +214,8 @@ static uint32_t flag_of(const struct proxy_request *q, const char *service, enum
         return ACCESS_UPE;
     case FICUS_ERR_BUSY:
         return ACCESS_UO;
+    case FICUS_ERR_NOMEM:
+        return ACCESS_OM;
     case FICUS_ERR_UNAVAILABLE:
         return strcmp(call_engine_breaker_state(q->proxy->process.calls, service), "closed") == 0 ? ACCESS_UH : ACCESS_UO;
     default:

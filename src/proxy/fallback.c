@@ -44,6 +44,7 @@ static bool is_unavailable(enum ficus_err err)
     case FICUS_ERR_PROTOCOL:
     case FICUS_ERR_UNAVAILABLE:
     case FICUS_ERR_BUSY:
+    case FICUS_ERR_NOMEM:
         return true;
     default:
         return false;

@@ -12,8 +12,10 @@
 #include "io_env.h"
 #include "mem.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { RIG_SEEN_MAX = 64, RIG_WAIT_MS = 30000, RIG_IDLE_CONNS_MAX = 16 };
@@ -23,6 +25,7 @@ struct rig_seen {
     char method[16], path[64], attempt[8], timeout_ms[16], traceparent[64], tracestate[32], request_id[32],
         identity_user[32], extra[32];
     bool identity_good;
+    const char *protocol;
 };
 
 struct rig {
@@ -85,7 +88,7 @@ static bool rig_reached(void *arg)
     return *c->value >= c->target;
 }
 
-static void rig_wait_count(struct rig *r, const size_t *value, size_t target)
+static inline void rig_wait_count(struct rig *r, const size_t *value, size_t target)
 {
     struct rig_count c = {value, target};
     rig_wait(r, rig_reached, &c);
@@ -197,7 +200,7 @@ static void serve_record(struct rig *r, struct http_stream *s)
 {
     struct http_msg *m = s->head_in;
     struct rig_seen *seen = &r->seen[r->seen_count % RIG_SEEN_MAX];
-    *seen = (struct rig_seen){0};
+    *seen = (struct rig_seen){.protocol = s->ops->protocol};
     r->seen_count++;
     struct slice attempt = http_msg_get(m, "ficus-attempt"), timeout = http_msg_get(m, "ficus-timeout-ms"),
         trace = http_msg_get(m, "traceparent");
@@ -294,6 +297,18 @@ static void rig_server_start(struct rig *r)
     assert_int_equal(http_server_listen(r->server, r->address, NULL, NULL), FICUS_ERR_OK);
 }
 
+/* A listening socket of its own port on the loopback. */
+static inline int listen_somewhere(uint16_t *ret_port)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof a;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && listen(fd, 128) == 0 &&
+                getsockname(fd, (struct sockaddr *)&a, &size) == 0);
+    *ret_port = ntohs(a.sin_port);
+    return fd;
+}
+
 static void rig_server_stop(struct rig *r)
 {
     bool closed = false;
@@ -374,6 +389,18 @@ static int rig_tear_down(void **state)
     assert_int_equal(rmdir(r->dir), 0);
     mem_free(r);
     return 0;
+}
+
+/* The number behind the words of line in the process's metrics; 0 when they are not there. */
+static inline int64_t rig_metric(struct rig *r, const char *line)
+{
+    struct buf out;
+    buf_init(&out, 1 << 20);
+    assert_true(metrics_render(r->metrics, &out));
+    const char *at = strstr(buf_str(&out), line);
+    int64_t value = at == NULL ? 0 : strtoll(at + strlen(line), NULL, 10);
+    buf_done(&out);
+    return value;
 }
 
 /* ---- the client ---- */
@@ -502,7 +529,7 @@ static struct client rig_call_with(struct rig *r, const struct call_request *req
     return c;
 }
 
-static struct client rig_call(struct rig *r, const char *callee, const char *method, const char *path)
+static inline struct client rig_call(struct rig *r, const char *callee, const char *method, const char *path)
 {
     struct call_request request = rig_request(callee, method, path);
     return rig_call_with(r, &request);

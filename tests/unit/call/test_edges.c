@@ -108,17 +108,6 @@ static void farm_stop(struct farm *f)
     }
 }
 
-static int64_t metric_of(struct rig *r, const char *line)
-{
-    struct buf out;
-    buf_init(&out, 1 << 20);
-    assert_true(metrics_render(r->metrics, &out));
-    const char *at = strstr(buf_str(&out), line);
-    int64_t value = at == NULL ? 0 : strtoll(at + strlen(line), NULL, 10);
-    buf_done(&out);
-    return value;
-}
-
 static struct call_request get_as(const char *user)
 {
     struct call_request q = rig_request("orders", "GET", "/");
@@ -211,7 +200,7 @@ static void test_eject(void **state)
         (void)rig_call(r, "orders", "GET", "/");
     assert_int_equal(f.backends[1].count, 3);
     assert_int_equal(f.backends[0].count + f.backends[2].count, 27);
-    assert_int_equal(metric_of(r, "call_ejections_total{callee=\"orders\",reason=\"failures\"} "), 1);
+    assert_int_equal(rig_metric(r, "call_ejections_total{callee=\"orders\",reason=\"failures\"} "), 1);
     f.backends[2].mode = MODE_CLOSE;
     for (int i = 0; i < 30; i++)
         (void)rig_call(r, "orders", "POST", "/");
@@ -260,7 +249,7 @@ static void test_check(void **state)
     farm_edge(&f, p);
     f.backends[0].sick = true;
     (void)rig_call(r, "orders", "GET", "/");
-    while (metric_of(r, "call_ejections_total{callee=\"orders\",reason=\"check\"} ") == 0)
+    while (rig_metric(r, "call_ejections_total{callee=\"orders\",reason=\"check\"} ") == 0)
         rig_turns(r, 5);
     assert_true(f.backends[0].checks >= 2);
     size_t before = f.backends[0].count;
@@ -271,6 +260,35 @@ static void test_check(void **state)
     while (f.backends[0].count == before)
         (void)rig_call(r, "orders", "GET", "/");
     farm_stop(&f);      /* closes the engine with checks under way */
+}
+
+/* When a reload takes the checks away, an address that they had found unhealthy gets calls again, and a check that was under
+ * way then changes nothing. */
+static void test_check_goes(void **state)
+{
+    struct rig *r = *state;
+    struct farm f;
+    farm_start(&f, r, 2);
+    struct call_policy p = rig_policy(1, 20000);
+    struct call_policy_check check = {.path = "/health", .every_ms = 10, .timeout_ms = 5000, .unhealthy = 1,
+                                      .healthy = 1};
+    p.check = &check;
+    p.balance = CALL_BALANCE_ROUND_ROBIN;
+    farm_edge(&f, p);
+    f.backends[0].sick = true;
+    (void)rig_call(r, "orders", "GET", "/");
+    while (rig_metric(r, "call_ejections_total{callee=\"orders\",reason=\"check\"} ") == 0)
+        rig_turns(r, 1);
+    size_t before = f.backends[0].count;
+    (void)rig_call(r, "orders", "GET", "/");
+    (void)rig_call(r, "orders", "GET", "/");
+    assert_int_equal(f.backends[0].count, before);
+    p.check = NULL;
+    farm_edge(&f, p);
+    for (int i = 0; i < 10; i++)
+        (void)rig_call(r, "orders", "GET", "/");
+    assert_int_equal(f.backends[0].count, before + 5);
+    farm_stop(&f);
 }
 
 /* ---- bulkhead ---- */
@@ -297,7 +315,7 @@ static void test_bulkhead(void **state)
     (void)hold_one(r, &held[1], &f.backends[0]);
     struct call_request q = get_as(NULL);
     client_begin(r, &waits, &q);
-    assert_int_equal(metric_of(r, "call_bulkhead_waiting{callee=\"orders\"} "), 1);
+    assert_int_equal(rig_metric(r, "call_bulkhead_waiting{callee=\"orders\"} "), 1);
     struct client refused = rig_call(r, "orders", "GET", "/");
     assert_int_equal(refused.err, FICUS_ERR_BUSY);
     assert_false(refused.maybe);
@@ -309,8 +327,8 @@ static void test_bulkhead(void **state)
     client_cancel(&held[1]);
     for (int i = 0; i < 10; i++)
         assert_int_equal(rig_call(r, "orders", "GET", "/").status, 200);
-    assert_int_equal(metric_of(r, "call_bulkhead_waiting{callee=\"orders\"} "), 0);
-    assert_int_equal(metric_of(r, "call_concurrency_limit{callee=\"orders\"} "), 2);
+    assert_int_equal(rig_metric(r, "call_bulkhead_waiting{callee=\"orders\"} "), 0);
+    assert_int_equal(rig_metric(r, "call_concurrency_limit{callee=\"orders\"} "), 2);
     farm_stop(&f);
 }
 
@@ -403,7 +421,7 @@ static void test_hedge_wins(void **state)
         }
         rig_wait_count(r, &f.backends[0].resets, i);
     }
-    assert_int_equal(metric_of(r, "call_hedges_total{callee=\"orders\",outcome=\"won\"} "), 3);
+    assert_int_equal(rig_metric(r, "call_hedges_total{callee=\"orders\",outcome=\"won\"} "), 3);
     farm_stop(&f);
 }
 
@@ -561,7 +579,7 @@ static void test_hedge_percentile(void **state)
     q.timeout_ms = 50;
     while (f.backends[0].count == 0)
         (void)rig_call_with(r, &q);
-    assert_int_equal(metric_of(r, "call_hedges_total{callee=\"orders\",outcome=\"won\"} "), 0);
+    assert_int_equal(rig_metric(r, "call_hedges_total{callee=\"orders\",outcome=\"won\"} "), 0);
     f.backends[0].mode = MODE_FINE;
     for (int i = 0; i < 60; i++)
         assert_int_equal(rig_call(r, "orders", "GET", "/").status, 200);
@@ -569,7 +587,7 @@ static void test_hedge_percentile(void **state)
     size_t before = f.backends[0].count;
     while (f.backends[0].count == before)
         assert_int_equal(rig_call(r, "orders", "GET", "/").status, 200);
-    assert_true(metric_of(r, "call_hedges_total{callee=\"orders\",outcome=\"won\"} ") > 0);
+    assert_true(rig_metric(r, "call_hedges_total{callee=\"orders\",outcome=\"won\"} ") > 0);
     farm_stop(&f);
 }
 
@@ -602,8 +620,8 @@ static void test_fault_ends(void **state)
     rig_edge(r, "orders", p, NULL);
     c = rig_call(r, "orders", "POST", "/");
     assert_int_equal(c.err, FICUS_ERR_RESET);
-    assert_int_equal(metric_of(r, "call_faults_total{callee=\"orders\",kind=\"reset\"} "), 3);
-    assert_int_equal(metric_of(r, "call_faults_total{callee=\"orders\",kind=\"abort\"} "), 2);
+    assert_int_equal(rig_metric(r, "call_faults_total{callee=\"orders\",kind=\"reset\"} "), 3);
+    assert_int_equal(rig_metric(r, "call_faults_total{callee=\"orders\",kind=\"abort\"} "), 2);
     assert_string_equal(call_engine_breaker_state(r->g, "orders"), "open");
     assert_int_equal(r->seen_count, 0);
 }
@@ -630,7 +648,7 @@ static void test_fault_delay(void **state)
     rig_edge(r, "orders", p, NULL);
     q.timeout_ms = 0;
     assert_int_equal(rig_call_with(r, &q).status, 200);
-    assert_int_equal(metric_of(r, "call_faults_total{callee=\"orders\",kind=\"delay\"} "), 2);
+    assert_int_equal(rig_metric(r, "call_faults_total{callee=\"orders\",kind=\"delay\"} "), 2);
     q.method = SLICE("POST");
     q.path = SLICE("/echo");
     q.body_stream_size = 20000;
@@ -723,6 +741,7 @@ int main(void)
         TEST(test_eject),
         TEST(test_eject_comes_back),
         TEST(test_check),
+        TEST(test_check_goes),
         TEST(test_bulkhead),
         TEST(test_bulkhead_waits),
         TEST(test_bulkhead_goes),

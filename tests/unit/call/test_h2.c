@@ -13,21 +13,6 @@
 #include "call_rig.h"
 #include "json.h"
 
-#include <arpa/inet.h>
-#include <sys/socket.h>
-
-/* A listening socket of its own port on the loopback. */
-static int listen_somewhere(uint16_t *ret_port)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof a;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && listen(fd, 128) == 0 &&
-                getsockname(fd, (struct sockaddr *)&a, &size) == 0);
-    *ret_port = ntohs(a.sin_port);
-    return fd;
-}
-
 static void edge_to(struct rig *r, uint16_t port, struct call_policy p)
 {
     char url[40];

@@ -174,6 +174,35 @@ static void test_flags(void **state)
     rig_free(r);
 }
 
+static const struct env_ops *real_ops;
+
+static enum ficus_err connect_without(struct env *e, const char *address, struct tls_client *tls,
+                                      void (*on_connect)(void *arg, enum ficus_err err), void *arg, struct env_stream **ret_stream)
+{
+    bool is_orders = strstr(address, "orders") != NULL;
+    return is_orders ? FICUS_ERR_NOMEM : real_ops->connect(e, address, tls, on_connect, arg, ret_stream);
+}
+
+/* No descriptor is left for a connection to the service: that is the gateway's own trouble, and it says so. */
+static void test_lack(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(false);
+    log_begin(r);
+    real_ops = r->e->ops;
+    struct env_ops ops = *real_ops;
+    ops.connect = connect_without;
+    r->e->ops = &ops;
+    assert_has(line_of(r, REQUEST("GET /open/1")), "\"status\":503,\"flags\":\"OM\",\"upstream\":\"orders\"");
+    const char *answer = ask(r, REQUEST("GET /open/1"));
+    assert_has(answer, "Retry-After: 1\r\n");
+    assert_has(answer, "\"code\":\"overloaded\"");
+    r->e->ops = real_ops;
+    assert_int_equal(status_of(ask(r, REQUEST("GET /open/1"))), 202);
+    log_end();
+    rig_free(r);
+}
+
 /* All places of a service's bulkhead are taken: 503 at once, when to come again, and the flag; nothing of it reaches the service, and a
  * place that is given back is taken by the next. */
 static void test_bulkhead(void **state)
@@ -237,7 +266,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_whole), cmocka_unit_test(test_flags),
                                        cmocka_unit_test(test_client),
-                                       cmocka_unit_test(test_bulkhead),
+                                       cmocka_unit_test(test_bulkhead), cmocka_unit_test(test_lack),
                                        cmocka_unit_test(test_documented)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
