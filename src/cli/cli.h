@@ -30,6 +30,8 @@ int cmd_saga_show(const struct command_call *c);
 int cmd_saga_retry(const struct command_call *c);
 int cmd_events_topics(const struct command_call *c);
 int cmd_events_dead(const struct command_call *c);
+int cmd_events_redrive(const struct command_call *c);
+int cmd_events_drop(const struct command_call *c);
 int cmd_events_rebuild(const struct command_call *c);
 int cmd_config_check(const struct command_call *c);
 int cmd_routes(const struct command_call *c);

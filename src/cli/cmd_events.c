@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ficus events topics, dead: by the hub's operator socket. ficus events rebuild: by the service's own socket.
+ * ficus events topics, dead, redrive, drop: by the hub's operator socket. ficus events rebuild: by the service's own socket.
  */
 #include "cli.h"
 
+#include "event.h"
+#include "map.h"
 #include "operator.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -54,58 +57,172 @@ int cmd_events_topics(const struct command_call *c)
     return code;
 }
 
-static void print_dead(const struct json *v, struct buf *out)
+/* ---- dead letters ---- */
+
+/* What is known of each, by its number: its place in the log. */
+struct letters {
+    struct json **list; /* in the log's order */
+    size_t count;
+    struct map closed; /* number -> struct json: what closed it last */
+};
+
+static struct slice number_of(const struct json *letter)
 {
-    struct json_writer w;
-    buf_printf(out, SLICE_FMT "  " SLICE_FMT "  " SLICE_FMT "  ", SLICE_ARG(text_of(v, "time")),
-               SLICE_ARG(text_of(v, "source")), SLICE_ARG(text_of(v, "id")));
-    if (json_get(v, "data") != NULL) {
-        json_write_init(&w, out);
-        json_write_value(&w, json_get(v, "data"));
+    return text_of(letter, "sequence");
+}
+
+static const struct json *closed_of(const struct letters *l, const struct json *letter)
+{
+    return map_get(&l->closed, number_of(letter));
+}
+
+/* "redriven", "dropped"; "-": nobody has looked after it. */
+static struct slice state_of(const struct letters *l, const struct json *letter)
+{
+    return text_of(json_get(closed_of(l, letter), "data"), "as");
+}
+
+static bool letters_take(struct cli *cli, struct letters *l, struct json *v)
+{
+    enum { STEP = 256 };
+    if (slice_eq_str(text_of(v, "type"), EVENT_TOPIC_CLOSED)) {
+        char number[24];
+        int size = snprintf(number, sizeof number, "%lld", (long long)json_i64_or(json_get(json_get(v, "data"), "letter"), 0));
+        return map_put(&l->closed, slice_make(number, (size_t)size), v);
     }
-    buf_add_char(out, '\n');
+    if (l->count % STEP == 0) {
+        struct json **more = ARENA_ARRAY(&cli->a, struct json *, l->count + STEP);
+        if (more == NULL)
+            return false;
+        if (l->count > 0)
+            memcpy(more, l->list, l->count * sizeof *more);
+        l->list = more;
+    }
+    l->list[l->count++] = v;
+    return true;
+}
+
+/* All that the log still holds. Returns an exit code. */
+static int letters_read(struct cli *cli, struct letters *l)
+{
+    int64_t after = 0, next = 0;
+    bool ok = true;
+    do {
+        const struct json *root = NULL;
+        after = next;
+        const char *target = arena_printf(&cli->a, "/v1/dead?limit=%d&after=%lld", PAGE, (long long)after);
+        int code = target == NULL ? EXIT_FAILED
+                                  : cli_ask(cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", target, 200, false},
+                                            NULL, NULL, &root);
+        if (code != EXIT_OK)
+            return code;
+        const struct json *events = json_get(root, "events");
+        for (struct json *v = events == NULL ? NULL : events->first; v != NULL && ok; v = v->next)
+            ok = letters_take(cli, l, v);
+        next = json_i64_or(json_get(root, "next"), after);
+    } while (ok && next > after);
+    return ok ? EXIT_OK : cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM});
+}
+
+static void print_dead(const struct letters *l, const struct json *v, struct buf *out)
+{
+    const struct json *data = json_get(v, "data"), *event = json_get(data, "event");
+    buf_printf(out, "%-16.*s %-24.*s %-9.*s %-16.*s %-20.*s %-36.*s " SLICE_FMT "\n", SLICE_ARG(number_of(v)),
+               SLICE_ARG(text_of(v, "time")), SLICE_ARG(state_of(l, v)), SLICE_ARG(text_of(data, "consumer")),
+               SLICE_ARG(text_of(event, "type")), SLICE_ARG(text_of(event, "subject")), SLICE_ARG(text_of(data, "reason")));
 }
 
 int cmd_events_dead(const struct command_call *c)
 {
     struct cli cli;
+    struct letters l = {0};
     struct buf out;
     int code = EXIT_FAILED;
-    int64_t after = 0;
-    size_t count = 0, page;
+    size_t open = 0;
     buf_init(&out, 64 << 20);
-    bool ok = cli_init(&cli, c);
-    do {
-        const struct json *root = NULL;
-        page = 0;
-        const char *target = !ok ? NULL : arena_printf(&cli.a, "/v1/dead?limit=%d&after=%lld", PAGE, (long long)after);
-        if (target == NULL)
-            break;
-        code = cli_ask(&cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", target, 200, false}, NULL, NULL,
-                       &root);
-        const struct json *events = json_get(root, "events");
-        for (const struct json *v = code != EXIT_OK || events == NULL ? NULL : events->first; v != NULL;
-             v = v->next, page++) {
-            struct json_writer w;
-            if (cli.json) {
-                json_write_init(&w, &out);
-                json_write_value(&w, v);
-                buf_add_char(&out, '\n');
-            } else {
-                print_dead(v, &out);
-            }
+    map_init(&l.closed, (const uint64_t[2]){0, 0});
+    if (cli_init(&cli, c))
+        code = letters_read(&cli, &l);
+    if (code == EXIT_OK && !cli.json && l.count > 0)
+        buf_printf(&out, "%-16s %-24s %-9s %-16s %-20s %-36s %s\n", "letter", "time", "state", "consumer", "topic", "subject", "reason");
+    for (size_t i = 0; i < l.count && code == EXIT_OK; i++) {
+        bool is_open = closed_of(&l, l.list[i]) == NULL;
+        open += is_open;
+        if (!is_open && !command_has(c, "all"))
+            continue;
+        struct json_writer w;
+        if (cli.json) {
+            json_write_init(&w, &out);
+            json_write_value(&w, l.list[i]);
+            buf_add_char(&out, '\n');
+        } else {
+            print_dead(&l, l.list[i], &out);
         }
-        int64_t next = json_i64_or(json_get(root, "next"), after);
-        count += page;
-        page = next > after ? page : 0;
-        after = next;
-    } while (page > 0);
+    }
     cli_print(buf_slice(&out));
     if (code == EXIT_OK && !cli.json)
-        dprintf(2, "%zu dead letter%s\n", count, count == 1 ? "" : "s");
+        dprintf(2, "%zu dead letter%s%s\n", open, open == 1 ? "" : "s",
+                open < l.count ? command_has(c, "all") ? " to look after" : " to look after; --all shows the others too" : "");
     buf_done(&out);
+    map_done(&l.closed);
     cli_done(&cli);
     return code;
+}
+
+static int letter_close(struct cli *cli, struct slice number, const char *how, const char *done)
+{
+    const char *target = arena_printf(&cli->a, "/v1/dead/%s/%s", cli_segment(cli, arena_strdup(&cli->a, number)), how);
+    if (target == NULL)
+        return cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM});
+    int code = cli_ask(cli, &(struct cli_request){"hub-ops.sock", "the hub", "POST", target, 202, false}, NULL, NULL, NULL);
+    dprintf(code == EXIT_OK ? 1 : 2, "letter " SLICE_FMT " %s%s\n", SLICE_ARG(number), code == EXIT_OK ? "" : "was not ", done);
+    return code;
+}
+
+/* Those that nobody has looked after, of one consumer (NULL: of all). */
+static int letters_close(struct cli *cli, const char *consumer, const char *how, const char *done)
+{
+    struct letters l = {0};
+    map_init(&l.closed, (const uint64_t[2]){0, 0});
+    int code = letters_read(cli, &l);
+    for (size_t i = 0; i < l.count && code == EXIT_OK; i++)
+        if (closed_of(&l, l.list[i]) == NULL &&
+            (consumer == NULL || slice_eq_str(text_of(json_get(l.list[i], "data"), "consumer"), consumer)))
+            code = letter_close(cli, number_of(l.list[i]), how, done);
+    map_done(&l.closed);
+    return code;
+}
+
+/* All named ones are tried; the exit code is that of the last failure. */
+static int cmd_close(const struct command_call *c, const char *how, const char *done)
+{
+    struct cli cli;
+    const char *consumer = command_value(c, "consumer", NULL);
+    bool all = command_has(c, "all") || consumer != NULL;
+    if (all == (c->operand_count > 0)) {
+        dprintf(2, "ficus: say which letters (ficus events dead numbers them), or --all, or --consumer SERVICE\n");
+        return EXIT_USAGE;
+    }
+    int code = EXIT_FAILED;
+    if (cli_init(&cli, c)) {
+        code = all ? letters_close(&cli, consumer, how, done) : EXIT_OK;
+        for (size_t i = 0; i < c->operand_count; i++) {
+            int one = letter_close(&cli, slice_str(c->operands[i]), how, done);
+            code = one != EXIT_OK ? one : code;
+        }
+    }
+    cli_done(&cli);
+    return code;
+}
+
+int cmd_events_redrive(const struct command_call *c)
+{
+    return cmd_close(c, "redrive", "redriven");
+}
+
+int cmd_events_drop(const struct command_call *c)
+{
+    return cmd_close(c, "drop", "dropped");
 }
 
 /* ---- rebuild ---- */

@@ -59,6 +59,14 @@ static const struct command_option stop_options[] = {
     {0, "kill", NULL, "at once, without time to finish its work"},
     {0, "wait", "DURATION", "how long to wait until it has ended (default 30s)"},
 };
+static const struct command_option dead_options[] = {
+    {0, "all", NULL, "also those that were redriven or dropped"},
+    JSON_OPTION,
+};
+static const struct command_option close_options[] = {
+    {0, "all", NULL, "all that nobody has looked after"},
+    {0, "consumer", "SERVICE", "of those only this service's"},
+};
 static const struct command_option rebuild_options[] = {
     {0, "wait", "DURATION", "how long to wait for the end (default 60s)"},
 };
@@ -185,8 +193,25 @@ static const struct command commands[] = {
     {.name = "events dead",
      .run = cmd_events_dead,
      .operands = "",
-     OPTIONS(json_options),
-     .doc = "List the dead letters"},
+     OPTIONS(dead_options),
+     .doc = "List the dead letters",
+     .text = "Events that their consumer's handler has refused ten times. Each has a number, and waits for somebody who removes "
+             "the reason and says redrive, or says drop."},
+    {.name = "events redrive",
+     .run = cmd_events_redrive,
+     .operands = "[LETTER...]",
+     .operand_max = COMMAND_OPERANDS_MAX,
+     OPTIONS(close_options),
+     .doc = "Have the events of dead letters handled again",
+     .text = "By the consumer that refused them alone, behind what it has to do; refused ten times again, they become dead "
+             "letters again. Done twice it is done once."},
+    {.name = "events drop",
+     .run = cmd_events_drop,
+     .operands = "[LETTER...]",
+     .operand_max = COMMAND_OPERANDS_MAX,
+     OPTIONS(close_options),
+     .doc = "Note that nothing is to be done about dead letters",
+     .text = "They are listed no more but by ficus events dead --all, and may still be redriven."},
     {.name = "events rebuild",
      .run = cmd_events_rebuild,
      .operands = "SERVICE",

@@ -118,7 +118,7 @@ enum ficus_err event_check(const struct event *ev, struct ficus_error *reterr)
             EVENT_SIZE_MAX);
     struct arena a;
     struct json *v = NULL;
-    bool dead = slice_eq_str(ev->topic, EVENT_TOPIC_DEAD);
+    bool dead = slice_eq_str(ev->topic, EVENT_TOPIC_DEAD) || slice_starts(ev->topic, SLICE(EVENT_TOPIC_REDRIVE));
     struct json_limits limits = {.values_max = TREE_VALUES_MAX,
         .depth_max = EVENT_DATA_DEPTH_MAX + (dead ? DEAD_LEVELS : 0)};
     arena_init(&a, 64 * 1024 * 1024);
@@ -352,4 +352,19 @@ enum ficus_err event_dead_letter(struct env *e, struct arena *a, const struct ev
     enum ficus_err err = buf_failed(&b) || source == NULL ? FICUS_ERR_NOMEM : event_copy(a, &ev, ret_event);
     buf_done(&b);
     return err == FICUS_ERR_OK ? err : err_set(reterr, err, "dead letter: out of memory");
+}
+
+enum ficus_err event_letter_read(struct arena *a, struct slice data, struct event_letter *ret_letter,
+                                 struct ficus_error *reterr)
+{
+    struct json *root = NULL;
+    enum ficus_err err = json_parse(a, data, &(struct json_limits){.size_max = EVENT_SIZE_MAX, .values_max = EVENT_SIZE_MAX}, &root, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    ret_letter->consumer = json_string_or(json_get(root, "consumer"), SLICE_NONE);
+    ret_letter->data_omitted = json_get(root, "data_omitted") != NULL;
+    if (ret_letter->consumer.size == 0)
+        return err_set(reterr, FICUS_ERR_PARSE, "dead letter: it names no consumer");
+    err = event_read(a, json_get(root, "event"), &ret_letter->original, reterr);
+    return err == FICUS_ERR_OK ? err : err_wrap(reterr, "dead letter");
 }

@@ -9,8 +9,11 @@
 #include "env.h"
 #include "json.h"
 
-/* Where events end that their consumer's handler refused too often. */
+/* Where events end that their consumer's handler refused too often; what says of one of them that an operator is done
+ * with it; and how it comes to its consumer again: this and the consumer's name. */
 #define EVENT_TOPIC_DEAD "ficus.dead"
+#define EVENT_TOPIC_CLOSED "ficus.dead.closed"
+#define EVENT_TOPIC_REDRIVE "ficus.redrive."
 
 enum {
     EVENT_ID_SIZE_MAX = 128,
@@ -18,7 +21,7 @@ enum {
     EVENT_TOPIC_SIZE_MAX = 128,
     EVENT_SUBJECT_SIZE_MAX = 512,
     EVENT_EXTENSION_SIZE_MAX = 512,     /* traceparent and the like */
-    EVENT_TOPICS_MAX = 64,              /* in one comma-separated list */
+    EVENT_TOPICS_MAX = 65,              /* in one comma-separated list: the most that a service consumes, and its redrives */
     /* levels of arrays and objects in data (in a dead letter's two more): leaves room for what it travels in (batches,
      * answers, bodies of saga calls), where nobody may refuse it: it would come again for ever */
     EVENT_DATA_DEPTH_MAX = 32,
@@ -85,6 +88,17 @@ enum ficus_err event_copy(struct arena *a, const struct event *ev, struct event 
  * arena. */
 enum ficus_err event_dead_letter(struct env *e, struct arena *a, const struct event *original, const char *consumer,
                                  const char *reason, int64_t attempts, struct event *ret_event,
+                                 struct ficus_error *reterr);
+
+/* What a dead letter tells; also the data of the event that brings it back. In the arena, of EVENT_LETTER_ARENA_MAX for
+ * the largest. PARSE: it is none. NOMEM. */
+enum { EVENT_LETTER_ARENA_MAX = 128 * 1024 * 1024 };
+struct event_letter {
+    struct slice consumer;
+    bool data_omitted;
+    struct event original;
+};
+enum ficus_err event_letter_read(struct arena *a, struct slice data, struct event_letter *ret_letter,
                                  struct ficus_error *reterr);
 
 #endif

@@ -8,8 +8,6 @@
 #include "process_config.h"
 #include "saga_def.h"
 
-#define HUB_TOPIC_DEAD "ficus.dead" /* dead letters: every service may publish, operators read */
-
 struct hub_topic {
     const char *name;
     const char *publisher; /* the one service that may publish it */
@@ -29,7 +27,7 @@ struct hub_config {
     int64_t retention_ms; /* of events and finished sagas */
     struct hub_topic *topics;
     size_t topic_count;
-    const char *const *services; /* whose identities are known; all may publish HUB_TOPIC_DEAD */
+    const char *const *services; /* whose identities are known; all may publish dead letters */
     size_t service_count;
     struct saga_def *sagas;
     size_t saga_count;

@@ -7,6 +7,7 @@
 
 #include "assert.h"
 #include "mem.h"
+#include "timefmt.h"
 
 #include <stdio.h>
 
@@ -34,7 +35,7 @@ static bool contains(const char *const *names, size_t count, struct slice name)
 
 static bool may_publish(const struct hub_config *c, struct slice who, struct slice topic)
 {
-    if (slice_eq_str(topic, HUB_TOPIC_DEAD))
+    if (slice_eq_str(topic, EVENT_TOPIC_DEAD))
         return contains(c->services, c->service_count, who);
     const struct hub_topic *t = find_topic(c, topic);
     return t != NULL && slice_eq_str(who, t->publisher);
@@ -198,16 +199,11 @@ void hub_events_wake(struct hub_exchange *x)
     }
 }
 
-/* x->topics is set. */
-static void begin_pull(struct hub_exchange *x, int64_t wait_ms_max)
+/* topics live as long as the read. */
+static void begin_read(struct hub_exchange *x, const char *topics, int64_t after, int64_t limit, int64_t wait_ms,
+                       void (*done)(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next))
 {
     struct hub *h = x->hub;
-    int64_t after, limit, wait_ms = 0;
-    if (!hub_query_i64(x, "after", 0, INT64_MAX, 0, &after) ||
-        !hub_query_i64(x, "limit", 1, HUB_LIST_MAX, HUB_LIST_DEFAULT, &limit))
-        return;
-    if (wait_ms_max > 0 && !hub_query_i64(x, "wait", 0, wait_ms_max, 0, &wait_ms))
-        return;
     if (h->pulling >= HUB_WAITING_MAX || h->stopping) {
         hub_problem(x, 503, "busy", "too many pulls are waiting");
         return;
@@ -219,11 +215,29 @@ static void begin_pull(struct hub_exchange *x, int64_t wait_ms_max)
     }
     h->pulling++;
     metric_set(h->waiting, (int64_t)h->pulling);
-    err = elog_read(x->reader, x->topics, after, (size_t)limit, wait_ms, on_read, x);
+    err = elog_read(x->reader, topics, after, (size_t)limit, wait_ms, done, x);
     if (err != FICUS_ERR_OK) {
         hub_events_end(x);
         hub_problem_err(x, err, NULL);
     }
+}
+
+/* As the query says. */
+static void begin_pull(struct hub_exchange *x, const char *topics, int64_t wait_ms_max)
+{
+    int64_t after, limit, wait_ms = 0;
+    if (hub_query_i64(x, "after", 0, INT64_MAX, 0, &after) &&
+        hub_query_i64(x, "limit", 1, HUB_LIST_MAX, HUB_LIST_DEFAULT, &limit) &&
+        (wait_ms_max == 0 || hub_query_i64(x, "wait", 0, wait_ms_max, 0, &wait_ms)))
+        begin_read(x, topics, after, limit, wait_ms, on_read);
+}
+
+/* Its own redrives are for a service that consumes anything. */
+static bool is_own_redrive(const struct hub_exchange *x, struct slice topic)
+{
+    struct slice prefix = SLICE(EVENT_TOPIC_REDRIVE);
+    return slice_starts(topic, prefix) && slice_eq(slice_from(topic, prefix.size), x->claims.issuer) &&
+           contains(x->hub->config->services, x->hub->config->service_count, x->claims.issuer);
 }
 
 static bool may_consume(struct hub_exchange *x, struct slice topics)
@@ -232,7 +246,7 @@ static bool may_consume(struct hub_exchange *x, struct slice topics)
     do {
         struct slice name = slice_cut(&topics, ',');
         const struct hub_topic *t = find_topic(x->hub->config, name);
-        if (t == NULL || !contains(t->consumers, t->consumer_count, x->claims.issuer)) {
+        if (!is_own_redrive(x, name) && (t == NULL || !contains(t->consumers, t->consumer_count, x->claims.issuer))) {
             snprintf(detail, sizeof detail, SLICE_FMT " is not a declared consumer of topic \"" SLICE_FMT "\"",
                      SLICE_ARG(x->claims.issuer), (int)(name.size < 128 ? name.size : 128),
                      name.size > 0 ? name.p : "");
@@ -259,17 +273,126 @@ void hub_events_pull(struct hub_exchange *x, struct slice body)
     if (x->topics == NULL)
         hub_problem_err(x, FICUS_ERR_NOMEM, NULL);
     else
-        begin_pull(x, HUB_WAIT_MS_MAX);
+        begin_pull(x, x->topics, HUB_WAIT_MS_MAX);
 }
 
+/* ---- dead letters ---- */
+
+static const char no_letter[] = "no dead letter has this number; ficus events dead lists them, as long as events are retained";
+
+/* The letters, and what closed them. */
 void hub_events_dead(struct hub_exchange *x, struct slice body)
 {
     (void)body;
-    x->topics = mem_strdup(HUB_TOPIC_DEAD);
-    if (x->topics == NULL)
-        hub_problem_err(x, FICUS_ERR_NOMEM, NULL);
+    begin_pull(x, EVENT_TOPIC_DEAD "," EVENT_TOPIC_CLOSED, 0);
+}
+
+static void on_closed(void *arg, enum ficus_err err, int64_t last_offset, const char *detail)
+{
+    (void)last_offset;
+    struct hub_exchange *x = arg;
+    if (!hub_exchange_back(x))
+        return;
+    if (err != FICUS_ERR_OK)
+        hub_problem_err(x, err, detail);
     else
-        begin_pull(x, 0);
+        hub_answer(x, 202, NULL);
+}
+
+/* One transaction of the log: that the letter is closed and, if so, its event for the consumer. Said again, both are dropped
+ * as repetitions: their ids are made of the letter's offset. */
+static enum ficus_err close_letter(struct hub_exchange *x, struct arena *a, const struct event *letter, struct slice consumer)
+{
+    char time[TIME_TEXT_SIZE];
+    const char *how = x->redrive ? "redriven" : "dropped";
+    const long long offset = (long long)letter->offset;
+    time_format(env_wall_ms(x->hub->env), time);
+    struct event events[2] = {*letter, *letter};
+    struct event *closed = &events[0], *redrive = &events[1];
+    char *id = arena_printf(a, "%lld-%s", offset, how), *data = arena_printf(a, "{\"letter\":%lld,\"as\":\"%s\"}", offset, how);
+    char *redrive_id = arena_printf(a, "%lld-redrive", offset);
+    char *topic = arena_printf(a, EVENT_TOPIC_REDRIVE SLICE_FMT, SLICE_ARG(consumer));
+    if (id == NULL || data == NULL || redrive_id == NULL || topic == NULL)
+        return FICUS_ERR_NOMEM;
+    closed->id = slice_str(id);
+    closed->topic = SLICE(EVENT_TOPIC_CLOSED);
+    closed->data = slice_str(data);
+    redrive->id = slice_str(redrive_id);
+    redrive->topic = slice_str(topic);
+    for (size_t i = 0; i < ARRAY_COUNT(events); i++) {
+        events[i].source = SLICE("/hub");
+        events[i].time = slice_str(time);
+        events[i].causation = letter->id;
+        events[i].offset = 0;
+    }
+    return elog_append(x->hub->log, events, x->redrive ? 2 : 1, on_closed, x);
+}
+
+/* What is in the way of that, or NULL. What a letter says of itself was written by its consumer, who may be gone, or lie. */
+static const char *letter_unfit(const struct hub_config *c, const struct event_letter *letter, const char **ret_detail)
+{
+    if (letter->data_omitted) {
+        *ret_detail = "the event was too large for its dead letter: its publisher has to publish it again";
+        return "data_omitted";
+    }
+    if (!contains(c->services, c->service_count, letter->consumer)) {
+        *ret_detail = "the system has no service of the consumer's name any more";
+        return "no_consumer";
+    }
+    return NULL;
+}
+
+static void on_letter(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next)
+{
+    (void)next;
+    struct hub_exchange *x = arg;
+    struct event_letter letter = {0};
+    struct ficus_error error = {0};
+    struct arena a;
+    const char *code = NULL, *detail = NULL;
+    arena_init(&a, EVENT_LETTER_ARENA_MAX);
+    if (err == FICUS_ERR_OK && (count == 0 || events[0].offset != x->letter))
+        err = FICUS_ERR_NOT_FOUND;
+    if (err == FICUS_ERR_OK && x->redrive) {
+        err = event_letter_read(&a, events[0].data, &letter, &error);
+        if (err == FICUS_ERR_OK)
+            code = letter_unfit(x->hub->config, &letter, &detail);
+    }
+    if (err == FICUS_ERR_OK && code == NULL) {
+        err = close_letter(x, &a, &events[0], letter.consumer);
+        x->busy = err == FICUS_ERR_OK;
+    }
+    arena_done(&a);
+    hub_events_end(x);
+    if (err == FICUS_ERR_NOT_FOUND)
+        hub_problem(x, 404, "not_found", no_letter);
+    else if (err == FICUS_ERR_PARSE)
+        hub_problem(x, 409, "no_letter", error.text);
+    else if (err != FICUS_ERR_OK)
+        hub_problem_err(x, err, NULL);
+    else if (code != NULL)
+        hub_problem(x, 409, code, detail);
+}
+
+static void letter_close(struct hub_exchange *x, bool redrive)
+{
+    x->redrive = redrive;
+    if (slice_to_i64(x->params[0], &x->letter) && x->letter >= 1 && x->letter <= elog_last_offset(x->hub->log))
+        begin_read(x, EVENT_TOPIC_DEAD, x->letter - 1, 1, 0, on_letter);
+    else
+        hub_problem(x, 404, "not_found", no_letter);
+}
+
+void hub_events_redrive(struct hub_exchange *x, struct slice body)
+{
+    (void)body;
+    letter_close(x, true);
+}
+
+void hub_events_drop(struct hub_exchange *x, struct slice body)
+{
+    (void)body;
+    letter_close(x, false);
 }
 
 /* ---- topics ---- */

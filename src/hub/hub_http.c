@@ -24,6 +24,8 @@ static const struct hub_route routes[] = {
     {"POST", "/v1/sagas/{}/{}/retry", true, 0, hub_sagas_retry},
     {"GET", "/v1/topics", true, 0, hub_events_topics},
     {"GET", "/v1/dead", true, 0, hub_events_dead},
+    {"POST", "/v1/dead/{}/redrive", true, 0, hub_events_redrive},
+    {"POST", "/v1/dead/{}/drop", true, 0, hub_events_drop},
 };
 
 /* ---- life of an exchange ---- */

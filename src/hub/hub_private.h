@@ -54,6 +54,8 @@ struct hub_exchange {
     /* waiting */
     struct elog_reader *reader; /* a pull is under way; counted in hub->pulling */
     char *topics;
+    int64_t letter; /* a dead letter that is being closed, by redrive or else dropped */
+    bool redrive;
     size_t count_max;
     struct list wait_link; /* for endpoints: in hub->registry.waiting */
     struct env_timer timer;
@@ -109,6 +111,8 @@ void hub_events_publish(struct hub_exchange *x, struct slice body);
 void hub_events_pull(struct hub_exchange *x, struct slice body);
 void hub_events_topics(struct hub_exchange *x, struct slice body);
 void hub_events_dead(struct hub_exchange *x, struct slice body);
+void hub_events_redrive(struct hub_exchange *x, struct slice body);
+void hub_events_drop(struct hub_exchange *x, struct slice body);
 void hub_events_end(struct hub_exchange *x);  /* the stream ended or the pull is over: give its reader back */
 void hub_events_wake(struct hub_exchange *x); /* stopping: answer a waiting pull with nothing */
 

@@ -157,16 +157,8 @@ void feed_settled(struct ficus_req *r)
     request_unref(r);
 }
 
-static void deliver(void *arg, struct consumer *c, const struct event *ev)
+static void deliver_to(struct service *v, const struct ficus_subscription *subscription, const struct event *ev)
 {
-    struct service *v = arg;
-    FICUS_ASSERT(v->feed.active == NULL);
-    FICUS_ASSERT(!v->feed.is_stopping);
-    const struct ficus_subscription *subscription = find_subscription(v, ev->topic);
-    if (subscription == NULL) {
-        consumer_next(c, true, 0);
-        return;
-    }
     struct ficus_req *r = request_new(v, REQUEST_EVENT);
     if (r == NULL || !copy_event(r, ev)) {
         LOG(&v->process.log, LOG_ERROR, NULL, "event.failed", "out of memory for an event",
@@ -182,6 +174,45 @@ static void deliver(void *arg, struct consumer *c, const struct event *ev)
     v->feed.active = r;
     bool pushed = dispatch_push(v, r);
     FICUS_ASSERT(pushed);
+}
+
+/* An operator brought an event back that became a dead letter here: to the handler it is the original, but its place is
+ * that of its second coming. PARSE: it is no letter. */
+static enum ficus_err open_letter(struct service *v, struct arena *a, struct event *ev)
+{
+    struct event_letter letter;
+    struct ficus_error error = {0};
+    int64_t offset = ev->offset;
+    enum ficus_err err = event_letter_read(a, ev->data, &letter, &error);
+    if (err == FICUS_ERR_OK) {
+        *ev = letter.original;
+        ev->offset = offset;
+    } else {
+        LOG(&v->process.log, LOG_ERROR, NULL, "event.redrive_failed", "an event that was brought back cannot be read",
+            LOG_SLICE("id", ev->id), LOG_ERR(&error));
+    }
+    return err;
+}
+
+static void deliver(void *arg, struct consumer *c, const struct event *pulled)
+{
+    struct service *v = arg;
+    FICUS_ASSERT(v->feed.active == NULL);
+    FICUS_ASSERT(!v->feed.is_stopping);
+    struct arena a;
+    struct event ev = *pulled;
+    enum ficus_err err = FICUS_ERR_OK;
+    arena_init(&a, EVENT_LETTER_ARENA_MAX);
+    if (slice_starts(ev.topic, SLICE(EVENT_TOPIC_REDRIVE)))
+        err = open_letter(v, &a, &ev);
+    const struct ficus_subscription *subscription = err == FICUS_ERR_OK ? find_subscription(v, ev.topic) : NULL;
+    if (subscription != NULL)
+        deliver_to(v, subscription, &ev);
+    else if (err == FICUS_ERR_OK || err == FICUS_ERR_PARSE)
+        consumer_next(c, true, 0);
+    else
+        go_on(v, false);
+    arena_done(&a);
 }
 
 static void lost(void *arg, struct slice topic, int64_t after, int64_t upto)
@@ -274,7 +305,8 @@ enum ficus_err feed_start(struct service *v, struct ficus_error *reterr)
     struct buf topics;
     buf_init(&topics, 16 * 1024);
     for (size_t i = 0; i < v->config->consume_count; i++)
-        (void)buf_printf(&topics, "%s%s", i == 0 ? "" : ",", v->config->consumes[i]);
+        (void)buf_printf(&topics, "%s,", v->config->consumes[i]);
+    (void)buf_printf(&topics, EVENT_TOPIC_REDRIVE "%s", v->def->name);
     if (buf_failed(&topics)) {
         buf_done(&topics);
         return err_set(reterr, FICUS_ERR_TOO_LARGE, "the names of the consumed topics");

@@ -5,8 +5,10 @@
 tests/e2e/operators.py [--build FOLDER] [names of tests]
 """
 
+import base64
 import json
 import os
+import sqlite3
 import sys
 import unittest
 
@@ -59,6 +61,45 @@ class Operators(Base):
             return {json.loads(line)["service"] for line in lines if line.startswith("{")}
 
         wait_for(f"{wanted} in the story", lambda: wanted <= services(), 15, 0.5)
+
+    def test_redrive(self):
+        """A dead letter is listed, redriven once however often it is said, has its effect, and is listed no more."""
+        shop, payload = self.shop, self.user.split(".")[1]
+        user = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["sub"]
+        event = {"specversion": "1.0", "id": "lost-1", "source": "/orders", "type": "order.confirmed", "subject": "brought-back",
+                 "data": {"user": user}}
+        letter = {"specversion": "1.0", "id": "letter-1", "source": "/notifications", "type": "ficus.dead", "subject": "brought-back",
+                  "time": "2026-01-01T00:00:00.000Z",
+                  "data": {"consumer": "notifications", "reason": "by the test", "attempts": 10, "event": event}}
+        self.assertEqual(shop.run("stop", "notifications").returncode, 0)
+        store = sqlite3.connect(os.path.join(shop.state, "data", "notifications.db"))
+        with store:
+            store.execute("INSERT INTO ficus_outbox(event) VALUES(?)", (json.dumps(letter, separators=(",", ":")),))
+        store.close()
+        self.assertEqual(shop.run("start", "notifications").returncode, 0)
+
+        def listed(*options):
+            return shop.run("events", "dead", *options).stdout
+
+        def seen():
+            items = shop.request("GET", "/api/v1/notifications?limit=100", token=self.user).json["items"]
+            return [n for n in items if n["order_id"] == "brought-back"]
+
+        line = wait_for("the letter", lambda: [row for row in listed().splitlines() if "by the test" in row], 20)[0]
+        number = line.split()[0]
+        self.assertIn("order.confirmed", line)
+        self.assertEqual(seen(), [])
+        for arguments in ((number,), (number,), ("--consumer", "orders")):
+            said = shop.run("events", "redrive", *arguments)
+            self.assertEqual(said.returncode, 0, said.stderr)
+        wait_for("its effect", seen, 20)
+        self.assertNotIn("by the test", listed())
+        self.assertRegex(listed("--all"), f"{number} .* redriven .* by the test")
+        self.assertEqual(shop.run("events", "redrive", "--all").stdout, "", "nothing is left to redrive")
+        self.assertEqual(shop.run("events", "drop", "1").returncode, 1)
+        self.assertEqual(shop.run("events", "drop").returncode, 2)
+        self.assertEqual(shop.run("restart", "notifications").returncode, 0)
+        self.assertEqual(len(seen()), 1)
 
 
 def main():

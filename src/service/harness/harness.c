@@ -116,7 +116,7 @@ static void on_event_handled(void *arg, const struct event *ev, bool processed)
 {
     struct ficus_test *t = arg;
     locked(t);
-    (void)snprintf(t->handled_id, sizeof t->handled_id, SLICE_FMT, SLICE_ARG(ev->id));
+    t->handled_offset = ev->offset;
     t->handled_processed = processed;
     (void)pthread_cond_broadcast(&t->changed);
     unlocked(t);
@@ -536,7 +536,7 @@ struct ficus_test_answer ficus_test_call(struct ficus_test *t, const struct ficu
 
 static void inject(struct ficus_test *t, void *arg)
 {
-    const struct event *ev = arg;
+    struct event *ev = arg;
     struct buf text;
     struct json_writer w;
     buf_init(&text, EVENT_SIZE_MAX);
@@ -545,6 +545,7 @@ static void inject(struct ficus_test *t, void *arg)
     if (buf_failed(&text))
         harness_die("the event is too large");
     world_append(t, buf_slice(&text), true);
+    ev->offset = (int64_t)t->event_count;
     buf_done(&text);
 }
 
@@ -572,7 +573,7 @@ int ficus_test_event_at(struct ficus_test *t, const char *topic, const char *sub
     struct timespec until = patience();
     on_loop(t, inject, &ev);
     locked(t);
-    while (strcmp(t->handled_id, id) != 0)
+    while (t->handled_offset != ev.offset)
         if (!wait_changed(t, &until))
             harness_die("the event of topic %s was not handled within %d s", topic, WAIT_S);
     bool processed = t->handled_processed;

@@ -46,7 +46,7 @@ struct ficus_test {
     enum ficus_err up_err;
     char up_detail[512];
     size_t emitted_total, published_count;
-    char handled_id[64];
+    int64_t handled_offset;
     bool handled_processed;
 
     /* loop thread, or the test's while no loop runs */

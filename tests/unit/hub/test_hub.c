@@ -445,6 +445,64 @@ static void test_rights(void **state)
     world_free(w);
 }
 
+#define LETTER(id, data)                                                                                           \
+    "[{\"specversion\":\"1.0\",\"id\":\"" id "\",\"source\":\"/notifications\",\"type\":\"ficus.dead\",\"subject\":\"o1\"," \
+    "\"data\":" data "}]"
+
+/* Its number; with action: where to say what is to be done with it. */
+static const char *letter_path(struct world *w, const char *letter, const char *action)
+{
+    static char path[64];
+    long long number = 0;
+    struct answer *a = ask(w, w->notifications, "hub", "POST", "/v1/events", letter);
+    assert_int_equal(a->status, 200);
+    assert_int_equal(sscanf(a->body, "{\"last\":%lld}", &number), 1);
+    snprintf(path, sizeof path, "/v1/dead/%lld/%s", number, action);
+    return path;
+}
+
+/* A dead letter goes back to its consumer alone, once; one that cannot is told why. */
+static void test_dead_letters(void **state)
+{
+    (void)state;
+    const char *own = "/v1/events?topics=ficus.redrive.notifications";
+    struct world *w = world_new();
+    const char *path = letter_path(w, LETTER("1", "{\"consumer\":\"notifications\",\"reason\":\"r\",\"attempts\":10,\"event\":{"
+        "\"specversion\":\"1.0\",\"id\":\"e\",\"source\":\"/orders\",\"type\":\"order.placed\",\"subject\":\"o1\"}}"), "redrive");
+    assert_int_equal(ask(w, w->notifications, "hub", "POST", path, "")->status, 404); /* for operators */
+    assert_null(strstr(ask(w, w->notifications, "hub", "GET", own, NULL)->body, "ficus.redrive"));
+    assert_int_equal(ask(w, w->orders, "ops", "POST", path, "")->status, 202);
+    assert_int_equal(ask(w, w->orders, "ops", "POST", path, "")->status, 202);
+    const char *events = ask(w, w->notifications, "hub", "GET", own, NULL)->body;
+    const char *first = strstr(events, "\"source\":\"/hub\",\"type\":\"ficus.redrive.notifications\"");
+    assert_non_null(first);
+    assert_null(strstr(first + 1, "\"source\":\"/hub\""));
+    assert_non_null(strstr(first, "\"type\":\"order.placed\""));
+    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/dead", NULL)->body, "\"as\":\"redriven\""));
+    assert_int_equal(ask(w, w->orders, "hub", "GET", own, NULL)->status, 403);
+    assert_int_equal(ask(w, w->notifications, "hub", "POST", "/v1/events",
+        "[{\"specversion\":\"1.0\",\"id\":\"9\",\"source\":\"/notifications\",\"type\":\"ficus.redrive.notifications\",\"subject\":\"x\"}]")->status, 403);
+
+    struct answer *a = ask(w, w->orders, "ops", "POST", letter_path(w, LETTER("2", "{}"), "redrive"), "");
+    assert_int_equal(a->status, 409);
+    assert_non_null(strstr(a->body, "no_letter"));
+    a = ask(w, w->orders, "ops", "POST", letter_path(w, LETTER("3", "{\"consumer\":\"gone\",\"event\":{"
+        "\"specversion\":\"1.0\",\"id\":\"e\",\"source\":\"/orders\",\"type\":\"order.placed\",\"subject\":\"o1\"}}"), "redrive"), "");
+    assert_int_equal(a->status, 409);
+    assert_non_null(strstr(a->body, "no_consumer"));
+    a = ask(w, w->orders, "ops", "POST", letter_path(w, LETTER("4", "{\"consumer\":\"notifications\",\"data_omitted\":true,\"event\":{"
+        "\"specversion\":\"1.0\",\"id\":\"e\",\"source\":\"/orders\",\"type\":\"order.placed\",\"subject\":\"o1\"}}"), "redrive"), "");
+    assert_int_equal(a->status, 409);
+    assert_non_null(strstr(a->body, "data_omitted"));
+    assert_int_equal(ask(w, w->orders, "ops", "POST", letter_path(w, LETTER("5", "{}"), "drop"), "")->status, 202);
+    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/dead", NULL)->body, "\"as\":\"dropped\""));
+    for (size_t i = 0; i < 3; i++) {
+        static const char *const none[] = {"/v1/dead/1/redrive", "/v1/dead/x/drop", "/v1/dead/9223372036854775807/redrive"};
+        assert_int_equal(ask(w, w->orders, "ops", "POST", none[i], "")->status, 404);
+    }
+    world_free(w);
+}
+
 /* Endpoints: a young hub is warming; the supervisor's word ends that and wakes who waits; the same word again changes
  * nothing; a restarted hub has another version. */
 static void test_endpoints(void **state)
@@ -619,7 +677,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_saga_runs),       cmocka_unit_test(test_saga_survives_restart),
         cmocka_unit_test(test_stuck_retry),     cmocka_unit_test(test_pull_waits),
-        cmocka_unit_test(test_rights),          cmocka_unit_test(test_endpoints),
+        cmocka_unit_test(test_rights),          cmocka_unit_test(test_dead_letters),    cmocka_unit_test(test_endpoints),
         cmocka_unit_test(test_stop_wakes),      cmocka_unit_test(test_identity),
         cmocka_unit_test(test_bus_of_services), cmocka_unit_test(test_second_hub),
     };

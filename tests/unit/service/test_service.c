@@ -465,6 +465,40 @@ static void test_dead_letter_by_key(void **state)
     assert_non_null(strstr(dead, "\"attempts\":10"));
 }
 
+/* The data of the dead letter that was emitted as the i-th. */
+static const char *letter(size_t i, char *text, size_t size)
+{
+    const char *emitted = ficus_test_emitted(t, i), *data = strstr(emitted, "\"data\":");
+    assert_non_null(strstr(emitted, "\"type\":\"ficus.dead\""));
+    assert_non_null(data);
+    (void)snprintf(text, size, "%.*s", (int)(strlen(data) - strlen("\"data\":") - strlen("}")), data + strlen("\"data\":"));
+    return text;
+}
+
+static void refused(const char *topic, const char *data)
+{
+    assert_int_equal(ficus_test_event(t, topic, "s", data), -1);
+    assert_int_equal(ficus_test_event(t, "thing.happened", "s", "{\"action\":\"nothing\"}"), 0); /* behind its tenth refusal */
+}
+
+/* Brought back while its reason is still there, it becomes a dead letter again; afterwards it has its effect, once. */
+static void test_redrive(void **state)
+{
+    char text[4096];
+    refused("thing.happened", "{\"action\":\"dangle\"}");
+    refused("ficus.redrive.demo", letter(0, text, sizeof text));
+    assert_int_equal(effects("event"), 0);
+    assert_int_equal(ficus_test_emitted_count(t), 2);
+    assert_int_equal(post("/v1/items", "{\"name\":\"of nothing\"}").status, 201);
+    size_t emitted = ficus_test_emitted_count(t);
+    assert_int_equal(ficus_test_event(t, "ficus.redrive.demo", "s", letter(1, text, sizeof text)), 0);
+    assert_int_equal(effects("event"), 1);
+    ficus_test_restart(t);
+    assert_int_equal(ficus_test_event(t, "thing.happened", "s", "{\"action\":\"count\"}"), 0);
+    assert_int_equal(effects("event"), 2);
+    assert_int_equal(ficus_test_emitted_count(t), emitted + 1);
+}
+
 /* An event that the handler refuses ten times becomes a dead letter without effect, and the next one has its turn. */
 static void test_dead_letter(void **state)
 {
@@ -562,7 +596,7 @@ int main(void)
         TEST(test_key_refused),     TEST(test_key_at_once), TEST(test_abandoned), TEST(test_half),
         TEST(test_line_full),       TEST(test_key_of_saga), TEST(test_steps),     TEST(test_events),
         TEST(test_one_route),       TEST(test_dead_letter_by_key),
-        TEST(test_dead_letter),     TEST(test_stream),      TEST(test_big),       TEST(test_restart),
+        TEST(test_dead_letter),     TEST(test_redrive),     TEST(test_stream),      TEST(test_big),       TEST(test_restart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
