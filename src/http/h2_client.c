@@ -84,11 +84,23 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     return 0;
 }
 
+/* Of requests that are on their way nghttp2 says which the server left out. Those that have not left yet never will, but
+ * while the server lets nothing run (MAX_CONCURRENT_STREAMS) nghttp2 keeps them and is silent. */
+static void goaway(struct h2_client *c)
+{
+    c->h2.over = true;
+    LIST_FOREACH (&c->h2.streams, it) {
+        struct h2_client_stream *ss = CONTAINER_OF(it, struct h2_client_stream, h2.link);
+        if (!ss->begun)
+            h2_client_stream_left_out(ss);
+    }
+}
+
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct h2_client *c = arg;
     if (frame->hd.type == NGHTTP2_GOAWAY)
-        c->h2.over = true;
+        goaway(c);
     if (frame->hd.type == NGHTTP2_SETTINGS)
         c->h2.settings_seen = true;
     if (frame->hd.type == NGHTTP2_SETTINGS || frame->hd.type == NGHTTP2_GOAWAY)
@@ -178,7 +190,8 @@ static bool ends_step(struct h2_client *c)
 {
     if (c->close_wanted)
         h2_conn_break(&c->h2, FICUS_ERR_CANCELLED, "connection was closed");
-    /* An error of the connection: nghttp2 has said GOAWAY, and nothing comes any more. */
+    /* An error of the connection: nghttp2 has said GOAWAY, and nothing comes any more. Or the server has, and all that is
+     * left are requests that were given up before they left. */
     if (c->h2.broken == FICUS_ERR_OK && !c->h2.writing && !nghttp2_session_want_read(c->h2.session) &&
         !nghttp2_session_want_write(c->h2.session))
         h2_conn_break(&c->h2, FICUS_ERR_PROTOCOL, not_spoken(c));

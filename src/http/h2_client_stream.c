@@ -111,17 +111,23 @@ void h2_client_stream_in_end(struct h2_client_stream *ss)
     h2_stream_ready(&ss->h2);
 }
 
+void h2_client_stream_left_out(struct h2_client_stream *ss)
+{
+    ss->unprocessed = true;
+    h2_stream_fail(&ss->h2, FICUS_ERR_RESET, "server did not take the request on");
+}
+
 void h2_client_stream_closed(struct h2_stream *h2, uint32_t error_code)
 {
     struct h2_client_stream *ss = h2_client_stream_of(h2);
     if (h2->in_ended)
         return;
-    ss->unprocessed = !ss->answer_begun && (error_code == NGHTTP2_REFUSED_STREAM || !ss->begun);
-    bool malformed = error_code == NGHTTP2_PROTOCOL_ERROR; /* the answer, says nghttp2; or the request, says the server */
-    h2_stream_fail(h2, malformed ? FICUS_ERR_PROTOCOL : FICUS_ERR_RESET,
-                   malformed         ? "malformed message"
-                   : ss->unprocessed ? "server did not take the request on"
-                                     : "server reset the stream");
+    if (!ss->answer_begun && (error_code == NGHTTP2_REFUSED_STREAM || !ss->begun))
+        h2_client_stream_left_out(ss);
+    else if (error_code == NGHTTP2_PROTOCOL_ERROR) /* the answer, says nghttp2; or the request, says the server */
+        h2_stream_fail(h2, FICUS_ERR_PROTOCOL, "malformed message");
+    else
+        h2_stream_fail(h2, FICUS_ERR_RESET, "server reset the stream");
 }
 
 /* ---- sending ---- */

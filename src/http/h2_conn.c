@@ -126,8 +126,12 @@ void h2_conn_break(struct h2_conn *c, enum ficus_err err, const char *detail)
 void h2_conn_streams_fail(struct h2_conn *c, enum ficus_err err, const char *detail)
 {
     c->over = true;
-    LIST_FOREACH (&c->streams, it)
-        h2_stream_fail(CONTAINER_OF(it, struct h2_stream, link), err, detail);
+    LIST_FOREACH (&c->streams, it) {
+        struct h2_stream *ss = CONTAINER_OF(it, struct h2_stream, link);
+        h2_stream_fail(ss, err, detail);
+        if (ss->abandoned) /* it only waits for nghttp2 */
+            h2_stream_ready(ss);
+    }
 }
 
 bool h2_conn_charge(struct h2_conn *c, int32_t cost)

@@ -537,6 +537,43 @@ static void test_goaway(void **state)
     rig_free(r);
 }
 
+/* A server that lets nothing run any more and then says GOAWAY: what has not left by then may be sent elsewhere at once, not
+ * only when what runs has ended. */
+static void test_goaway_without_room(void **state)
+{
+    static const char none_more[] = "\0\0\6\4\0\0\0\0\0\0\3\0\0\0\0"             /* MAX_CONCURRENT_STREAMS: 0 */
+                                    "\0\0\10\7\0\0\0\0\0\0\0\0\1\0\0\0\0";        /* GOAWAY: 1 was the last */
+    for (int later = 0; later < 3; later++) {
+        struct rig *r = rig_new(1);
+        struct call *runs = later > 0 ? get(r, "/1") : NULL;
+        run(r);
+        r->peer->rx_capacity = 0; /* what is written stays, and what comes behind it with nghttp2 */
+        (void)fake_push(r->peer, "\0\0\10\6\0\0\0\0\0" "12345678", 17);
+        fake_run(&r->net);
+        struct call *waits = get(r, "/2"), *upload = ask(r, "POST", "/3", 10);
+        body_send(upload);
+        assert_int_equal(fake_push(r->peer, none_more, sizeof none_more - 1), sizeof none_more - 1);
+        fake_run(&r->net);
+        struct call *left_out[] = {waits, upload};
+        for (size_t i = 0; i < ARRAY_COUNT(left_out); i++) {
+            assert_true(left_out[i]->resets == 1 && left_out[i]->err == FICUS_ERR_RESET);
+            assert_true(left_out[i]->progress.unprocessed && !left_out[i]->progress.request_sent);
+        }
+        r->peer->rx_capacity = r->net.window;
+        run(r);
+        assert_int_equal(r->closes, later == 0);
+        if (later == 2)
+            setting(r, 3, 10);
+        if (later > 0) {
+            answer(r, 1, "a");
+            assert_true(runs->dones == 1 && runs->resets == 0);
+        }
+        assert_false(r->seen[1].head || r->seen[2].head);
+        assert_int_equal(r->closes, 1);
+        rig_free(r);
+    }
+}
+
 /* A connection that breaks behind a GOAWAY takes with it what had been taken on: that may have been done. */
 static void test_goaway_and_gone(void **state)
 {
@@ -1107,6 +1144,7 @@ int main(void)
         cmocka_unit_test(test_get),
         cmocka_unit_test(test_bad_targets), cmocka_unit_test(test_room),
         cmocka_unit_test(test_goaway),
+        cmocka_unit_test(test_goaway_without_room),
         cmocka_unit_test(test_goaway_and_gone),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_whole_answer_survives),
