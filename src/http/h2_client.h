@@ -63,7 +63,5 @@ bool h2_client_stream_step(struct h2_stream *ss);
 
 /* A stream was given up, and nothing has come since it began: is anybody there? */
 void h2_client_doubt(struct h2_client *c, int64_t since_ms);
-/* h2_conn_charge; a connection whose budget is used up is broken. */
-void h2_client_charge(struct h2_client *c, int32_t cost);
 
 #endif

@@ -739,6 +739,36 @@ static void test_cancel(void **state)
     rig_free(r);
 }
 
+/* Answers that come too late for those who gave up are no flood, however many there are. */
+static void test_late_answers(void **state)
+{
+    enum { ROUNDS = 5, EACH = 100 };
+    struct rig *r = rig_new(1);
+    for (uint32_t id = 1; id < ROUNDS * EACH * 2;) {
+        r->count = 0;
+        for (size_t i = 0; i < EACH; i++)
+            (void)get(r, "/");
+        run(r);
+        for (size_t i = 0; i < EACH; i++) {
+            http_reset(r->calls[i].s, FICUS_ERR_CANCELLED);
+            r->calls[i].s = NULL;
+        }
+        run(r);
+        for (size_t i = 0; i < EACH; i++, id += 2) {
+            answer_fields(r, id, ":status: 200", false);
+            frame(r, DATA, 0, id, "too ", 4);
+            frame(r, DATA, END_STREAM, id, "late", 4);
+            assert_int_equal(r->closes, 0);
+        }
+    }
+    r->count = 0;
+    struct call *k = get(r, "/");
+    run(r);
+    answer(r, ROUNDS * EACH * 2 + 1, "in time");
+    assert_int_equal(k->dones, 1);
+    rig_free(r);
+}
+
 /* A server that is gone without a word is found out by the first call that gives up on it; one that is slow is not. */
 static void test_silence(void **state)
 {
@@ -828,6 +858,31 @@ static void play_empty_data(struct rig *r)
     answer_fields(r, 1, ":status: 200", false);
     for (int i = 0; i < 3000 && r->closes == 0; i++)
         frame(r, DATA, 0, 1, "", 0);
+}
+/* A third call, answered: whatever comes for it now is for nobody. */
+static void third_answered(struct rig *r)
+{
+    struct call *third = get(r, "/third");
+    run(r);
+    answer(r, 5, "third");
+    assert_int_equal(third->dones, 1);
+}
+static void play_late_data(struct rig *r)
+{
+    third_answered(r);
+    for (int i = 0; i < 3000 && r->closes == 0; i++)
+        frame(r, DATA, 0, 5, "abc", 3);
+}
+static void play_late_heads(struct rig *r)
+{
+    third_answered(r);
+    for (int i = 0; i < 3000 && r->closes == 0; i++)
+        answer_fields(r, 5, ":status: 200\nx: y", true);
+}
+static void play_unknown_frames(struct rig *r)
+{
+    for (int i = 0; i < 3000 && r->closes == 0; i++)
+        frame(r, 0x42, 0, 0, "abc", 3);
 }
 static void play_push(struct rig *r)
 {
@@ -934,6 +989,9 @@ static void test_hostile(void **state)
         {"settings flood", play_settings, false, FICUS_ERR_PROTOCOL},
         {"window flood", play_windows, false, FICUS_ERR_PROTOCOL},
         {"empty data flood", play_empty_data, false, FICUS_ERR_PROTOCOL},
+        {"late data flood", play_late_data, false, FICUS_ERR_PROTOCOL},
+        {"late head flood", play_late_heads, false, FICUS_ERR_PROTOCOL},
+        {"flood of unknown frames", play_unknown_frames, false, FICUS_ERR_PROTOCOL},
         {"push", play_push, false, FICUS_ERR_PROTOCOL},
         {"large head", play_large_head, true, FICUS_ERR_TOO_LARGE},
         {"continuations", play_continuations, false, FICUS_ERR_PROTOCOL},
@@ -1151,6 +1209,7 @@ int main(void)
         cmocka_unit_test(test_window_down),
         cmocka_unit_test(test_window_up),
         cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_late_answers),
         cmocka_unit_test(test_silence), cmocka_unit_test(test_not_read),
         cmocka_unit_test(test_hostile),
         cmocka_unit_test(test_close),
