@@ -40,10 +40,9 @@ static void conn_close(struct h2_client *c)
     h2_conn_close(&c->h2, conn_closed);
 }
 
-void h2_client_charge(struct h2_client *c, int32_t cost)
+static void conn_flooded(struct h2_conn *h2)
 {
-    if (!h2_conn_charge(&c->h2, cost))
-        h2_conn_break(&c->h2, FICUS_ERR_PROTOCOL, "server floods");
+    h2_conn_break(h2, FICUS_ERR_PROTOCOL, "server floods");
 }
 
 void h2_client_doubt(struct h2_client *c, int64_t since_ms)
@@ -58,15 +57,6 @@ void h2_client_doubt(struct h2_client *c, int64_t since_ms)
 }
 
 /* ---- what nghttp2 tells ---- */
-
-/* Frames that only cost. Heads are bounded by streams and the number of interim ones, DATA by windows. */
-static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
-{
-    (void)session;
-    if (!h2_frame_brings(hd))
-        h2_client_charge(arg, 1);
-    return 0;
-}
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_size,
                      const uint8_t *value, size_t value_size, uint8_t flags, void *arg)
@@ -84,11 +74,23 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     return 0;
 }
 
+/* Of requests that are on their way nghttp2 says which the server left out. Those that have not left yet never will, but
+ * while the server lets nothing run (MAX_CONCURRENT_STREAMS) nghttp2 keeps them and is silent. */
+static void goaway(struct h2_client *c)
+{
+    c->h2.over = true;
+    LIST_FOREACH (&c->h2.streams, it) {
+        struct h2_client_stream *ss = CONTAINER_OF(it, struct h2_client_stream, h2.link);
+        if (!ss->begun)
+            h2_client_stream_left_out(ss);
+    }
+}
+
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct h2_client *c = arg;
     if (frame->hd.type == NGHTTP2_GOAWAY)
-        c->h2.over = true;
+        goaway(c);
     if (frame->hd.type == NGHTTP2_SETTINGS)
         c->h2.settings_seen = true;
     if (frame->hd.type == NGHTTP2_SETTINGS || frame->hd.type == NGHTTP2_GOAWAY)
@@ -126,7 +128,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 {
     struct h2_client *c = arg;
     if (frame->hd.type == NGHTTP2_DATA)
-        h2_client_charge(c, -2); /* it may be answered by WINDOW_UPDATEs */
+        h2_conn_charge(&c->h2, -2); /* it may be answered by WINDOW_UPDATEs */
     if (frame->hd.type != NGHTTP2_HEADERS)
         return 0;
     struct h2_client_stream *ss = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
@@ -178,7 +180,8 @@ static bool ends_step(struct h2_client *c)
 {
     if (c->close_wanted)
         h2_conn_break(&c->h2, FICUS_ERR_CANCELLED, "connection was closed");
-    /* An error of the connection: nghttp2 has said GOAWAY, and nothing comes any more. */
+    /* An error of the connection: nghttp2 has said GOAWAY, and nothing comes any more. Or the server has, and all that is
+     * left are requests that were given up before they left. */
     if (c->h2.broken == FICUS_ERR_OK && !c->h2.writing && !nghttp2_session_want_read(c->h2.session) &&
         !nghttp2_session_want_write(c->h2.session))
         h2_conn_break(&c->h2, FICUS_ERR_PROTOCOL, not_spoken(c));
@@ -274,7 +277,6 @@ static size_t client_running(const void *self)
 
 static void set_callbacks(nghttp2_session_callbacks *cb)
 {
-    nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
     nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame_recv);
@@ -306,6 +308,8 @@ static const struct h2_side client_side = {.client = true,
                                            .recv = session_recv,
                                            .step = h2_client_stream_step,
                                            .stream_closed = h2_client_stream_closed,
+                                           .flooded = conn_flooded,
+                                           .reset_cost = 1,
                                            .callbacks = set_callbacks};
 
 static bool client_begin(struct http_client_conn *conn, struct env_stream *stream)

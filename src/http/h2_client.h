@@ -55,13 +55,13 @@ struct h2_client_stream *h2_client_stream_new(struct h2_client *c, const struct 
 void h2_client_stream_head_end(struct h2_client_stream *ss, bool end);
 void h2_client_stream_trailers_end(struct h2_client_stream *ss);
 void h2_client_stream_in_end(struct h2_client_stream *ss);
+/* The server did nothing about it and will not. */
+void h2_client_stream_left_out(struct h2_client_stream *ss);
 /* Of struct h2_side. */
 void h2_client_stream_closed(struct h2_stream *ss, uint32_t error_code);
 bool h2_client_stream_step(struct h2_stream *ss);
 
 /* A stream was given up, and nothing has come since it began: is anybody there? */
 void h2_client_doubt(struct h2_client *c, int64_t since_ms);
-/* h2_conn_charge; a connection whose budget is used up is broken. */
-void h2_client_charge(struct h2_client *c, int32_t cost);
 
 #endif

@@ -17,7 +17,10 @@
 #include "h1_write.h"
 #include "mem.h"
 
-enum { INTERIM_COUNT_MAX = 16 };
+enum {
+    INTERIM_COUNT_MAX = 16,
+    H2_LATE_FRAMES = 10, /* of an answer that were on their way when its call was given up: they bring nothing, and are no flood */
+};
 
 /* ---- life ---- */
 
@@ -111,17 +114,23 @@ void h2_client_stream_in_end(struct h2_client_stream *ss)
     h2_stream_ready(&ss->h2);
 }
 
+void h2_client_stream_left_out(struct h2_client_stream *ss)
+{
+    ss->unprocessed = true;
+    h2_stream_fail(&ss->h2, FICUS_ERR_RESET, "server did not take the request on");
+}
+
 void h2_client_stream_closed(struct h2_stream *h2, uint32_t error_code)
 {
     struct h2_client_stream *ss = h2_client_stream_of(h2);
     if (h2->in_ended)
         return;
-    ss->unprocessed = !ss->answer_begun && (error_code == NGHTTP2_REFUSED_STREAM || !ss->begun);
-    bool malformed = error_code == NGHTTP2_PROTOCOL_ERROR; /* the answer, says nghttp2; or the request, says the server */
-    h2_stream_fail(h2, malformed ? FICUS_ERR_PROTOCOL : FICUS_ERR_RESET,
-                   malformed         ? "malformed message"
-                   : ss->unprocessed ? "server did not take the request on"
-                                     : "server reset the stream");
+    if (!ss->answer_begun && (error_code == NGHTTP2_REFUSED_STREAM || !ss->begun))
+        h2_client_stream_left_out(ss);
+    else if (error_code == NGHTTP2_PROTOCOL_ERROR) /* the answer, says nghttp2; or the request, says the server */
+        h2_stream_fail(h2, FICUS_ERR_PROTOCOL, "malformed message");
+    else
+        h2_stream_fail(h2, FICUS_ERR_RESET, "server reset the stream");
 }
 
 /* ---- sending ---- */
@@ -205,6 +214,7 @@ static void stream_reset(struct http_stream *s, enum ficus_err why)
     /* What was not sent cannot leave while a write is pending: perhaps nobody reads there. */
     if (!ss->h2.in_ended && (ss->begun || (ss->h2.id != 0 && ss->h2.c->writing)))
         h2_client_doubt(conn_of(ss), ss->begun_ms);
+    h2_conn_charge(ss->h2.c, -H2_LATE_FRAMES);
     h2_stream_ready(&ss->h2);
 }
 
@@ -266,7 +276,7 @@ bool h2_client_stream_step(struct h2_stream *h2)
     }
     if (h2->end_told) {
         h2->s.handler->on_done(h2->s.arg, &h2->s);
-        h2_client_charge(conn_of(ss), -10);
+        h2_conn_charge(h2->c, -10);
         h2_stream_rst(h2, NGHTTP2_CANCEL); /* of a request that is not complete yet; else the stream is closed */
         stream_free(ss);
         return true;

@@ -34,9 +34,32 @@ void h2_conn_init(struct h2_conn *c, const struct h2_side *side, const struct ht
     c->kick = (struct env_timer){.fn = kick_fire, .arg = c};
     c->moved_ms = c->budget_ms = env_now_ms(e);
     c->budget = H2_BUDGET_MAX;
+    c->frame_left = side->client ? 0 : NGHTTP2_CLIENT_MAGIC_LEN; /* the preface is no frame */
     list_init(&c->streams);
     list_init(&c->ready);
     list_init(&c->ending);
+}
+
+/* Whether a frame brings a message or a part of one: streams and windows bound those, the budget the others. A head of a
+ * stream that is closed brings nothing. */
+static bool brings(const struct h2_conn *c, const nghttp2_frame_hd *hd)
+{
+    if (hd->type == NGHTTP2_DATA)
+        return hd->length > 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    if (hd->type != NGHTTP2_HEADERS)
+        return false;
+    bool begins = !c->side->client && hd->stream_id > nghttp2_session_get_last_proc_stream_id(c->session);
+    return begins || nghttp2_session_get_stream_user_data(c->session, hd->stream_id) != NULL;
+}
+
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
+{
+    struct h2_conn *c = arg;
+    (void)session;
+    c->untold--;
+    if (!brings(c, hd))
+        h2_conn_charge(c, hd->type == NGHTTP2_RST_STREAM ? c->side->reset_cost : 1);
+    return 0;
 }
 
 static int on_data_chunk_recv(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p, size_t size,
@@ -63,6 +86,7 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error_
 
 static int session_make(struct h2_conn *c, nghttp2_session_callbacks *cb, nghttp2_option *o)
 {
+    nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data_chunk_recv);
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
     c->side->callbacks(cb);
@@ -126,11 +150,15 @@ void h2_conn_break(struct h2_conn *c, enum ficus_err err, const char *detail)
 void h2_conn_streams_fail(struct h2_conn *c, enum ficus_err err, const char *detail)
 {
     c->over = true;
-    LIST_FOREACH (&c->streams, it)
-        h2_stream_fail(CONTAINER_OF(it, struct h2_stream, link), err, detail);
+    LIST_FOREACH (&c->streams, it) {
+        struct h2_stream *ss = CONTAINER_OF(it, struct h2_stream, link);
+        h2_stream_fail(ss, err, detail);
+        if (ss->abandoned) /* it only waits for nghttp2 */
+            h2_stream_ready(ss);
+    }
 }
 
-bool h2_conn_charge(struct h2_conn *c, int32_t cost)
+void h2_conn_charge(struct h2_conn *c, int32_t cost)
 {
     int64_t now_ms = env_now_ms(c->env);
     int64_t earned = (now_ms - c->budget_ms) * H2_BUDGET_PER_SECOND / 1000;
@@ -140,15 +168,9 @@ bool h2_conn_charge(struct h2_conn *c, int32_t cost)
     }
     c->budget = cost < 0 && c->budget - cost > H2_BUDGET_MAX ? H2_BUDGET_MAX : c->budget - cost;
     if (c->budget >= 0)
-        return true;
+        return;
     c->budget = 0;
-    return false;
-}
-
-bool h2_frame_brings(const nghttp2_frame_hd *hd)
-{
-    return hd->type == NGHTTP2_HEADERS ||
-           (hd->type == NGHTTP2_DATA && (hd->length > 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM)));
+    c->side->flooded(c);
 }
 
 /* ---- the streams ---- */
@@ -233,10 +255,39 @@ bool h2_conn_flush(struct h2_conn *c)
 
 /* ---- input ---- */
 
+/* How many frames' heads are complete with these bytes. */
+static int32_t heads_count(struct h2_conn *c, const uint8_t *p, size_t size)
+{
+    enum { HEAD_SIZE = 9, LENGTH_SIZE = 3 }; /* RFC 9113 4.1 */
+    int32_t count = 0;
+    while (size > 0) {
+        size_t n = c->frame_left == 0 ? 1 : c->frame_left < size ? c->frame_left : size;
+        if (c->frame_left > 0) {
+            c->frame_left -= n;
+        } else {
+            c->head_length = c->head_size < LENGTH_SIZE ? c->head_length << 8 | *p : c->head_length;
+            c->head_size++;
+        }
+        if (c->head_size == HEAD_SIZE) {
+            c->frame_left = c->head_length;
+            c->head_length = c->head_size = 0;
+            count++;
+        }
+        p += n;
+        size -= n;
+    }
+    return count;
+}
+
+/* nghttp2 drops without a word what is for a stream that is closed, and frames of types that it does not know. */
 bool h2_conn_feed(struct h2_conn *c, const char *p, size_t size)
 {
     c->pumping = true; /* what the callbacks find to do is for the pump that follows */
+    c->untold = heads_count(c, (const uint8_t *)p, size);
     ssize_t n = nghttp2_session_mem_recv(c->session, (const uint8_t *)p, size);
+    FICUS_ASSERT_HOT(c->untold >= 0);
+    if (c->untold > 0)
+        h2_conn_charge(c, c->untold);
     c->pumping = false;
     return n >= 0;
 }

@@ -37,6 +37,9 @@ struct h2_side {
     bool (*step)(struct h2_stream *ss);
     /* nghttp2 has forgotten the stream, with this error code: does it fail? */
     void (*stream_closed)(struct h2_stream *ss, uint32_t error_code);
+    /* The budget is used up (h2_conn_charge): the connection is to go. From within callbacks of nghttp2. */
+    void (*flooded)(struct h2_conn *c);
+    int32_t reset_cost; /* of an RST_STREAM */
     /* Set the side's own callbacks; their last argument is the struct h2_conn. */
     void (*callbacks)(nghttp2_session_callbacks *cb);
 };
@@ -73,6 +76,10 @@ struct h2_conn {
 
     int32_t budget; /* see h2_conn_charge */
     int64_t budget_ms;
+    int32_t untold; /* frames whose head came and of which nghttp2 has not told */
+    size_t frame_left;     /* what is missing of the frame that comes, behind its head */
+    uint8_t head_size;     /* so much of the next one's head has come... */
+    uint32_t head_length;  /* ... and what it says of the frame's length */
     struct env_timer kick;
     char small[1024];
 };
@@ -93,11 +100,8 @@ void h2_conn_kick(struct h2_conn *c);
 void h2_conn_break(struct h2_conn *c, enum ficus_err err, const char *detail);
 /* No new streams; those that run fail. */
 void h2_conn_streams_fail(struct h2_conn *c, enum ficus_err err, const char *detail);
-/* Frames that cost us and bring nobody anything draw on a budget, which time and (cost < 0) useful work refill. False: it
- * is used up, and the peer floods. */
-bool h2_conn_charge(struct h2_conn *c, int32_t cost);
-/* Whether a frame carries a message or a part of one: streams and windows bound those, the budget the others. */
-bool h2_frame_brings(const nghttp2_frame_hd *hd);
+/* Frames that cost us and bring nobody anything draw on a budget, which time and (cost < 0) useful work refill. */
+void h2_conn_charge(struct h2_conn *c, int32_t cost);
 
 /* ---- parts of a pump ---- */
 

@@ -62,7 +62,5 @@ void h2_server_stream_late(struct h2_server_stream *ss);
 void h2_server_wake_at(struct h2_server_conn *c, int64_t due_ms);
 /* The last stream went, or the first came. */
 void h2_server_streams_changed(struct h2_server_conn *c);
-/* h2_conn_charge; the client of a connection whose budget is used up is told to calm down, and the connection goes. */
-void h2_server_charge(struct h2_server_conn *c, int32_t cost);
 
 #endif

@@ -72,22 +72,13 @@ static void conn_end(struct h2_server_conn *c, uint32_t code, enum ficus_err err
     h2_conn_kick(&c->h2);
 }
 
-void h2_server_charge(struct h2_server_conn *c, int32_t cost)
+static void conn_flooded(struct h2_conn *h2)
 {
-    if (!h2_conn_charge(&c->h2, cost) && !c->h2.over)
-        conn_end(c, NGHTTP2_ENHANCE_YOUR_CALM, FICUS_ERR_PROTOCOL, "client floods");
+    if (!h2->over)
+        conn_end(h2_server_conn_of(h2), NGHTTP2_ENHANCE_YOUR_CALM, FICUS_ERR_PROTOCOL, "client floods");
 }
 
 /* ---- what nghttp2 tells ---- */
-
-/* Frames that only cost. What carries a request or a part of a body is bounded by streams and windows. */
-static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
-{
-    (void)session;
-    if (!h2_frame_brings(hd))
-        h2_server_charge(arg, hd->type == NGHTTP2_RST_STREAM ? H2_COST_RESET : 1);
-    return 0;
-}
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
@@ -98,7 +89,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         return 0;
     struct h2_server_stream *ss = c->h2.over ? NULL : h2_server_stream_new(c, id);
     if (ss == NULL) {
-        h2_server_charge(c, 1);
+        h2_conn_charge(&c->h2, 1);
         (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
@@ -112,7 +103,7 @@ static void malformed(struct h2_server_conn *c, const char *detail)
     const struct http_server_options *o = &c->conn.server->o;
     if (o->on_refused != NULL)
         o->on_refused(o->arg, 400, detail);
-    h2_server_charge(c, H2_COST_RESET);
+    h2_conn_charge(&c->h2, H2_COST_RESET);
 }
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_size,
@@ -195,7 +186,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 {
     struct h2_server_conn *c = arg;
     if (frame->hd.type == NGHTTP2_DATA)
-        h2_server_charge(c, -2); /* it may be answered by WINDOW_UPDATEs */
+        h2_conn_charge(&c->h2, -2); /* it may be answered by WINDOW_UPDATEs */
     if ((frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS) ||
         (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
         return 0;
@@ -436,7 +427,6 @@ static bool settings_gather(struct h2_conn *h2)
 
 static void set_callbacks(nghttp2_session_callbacks *cb)
 {
-    nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
@@ -456,6 +446,8 @@ static const struct h2_side server_side = {.lost = "client is gone",
                                            .recv = session_recv,
                                            .step = h2_server_stream_step,
                                            .stream_closed = h2_server_stream_closed,
+                                           .flooded = conn_flooded,
+                                           .reset_cost = H2_COST_RESET,
                                            .callbacks = set_callbacks};
 
 void h2_server_conn_new(struct http_server *v, struct env_stream *stream, struct slice begun)

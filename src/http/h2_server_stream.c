@@ -280,7 +280,7 @@ bool h2_server_stream_step(struct h2_stream *h2)
     if (h2->out == H2_OUT_ENDED && h2->out_done) {
         h2->told = true;
         h2->s.handler->on_done(h2->s.arg, &h2->s);
-        h2_server_charge(conn_of(ss), -10);
+        h2_conn_charge(h2->c, -10);
         h2->moved_ms = env_now_ms(h2->c->env);
         if (!h2->closed && !h2->in_ended)
             h2_server_wake_at(conn_of(ss), h2->moved_ms + H2_STOP_MS);

@@ -537,6 +537,43 @@ static void test_goaway(void **state)
     rig_free(r);
 }
 
+/* A server that lets nothing run any more and then says GOAWAY: what has not left by then may be sent elsewhere at once, not
+ * only when what runs has ended. */
+static void test_goaway_without_room(void **state)
+{
+    static const char none_more[] = "\0\0\6\4\0\0\0\0\0\0\3\0\0\0\0"             /* MAX_CONCURRENT_STREAMS: 0 */
+                                    "\0\0\10\7\0\0\0\0\0\0\0\0\1\0\0\0\0";        /* GOAWAY: 1 was the last */
+    for (int later = 0; later < 3; later++) {
+        struct rig *r = rig_new(1);
+        struct call *runs = later > 0 ? get(r, "/1") : NULL;
+        run(r);
+        r->peer->rx_capacity = 0; /* what is written stays, and what comes behind it with nghttp2 */
+        (void)fake_push(r->peer, "\0\0\10\6\0\0\0\0\0" "12345678", 17);
+        fake_run(&r->net);
+        struct call *waits = get(r, "/2"), *upload = ask(r, "POST", "/3", 10);
+        body_send(upload);
+        assert_int_equal(fake_push(r->peer, none_more, sizeof none_more - 1), sizeof none_more - 1);
+        fake_run(&r->net);
+        struct call *left_out[] = {waits, upload};
+        for (size_t i = 0; i < ARRAY_COUNT(left_out); i++) {
+            assert_true(left_out[i]->resets == 1 && left_out[i]->err == FICUS_ERR_RESET);
+            assert_true(left_out[i]->progress.unprocessed && !left_out[i]->progress.request_sent);
+        }
+        r->peer->rx_capacity = r->net.window;
+        run(r);
+        assert_int_equal(r->closes, later == 0);
+        if (later == 2)
+            setting(r, 3, 10);
+        if (later > 0) {
+            answer(r, 1, "a");
+            assert_true(runs->dones == 1 && runs->resets == 0);
+        }
+        assert_false(r->seen[1].head || r->seen[2].head);
+        assert_int_equal(r->closes, 1);
+        rig_free(r);
+    }
+}
+
 /* A connection that breaks behind a GOAWAY takes with it what had been taken on: that may have been done. */
 static void test_goaway_and_gone(void **state)
 {
@@ -702,6 +739,36 @@ static void test_cancel(void **state)
     rig_free(r);
 }
 
+/* Answers that come too late for those who gave up are no flood, however many there are. */
+static void test_late_answers(void **state)
+{
+    enum { ROUNDS = 5, EACH = 100 };
+    struct rig *r = rig_new(1);
+    for (uint32_t id = 1; id < ROUNDS * EACH * 2;) {
+        r->count = 0;
+        for (size_t i = 0; i < EACH; i++)
+            (void)get(r, "/");
+        run(r);
+        for (size_t i = 0; i < EACH; i++) {
+            http_reset(r->calls[i].s, FICUS_ERR_CANCELLED);
+            r->calls[i].s = NULL;
+        }
+        run(r);
+        for (size_t i = 0; i < EACH; i++, id += 2) {
+            answer_fields(r, id, ":status: 200", false);
+            frame(r, DATA, 0, id, "too ", 4);
+            frame(r, DATA, END_STREAM, id, "late", 4);
+            assert_int_equal(r->closes, 0);
+        }
+    }
+    r->count = 0;
+    struct call *k = get(r, "/");
+    run(r);
+    answer(r, ROUNDS * EACH * 2 + 1, "in time");
+    assert_int_equal(k->dones, 1);
+    rig_free(r);
+}
+
 /* A server that is gone without a word is found out by the first call that gives up on it; one that is slow is not. */
 static void test_silence(void **state)
 {
@@ -791,6 +858,31 @@ static void play_empty_data(struct rig *r)
     answer_fields(r, 1, ":status: 200", false);
     for (int i = 0; i < 3000 && r->closes == 0; i++)
         frame(r, DATA, 0, 1, "", 0);
+}
+/* A third call, answered: whatever comes for it now is for nobody. */
+static void third_answered(struct rig *r)
+{
+    struct call *third = get(r, "/third");
+    run(r);
+    answer(r, 5, "third");
+    assert_int_equal(third->dones, 1);
+}
+static void play_late_data(struct rig *r)
+{
+    third_answered(r);
+    for (int i = 0; i < 3000 && r->closes == 0; i++)
+        frame(r, DATA, 0, 5, "abc", 3);
+}
+static void play_late_heads(struct rig *r)
+{
+    third_answered(r);
+    for (int i = 0; i < 3000 && r->closes == 0; i++)
+        answer_fields(r, 5, ":status: 200\nx: y", true);
+}
+static void play_unknown_frames(struct rig *r)
+{
+    for (int i = 0; i < 3000 && r->closes == 0; i++)
+        frame(r, 0x42, 0, 0, "abc", 3);
 }
 static void play_push(struct rig *r)
 {
@@ -897,6 +989,9 @@ static void test_hostile(void **state)
         {"settings flood", play_settings, false, FICUS_ERR_PROTOCOL},
         {"window flood", play_windows, false, FICUS_ERR_PROTOCOL},
         {"empty data flood", play_empty_data, false, FICUS_ERR_PROTOCOL},
+        {"late data flood", play_late_data, false, FICUS_ERR_PROTOCOL},
+        {"late head flood", play_late_heads, false, FICUS_ERR_PROTOCOL},
+        {"flood of unknown frames", play_unknown_frames, false, FICUS_ERR_PROTOCOL},
         {"push", play_push, false, FICUS_ERR_PROTOCOL},
         {"large head", play_large_head, true, FICUS_ERR_TOO_LARGE},
         {"continuations", play_continuations, false, FICUS_ERR_PROTOCOL},
@@ -1107,12 +1202,14 @@ int main(void)
         cmocka_unit_test(test_get),
         cmocka_unit_test(test_bad_targets), cmocka_unit_test(test_room),
         cmocka_unit_test(test_goaway),
+        cmocka_unit_test(test_goaway_without_room),
         cmocka_unit_test(test_goaway_and_gone),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_whole_answer_survives),
         cmocka_unit_test(test_window_down),
         cmocka_unit_test(test_window_up),
         cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_late_answers),
         cmocka_unit_test(test_silence), cmocka_unit_test(test_not_read),
         cmocka_unit_test(test_hostile),
         cmocka_unit_test(test_close),

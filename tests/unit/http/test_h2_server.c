@@ -793,11 +793,15 @@ static void test_requests_per_connection(void **state)
 static void test_floods(void **state)
 {
     (void)state;
-    for (int kind = 0; kind < 7; kind++) {
+    for (int kind = 0; kind < 10; kind++) {
         struct rig *r = rig_new(1, NULL);
         rig_preface(r);
         rig_request(r, 1, "POST", "/hold", "", false);
         uint32_t id = 3;
+        if (kind == 7 || kind == 8) { /* a stream that is closed */
+            rig_get(r, id, "/");
+            assert_true(rig_at(r, id)->end);
+        }
         for (; kind == 6 && id < 1 + 2 * 100; id += 2)
             rig_get(r, id, "/hold");
         unsigned i = 0;
@@ -812,6 +816,12 @@ static void test_floods(void **state)
                 rig_send(r, PRIORITY, 0, 1, "\0\0\0\0\1", 5);
             else if (kind == 4)
                 rig_window(r, 0, 1);
+            else if (kind == 7)
+                rig_send(r, DATA, 0, 3, "abc", 3);
+            else if (kind == 9)
+                rig_send(r, 0x42, 0, 0, "abc", 3);
+            else if (kind == 8)
+                rig_send(r, HEADERS, END_HEADERS | END_STREAM, 3, "\x82\x86\x84\x41\1x", 6);
             else {
                 rig_get(r, id, "/hold");
                 if (kind == 6) /* more streams than there may be */
