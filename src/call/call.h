@@ -69,6 +69,9 @@ enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const
 enum ficus_err call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses,
                                      size_t address_count);
 
+/* fn for each callee that g was told of, with its last addresses; it declares no edge and tells g nothing. */
+typedef void call_told(void *arg, const char *callee, const char *const *addresses, size_t address_count);
+void call_engine_told(const struct call_engine *g, call_told *fn, void *arg);
 /* What g knows of its edges, for the engines of other loops; g ends last. */
 struct call_shared *call_engine_shared(struct call_engine *g);
 /* Let `to` have the addresses of all callees that g has; neither loop runs meanwhile, or it is theirs. NOMEM. */
