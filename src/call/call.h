@@ -47,7 +47,7 @@ struct call_engine_options {
     struct metrics *metrics;                /* NULL: none. With shared, as long as that */
     struct call_shared *shared;             /* borrowed for the engine's life; NULL: there is no other engine */
     size_t idle_conns_max;                  /* per address; 0: as many as conns_max lets be */
-    /* per callee, running and idle; 0: 256. More calls wait in a queue (bounded by queue_max) */
+    /* per callee and engine (one for each loop), running and idle; 0: 256. More calls wait in a queue (bounded by queue_max) */
     size_t conns_max;
     size_t queue_max;                       /* waiting calls per callee; 0: 1024; over it BUSY */
 };
