@@ -47,7 +47,7 @@ struct call_engine_options {
     struct metrics *metrics;                /* NULL: none. With shared, as long as that */
     struct call_shared *shared;             /* borrowed for the engine's life; NULL: there is no other engine */
     size_t idle_conns_max;                  /* per address; 0: as many as conns_max lets be */
-    /* per callee, running and idle; 0: 256. More calls wait in a queue (bounded by queue_max) */
+    /* per callee and engine (one for each loop), running and idle; 0: 256. More calls wait in a queue (bounded by queue_max) */
     size_t conns_max;
     size_t queue_max;                       /* waiting calls per callee; 0: 1024; over it BUSY */
 };
@@ -69,6 +69,9 @@ enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const
 enum ficus_err call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses,
                                      size_t address_count);
 
+/* fn for each callee that g was told of, with its last addresses; it declares no edge and tells g nothing. */
+typedef void call_told(void *arg, const char *callee, const char *const *addresses, size_t address_count);
+void call_engine_told(const struct call_engine *g, call_told *fn, void *arg);
 /* What g knows of its edges, for the engines of other loops; g ends last. */
 struct call_shared *call_engine_shared(struct call_engine *g);
 /* Let `to` have the addresses of all callees that g has; neither loop runs meanwhile, or it is theirs. NOMEM. */

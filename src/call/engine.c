@@ -318,18 +318,35 @@ struct call_shared *call_engine_shared(struct call_engine *g)
     return g->shared;
 }
 
-enum ficus_err call_engine_endpoints_copy(const struct call_engine *g, struct call_engine *to)
+void call_engine_told(const struct call_engine *g, call_told *fn, void *arg)
 {
     size_t pos = 0;
     struct slice name;
     void *value;
-    enum ficus_err err = FICUS_ERR_OK;
-    while (err == FICUS_ERR_OK && map_next(&g->edges, &pos, &name, &value)) {
-        const struct call_addresses *told = ((const struct call_edge *)value)->told;
-        if (told != NULL)
-            err = call_engine_endpoints(to, ((const struct call_edge *)value)->name, told->list, told->count);
+    while (map_next(&g->edges, &pos, &name, &value)) {
+        const struct call_edge *edge = value;
+        if (edge->told != NULL)
+            fn(arg, edge->name, edge->told->list, edge->told->count);
     }
-    return err;
+}
+
+struct copying {
+    struct call_engine *to;
+    enum ficus_err err;
+};
+
+static void copy_told(void *arg, const char *callee, const char *const *addresses, size_t address_count)
+{
+    struct copying *c = arg;
+    if (c->err == FICUS_ERR_OK)
+        c->err = call_engine_endpoints(c->to, callee, addresses, address_count);
+}
+
+enum ficus_err call_engine_endpoints_copy(const struct call_engine *g, struct call_engine *to)
+{
+    struct copying c = {.to = to};
+    call_engine_told(g, copy_told, &c);
+    return c.err;
 }
 
 bool call_engine_has_endpoints(const struct call_engine *g, const char *callee)

@@ -37,7 +37,9 @@ struct http_server_share {
 };
 
 /* At conn_count_max each new connection takes the place of the one that has waited longest for a request or for the
- * rest of its head; answers then end their connections. Accepting pauses while all of them run requests. */
+ * rest of its head; answers then end their connections. Accepting pauses while all of them run requests. With a share each server looks among its own
+ * only: one whose connections all run requests pauses, and the new ones, which wait on a socket that all accept from, are taken by
+ * a server that has one to end. So a new connection is kept out only when no server has one that waits. */
 struct http_server_options {
     struct http_limits limits;
     struct http_server_share *share; /* outlives the server; NULL: there is no other */

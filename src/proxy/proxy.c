@@ -166,22 +166,35 @@ static void become_ready(void *arg)
 struct addresses_tour {
     struct proxy_tour tour;
     char *callee;
+    bool refused;       /* by some loop, for want of memory */
     size_t count;
     const char *addresses[];
 };
 
+enum { RETELL_MS = 1000 };
+
+static void retell_later(struct proxy *p)
+{
+    if (!p->stopping && !env_timer_armed(&p->retell))
+        env_timer_start(p->env, &p->retell, RETELL_MS);
+}
+
 static void addresses_visit(struct proxy_tour *tour, struct proxy *p)
 {
     struct addresses_tour *t = CONTAINER_OF(tour, struct addresses_tour, tour);
-    if (call_engine_endpoints(p->process.calls, t->callee, t->addresses, t->count) != FICUS_ERR_OK)
+    if (call_engine_endpoints(p->process.calls, t->callee, t->addresses, t->count) != FICUS_ERR_OK) {
         LOG(&p->process.log, LOG_ERROR, NULL, "gateway.addresses", "new addresses did not fit the memory of a thread",
             LOG_STR("callee", t->callee));
+        t->refused = true;
+    }
     become_ready(p);
 }
 
 static void addresses_done(struct proxy_tour *tour)
 {
     struct addresses_tour *t = CONTAINER_OF(tour, struct addresses_tour, tour);
+    if (t->refused)
+        retell_later(tour->loops->loop[0].proxy);
     mem_free(t->callee);
     mem_free(t);
 }
@@ -199,6 +212,7 @@ static void on_addresses(void *arg, const char *callee, const char *const *addre
         mem_free(t);
         LOG(&p->process.log, LOG_ERROR, NULL, "gateway.addresses", "new addresses could not be told to all threads",
             LOG_STR("callee", callee));
+        retell_later(p);
         return;
     }
     char *at = (char *)&t->addresses[count];
@@ -210,6 +224,13 @@ static void on_addresses(void *arg, const char *callee, const char *const *addre
     }
     t->tour = (struct proxy_tour){.visit = addresses_visit, .done = addresses_done};
     proxy_tour_begin(p->loops, &t->tour);
+}
+
+/* All of them as they are now: the ones that were refused may have changed since. */
+static void retell(void *arg)
+{
+    struct proxy *p = arg;
+    call_engine_told(p->process.calls, on_addresses, p);
 }
 
 /* ---- TLS ---- */
@@ -345,6 +366,7 @@ static void rest_close(struct proxy *p)
     env_timer_stop(p->env, &p->drain_limit);
     env_timer_stop(p->env, &p->ready_kick);
     env_timer_stop(p->env, &p->probe);
+    env_timer_stop(p->env, &p->retell);
     proxy_reload_cancel(p);
     p->process.config = &p->first->common;
     (void)proxy_snapshot_unref(p->current);
@@ -461,6 +483,7 @@ static struct proxy *proxy_alloc(struct env *e, const struct proxy_config *confi
     list_init(&p->streams);
     list_init(&p->snapshots);
     p->ready_kick = (struct env_timer){.fn = become_ready, .arg = p};
+    p->retell = (struct env_timer){.fn = retell, .arg = p};
     p->drain_limit = (struct env_timer){.fn = drain_limit, .arg = p};
     p->probe = (struct env_timer){.fn = proxy_overload_probe, .arg = p};
     return p;

@@ -59,6 +59,7 @@ struct proxy {
     struct metric_family *metrics[PROXY_METRIC_COUNT];
     struct log_event answered;   /* the line of a request */
     struct env_timer ready_kick, drain_limit;
+    struct env_timer retell;    /* first loop: addresses are to be told to the others again */
     char refusal_id[UUID_TEXT_SIZE],
         refusal_trace[TRACE_PARENT_TEXT_SIZE]; /* of the answer to malformed input that is being written */
     void (*stopped)(void *arg);

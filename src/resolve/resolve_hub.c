@@ -69,7 +69,10 @@ static enum ficus_err snapshot_apply(struct resolve_hub *r, const struct snapsho
         r->changed = true;
         enum ficus_err err = call_engine_endpoints(r->engine, service->name, service->addresses,
                                                    service->address_count);
-        worst = err != FICUS_ERR_OK ? err : worst;
+        if (err != FICUS_ERR_OK) {
+            snapshot_state_owe(&r->state, service->name);
+            worst = err;
+        }
         if (r->on_addresses != NULL && !r->loading)
             r->on_addresses(r->arg, service->name, service->addresses, service->address_count);
     }

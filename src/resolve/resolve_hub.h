@@ -11,7 +11,8 @@
  * stay; so they do when a snapshot is warming or lists none for a service. The last good state is kept in a file,
  * atomically replaced, and read at the start, so that a process that starts while the hub is dead has addresses. A
  * file that is missing, damaged or of a newer version is ignored (status tells) and written anew by the next
- * snapshot.
+ * snapshot. Addresses that the engine has no memory for are told again
+ * with the next snapshot, which is asked for after a back-off.
  * Loop thread only; it never logs: resolve_hub_status tells.
  */
 #ifndef FICUS_RESOLVE_HUB_H

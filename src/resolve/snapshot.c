@@ -15,6 +15,7 @@ struct state_entry {
     char **addresses;
     size_t address_count;
     bool is_heard;      /* of a warm hub */
+    bool is_owed;       /* who should know of the last change does not */
     bool is_gone;       /* at present it has none; those here are the last ones, for the file */
 };
 
@@ -139,12 +140,14 @@ bool snapshot_state_take(struct snapshot_state *s, const struct snapshot_service
     struct state_entry *old = map_get(&s->services, key);
     *ret_changed = false;
     if (service->address_count == 0) {
-        *ret_changed = old != NULL && !warming && old->is_heard && !old->is_gone;
-        if (*ret_changed)
+        *ret_changed = old != NULL && !warming && old->is_heard && (!old->is_gone || old->is_owed);
+        if (*ret_changed) {
             old->is_gone = true;
+            old->is_owed = false;
+        }
         return true;
     }
-    *ret_changed = old == NULL || (!warming && (old->is_gone || !entry_equal(old, service)));
+    *ret_changed = old == NULL || (!warming && (old->is_gone || old->is_owed || !entry_equal(old, service)));
     if (old != NULL && !warming)
         old->is_heard = true;
     if (!*ret_changed)
@@ -162,6 +165,13 @@ bool snapshot_state_take(struct snapshot_state *s, const struct snapshot_service
     entry->is_heard = !warming;
     entry_free(old);
     return true;
+}
+
+void snapshot_state_owe(struct snapshot_state *s, const char *name)
+{
+    struct state_entry *entry = map_get(&s->services, slice_str(name));
+    if (entry != NULL)
+        entry->is_owed = true;
 }
 
 static int entry_compare(const void *a, const void *b)

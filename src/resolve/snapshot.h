@@ -45,6 +45,8 @@ void snapshot_state_done(struct snapshot_state *s);
  * out of memory. */
 bool snapshot_state_take(struct snapshot_state *s, const struct snapshot_service *service, bool warming,
                          bool *ret_changed);
+/* Nobody could be told of it: the next warm snapshot that names it is a change, whatever it says. */
+void snapshot_state_owe(struct snapshot_state *s, const char *name);
 /* The state as a file, services in alphabetical order, so that equal states give equal bytes. False: too large or out
  * of memory. */
 bool snapshot_state_write(const struct snapshot_state *s, int64_t version, struct buf *out);

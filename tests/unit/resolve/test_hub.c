@@ -12,6 +12,21 @@
 #include "../call/call_rig.h"
 #include "resolve_hub.h"
 
+/* ---- an engine without memory ---- */
+
+enum ficus_err __real_call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses, size_t count);
+enum ficus_err __wrap_call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses, size_t count);
+
+static size_t refusals_left;    /* of what is told of "orders" */
+
+enum ficus_err __wrap_call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses, size_t count)
+{
+    if (strcmp(callee, "orders") != 0 || refusals_left == 0)
+        return __real_call_engine_endpoints(g, callee, addresses, count);
+    refusals_left--;
+    return FICUS_ERR_NOMEM;
+}
+
 /* ---- a hub that knows only endpoints ---- */
 
 struct fake_hub {
@@ -214,6 +229,30 @@ static void test_news(void **state)
     finish(&h);
 }
 
+/* What the engine had no memory for, new addresses and that there are none any more, it is told again. */
+static void test_no_memory(void **state)
+{
+    struct fake_hub h;
+    char a[512], b[512], c[512];
+    begin(&h, *state);
+    h.snapshot = snapshot_text(&h, a, 1001, false, h.r->dead_address);
+    h.version = 1001;
+    hub_start(&h);
+    resolve_start(&h);
+    rig_wait(h.r, is_held, &h);
+    refusals_left = 2;
+    hub_say(&h, 1002, snapshot_text(&h, b, 1002, false, h.r->address));
+    rig_wait(h.r, is_held, &h);
+    assert_int_equal(refusals_left, 0);
+    assert_int_equal(rig_call(h.r, "orders", "GET", "/").status, 200);
+    refusals_left = 2;
+    hub_say(&h, 1003, snapshot_text(&h, c, 1003, false, NULL));
+    rig_wait(h.r, is_held, &h);
+    assert_int_equal(refusals_left, 0);
+    assert_int_equal(rig_call(h.r, "orders", "GET", "/").err, FICUS_ERR_UNAVAILABLE);
+    finish(&h);
+}
+
 /* A warming hub takes no addresses away and is asked again until it has warmed up; a warm one's empty list does. */
 static void test_warming(void **state)
 {
@@ -384,7 +423,7 @@ static void test_close(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_news), TEST(test_warming), TEST(test_hub_away), TEST(test_file), TEST(test_file_bad),
+        TEST(test_news), TEST(test_no_memory), TEST(test_warming), TEST(test_hub_away), TEST(test_file), TEST(test_file_bad),
         TEST(test_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
