@@ -70,6 +70,13 @@ struct db {
     bool damaged;               /* trouble says how; it stays until the file is opened anew */
 };
 
+/* May SQL from outside do this? As sqlite3_set_authorizer asks. Transactions belong to db_tx.c: a COMMIT or a pragma of a
+ * handler or a migration would act on everybody in the group. */
+bool db_sql_allowed(int action, const char *a, const char *b);
+/* How SQL means the same in every database that we open: keys enforced, no double-quoted strings, a schema that is not
+ * trusted. sqlite3 * */
+void db_handle_harden(void *sqlite);
+
 enum ficus_err db_conn_open(struct db *d, bool is_writer, struct db_conn **ret_conn, struct ficus_error *reterr);
 void db_conn_close(struct db_conn *c);          /* NULL is fine */
 enum ficus_err db_conn_control(struct db_conn *c, enum db_control what, struct ficus_error *reterr);

@@ -137,24 +137,26 @@ static bool pragma_allowed(const char *name, const char *value)
     return false;
 }
 
-/* Transactions belong to db_tx.c: a COMMIT or a pragma of a handler would act on everybody in the group. */
-static int authorize(void *arg, int action, const char *a, const char *b, const char *database, const char *trigger)
+bool db_sql_allowed(int action, const char *a, const char *b)
 {
-    const struct db_conn *c = arg;
-    (void)database, (void)trigger;
-    if (c->trusted)
-        return SQLITE_OK;
     switch (action) {
     case SQLITE_TRANSACTION:
     case SQLITE_SAVEPOINT:
     case SQLITE_ATTACH:
     case SQLITE_DETACH:
-        return SQLITE_DENY;
+        return false;
     case SQLITE_PRAGMA:
-        return pragma_allowed(a, b) ? SQLITE_OK : SQLITE_DENY;
+        return pragma_allowed(a, b);
     default:
-        return SQLITE_OK;
+        return true;
     }
+}
+
+static int authorize(void *arg, int action, const char *a, const char *b, const char *database, const char *trigger)
+{
+    const struct db_conn *c = arg;
+    (void)database, (void)trigger;
+    return c->trusted || db_sql_allowed(action, a, b) ? SQLITE_OK : SQLITE_DENY;
 }
 
 /* ---- connections ---- */
@@ -244,19 +246,26 @@ static enum ficus_err writer_setup(struct db_conn *c, struct ficus_error *reterr
     return conn_run(c, sql, reterr);
 }
 
+void db_handle_harden(void *sqlite)
+{
+    sqlite3 *h = sqlite;
+    sqlite3_db_config(h, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(h, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    sqlite3_db_config(h, SQLITE_DBCONFIG_ENABLE_FKEY, 1, NULL);
+    sqlite3_db_config(h, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
+    sqlite3_db_config(h, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
+}
+
 static enum ficus_err conn_setup(struct db_conn *c, struct ficus_error *reterr)
 {
     sqlite3 *h = handle(c);
     char sql[256];
     sqlite3_extended_result_codes(h, 1);
     sqlite3_set_authorizer(h, authorize, c);
-    sqlite3_db_config(h, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    sqlite3_db_config(h, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
-    sqlite3_db_config(h, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
+    db_handle_harden(h);
     sqlite3_db_config(h, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !c->is_writer, NULL);
     snprintf(sql, sizeof sql,
-        "PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; PRAGMA foreign_keys=ON;"
-        "PRAGMA cell_size_check=ON; PRAGMA cache_size=-%zu;", c->db->o.cache_kib);
+        "PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; PRAGMA cell_size_check=ON; PRAGMA cache_size=-%zu;", c->db->o.cache_kib);
     enum ficus_err err = conn_run(c, sql, reterr);
     if (err == FICUS_ERR_OK)
         err = c->is_writer ? writer_setup(c, reterr) : conn_run(c, "PRAGMA query_only=ON; PRAGMA wal_autocheckpoint=0;",

@@ -5,6 +5,7 @@
 #include "assert.h"
 #include "db_private.h"
 #include "mem.h"
+#include "sql_scan.h"
 
 #include <sqlite3.h>
 
@@ -246,27 +247,35 @@ enum ficus_err db_query(struct db_conn *c, struct db_stmt **ret_stmt, struct fic
     return err;
 }
 
+static int64_t line_of(struct slice sql, const char *at)
+{
+    uint32_t line, column;
+    sql_place(sql, (size_t)(at - sql.p), &line, &column);
+    return line;
+}
+
 enum ficus_err db_script(struct db_conn *c, struct slice sql, struct ficus_error *reterr)
 {
-    const char *at = sql.p, *end = sql.p + sql.size;
-    while (at != NULL && at < end) {
+    const char *nul = sql.size == 0 ? NULL : memchr(sql.p, '\0', sql.size);
+    if (nul != NULL)
+        return err_set(reterr, FICUS_ERR_INVALID, "line %lld has a NUL, where the text would end for SQLite",
+            (long long)line_of(sql, nul));
+    for (struct slice rest = sql; rest.size > 0;) {
         if (c->tx_open && c->lost.code != FICUS_ERR_OK)
             return err_set(reterr, c->lost.code, "the transaction was rolled back: %s", c->lost.text);
         sqlite3_stmt *h = NULL;
-        const char *rest = NULL;
-        int rc = sqlite3_prepare_v2(c->handle, at, (int)(end - at), &h, &rest);
+        const char *end = NULL;
+        int rc = sqlite3_prepare_v2(c->handle, rest.p, (int)rest.size, &h, &end);
         while (rc == SQLITE_OK && h != NULL && (rc = sqlite3_step(h)) == SQLITE_ROW)
             rc = SQLITE_OK;
         enum ficus_err err = rc == SQLITE_OK || rc == SQLITE_DONE ? FICUS_ERR_OK : db_conn_error(c, rc, reterr);
         sqlite3_finalize(h);
         if (err != FICUS_ERR_OK) {
-            int64_t line = 1;
-            for (const char *p = sql.p; p < at; p++)
-                line += *p == '\n';
-            (void)err_wrap(reterr, "statement that begins in line %lld", (long long)line);
+            struct sql_token first = sql_next_code(&rest);
+            (void)err_wrap(reterr, "statement that begins in line %lld", (long long)line_of(sql, first.text.p));
             return err;
         }
-        at = rest;
+        rest = slice_from(rest, (size_t)(end - rest.p));
     }
     return FICUS_ERR_OK;
 }

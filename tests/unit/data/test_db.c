@@ -10,6 +10,7 @@
 
 #include "crash_env.h"
 #include "db.h"
+#include "mem.h"
 
 #include <stdio.h>
 
@@ -274,9 +275,26 @@ static void test_script(void **state)
     must(db_tx_begin(fx.db, &tx, 0, &error));
     assert_int_equal(db_script(db_tx_conn(&tx), SLICE("SELECT 1;\nINSERT INTO t VALUES(3);\nINSRT INTO t;"), &error),
         FICUS_ERR_INVALID);
-    assert_non_null(strstr(error.text, "line 2"));      /* the statement's text begins behind the semicolon of line 2 */
+    assert_non_null(strstr(error.text, "line 3"));
     db_tx_rollback(&tx);
     assert_int_equal(ask("SELECT sum(a) FROM t"), 3);
+}
+
+/* To SQLite a NUL ends the text. What stands behind it is not passed over in silence: the script is refused as a whole. */
+static void test_script_with_nul(void **state)
+{
+    static const struct slice texts[] = {{"\0", 1}, {"CREATE TABLE t(a);\0", 19}, {"CREATE TABLE t(a);\n\0DROP TABLE t;", 33},
+        {"CREATE TABLE t(a DEFAULT '\0');", 31}};
+    (void)state;
+    open_db((struct db_options){0});
+    for (size_t i = 0; i < ARRAY_COUNT(texts); i++) {
+        struct db_tx tx = {0};
+        must(db_tx_begin(fx.db, &tx, 0, &error));
+        assert_int_equal(db_script(db_tx_conn(&tx), texts[i], &error), FICUS_ERR_INVALID);
+        assert_non_null(strstr(error.text, i == 2 ? "line 2" : "line 1"));
+        must(db_tx_commit_wait(&tx, &error));
+    }
+    assert_int_equal(ask("SELECT count(*) FROM sqlite_schema"), 0);
 }
 
 static void put_file(const char *path, const void *p, size_t size)
@@ -366,7 +384,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_values), TEST(test_error_codes), TEST(test_refused_sql), TEST(test_reader_writes),
             TEST(test_statements), TEST(test_snapshot),
-        TEST(test_readers_wait), TEST(test_large_rollback), TEST(test_script), TEST(test_foreign_files),
+        TEST(test_readers_wait), TEST(test_large_rollback), TEST(test_script), TEST(test_script_with_nul), TEST(test_foreign_files),
         TEST(test_damage), TEST(test_one_owner),
         TEST(test_close_checkpoints),
     };
