@@ -4,6 +4,8 @@
 #   make test     build and run every test
 #   make build    build only
 #   make bench-proxy  install nginx, HAProxy and h2o, run the gateway beside them, print one table (ONLY=plain,tls)
+#   make bench-events  install NATS, Redis and PostgreSQL, run the event log beside them, print one table (ONLY=alone,batch)
+#   make bench-sagas   durable saga steps a second, beside a plain loop on SQLite
 #   make replay   push the real invoices through the gateway of the running shop, then reconcile (RATE=40 LOOPS=1)
 #   make install  ficus, libficus, headers, ficus.pc, man page (PREFIX=/usr/local DESTDIR=)
 BUILD ?= build
@@ -13,7 +15,7 @@ PREFIX ?= /usr/local
 URL ?= http://127.0.0.1:8080
 FILE ?= shop/ficus.yaml
 
-.PHONY: up build test replay bench-proxy install clean
+.PHONY: up build test replay bench-proxy bench-events bench-sagas install clean
 
 $(BUILD)/build.ninja:
 	@tools/install build
@@ -38,6 +40,15 @@ bench-proxy: build
 	@tools/install bench
 	@ninja -C $(BUILD) --quiet bench/load bench/relay
 	@bench/proxy.py $(BUILD) $(if $(ONLY),--only $(ONLY))
+
+bench-events: build
+	@tools/install bench
+	@ninja -C $(BUILD) --quiet bench/load bench/event_load
+	@bench/events.py $(BUILD) $(if $(ONLY),--only $(ONLY))
+
+bench-sagas: build
+	@ninja -C $(BUILD) --quiet bench/load bench/saga_load bench/saga_bench
+	@bench/sagas.py $(BUILD)
 
 # The prefix may differ from the one that this folder was made for, and stands in ficus.pc. lib/ is where pkg-config and
 # the loader look below /usr/local; Meson alone would take lib64/.

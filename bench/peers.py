@@ -154,8 +154,13 @@ def certificate(folder):
 
 
 def process_tree(pid):
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
-        return [pid] + [p for child in f.read().split() for p in process_tree(int(child))]
+    """Without what ends just now."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+            children = f.read().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [pid] + [p for child in children for p in process_tree(int(child))]
 
 
 def wait_listening(name, process, ports, log):

@@ -18,7 +18,6 @@ import shutil
 import signal
 import socket
 import ssl
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,13 +25,12 @@ import threading
 import time
 
 from peers import PATH, PEERS, PROXY_CORE, Ficus, Peer, Relay, certificate
+from rounds import CLIENT_CORE, Failed, Rounds, aimed, print_table, private_network
 from system import cpu_ns, free_port, machine, program, rss_bytes
 
-CLIENT_CORE = 0
 FILES = 40000
 CONNECTIONS = 64
 WARM_S = 0.3        # of each turn, before what is measured
-TURN_GAP_S = 0.1    # for the end of what the last turn left behind
 RATE = 10000        # requests/s of mode "rate"
 HANDSHAKES = 400    # new TLS connections/s of mode "newtls"
 IDLE = 10000
@@ -48,23 +46,7 @@ HEADERS = ("Accept: application/json", "Accept-Encoding: gzip, deflate",
            "IGlzIGFzIGxvbmcgYXMgYSBzaG9ydCBvbmUgaXM6IGEgaHVuZHJlZCBieXRlcw==")
 
 
-class Failed(Exception):
-    """A turn that measured nothing."""
-
-
 # ---- the machine ----
-
-
-def private_network():
-    """Begin again in a network of our own: its ports nobody else takes, and its loopback has Debian's congestion
-    control, whatever this machine's is."""
-    if os.geteuid() != 0 or "FICUS_BENCH_NETWORK" in os.environ:
-        return
-    os.environ["FICUS_BENCH_NETWORK"] = "private"
-    routes = "".join(f"ip route change local {to} dev lo proto kernel scope host src 127.0.0.1 table local "
-                     "congctl cubic && " for to in ("127.0.0.1", "127.0.0.0/8"))
-    os.execvp("unshare", ["unshare", "--net", "sh", "-c", f'ip link set lo up && {routes}exec "$@"', "sh",
-                          sys.executable, *sys.argv])
 
 
 def files_raise():
@@ -80,13 +62,11 @@ def files_raise():
 # ---- one turn ----
 
 
-class Bench:
+class Bench(Rounds):
     def __init__(self, build, folder, rounds, seconds):
-        self.build, self.folder, self.rounds, self.seconds = os.path.abspath(build), folder, rounds, seconds
+        super().__init__(rounds)
+        self.build, self.folder, self.seconds = os.path.abspath(build), folder, seconds
         self.origins = {"tcp": f"tcp:127.0.0.1:{free_port()}", "unix": f"unix:{folder}/origin.sock"}
-        self.mode = ""
-        self.rows = []
-        self.notes = []
         self.proxies = {}   # all that run, by name
         self.absent = set() # kinds of Ficus that this build has not
 
@@ -136,39 +116,6 @@ class Bench:
         if said["errors"] > 0 or said["answers"] == 0:
             raise Failed(f"{said['errors']} errors, {said['answers']} answers; {done.stderr.strip()}")
         return {"rps": said["rps"], "cpu": cpu / said["answers"] / 1000, "p50": said["p50_us"], "p99": said["p99_us"]}
-
-    def turns(self, turns, rounds=None):
-        """Rounds of turns (name -> function), each in another order; name -> figures of its rounds. Who fails once is
-        out, with a note."""
-        figures = {name: [] for name in turns}
-        for i in range(-1, rounds or self.rounds):      # the first only warms
-            order = list(figures)
-            at = max(i, 0) % len(order)
-            for name in order[at:] + order[:at]:
-                try:
-                    figure = turns[name]()
-                except Failed as e:
-                    self.notes.append(f"{self.mode}: {name}: {e}")
-                    del figures[name]
-                    continue
-                if i >= 0:
-                    figures[name].append(figure)
-                time.sleep(TURN_GAP_S)
-            if not figures:
-                break
-        return figures
-
-    def add(self, mode, figures, ours, aims, of="cpu"):
-        """Rows of a mode. aims: proxy -> what ours / it should be at most."""
-        for name, rounds in figures.items():
-            row = {"mode": mode, "proxy": name}
-            row.update({c: statistics.median(r[c] for r in rounds) for c in rounds[0]})
-            if ours in figures and name != ours:
-                ratios = sorted(a[of] / b[of] for a, b in zip(figures[ours], rounds))
-                row["ratio"], row["of"] = statistics.median(ratios), of
-                row["low"], row["high"] = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
-                row["aim"] = aims.get(name)
-            self.rows.append(row)
 
     # ---- modes ----
 
@@ -275,10 +222,10 @@ class Bench:
             each = (full - idle) / max(len(clients), 1) / 1000
             for client in clients:
                 client.close()
-            row = {"mode": "memory", "proxy": name, "memory": f"{idle / 1e6:.1f} MB"}
+            row = {"mode": "memory", "peer": name, "memory": f"{idle / 1e6:.1f} MB"}
             rows = [] if listener == "tls" else [row]
             kind = "idle tls" if listener == "tls" else "idle"
-            rows.append({"mode": kind, "proxy": name, "memory": f"{each:.2f} kB/conn"})
+            rows.append({"mode": kind, "peer": name, "memory": f"{each:.2f} kB/conn"})
             if name.startswith("ficus"):
                 row["said"] = aimed(idle / 1e6, 8.0, " MB")
                 rows[-1]["said"] = aimed(each, aim_kb, f" kB, {len(clients)} connections")
@@ -404,34 +351,6 @@ def idle_client(port, tls):
 
 
 MODES = [name.removeprefix("mode_") for name in vars(Bench) if name.startswith("mode_")]
-
-
-# ---- the table ----
-
-
-def print_table(rows):
-    print(f"{'mode':<10}{'proxy':<22}{'req/s':>8}{'CPU us':>8}{'p50 us':>8}{'p99 us':>8}{'memory':>14}   ficus / it")
-    last = None
-    for row in rows:
-        if row["mode"] != last and last is not None:
-            print()
-        last = row["mode"]
-        cells = "".join(f"{row[c]:8.{d}f}" if c in row else f"{'':>8}"
-                        for c, d in (("rps", 0), ("cpu", 2), ("p50", 0), ("p99", 0)))
-        print(f"{row['mode']:<10}{row['proxy']:<22}{cells}{row.get('memory', ''):>14}   {compared(row)}".rstrip())
-
-
-def aimed(figure, aim, unit):
-    return f"aim <= {aim:.2f}{unit}: {'met' if figure <= aim else 'missed'}"
-
-
-def compared(row):
-    if row.get("ratio") is None:
-        return row.get("said", "")
-    text = f"{row['of']} {row['ratio']:.2f} [{row['low']:.2f}..{row['high']:.2f}]"
-    if row.get("aim") is not None:
-        text += "  " + aimed(row["ratio"], row["aim"], "")
-    return text
 
 
 def main():

@@ -78,8 +78,8 @@ class System:
         if done.returncode != 0:
             sys.exit(f"ficus down: exit code {done.returncode}\n{done.stdout}{done.stderr}")
 
-    def operator(self, method, target, body):
-        """One request at the hub's operator socket (docs/hub-api.yaml)."""
+    def operator(self, method, target, body=None):
+        """One request at the hub's operator socket (docs/hub-api.yaml); the body of its answer."""
         connection = UnixConnection(os.path.join(self.env["FICUS_STATE"], "run/hub-ops.sock"))
         connection.request(method, target, body, {"Content-Type": "application/json"})
         answer = connection.getresponse()
@@ -87,6 +87,7 @@ class System:
         connection.close()
         if answer.status // 100 != 2:
             sys.exit(f"{method} {target}: {answer.status} {text!r}")
+        return text
 
     def processes(self):
         """Name to what `ficus status` says of it, with "pid"; the supervisor too."""
