@@ -10,23 +10,36 @@
 
 /* ---- bytes ---- */
 
+/* True: size more bytes have room. */
+static bool fifo_grow(struct h2_fifo *f, size_t size)
+{
+    if (f->start + f->size + size <= f->capacity)
+        return true;
+    if (f->start > 0)
+        memmove(f->p, f->p + f->start, f->size);
+    f->start = 0;
+    size_t capacity = f->capacity == 0 ? 1024 : f->capacity;
+    while (capacity < f->size + size)
+        capacity *= 2;
+    if (capacity == f->capacity)
+        return true;
+    char *bigger = mem_realloc(f->p, capacity);
+    if (bigger == NULL)
+        return false;
+    f->p = bigger;
+    f->capacity = capacity;
+    return true;
+}
+
+void h2_fifo_reserve(struct h2_fifo *f, size_t size)
+{
+    (void)fifo_grow(f, size); /* failing that, a put tries again */
+}
+
 bool h2_fifo_put(struct h2_fifo *f, const void *p, size_t size)
 {
-    if (f->start + f->size + size > f->capacity) {
-        if (f->start > 0)
-            memmove(f->p, f->p + f->start, f->size);
-        f->start = 0;
-        size_t capacity = f->capacity == 0 ? 1024 : f->capacity;
-        while (capacity < f->size + size)
-            capacity *= 2;
-        if (capacity > f->capacity) {
-            char *bigger = mem_realloc(f->p, capacity);
-            if (bigger == NULL)
-                return false;
-            f->p = bigger;
-            f->capacity = capacity;
-        }
-    }
+    if (!fifo_grow(f, size))
+        return false;
     memcpy(f->p + f->start + f->size, p, size);
     f->size += size;
     return true;
@@ -56,13 +69,23 @@ static bool is_unique(struct slice name)
     return slice_eq_nocase(name, SLICE("traceparent")) || slice_eq_nocase(name, SLICE("x-request-id"));
 }
 
-void h2_fields_put(struct h2_fields *f, struct slice name, struct slice value)
+static void put(struct h2_fields *f, struct slice name, struct slice value, uint8_t flags)
 {
     f->nv[f->count++] = (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name.p,
                                      .value = (uint8_t *)(uintptr_t)value.p,
                                      .namelen = name.size,
                                      .valuelen = value.size,
-                                     .flags = is_unique(name) ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE};
+                                     .flags = flags};
+}
+
+void h2_fields_put(struct h2_fields *f, struct slice name, struct slice value)
+{
+    put(f, name, value, is_unique(name) ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE);
+}
+
+void h2_fields_put_own(struct h2_fields *f, struct slice name, struct slice value)
+{
+    put(f, name, value, NGHTTP2_NV_FLAG_NO_COPY_NAME);
 }
 
 bool h2_fields_init(struct h2_fields *f, const struct http_msg *m)

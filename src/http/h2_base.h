@@ -28,6 +28,8 @@ struct h2_fifo {
 
 /* False: out of memory; nothing was taken. The caller bounds the size. */
 bool h2_fifo_put(struct h2_fifo *f, const void *p, size_t size);
+/* Make room for so many bytes, if there is memory: the next puts do not grow it step by step. */
+void h2_fifo_reserve(struct h2_fifo *f, size_t size);
 void h2_fifo_take(struct h2_fifo *f, size_t size);
 void h2_fifo_done(struct h2_fifo *f);
 static inline char *h2_fifo_at(const struct h2_fifo *f)
@@ -48,6 +50,8 @@ struct h2_fields {
 bool h2_fields_init(struct h2_fields *f, const struct http_msg *m);
 void h2_fields_done(struct h2_fields *f);
 void h2_fields_put(struct h2_fields *f, struct slice name, struct slice value);
+/* The same with a name that is a literal in lower case: nghttp2 takes it as it is. */
+void h2_fields_put_own(struct h2_fields *f, struct slice name, struct slice value);
 /* Those of m that do not belong to the connection. */
 void h2_fields_message(struct h2_fields *f, const struct http_msg *m);
 

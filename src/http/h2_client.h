@@ -29,6 +29,7 @@ struct h2_interim {
 
 struct h2_client_stream {
     struct h2_stream h2; /* first; its head_done: the final head is complete */
+    struct arena arena;
     uint64_t number; /* of the connection's exchanges, from 1 */
     struct h2_interim *interims, **interims_end;
     unsigned interim_count;

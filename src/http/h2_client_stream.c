@@ -41,7 +41,8 @@ struct h2_client_stream *h2_client_stream_new(struct h2_client *c, const struct 
     struct h2_client_stream *ss = mem_zalloc(sizeof *ss);
     if (ss == NULL)
         return NULL;
-    h2_stream_init(&ss->h2, &c->h2, &stream_ops, 0);
+    arena_init(&ss->arena, c->h2.limits->arena_size_max);
+    h2_stream_init(&ss->h2, &c->h2, &stream_ops, &ss->arena, 0);
     http_stream_handle(&ss->h2.s, h, arg);
     ss->interims_end = &ss->interims;
     ss->number = ++c->exchange_count;
@@ -52,6 +53,7 @@ static void stream_free(struct h2_client_stream *ss)
 {
     struct h2_client *c = conn_of(ss);
     h2_stream_done(&ss->h2);
+    arena_done(&ss->arena);
     mem_free(ss);
     c->room_changed = true;
 }
@@ -69,7 +71,7 @@ static bool interim_keep(struct h2_client_stream *ss)
         h2_stream_fail(&ss->h2, FICUS_ERR_PROTOCOL, "too many interim answers");
         return false;
     }
-    struct h2_interim *i = ARENA_NEW(&ss->h2.arena, struct h2_interim);
+    struct h2_interim *i = ARENA_NEW(&ss->arena, struct h2_interim);
     if (i == NULL) {
         h2_stream_fail(&ss->h2, FICUS_ERR_TOO_LARGE, "answer takes too much memory");
         return false;
@@ -77,7 +79,7 @@ static bool interim_keep(struct h2_client_stream *ss)
     *i = (struct h2_interim){.m = ss->h2.head};
     *ss->interims_end = i;
     ss->interims_end = &i->next;
-    http_msg_init(&ss->h2.head, &ss->h2.arena);
+    http_msg_init(&ss->h2.head, &ss->arena);
     ss->h2.parsed = (struct h2_head){0};
     return true;
 }
@@ -161,20 +163,20 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
         return FICUS_ERR_INVALID;
     if (!h1_request_valid(m)) /* nghttp2 sends whatever it is given, and the server may pass it on as HTTP/1.1 */
         return FICUS_ERR_INVALID;
-    struct slice path = path_of(m, &ss->h2.arena);
+    struct slice path = path_of(m, &ss->arena);
     struct h2_fields f;
     if (path.p == NULL || !h2_fields_init(&f, m))
         return FICUS_ERR_NOMEM;
     bool no_data = end || m->content_length == 0;
     int64_t length = no_data ? (http_method_wants_length(m->method) ? 0 : -1) /* RFC 9110 8.6 */ : m->content_length;
-    h2_fields_put(&f, SLICE(":method"), m->method);
-    h2_fields_put(&f, SLICE(":scheme"), c->conn->secure ? SLICE("https") : SLICE("http"));
-    h2_fields_put(&f, SLICE(":authority"), m->authority);
-    h2_fields_put(&f, SLICE(":path"), path);
+    h2_fields_put_own(&f, SLICE(":method"), m->method);
+    h2_fields_put_own(&f, SLICE(":scheme"), c->conn->secure ? SLICE("https") : SLICE("http"));
+    h2_fields_put_own(&f, SLICE(":authority"), m->authority);
+    h2_fields_put_own(&f, SLICE(":path"), path);
     if (m->takes_trailers)
-        h2_fields_put(&f, SLICE("te"), SLICE("trailers"));
+        h2_fields_put_own(&f, SLICE("te"), SLICE("trailers"));
     if (length >= 0)
-        h2_fields_put(&f, SLICE("content-length"), slice_make(f.length, text_i64(length, f.length)));
+        h2_fields_put_own(&f, SLICE("content-length"), slice_make(f.length, text_i64(length, f.length)));
     h2_fields_message(&f, m);
     int32_t id = nghttp2_submit_request(c->h2.session, NULL, f.nv, f.count, no_data ? NULL : &h2_stream_body, &ss->h2);
     h2_fields_done(&f);

@@ -193,6 +193,7 @@ bool h2_conn_step(struct h2_conn *c)
 
 static void flight_landed(struct h2_conn *c)
 {
+    c->flight_before = c->flight.size > 0 ? c->flight.size : c->flight_before;
     h2_fifo_take(&c->flight, c->flight.size);
     c->moved_ms = env_now_ms(c->env);
     for (struct list *it; (it = list_pop_head(&c->ending)) != NULL;) {
@@ -221,6 +222,8 @@ static void flight_gather(struct h2_conn *c)
         ssize_t n = nghttp2_session_mem_send(c->session, &p);
         if (n == 0)
             return;
+        if (c->flight.size == 0)
+            h2_fifo_reserve(&c->flight, c->flight_before);
         if (n < 0 || !h2_fifo_put(&c->flight, p, (size_t)n)) {
             h2_conn_break(c, FICUS_ERR_NOMEM, "out of memory");
             return;

@@ -71,6 +71,7 @@ struct h2_conn {
     char *in; /* small, or a big buffer while bodies come */
     bool reading, in_full;
     struct h2_fifo flight; /* frames that are being gathered or written */
+    size_t flight_before;  /* the size of the last one: the next will be like it */
     bool writing;
     int64_t moved_ms; /* output moved */
 

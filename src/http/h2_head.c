@@ -43,7 +43,7 @@ static bool count_field(struct h2_head *h, const struct http_limits *limits, str
     return h->status == 0;
 }
 
-/* nghttp2 has checked name and value, and http_msg_add does so again. */
+/* nghttp2 has checked name and value (RFC 9113 8.2.1), as strictly as http_msg_add. */
 static void add_field(struct h2_head *h, struct http_msg *m, struct slice name, struct slice value)
 {
     char *p = arena_alloc(m->arena, name.size + value.size);
@@ -54,12 +54,10 @@ static void add_field(struct h2_head *h, struct http_msg *m, struct slice name, 
     memcpy(p, name.p, name.size);
     if (value.size > 0)
         memcpy(p + name.size, value.p, value.size);
-    if (http_msg_add(m, slice_make(p, name.size), slice_make(p + name.size, value.size)))
-        return;
-    if (arena_overflowed(m->arena))
+    const struct http_field field = {slice_make(p, name.size), slice_make(p + name.size, value.size)};
+    FICUS_ASSERT_HOT(http_token_valid(field.name) && http_value_valid(field.value));
+    if (!http_msg_keep(m, field))
         refuse_memory(h, m);
-    else
-        refuse(h, 400, "malformed field");
 }
 
 static void pseudo_field(struct h2_head *h, const struct http_limits *limits, struct http_msg *m, struct slice name,

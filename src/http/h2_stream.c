@@ -10,15 +10,14 @@
 
 /* ---- life ---- */
 
-void h2_stream_init(struct h2_stream *ss, struct h2_conn *c, const struct http_stream_ops *ops, int32_t id)
+void h2_stream_init(struct h2_stream *ss, struct h2_conn *c, const struct http_stream_ops *ops, struct arena *arena, int32_t id)
 {
     ss->c = c;
     ss->id = id;
-    arena_init(&ss->arena, c->limits->arena_size_max);
-    http_msg_init(&ss->head, &ss->arena);
-    http_msg_init(&ss->trailers, &ss->arena);
-    http_msg_init(&ss->out_trailers, &ss->arena);
-    ss->s = (struct http_stream){.ops = ops, .arena = &ss->arena};
+    http_msg_init(&ss->head, arena);
+    http_msg_init(&ss->trailers, arena);
+    http_msg_init(&ss->out_trailers, arena);
+    ss->s = (struct http_stream){.ops = ops, .arena = arena};
     ss->moved_ms = env_now_ms(c->env);
     list_add_tail(&c->streams, &ss->link);
     c->stream_count++;
@@ -37,7 +36,6 @@ void h2_stream_done(struct h2_stream *ss)
     list_remove(&ss->ending);
     h2_fifo_done(&ss->in);
     h2_fifo_done(&ss->out_body);
-    arena_done(&ss->arena);
     c->stream_count--;
 }
 
@@ -237,7 +235,7 @@ enum ficus_err h2_stream_trailers(struct h2_stream *ss, const struct http_field 
         if (!h1_trailer_allowed(fields[i].name) || !http_value_valid(fields[i].value))
             return FICUS_ERR_INVALID;
     for (size_t i = 0; i < field_count && !ss->out_discard && ss->out != H2_OUT_ENDED; i++) {
-        struct slice name = arena_slice(&ss->arena, fields[i].name), value = arena_slice(&ss->arena, fields[i].value);
+        struct slice name = arena_slice(ss->s.arena, fields[i].name), value = arena_slice(ss->s.arena, fields[i].value);
         if (name.p == NULL || value.p == NULL || !http_msg_add(&ss->out_trailers, name, value))
             return FICUS_ERR_NOMEM;
     }

@@ -16,11 +16,10 @@
 enum h2_out { H2_OUT_HEAD, H2_OUT_BODY, H2_OUT_ENDED };
 
 struct h2_stream {
-    struct http_stream s; /* first: struct http_stream * is cast back */
+    struct http_stream s; /* first: struct http_stream * is cast back; its arena is the side's, and outlives this */
     struct h2_conn *c;
     struct list link, ready, ending; /* in those of c */
     int32_t id; /* 0: nghttp2 does not know it */
-    struct arena arena;
 
     struct http_msg head, trailers; /* that come */
     struct h2_head parsed, trailers_parsed;
@@ -51,8 +50,8 @@ static inline struct h2_stream *h2_stream_of(struct http_stream *s)
     return (struct h2_stream *)(void *)s;
 }
 
-/* ss is all zero; it joins c's streams. id may be 0 and be set when nghttp2 knows it. */
-void h2_stream_init(struct h2_stream *ss, struct h2_conn *c, const struct http_stream_ops *ops, int32_t id);
+/* ss is all zero; it joins c's streams. id may be 0 and be set when nghttp2 knows it. arena: clear, with its ceiling. */
+void h2_stream_init(struct h2_stream *ss, struct h2_conn *c, const struct http_stream_ops *ops, struct arena *arena, int32_t id);
 /* Leaves c and nghttp2, and frees what ss holds, not ss. */
 void h2_stream_done(struct h2_stream *ss);
 

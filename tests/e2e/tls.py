@@ -138,7 +138,7 @@ def run(shop, checks):
     origins(shop, checks)
     new_certificates(shop, checks)
     resumption(shop, checks)
-    done = shop.run("down")
+    done = shop.down()
     checks.check("ficus down", done.returncode == 0, done.stderr)
 
 

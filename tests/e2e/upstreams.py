@@ -27,7 +27,7 @@ from shop import ROOT, Shop, build_folder, free_port, wait_for
 # What the upstream saw.
 SEEN = "$ssl_session_reused|$ssl_server_name|$ssl_client_s_dn|$server_protocol|$http_host|$http_ficus_identity|$http_ficus_timeout_ms"
 
-CHECKED = ", check: { every: 100ms, unhealthy: 1 }"
+CHECKED = ", check: { every: 100ms, timeout: 20s, unhealthy: 1 }"    # one that is only late is not unhealthy
 
 NGINX = """daemon off;
 {user}
@@ -431,7 +431,7 @@ def run(system, checks):
     mute(system, checks)
     killed(system, checks)
     killed_under_load(system, checks)
-    done = system.run("down")
+    done = system.down()
     checks.check("ficus down", done.returncode == 0, done.stderr)
 
 

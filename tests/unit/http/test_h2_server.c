@@ -123,6 +123,8 @@ static const struct http_handler handler = {.on_data = on_data,
 
 static void note_request(struct rig *r, const struct http_msg *m)
 {
+    for (size_t i = 0; i < m->field_count; i++)
+        assert_true(http_token_valid(m->fields[i].name) && http_value_valid(m->fields[i].value));
     buf_clear(&r->request);
     buf_printf(&r->request, "%.*s %.*s", SLICE_ARG(m->method), SLICE_ARG(m->path));
     if (m->query.p != NULL)
@@ -481,6 +483,40 @@ static void test_expect(void **state)
     rig_request(r, 5, "POST", "/echo", "expect: tea", false);
     assert_int_equal(rig_at(r, 5)->status, 417);
     rig_free(r);
+}
+
+/* Whatever byte stands in a name or a value: a user gets only what RFC 9110 5.1 and 5.5 allow (note_request), and gets all of
+ * that but for capitals in names. */
+static void test_field_bytes(void **state)
+{
+    (void)state;
+    for (int byte = 0; byte < 256; byte++) {
+        struct rig *r = rig_new(1, NULL);
+        rig_preface(r);
+        char inside[] = {'a', (char)byte, 'c'};
+        const struct http_field fields[] = {{SLICE("x"), slice_make(inside, 3)},
+                                            {SLICE("x"), slice_make(inside, 2)},
+                                            {SLICE("x"), slice_make(inside + 1, 2)},
+                                            {slice_make(inside, 3), SLICE("y")}};
+        for (uint32_t i = 0; i < ARRAY_COUNT(fields); i++) {
+            struct buf b;
+            buf_init(&b, 1024);
+            block_fields(&b, ":method: GET\n:scheme: http\n:authority: a\n:path: /");
+            block_field(&b, fields[i].name, fields[i].value);
+            struct slice block = buf_slice(&b);
+            rig_send(r, HEADERS, END_HEADERS | END_STREAM, 2 * i + 1, block.p, block.size);
+            rig_run(r);
+            buf_done(&b);
+            bool capital = i == 3 && byte >= 'A' && byte <= 'Z';
+            bool valid = http_token_valid(fields[i].name) && http_value_valid(fields[i].value) && !capital;
+            bool given = r->requests == 1 && strchr(buf_str(&r->request), '\n')[1] != '\0';
+            if (valid != given)
+                fail_msg("byte %d, field %u: %s", byte, i, given ? "given" : "not given");
+            r->requests = 0;
+            buf_clear(&r->request);
+        }
+        rig_free(r);
+    }
 }
 
 /* RFC 9113 8.1.1 to 8.5: each of these resets its stream and nothing else. */
@@ -979,7 +1015,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_get),          cmocka_unit_test(test_preface),       cmocka_unit_test(test_bodies),
         cmocka_unit_test(test_windows),      cmocka_unit_test(test_credit),        cmocka_unit_test(test_trailers),
-        cmocka_unit_test(test_tunnel),       cmocka_unit_test(test_expect),        cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_tunnel),       cmocka_unit_test(test_expect),        cmocka_unit_test(test_field_bytes), cmocka_unit_test(test_malformed),
         cmocka_unit_test(test_limits),       cmocka_unit_test(test_stream_count),  cmocka_unit_test(test_memory),
         cmocka_unit_test(test_early_answer), cmocka_unit_test(test_reset),         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_requests_per_connection), cmocka_unit_test(test_floods), cmocka_unit_test(test_continuations),
