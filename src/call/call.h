@@ -113,8 +113,8 @@ struct call_handler {
     void (*on_done)(void *arg, struct call *c);                                 /* last callback: all went well */
     /* Last callback: TIMEOUT, REFUSED, RESET, UNAVAILABLE (no endpoint, breaker open), BUSY (queue
      * or bulkhead full), PROTOCOL, CANCELLED
-     * (engine closing), INVALID (a head that cannot be written: fields, user, roles), NOMEM (also: no descriptor or port is
-     * left for a connection).
+     * (engine closing), INVALID (a head that cannot be written: fields, user, roles), NOMEM (also: no descriptor is left
+     * for a connection).
      * maybe_processed: the callee may have acted on it. May come after on_head (answer cut short). */
     void (*on_error)(void *arg, struct call *c, enum ficus_err err, bool maybe_processed, const char *detail);
     /* An interim answer but 100 (103 Early Hints, say), before on_head; may be NULL. */
