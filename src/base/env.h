@@ -197,8 +197,8 @@ static inline void env_listener_pause(struct env *e, struct env_listener *l, boo
 static inline void env_listener_close(struct env *e, struct env_listener *l) { e->ops->listener_close(l); }
 
 /* *ret_stream is valid at once, but only env_close may be called before on_connect came with FICUS_ERR_OK. After a failure report the
- * stream must still be closed. Closing first cancels: on_connect will not fire. NOMEM, from the call or by on_connect: this process lacks memory, descriptors or
- * ports, which says nothing about the peer. */
+ * stream must still be closed. Closing first cancels: on_connect will not fire. NOMEM, from the call or by on_connect: this process lacks memory or
+ * descriptors, which says nothing about the peer. */
 static inline enum ficus_err env_connect(struct env *e, const char *address, void (*on_connect)(void *arg, enum ficus_err err), void *arg,
                                          struct env_stream **ret_stream)
 {

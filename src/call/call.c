@@ -387,7 +387,7 @@ static const char *local_text(enum ficus_err err)
 {
     return err == FICUS_ERR_UNAVAILABLE ? "no address is known"
            : err == FICUS_ERR_BUSY      ? "too many calls wait"
-           : err == FICUS_ERR_NOMEM     ? "no memory, descriptors or ports are left for a connection"
+           : err == FICUS_ERR_NOMEM     ? "no memory or descriptors are left for a connection"
                                         : err_text(err);
 }
 

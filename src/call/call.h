@@ -58,9 +58,9 @@ void call_engine_close(struct call_engine *g, void (*closed)(void *arg), void *a
 
 /* Declare an edge before its first use, or anew: what runs goes on, what comes goes by the new policy, and breaker,
  * budget and what is known of the addresses stay. p is copied, with all that it points to. A call to an undeclared callee fails with INVALID.
- * p->upstream says where a callee is that Ficus does not start; its files are read anew each time (blocks), connections
- * that were made before are closed when they are idle, and those that are being made are given up: their calls get others. NOMEM, INVALID; of its files: NOT_FOUND, INVALID... with *reterr
- * (may be NULL) naming the file. On failure all is as before. */
+ * p->upstream says where a callee is that Ficus does not start; its files are read anew each time (blocks). Connections that
+ * were made before are closed when they are idle, and those that are being made are given up: their calls get others. NOMEM,
+ * INVALID; of its files: NOT_FOUND, INVALID... with *reterr (may be NULL) naming the file. On failure all is as before. */
 enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const struct call_policy *p,
                                 struct ficus_error *reterr);
 /* The present addresses of a callee (copied). None: calls fail at once, until there are some. Connections to addresses
@@ -113,8 +113,8 @@ struct call_handler {
     void (*on_done)(void *arg, struct call *c);                                 /* last callback: all went well */
     /* Last callback: TIMEOUT, REFUSED, RESET, UNAVAILABLE (no endpoint, breaker open), BUSY (queue
      * or bulkhead full), PROTOCOL, CANCELLED
-     * (engine closing), INVALID (a head that cannot be written: fields, user, roles), NOMEM (also: no descriptor or port is
-     * left for a connection).
+     * (engine closing), INVALID (a head that cannot be written: fields, user, roles), NOMEM (also: no descriptor is left
+     * for a connection).
      * maybe_processed: the callee may have acted on it. May come after on_head (answer cut short). */
     void (*on_error)(void *arg, struct call *c, enum ficus_err err, bool maybe_processed, const char *detail);
     /* An interim answer but 100 (103 Early Hints, say), before on_head; may be NULL. */

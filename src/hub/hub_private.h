@@ -58,12 +58,20 @@ struct hub_exchange {
     bool redrive;
     size_t count_max;
     struct list wait_link; /* for endpoints: in hub->registry.waiting */
+    int64_t version;       /* of the endpoints that the caller has */
     struct env_timer timer;
 };
 
+struct hub_service {
+    struct slice name, addresses; /* a JSON array */
+    int64_t version;              /* the one that changed the addresses last */
+};
+
 struct hub_registry {
-    struct buf services; /* JSON object: name -> addresses */
-    int64_t version;
+    struct arena arena; /* of what services points to: whoever tells, tells all */
+    struct hub_service *services;
+    size_t service_count;
+    int64_t first_version, version;
     bool warming;
     struct list waiting;
     size_t waiting_count;

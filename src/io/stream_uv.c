@@ -581,7 +581,8 @@ static void on_connect_task(void *arg)
     connect_result(s, s->connecting->result);
 }
 
-/* What this machine or process lacks is not the peer's fault. */
+/* What this machine or process lacks is not the peer's fault. (That no port is left to connect from is: there are enough towards
+ * any other address.) */
 static enum ficus_err connect_error(int sys_errno)
 {
     switch (sys_errno) {
@@ -590,7 +591,6 @@ static enum ficus_err connect_error(int sys_errno)
     case EMFILE:
     case ENFILE:
     case ENOBUFS:
-    case EADDRNOTAVAIL: /* no port is left to connect from */
         return FICUS_ERR_NOMEM;
     default:
         return err_from_errno(sys_errno);

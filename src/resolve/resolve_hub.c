@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The hub's subscriber; see resolve_hub.h. Two independent loops: poll -> pause -> poll, and state changed -> write
- * the file (one job at a time, the next one when it ended and the state has moved on).
+ * the file -> pause -> state has moved on -> write.
  */
 #include "resolve_hub.h"
 
@@ -16,6 +16,7 @@ enum {
     PARSE_ARENA_SIZE_MAX = 16 << 20,
     POLL_GRACE_MS = 5000,       /* beyond wait_ms until a poll is given up */
     POLL_SHORT_MS = 1000,       /* an answer without news before that is followed by a pause */
+    SAVE_PAUSE_MS = 1000,
     POLL_WARMING_MS = 200,      /* between polls while the hub is warming */
 };
 
@@ -38,6 +39,7 @@ struct resolve_hub {
     uint64_t failures;              /* in a row */
     struct env_timer pause;
 
+    struct env_timer save_pause;    /* behind a write: it costs a hundred times what a change costs */
     struct env_job job;
     bool job_runs, save_wanted;
     struct buf saving;              /* what the job writes; untouched while it runs */
@@ -143,16 +145,23 @@ static void save_done(void *arg)
     struct resolve_hub *r = arg;
     r->job_runs = false;
     r->status.file_err = r->job_error.code;
-    if (r->closing)
-        free_when_quiet(r);
-    else if (r->save_wanted)
+    if (r->closing) {
         save_start(r);
+        free_when_quiet(r);
+    } else {
+        env_timer_start(r->env, &r->save_pause, SAVE_PAUSE_MS);
+    }
+}
+
+static void on_save_pause(void *arg)
+{
+    save_start(arg);
 }
 
 /* A save that cannot begin is wanted still, and tried again after the next poll. */
 static void save_start(struct resolve_hub *r)
 {
-    if (r->path == NULL || r->job_runs || !r->save_wanted)
+    if (r->path == NULL || r->job_runs || !r->save_wanted || env_timer_armed(&r->save_pause))
         return;
     buf_clear(&r->saving);
     if (!snapshot_state_write(&r->state, r->status.version, &r->saving)) {
@@ -204,6 +213,8 @@ static void poll_read(struct resolve_hub *r, struct slice body)
     struct snapshot s;
     arena_init(&a, PARSE_ARENA_SIZE_MAX);
     enum ficus_err err = snapshot_parse(&a, body, &s, NULL);
+    if (err == FICUS_ERR_OK && s.since > 0 && s.since != r->asked_version)
+        err = FICUS_ERR_PROTOCOL; /* something may lie between */
     if (err == FICUS_ERR_OK)
         err = snapshot_apply(r, &s);
     if (err == FICUS_ERR_OK) {
@@ -290,6 +301,7 @@ enum ficus_err resolve_hub_new(struct env *e, const struct resolve_hub_options *
     r->on_addresses = o->on_addresses;
     r->arg = o->arg;
     r->pause = (struct env_timer){.fn = on_pause, .arg = r};
+    r->save_pause = (struct env_timer){.fn = on_save_pause, .arg = r};
     buf_init(&r->saving, RESOLVE_SNAPSHOT_SIZE_MAX);
     if (r->hub == NULL || (o->snapshot_path != NULL && r->path == NULL)) {
         mem_free(r->hub);
@@ -315,6 +327,8 @@ void resolve_hub_close(struct resolve_hub *r, void (*closed)(void *arg), void *a
     if (r->fetch != NULL)
         call_fetch_cancel(r->fetch);
     r->fetch = NULL;
+    env_timer_stop(r->env, &r->save_pause);
+    save_start(r);
     env_timer_start(r->env, &r->pause, 0);
 }
 

@@ -4,15 +4,15 @@
  * current. The hub's own address is fixed (call_engine_endpoints by the owner, like that of any callee that nobody
  * resolves).
  *
- * Happy path: each answer is a whole snapshot, {"version": N, "warming": bool, "services": {"orders": ["unix:/..."],
+ * Happy path: the first answer is a whole snapshot, {"version": N, "warming": bool, "services": {"orders": ["unix:/..."],
  * ...}}; the next poll carries its version and is answered when there is a newer one, or after wait with the same one
- * (or 304).
+ * (or 304), with those services alone that have changed, and "since": N.
  * Failure modes: when the hub is away, polls go on with back-off of 100 ms to 3 s and full jitter, and the addresses
- * stay; so they do when a snapshot is warming or lists none for a service. The last good state is kept in a file,
- * atomically replaced, and read at the start, so that a process that starts while the hub is dead has addresses. A
- * file that is missing, damaged or of a newer version is ignored (status tells) and written anew by the next
- * snapshot. Addresses that the engine has no memory for are told again
- * with the next snapshot, which is asked for after a back-off.
+ * stay; so they do when a snapshot is warming or lists none for a service. After any failure, and when "since" is not
+ * what was asked with, the whole is asked for. Addresses that the engine has no memory for are told to it again then.
+ * The last good state is kept in a file, atomically replaced, at most once a second and at the end; it is read at the
+ * start, so that a process that starts while the hub is dead has addresses. A file that is missing, damaged or of a
+ * newer version is ignored (status tells) and written anew by the next change.
  * Loop thread only; it never logs: resolve_hub_status tells.
  */
 #ifndef FICUS_RESOLVE_HUB_H
@@ -58,7 +58,7 @@ struct resolve_hub_status {
 /* Reads the file (blocks shortly), hands its addresses to the engine and begins to poll. Strings are copied. Errors:
  * NOMEM, INVALID. */
 enum ficus_err resolve_hub_new(struct env *e, const struct resolve_hub_options *o, struct resolve_hub **ret_resolve);
-/* Ends the poll, lets a write of the file finish; then closed fires and it is gone. Close it before the engine (else
+/* Ends the poll, lets the file become what is known now; then closed fires and it is gone. Close it before the engine (else
  * its poll ends with CANCELLED, and it stays quiet until it is closed). */
 void resolve_hub_close(struct resolve_hub *r, void (*closed)(void *arg), void *arg);
 /* From now on keep snapshots in this file (copied), also the present one. NOMEM. */

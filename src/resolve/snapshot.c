@@ -56,11 +56,13 @@ enum ficus_err snapshot_parse(struct arena *a, struct slice text, struct snapsho
     if (err != FICUS_ERR_OK)
         return err;
     const struct json *format = json_get(root, "ficus_endpoints"), *services = json_get(root, "services"),
-                      *warming = json_get(root, "warming");
+                      *warming = json_get(root, "warming"), *since = json_get(root, "since");
     if (format != NULL && json_i64_or(format, INT64_MAX) > SNAPSHOT_FORMAT)
         return err_set(reterr, FICUS_ERR_VERSION, "endpoints: written by a newer version");
     if (!json_i64(json_get(root, "version"), &s.version) || s.version < 0)
         return err_set(reterr, FICUS_ERR_PARSE, "endpoints: \"version\" is not a number from 0 on");
+    if (since != NULL && (!json_i64(since, &s.since) || s.since < 1 || s.since > s.version))
+        return err_set(reterr, FICUS_ERR_PARSE, "endpoints: \"since\" is not a number from 1 to \"version\"");
     if (warming != NULL && !json_bool(warming, &s.warming))
         return err_set(reterr, FICUS_ERR_PARSE, "endpoints: \"warming\" is neither true nor false");
     if (services == NULL || services->type != JSON_OBJECT || services->count > RESOLVE_SERVICES_MAX)

@@ -23,13 +23,13 @@ struct snapshot_service {
 };
 
 struct snapshot {
-    int64_t version;
+    int64_t version, since;         /* since: only what changed behind this version is in it; 0: it is whole */
     bool warming;
     struct snapshot_service *services;
     size_t service_count;
 };
 
-/* Parse a snapshot, of the hub or of the file, into the arena; text must outlive it. Errors: PARSE (malformed, or
+/* Parse a snapshot, whole or not, of the hub or of the file, into the arena; text must outlive it. Errors: PARSE (malformed, or
  * over a bound), VERSION (a file of a newer format), TOO_LARGE, NOMEM. */
 enum ficus_err snapshot_parse(struct arena *a, struct slice text, struct snapshot *ret_snapshot,
                               struct ficus_error *reterr);

@@ -538,6 +538,77 @@ static void test_endpoints(void **state)
     world_free(w);
 }
 
+static long long number_in(const char *body, const char *name)
+{
+    const char *at = strstr(body, name);
+    assert_non_null(at);
+    return atoll(at + strlen(name));
+}
+
+static const char *endpoints(struct world *w, long long version)
+{
+    char path[128];
+    snprintf(path, sizeof path, "/v1/endpoints?version=%lld&wait=0", version);
+    return arena_printf(&w->arena, "%s", ask(w, w->orders, "hub", "GET", path, NULL)->body);
+}
+
+static void put_registry(struct world *w, const char *services)
+{
+    char body[512];
+    snprintf(body, sizeof body, "{\"services\":%s}", services);
+    assert_int_equal(ask(w, w->orders, "ops", "PUT", "/v1/registry", body)->status, 204);
+}
+
+/* Who asks with a version of this hub's gets what changed behind it, whichever it is, also who waits; who asks with any other
+ * number, or another hub, gets all. */
+static void test_changes(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    long long young = number_in(endpoints(w, 0), "\"version\":");
+    put_registry(w, "{\"a\":[\"tcp:127.0.0.1:1\"],\"b\":[\"tcp:127.0.0.1:2\"],\"c\":[]}");
+    put_registry(w, "{\"a\":[\"tcp:127.0.0.1:1\"],\"b\":[\"tcp:127.0.0.1:3\"],\"c\":[]}");
+    char path[128];
+    snprintf(path, sizeof path, "/v1/endpoints?version=%lld&wait=15000", young + 2);
+    struct answer *waited = calloc(1, sizeof *waited);
+    struct asked q;
+    ask_begin(w, w->orders, "hub", "GET", path, NULL, &q, waited);
+    assert_int_equal(ask(w, w->orders, "hub", "GET", "/health", NULL)->status, 200);
+    put_registry(w, "{\"d\":[\"tcp:127.0.0.1:4\"],\"c\":[],\"b\":[\"tcp:127.0.0.1:3\"]}");    /* another order, a is gone */
+    ask_end(&q);
+    put_registry(w, "{\"b\":[\"tcp:127.0.0.1:3\"],\"c\":[],\"d\":[\"tcp:127.0.0.1:4\"]}");    /* the same */
+    const struct {
+        long long version;
+        const char *services;
+    } cases[] = {
+        {0, "{\"d\":[\"tcp:127.0.0.1:4\"],\"c\":[],\"b\":[\"tcp:127.0.0.1:3\"]}"},
+        {young - 1, "{\"d\":[\"tcp:127.0.0.1:4\"],\"c\":[],\"b\":[\"tcp:127.0.0.1:3\"]}"},
+        {young + 4, "{\"d\":[\"tcp:127.0.0.1:4\"],\"c\":[],\"b\":[\"tcp:127.0.0.1:3\"]}"},
+        {young, "{\"d\":[\"tcp:127.0.0.1:4\"],\"c\":[],\"b\":[\"tcp:127.0.0.1:3\"]}"},
+        {young + 1, "{\"d\":[\"tcp:127.0.0.1:4\"],\"b\":[\"tcp:127.0.0.1:3\"]}"},
+        {young + 2, "{\"d\":[\"tcp:127.0.0.1:4\"]}"},
+        {young + 3, "{}"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char expected[512], since[64] = "";
+        if (i >= 3)
+            snprintf(since, sizeof since, "\"since\":%lld,", cases[i].version);
+        snprintf(expected, sizeof expected, "{\"version\":%lld,%s\"warming\":false,\"services\":%s}", young + 3, since,
+                 cases[i].services);
+        assert_string_equal(endpoints(w, cases[i].version), expected);
+        if (i == 5)
+            assert_string_equal(waited->body, expected);
+    }
+    stop_hub(w);
+    start_hub(w);
+    put_registry(w, "{\"a\":[\"tcp:127.0.0.1:1\"]}");
+    const char *other = endpoints(w, young + 3);
+    assert_null(strstr(other, "since"));
+    assert_non_null(strstr(other, "\"services\":{\"a\":[\"tcp:127.0.0.1:1\"]}"));
+    free(waited);
+    world_free(w);
+}
+
 /* A stopping hub answers those that wait at once, instead of letting them hang or cutting them off. */
 static void test_stop_wakes(void **state)
 {
@@ -677,7 +748,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_saga_runs),       cmocka_unit_test(test_saga_survives_restart),
         cmocka_unit_test(test_stuck_retry),     cmocka_unit_test(test_pull_waits),
-        cmocka_unit_test(test_rights),          cmocka_unit_test(test_dead_letters),    cmocka_unit_test(test_endpoints),
+        cmocka_unit_test(test_rights),          cmocka_unit_test(test_dead_letters),
+        cmocka_unit_test(test_endpoints),       cmocka_unit_test(test_changes),
         cmocka_unit_test(test_stop_wakes),      cmocka_unit_test(test_identity),
         cmocka_unit_test(test_bus_of_services), cmocka_unit_test(test_second_hub),
     };

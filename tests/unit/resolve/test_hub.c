@@ -229,6 +229,51 @@ static void test_news(void **state)
     finish(&h);
 }
 
+/* An answer that has only what changed leaves the rest as it is, in the engine and in the file. One that begins elsewhere than
+ * at what is known is not taken: the whole is asked for. */
+static void test_changes(void **state)
+{
+    struct fake_hub h;
+    char whole[512], change[512], gap[512], all[512];
+    begin(&h, *state);
+    rig_edge(h.r, "carts", rig_policy(1, 5000), NULL);
+    (void)snprintf(whole, sizeof whole, "{\"version\":1001,\"warming\":false,\"services\":{\"orders\":[\"%s\"],\"carts\":[\"%s\"]}}",
+                   h.r->address, h.r->dead_address);
+    (void)snprintf(change, sizeof change, "{\"version\":1002,\"since\":1001,\"warming\":false,\"services\":{\"carts\":[\"%s\"]}}",
+                   h.r->address);
+    (void)snprintf(gap, sizeof gap, "{\"version\":1004,\"since\":1003,\"warming\":false,\"services\":{\"carts\":[\"%s\"]}}",
+                   h.r->dead_address);
+    (void)snprintf(all, sizeof all, "{\"version\":1004,\"warming\":false,\"services\":{\"orders\":[],\"carts\":[\"%s\"]}}",
+                   h.r->address);
+    h.snapshot = whole;
+    h.version = 1001;
+    hub_start(&h);
+    resolve_start(&h);
+    rig_wait(h.r, is_held, &h);
+    assert_int_equal(rig_call(h.r, "carts", "GET", "/").err, FICUS_ERR_REFUSED);
+    hub_say(&h, 1002, change);
+    rig_wait(h.r, is_held, &h);
+    assert_int_equal(rig_call(h.r, "carts", "GET", "/").status, 200);
+    assert_int_equal(rig_call(h.r, "orders", "GET", "/").status, 200);
+    char carts[128], orders[128];
+    (void)snprintf(carts, sizeof carts, "\"carts\":[\"%s\"]", h.r->address);
+    (void)snprintf(orders, sizeof orders, "\"orders\":[\"%s\"]", h.r->address);
+    struct file_wait new_one = {&h, carts}, old_one = {&h, orders};
+    rig_wait(h.r, file_has_it, &new_one);
+    assert_true(file_has_it(&old_one));
+    size_t polls = h.polls;
+    hub_say(&h, 1004, gap);
+    h.snapshot = all;
+    rig_wait(h.r, is_held, &h);
+    assert_int_equal(h.polls, polls + 2);       /* the whole, and what waits now */
+    assert_int_equal(status_of(&h).polls_failed, 1);
+    assert_int_equal(rig_call(h.r, "carts", "GET", "/").status, 200);
+    assert_int_equal(rig_call(h.r, "orders", "GET", "/").err, FICUS_ERR_UNAVAILABLE);
+    resolve_stop(&h);       /* what was not written for the sake of its cost is now */
+    assert_true(file_has(&h, "\"version\":1004"));
+    finish(&h);
+}
+
 /* What the engine had no memory for, new addresses and that there are none any more, it is told again. */
 static void test_no_memory(void **state)
 {
@@ -423,7 +468,7 @@ static void test_close(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_news), TEST(test_no_memory), TEST(test_warming), TEST(test_hub_away), TEST(test_file), TEST(test_file_bad),
+        TEST(test_news), TEST(test_changes), TEST(test_no_memory), TEST(test_warming), TEST(test_hub_away), TEST(test_file), TEST(test_file_bad),
         TEST(test_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -48,6 +48,8 @@ static void test_parse_refused(void **state)
     static const char *const texts[] = {
         "", "null", "[]", "{}", "{\"version\": 1}", "{\"services\": {}}", "{\"version\": -1, \"services\": {}}",
         "{\"version\": 1.5, \"services\": {}}",
+        "{\"version\": 5, \"since\": 6, \"services\": {}}", "{\"version\": 5, \"since\": 0, \"services\": {}}",
+        "{\"version\": 5, \"since\": \"5\", \"services\": {}}",
         "{\"version\": \"1\", \"services\": {}}", "{\"version\": 1, \"services\": []}",
         "{\"version\": 1, \"warming\": 1, \"services\": {}}",
         "{\"version\": 1, \"services\": {\"a\": \"unix:/x\"}}", "{\"version\": 1, \"services\": {\"a\": [1]}}",
