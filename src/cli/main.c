@@ -76,6 +76,10 @@ static const struct command_option saga_list_options[] = {
     JSON_OPTION,
 };
 static const struct command_option config_options[] = {SET_OPTION, JSON_OPTION};
+static const struct command_option lint_options[] = {
+    {0, "released", "NUMBER", "migrations up to this one came with the version that is running: judge only what later ones do to them"},
+    JSON_OPTION,
+};
 static const struct command_option explain_options[] = {
     {'H', "header", "NAME: VALUE", "a header of the request; may be given several times"},
     SET_OPTION,
@@ -233,6 +237,17 @@ static const struct command commands[] = {
      .doc = "Check the manifest and show all its errors",
      .text = "FILE may also be one service's part (service.yaml): then it is checked alone, and what it says of other "
              "services and of topics is not judged."},
+    {.name = "migrations lint",
+     .run = cmd_migrations_lint,
+     .operands = "[SERVICE...|FOLDER]",
+     .operand_max = COMMAND_OPERANDS_MAX,
+     OPTIONS(lint_options),
+     .doc = "Find migrations that break the version that is still running",
+     .text = "Runs the migrations of all or some services, or of a folder (./migrations), in memory, and compares the schema "
+             "before and after each. Dropped and renamed tables and columns, new constraints, changed types and the like are "
+             "errors, each with the steps to take instead; so is what cannot run. A comment above the statement, -- "
+             "ficus:nolint RULE: REASON, allows what no running version needs any more. The exit code is 1 when there are "
+             "errors. No database is touched."},
     {.name = "routes",
      .run = cmd_routes,
      .operands = "",

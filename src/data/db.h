@@ -119,11 +119,15 @@ int64_t db_changes(struct db_conn *c);          /* rows changed by the last stat
 enum ficus_err db_script(struct db_conn *c, struct slice sql, struct ficus_error *reterr);
 
 /* ---- migrations (migrate.c) ---- */
+enum { DB_MIGRATION_SIZE_MAX = 1024 * 1024 };    /* of one text; whoever reads the files keeps to it */
+
 struct db_migration {
     int64_t version;        /* from the file's number: 0001_name.sql */
     const char *name;
     struct slice sql;
 };
+/* Number and name of a file NNNN_name.sql in whatever folder; the name is borrowed. False: it has no such name. */
+bool db_migration_name(const char *path, int64_t *ret_version, struct slice *ret_name);
 /* Run those that are missing, in order, each in a synced transaction, and record number, name, SHA-256 and time in
  * table ficus_migrations. Refuses: a gap or a wrong order (INVALID), a changed text of one that ran (CONFLICT, names
  * it), a database that has newer ones (VERSION). The chassis's own tables are migrated with the same function under

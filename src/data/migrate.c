@@ -11,6 +11,22 @@
     "CREATE TABLE IF NOT EXISTS ficus_migrations(set_name TEXT NOT NULL, version INTEGER NOT NULL,"         \
     " name TEXT NOT NULL, sha256 TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY(set_name, version)) STRICT"
 
+bool db_migration_name(const char *path, int64_t *ret_version, struct slice *ret_name)
+{
+    const char *base = strrchr(path, '/');
+    struct slice name = slice_str(base == NULL ? path : base + 1);
+    if (!slice_ends(name, SLICE(".sql")))
+        return false;
+    name.size -= 4;
+    struct slice number = slice_cut(&name, '_');
+    uint64_t version = 0;
+    if (name.p == NULL || name.size == 0 || number.size != 4 || !slice_to_u64(number, &version) || version == 0)
+        return false;
+    *ret_version = (int64_t)version;
+    *ret_name = name;
+    return true;
+}
+
 static enum ficus_err list_check(const char *set, const struct db_migration *list, size_t count,
                                  struct ficus_error *reterr)
 {

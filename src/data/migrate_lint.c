@@ -856,7 +856,8 @@ static enum ficus_err lint_all(struct lint *l, const struct db_migration *list, 
         l->index = i;
         l->sql = list[i].sql;
         if (list[i].version != (int64_t)i + 1) {
-            add(l, NUMBERING, 0, NULL, "", arena_printf(l->a, "has number %lld, but %zu comes next", (long long)list[i].version, i + 1));
+            add(l, NUMBERING, 0, NULL, "", list[i].version == 0 ? "is not called NNNN_NAME.sql"
+                : arena_printf(l->a, "has number %lld, but %zu comes next", (long long)list[i].version, i + 1));
             break;
         }
         err = schema_run(r, list[i].sql, &l->run, reterr);

@@ -49,10 +49,10 @@ struct lint_result {
 };
 
 /* Judge the migrations of one database, in memory. released: so many of them ran with the version that is still running;
- * they are not judged, and what later ones do to each other breaks nobody. -1: each was released by itself. Names and
- * texts are borrowed; the result is in the arena, whose ceiling should be LINT_ARENA_SIZE_MAX. NOMEM, TOO_LARGE (more than
- * the arena or than a schema may hold). Whatever is wrong with the migrations is a finding. [any; takes some seconds at
- * worst for each] */
+ * they are not judged, and what later ones do to each other breaks nobody. -1: each was released by itself. A version 0
+ * stands for a file whose name has no number. Names and texts are borrowed; the result is in the arena, whose ceiling
+ * should be LINT_ARENA_SIZE_MAX. NOMEM, TOO_LARGE (more than the arena or than a schema may hold). Whatever is wrong with
+ * the migrations is a finding. [any; takes some seconds at worst for each] */
 enum ficus_err migrate_lint(struct arena *a, const struct db_migration *list, size_t count, int64_t released,
                             struct lint_result *ret_result, struct ficus_error *reterr);
 

@@ -11,7 +11,6 @@
 
 enum {
     MIGRATIONS_MAX = 1000,
-    MIGRATION_SIZE_MAX = 1024 * 1024,
     MIGRATIONS_ARENA_SIZE_MAX = 32 * 1024 * 1024,
     JANITOR_FIRST_MS = 60 * 1000,
     JANITOR_EVERY_MS = 10 * 60 * 1000,
@@ -39,32 +38,16 @@ const size_t service_migration_count = ARRAY_COUNT(service_migrations);
 
 /* ---- opening [worker] ---- */
 
-static bool parse_name(const char *path, int64_t *ret_version, struct slice *ret_name)
-{
-    const char *base = strrchr(path, '/');
-    struct slice name = slice_str(base == NULL ? path : base + 1);
-    if (!slice_ends(name, SLICE(".sql")))
-        return false;
-    name.size -= 4;
-    struct slice number = slice_cut(&name, '_');
-    uint64_t version = 0;
-    if (name.p == NULL || name.size == 0 || number.size != 4 || !slice_to_u64(number, &version) || version == 0)
-        return false;
-    *ret_version = (int64_t)version;
-    *ret_name = name;
-    return true;
-}
-
 static enum ficus_err load_one(struct service *v, struct arena *a, const char *path, struct db_migration *m,
                                struct ficus_error *reterr)
 {
     struct slice name = SLICE_NONE;
-    if (!parse_name(path, &m->version, &name))
+    if (!db_migration_name(path, &m->version, &name))
         return err_set(reterr, FICUS_ERR_INVALID, "migration %s: the name must be NNNN_name.sql", path);
     m->name = arena_strdup(a, name);
     if (m->name == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "migration %s", path);
-    enum ficus_err err = env_file_load(v->env, a, path, MIGRATION_SIZE_MAX, &m->sql, reterr);
+    enum ficus_err err = env_file_load(v->env, a, path, DB_MIGRATION_SIZE_MAX, &m->sql, reterr);
     return err == FICUS_ERR_OK ? err : err_wrap(reterr, "migration %s", path);
 }
 

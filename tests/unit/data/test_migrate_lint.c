@@ -280,8 +280,8 @@ static char *repeat(const char *piece, size_t size, size_t *ret_count)
     return buf_steal(&b);
 }
 
-/* A mebibyte of anything comes to an end, within the arena: many findings are counted and the first are kept; a schema
- * that is too large is refused. */
+/* A mebibyte of anything (less of what takes long) comes to an end, within the arena: many findings are counted and the
+ * first are kept; a schema that is too large is refused. */
 static void test_large(void **state)
 {
     (void)state;
@@ -298,8 +298,8 @@ static void test_large(void **state)
         {T, ";#", FICUS_ERR_OK, false},
         {T, "((#", FICUS_ERR_OK, false},
         {T, "'#", FICUS_ERR_OK, false},
-        {T, "PRAGMA x#;", FICUS_ERR_OK, true},
-        {T, "CREATE TABLE n#(a);", FICUS_ERR_OK, false},
+        {T, "PRAGMA x#;", FICUS_ERR_OK, true, 200000},
+        {T, "CREATE TABLE n#(a);", FICUS_ERR_OK, false, 200000},
         {T, "CREATE VIEW n#(a) AS SELECT 1;", FICUS_ERR_TOO_LARGE, false, 80000},
         {T, "/*#*/[", FICUS_ERR_OK, false},
     };
