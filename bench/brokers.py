@@ -190,15 +190,15 @@ class Ficus(Broker):
 
 
 def brokers(build, folder):
-    """All, by the name in the table; ours first."""
-    return {
-        "ficus": Ficus(build, folder),
+    """All, by the name in the table; ours first. It is made last, for when the program of another is missing."""
+    others = {
         "nats": nats(build, folder),
         "redis always": redis(build, folder, "always"),
         "redis everysec": redis(build, folder, "everysec"),
         "postgres": postgres(build, folder),
         "sqlite": Sqlite(build, folder),
     }
+    return {"ficus": Ficus(build, folder), **others}
 
 
 def disk(folder):

@@ -104,10 +104,18 @@ static long percentile_us(struct load *l, double part)
     return LATENCY_MAX_US;
 }
 
-static void say(struct load *l, double rate)
+/* What else is said: the latencies, when there are any, and the CPU of this process for each message, in us. */
+static int say(struct load *l, double rate)
 {
-    printf("{\"rps\":%.1f,\"p50\":%ld,\"p99\":%ld,\"messages\":%llu}\n", rate, percentile_us(l, 0.5),
-           percentile_us(l, 0.99), (unsigned long long)atomic_load(&l->sent));
+    struct timespec cpu;
+    unsigned long long sent = atomic_load(&l->sent);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+    printf("{\"rps\":%.1f,\"messages\":%llu,\"load_cpu\":%.2f", rate, sent,
+           ((double)cpu.tv_sec * 1e6 + (double)cpu.tv_nsec / 1e3) / (double)(sent > 0 ? sent : 1));
+    if (atomic_load(&l->latencies) > 0)
+        printf(",\"p50\":%ld,\"p99\":%ld", percentile_us(l, 0.5), percentile_us(l, 0.99));
+    printf("}\n");
+    return 0;
 }
 
 static void threads_run(struct load *l, void *(*fn)(void *), long count, pthread_t threads[THREADS_MAX])
@@ -190,15 +198,12 @@ static int publish(struct load *l)
     int64_t begun = now_ns();
     l->warm_ns = l->count > 0 ? begun : begun + (int64_t)(l->warm * 1e9);
     l->end_ns = l->warm_ns + (int64_t)(l->seconds * 1e9);
-    if (l->later) {
-        say(l, publish_later(l));
-        return 0;
-    }
+    if (l->later)
+        return say(l, publish_later(l));
     threads_run(l, publisher, l->flight, threads);
     threads_join(l->flight, threads);
     double took = l->count > 0 ? (double)(now_ns() - begun) / 1e9 : l->seconds;
-    say(l, (double)atomic_load(&l->counted) / took);
-    return 0;
+    return say(l, (double)atomic_load(&l->counted) / took);
 }
 
 /* ---- deliver ---- */
@@ -264,8 +269,7 @@ static int deliver(struct load *l)
     threads_join(l->consumers, threads);
     l->broker->close(connection);
     atomic_store(&l->sent, (unsigned long long)sent);
-    say(l, (double)sent / took);
-    return 0;
+    return say(l, (double)sent / took);
 }
 
 /* ---- replay ---- */
@@ -286,10 +290,11 @@ static int replay(struct load *l)
         if (l->broker->take(connection, count_one, &got) == 0)
             broker_die("replay", "messages are missing");
     double took = (double)(now_ns() - begun) / 1e9;
+    if (got != l->count)
+        broker_die("replay", "there are more messages than were published");
     l->broker->close(connection);
     atomic_store(&l->sent, (unsigned long long)got);
-    say(l, (double)got / took);
-    return 0;
+    return say(l, (double)got / took);
 }
 
 static int prepare(struct load *l)

@@ -81,13 +81,18 @@ static void start_sagas(struct hub_client *hub, long count)
     }
 }
 
-/* Sagas that are completed, as the hub counts them since its start; any other outcome ends the program. */
-static long long completed(struct hub_client *hub)
+/* Sagas that are completed, as the hub counts them since its start, and how many are not finished; any other outcome ends
+ * the program. */
+static long long completed(struct hub_client *hub, long long *ret_running)
 {
-    static const char name[] = "\nsaga_completed_total{";
+    static const char name[] = "\nsaga_completed_total{", running[] = "\nsaga_running ";
     struct slice text = hub_client_call(hub, "GET", "/metrics", SLICE_NONE);
+    const char *p = strstr(text.p, running);
     long long count = 0;
-    for (const char *p = text.p; (p = strstr(p, name)) != NULL; p++) {
+    if (p == NULL)
+        die("run", "the hub has no metric saga_running");
+    *ret_running = strtoll(p + sizeof running - 1, NULL, 10);
+    for (p = text.p; (p = strstr(p, name)) != NULL; p++) {
         const char *value = strchr(p, '}');
         if (value == NULL || strstr(p, "outcome=\"completed\"") == NULL)
             die("run", "a saga has another outcome than completed");
@@ -100,7 +105,7 @@ static int run(const struct load *l, const char *to, const char *tell)
 {
     struct hub_client *hub = hub_client_open(to, "starter");
     int fd = tell_open(tell);
-    long long before = completed(hub), started = 0, called = 0, warmed = -1;
+    long long running, before = completed(hub, &running), started = 0, called = 0, warmed = -1;
     double begun = now_s(), warm = begun + l->warm, end = warm + l->seconds, counted_from = 0;
     start_sagas(hub, l->at_once);
     for (started = l->at_once; now_s() < end;) {
@@ -109,21 +114,21 @@ static int run(const struct load *l, const char *to, const char *tell)
         start_sagas(hub, n);
         started += n;
         if (warmed < 0 && now_s() >= warm) {
-            warmed = completed(hub);
+            warmed = completed(hub, &running);
             counted_from = now_s();
         }
     }
     if (warmed < 0)
         die("run", "too slow for so short a time");
-    long long counted = completed(hub) - warmed;
+    long long counted = completed(hub, &running) - warmed;
     double took = now_s() - counted_from;
     while (called < started)
         called += told(fd);
-    double patience = now_s() + LAST_S;
-    while (completed(hub) - before < started)
+    long long all;
+    for (double patience = now_s() + LAST_S; (all = completed(hub, &running) - before) < started || running > 0;)
         if (now_s() > patience)
             die("run", "not all sagas that were started are completed");
-    if (completed(hub) - before != started)
+    if (all != started)
         die("run", "more sagas are completed than were started");
     hub_client_close(hub);
     close(fd);
