@@ -66,8 +66,9 @@ bool proxy_mark_answer(const struct proxy_request *q, struct http_msg *m)
         return false;
     trace_format(&q->trace, trace);
     /* both were judged, or made, by filter_context */
-    return add_hsts(q, m) && http_msg_keep(m, (struct http_field){SLICE("X-Request-ID"), q->request_id}) &&
-           http_msg_keep(m, (struct http_field){SLICE(TRACE_PARENT_HEADER), slice_make(trace, TRACE_PARENT_TEXT_SIZE - 1)});
+    return add_hsts(q, m) && http_msg_keep(m, (struct http_field){SLICE("X-Request-ID"), q->request_id, HTTP_X_REQUEST_ID}) &&
+           http_msg_keep(m, (struct http_field){SLICE(TRACE_PARENT_HEADER), slice_make(trace, TRACE_PARENT_TEXT_SIZE - 1),
+                                                HTTP_TRACEPARENT});
 }
 
 bool proxy_answer_more(struct proxy_request *q)
