@@ -47,7 +47,7 @@ struct field_facts {
     unsigned host_count, content_length_count, transfer_encoding_count, expect_count, upgrade_count;
     bool close, keep_alive, upgrades; /* what Connection listed */
     bool takes_trailers;
-    struct slice options[CONNECTION_OPTIONS_MAX]; /* other names that Connection listed */
+    struct slice *options; /* other names that Connection listed, at most CONNECTION_OPTIONS_MAX */
     size_t option_count;
 };
 
@@ -406,7 +406,8 @@ int h1_parse_request(struct slice head, const struct h1_parse_limits *limits, st
                      struct h1_head *ret_head, const char **reterr_detail)
 {
     struct cursor c = {head.p, head.p + head.size};
-    struct field_facts facts = {0};
+    __attribute__((uninitialized)) struct slice options[CONNECTION_OPTIONS_MAX]; /* read as far as they were counted */
+    struct field_facts facts = {.options = options};
     struct h1_head h = {0};
 
     int status = request_line_parse(&c, limits, m, &h.minor, reterr_detail);
@@ -484,7 +485,8 @@ enum ficus_err h1_parse_response(struct slice head, const struct h1_parse_limits
                                  struct http_msg *m, struct h1_head *ret_head, const char **reterr_detail)
 {
     struct cursor c = {head.p, head.p + head.size};
-    struct field_facts facts = {0};
+    __attribute__((uninitialized)) struct slice options[CONNECTION_OPTIONS_MAX]; /* read as far as they were counted */
+    struct field_facts facts = {.options = options};
     struct h1_head h = {0};
 
     int status = status_line_parse(&c, m, &h.minor, reterr_detail);
