@@ -111,7 +111,7 @@ static void *take(struct arena *a, size_t size)
     return b + 1;
 }
 
-void *arena_alloc(struct arena *a, size_t size)
+void *arena_alloc_more(struct arena *a, size_t size)
 {
     size_t want = size == 0 ? 1 : size;
     if (want > a->size_max || want > SIZE_MAX - ARENA_ALIGN) {

@@ -30,8 +30,18 @@ void arena_clear(struct arena *a);      /* as done + init, but keeps one block o
 bool arena_overflowed(const struct arena *a);
 size_t arena_size(const struct arena *a);   /* bytes handed out */
 
+void *arena_alloc_more(struct arena *a, size_t size); /* behind arena_alloc */
 /* Aligned to 16, uninitialised (arena_zalloc: zeroed). NULL over the ceiling or out of memory. */
-void *arena_alloc(struct arena *a, size_t size);
+static inline void *arena_alloc(struct arena *a, size_t size)
+{
+    size_t room = (size_t)(a->end - a->at), rounded = (size + 15) & ~(size_t)15;
+    if (size == 0 || size > room || rounded > room || a->size_used + rounded > a->size_max)
+        return arena_alloc_more(a, size);
+    void *p = a->at;
+    a->at += rounded;
+    a->size_used += rounded;
+    return p;
+}
 void *arena_zalloc(struct arena *a, size_t size);
 char *arena_strdup(struct arena *a, struct slice s);            /* NUL added */
 struct slice arena_slice(struct arena *a, struct slice s);      /* copy; p NULL on failure */

@@ -4,15 +4,36 @@
  */
 #include "slice.h"
 
-static unsigned char lower(char c)
+/* The bytes of p in a word: all of them for size from 4 to 8, as two halves that may overlap. */
+static uint64_t word_of(const char *p, size_t size)
 {
-    return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+    uint32_t first, last;
+    memcpy(&first, p, sizeof first);
+    memcpy(&last, p + size - sizeof last, sizeof last);
+    return first | (uint64_t)last << 32;
+}
+
+/* Each byte of a is that of b, or both are the same letter: they differ in 0x20 alone, and a's is a letter with it. */
+static bool word_eq_nocase(uint64_t a, uint64_t b)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7;
+    uint64_t differ = a ^ b;
+    if (differ == 0)
+        return true;
+    uint64_t lower = (a & ~highs) | ones * 0x20;
+    uint64_t letter = (lower + ones * (0x80 - 'a')) & ~(lower + ones * (0x7f - 'z')) & ~a & highs;
+    return (differ & ~(letter >> 2)) == 0;
 }
 
 bool slice_bytes_eq_nocase(const char *a, const char *b, size_t size)
 {
+    for (; size > 8; a += 8, b += 8, size -= 8)
+        if (!word_eq_nocase(word_of(a, 8), word_of(b, 8)))
+            return false;
+    if (size >= 4)
+        return word_eq_nocase(word_of(a, size), word_of(b, size));
     for (size_t i = 0; i < size; i++)
-        if (a[i] != b[i] && lower(a[i]) != lower(b[i]))
+        if (!word_eq_nocase((unsigned char)a[i], (unsigned char)b[i]))
             return false;
     return true;
 }

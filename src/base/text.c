@@ -248,16 +248,21 @@ const char *text_nearest(struct slice word, const char *const *candidates, size_
 
 size_t text_i64(int64_t value, char ret_text[TEXT_I64_SIZE])
 {
+    static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+                                "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+                                "8081828384858687888990919293949596979899";
     uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-    size_t size = value < 0 ? 2 : 1;
-    for (uint64_t more = rest; more >= 10; more /= 10)
-        size++;
-    char *at = ret_text + size;
-    *at = '\0';
-    do
-        *--at = (char)('0' + rest % 10);
-    while ((rest /= 10) > 0);
+    char *begin = ret_text;
     if (value < 0)
-        *--at = '-';
-    return size;
+        *begin++ = '-';
+    char *end = begin + 1;
+    for (uint64_t bound = 10; rest >= bound; bound *= 10) /* ends: rest is below 10^19, which fits */
+        end++;
+    char *at = end;
+    *at = '\0';
+    for (; rest >= 10; rest /= 100)
+        memcpy(at -= 2, pairs + rest % 100 * 2, 2);
+    if (at > begin)
+        *--at = (char)('0' + rest);
+    return (size_t)(end - ret_text);
 }

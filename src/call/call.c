@@ -237,9 +237,9 @@ static struct slice decimal(struct arena *a, int64_t v)
 }
 
 /* A field that we write ourselves. */
-static bool keep(struct http_msg *m, struct slice name, struct slice value)
+static bool keep(struct http_msg *m, enum http_name id, struct slice value)
 {
-    return http_msg_keep(m, (struct http_field){name, value});
+    return http_msg_keep(m, (struct http_field){http_names[id], value, id});
 }
 
 static bool add_trace(struct call *c, struct http_msg *m, struct arena *a)
@@ -252,7 +252,7 @@ static bool add_trace(struct call *c, struct http_msg *m, struct arena *a)
     if (text == NULL)
         return false;
     trace_format(&span, text);
-    if (!keep(m, SLICE("traceparent"), slice_make(text, TRACE_PARENT_TEXT_SIZE - 1)))
+    if (!keep(m, HTTP_TRACEPARENT, slice_make(text, TRACE_PARENT_TEXT_SIZE - 1)))
         return false;
     return c->r.tracestate.size == 0 || !trace_present(c->r.trace) ||
         http_msg_add(m, SLICE("tracestate"), c->r.tracestate);
@@ -270,7 +270,7 @@ static enum ficus_err add_identity(struct call *c, struct http_msg *m, struct ar
     };
     struct slice token;
     enum ficus_err err = identity_memo_make(&g->identities, g->key, a, &claims, env_wall_ms(g->env), &token, NULL);
-    if (err == FICUS_ERR_OK && !keep(m, SLICE("ficus-identity"), token))
+    if (err == FICUS_ERR_OK && !keep(m, HTTP_FICUS_IDENTITY, token))
         err = arena_overflowed(a) ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
     return err;
 }
@@ -282,8 +282,8 @@ static enum ficus_err add_own_fields(struct call *c, struct http_msg *m, struct 
         return err;
     int64_t left_ms = call_left_ms(c);
     struct slice timeout = decimal(a, left_ms < 1 ? 1 : left_ms), attempt = decimal(a, c->attempt_number);
-    bool fine = timeout.p != NULL && attempt.p != NULL && keep(m, SLICE("ficus-timeout-ms"), timeout) &&
-                keep(m, SLICE("ficus-attempt"), attempt) && add_trace(c, m, a) &&
+    bool fine = timeout.p != NULL && attempt.p != NULL && keep(m, HTTP_FICUS_TIMEOUT_MS, timeout) &&
+                keep(m, HTTP_FICUS_ATTEMPT, attempt) && add_trace(c, m, a) &&
                 (c->r.correlation.p == NULL || http_msg_add(m, SLICE("x-request-id"), c->r.correlation));
     return fine ? FICUS_ERR_OK : arena_overflowed(a) ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
 }

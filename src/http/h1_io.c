@@ -398,7 +398,7 @@ bool h1_io_flush(struct h1_io *io)
         out_release(io);
         return true;
     }
-    struct iovec iov[8];
+    __attribute__((uninitialized)) struct iovec iov[8]; /* as many as count are filled in */
     int count = flight_build(io, end, iov);
     io->flight_size = io->out_size;
     io->flight_end = end;

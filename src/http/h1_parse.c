@@ -31,73 +31,14 @@ size_t h1_head_end(const char *p, size_t size, struct h1_scan *scan)
 
 /* ---- fields ---- */
 
-enum known_field {
-    FIELD_OTHER,
-    FIELD_HOST,
-    FIELD_CONTENT_LENGTH,
-    FIELD_TRANSFER_ENCODING,
-    FIELD_CONNECTION,
-    FIELD_EXPECT,
-    FIELD_UPGRADE,
-    FIELD_TE,
-    FIELD_HOP
-};
-
-static enum known_field field_named(struct slice name, struct slice known_name, enum known_field known)
-{
-    return slice_eq_nocase(name, known_name) ? known : FIELD_OTHER;
-}
-
-/* Most fields leave by their size alone. */
-static enum known_field field_known(struct slice name)
-{
-    switch (name.size) {
-    case 2:
-        return field_named(name, SLICE("te"), FIELD_TE);
-    case 4:
-        return field_named(name, SLICE("host"), FIELD_HOST);
-    case 6:
-        return field_named(name, SLICE("expect"), FIELD_EXPECT);
-    case 7:
-        return field_named(name, SLICE("upgrade"), FIELD_UPGRADE);
-    case 10:
-        return slice_eq_nocase(name, SLICE("keep-alive")) ? FIELD_HOP
-                                                          : field_named(name, SLICE("connection"), FIELD_CONNECTION);
-    case 14:
-        return slice_eq_nocase(name, SLICE("http2-settings"))
-                   ? FIELD_HOP
-                   : field_named(name, SLICE("content-length"), FIELD_CONTENT_LENGTH);
-    case 16:
-        return field_named(name, SLICE("proxy-connection"), FIELD_HOP);
-    case 17:
-        return field_named(name, SLICE("transfer-encoding"), FIELD_TRANSFER_ENCODING);
-    default:
-        return FIELD_OTHER;
-    }
-}
-
 bool h1_field_reserved(struct slice name)
 {
-    enum known_field known = field_known(name);
-    return known != FIELD_OTHER && known != FIELD_EXPECT;
+    return (http_name_facts[http_name_of(name)] & HTTP_NAME_HOP) != 0;
 }
 
 bool h1_trailer_allowed(struct slice name)
 {
-    static const struct slice not_here[] = {
-        {"age", 3},            {"vary", 4},          {"range", 5},         {"cookie", 6},
-        {"expect", 6},         {"pragma", 6},        {"trailer", 7},       {"if-range", 8},
-        {"if-match", 8},       {"location", 8},      {"set-cookie", 10},   {"retry-after", 11},
-        {"content-type", 12},  {"max-forwards", 12}, {"authorization", 13}, {"cache-control", 13},
-        {"content-range", 13}, {"if-none-match", 13}, {"content-encoding", 16}, {"www-authenticate", 16},
-        {"if-modified-since", 17}, {"proxy-authenticate", 18}, {"if-unmodified-since", 19}, {"proxy-authorization", 19},
-    };
-    if (!http_token_valid(name) || h1_field_reserved(name))
-        return false;
-    for (size_t i = 0; i < sizeof not_here / sizeof not_here[0]; i++)
-        if (slice_eq_nocase(name, not_here[i]))
-            return false;
-    return true;
+    return http_token_valid(name) && http_name_facts[http_name_of(name)] == 0;
 }
 
 /* What the fields said about the message as a whole. */
@@ -106,7 +47,7 @@ struct field_facts {
     unsigned host_count, content_length_count, transfer_encoding_count, expect_count, upgrade_count;
     bool close, keep_alive, upgrades; /* what Connection listed */
     bool takes_trailers;
-    struct slice options[CONNECTION_OPTIONS_MAX]; /* other names that Connection listed */
+    struct slice *options; /* other names that Connection listed, at most CONNECTION_OPTIONS_MAX */
     size_t option_count;
 };
 
@@ -128,11 +69,11 @@ static bool connection_options(struct field_facts *facts, struct slice value)
             facts->keep_alive = true;
             continue;
         }
-        enum known_field known = field_known(option);
-        facts->upgrades |= known == FIELD_UPGRADE;
-        if (known == FIELD_HOST || known == FIELD_CONTENT_LENGTH || known == FIELD_TRANSFER_ENCODING)
+        enum http_name id = http_name_of(option);
+        facts->upgrades |= id == HTTP_UPGRADE;
+        if (id == HTTP_HOST || id == HTTP_CONTENT_LENGTH || id == HTTP_TRANSFER_ENCODING)
             return false;
-        if (known != FIELD_OTHER)
+        if ((http_name_facts[id] & HTTP_NAME_HOP) != 0 || id == HTTP_EXPECT)
             continue;
         if (facts->option_count == CONNECTION_OPTIONS_MAX)
             return false;
@@ -170,10 +111,10 @@ static int refuse(int status, const char *detail, const char **reterr_detail)
 }
 
 /* One "name: value" CR LF (RFC 9112 5). 0 or a status. */
-static inline int field_parse(struct cursor *c, struct http_field *ret_field, const char **reterr_detail)
+static inline __attribute__((always_inline)) int field_parse(struct cursor *c, struct http_field *ret_field, const char **reterr_detail)
 {
     const char *name = c->at, *end = c->end;
-    const char *at = h1_span(name, end, H1_TOKEN);
+    const char *at = h1_name_span(name, end);
     if (at == name) {
         bool folded = at < end && (*at == ' ' || *at == '\t');
         return refuse(400, folded ? "folded field line" : "field name is not a token", reterr_detail);
@@ -181,6 +122,7 @@ static inline int field_parse(struct cursor *c, struct http_field *ret_field, co
     if (at == end || *at != ':')
         return refuse(400, "field name is not followed by a colon", reterr_detail);
     ret_field->name = slice_make(name, (size_t)(at - name));
+    ret_field->id = http_name_of(ret_field->name);
     const char *value = at + 1;
     c->at = h1_value_span(value, end);
     ret_field->value = slice_trim(slice_make(value, (size_t)(c->at - value)));
@@ -196,54 +138,53 @@ static int arena_refusal(const struct http_msg *m, const char **reterr_detail)
 }
 
 /* All field lines and the empty line. 0 or a status. */
-static int fields_parse(struct cursor *c, size_t field_count_max, struct http_msg *m, struct field_facts *facts,
+static int fields_parse(const struct cursor *begin, size_t field_count_max, struct http_msg *m, struct field_facts *facts,
                         const char **reterr_detail)
 {
-    size_t count = 0;
-    while (!take_crlf(c)) {
-        struct http_field field;
-        int status = field_parse(c, &field, reterr_detail);
+    struct cursor c = *begin; /* a copy that nobody else sees can live in registers */
+    for (size_t count = 0; !take_crlf(&c);) {
+        if (m->field_count == m->field_capacity && !http_msg_grow(m))
+            return arena_refusal(m, reterr_detail);
+        struct http_field *field = &m->fields[m->field_count]; /* counted below, if it stays */
+        int status = field_parse(&c, field, reterr_detail);
         if (status != 0)
             return status;
         if (++count > field_count_max)
             return refuse(431, "too many fields", reterr_detail);
-        switch (field_known(field.name)) {
-        case FIELD_HOST:
-            facts->host = field.value;
+        switch (field->id) {
+        case HTTP_HOST:
+            facts->host = field->value;
             facts->host_count++;
             break;
-        case FIELD_CONTENT_LENGTH:
-            facts->content_length = field.value;
+        case HTTP_CONTENT_LENGTH:
+            facts->content_length = field->value;
             facts->content_length_count++;
             break;
-        case FIELD_TRANSFER_ENCODING:
-            facts->transfer_encoding = field.value;
+        case HTTP_TRANSFER_ENCODING:
+            facts->transfer_encoding = field->value;
             facts->transfer_encoding_count++;
             break;
-        case FIELD_CONNECTION:
-            if (!connection_options(facts, field.value))
+        case HTTP_CONNECTION:
+            if (!connection_options(facts, field->value))
                 return refuse(400, "unacceptable connection option", reterr_detail);
             break;
-        case FIELD_EXPECT:
-            facts->expect = field.value;
+        case HTTP_EXPECT:
+            facts->expect = field->value;
             facts->expect_count++;
             break;
-        case FIELD_UPGRADE:
-            facts->upgrade = field.value;
+        case HTTP_UPGRADE:
+            facts->upgrade = field->value;
             facts->upgrade_count++;
             break;
-        case FIELD_TE:
-            facts->takes_trailers |= te_has_trailers(field.value);
+        case HTTP_TE:
+            facts->takes_trailers |= te_has_trailers(field->value);
             break;
-        case FIELD_HOP:
-            break;
-        case FIELD_OTHER:
-            if (!http_msg_keep(m, field))
-                return arena_refusal(m, reterr_detail);
+        default:
+            m->field_count += (http_name_facts[field->id] & HTTP_NAME_HOP) == 0;
             break;
         }
     }
-    if (c->at != c->end)
+    if (c.at != c.end)
         return refuse(400, "bytes after the empty line", reterr_detail);
     for (size_t i = 0; i < facts->option_count; i++)
         http_msg_remove(m, facts->options[i]);
@@ -465,7 +406,8 @@ int h1_parse_request(struct slice head, const struct h1_parse_limits *limits, st
                      struct h1_head *ret_head, const char **reterr_detail)
 {
     struct cursor c = {head.p, head.p + head.size};
-    struct field_facts facts = {0};
+    __attribute__((uninitialized)) struct slice options[CONNECTION_OPTIONS_MAX]; /* read as far as they were counted */
+    struct field_facts facts = {.options = options};
     struct h1_head h = {0};
 
     int status = request_line_parse(&c, limits, m, &h.minor, reterr_detail);
@@ -543,7 +485,8 @@ enum ficus_err h1_parse_response(struct slice head, const struct h1_parse_limits
                                  struct http_msg *m, struct h1_head *ret_head, const char **reterr_detail)
 {
     struct cursor c = {head.p, head.p + head.size};
-    struct field_facts facts = {0};
+    __attribute__((uninitialized)) struct slice options[CONNECTION_OPTIONS_MAX]; /* read as far as they were counted */
+    struct field_facts facts = {.options = options};
     struct h1_head h = {0};
 
     int status = status_line_parse(&c, m, &h.minor, reterr_detail);

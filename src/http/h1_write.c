@@ -39,7 +39,7 @@ static char *put_fields(char *p, const struct h1_write *w)
 {
     const struct http_msg *m = w->m;
     for (size_t i = 0; i < m->field_count; i++)
-        if (!h1_field_reserved(m->fields[i].name))
+        if ((http_name_facts[http_field_id(&m->fields[i])] & HTTP_NAME_HOP) == 0)
             p = put_field(p, m->fields[i].name, m->fields[i].value);
     if (w->framing == H1_BODY_CHUNKED) {
         p = put(p, SLICE("Transfer-Encoding: chunked\r\n"));

@@ -9,11 +9,18 @@
 #include "arena.h"
 #include "buf.h"
 #include "err.h"
+#include "http_name.h"
 
 struct http_field {
     struct slice name;  /* as received; compare without case */
     struct slice value; /* no blanks around it */
+    enum http_name id;  /* of name, or UNREAD: then it is looked up where it matters */
 };
+
+static inline enum http_name http_field_id(const struct http_field *f)
+{
+    return f->id != HTTP_UNREAD ? f->id : http_name_of(f->name);
+}
 
 /* Request or response head. All slices are borrowed from the arena or from literals. */
 struct http_msg {
@@ -48,6 +55,7 @@ static inline bool http_msg_keep(struct http_msg *m, struct http_field field)
 {
     if (m->field_count == m->field_capacity && !http_msg_grow(m))
         return false;
+    field.id = http_field_id(&field);
     m->fields[m->field_count++] = field;
     return true;
 }
@@ -58,6 +66,11 @@ static inline struct slice http_msg_get(const struct http_msg *m, const char *na
 {
     return http_msg_find(m, slice_str(name));
 }
+/* The same by the name's number. */
+struct slice http_msg_first(const struct http_msg *m, enum http_name id);
+/* The value of the only field of that name: SLICE_NONE when there is none, and when there are several, since two readers
+ * might take different ones. */
+struct slice http_msg_single(const struct http_msg *m, enum http_name id);
 size_t http_msg_count(const struct http_msg *m, const char *name);
 /* Whether Content-Type says this media type, with any parameters (RFC 9110 8.3.1). */
 bool http_msg_is_type(const struct http_msg *m, const char *media);

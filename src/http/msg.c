@@ -45,7 +45,7 @@ bool http_msg_grow(struct http_msg *m)
 
 bool http_msg_add(struct http_msg *m, struct slice name, struct slice value)
 {
-    return http_token_valid(name) && http_value_valid(value) && http_msg_keep(m, (struct http_field){name, value});
+    return http_token_valid(name) && http_value_valid(value) && http_msg_keep(m, (struct http_field){name, value, HTTP_UNREAD});
 }
 
 bool http_msg_set(struct http_msg *m, struct slice name, struct slice value)
@@ -58,7 +58,7 @@ bool http_msg_set(struct http_msg *m, struct slice name, struct slice value)
         if (!slice_eq_nocase(m->fields[i].name, name)) {
             m->fields[kept++] = m->fields[i];
         } else if (!replaced) {
-            m->fields[kept++] = (struct http_field){name, value};
+            m->fields[kept++] = (struct http_field){name, value, http_name_of(name)};
             replaced = true;
         }
     }
@@ -95,6 +95,27 @@ struct slice http_msg_find(const struct http_msg *m, struct slice name)
     return SLICE_NONE;
 }
 
+struct slice http_msg_first(const struct http_msg *m, enum http_name id)
+{
+    for (const struct http_field *f = m->fields, *end = f + m->field_count; f < end; f++)
+        if (http_field_id(f) == id)
+            return f->value;
+    return SLICE_NONE;
+}
+
+struct slice http_msg_single(const struct http_msg *m, enum http_name id)
+{
+    struct slice found = SLICE_NONE;
+    for (const struct http_field *f = m->fields, *end = f + m->field_count; f < end; f++) {
+        if (http_field_id(f) != id)
+            continue;
+        if (found.p != NULL)
+            return SLICE_NONE;
+        found = f->value;
+    }
+    return found;
+}
+
 size_t http_msg_count(const struct http_msg *m, const char *name)
 {
     size_t count = 0, pos = 0;
@@ -106,7 +127,7 @@ size_t http_msg_count(const struct http_msg *m, const char *name)
 
 bool http_msg_is_type(const struct http_msg *m, const char *media)
 {
-    struct slice type = http_msg_get(m, "content-type");
+    struct slice type = http_msg_first(m, HTTP_CONTENT_TYPE);
     return slice_eq_nocase(slice_trim(slice_cut(&type, ';')), slice_str(media));
 }
 

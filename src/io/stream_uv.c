@@ -329,7 +329,7 @@ ssize_t stream_uv_write(struct env_stream *s, const struct iovec *iov, int iov_c
     FICUS_ASSERT(!s->closing && s->connecting == NULL);
     FICUS_ASSERT(s->write == NULL && on_write != NULL && !s->shutdown_wanted);
     FICUS_ASSERT(iov_count > 0 && iov_count <= IOV_MAX_COUNT);
-    struct write w;
+    __attribute__((uninitialized)) struct write w; /* as many pieces as iov_count are filled in */
     w.iov_at = 0;
     w.iov_count = iov_count;
     w.total = 0;

@@ -44,6 +44,14 @@ static bool text(struct log_field *f, struct slice value)
     return value.p != NULL;
 }
 
+/* Of characters that stand for themselves in JSON: tokens, addresses, words of ours. */
+static bool plain(struct log_field *f, struct slice value)
+{
+    f->kind = value.size <= LOG_PLAIN_SIZE_MAX ? LOG_FIELD_PLAIN : LOG_FIELD_SLICE;
+    f->text = value;
+    return value.p != NULL;
+}
+
 static bool number(struct log_field *f, int64_t value)
 {
     f->kind = LOG_FIELD_INT;
@@ -54,7 +62,7 @@ static bool number(struct log_field *f, int64_t value)
 /* Each fills in the value, or says that there is none. */
 static bool get_method(const struct access_end *e, struct log_field *f)
 {
-    return text(f, e->q->stream->head_in->method);
+    return plain(f, e->q->stream->head_in->method);
 }
 
 static bool get_route(const struct access_end *e, struct log_field *f)
@@ -69,7 +77,7 @@ static bool get_status(const struct access_end *e, struct log_field *f)
 
 static bool get_flags(const struct access_end *e, struct log_field *f)
 {
-    return e->q->flags != 0 && text(f, slice_str(e->flags));
+    return e->q->flags != 0 && plain(f, slice_str(e->flags));
 }
 
 static bool get_upstream(const struct access_end *e, struct log_field *f)
@@ -114,18 +122,18 @@ static bool get_bytes_out(const struct access_end *e, struct log_field *f)
 
 static bool get_protocol(const struct access_end *e, struct log_field *f)
 {
-    return text(f, slice_str(e->q->stream->ops->protocol));
+    return plain(f, slice_str(e->q->stream->ops->protocol));
 }
 
 static bool get_client(const struct access_end *e, struct log_field *f)
 {
-    return text(f, e->client) && e->client.size > 0;
+    return plain(f, e->client) && e->client.size > 0;
 }
 
 static bool get_peer(const struct access_end *e, struct log_field *f)
 {
     struct slice peer = slice_str(e->q->peer.text);
-    return text(f, peer) && !slice_eq(e->client, address_of_peer(peer));
+    return plain(f, peer) && !slice_eq(e->client, address_of_peer(peer));
 }
 
 static bool get_user(const struct access_end *e, struct log_field *f)
@@ -135,7 +143,7 @@ static bool get_user(const struct access_end *e, struct log_field *f)
 
 static bool get_error(const struct access_end *e, struct log_field *f)
 {
-    return e->q->err != FICUS_ERR_OK && text(f, slice_str(err_text(e->q->err)));
+    return e->q->err != FICUS_ERR_OK && plain(f, slice_str(err_text(e->q->err)));
 }
 
 static bool get_reason(const struct access_end *e, struct log_field *f)
@@ -155,7 +163,7 @@ static bool get_part(const struct access_end *e, struct log_field *f)
 
 static bool get_fallback(const struct access_end *e, struct log_field *f)
 {
-    return text(f, slice_str(e->q->fallback));
+    return plain(f, slice_str(e->q->fallback));
 }
 
 #define ROW(name, prose) {name, prose}, LOG_KEY(name)

@@ -65,13 +65,12 @@ bool address_block_has(const struct address_block *b, const uint8_t bytes[16])
 
 struct slice address_of_peer(struct slice text)
 {
-    ptrdiff_t colon = -1;
-    for (size_t i = 0; i < text.size; i++)
-        if (text.p[i] == ':')
-            colon = (ptrdiff_t)i;
-    if (colon < 0)
+    size_t colon = text.size; /* the last one, close to the end: a port has few digits */
+    while (colon > 0 && text.p[colon - 1] != ':')
+        colon--;
+    if (colon == 0)
         return SLICE("");
-    struct slice host = slice_make(text.p, (size_t)colon);
+    struct slice host = slice_make(text.p, colon - 1);
     if (host.size > 2 && host.p[0] == '[' && host.p[host.size - 1] == ']')
         host = slice_make(host.p + 1, host.size - 2);
     return host;

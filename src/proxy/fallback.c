@@ -87,7 +87,7 @@ static bool answer_stale(struct proxy_request *q, enum ficus_err err, const char
     char age[24];
     size_t count = 0;
     for (size_t i = 0; i < kept.field_count; i++)
-        if (filter_response_field(kept.fields[i].name))
+        if (filter_response_field(&kept.fields[i]))
             fields[count++] = kept.fields[i];
     (void)snprintf(age, sizeof age, "%lld", (long long)kept.age_s);
     fields[count++] = (struct http_field){SLICE("Age"), slice_str(age)};

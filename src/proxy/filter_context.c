@@ -22,17 +22,18 @@ enum proxy_verdict filter_context(struct proxy_request *q)
 {
     struct env *e = q->proxy->env;
     const struct http_msg *m = q->stream->head_in;
-    if (http_msg_count(m, TRACE_PARENT_HEADER) == 1 && trace_parse(http_msg_get(m, TRACE_PARENT_HEADER), &q->trace)) {
-        struct slice state = http_msg_get(m, TRACE_STATE_HEADER);
-        if (state.p != NULL && http_msg_count(m, TRACE_STATE_HEADER) == 1 && trace_state_valid(state))
+    struct slice parent = http_msg_single(m, HTTP_TRACEPARENT);
+    if (parent.p != NULL && trace_parse(parent, &q->trace)) {
+        struct slice state = http_msg_single(m, HTTP_TRACESTATE);
+        if (state.p != NULL && trace_state_valid(state))
             q->tracestate = state;
     } else {
         uint8_t random[24];
         env_random(e, random, sizeof random);
         trace_root(random, true, &q->trace);
     }
-    struct slice id = http_msg_get(m, "x-request-id");
-    if (http_msg_count(m, "x-request-id") == 1 && request_id_valid(id)) {
+    struct slice id = http_msg_single(m, HTTP_X_REQUEST_ID);
+    if (request_id_valid(id)) {
         q->request_id = id;
         return PROXY_PASS;
     }

@@ -24,7 +24,7 @@ enum proxy_verdict filter_hops(struct proxy_request *q)
 {
     const struct http_msg *m = q->stream->head_in;
     uint64_t hops;
-    if (!counts_hops(m->method) || !slice_to_u64(http_msg_get(m, "max-forwards"), &hops) || hops > 0)
+    if (!counts_hops(m->method) || !slice_to_u64(http_msg_first(m, HTTP_MAX_FORWARDS), &hops) || hops > 0)
         return PROXY_PASS;
     proxy_answer_with(q, 204, NULL, 0, SLICE(""), false);
     return PROXY_ANSWERED;
@@ -96,10 +96,10 @@ struct slice proxy_client_address(const struct proxy_request *q)
 }
 
 /* The one value of a field that a trusted proxy may set, when it is valid; else what we see ourselves. */
-static struct slice believed(const struct http_msg *m, const char *name, bool (*valid)(struct slice), struct slice own)
+static struct slice believed(const struct http_msg *m, enum http_name id, bool (*valid)(struct slice), struct slice own)
 {
-    struct slice value = http_msg_get(m, name);
-    return http_msg_count(m, name) == 1 && valid(value) ? value : own;
+    struct slice value = http_msg_single(m, id);
+    return value.p != NULL && valid(value) ? value : own;
 }
 
 static bool is_scheme(struct slice s)
@@ -107,10 +107,10 @@ static bool is_scheme(struct slice s)
     return slice_eq_str(s, "http") || slice_eq_str(s, "https");
 }
 
-static bool add(struct http_field *fields, size_t *count, struct slice name, struct slice value)
+static bool add(struct http_field *fields, size_t *count, enum http_name id, struct slice name, struct slice value)
 {
     if (value.size > 0)
-        fields[(*count)++] = (struct http_field){name, value};
+        fields[(*count)++] = (struct http_field){name, value, id};
     return value.p != NULL;
 }
 
@@ -118,7 +118,7 @@ static struct slice hops_left(struct proxy_request *q)
 {
     uint64_t hops;
     if (!counts_hops(q->stream->head_in->method) ||
-        !slice_to_u64(http_msg_get(q->stream->head_in, "max-forwards"), &hops) || hops > INT64_MAX)
+        !slice_to_u64(http_msg_first(q->stream->head_in, HTTP_MAX_FORWARDS), &hops) || hops > INT64_MAX)
         return SLICE("");
     char *text = arena_alloc(q->stream->arena, TEXT_I64_SIZE);
     return text == NULL ? SLICE_NONE : slice_make(text, text_i64((int64_t)hops - 1, text));
@@ -132,11 +132,11 @@ bool proxy_forwarded_fields(struct proxy_request *q, struct http_field *fields, 
     struct slice proto = m->scheme, host = m->authority.p != NULL ? m->authority : SLICE("");
     if (trusted) {
         address = continued(q, address);
-        proto = believed(m, "x-forwarded-proto", is_scheme, proto);
-        host = believed(m, "x-forwarded-host", h1_authority_valid, host);
+        proto = believed(m, HTTP_X_FORWARDED_PROTO, is_scheme, proto);
+        host = believed(m, HTTP_X_FORWARDED_HOST, h1_authority_valid, host);
     }
-    return add(fields, count, SLICE("X-Forwarded-For"), address) && add(fields, count, SLICE("X-Forwarded-Proto"), proto) &&
-           add(fields, count, SLICE("X-Forwarded-Host"), host) &&
-           add(fields, count, SLICE("Via"), is_h1 ? SLICE("1.1 ficus") : SLICE("2.0 ficus")) &&
-           add(fields, count, SLICE("Max-Forwards"), hops_left(q));
+    return add(fields, count, HTTP_X_FORWARDED_FOR, SLICE("X-Forwarded-For"), address) && add(fields, count, HTTP_X_FORWARDED_PROTO, SLICE("X-Forwarded-Proto"), proto) &&
+           add(fields, count, HTTP_X_FORWARDED_HOST, SLICE("X-Forwarded-Host"), host) &&
+           add(fields, count, HTTP_OTHER, SLICE("Via"), is_h1 ? SLICE("1.1 ficus") : SLICE("2.0 ficus")) &&
+           add(fields, count, HTTP_MAX_FORWARDS, SLICE("Max-Forwards"), hops_left(q));
 }

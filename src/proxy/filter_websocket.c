@@ -31,15 +31,14 @@ enum proxy_verdict filter_websocket(struct proxy_request *q)
         proxy_problem(q, 403, "no_websocket", "this path takes no WebSocket", NULL, 0);
         return PROXY_ANSWERED;
     }
-    if (http_msg_count(m, "sec-websocket-version") != 1 ||
-        !slice_eq_str(http_msg_get(m, "sec-websocket-version"), "13")) {
+    if (!slice_eq(http_msg_single(m, HTTP_SEC_WEBSOCKET_VERSION), SLICE("13"))) {
         struct http_field version = {SLICE("Sec-WebSocket-Version"), SLICE("13")}; /* RFC 6455 4.4 */
         proxy_problem(q, 400, "websocket_version", "Sec-WebSocket-Version has to be 13", &version, 1);
         return PROXY_ANSWERED;
     }
     if (has_keys(q)) {
-        q->websocket_key = http_msg_get(m, "sec-websocket-key");
-        if (http_msg_count(m, "sec-websocket-key") == 1 && websocket_key_valid(q->websocket_key))
+        q->websocket_key = http_msg_single(m, HTTP_SEC_WEBSOCKET_KEY);
+        if (q->websocket_key.p != NULL && websocket_key_valid(q->websocket_key))
             return PROXY_PASS;
         proxy_problem(q, 400, "websocket_key", "Sec-WebSocket-Key has to be base64 of 16 bytes", NULL, 0);
         return PROXY_ANSWERED;
@@ -56,16 +55,15 @@ enum proxy_verdict filter_websocket(struct proxy_request *q)
     return PROXY_PASS;
 }
 
-bool proxy_websocket_passes(const struct proxy_request *q, struct slice name)
+bool proxy_websocket_passes(const struct proxy_request *q, const struct http_field *f)
 {
-    bool is_key = slice_eq_nocase(name, SLICE("sec-websocket-key")) || slice_eq_nocase(name, SLICE("sec-websocket-accept"));
-    return !is_key || has_keys(q);
+    enum http_name id = http_field_id(f);
+    return (id != HTTP_SEC_WEBSOCKET_KEY && id != HTTP_SEC_WEBSOCKET_ACCEPT) || has_keys(q);
 }
 
 bool proxy_websocket_accepted(const struct proxy_request *q, const struct http_msg *head)
 {
     char accept[WEBSOCKET_ACCEPT_SIZE];
     return q->websocket_key.p != NULL && websocket_accept(q->websocket_key, accept) &&
-           http_msg_count(head, "sec-websocket-accept") == 1 &&
-           slice_eq_str(http_msg_get(head, "sec-websocket-accept"), accept);
+           slice_eq_str(http_msg_single(head, HTTP_SEC_WEBSOCKET_ACCEPT), accept);
 }

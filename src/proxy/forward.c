@@ -27,7 +27,7 @@ static bool response_head(struct proxy_request *q, const struct http_msg *head, 
     m->status = head->status;
     m->content_length = head->content_length;
     for (size_t i = 0; i < head->field_count; i++)
-        if (filter_response_field(head->fields[i].name) && proxy_websocket_passes(q, head->fields[i].name) &&
+        if (filter_response_field(&head->fields[i]) && proxy_websocket_passes(q, &head->fields[i]) &&
             !http_msg_keep(m, head->fields[i]))
             return false;
     if (q->fallback != NULL && !http_msg_add(m, SLICE("Ficus-Fallback"), slice_str(q->fallback)))
@@ -188,7 +188,7 @@ static void call_interim(void *arg, struct call *c, const struct http_msg *head)
     http_msg_init(&m, q->stream->arena);
     m.status = head->status;
     for (size_t i = 0; i < head->field_count; i++)
-        if (filter_response_field(head->fields[i].name) &&
+        if (filter_response_field(&head->fields[i]) &&
             !http_msg_keep(&m, head->fields[i]))
             return;
     (void)http_send_head(q->stream, &m, false);
@@ -201,7 +201,7 @@ static void call_trailers(void *arg, struct call *c, const struct http_field *fi
     struct http_field *passed = ARENA_ARRAY(q->stream->arena, struct http_field, field_count);
     size_t count = 0;
     for (size_t i = 0; passed != NULL && i < field_count; i++)
-        if (filter_response_field(fields[i].name))
+        if (filter_response_field(&fields[i]))
             passed[count++] = fields[i];
     /* A body whose trailers are lost must not look whole: they may be its checksum or its status. */
     if (passed == NULL || http_send_trailers(q->stream, passed, count) != FICUS_ERR_OK)
@@ -299,7 +299,7 @@ void proxy_forward_trailers(struct proxy_request *q, const struct http_field *fi
     struct http_field *passed = ARENA_ARRAY(q->stream->arena, struct http_field, field_count);
     size_t count = 0;
     for (size_t i = 0; passed != NULL && i < field_count; i++)
-        if (filter_request_field(fields[i].name))
+        if (filter_request_field(&fields[i]))
             passed[count++] = fields[i];
     if (passed != NULL)
         call_send_trailers(q->call, passed, count);
@@ -353,7 +353,7 @@ int64_t proxy_deadline_ns(const struct proxy_request *q)
     uint64_t timeout_ms = (uint64_t)q->route->timeout_ms, given;
     int64_t deadline_ns = (q->again_ns > 0 ? q->again_ns : q->begin_ns) + (int64_t)timeout_ms * 1000000;
     /* A client may want an answer sooner, never later. */
-    if (slice_to_u64(http_msg_get(q->stream->head_in, "ficus-timeout-ms"), &given) && given < timeout_ms &&
+    if (slice_to_u64(http_msg_first(q->stream->head_in, HTTP_FICUS_TIMEOUT_MS), &given) && given < timeout_ms &&
         q->begin_ns + (int64_t)given * 1000000 < deadline_ns)
         deadline_ns = q->begin_ns + (int64_t)given * 1000000;
     return deadline_ns;
@@ -396,7 +396,7 @@ void proxy_forward_to(struct proxy_request *q, const char *service, struct slice
     r.fields_valid = true;
     r.body = body;
     r.body_stream_size = stream_size;
-    r.keyed = http_msg_count(m, "idempotency-key") == 1;
+    r.keyed = http_msg_single(m, HTTP_IDEMPOTENCY_KEY).p != NULL;
     r.protocol = m->protocol;
     r.takes_trailers = m->takes_trailers;
     q->service = r.callee;

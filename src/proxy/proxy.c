@@ -344,6 +344,9 @@ void proxy_snapshot_leave(struct proxy *p, struct proxy_snapshot *s)
     for (size_t i = 0; i < PROXY_METRIC_COUNT; i++)
         if (metric_defs[i].labels[0] != NULL && strcmp(metric_defs[i].labels[0], "route") == 0)
             (void)metrics_forget(p->metrics[i], 0, route_is_gone, p);
+    /* Where there is room again, routes that were counted as "other" have children of their own. */
+    LIST_FOREACH (&p->snapshots, it)
+        proxy_snapshot_forget_counts(CONTAINER_OF(it, struct proxy_snapshot, link));
 }
 
 /* ---- stop ---- */

@@ -252,12 +252,12 @@ bool proxy_forwarded_fields(struct proxy_request *q, struct http_field *fields, 
  * the peer has none. Lies in q. */
 struct slice proxy_client_address(const struct proxy_request *q);
 /* Whether a field of a handshake, or of the answer to it, goes on. */
-bool proxy_websocket_passes(const struct proxy_request *q, struct slice name);
+bool proxy_websocket_passes(const struct proxy_request *q, const struct http_field *f);
 /* Whether the service's 101 answers the handshake. */
 bool proxy_websocket_accepted(const struct proxy_request *q, const struct http_msg *head);
 /* Fields that go on to the service (filter_fields.c). NULL: arena full. */
 struct http_field *filter_request_fields(struct proxy_request *q, size_t *ret_count);
-bool filter_request_field(struct slice name);  /* whether one of a client goes to the service */
-bool filter_response_field(struct slice name); /* whether a field of a service goes to the client */
+bool filter_request_field(const struct http_field *f);  /* whether one of a client goes to the service */
+bool filter_response_field(const struct http_field *f); /* whether a field of a service goes to the client */
 
 #endif

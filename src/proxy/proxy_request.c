@@ -66,8 +66,9 @@ bool proxy_mark_answer(const struct proxy_request *q, struct http_msg *m)
         return false;
     trace_format(&q->trace, trace);
     /* both were judged, or made, by filter_context */
-    return add_hsts(q, m) && http_msg_keep(m, (struct http_field){SLICE("X-Request-ID"), q->request_id}) &&
-           http_msg_keep(m, (struct http_field){SLICE(TRACE_PARENT_HEADER), slice_make(trace, TRACE_PARENT_TEXT_SIZE - 1)});
+    return add_hsts(q, m) && http_msg_keep(m, (struct http_field){SLICE("X-Request-ID"), q->request_id, HTTP_X_REQUEST_ID}) &&
+           http_msg_keep(m, (struct http_field){SLICE(TRACE_PARENT_HEADER), slice_make(trace, TRACE_PARENT_TEXT_SIZE - 1),
+                                                HTTP_TRACEPARENT});
 }
 
 bool proxy_answer_more(struct proxy_request *q)
@@ -171,19 +172,36 @@ void proxy_problem_of(struct proxy_request *q, enum ficus_err err)
 
 /* ---- the end ---- */
 
+static struct metric *with_status(struct metric_family *f, struct slice route, const char *part, int status)
+{
+    char digits[TEXT_I64_SIZE];
+    struct slice text = slice_make(digits, text_i64(status, digits));
+    return part == NULL ? METRIC(f, route, text) : METRIC(f, route, slice_str(part), text);
+}
+
 static void request_count(struct proxy_request *q, const char *route, int64_t ns, int64_t added)
 {
     struct proxy *p = q->proxy;
-    char status[TEXT_I64_SIZE];
-    (void)text_i64(q->status, status);
-    metric_inc(METRIC(p->metrics[PROXY_REQUESTS], slice_str(route), slice_str(status)));
-    metric_observe_traced(METRIC(p->metrics[PROXY_SECONDS], slice_str(route)), ns, &q->trace);
+    struct slice label = slice_str(route);
+    struct proxy_counts none = {0}, *c = &none;
+    if (q->route != NULL)
+        c = &q->snapshot->counts[q->route - q->snapshot->config->routes];
+    if (c->requests == NULL || c->status != q->status) {
+        c->status = q->status;
+        c->requests = with_status(p->metrics[PROXY_REQUESTS], label, NULL, q->status);
+    }
+    if (c->seconds == NULL)
+        c->seconds = METRIC(p->metrics[PROXY_SECONDS], label);
+    if (c->upstream_seconds == NULL && q->upstream_ns > 0)
+        c->upstream_seconds = METRIC(p->metrics[PROXY_UPSTREAM_SECONDS], label);
+    metric_inc(c->requests);
+    metric_observe_traced(c->seconds, ns, &q->trace);
     if (added >= 0)
         metric_observe(metric_only(p->metrics[PROXY_ADDED_SECONDS]), added);
     if (q->part_name != NULL)
-        metric_inc(METRIC(p->metrics[PROXY_SPLIT], slice_str(route), slice_str(q->part_name), slice_str(status)));
+        metric_inc(with_status(p->metrics[PROXY_SPLIT], label, q->part_name, q->status));
     if (q->upstream_ns > 0)
-        metric_observe(METRIC(p->metrics[PROXY_UPSTREAM_SECONDS], slice_str(route)), q->upstream_ns);
+        metric_observe(c->upstream_seconds, q->upstream_ns);
 }
 
 /* What of the time to the head of the answer was ours; < 0: there was no answer. */

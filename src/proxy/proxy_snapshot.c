@@ -69,6 +69,17 @@ bool proxy_snapshot_has_path(const struct proxy_snapshot *s, struct slice path)
     return map_get(&s->paths, path) != NULL;
 }
 
+static bool counts_alloc(struct proxy_snapshot *s)
+{
+    s->counts = mem_array(s->config->route_count + 1, sizeof *s->counts); /* one more: there may be no route */
+    return s->counts != NULL;
+}
+
+void proxy_snapshot_forget_counts(struct proxy_snapshot *s)
+{
+    memset(s->counts, 0, s->config->route_count * sizeof *s->counts);
+}
+
 static enum ficus_err note_paths(struct proxy_snapshot *s, struct ficus_error *reterr)
 {
     for (size_t i = 0; i < s->config->route_count; i++)
@@ -111,6 +122,8 @@ static enum ficus_err fill(struct proxy_snapshot *s, const struct proxy_config *
     s->config = config;
     if (config->tls != NULL && config->tls->hsts_ms >= 1000)
         (void)snprintf(s->hsts, sizeof s->hsts, "max-age=%lld", (long long)(config->tls->hsts_ms / 1000));
+    if (!counts_alloc(s))
+        return err_set(reterr, FICUS_ERR_NOMEM, "gateway");
     enum ficus_err err = proxy_router_new(config->routes, config->route_count, &s->router, reterr);
     if (err == FICUS_ERR_OK)
         err = note_paths(s, reterr);
@@ -179,11 +192,15 @@ struct proxy_snapshot *proxy_snapshot_beside(struct proxy_snapshot *s)
     struct proxy_snapshot *other = mem_zalloc(sizeof *other);
     if (other == NULL)
         return NULL;
+    other->config = s->config;
+    if (!counts_alloc(other)) {
+        mem_free(other);
+        return NULL;
+    }
     atomic_fetch_add(&s->uses, 1);
     other->refs = 1;
     list_init(&other->link);
     other->origin = s;
-    other->config = s->config;
     other->router = s->router;
     other->files = s->files;
     other->paths = s->paths;
@@ -232,6 +249,7 @@ bool proxy_snapshot_unref(struct proxy_snapshot *s)
     list_remove(&s->link);
     issuer_unref(s->issuer);
     s->issuer = NULL;
+    MEM_FREE(s->counts);
     if (s->origin == NULL) {
         unuse(s);
         return true;

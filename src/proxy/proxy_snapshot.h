@@ -27,6 +27,12 @@ struct proxy_issuer {
     struct proxy_tokens *tokens;
 };
 
+/* What the requests of one route are counted in; NULL: not looked up yet. */
+struct proxy_counts {
+    struct metric *seconds, *upstream_seconds, *requests;
+    int status; /* that requests counts: most answers have the same one */
+};
+
 struct proxy_snapshot {
     struct list link; /* of the owner: all that are alive */
     size_t refs;
@@ -37,6 +43,7 @@ struct proxy_snapshot {
     struct proxy_router *router;
     struct files *files;         /* of all routes that serve some; NULL: none does */
     struct map paths;            /* of its routes */
+    struct proxy_counts *counts; /* of its routes, in the registry of the loop that uses it */
     char hsts[32];               /* Strict-Transport-Security; "": none */
     struct address_block *trusted; /* proxies that are believed */
     size_t trusted_count;
@@ -59,6 +66,7 @@ enum ficus_err proxy_snapshot_begin(struct proxy_snapshot *s, const struct proxy
 /* [loop] The last reference frees it: true then. NULL is fine. */
 bool proxy_snapshot_unref(struct proxy_snapshot *s);
 bool proxy_snapshot_needs_keys(const struct proxy_snapshot *s);
+void proxy_snapshot_forget_counts(struct proxy_snapshot *s); /* they are looked up anew */
 bool proxy_snapshot_has_path(const struct proxy_snapshot *s, struct slice path); /* of a route */
 
 #endif

@@ -202,8 +202,8 @@ static void put_fixed(struct line *l, const struct log_record *r)
 static void put_field(struct line *l, const struct log_field *f)
 {
     size_t before = l->size;
-    /* A number or an empty string must have its place behind the key: below that nothing is begun. */
-    if (room(l) < f->key.size + NUMBER_SIZE) {
+    /* A number, a plain or an empty string must have its place behind the key: below that nothing is begun. */
+    if (room(l) < f->key.size + (f->kind == LOG_FIELD_PLAIN ? f->text.size + 2 : NUMBER_SIZE)) {
         l->cut = true;
         return;
     }
@@ -214,6 +214,12 @@ static void put_field(struct line *l, const struct log_field *f)
         break;
     case LOG_FIELD_BOOL:
         put(l, f->number != 0 ? "true" : "false", f->number != 0 ? 4 : 5);
+        break;
+    case LOG_FIELD_PLAIN:
+        FICUS_ASSERT_HOT(plain_run(f->text.p, f->text.size) == f->text.size);
+        PUT(l, "\"");
+        put(l, f->text.p, f->text.size);
+        PUT(l, "\"");
         break;
     case LOG_FIELD_SLICE:
         if (f->text.p == NULL)

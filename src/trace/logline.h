@@ -24,6 +24,7 @@
 enum {
     LOG_LINE_SIZE_MAX = 8192,       /* newline included */
     LOG_VALUE_SIZE_MAX = 2048,      /* bytes of one string value, escaped */
+    LOG_PLAIN_SIZE_MAX = 64,
     LOG_FIELDS_MAX = 24,
     LOG_REPEATS_MAX = 20,           /* lines a second, per event of warn and error */
     LOG_EVENTS_MAX = 64,            /* events told apart by the limit; further ones share one allowance */
@@ -37,7 +38,13 @@ struct log_context {
     struct slice correlation;       /* request or business id that outlives one trace; SLICE_NONE: none */
 };
 
-enum log_field_kind { LOG_FIELD_END, LOG_FIELD_SLICE, LOG_FIELD_INT, LOG_FIELD_BOOL };
+enum log_field_kind {
+    LOG_FIELD_END,
+    LOG_FIELD_SLICE,
+    LOG_FIELD_PLAIN, /* at most LOG_PLAIN_SIZE_MAX bytes that need no escape */
+    LOG_FIELD_INT,
+    LOG_FIELD_BOOL
+};
 
 struct log_field {
     struct slice key;               /* LOG_KEY: as it stands in the line */

@@ -612,6 +612,26 @@ static void test_value_span(void **state)
 {
     static const char others[] = {'a', '\t', ' ', '~', '\x80', '\xff'};
     (void)state;
+    for (size_t size = 0; size <= 42; size++) {
+        for (size_t at = 0; at < size; at++) {
+            for (int ch = 0; ch < 256; ch++) {
+                for (size_t other = 0; other < sizeof others; other++) {
+                    char text[42];
+                    memset(text, others[other], sizeof text);
+                    text[at] = (char)ch;
+                    size_t expected = h1_is((char)ch, H1_VALUE) ? size : at;
+                    assert_int_equal(h1_value_span(text, text + size) - text, expected);
+                }
+            }
+        }
+    }
+}
+
+/* The same of a field name. */
+static void test_name_span(void **state)
+{
+    static const char others[] = {'a', 'Z', '-', '0', '_'};
+    (void)state;
     for (size_t size = 0; size <= 20; size++) {
         for (size_t at = 0; at < size; at++) {
             for (int ch = 0; ch < 256; ch++) {
@@ -619,8 +639,8 @@ static void test_value_span(void **state)
                     char text[20];
                     memset(text, others[other], sizeof text);
                     text[at] = (char)ch;
-                    size_t expected = h1_is((char)ch, H1_VALUE) ? size : at;
-                    assert_int_equal(h1_value_span(text, text + size) - text, expected);
+                    size_t expected = h1_is((char)ch, H1_TOKEN) ? size : at;
+                    assert_int_equal(h1_name_span(text, text + size) - text, expected);
                 }
             }
         }
@@ -659,6 +679,53 @@ static void test_chars(void **state)
         assert_int_equal(h1_is((char)c, H1_QUERY), path || (c != 0 && strchr("?[]{}|^`\\", c) != NULL));
         assert_int_equal(h1_is((char)c, H1_NAME), unreserved || sub || c == '%');
     }
+}
+
+/* Every known name has its number, in whatever case; what differs in one character has another one, or none. */
+static void test_names(void **state)
+{
+    (void)state;
+    for (unsigned id = HTTP_OTHER + 1; id < HTTP_NAME_COUNT; id++) {
+        struct slice name = http_names[id];
+        char text[32];
+        assert_in_range(name.size, 2, sizeof text - 2);
+        memcpy(text, name.p, name.size);
+        assert_int_equal(http_name_of(slice_make(text, name.size)), id);
+        for (size_t i = 0; i < name.size; i++) {
+            assert_non_null(strchr("abcdefghijklmnopqrstuvwxyz0123456789-", name.p[i]));
+            for (int c = 0x21; c < 0x7f; c++) {
+                text[i] = (char)c;
+                if (h1_is((char)c, H1_TOKEN))
+                    assert_int_equal(http_name_of(slice_make(text, name.size)) == id,
+                                     slice_eq_nocase(slice_make(text, name.size), name));
+            }
+            text[i] = name.p[i];
+        }
+        text[name.size] = 's';
+        assert_int_not_equal(http_name_of(slice_make(text, name.size + 1)), id);
+        assert_int_not_equal(http_name_of(slice_make(text, name.size - 1)), id);
+    }
+    assert_int_equal(http_name_of(SLICE("")), HTTP_OTHER);
+    assert_int_equal(http_name_of(SLICE("a")), HTTP_OTHER);
+    assert_int_equal(http_name_of(SLICE("accept")), HTTP_OTHER);
+    assert_int_equal(http_name_of(SLICE("a-name-that-is-longer-than-all-of-them")), HTTP_OTHER);
+}
+
+/* By number: the first, and the only one, whether its number was known when it was added or not. */
+static void test_names_found(void **state)
+{
+    (void)state;
+    struct http_field fields[] = {{SLICE("X-Request-Id"), SLICE("1")},
+                                  {SLICE("cookie"), SLICE("2"), HTTP_COOKIE},
+                                  {SLICE("Cookie"), SLICE("3")},
+                                  {SLICE("x-other"), SLICE("4")}};
+    struct http_msg m = {.fields = fields, .field_count = 4, .field_capacity = 4};
+    assert_true(slice_eq_str(http_msg_first(&m, HTTP_X_REQUEST_ID), "1"));
+    assert_true(slice_eq_str(http_msg_single(&m, HTTP_X_REQUEST_ID), "1"));
+    assert_true(slice_eq_str(http_msg_first(&m, HTTP_COOKIE), "2"));
+    assert_null(http_msg_single(&m, HTTP_COOKIE).p);
+    assert_null(http_msg_first(&m, HTTP_RANGE).p);
+    assert_null(http_msg_single(&m, HTTP_RANGE).p);
 }
 
 /* Fields: found without case, replaced in place, refused when they could split a head. */
@@ -741,6 +808,7 @@ int main(void)
         cmocka_unit_test(test_head_end_splits), cmocka_unit_test(test_responses),  cmocka_unit_test(test_chunks),
         cmocka_unit_test(test_chunk_bounds),    cmocka_unit_test(test_write_read), cmocka_unit_test(test_dates),
         cmocka_unit_test(test_chars),           cmocka_unit_test(test_value_span), cmocka_unit_test(test_fields),     cmocka_unit_test(test_query),
+        cmocka_unit_test(test_name_span),       cmocka_unit_test(test_names),      cmocka_unit_test(test_names_found),
         cmocka_unit_test(test_problem),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

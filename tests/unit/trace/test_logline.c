@@ -227,6 +227,33 @@ static void any_size_is_bounded(void **state)
     }
 }
 
+/* A plain field is there as a whole, or left out when what is before it has taken its place. */
+static void plain_is_whole_or_not_there(void **state)
+{
+    struct fixture *f = *state;
+    static char filler[LOG_VALUE_SIZE_MAX], text[LOG_PLAIN_SIZE_MAX];
+    size_t there = 0, left_out = 0;
+    memset(filler, 'a', sizeof filler);
+    memset(text, 'b', sizeof text);
+    struct slice full = slice_make(filler, sizeof filler);
+    for (size_t size = sizeof filler - 400; size <= sizeof filler; size++) {
+        char line[LOG_LINE_SIZE_MAX];
+        struct log_field plain = {.key = LOG_KEY("p"), .kind = LOG_FIELD_PLAIN, .text = slice_make(text, size % (sizeof text + 1))};
+        struct log_record r = {
+            .level = LOG_INFO, .service = "s", .instance = "i", .event = "e", .msg = "m",
+            .fields = LOG_FIELDS(LOG_SLICE("a", full), LOG_SLICE("b", full), LOG_SLICE("c", full),
+                                 LOG_SLICE("d", slice_make(filler, size)), plain)};
+        struct json *root = parsed(f, line, log_format(&r, line));
+        struct json *p = json_get(root, "p");
+        assert_true(p == NULL || slice_eq(p->text, plain.text));
+        assert_true(p != NULL || json_get(root, "cut") != NULL);
+        there += p != NULL;
+        left_out += p == NULL;
+        arena_clear(&f->arena);
+    }
+    assert_true(there > 0 && left_out > 0);
+}
+
 /* More than 24 fields are cut off, and a long message is cut and marked. */
 static void counts_are_bounded(void **state)
 {
@@ -303,7 +330,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(the_whole_form), TEST(the_short_form), TEST(an_event_is_the_same_line), TEST(levels_are_kept), TEST(any_bytes_are_json),
-            TEST(any_size_is_bounded),
+            TEST(any_size_is_bounded), TEST(plain_is_whole_or_not_there),
         TEST(counts_are_bounded), TEST(repetition_is_limited), TEST(urgent_levels_go_at_once), TEST(event_names_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
