@@ -45,7 +45,7 @@ struct conf_node {
     struct conf_node *parent, *first, *next;
 };
 
-enum { CONF_DEPTH_MAX = 64, CONF_TEXT_SIZE_MAX = 4 << 20, CONF_ERRORS_MAX = 200 };
+enum { CONF_DEPTH_MAX = 64, CONF_TEXT_SIZE_MAX = 4 << 20, CONF_JSON_SIZE_MAX = 8 << 20, CONF_ERRORS_MAX = 200 };
 
 /* The child with the key, or NULL (also when map is NULL or no map). */
 const struct conf_node *conf_get(const struct conf_node *map, const char *key);

@@ -83,7 +83,8 @@ static enum ficus_err add_reader_error(struct conf_errors *errors, const char *f
 
 enum ficus_err conf_json_parse(struct arena *a, struct slice text, const char *file, struct conf_node **ret_root, struct conf_errors *errors)
 {
-    const struct json_limits limits = {.depth_max = CONF_DEPTH_MAX - 1, .size_max = CONF_TEXT_SIZE_MAX};
+    const struct json_limits limits = {.depth_max = CONF_DEPTH_MAX - 1, .size_max = CONF_JSON_SIZE_MAX,
+                                       .values_max = CONF_JSON_SIZE_MAX};   /* the size bounds them well enough */
     struct ficus_error err = {0};
     struct json *root;
     enum ficus_err code = json_parse(a, text, &limits, &root, &err);

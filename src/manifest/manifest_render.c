@@ -11,8 +11,6 @@
 
 #include <stdio.h>
 
-enum { RESOLVED_SIZE_MAX = 8 << 20 };
-
 struct renderer {
     const struct manifest *m;
     const struct manifest_process *p;
@@ -471,7 +469,7 @@ enum ficus_err manifest_render_process(const struct manifest *m, const struct ma
 static bool is_there(struct arena *a, const char *path, struct slice text)
 {
     struct slice old;
-    return manifest_read_file(a, path, RESOLVED_SIZE_MAX, &old, NULL) == FICUS_ERR_OK && slice_eq(old, text);
+    return manifest_read_file(a, path, CONF_JSON_SIZE_MAX, &old, NULL) == FICUS_ERR_OK && slice_eq(old, text);
 }
 
 static enum ficus_err write_changed(const struct manifest *m, struct arena *a, const struct slice *texts, bool *changed, struct ficus_error *reterr)
@@ -499,7 +497,7 @@ enum ficus_err manifest_render(const struct manifest *m, struct arena *a, bool *
     bool *changed = ARENA_ARRAY(a, bool, m->process_count + 1);
     enum ficus_err err = texts == NULL || changed == NULL ? err_set(reterr, FICUS_ERR_NOMEM, "out of memory") : FICUS_ERR_OK;
     struct buf b;
-    buf_init(&b, RESOLVED_SIZE_MAX);
+    buf_init(&b, CONF_JSON_SIZE_MAX);
     for (size_t i = 0; err == FICUS_ERR_OK && i < m->process_count; i++) {
         buf_clear(&b);
         err = manifest_render_process(m, &m->processes[i], a, &b, reterr);

@@ -340,6 +340,31 @@ static void test_part(void **state)
     system_done(&s);
 }
 
+/* What the manifest takes, the gateway can read: the resolved file says every setting of a route. */
+static void test_many_routes(void **state)
+{
+    enum { ROUTES = 10000 };
+    struct system s;
+    struct ficus_error err = {0};
+    struct buf text;
+    char folder[512];
+    struct proxy_config gateway;
+    system_init(&s);
+    buf_init(&text, CONF_TEXT_SIZE_MAX);
+    buf_add_str(&text, "ficus: 1\nsystem: many\ninclude: [\"*.service.yaml\"]\ngateway:\n  routes:\n");
+    for (int i = 0; i < ROUTES; i++)
+        buf_printf(&text, "    - { method: GET, path: \"/api/v1/r%05d/{id}\", to: \"a:/v1/r%05d/{id}\" }\n", i, i);
+    files_put(&s.files, "ficus.yaml", buf_str(&text));
+    files_put(&s.files, "a.service.yaml", SERVICE("a"));
+    files_put(&s.files, "state/run/old", "");
+    assert_int_equal(load(&s, &(struct manifest_options){.state = files_path(&s.files, "state", folder, sizeof folder)}), FICUS_ERR_OK);
+    assert_int_equal(manifest_render(s.m, &s.arena, NULL, &err), FICUS_ERR_OK);
+    read_resolved(&s, "gateway", &proxy_config_table, &gateway);
+    assert_int_equal(gateway.route_count, ROUTES);
+    buf_done(&text);
+    system_done(&s);
+}
+
 /* A service that somebody else starts has no process and no name at the hub; its callers' files say where it is. */
 static void test_elsewhere(void **state)
 {
@@ -612,7 +637,7 @@ static void test_schema(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good), cmocka_unit_test(test_resolved), cmocka_unit_test(test_sets), cmocka_unit_test(test_part), cmocka_unit_test(test_elsewhere), cmocka_unit_test(test_across),
+        cmocka_unit_test(test_good), cmocka_unit_test(test_resolved), cmocka_unit_test(test_sets), cmocka_unit_test(test_part), cmocka_unit_test(test_many_routes), cmocka_unit_test(test_elsewhere), cmocka_unit_test(test_across),
         cmocka_unit_test(test_all_at_once), cmocka_unit_test(test_no_file), cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_schema),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
