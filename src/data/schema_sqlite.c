@@ -10,9 +10,10 @@
 #include <stdio.h>
 
 enum {
-    STEPS_EACH = 1000,              /* instructions of SQLite's machine between two calls of on_steps */
-    STEPS_MAX = 20 * 1000,          /* calls for one migration: about a second */
+    STEPS_EACH = 100,               /* instructions of SQLite's machine between two calls of on_steps */
+    STEPS_MAX = 200 * 1000,         /* calls for one migration: about a second */
     PAGES_MAX = 16 * 1024,          /* 64 MiB of pages */
+    HEAP_SIZE_MAX = 128 << 20,      /* of SQLite: what a query keeps for itself has no other bound */
     VALUE_SIZE_MAX = 4 << 20,
     STATEMENTS_MAX = 100 * 1000,
     PARTS_MAX = 2000,
@@ -24,6 +25,7 @@ struct schema_runner {
     bool trusted;                   /* our own SQL is prepared */
     bool starved;                   /* SQLite ran out of memory while we looked */
     int64_t steps;
+    bool stopped;                   /* a migration did more than it may */
     struct schema_statement *now;   /* what is prepared at present; names are noted there */
 };
 
@@ -140,7 +142,9 @@ static int authorize(void *arg, int action, const char *a, const char *b, const 
 static int on_steps(void *arg)
 {
     struct schema_runner *r = arg;
-    return !r->trusted && ++r->steps > STEPS_MAX;
+    if (!r->trusted && (++r->steps > STEPS_MAX || sqlite3_memory_used() > HEAP_SIZE_MAX))
+        r->stopped = true;
+    return r->stopped;
 }
 
 /* ---- opening ---- */
@@ -165,8 +169,8 @@ enum ficus_err schema_runner_new(struct arena *a, struct schema_runner **ret_run
     sqlite3_set_authorizer(r->h, authorize, r);
     sqlite3_progress_handler(r->h, STEPS_EACH, on_steps, r);
     sqlite3_limit(r->h, SQLITE_LIMIT_LENGTH, VALUE_SIZE_MAX);
-    char sql[64];
-    snprintf(sql, sizeof sql, "PRAGMA max_page_count=%d", PAGES_MAX);
+    char sql[96];
+    snprintf(sql, sizeof sql, "PRAGMA max_page_count=%d; PRAGMA temp_store=MEMORY", PAGES_MAX);
     db_handle_harden(r->h);
     enum ficus_err err = run_own(r, sql, reterr);
     if (err != FICUS_ERR_OK)
@@ -189,7 +193,7 @@ void schema_runner_free(struct schema_runner *r)
 
 static void run_failed(struct schema_runner *r, struct schema_run *run, const char *text, size_t place)
 {
-    run->failed = r->steps > STEPS_MAX ? "does more than a migration may do while it is checked" : arena_strdup(r->a, slice_str(text));
+    run->failed = r->stopped ? "does more than a migration may do while it is checked" : arena_strdup(r->a, slice_str(text));
     run->failed_at = place;
 }
 
@@ -255,6 +259,7 @@ enum ficus_err schema_run(struct schema_runner *r, struct slice sql, struct sche
 {
     *ret_run = (struct schema_run){0};
     r->steps = 0;
+    r->stopped = false;
     const char *nul = sql.size == 0 ? NULL : memchr(sql.p, '\0', sql.size);
     if (nul != NULL) {
         run_failed(r, ret_run, "a NUL, where the text would end for SQLite", (size_t)(nul - sql.p));
@@ -268,6 +273,7 @@ enum ficus_err schema_run(struct schema_runner *r, struct slice sql, struct sche
     if (err == FICUS_ERR_OK)
         err = run_all(r, text, ret_run, reterr);
     r->trusted = true;
+    r->stopped = false;
     if (err == FICUS_ERR_OK && ret_run->failed == NULL && sqlite3_exec(r->h, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
         run_failed(r, ret_run, sqlite3_errmsg(r->h), ret_run->count == 0 ? 0 : ret_run->statements[ret_run->count - 1].first);
     if (!sqlite3_get_autocommit(r->h))
