@@ -95,15 +95,12 @@ static void note_name(struct schema_runner *r, const char *name)
 
 static void note_action(struct schema_runner *r, int action, const char *a, const char *b)
 {
+    bool of_table = true;
     switch (action) {
-    case SQLITE_DROP_TABLE:
-        if (r->now != NULL)
-            r->now->dropped = arena_strdup(r->a, slice_str(a));
-        note_name(r, a);
-        break;
     case SQLITE_CREATE_TABLE:
     case SQLITE_CREATE_VIEW:
     case SQLITE_CREATE_VTABLE:
+    case SQLITE_DROP_TABLE:
     case SQLITE_DROP_VIEW:
     case SQLITE_DROP_VTABLE:
         note_name(r, a);
@@ -117,10 +114,17 @@ static void note_action(struct schema_runner *r, int action, const char *a, cons
     case SQLITE_DROP_TRIGGER:
         note_name(r, a);
         note_name(r, b);
+        of_table = false;
         break;
     default:
+        of_table = false;
         break;
     }
+    if (r->now == NULL)
+        return;
+    r->now->of_table |= of_table;
+    if (action == SQLITE_DROP_TABLE)
+        r->now->dropped = arena_strdup(r->a, slice_str(a));
 }
 
 static int authorize(void *arg, int action, const char *a, const char *b, const char *database, const char *trigger)
@@ -416,6 +420,7 @@ static void look_keys(struct schema_runner *r, const char *table, struct schema_
             break;
         const char *name = word_at(&q, 0);
         *key = (struct schema_key){.sql = text_at(&q, 2), .partial = sqlite3_column_int(q.h, 1) != 0};
+        key->index = key->sql == NULL ? NULL : name;
         look_key_columns(r, name, key);
         r->trusted = true;
     }
