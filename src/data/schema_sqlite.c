@@ -496,27 +496,48 @@ static bool is_ours(const char *name)
     return sqlite3_strnicmp(name, "sqlite_", 7) != 0;
 }
 
-static void look_names(struct schema_runner *r, struct schema *s)
+/* The text of a column; old when it says the same, so that what stays costs no memory at each look. */
+static const char *same_at(struct look *q, int column, const char *old)
 {
+    const char *p = (const char *)sqlite3_column_text(q->h, column);
+    return p != NULL && old != NULL && strcmp(p, old) == 0 ? old : word_at(q, column);
+}
+
+static void look_table(struct look *q, const struct schema_table *was, struct schema *s)
+{
+    int64_t root = sqlite3_column_int64(q->h, 3);
+    bool view = sqlite3_column_text(q->h, 2)[0] == 'v';
+    struct schema_table *t = LOOK_ADD(q->r->a, s->tables, s->table_count);
+    if (t != NULL)
+        *t = (struct schema_table){.name = same_at(q, 0, was == NULL ? NULL : was->name), .sql = same_at(q, 4, was == NULL ? NULL : was->sql),
+            .root = root, .kind = view ? SCHEMA_VIEW : root == 0 ? SCHEMA_VIRTUAL : SCHEMA_TABLE};
+}
+
+static void look_part(struct look *q, const struct schema_part *was, struct schema_part *p)
+{
+    static const struct schema_part none;
+    was = was == NULL ? &none : was;
+    if (p != NULL)
+        *p = (struct schema_part){same_at(q, 0, was->name), same_at(q, 1, was->table), same_at(q, 4, was->sql), sqlite3_column_int(q->h, 5) != 0};
+}
+
+static void look_names(struct schema_runner *r, const struct schema *before, struct schema *s)
+{
+    static const struct schema none;
     struct look q;
+    before = before == NULL ? &none : before;
     look_begin(&q, r, "SELECT name, tbl_name, type, rootpage, sql, sql LIKE 'CREATE UNIQUE%' FROM sqlite_schema"
         " WHERE sql IS NOT NULL ORDER BY name COLLATE NOCASE", NULL);
     while (look_row(&q)) {
-        const char *name = word_at(&q, 0), *type = (const char *)sqlite3_column_text(q.h, 2), *sql;
-        if (type == NULL || !is_ours(name))
+        const char *name = (const char *)sqlite3_column_text(q.h, 0), *type = (const char *)sqlite3_column_text(q.h, 2);
+        if (name == NULL || type == NULL || !is_ours(name))
             continue;
-        sql = word_at(&q, 4);
-        if (strcmp(type, "table") == 0 || strcmp(type, "view") == 0) {
-            struct schema_table *t = LOOK_ADD(r->a, s->tables, s->table_count);
-            if (t != NULL)
-                *t = (struct schema_table){.name = name, .sql = sql, .root = sqlite3_column_int64(q.h, 3),
-                    .kind = type[0] == 'v' ? SCHEMA_VIEW : sqlite3_column_int64(q.h, 3) == 0 ? SCHEMA_VIRTUAL : SCHEMA_TABLE};
-            continue;
-        }
-        struct schema_part *p = type[0] == 'i' ? LOOK_ADD(r->a, s->indexes, s->index_count)
-            : LOOK_ADD(r->a, s->triggers, s->trigger_count);
-        if (p != NULL)
-            *p = (struct schema_part){name, word_at(&q, 1), sql, sqlite3_column_int(q.h, 5) != 0};
+        if (type[0] == 't' && type[1] == 'r')
+            look_part(&q, schema_trigger(before, name), LOOK_ADD(r->a, s->triggers, s->trigger_count));
+        else if (type[0] == 'i')
+            look_part(&q, schema_index(before, name), LOOK_ADD(r->a, s->indexes, s->index_count));
+        else
+            look_table(&q, schema_table(before, name), s);
     }
     (void)look_end(&q);
 }
@@ -581,7 +602,7 @@ enum ficus_err schema_look(struct schema_runner *r, const struct schema *before,
     struct schema *s = ARENA_NEW(r->a, struct schema);
     if (s == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
-    look_names(r, s);
+    look_names(r, before, s);
     if (s->table_count + s->index_count + s->trigger_count > PARTS_MAX)
         return err_set(reterr, FICUS_ERR_TOO_LARGE, "the schema has more than %d tables, indexes and triggers", PARTS_MAX);
     look_flags(r, s);
