@@ -568,24 +568,26 @@ static void look_flags(struct schema_runner *r, struct schema *s)
     s->table_count = kept;
 }
 
-/* The shape of a table follows from its text and that of its indexes. */
-static bool is_as_before(const struct schema *before, const struct schema *s, const struct schema_table *was,
-                         const struct schema_table *t)
+/* Every unique index of the table in one schema is the same in the other. */
+static bool keys_are_in(const struct schema *one, const struct schema *other, const char *table)
 {
-    if (was == NULL || was->kind != t->kind || t->kind == SCHEMA_VIEW || strcmp(was->sql, t->sql) != 0)
-        return false;
-    for (size_t i = 0; i < s->index_count; i++) {
-        const struct schema_part *p = &s->indexes[i];
-        const struct schema_part *old = p->unique && schema_same_name(p->table, t->name) ? schema_index(before, p->name) : p;
-        if (old == NULL || strcmp(old->sql, p->sql) != 0)
-            return false;
-    }
-    for (size_t i = 0; i < before->index_count; i++) {
-        const struct schema_part *p = &before->indexes[i];
-        if (p->unique && schema_same_name(p->table, t->name) && schema_index(s, p->name) == NULL)
+    for (size_t i = 0; i < one->index_count; i++) {
+        const struct schema_part *p = &one->indexes[i];
+        if (!p->unique || !schema_same_name(p->table, table))
+            continue;
+        const struct schema_part *same = schema_index(other, p->name);
+        if (same == NULL || strcmp(same->sql, p->sql) != 0)
             return false;
     }
     return true;
+}
+
+/* The shape of a table follows from its text and that of its unique indexes; a view's from those of others. */
+static bool is_as_before(const struct schema *before, const struct schema *s, const struct schema_table *was,
+                         const struct schema_table *t)
+{
+    return was != NULL && was->kind == t->kind && t->kind != SCHEMA_VIEW && strcmp(was->sql, t->sql) == 0 &&
+        keys_are_in(s, before, t->name) && keys_are_in(before, s, t->name);
 }
 
 static bool has_trigger(const struct schema *s, const struct schema_table *t)
