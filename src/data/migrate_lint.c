@@ -141,24 +141,25 @@ static bool find_name(const struct lint *l, const struct schema_statement *s, co
     return false;
 }
 
-/* The statement that did something to a table or part: the last one that names detail (NULL: nothing more) as well, else
- * the last one that touched it. Of the statement, the place of the name. */
+/* How likely it is that the statement did something to a table or part, or to a detail of it (NULL: nothing more). */
+static int likeness(const struct lint *l, const struct schema_statement *s, const char *name, const char *detail)
+{
+    size_t offset;
+    if (!touches(s, name))
+        return 0;
+    return 1 + s->of_table + (detail != NULL && find_name(l, s, detail, &offset) ? 2 : 0);
+}
+
+/* The last of the statements that are likeliest; of it, the place of the name. */
 static size_t find_statement(const struct lint *l, const char *name, const char *detail, size_t *ret_offset)
 {
-    size_t found = l->run.count;
     FICUS_ASSERT(l->run.count > 0);     /* nothing changes by nothing */
-    for (size_t i = l->run.count; i-- > 0;) {
-        const struct schema_statement *s = &l->run.statements[i];
-        if (!touches(s, name))
-            continue;
-        if (detail == NULL || find_name(l, s, detail, ret_offset)) {
-            found = i;
-            break;
-        }
-        found = found == l->run.count ? i : found;
+    size_t found = l->run.count - 1;
+    for (size_t i = l->run.count, best = 0; i-- > 0;) {
+        size_t like = (size_t)likeness(l, &l->run.statements[i], name, detail);
+        found = like > best ? i : found;
+        best = like > best ? like : best;
     }
-    if (found == l->run.count)
-        found = l->run.count - 1;
     const struct schema_statement *s = &l->run.statements[found];
     *ret_offset = s->first;
     bool placed = (detail != NULL && find_name(l, s, detail, ret_offset)) || find_name(l, s, name, ret_offset);
@@ -270,7 +271,15 @@ static void judge_allows(struct lint *l)
 
 /* ---- findings about a table or a part ---- */
 
-/* Of table (or index, trigger), and of detail in it when that is not NULL. */
+static bool is_touched(const struct lint *l, const char *name)
+{
+    for (size_t i = 0; i < l->run.count; i++)
+        if (touches(&l->run.statements[i], name))
+            return true;
+    return false;
+}
+
+/* Of a table, and of detail in it when that is not NULL. */
 static void find_out(struct lint *l, enum rule rule, const char *name, const char *detail, const char *text)
 {
     size_t offset = 0;
@@ -279,14 +288,21 @@ static void find_out(struct lint *l, enum rule rule, const char *name, const cha
     add(l, rule, offset, allowed_by(l, statement, rule), object, text);
 }
 
+/* Of a key of a table: of the index, or of what is written in the table. */
+static void find_key(struct lint *l, enum rule rule, const char *table, const struct schema_key *key, const char *text)
+{
+    size_t offset = 0;
+    const char *column = key->column_count == 0 ? NULL : key->columns[0].name;
+    bool touched = key->index != NULL && is_touched(l, key->index);
+    size_t statement = find_statement(l, touched ? key->index : table, column, &offset);
+    add(l, rule, offset, allowed_by(l, statement, rule), column == NULL ? table : arena_printf(l->a, "%s.%s", table, column), text);
+}
+
 /* Of an index or trigger; it may also have gone with its table. */
 static void find_part(struct lint *l, enum rule rule, const struct schema_part *part, const char *text)
 {
     size_t offset = 0;
-    bool touched = false;
-    for (size_t i = 0; i < l->run.count; i++)
-        touched |= touches(&l->run.statements[i], part->name);
-    size_t statement = find_statement(l, touched ? part->name : part->table, NULL, &offset);
+    size_t statement = find_statement(l, is_touched(l, part->name) ? part->name : part->table, NULL, &offset);
     add(l, rule, offset, allowed_by(l, statement, rule), part->name, text);
 }
 
@@ -539,15 +555,10 @@ static const char *key_name(struct lint *l, const struct schema_key *k)
     struct buf b;
     buf_init(&b, 4096);
     for (size_t i = 0; i < k->column_count; i++)
-        buf_printf(&b, "%s%s", i == 0 ? "" : ", ", k->columns[i].name == NULL ? "(expression)" : k->columns[i].name);
+        buf_printf(&b, "%s%s", i == 0 ? "" : ", ", k->columns[i].name == NULL ? "an expression" : k->columns[i].name);
     const char *name = arena_strdup(l->a, slice_str(buf_str(&b)));
     buf_done(&b);
     return name;
-}
-
-static const char *first_column(const struct schema_key *k)
-{
-    return k->column_count == 0 ? NULL : k->columns[0].name;
 }
 
 /* With a new column that is NULL in all rows of the running version none of them is a duplicate. */
@@ -567,13 +578,13 @@ static void judge_keys(const struct pair *p)
     struct lint *l = p->l;
     for (size_t i = 0; i < now->key_count; i++)
         if (!has_key(p, was, &now->keys[i], true) && !is_harmless(p, &now->keys[i]))
-            find_out(l, NEW_UNIQUE, p->now->name, first_column(&now->keys[i]),
+            find_key(l, NEW_UNIQUE, p->now->name, &now->keys[i],
                 arena_printf(l->a, "(%s) becomes unique: duplicates that the running version writes are refused, and the migration fails if there are any",
                 key_name(l, &now->keys[i])));
     const struct schema_shape *base = p->base->shape;
     for (size_t i = 0; i < was->key_count; i++)
         if (!has_key(p, now, &was->keys[i], false) && (p->base == p->was || has_key(p, base, &was->keys[i], false)))
-            find_out(l, DROP_UNIQUE, p->was->name, first_column(&was->keys[i]),
+            find_key(l, DROP_UNIQUE, p->was->name, &was->keys[i],
                 arena_printf(l->a, "(%s) is unique no longer: an ON CONFLICT of the running version for it fails, and duplicates are let in",
                 key_name(l, &was->keys[i])));
 }

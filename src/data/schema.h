@@ -23,7 +23,7 @@ struct schema_key {
         const char *collation;              /* "BINARY" by default */
     } *columns;
     size_t column_count;
-    const char *sql;                        /* of its CREATE INDEX; NULL: a constraint of the table */
+    const char *index, *sql;                /* the name of its CREATE INDEX, and that; NULL: a constraint of the table */
     bool partial;
 };
 
@@ -77,6 +77,7 @@ struct schema_statement {
     size_t begin, first, end;               /* offsets: behind the statement before, of its first word, behind its end */
     const char *names[SCHEMA_NAMES_MAX];    /* tables and parts that it creates, changes or drops */
     size_t name_count;
+    bool of_table;                          /* it is about a table or view itself, not about an index or trigger of one */
     const char *dropped;                    /* the table that it drops; NULL: none */
     const char *denied;                     /* what no migration may do: it did not run; NULL: it ran */
 };

@@ -10,9 +10,10 @@
 #include <stdio.h>
 
 enum {
-    STEPS_EACH = 1000,              /* instructions of SQLite's machine between two calls of on_steps */
-    STEPS_MAX = 20 * 1000,          /* calls for one migration: about a second */
+    STEPS_EACH = 100,               /* instructions of SQLite's machine between two calls of on_steps */
+    STEPS_MAX = 200 * 1000,         /* calls for one migration: about a second */
     PAGES_MAX = 16 * 1024,          /* 64 MiB of pages */
+    HEAP_SIZE_MAX = 128 << 20,      /* of SQLite: what a query keeps for itself has no other bound */
     VALUE_SIZE_MAX = 4 << 20,
     STATEMENTS_MAX = 100 * 1000,
     PARTS_MAX = 2000,
@@ -24,6 +25,7 @@ struct schema_runner {
     bool trusted;                   /* our own SQL is prepared */
     bool starved;                   /* SQLite ran out of memory while we looked */
     int64_t steps;
+    bool stopped;                   /* a migration did more than it may */
     struct schema_statement *now;   /* what is prepared at present; names are noted there */
 };
 
@@ -93,15 +95,12 @@ static void note_name(struct schema_runner *r, const char *name)
 
 static void note_action(struct schema_runner *r, int action, const char *a, const char *b)
 {
+    bool of_table = true;
     switch (action) {
-    case SQLITE_DROP_TABLE:
-        if (r->now != NULL)
-            r->now->dropped = arena_strdup(r->a, slice_str(a));
-        note_name(r, a);
-        break;
     case SQLITE_CREATE_TABLE:
     case SQLITE_CREATE_VIEW:
     case SQLITE_CREATE_VTABLE:
+    case SQLITE_DROP_TABLE:
     case SQLITE_DROP_VIEW:
     case SQLITE_DROP_VTABLE:
         note_name(r, a);
@@ -115,10 +114,17 @@ static void note_action(struct schema_runner *r, int action, const char *a, cons
     case SQLITE_DROP_TRIGGER:
         note_name(r, a);
         note_name(r, b);
+        of_table = false;
         break;
     default:
+        of_table = false;
         break;
     }
+    if (r->now == NULL)
+        return;
+    r->now->of_table |= of_table;
+    if (action == SQLITE_DROP_TABLE)
+        r->now->dropped = arena_strdup(r->a, slice_str(a));
 }
 
 static int authorize(void *arg, int action, const char *a, const char *b, const char *database, const char *trigger)
@@ -140,7 +146,9 @@ static int authorize(void *arg, int action, const char *a, const char *b, const 
 static int on_steps(void *arg)
 {
     struct schema_runner *r = arg;
-    return !r->trusted && ++r->steps > STEPS_MAX;
+    if (!r->trusted && (++r->steps > STEPS_MAX || sqlite3_memory_used() > HEAP_SIZE_MAX))
+        r->stopped = true;
+    return r->stopped;
 }
 
 /* ---- opening ---- */
@@ -165,8 +173,8 @@ enum ficus_err schema_runner_new(struct arena *a, struct schema_runner **ret_run
     sqlite3_set_authorizer(r->h, authorize, r);
     sqlite3_progress_handler(r->h, STEPS_EACH, on_steps, r);
     sqlite3_limit(r->h, SQLITE_LIMIT_LENGTH, VALUE_SIZE_MAX);
-    char sql[64];
-    snprintf(sql, sizeof sql, "PRAGMA max_page_count=%d", PAGES_MAX);
+    char sql[96];
+    snprintf(sql, sizeof sql, "PRAGMA max_page_count=%d; PRAGMA temp_store=MEMORY", PAGES_MAX);
     db_handle_harden(r->h);
     enum ficus_err err = run_own(r, sql, reterr);
     if (err != FICUS_ERR_OK)
@@ -189,7 +197,7 @@ void schema_runner_free(struct schema_runner *r)
 
 static void run_failed(struct schema_runner *r, struct schema_run *run, const char *text, size_t place)
 {
-    run->failed = r->steps > STEPS_MAX ? "does more than a migration may do while it is checked" : arena_strdup(r->a, slice_str(text));
+    run->failed = r->stopped ? "does more than a migration may do while it is checked" : arena_strdup(r->a, slice_str(text));
     run->failed_at = place;
 }
 
@@ -255,6 +263,7 @@ enum ficus_err schema_run(struct schema_runner *r, struct slice sql, struct sche
 {
     *ret_run = (struct schema_run){0};
     r->steps = 0;
+    r->stopped = false;
     const char *nul = sql.size == 0 ? NULL : memchr(sql.p, '\0', sql.size);
     if (nul != NULL) {
         run_failed(r, ret_run, "a NUL, where the text would end for SQLite", (size_t)(nul - sql.p));
@@ -268,6 +277,7 @@ enum ficus_err schema_run(struct schema_runner *r, struct slice sql, struct sche
     if (err == FICUS_ERR_OK)
         err = run_all(r, text, ret_run, reterr);
     r->trusted = true;
+    r->stopped = false;
     if (err == FICUS_ERR_OK && ret_run->failed == NULL && sqlite3_exec(r->h, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
         run_failed(r, ret_run, sqlite3_errmsg(r->h), ret_run->count == 0 ? 0 : ret_run->statements[ret_run->count - 1].first);
     if (!sqlite3_get_autocommit(r->h))
@@ -410,6 +420,7 @@ static void look_keys(struct schema_runner *r, const char *table, struct schema_
             break;
         const char *name = word_at(&q, 0);
         *key = (struct schema_key){.sql = text_at(&q, 2), .partial = sqlite3_column_int(q.h, 1) != 0};
+        key->index = key->sql == NULL ? NULL : name;
         look_key_columns(r, name, key);
         r->trusted = true;
     }
@@ -485,27 +496,48 @@ static bool is_ours(const char *name)
     return sqlite3_strnicmp(name, "sqlite_", 7) != 0;
 }
 
-static void look_names(struct schema_runner *r, struct schema *s)
+/* The text of a column; old when it says the same, so that what stays costs no memory at each look. */
+static const char *same_at(struct look *q, int column, const char *old)
 {
+    const char *p = (const char *)sqlite3_column_text(q->h, column);
+    return p != NULL && old != NULL && strcmp(p, old) == 0 ? old : word_at(q, column);
+}
+
+static void look_table(struct look *q, const struct schema_table *was, struct schema *s)
+{
+    int64_t root = sqlite3_column_int64(q->h, 3);
+    bool view = sqlite3_column_text(q->h, 2)[0] == 'v';
+    struct schema_table *t = LOOK_ADD(q->r->a, s->tables, s->table_count);
+    if (t != NULL)
+        *t = (struct schema_table){.name = same_at(q, 0, was == NULL ? NULL : was->name), .sql = same_at(q, 4, was == NULL ? NULL : was->sql),
+            .root = root, .kind = view ? SCHEMA_VIEW : root == 0 ? SCHEMA_VIRTUAL : SCHEMA_TABLE};
+}
+
+static void look_part(struct look *q, const struct schema_part *was, struct schema_part *p)
+{
+    static const struct schema_part none;
+    was = was == NULL ? &none : was;
+    if (p != NULL)
+        *p = (struct schema_part){same_at(q, 0, was->name), same_at(q, 1, was->table), same_at(q, 4, was->sql), sqlite3_column_int(q->h, 5) != 0};
+}
+
+static void look_names(struct schema_runner *r, const struct schema *before, struct schema *s)
+{
+    static const struct schema none;
     struct look q;
+    before = before == NULL ? &none : before;
     look_begin(&q, r, "SELECT name, tbl_name, type, rootpage, sql, sql LIKE 'CREATE UNIQUE%' FROM sqlite_schema"
         " WHERE sql IS NOT NULL ORDER BY name COLLATE NOCASE", NULL);
     while (look_row(&q)) {
-        const char *name = word_at(&q, 0), *type = (const char *)sqlite3_column_text(q.h, 2), *sql;
-        if (type == NULL || !is_ours(name))
+        const char *name = (const char *)sqlite3_column_text(q.h, 0), *type = (const char *)sqlite3_column_text(q.h, 2);
+        if (name == NULL || type == NULL || !is_ours(name))
             continue;
-        sql = word_at(&q, 4);
-        if (strcmp(type, "table") == 0 || strcmp(type, "view") == 0) {
-            struct schema_table *t = LOOK_ADD(r->a, s->tables, s->table_count);
-            if (t != NULL)
-                *t = (struct schema_table){.name = name, .sql = sql, .root = sqlite3_column_int64(q.h, 3),
-                    .kind = type[0] == 'v' ? SCHEMA_VIEW : sqlite3_column_int64(q.h, 3) == 0 ? SCHEMA_VIRTUAL : SCHEMA_TABLE};
-            continue;
-        }
-        struct schema_part *p = type[0] == 'i' ? LOOK_ADD(r->a, s->indexes, s->index_count)
-            : LOOK_ADD(r->a, s->triggers, s->trigger_count);
-        if (p != NULL)
-            *p = (struct schema_part){name, word_at(&q, 1), sql, sqlite3_column_int(q.h, 5) != 0};
+        if (type[0] == 't' && type[1] == 'r')
+            look_part(&q, schema_trigger(before, name), LOOK_ADD(r->a, s->triggers, s->trigger_count));
+        else if (type[0] == 'i')
+            look_part(&q, schema_index(before, name), LOOK_ADD(r->a, s->indexes, s->index_count));
+        else
+            look_table(&q, schema_table(before, name), s);
     }
     (void)look_end(&q);
 }
@@ -536,24 +568,26 @@ static void look_flags(struct schema_runner *r, struct schema *s)
     s->table_count = kept;
 }
 
-/* The shape of a table follows from its text and that of its indexes. */
-static bool is_as_before(const struct schema *before, const struct schema *s, const struct schema_table *was,
-                         const struct schema_table *t)
+/* Every unique index of the table in one schema is the same in the other. */
+static bool keys_are_in(const struct schema *one, const struct schema *other, const char *table)
 {
-    if (was == NULL || was->kind != t->kind || t->kind == SCHEMA_VIEW || strcmp(was->sql, t->sql) != 0)
-        return false;
-    for (size_t i = 0; i < s->index_count; i++) {
-        const struct schema_part *p = &s->indexes[i];
-        const struct schema_part *old = p->unique && schema_same_name(p->table, t->name) ? schema_index(before, p->name) : p;
-        if (old == NULL || strcmp(old->sql, p->sql) != 0)
-            return false;
-    }
-    for (size_t i = 0; i < before->index_count; i++) {
-        const struct schema_part *p = &before->indexes[i];
-        if (p->unique && schema_same_name(p->table, t->name) && schema_index(s, p->name) == NULL)
+    for (size_t i = 0; i < one->index_count; i++) {
+        const struct schema_part *p = &one->indexes[i];
+        if (!p->unique || !schema_same_name(p->table, table))
+            continue;
+        const struct schema_part *same = schema_index(other, p->name);
+        if (same == NULL || strcmp(same->sql, p->sql) != 0)
             return false;
     }
     return true;
+}
+
+/* The shape of a table follows from its text and that of its unique indexes; a view's from those of others. */
+static bool is_as_before(const struct schema *before, const struct schema *s, const struct schema_table *was,
+                         const struct schema_table *t)
+{
+    return was != NULL && was->kind == t->kind && t->kind != SCHEMA_VIEW && strcmp(was->sql, t->sql) == 0 &&
+        keys_are_in(s, before, t->name) && keys_are_in(before, s, t->name);
 }
 
 static bool has_trigger(const struct schema *s, const struct schema_table *t)
@@ -570,7 +604,7 @@ enum ficus_err schema_look(struct schema_runner *r, const struct schema *before,
     struct schema *s = ARENA_NEW(r->a, struct schema);
     if (s == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
-    look_names(r, s);
+    look_names(r, before, s);
     if (s->table_count + s->index_count + s->trigger_count > PARTS_MAX)
         return err_set(reterr, FICUS_ERR_TOO_LARGE, "the schema has more than %d tables, indexes and triggers", PARTS_MAX);
     look_flags(r, s);
