@@ -535,7 +535,7 @@ static inline struct rig *rig_new(bool identity_down)
 {
     struct rig *r = mem_zalloc(sizeof *r);
     struct ficus_error error = {0};
-    r->e = env_uv_new(NULL, &error);
+    r->e = env_uv_new(&(struct env_uv_options){.workers_count = 1}, &error);
     assert_non_null(r->e);
     (void)snprintf(r->dir, sizeof r->dir, "/tmp/ficus-gateway-XXXXXX");
     assert_non_null(mkdtemp(r->dir));
@@ -600,6 +600,19 @@ static inline bool file_is_there(void *arg)
     return access(((struct rig *)arg)->keys_file, F_OK) == 0;
 }
 
+static inline void job_nothing(void *arg)
+{
+    (void)arg;
+}
+static inline void job_over(void *arg)
+{
+    *(bool *)arg = true;
+}
+static inline bool is_true(void *arg)
+{
+    return *(bool *)arg;
+}
+
 static inline void rig_free(struct rig *r)
 {
     if (r->proxy != NULL)
@@ -609,6 +622,11 @@ static inline void rig_free(struct rig *r)
         http_server_close(r->orders_server, on_service_closed, r);
     http_server_close(r->identity_server, on_service_closed, r);
     rig_wait(r, are_services_closed, r);
+    /* The one worker may still write the keys, for which no gateway waits: its job has ended when one behind it has. */
+    bool over = false;
+    struct env_job last = {.work = job_nothing, .done = job_over, .arg = &over};
+    assert_int_equal(env_run(r->e, &last), FICUS_ERR_OK);
+    rig_wait(r, is_true, &over);
     env_uv_free(r->e);
     const char *paths[] = {r->orders + 5, r->identity + 5, r->front + 5, r->key_file, r->keys_file};
     for (size_t i = 0; i < ARRAY_COUNT(paths); i++)
