@@ -284,7 +284,8 @@ static enum ficus_err add_own_fields(struct call *c, struct http_msg *m, struct 
     struct slice timeout = decimal(a, left_ms < 1 ? 1 : left_ms), attempt = decimal(a, c->attempt_number);
     bool fine = timeout.p != NULL && attempt.p != NULL && keep(m, HTTP_FICUS_TIMEOUT_MS, timeout) &&
                 keep(m, HTTP_FICUS_ATTEMPT, attempt) && add_trace(c, m, a) &&
-                (c->r.correlation.p == NULL || http_msg_add(m, SLICE("x-request-id"), c->r.correlation));
+                (c->r.correlation.p == NULL ||
+                 (http_value_valid(c->r.correlation) && keep(m, HTTP_X_REQUEST_ID, c->r.correlation)));
     return fine ? FICUS_ERR_OK : arena_overflowed(a) ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
 }
 

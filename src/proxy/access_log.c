@@ -4,7 +4,6 @@
  * most requests have not.
  */
 #include "access_log.h"
-#include "address_block.h"
 
 #include "mem.h"
 #include "proxy_private.h"
@@ -133,7 +132,7 @@ static bool get_client(const struct access_end *e, struct log_field *f)
 static bool get_peer(const struct access_end *e, struct log_field *f)
 {
     struct slice peer = slice_str(e->q->peer.text);
-    return plain(f, peer) && !slice_eq(e->client, address_of_peer(peer));
+    return plain(f, peer) && !slice_eq(e->client, e->q->peer_address);
 }
 
 static bool get_user(const struct access_end *e, struct log_field *f)

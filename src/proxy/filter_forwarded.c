@@ -75,7 +75,7 @@ static bool is_hop(struct slice text, struct slice *ret_address, uint8_t ret_byt
 
 struct slice proxy_client_address(const struct proxy_request *q)
 {
-    struct slice peer = address_of_peer(slice_str(q->peer.text)), client = SLICE(""), value;
+    struct slice peer = q->peer_address, client = SLICE(""), value;
     if (!is_trusted(q, peer))
         return peer;
     /* From the front: whoever is not trusted is the client for all that is known so far; of trusted ones the first is, when
@@ -127,7 +127,7 @@ static struct slice hops_left(struct proxy_request *q)
 bool proxy_forwarded_fields(struct proxy_request *q, struct http_field *fields, size_t *count)
 {
     const struct http_msg *m = q->stream->head_in;
-    struct slice address = address_of_peer(slice_str(q->peer.text));
+    struct slice address = q->peer_address;
     bool trusted = is_trusted(q, address), is_h1 = strcmp(q->stream->ops->protocol, "HTTP/1.1") == 0;
     struct slice proto = m->scheme, host = m->authority.p != NULL ? m->authority : SLICE("");
     if (trusted) {

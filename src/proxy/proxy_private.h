@@ -86,6 +86,7 @@ struct proxy_request {
     struct proxy_snapshot *snapshot; /* a reference */
     struct http_stream *stream;
     struct env_peer peer;
+    struct slice peer_address; /* of peer.text, without the port; size 0: it has none */
     bool end;      /* the request has no body */
     size_t filter; /* the one that is asked next */
     int64_t begin_ns;

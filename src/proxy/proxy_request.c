@@ -301,6 +301,7 @@ void proxy_on_request(void *arg, struct http_stream *s, bool end, const struct e
     q->snapshot->refs++;
     q->stream = s;
     q->peer = *peer;
+    q->peer_address = address_of_peer(slice_str(q->peer.text));
     q->end = end;
     q->begin_ns = env_now_ns(q->proxy->env);
     q->user = q->tracestate = q->request_id = q->forward_path = q->websocket_key = SLICE_NONE;

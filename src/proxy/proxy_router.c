@@ -588,9 +588,11 @@ static const struct node *suffix_next(const struct proxy_router *r, struct slice
 
 static bool search_hosts(struct search *s, const struct proxy_router *r)
 {
-    char text[PROXY_HOST_SIZE_MAX];
+    if (map_count(&r->hosts) + map_count(&r->suffixes) == 0)
+        return search(s, r->root, 0);
+    __attribute__((uninitialized)) char text[PROXY_HOST_SIZE_MAX]; /* of which host has what was written */
     struct slice host = proxy_host_of(s->request->authority, text);
-    const struct node *n = map_count(&r->hosts) == 0 ? NULL : map_get(&r->hosts, host);
+    const struct node *n = map_get(&r->hosts, host);
     if (n != NULL && search(s, n, 0))
         return true;
     for (size_t at = 0; (n = suffix_next(r, host, &at)) != NULL;)
@@ -601,7 +603,7 @@ static bool search_hosts(struct search *s, const struct proxy_router *r)
 
 bool proxy_router_knows_host(const struct proxy_router *r, const struct proxy_config *config, struct slice authority)
 {
-    char text[PROXY_HOST_SIZE_MAX];
+    __attribute__((uninitialized)) char text[PROXY_HOST_SIZE_MAX]; /* of which host has what was written */
     size_t at = 0;
     if (authority.p == NULL)
         return false;

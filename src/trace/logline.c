@@ -149,8 +149,8 @@ static void put_member(struct line *l, struct slice key, struct slice text, size
 
 static void put_number(struct line *l, int64_t number)
 {
-    char text[NUMBER_SIZE];
-    put(l, text, text_i64(number, text));
+    FICUS_ASSERT(room(l) >= NUMBER_SIZE); /* with the NUL, which is written over */
+    l->size += text_i64(number, l->p + l->size);
 }
 
 static void put_hex(struct line *l, const uint8_t *bytes, size_t count)
