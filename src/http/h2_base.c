@@ -5,7 +5,6 @@
 #include "h2_base.h"
 
 #include "assert.h"
-#include "h1_parse.h"
 #include "mem.h"
 
 /* ---- bytes ---- */
@@ -62,13 +61,6 @@ void h2_fifo_done(struct h2_fifo *f)
 
 /* ---- fields ---- */
 
-/* Another one for each message: in HPACK's table they would only push out what comes again (RFC 7541 7.1.3 calls it
- * never indexed; nghttp2 keeps etag, content-length, location and set-cookie out by itself). */
-static bool is_unique(struct slice name)
-{
-    return slice_eq_nocase(name, SLICE("traceparent")) || slice_eq_nocase(name, SLICE("x-request-id"));
-}
-
 static void put(struct h2_fields *f, struct slice name, struct slice value, uint8_t flags)
 {
     f->nv[f->count++] = (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name.p,
@@ -79,11 +71,6 @@ static void put(struct h2_fields *f, struct slice name, struct slice value, uint
 }
 
 void h2_fields_put(struct h2_fields *f, struct slice name, struct slice value)
-{
-    put(f, name, value, is_unique(name) ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE);
-}
-
-void h2_fields_put_own(struct h2_fields *f, struct slice name, struct slice value)
 {
     put(f, name, value, NGHTTP2_NV_FLAG_NO_COPY_NAME);
 }
@@ -102,11 +89,25 @@ void h2_fields_done(struct h2_fields *f)
         mem_free(f->nv);
 }
 
+/* Another one for each message: in HPACK's table they would only push out what comes again (RFC 7541 7.1.3 calls it
+ * never indexed; nghttp2 keeps etag, content-length, location and set-cookie out by itself). */
+static uint8_t flags_of(enum http_name id)
+{
+    return id == HTTP_TRACEPARENT || id == HTTP_X_REQUEST_ID ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE;
+}
+
 void h2_fields_message(struct h2_fields *f, const struct http_msg *m)
 {
-    for (size_t i = 0; i < m->field_count; i++)
-        if (!h1_field_reserved(m->fields[i].name))
-            h2_fields_put(f, m->fields[i].name, m->fields[i].value);
+    for (size_t i = 0; i < m->field_count; i++) {
+        const struct http_field *field = &m->fields[i];
+        enum http_name id = http_field_id(field);
+        if (http_name_facts[id] & HTTP_NAME_HOP)
+            continue;
+        if (id == HTTP_OTHER)
+            put(f, field->name, field->value, NGHTTP2_NV_FLAG_NONE);
+        else
+            put(f, http_names[id], field->value, flags_of(id) | NGHTTP2_NV_FLAG_NO_COPY_NAME);
+    }
 }
 
 /* ---- nghttp2's memory ---- */

@@ -49,9 +49,8 @@ struct h2_fields {
 /* For at most H2_FIELDS_MORE fields more than m has. False: out of memory. */
 bool h2_fields_init(struct h2_fields *f, const struct http_msg *m);
 void h2_fields_done(struct h2_fields *f);
+/* name is a literal in lower case: nghttp2 takes it as it is. */
 void h2_fields_put(struct h2_fields *f, struct slice name, struct slice value);
-/* The same with a name that is a literal in lower case: nghttp2 takes it as it is. */
-void h2_fields_put_own(struct h2_fields *f, struct slice name, struct slice value);
 /* Those of m that do not belong to the connection. */
 void h2_fields_message(struct h2_fields *f, const struct http_msg *m);
 

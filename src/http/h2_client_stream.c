@@ -169,14 +169,14 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
         return FICUS_ERR_NOMEM;
     bool no_data = end || m->content_length == 0;
     int64_t length = no_data ? (http_method_wants_length(m->method) ? 0 : -1) /* RFC 9110 8.6 */ : m->content_length;
-    h2_fields_put_own(&f, SLICE(":method"), m->method);
-    h2_fields_put_own(&f, SLICE(":scheme"), c->conn->secure ? SLICE("https") : SLICE("http"));
-    h2_fields_put_own(&f, SLICE(":authority"), m->authority);
-    h2_fields_put_own(&f, SLICE(":path"), path);
+    h2_fields_put(&f, SLICE(":method"), m->method);
+    h2_fields_put(&f, SLICE(":scheme"), c->conn->secure ? SLICE("https") : SLICE("http"));
+    h2_fields_put(&f, SLICE(":authority"), m->authority);
+    h2_fields_put(&f, SLICE(":path"), path);
     if (m->takes_trailers)
-        h2_fields_put_own(&f, SLICE("te"), SLICE("trailers"));
+        h2_fields_put(&f, SLICE("te"), SLICE("trailers"));
     if (length >= 0)
-        h2_fields_put_own(&f, SLICE("content-length"), slice_make(f.length, text_i64(length, f.length)));
+        h2_fields_put(&f, SLICE("content-length"), slice_make(f.length, text_i64(length, f.length)));
     h2_fields_message(&f, m);
     int32_t id = nghttp2_submit_request(c->h2.session, NULL, f.nv, f.count, no_data ? NULL : &h2_stream_body, &ss->h2);
     h2_fields_done(&f);

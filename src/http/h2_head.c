@@ -44,17 +44,20 @@ static bool count_field(struct h2_head *h, const struct http_limits *limits, str
 }
 
 /* nghttp2 has checked name and value (RFC 9113 8.2.1), as strictly as http_msg_add. */
-static void add_field(struct h2_head *h, struct http_msg *m, struct slice name, struct slice value)
+static void add_field(struct h2_head *h, struct http_msg *m, enum http_name id, struct slice name, struct slice value)
 {
-    char *p = arena_alloc(m->arena, name.size + value.size);
+    size_t name_size = id == HTTP_OTHER ? name.size : 0; /* the others are literals */
+    char *p = arena_alloc(m->arena, name_size + value.size);
     if (p == NULL) {
         refuse_memory(h, m);
         return;
     }
-    memcpy(p, name.p, name.size);
+    memcpy(p, name.p, name_size);
     if (value.size > 0)
-        memcpy(p + name.size, value.p, value.size);
-    const struct http_field field = {slice_make(p, name.size), slice_make(p + name.size, value.size)};
+        memcpy(p + name_size, value.p, value.size);
+    const struct http_field field = {.name = id == HTTP_OTHER ? slice_make(p, name_size) : http_names[id],
+                                     .value = slice_make(p + name_size, value.size),
+                                     .id = id};
     FICUS_ASSERT_HOT(http_token_valid(field.name) && http_value_valid(field.value));
     if (!http_msg_keep(m, field))
         refuse_memory(h, m);
@@ -102,22 +105,31 @@ void h2_head_field(struct h2_head *h, const struct http_limits *limits, struct h
     if (name.size > 0 && name.p[0] == ':') {
         h->count--; /* HTTP/1.1 has them in the request line */
         pseudo_field(h, limits, m, name, value);
-    } else if (slice_eq(name, SLICE("host"))) {
+        return;
+    }
+    enum http_name id = http_name_of(name);
+    switch (id) {
+    case HTTP_HOST:
         if (h->has_host)
             refuse(h, 400, "more than one Host");
         h->has_host = true;
         h->host = copy(h, m, value);
-    } else if (slice_eq(name, SLICE("content-length"))) {
+        return;
+    case HTTP_CONTENT_LENGTH:
         length_field(h, m, value);
-    } else if (slice_eq(name, SLICE("expect"))) {
+        return;
+    case HTTP_EXPECT:
         if (h->expect_continue || !slice_eq_nocase(value, SLICE("100-continue")))
             refuse(h, 417, "unknown expectation");
         h->expect_continue = true;
-    } else if (slice_eq(name, SLICE("te"))) {
+        return;
+    case HTTP_TE:
         m->takes_trailers = slice_eq_nocase(value, SLICE("trailers")); /* RFC 9113 8.2.2: nothing else may stand there */
-    } else if (!h1_field_reserved(name)) {
-        h->cookie_count += slice_eq(name, SLICE("cookie")) ? 1 : 0;
-        add_field(h, m, name, value);
+        return;
+    default:
+        h->cookie_count += id == HTTP_COOKIE ? 1 : 0;
+        if ((http_name_facts[id] & HTTP_NAME_HOP) == 0)
+            add_field(h, m, id, name, value);
     }
 }
 
@@ -214,18 +226,19 @@ void h2_answer_field(struct h2_head *h, const struct http_limits *limits, struct
     uint64_t number;
     if (h->status != 0 || !count_field(h, limits, name, value))
         return;
-    if (slice_eq_str(name, ":status")) {
+    enum http_name id = http_name_of(name);
+    if (slice_eq(name, SLICE(":status"))) {
         h->count--; /* as above */
         if (value.size != 3 || !slice_to_u64(value, &number) || number < 100 || number > 599)
             refuse(h, 400, "malformed :status");
         else
             m->status = (int)number;
-    } else if (slice_eq_str(name, "content-length")) {
-        length_field(h, m, value);
     } else if (name.size > 0 && name.p[0] == ':') {
         refuse(h, 400, "unknown pseudo-header field");
-    } else if (!h1_field_reserved(name)) {
-        add_field(h, m, name, value);
+    } else if (id == HTTP_CONTENT_LENGTH) {
+        length_field(h, m, value);
+    } else if ((http_name_facts[id] & HTTP_NAME_HOP) == 0) {
+        add_field(h, m, id, name, value);
     }
 }
 
@@ -250,5 +263,5 @@ void h2_trailer_field(struct h2_head *h, const struct http_limits *limits, struc
                       struct slice value)
 {
     if (h->status == 0 && count_field(h, limits, name, value) && h1_trailer_allowed(name))
-        add_field(h, m, name, value);
+        add_field(h, m, http_name_of(name), name, value);
 }

@@ -80,7 +80,7 @@ void h2_server_stream_in_end(struct h2_server_stream *ss)
 /* 100 to 599 */
 static void put_status(struct h2_fields *f, int status)
 {
-    h2_fields_put_own(f, SLICE(":status"), slice_make(f->status, text_i64(status, f->status)));
+    h2_fields_put(f, SLICE(":status"), slice_make(f->status, text_i64(status, f->status)));
 }
 
 static enum ficus_err interim_send(struct h2_server_stream *ss, const struct http_msg *m)
@@ -127,12 +127,12 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
         return FICUS_ERR_NOMEM;
     put_status(&f, tunnel ? 200 : m->status);
     if (http_msg_get(m, "date").p == NULL)
-        h2_fields_put_own(&f, SLICE("date"), slice_str(server_date(v)));
+        h2_fields_put(&f, SLICE("date"), slice_str(server_date(v)));
     if (v->o.server_name != NULL && http_msg_get(m, "server").p == NULL)
-        h2_fields_put_own(&f, SLICE("server"), slice_str(v->o.server_name));
+        h2_fields_put(&f, SLICE("server"), slice_str(v->o.server_name));
     h2_fields_message(&f, m);
     if (length >= 0)
-        h2_fields_put_own(&f, SLICE("content-length"), slice_make(f.length, text_i64(length, f.length)));
+        h2_fields_put(&f, SLICE("content-length"), slice_make(f.length, text_i64(length, f.length)));
     int rc = nghttp2_submit_response(ss->h2.c->session, ss->h2.id, f.nv, f.count, no_data ? NULL : &h2_stream_body);
     h2_fields_done(&f);
     if (rc != 0)
