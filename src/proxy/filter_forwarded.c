@@ -135,7 +135,8 @@ bool proxy_forwarded_fields(struct proxy_request *q, struct http_field *fields, 
         proto = believed(m, HTTP_X_FORWARDED_PROTO, is_scheme, proto);
         host = believed(m, HTTP_X_FORWARDED_HOST, h1_authority_valid, host);
     }
-    return add(fields, count, HTTP_X_FORWARDED_FOR, SLICE("X-Forwarded-For"), address) && add(fields, count, HTTP_X_FORWARDED_PROTO, SLICE("X-Forwarded-Proto"), proto) &&
+    return add(fields, count, HTTP_X_FORWARDED_FOR, SLICE("X-Forwarded-For"), address) &&
+           add(fields, count, HTTP_X_FORWARDED_PROTO, SLICE("X-Forwarded-Proto"), proto) &&
            add(fields, count, HTTP_X_FORWARDED_HOST, SLICE("X-Forwarded-Host"), host) &&
            add(fields, count, HTTP_OTHER, SLICE("Via"), is_h1 ? SLICE("1.1 ficus") : SLICE("2.0 ficus")) &&
            add(fields, count, HTTP_MAX_FORWARDS, SLICE("Max-Forwards"), hops_left(q));
