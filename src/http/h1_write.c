@@ -76,7 +76,7 @@ static size_t fields_size_max(const struct h1_write *w)
 
 static bool all_of(struct slice s, unsigned class)
 {
-    return h1_span(s.p, s.p + s.size, class) == s.p + s.size;
+    return s.size == 0 || h1_span(s.p, s.p + s.size, class) == s.p + s.size;
 }
 
 bool h1_request_valid(const struct http_msg *m)
