@@ -6,6 +6,7 @@
 #include "broker.h"
 
 #include <nats/nats.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,7 +54,7 @@ static void *nats_open(const char *to)
     struct connection *c = calloc(1, sizeof *c);
     if (c == NULL || strlen(to) >= sizeof c->to)
         broker_die("nats", to);
-    strcpy(c->to, to);
+    snprintf(c->to, sizeof c->to, "%s", to);
     dial(c, true);
     return c;
 }

@@ -96,7 +96,7 @@ static void postgres_subscribe(void *connection, bool from_first)
     snprintf(sql, sizeof sql, "SELECT id, d FROM message WHERE id > $1::bigint ORDER BY id LIMIT %d", READ_COUNT);
     run(c, "LISTEN bench");
     PQclear(checked(c, PQprepare(c->pg, "read", sql, 1, NULL)));
-    strcpy(c->last, "0");
+    snprintf(c->last, sizeof c->last, "0");
     if (!from_first) {
         PGresult *r = checked(c, PQexec(c->pg, "SELECT coalesce(max(id), 0) FROM message"));
         snprintf(c->last, sizeof c->last, "%s", PQgetvalue(r, 0, 0));

@@ -65,7 +65,7 @@ static void redis_publish(void *connection, const char *messages, size_t count, 
 static void redis_subscribe(void *connection, bool from_first)
 {
     struct connection *c = connection;
-    strcpy(c->last, "0");
+    snprintf(c->last, sizeof c->last, "0");
     if (from_first)
         return;
     redisReply *r = checked(c, redisCommand(c->redis, "XREVRANGE bench + - COUNT 1"));

@@ -11,7 +11,7 @@
  *       [--consumers N] [--rate N] [--seconds S]  each gets all messages; one publisher, one message a call, N a second
  *   event_load replay BROKER TO --count N         messages/s that one consumer reads from the first on
  *
- * deliver and replay fail when a message is missing or comes too often. Bounded: THREADS_MAX connections,
+ * deliver and replay fail when another number of messages comes. Bounded: THREADS_MAX connections,
  * LATENCY_MAX_US of a latency that is told apart.
  */
 #include "broker.h"

@@ -7,7 +7,7 @@
  *       participant tells through the named pipe TELL that a last step was called, the next one starts. What is counted is what
  *       the hub says is finished, which is synced. All that was started must have finished in the end, none twice.
  *   saga_load plain FILE [--at-once N] [--seconds S] [--warm S]
- *       The same durable writes by a plain loop on SQLite (WAL, synchronous=FULL) without calls: for each saga its row
+ *       As many durable writes, a little narrower, by a plain loop on SQLite (WAL, synchronous=FULL) without calls: for each saga its row
  *       and seven records, in four commits; N sagas share each.
  */
 #include "hub_client.h"

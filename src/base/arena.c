@@ -21,7 +21,7 @@
 #define ARENA_EACH_ALONE 0
 #endif
 
-enum { ARENA_ALIGN = 16, ARENA_BLOCK_MIN = 2048, ARENA_BLOCK_MAX = 32768, ARENA_BLOCK_KEPT_MAX = 8192 };
+enum { ARENA_BLOCK_MIN = 2048, ARENA_BLOCK_MAX = 32768, ARENA_BLOCK_KEPT_MAX = 8192 };
 
 /* The bytes follow the header directly; its size keeps them aligned. */
 struct arena_block {

@@ -31,10 +31,11 @@ bool arena_overflowed(const struct arena *a);
 size_t arena_size(const struct arena *a);   /* bytes handed out */
 
 void *arena_alloc_more(struct arena *a, size_t size); /* behind arena_alloc */
-/* Aligned to 16, uninitialised (arena_zalloc: zeroed). NULL over the ceiling or out of memory. */
+enum { ARENA_ALIGN = 16 };
+/* Aligned to ARENA_ALIGN, uninitialised (arena_zalloc: zeroed). NULL over the ceiling or out of memory. */
 static inline void *arena_alloc(struct arena *a, size_t size)
 {
-    size_t room = (size_t)(a->end - a->at), rounded = (size + 15) & ~(size_t)15;
+    size_t room = (size_t)(a->end - a->at), rounded = (size + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
     if (size == 0 || size > room || rounded > room || a->size_used + rounded > a->size_max)
         return arena_alloc_more(a, size);
     void *p = a->at;

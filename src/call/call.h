@@ -69,7 +69,8 @@ enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const
 enum ficus_err call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses,
                                      size_t address_count);
 
-/* fn for each callee that g was told of, with its last addresses; it declares no edge and tells g nothing. */
+/* At once, on g's loop: fn for each callee that g was told of, with its last addresses; the texts are borrowed for the call. fn
+ * declares no edge and tells g nothing. */
 typedef void call_told(void *arg, const char *callee, const char *const *addresses, size_t address_count);
 void call_engine_told(const struct call_engine *g, call_told *fn, void *arg);
 /* What g knows of its edges, for the engines of other loops; g ends last. */

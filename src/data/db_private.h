@@ -74,7 +74,7 @@ struct db {
  * handler or a migration would act on everybody in the group. */
 bool db_sql_allowed(int action, const char *a, const char *b);
 /* How SQL means the same in every database that we open: keys enforced, no double-quoted strings, a schema that is not
- * trusted. sqlite3 * */
+ * trusted. sqlite: a sqlite3 * that was just opened. */
 void db_handle_harden(void *sqlite);
 
 enum ficus_err db_conn_open(struct db *d, bool is_writer, struct db_conn **ret_conn, struct ficus_error *reterr);

@@ -280,7 +280,7 @@ static bool is_touched(const struct lint *l, const char *name)
 }
 
 /* Of a table, and of detail in it when that is not NULL. */
-static void find_out(struct lint *l, enum rule rule, const char *name, const char *detail, const char *text)
+static void report_table(struct lint *l, enum rule rule, const char *name, const char *detail, const char *text)
 {
     size_t offset = 0;
     size_t statement = find_statement(l, name, detail, &offset);
@@ -289,7 +289,7 @@ static void find_out(struct lint *l, enum rule rule, const char *name, const cha
 }
 
 /* Of a key of a table: of the index, or of what is written in the table. */
-static void find_key(struct lint *l, enum rule rule, const char *table, const struct schema_key *key, const char *text)
+static void report_key(struct lint *l, enum rule rule, const char *table, const struct schema_key *key, const char *text)
 {
     size_t offset = 0;
     const char *column = key->column_count == 0 ? NULL : key->columns[0].name;
@@ -299,7 +299,7 @@ static void find_key(struct lint *l, enum rule rule, const char *table, const st
 }
 
 /* Of an index or trigger; it may also have gone with its table. */
-static void find_part(struct lint *l, enum rule rule, const struct schema_part *part, const char *text)
+static void report_part(struct lint *l, enum rule rule, const struct schema_part *part, const char *text)
 {
     size_t offset = 0;
     size_t statement = find_statement(l, is_touched(l, part->name) ? part->name : part->table, NULL, &offset);
@@ -333,11 +333,6 @@ static bool is_old_column(const struct pair *p, const char *name)
     return old != NULL && schema_column(p->base, old) != NULL;
 }
 
-static bool same_text(const char *a, const char *b)
-{
-    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
-}
-
 static const char *type_name(const char *type)
 {
     return type[0] == '\0' ? "no type" : type;
@@ -348,18 +343,18 @@ static void judge_changed_column(const struct pair *p, const struct schema_colum
     struct lint *l = p->l;
     const char *table = p->was->name;
     if (!schema_same_name(was->name, now->name))
-        find_out(l, RENAME_COLUMN, table, was->name,
+        report_table(l, RENAME_COLUMN, table, was->name,
             arena_printf(l->a, "%s is called %s now, or was replaced by it: what the running version reads and writes of it fails", was->name, now->name));
     if (!schema_same_name(was->type, now->type))
-        find_out(l, CHANGE_TYPE, table, was->name,
+        report_table(l, CHANGE_TYPE, table, was->name,
             arena_printf(l->a, "its type changes from %s to %s: the running version reads and compares other values than it wrote",
             type_name(was->type), type_name(now->type)));
     if (now->generated && !was->generated)
-        find_out(l, CHANGE_TYPE, table, was->name, "it becomes a generated column: the running version's INSERT and UPDATE of it fail");
+        report_table(l, CHANGE_TYPE, table, was->name, "it becomes a generated column: the running version's INSERT and UPDATE of it fail");
     if (now->not_null && !was->not_null)
-        find_out(l, NEW_NOT_NULL, table, was->name, "it becomes NOT NULL: rows that the running version writes without it are refused");
+        report_table(l, NEW_NOT_NULL, table, was->name, "it becomes NOT NULL: rows that the running version writes without it are refused");
     if (now->not_null && was->fallback != NULL && now->fallback == NULL)
-        find_out(l, DROP_DEFAULT, table, was->name, "its DEFAULT goes: an INSERT of the running version that does not name it fails");
+        report_table(l, DROP_DEFAULT, table, was->name, "its DEFAULT goes: an INSERT of the running version that does not name it fails");
 }
 
 static bool refers(const struct schema_table *t, const char *column)
@@ -381,11 +376,11 @@ static void judge_new_column(const struct pair *p, const struct schema_column *c
         return;
     bool fits = p->was->root != p->now->root || schema_can_add(l->runner, c, refers(p->now, c->name), &why);
     if (demanded)
-        find_out(l, ADD_NOT_NULL, p->now->name, c->name, fits
+        report_table(l, ADD_NOT_NULL, p->now->name, c->name, fits
             ? "it is NOT NULL without a DEFAULT: the running version's INSERTs do not name it and fail"
             : "it is NOT NULL without a DEFAULT: the running version's INSERTs do not name it and fail, and the migration fails on a table with rows");
     else if (!fits)
-        find_out(l, ADD_COMPUTED, p->now->name, c->name, arena_printf(l->a, "the migration fails on a table with rows: %s", why));
+        report_table(l, ADD_COMPUTED, p->now->name, c->name, arena_printf(l->a, "the migration fails on a table with rows: %s", why));
 }
 
 static void judge_columns(const struct pair *p)
@@ -406,7 +401,7 @@ static void judge_columns(const struct pair *p)
             kept = old != NULL && schema_same_name(old, name);
         }
         if (!kept && schema_column(p->base, name) != NULL)
-            find_out(p->l, DROP_COLUMN, p->was->name, name, "it goes: what the running version reads and writes of it fails");
+            report_table(p->l, DROP_COLUMN, p->was->name, name, "it goes: what the running version reads and writes of it fails");
     }
 }
 
@@ -489,7 +484,7 @@ static void judge_checks(const struct pair *p)
         if (column == NULL || has_check(p, expression, &tmp))
             continue;
         int size = (int)(expression.size > 80 ? 80 : expression.size);
-        find_out(p->l, NEW_CHECK, p->now->name, column,
+        report_table(p->l, NEW_CHECK, p->now->name, column,
             arena_printf(p->l->a, "CHECK(%.*s%s is new: rows that the running version writes may be refused", size, expression.p,
             expression.size > 80 ? "..." : ")"));
     }
@@ -578,13 +573,13 @@ static void judge_keys(const struct pair *p)
     struct lint *l = p->l;
     for (size_t i = 0; i < now->key_count; i++)
         if (!has_key(p, was, &now->keys[i], true) && !is_harmless(p, &now->keys[i]))
-            find_key(l, NEW_UNIQUE, p->now->name, &now->keys[i],
+            report_key(l, NEW_UNIQUE, p->now->name, &now->keys[i],
                 arena_printf(l->a, "(%s) becomes unique: duplicates that the running version writes are refused, and the migration fails if there are any",
                 key_name(l, &now->keys[i])));
     const struct schema_shape *base = p->base->shape;
     for (size_t i = 0; i < was->key_count; i++)
         if (!has_key(p, now, &was->keys[i], false) && (p->base == p->was || has_key(p, base, &was->keys[i], false)))
-            find_key(l, DROP_UNIQUE, p->was->name, &was->keys[i],
+            report_key(l, DROP_UNIQUE, p->was->name, &was->keys[i],
                 arena_printf(l->a, "(%s) is unique no longer: an ON CONFLICT of the running version for it fails, and duplicates are let in",
                 key_name(l, &was->keys[i])));
 }
@@ -617,7 +612,7 @@ static void judge_references(const struct pair *p)
         for (size_t k = 0; k < r->column_count; k++)
             old |= is_old_column(p, r->columns[k]);
         if (!known && old)
-            find_out(p->l, NEW_FOREIGN_KEY, p->now->name, r->columns[0],
+            report_table(p->l, NEW_FOREIGN_KEY, p->now->name, r->columns[0],
                 arena_printf(p->l->a, "it has to be in %s now: rows that the running version writes may be refused", r->parent));
     }
 }
@@ -629,26 +624,26 @@ static void judge_pair(struct lint *l, const struct schema_table *was, const str
     const struct pair p = {l, schema_table(l->base, was->name), was, now};
     static const char *const kinds[] = {"a table", "a virtual table", "a view"};
     if (was->kind != now->kind) {
-        find_out(l, CHANGE_TABLE, was->name, NULL,
+        report_table(l, CHANGE_TABLE, was->name, NULL,
             arena_printf(l->a, "%s becomes %s: the running version's statements do something else or fail", kinds[was->kind], kinds[now->kind]));
         return;
     }
     if (now->broken != NULL && was->broken == NULL) {
         bool view = now->kind == SCHEMA_VIEW;
-        find_out(l, view ? BROKEN_VIEW : BROKEN_TRIGGER, now->name, NULL,
+        report_table(l, view ? BROKEN_VIEW : BROKEN_TRIGGER, now->name, NULL,
             arena_printf(l->a, "%s: %s", view ? "it cannot be read any more" : "its triggers no longer fit: writing to it fails", now->broken));
         return;
     }
     if (now->kind == SCHEMA_VIEW) {
         for (size_t i = 0; i < was->shape->column_count; i++)
             if (now->broken == NULL && schema_column(now, was->shape->columns[i].name) == NULL)
-                find_out(l, CHANGE_VIEW, now->name, was->shape->columns[i].name, "it goes: what the running version reads of it fails");
+                report_table(l, CHANGE_VIEW, now->name, was->shape->columns[i].name, "it goes: what the running version reads of it fails");
         return;
     }
     if (now->strict && !was->strict)
-        find_out(l, CHANGE_TABLE, was->name, NULL, "it becomes STRICT: values of another type that the running version writes are refused");
+        report_table(l, CHANGE_TABLE, was->name, NULL, "it becomes STRICT: values of another type that the running version writes are refused");
     if (now->without_rowid && !was->without_rowid)
-        find_out(l, CHANGE_TABLE, was->name, NULL, "it becomes WITHOUT ROWID: what the running version reads of rowid fails");
+        report_table(l, CHANGE_TABLE, was->name, NULL, "it becomes WITHOUT ROWID: what the running version reads of rowid fails");
     judge_columns(&p);
     if (now->kind == SCHEMA_TABLE) {
         judge_checks(&p);
@@ -683,12 +678,12 @@ static void judge_tables(struct lint *l)
         if (now != NULL)
             judge_pair(l, was, now);
         else if (was->kind == SCHEMA_VIEW)
-            find_out(l, DROP_VIEW, was->name, NULL, "it goes: what the running version reads of it fails");
+            report_table(l, DROP_VIEW, was->name, NULL, "it goes: what the running version reads of it fails");
         else if ((other = renamed(l, was)) != NULL)
-            find_out(l, RENAME_TABLE, was->name, NULL,
+            report_table(l, RENAME_TABLE, was->name, NULL,
                 arena_printf(l->a, "it is called %s now: every statement of the running version that names it fails", other->name));
         else
-            find_out(l, DROP_TABLE, was->name, NULL, "it goes: every statement of the running version that names it fails");
+            report_table(l, DROP_TABLE, was->name, NULL, "it goes: every statement of the running version that names it fails");
     }
 }
 
@@ -700,7 +695,7 @@ static void judge_indexes(struct lint *l)
         const struct schema_part *p = &l->was->indexes[i];
         bool released = schema_index(l->base, p->name) != NULL, table_stays = schema_table(l->now, p->table) != NULL;
         if (!p->unique && released && table_stays && schema_index(l->now, p->name) == NULL)
-            find_part(l, DROP_INDEX, p, "it goes: the running version's queries that use it read the whole table");
+            report_part(l, DROP_INDEX, p, "it goes: the running version's queries that use it read the whole table");
     }
 }
 
@@ -717,14 +712,14 @@ static void judge_triggers(struct lint *l)
 {
     for (size_t i = 0; i < l->now->trigger_count; i++) {
         const struct schema_part *p = &l->now->triggers[i], *was = schema_trigger(l->was, p->name);
-        if (is_released(l, p->table) && may_refuse(p) && (was == NULL || !same_text(was->sql, p->sql)))
-            find_part(l, NEW_TRIGGER, p,
+        if (is_released(l, p->table) && may_refuse(p) && (was == NULL || strcmp(was->sql, p->sql) != 0))
+            report_part(l, NEW_TRIGGER, p,
                 arena_printf(l->a, "it may refuse (RAISE) what the running version writes to %s", p->table));
     }
     for (size_t i = 0; i < l->was->trigger_count; i++) {
         const struct schema_part *p = &l->was->triggers[i];
         if (schema_trigger(l->base, p->name) != NULL && schema_trigger(l->now, p->name) == NULL && schema_table(l->now, p->table) != NULL)
-            find_part(l, DROP_TRIGGER, p, "it goes: the running version may rely on what it does");
+            report_part(l, DROP_TRIGGER, p, "it goes: the running version may rely on what it does");
     }
 }
 

@@ -74,7 +74,7 @@ enum { SCHEMA_NAMES_MAX = 4 };
 
 /* One statement of a migration. */
 struct schema_statement {
-    size_t begin, first, end;               /* offsets: behind the statement before, of its first word, behind its end */
+    size_t first, end;                      /* offsets: of its first word, behind its end */
     const char *names[SCHEMA_NAMES_MAX];    /* tables and parts that it creates, changes or drops */
     size_t name_count;
     bool of_table;                          /* it is about a table or view itself, not about an index or trigger of one */
@@ -100,7 +100,8 @@ enum ficus_err schema_run(struct schema_runner *r, struct slice sql, struct sche
 /* The schema that is there now; before: an earlier answer, of which unchanged tables are taken over; NULL: none. */
 enum ficus_err schema_look(struct schema_runner *r, const struct schema *before, const struct schema **ret_schema,
                            struct ficus_error *reterr);
-/* Would ALTER TABLE add this column to a table that has rows? refers: it has a foreign key. Else why not, in SQLite's words. */
+/* Would ALTER TABLE add this column to a table that has rows? refers: it has a foreign key. False: *ret_why says why not, in
+ * SQLite's words (in the arena; NULL: no memory). */
 bool schema_can_add(struct schema_runner *r, const struct schema_column *c, bool refers, const char **ret_why);
 
 #endif

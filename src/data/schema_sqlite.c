@@ -252,7 +252,7 @@ static enum ficus_err run_all(struct schema_runner *r, const char *text, struct 
                 memcpy(run->statements, old, run->count * sizeof *old);
         }
         struct schema_statement *s = &run->statements[run->count++];
-        *s = (struct schema_statement){.begin = at, .first = first};
+        *s = (struct schema_statement){.first = first};
         run_statement(r, text, run, s);
         at = s->end;
     }

@@ -31,11 +31,6 @@ size_t h1_head_end(const char *p, size_t size, struct h1_scan *scan)
 
 /* ---- fields ---- */
 
-bool h1_field_reserved(struct slice name)
-{
-    return (http_name_facts[http_name_of(name)] & HTTP_NAME_HOP) != 0;
-}
-
 bool h1_trailer_allowed(struct slice name)
 {
     return http_token_valid(name) && http_name_facts[http_name_of(name)] == 0;

@@ -49,10 +49,6 @@ bool h1_authority_valid(struct slice s);
 /* A target in origin-form (RFC 9112 3.2.1): fills m->path and m->query, which point into it. */
 bool h1_target_parse(struct slice target, struct http_msg *m);
 
-/* True for fields that belong to the connection or that the codec itself writes (RFC 9110 7.6.1): never in
- * http_msg.fields, never sent from there. */
-bool h1_field_reserved(struct slice name);
-
 /* RFC 9110 6.5.1: whether a field may stand behind a body: nothing that frames, routes, authenticates or says how to read
  * the content. */
 bool h1_trailer_allowed(struct slice name);

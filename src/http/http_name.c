@@ -4,7 +4,6 @@
  */
 #include "http_name.h"
 
-
 #define NAME(id, name, facts) [HTTP_##id] = {name, sizeof name - 1},
 const struct slice http_names[HTTP_NAME_COUNT + 1] = {{"", 0}, {"", 0}, HTTP_NAMES(NAME) {"", 0}};
 #undef NAME

@@ -232,7 +232,7 @@ static void begin_pull(struct hub_exchange *x, const char *topics, int64_t wait_
         begin_read(x, topics, after, limit, wait_ms, on_read);
 }
 
-/* Its own redrives are for a service that consumes anything. */
+/* Each service may read its own redrives. */
 static bool is_own_redrive(const struct hub_exchange *x, struct slice topic)
 {
     struct slice prefix = SLICE(EVENT_TOPIC_REDRIVE);
@@ -335,8 +335,9 @@ static const char *letter_unfit(const struct hub_config *c, const struct event_l
         *ret_detail = "the event was too large for its dead letter: its publisher has to publish it again";
         return "data_omitted";
     }
-    if (!contains(c->services, c->service_count, letter->consumer)) {
-        *ret_detail = "the system has no service of the consumer's name any more";
+    const struct hub_topic *t = find_topic(c, letter->original.topic);
+    if (t == NULL || !contains(t->consumers, t->consumer_count, letter->consumer)) {
+        *ret_detail = "the consumer that the letter names does not consume the event's topic any more";
         return "no_consumer";
     }
     return NULL;

@@ -203,9 +203,13 @@ static void deliver(void *arg, struct consumer *c, const struct event *pulled)
     struct event ev = *pulled;
     enum ficus_err err = FICUS_ERR_OK;
     arena_init(&a, EVENT_LETTER_ARENA_MAX);
-    if (slice_starts(ev.topic, SLICE(EVENT_TOPIC_REDRIVE)))
+    bool redriven = slice_starts(ev.topic, SLICE(EVENT_TOPIC_REDRIVE));
+    if (redriven)
         err = open_letter(v, &a, &ev);
     const struct ficus_subscription *subscription = err == FICUS_ERR_OK ? find_subscription(v, ev.topic) : NULL;
+    if (redriven && subscription == NULL && err == FICUS_ERR_OK)
+        LOG(&v->process.log, LOG_ERROR, NULL, "event.redrive_failed", "no handler is subscribed to an event that was brought back",
+            LOG_SLICE("id", ev.id), LOG_SLICE("topic", ev.topic));
     if (subscription != NULL)
         deliver_to(v, subscription, &ev);
     else if (err == FICUS_ERR_OK || err == FICUS_ERR_PARSE)

@@ -99,8 +99,8 @@ class Reader:
         begun = len(self.came)
         text = text.replace("127.0.0.1:8080", f"127.0.0.1:{self.shop.port}")
         text = text.replace("127.0.0.1:8081", f"127.0.0.1:{self.port}").replace("$PWD/build", self.shop.build)
-        # A person reads for a second before the next block; what is asynchronous is done by then.
-        self.shell.stdin.write(f"sleep 1; {text}\necho; echo '{MARK}'\n")
+        # A person reads for two seconds before the next block; what is asynchronous is done by then.
+        self.shell.stdin.write(f"sleep 2; {text}\necho; echo '{MARK}'\n")
         self.shell.stdin.flush()
         wait_for("the end of a block", lambda: MARK + "\n" in self.came[begun:], seconds=90)
         end = self.came.index(MARK + "\n", begun)

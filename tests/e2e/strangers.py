@@ -37,6 +37,8 @@ HUB_PATHS = [
     "/v1/sagas/checkout/{id}/retry",
     "/v1/topics",
     "/v1/dead",
+    "/v1/dead/{id}/redrive",
+    "/v1/dead/{id}/drop",
     "/metrics",
     "/v1/status",
     "/v1/restart/orders",

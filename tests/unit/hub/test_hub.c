@@ -490,6 +490,10 @@ static void test_dead_letters(void **state)
         "\"specversion\":\"1.0\",\"id\":\"e\",\"source\":\"/orders\",\"type\":\"order.placed\",\"subject\":\"o1\"}}"), "redrive"), "");
     assert_int_equal(a->status, 409);
     assert_non_null(strstr(a->body, "no_consumer"));
+    a = ask(w, w->orders, "ops", "POST", letter_path(w, LETTER("6", "{\"consumer\":\"notifications\",\"event\":{"
+        "\"specversion\":\"1.0\",\"id\":\"e\",\"source\":\"/orders\",\"type\":\"stock.changed\",\"subject\":\"o1\"}}"), "redrive"), "");
+    assert_int_equal(a->status, 409);
+    assert_non_null(strstr(a->body, "no_consumer"));
     a = ask(w, w->orders, "ops", "POST", letter_path(w, LETTER("4", "{\"consumer\":\"notifications\",\"data_omitted\":true,\"event\":{"
         "\"specversion\":\"1.0\",\"id\":\"e\",\"source\":\"/orders\",\"type\":\"order.placed\",\"subject\":\"o1\"}}"), "redrive"), "");
     assert_int_equal(a->status, 409);
