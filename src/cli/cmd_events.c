@@ -179,18 +179,20 @@ static int letter_close(struct cli *cli, struct slice number, const char *how, c
     return code;
 }
 
-/* Those that nobody has looked after, of one consumer (NULL: of all). */
+/* Those that nobody has looked after, of one consumer (NULL: of all). One that cannot go back does not keep the others. */
 static int letters_close(struct cli *cli, const char *consumer, const char *how, const char *done)
 {
     struct letters l = {0};
     map_init(&l.closed, (const uint64_t[2]){0, 0});
-    int code = letters_read(cli, &l);
-    for (size_t i = 0; i < l.count && code == EXIT_OK; i++)
+    int code = letters_read(cli, &l), failed = EXIT_OK;
+    int one = EXIT_OK;
+    for (size_t i = 0; code == EXIT_OK && one != EXIT_NOT_RUNNING && i < l.count; i++)
         if (closed_of(&l, l.list[i]) == NULL &&
-            (consumer == NULL || slice_eq_str(text_of(json_get(l.list[i], "data"), "consumer"), consumer)))
-            code = letter_close(cli, number_of(l.list[i]), how, done);
+            (consumer == NULL || slice_eq_str(text_of(json_get(l.list[i], "data"), "consumer"), consumer)) &&
+            (one = letter_close(cli, number_of(l.list[i]), how, done)) != EXIT_OK)
+            failed = one;
     map_done(&l.closed);
-    return code;
+    return code != EXIT_OK ? code : failed;
 }
 
 /* All named ones are tried; the exit code is that of the last failure. */

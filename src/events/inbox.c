@@ -46,3 +46,20 @@ enum ficus_err inbox_refused(struct db_conn *c, const char *consumer, int64_t *r
     return row < 0 ? (enum ficus_err)-row : row == 0 ? err_set(reterr, FICUS_ERR_INTERNAL, "inbox: no row came back")
         : FICUS_ERR_OK;
 }
+
+enum { DEAD_MAX = 100000 };     /* remembered; of more, the oldest cannot be brought back */
+
+enum ficus_err inbox_give_up(struct db_conn *c, const struct event *ev, struct ficus_error *reterr)
+{
+    enum ficus_err err = db_exec(c, reterr, "INSERT INTO ficus_dead(source, id) VALUES(?, ?) ON CONFLICT DO NOTHING", "SS", ev->source, ev->id);
+    return err != FICUS_ERR_OK ? err
+        : db_exec(c, reterr, "DELETE FROM ficus_dead WHERE seq <= (SELECT max(seq) FROM ficus_dead) - ?", "i", (int64_t)DEAD_MAX);
+}
+
+enum ficus_err inbox_take_back(struct db_conn *c, const struct event *ev, bool *ret_given_up, struct ficus_error *reterr)
+{
+    enum ficus_err err = db_exec(c, reterr, "DELETE FROM ficus_dead WHERE source = ? AND id = ?", "SS", ev->source, ev->id);
+    if (err == FICUS_ERR_OK)
+        *ret_given_up = db_changes(c) == 1;
+    return err;
+}

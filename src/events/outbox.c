@@ -6,6 +6,8 @@ const struct db_migration events_migrations[] = {
         SLICE("CREATE TABLE ficus_outbox(seq INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL) STRICT;"
               "CREATE TABLE ficus_inbox(consumer TEXT PRIMARY KEY, next_offset INTEGER NOT NULL,"
               " attempts INTEGER NOT NULL) STRICT;")},
+    {2, "0002_dead.sql",
+        SLICE("CREATE TABLE ficus_dead(seq INTEGER PRIMARY KEY, source TEXT NOT NULL, id TEXT NOT NULL, UNIQUE(source, id)) STRICT;")},
 };
 const size_t events_migration_count = sizeof events_migrations / sizeof *events_migrations;
 

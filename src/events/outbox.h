@@ -2,7 +2,8 @@
  *
  * Transactional outbox and the relay that empties it, inbox and consumer offsets: the two ends of "exactly once".
  * Tables (in the service's own database, made by outbox_migrations): ficus_outbox(seq INTEGER PRIMARY KEY
- * AUTOINCREMENT, event TEXT), ficus_inbox(consumer TEXT PRIMARY KEY, next_offset INTEGER, attempts INTEGER).
+ * AUTOINCREMENT, event TEXT), ficus_inbox(consumer TEXT PRIMARY KEY, next_offset INTEGER, attempts INTEGER),
+ * ficus_dead(source TEXT, id TEXT): events that were given up.
  */
 #ifndef FICUS_EVENTS_OUTBOX_H
 #define FICUS_EVENTS_OUTBOX_H
@@ -45,6 +46,12 @@ enum ficus_err inbox_position(struct db_conn *c, const char *consumer, int64_t *
 /* The handler refused the event: count it, durably. Returns the count so far. [worker, in a transaction] */
 enum ficus_err inbox_refused(struct db_conn *c, const char *consumer, int64_t *ret_attempts,
                              struct ficus_error *reterr);
+
+/* The consumer got past this event without an effect, by a dead letter. [worker, in the transaction that says so] */
+enum ficus_err inbox_give_up(struct db_conn *c, const struct event *ev, struct ficus_error *reterr);
+/* It comes again. *ret_given_up false: this store never gave it up, as one that was built anew by a handler that takes it, or it
+ * was taken back before: skip it. [worker, in the transaction of its effects] */
+enum ficus_err inbox_take_back(struct db_conn *c, const struct event *ev, bool *ret_given_up, struct ficus_error *reterr);
 
 /* The puller: reads batches from the bus and hands events one by one to deliver(), which must end with
  * consumer_next(). */

@@ -128,7 +128,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 {
     struct h2_client *c = arg;
     if (frame->hd.type == NGHTTP2_DATA)
-        h2_conn_charge(&c->h2, -2); /* it may be answered by WINDOW_UPDATEs */
+        h2_conn_data_sent(&c->h2, frame->hd.length);
     if (frame->hd.type != NGHTTP2_HEADERS)
         return 0;
     struct h2_client_stream *ss = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);

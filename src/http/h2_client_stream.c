@@ -19,7 +19,7 @@
 
 enum {
     INTERIM_COUNT_MAX = 16,
-    H2_LATE_FRAMES = 10, /* of an answer that were on their way when its call was given up: they bring nothing, and are no flood */
+    H2_LATE_FRAMES = 32, /* of an answer that were on their way when its call was given up: they bring nothing, and are no flood */
 };
 
 /* ---- life ---- */

@@ -48,7 +48,7 @@ static bool brings(const struct h2_conn *c, const nghttp2_frame_hd *hd)
         return hd->length > 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM) != 0;
     if (hd->type != NGHTTP2_HEADERS)
         return false;
-    bool begins = !c->side->client && hd->stream_id > nghttp2_session_get_last_proc_stream_id(c->session);
+    bool begins = !c->side->client && !c->goaway_sent && hd->stream_id > nghttp2_session_get_last_proc_stream_id(c->session);
     return begins || nghttp2_session_get_stream_user_data(c->session, hd->stream_id) != NULL;
 }
 
@@ -171,6 +171,11 @@ void h2_conn_charge(struct h2_conn *c, int32_t cost)
         return;
     c->budget = 0;
     c->side->flooded(c);
+}
+
+void h2_conn_data_sent(struct h2_conn *c, size_t size)
+{
+    h2_conn_charge(c, -2 - 2 * (int32_t)(size / 1024)); /* Go's client says both for each 4 KiB that its user reads */
 }
 
 /* ---- the streams ---- */

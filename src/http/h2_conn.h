@@ -60,6 +60,7 @@ struct h2_conn {
     bool pumping;
     bool settings_seen; /* the peer's, which come first of all */
     bool over;          /* no new streams: GOAWAY, or an error of the connection */
+    bool goaway_sent;   /* of a server: the last word of a drain; what would begin behind it is for nobody */
     enum ficus_err broken; /* the transport is of no use any more */
     const char *broken_detail;
 
@@ -103,6 +104,9 @@ void h2_conn_break(struct h2_conn *c, enum ficus_err err, const char *detail);
 void h2_conn_streams_fail(struct h2_conn *c, enum ficus_err err, const char *detail);
 /* Frames that cost us and bring nobody anything draw on a budget, which time and (cost < 0) useful work refill. */
 void h2_conn_charge(struct h2_conn *c, int32_t cost);
+
+/* A DATA frame of this size went out: the peer may answer it by WINDOW_UPDATEs of stream and connection, for each KiB at most. */
+void h2_conn_data_sent(struct h2_conn *c, size_t size);
 
 /* ---- parts of a pump ---- */
 

@@ -19,7 +19,7 @@ struct h2_server_conn {
     struct env_peer peer;
     uint64_t request_count;
     bool abort_wanted, secure;
-    bool draining, goaway_sent; /* drain began; its last word is said */
+    bool draining; /* the client is told to go away */
     enum ficus_err over_err;    /* what the streams of a connection that is over are told */
     const char *over_detail;
     int64_t since_ms; /* entry into the state; in OPEN: since there is no stream */

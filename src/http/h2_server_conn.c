@@ -186,7 +186,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 {
     struct h2_server_conn *c = arg;
     if (frame->hd.type == NGHTTP2_DATA)
-        h2_conn_charge(&c->h2, -2); /* it may be answered by WINDOW_UPDATEs */
+        h2_conn_data_sent(&c->h2, frame->hd.length);
     if ((frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS) ||
         (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
         return 0;
@@ -277,9 +277,9 @@ static void drain_begin(struct h2_server_conn *c)
 /* The last word of a drain: which streams were taken on. */
 static void drain_finish(struct h2_server_conn *c)
 {
-    if (!c->draining || c->goaway_sent || env_now_ms(c->h2.env) < c->notice_ms + H2_NOTICE_MS)
+    if (!c->draining || c->h2.goaway_sent || env_now_ms(c->h2.env) < c->notice_ms + H2_NOTICE_MS)
         return;
-    c->goaway_sent = true;
+    c->h2.goaway_sent = true;
     int32_t last = nghttp2_session_get_last_proc_stream_id(c->h2.session);
     if (nghttp2_submit_goaway(c->h2.session, NGHTTP2_FLAG_NONE, last, NGHTTP2_NO_ERROR, NULL, 0) != 0)
         h2_conn_break(&c->h2, FICUS_ERR_NOMEM, "out of memory");
@@ -336,7 +336,7 @@ static void pump(struct h2_conn *h2)
     int64_t due_ms = conn_deadline_ms(c);
     if (c->h2.stream_count > 0)
         sooner(&due_ms, env_now_ms(c->h2.env) + shortest_ms(c));
-    if (c->draining && !c->goaway_sent)
+    if (c->draining && !c->h2.goaway_sent)
         sooner(&due_ms, c->notice_ms + H2_NOTICE_MS);
     if (due_ms != NEVER)
         h2_server_wake_at(c, due_ms);

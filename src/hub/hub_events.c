@@ -328,9 +328,14 @@ static enum ficus_err close_letter(struct hub_exchange *x, struct arena *a, cons
     return elog_append(x->hub->log, events, x->redrive ? 2 : 1, on_closed, x);
 }
 
-/* What is in the way of that, or NULL. What a letter says of itself was written by its consumer, who may be gone, or lie. */
-static const char *letter_unfit(const struct hub_config *c, const struct event_letter *letter, const char **ret_detail)
+/* What is in the way of that, or NULL. Any service may write letters, and write into them what it likes: one may bring
+ * something back to itself alone, and only what it may read. */
+static const char *letter_unfit(const struct hub_config *c, struct slice source, const struct event_letter *letter, const char **ret_detail)
 {
+    if (source.size != letter->consumer.size + 1 || !slice_eq(slice_from(source, 1), letter->consumer)) {
+        *ret_detail = "it was not written by the consumer that it names";
+        return "no_letter";
+    }
     if (letter->data_omitted) {
         *ret_detail = "the event was too large for its dead letter: its publisher has to publish it again";
         return "data_omitted";
@@ -357,7 +362,7 @@ static void on_letter(void *arg, enum ficus_err err, const struct event *events,
     if (err == FICUS_ERR_OK && x->redrive) {
         err = event_letter_read(&a, events[0].data, &letter, &error);
         if (err == FICUS_ERR_OK)
-            code = letter_unfit(x->hub->config, &letter, &detail);
+            code = letter_unfit(x->hub->config, events[0].source, &letter, &detail);
     }
     if (err == FICUS_ERR_OK && code == NULL) {
         err = close_letter(x, &a, &events[0], letter.consumer);

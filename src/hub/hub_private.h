@@ -65,6 +65,7 @@ struct hub_exchange {
 struct hub_service {
     struct slice name, addresses; /* a JSON array */
     int64_t version;              /* the one that changed the addresses last */
+    bool owed;                    /* our own calls may know others: they were told a word that failed then */
 };
 
 struct hub_registry {

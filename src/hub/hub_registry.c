@@ -188,7 +188,7 @@ static enum ficus_err registry_next(struct hub *h, struct arena *a, const struct
         buf_clear(&text);
         json_write_init(&w, &text);
         json_write_value(&w, s);
-        bool is_same = old != NULL && slice_eq(old->addresses, buf_slice(&text));
+        bool is_same = old != NULL && !old->owed && slice_eq(old->addresses, buf_slice(&text));
         *service = (struct hub_service){.name = arena_slice(&next->arena, s->key),
                                         .addresses = arena_slice(&next->arena, buf_slice(&text)),
                                         .version = is_same ? old->version : r->version + 1};
@@ -217,6 +217,8 @@ static enum ficus_err take_registry(struct hub *h, struct arena *a, struct slice
     arena_init(&next.arena, REGISTRY_ARENA_SIZE_MAX);
     err = registry_next(h, a, services, &next, &changed);
     changed = changed || r->warming;
+    for (size_t i = 0; err != FICUS_ERR_OK && i < r->service_count; i++)
+        r->services[i].owed = true;
     if (err != FICUS_ERR_OK || !changed) {
         arena_done(&next.arena);
         return err == FICUS_ERR_OK ? err : err_set(reterr, err, "%s", err_text(err));

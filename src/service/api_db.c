@@ -72,6 +72,10 @@ static int tx_opened(struct ficus_req *r)
         err = inbox_accept(c, v->def->name, r->event.offset, &is_new, &error);
         if (err != FICUS_ERR_OK)
             return request_fail_store(r, err, &error, "accept the event");
+        if (is_new && r->event_redriven)
+            err = inbox_take_back(c, &r->event, &is_new, &error);
+        if (err != FICUS_ERR_OK)
+            return request_fail_store(r, err, &error, "take the event back");
         if (!is_new) {
             r->is_duplicate = r->is_failed = true;
             return -1;

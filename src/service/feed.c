@@ -157,7 +157,7 @@ void feed_settled(struct ficus_req *r)
     request_unref(r);
 }
 
-static void deliver_to(struct service *v, const struct ficus_subscription *subscription, const struct event *ev)
+static void deliver_to(struct service *v, const struct ficus_subscription *subscription, const struct event *ev, bool redriven)
 {
     struct ficus_req *r = request_new(v, REQUEST_EVENT);
     if (r == NULL || !copy_event(r, ev)) {
@@ -171,6 +171,7 @@ static void deliver_to(struct service *v, const struct ficus_subscription *subsc
     make_trace(r);
     r->handler = subscription->handler;
     r->is_back = true;
+    r->event_redriven = redriven;
     v->feed.active = r;
     bool pushed = dispatch_push(v, r);
     FICUS_ASSERT(pushed);
@@ -211,7 +212,7 @@ static void deliver(void *arg, struct consumer *c, const struct event *pulled)
         LOG(&v->process.log, LOG_ERROR, NULL, "event.redrive_failed", "no handler is subscribed to an event that was brought back",
             LOG_SLICE("id", ev.id), LOG_SLICE("topic", ev.topic));
     if (subscription != NULL)
-        deliver_to(v, subscription, &ev);
+        deliver_to(v, subscription, &ev, redriven);
     else if (err == FICUS_ERR_OK || err == FICUS_ERR_PARSE)
         consumer_next(c, true, 0);
     else
@@ -222,6 +223,8 @@ static void deliver(void *arg, struct consumer *c, const struct event *pulled)
 static void lost(void *arg, struct slice topic, int64_t after, int64_t upto)
 {
     struct service *v = arg;
+    if (slice_starts(topic, SLICE(EVENT_TOPIC_REDRIVE)))
+        return; /* what was brought back is in its own topic, where that is told */
     LOG(&v->process.log, LOG_ERROR, NULL, "events.lost",
         "events were removed from the log before this service had read them", LOG_SLICE("topic", topic),
         LOG_INT("after", after), LOG_INT("upto", upto),
@@ -261,6 +264,8 @@ static enum ficus_err count_refusal(struct ficus_req *r, struct db_conn *c, bool
     if (!*ret_dead)
         return err;
     err = write_dead(r, c, attempts, reterr);
+    if (err == FICUS_ERR_OK)
+        err = inbox_give_up(c, &r->event, reterr);
     return err != FICUS_ERR_OK ? err : inbox_accept(c, name, r->event.offset, &is_new, reterr);
 }
 

@@ -155,6 +155,7 @@ struct ficus_req {
     const char *key_scope;
     uint8_t key_hash[KEYED_HASH_SIZE];
     struct event event; /* REQUEST_EVENT */
+    bool event_redriven; /* it was a dead letter */
     ficus_handler handler;
 
     /* [worker] */

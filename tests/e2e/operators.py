@@ -75,6 +75,7 @@ class Operators(Base):
         store = sqlite3.connect(os.path.join(shop.state, "data", "notifications.db"))
         with store:
             store.execute("INSERT INTO ficus_outbox(event) VALUES(?)", (json.dumps(letter, separators=(",", ":")),))
+            store.execute("INSERT INTO ficus_dead(source, id) VALUES(?, ?)", (event["source"], event["id"]))
         store.close()
         self.assertEqual(shop.run("start", "notifications").returncode, 0)
 

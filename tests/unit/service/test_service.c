@@ -493,6 +493,8 @@ static void test_redrive(void **state)
     size_t emitted = ficus_test_emitted_count(t);
     assert_int_equal(ficus_test_event(t, "ficus.redrive.demo", "s", letter(1, text, sizeof text)), 0);
     assert_int_equal(effects("event"), 1);
+    assert_int_equal(ficus_test_event(t, "ficus.redrive.demo", "s", text), 0); /* given up no more, as in a store that is built anew */
+    assert_int_equal(effects("event"), 1);
     ficus_test_restart(t);
     assert_int_equal(ficus_test_event(t, "thing.happened", "s", "{\"action\":\"count\"}"), 0);
     assert_int_equal(effects("event"), 2);
