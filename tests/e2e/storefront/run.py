@@ -20,7 +20,7 @@ sys.path.insert(0, os.path.dirname(HERE))
 
 from shop import DATA, Shop, build_folder  # noqa: E402  the path is set above
 
-TEST_S_MAX = 280
+TEST_S_MAX = 500
 
 
 def packages(build):
