@@ -790,7 +790,21 @@ static void test_drain(void **state)
         assert_true(r->drained);
         rig_free(r);
     }
-    struct rig *r = rig_new(1, NULL); /* one that does not answer the ping */
+    struct rig *r = rig_new(1, NULL); /* one that goes on asking behind the second word */
+    rig_preface(r);
+    rig_get(r, 1, "/hold");
+    http_server_drain(r->server, on_drained, r);
+    rig_run(r);
+    rig_send(r, PING, ACK, 0, "drained?", 8);
+    rig_run(r);
+    assert_int_equal(r->goaways, 2);
+    for (uint32_t id = 5; id < 5 + 2 * 1100 && r->client->peer != NULL && r->goaways == 2; id += 2) {
+        rig_send(r, HEADERS, END_HEADERS | END_STREAM, id, "\x82\x86\x84\x41\1x", 6);
+        rig_run(r);
+    }
+    assert_int_equal(r->goaway, NGHTTP2_ENHANCE_YOUR_CALM);
+    rig_free(r);
+    r = rig_new(1, NULL); /* one that does not answer the ping */
     rig_preface(r);
     http_server_drain(r->server, on_drained, r);
     rig_advance(r, 4000);

@@ -613,6 +613,38 @@ static void test_changes(void **state)
     world_free(w);
 }
 
+enum ficus_err __real_call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses, size_t count);
+enum ficus_err __wrap_call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses, size_t count);
+
+static char told_of_a[64];     /* the last address */
+
+/* There is never memory for "full". */
+enum ficus_err __wrap_call_engine_endpoints(struct call_engine *g, const char *callee, const char *const *addresses, size_t count)
+{
+    if (strcmp(callee, "full") == 0)
+        return FICUS_ERR_NOMEM;
+    if (strcmp(callee, "a") == 0)
+        snprintf(told_of_a, sizeof told_of_a, "%s", count > 0 ? addresses[0] : "");
+    return __real_call_engine_endpoints(g, callee, addresses, count);
+}
+
+/* The hub's own calls were told the first half of a word that failed: the next one corrects them, though to all others nothing
+ * has changed. */
+static void test_half_told(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    put_registry(w, "{\"a\":[\"tcp:127.0.0.1:1\"]}");
+    struct answer *a = ask(w, w->orders, "ops", "PUT", "/v1/registry",
+                           "{\"services\":{\"a\":[\"tcp:127.0.0.1:2\"],\"full\":[\"tcp:127.0.0.1:3\"]}}");
+    assert_true(a->status >= 500);
+    assert_string_equal(told_of_a, "tcp:127.0.0.1:2");
+    assert_non_null(strstr(endpoints(w, 0), "{\"a\":[\"tcp:127.0.0.1:1\"]}"));
+    put_registry(w, "{\"a\":[\"tcp:127.0.0.1:1\"]}");
+    assert_string_equal(told_of_a, "tcp:127.0.0.1:1");
+    world_free(w);
+}
+
 /* A stopping hub answers those that wait at once, instead of letting them hang or cutting them off. */
 static void test_stop_wakes(void **state)
 {
@@ -754,6 +786,7 @@ int main(void)
         cmocka_unit_test(test_stuck_retry),     cmocka_unit_test(test_pull_waits),
         cmocka_unit_test(test_rights),          cmocka_unit_test(test_dead_letters),
         cmocka_unit_test(test_endpoints),       cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_half_told),
         cmocka_unit_test(test_stop_wakes),      cmocka_unit_test(test_identity),
         cmocka_unit_test(test_bus_of_services), cmocka_unit_test(test_second_hub),
     };
