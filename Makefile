@@ -19,7 +19,7 @@ FILE ?= shop/ficus.yaml
 
 $(BUILD)/build.ninja:
 	@tools/install build
-	@meson setup $(BUILD) --prefix=$(PREFIX) --libdir=lib -Dtests=false >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
+	@meson setup $(BUILD) --prefix=$(PREFIX) --libdir=lib -Dtests=false -Db_lto=true >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
 
 # Ninja's progress is for a terminal; elsewhere only what goes wrong.
 build: $(BUILD)/build.ninja
