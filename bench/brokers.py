@@ -10,9 +10,9 @@ import sys
 import time
 
 from peers import process_tree, write
+from rounds import SERVER_CORE
 from system import System, cpu_ns, free_port, program, pss_bytes, start
 
-SERVER_CORE = 1
 START_S = 20
 TICK_NS = 10 ** 9 // os.sysconf("SC_CLK_TCK")
 

@@ -9,17 +9,11 @@ an order that rotates; a ratio is taken inside a round, and the median of the ro
 modes and how to read them: bench/README.md.
 """
 
-import argparse
 import json
-import os
-import shutil
-import signal
 import subprocess
-import sys
-import tempfile
 
-from brokers import SERVER_CORE, Ficus, brokers, disk
-from rounds import CLIENT_CORE, Failed, Rounds, aimed, print_table, private_network
+from brokers import Ficus, brokers, disk
+from rounds import Failed, Rounds, aimed, arguments, run
 from system import machine
 
 BATCH = 100
@@ -36,7 +30,7 @@ PROBE = 500             # messages of a turn in mode "stored"
 class Bench(Rounds):
     def __init__(self, build, folder, rounds, seconds, stored):
         super().__init__(rounds)
-        self.build, self.folder, self.seconds, self.stored = os.path.abspath(build), folder, seconds, stored
+        self.build, self.folder, self.seconds, self.stored = build, folder, seconds, stored
         self.logs = {}
         self.idle = {}      # memory before the first message
 
@@ -106,10 +100,9 @@ class Bench(Rounds):
                 return self.load(log, "deliver", "--consumers", consumers, "--rate", DELIVER_RATE, "--seconds",
                                  self.seconds)
             figures = self.rounds_of(turn, without=("sqlite",))
-            self.add(f"to {consumers}", figures, "ficus", {}, of="p50")
-            for row in self.rows:
-                if row["mode"] == f"to {consumers}" and row["peer"] == "ficus":
-                    row["said"] = "p50: " + aimed(row["p50"] / 1000, 1.0, " ms")
+            rows = self.add(f"to {consumers}", figures, "ficus", {}, of="p50")
+            if "ficus" in rows:
+                rows["ficus"]["said"] = "p50: " + aimed(rows["ficus"]["p50"] / 1000, 1.0, " ms")
         self.notes.append("to N: sqlite: left out, it tells nobody")
 
     def mode_replay(self):
@@ -129,10 +122,9 @@ class Bench(Rounds):
             turns = {}
             for name, log in logs.items():
                 turns[self.label(name)] = lambda log=log: self.load(log, "replay", "--count", REPLAY)
-            self.add("replay", self.turns(turns), "ficus", {}, of="rps")
-            for row in self.rows:
-                name = row["peer"].partition(",")[0]
-                if row["mode"] == "replay" and logs[name].pids():
+            for peer, row in self.add("replay", self.turns(turns), "ficus", {}, of="rps").items():
+                name = peer.partition(",")[0]
+                if logs[name].pids():
                     row["memory"] = f"{self.idle[name] / 1e6:.0f} -> {logs[name].pss_bytes() / 1e6:.0f} MB"
         finally:
             ficus.stop()
@@ -165,39 +157,10 @@ MODES = [name.removeprefix("mode_") for name in vars(Bench) if name.startswith("
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("build", nargs="?", default="build")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each turn")
-    parser.add_argument("--only", default=",".join(MODES), help="of " + ",".join(MODES))
-    parser.add_argument("--quick", action="store_true", help="2 rounds of 0.3 s, few stored: whether it works")
-    parser.add_argument("--long", action="store_true", help=f"mode stored to {STORED_LONG:,}")
-    args = parser.parse_args()
-    stored = STORED + ((STORED_LONG,) if args.long else ())
-    if args.quick:
-        args.rounds, args.seconds, stored = 2, 0.3, STORED[:2]
-    only = args.only.split(",")
-    if unknown := [mode for mode in only if mode not in MODES]:
-        parser.error(f"{unknown[0]} is no mode: {', '.join(MODES)}")
-    if not {CLIENT_CORE, SERVER_CORE} <= os.sched_getaffinity(0):
-        sys.exit("two cores are needed: the server has one for itself")
-    private_network()
-    os.sched_setaffinity(0, {CLIENT_CORE})
-    folder = tempfile.mkdtemp(prefix="ficus-bench-")
-    os.chmod(folder, 0o711)     # PostgreSQL is another user
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    print(f"{machine()}; {disk(folder)}", flush=True)
-    bench = Bench(args.build, folder, args.rounds, args.seconds, stored)
-    try:
-        bench.start()
-        for bench.mode in only:
-            getattr(bench, f"mode_{bench.mode}")()
-        print_table(bench.rows, "log", "msgs/s")
-        for note in dict.fromkeys(bench.notes):
-            print(note)
-    finally:
-        bench.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    args = arguments(__doc__, MODES, long=f"mode stored to {STORED_LONG:,}")
+    stored = STORED[:2] if args.quick else STORED + ((STORED_LONG,) if args.long else ())
+    run(lambda folder: Bench(args.build, folder, args.rounds, args.seconds, stored), args,
+        lambda folder: f"{machine()}; {disk(folder)}", "log", "msgs/s")
 
 
 if __name__ == "__main__":

@@ -8,10 +8,9 @@ import subprocess
 import sys
 import time
 
+from rounds import CLIENT_CORE, SERVER_CORE
 from system import System, free_port, program, start
 
-PROXY_CORE = 1
-CORES = {0, 1}
 PATH = "/api/v1/items/42"
 CONNECTIONS_MAX = 12000
 LISTENERS = ("tcp", "unix", "tls", "h2c")   # "tcp", "unix": clear text to an origin there; the others have that on TCP
@@ -192,7 +191,7 @@ class Peer:
         conf = f"{folder}/{name}.conf"
         write(conf, text)
         command = [program(name, package)] + [a % {"conf": conf, "folder": folder} for a in arguments]
-        self.process = start(command, PROXY_CORE, f"{folder}/{name}.out")
+        self.process = start(command, SERVER_CORE, f"{folder}/{name}.out")
         self.log = f"{folder}/{name}.out"
         self.name = name
 
@@ -213,7 +212,7 @@ class Relay:
     def __init__(self, folder, origins, build):
         self.ports = {listener: free_port() for listener in ("tcp", "unix")}
         self.process = {
-            listener: start([f"{build}/bench/relay", f"tcp:127.0.0.1:{port}", origins[listener]], PROXY_CORE,
+            listener: start([f"{build}/bench/relay", f"tcp:127.0.0.1:{port}", origins[listener]], SERVER_CORE,
                             f"{folder}/relay.out")
             for listener, port in self.ports.items()
         }
@@ -261,7 +260,7 @@ class Ficus:
         self.system.up()
         self.gateway = self.system.processes()["gateway"]["pid"]
         for tid in os.listdir(f"/proc/{self.gateway}/task"):
-            os.sched_setaffinity(int(tid), CORES if self.spread else {PROXY_CORE})
+            os.sched_setaffinity(int(tid), {CLIENT_CORE, SERVER_CORE} if self.spread else {SERVER_CORE})
         self.tell({"echo": [self.origin]})
 
     def tell(self, services):

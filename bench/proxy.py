@@ -9,23 +9,18 @@ order that rotates; a ratio is taken inside a round, and the median of the round
 and how to read them: bench/README.md.
 """
 
-import argparse
 import json
 import os
 import re
 import resource
-import shutil
-import signal
 import socket
 import ssl
 import subprocess
-import sys
-import tempfile
 import threading
 import time
 
-from peers import PATH, PEERS, PROXY_CORE, Ficus, Peer, Relay, certificate
-from rounds import CLIENT_CORE, Failed, Rounds, aimed, print_table, private_network
+from peers import PATH, PEERS, Ficus, Peer, Relay, certificate
+from rounds import Failed, Rounds, aimed, arguments, run
 from system import cpu_ns, free_port, machine, program, rss_bytes
 
 FILES = 40000
@@ -65,7 +60,7 @@ def files_raise():
 class Bench(Rounds):
     def __init__(self, build, folder, rounds, seconds):
         super().__init__(rounds)
-        self.build, self.folder, self.seconds = os.path.abspath(build), folder, seconds
+        self.build, self.folder, self.seconds = build, folder, seconds
         self.origins = {"tcp": f"tcp:127.0.0.1:{free_port()}", "unix": f"unix:{folder}/origin.sock"}
         self.proxies = {}   # all that run, by name
         self.absent = set() # kinds of Ficus that this build has not
@@ -354,38 +349,13 @@ MODES = [name.removeprefix("mode_") for name in vars(Bench) if name.startswith("
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("build", nargs="?", default="build")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each turn")
-    parser.add_argument("--only", default=",".join(MODES), help="of " + ",".join(MODES))
-    parser.add_argument("--quick", action="store_true", help="2 rounds of 0.3 s: whether it works")
-    args = parser.parse_args()
-    if args.quick:
-        args.rounds, args.seconds = 2, 0.3
-    only = args.only.split(",")
-    if unknown := [mode for mode in only if mode not in MODES]:
-        parser.error(f"{unknown[0]} is no mode: {', '.join(MODES)}")
-    if not {CLIENT_CORE, PROXY_CORE} <= os.sched_getaffinity(0):
-        sys.exit("two cores are needed: the proxy has one for itself")
-    private_network()
-    files_raise()
-    os.sched_setaffinity(0, {CLIENT_CORE})
-    print(machine(), flush=True)
-    folder = tempfile.mkdtemp(prefix="ficus-bench-")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    bench = Bench(args.build, folder, args.rounds, args.seconds)
-    try:
+    args = arguments(__doc__, MODES)
+
+    def where(folder):
+        files_raise()
         certificate(folder)
-        bench.start()
-        for bench.mode in only:
-            getattr(bench, f"mode_{bench.mode}")()
-        print_table(bench.rows)
-        for note in dict.fromkeys(bench.notes):
-            print(note)
-    finally:
-        bench.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        return machine()
+    run(lambda folder: Bench(args.build, folder, args.rounds, args.seconds), args, where, "proxy", "req/s")
 
 
 if __name__ == "__main__":
