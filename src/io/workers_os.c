@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Worker threads. One mutex guards the queue, the counters and every waiter; critical sections are a few instructions.
- * A worker is started when a job finds more jobs queued than workers idle, up to workers_max; workers then stay.
+ * A worker is started when a job finds more jobs queued than workers idle, up to workers_max; workers then stay. The one
+ * that came to rest last is woken first: its stack is warm, and those of the others may stay untouched.
+ *
+ * Each worker rests on a condition of its own: where several wait on one, glibc before 2.41 may lose a signal (its bug
+ * 25847), and the job would lie until the next one comes.
  */
 #include "io_workers.h"
 
@@ -11,6 +15,13 @@
 
 #include <signal.h>
 
+struct worker {
+    struct workers *pool;
+    pthread_t thread;
+    pthread_cond_t woken;
+    struct list link;           /* in pool->resting, else not */
+};
+
 struct workers {
     uint32_t workers_max, jobs_max;
     size_t stack_size;
@@ -18,17 +29,16 @@ struct workers {
     void *ctx;
 
     pthread_mutex_t mutex; /* guards all below */
-    pthread_cond_t work;
-    struct list queue;
-    uint32_t queued, idle, started;
+    struct list queue, resting;
+    uint32_t queued, idle, started; /* idle: resting, or woken and not yet running */
     bool stopping;
-    pthread_t threads[];
+    struct worker all[];
 };
 
 struct workers *workers_new(uint32_t workers_max, uint32_t jobs_max, size_t stack_size,
                             void (*finished)(void *ctx, struct env_job *job), void *ctx)
 {
-    struct workers *p = mem_zalloc(sizeof *p + workers_max * sizeof p->threads[0]);
+    struct workers *p = mem_zalloc(sizeof *p + workers_max * sizeof p->all[0]);
     if (p == NULL)
         return NULL;
     p->workers_max = workers_max;
@@ -40,22 +50,39 @@ struct workers *workers_new(uint32_t workers_max, uint32_t jobs_max, size_t stac
     p->finished = finished;
     p->ctx = ctx;
     pthread_mutex_init(&p->mutex, NULL);
-    pthread_cond_init(&p->work, NULL);
     list_init(&p->queue);
+    list_init(&p->resting);
     return p;
+}
+
+/* Under the mutex. */
+static void rest(struct worker *w)
+{
+    struct workers *p = w->pool;
+    p->idle++;
+    list_add_head(&p->resting, &w->link);
+    while (!list_empty(&w->link))
+        pthread_cond_wait(&w->woken, &p->mutex);
+    p->idle--;
+}
+
+/* Under the mutex. Nobody: all are at work, or on their way to the queue. */
+static void wake_one(struct workers *p)
+{
+    struct list *link = list_pop_head(&p->resting);
+    if (link != NULL)
+        pthread_cond_signal(&CONTAINER_OF(link, struct worker, link)->woken);
 }
 
 static void *worker_main(void *arg)
 {
-    struct workers *p = arg;
+    struct worker *w = arg;
+    struct workers *p = w->pool;
     pthread_setname_np(pthread_self(), "ficus-worker");
     pthread_mutex_lock(&p->mutex);
     for (;;) {
-        while (list_empty(&p->queue) && !p->stopping) {
-            p->idle++;
-            pthread_cond_wait(&p->work, &p->mutex);
-            p->idle--;
-        }
+        while (list_empty(&p->queue) && !p->stopping)
+            rest(w);
         if (p->stopping)
             break;
         struct env_job *job = CONTAINER_OF(list_pop_head(&p->queue), struct env_job, link);
@@ -87,10 +114,14 @@ int env_uv_thread(pthread_t *ret_thread, const pthread_attr_t *attr, void *(*fn)
 
 static bool worker_start(struct workers *p)
 {
+    struct worker *w = &p->all[p->started];
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, p->stack_size);
-    bool ok = env_uv_thread(&p->threads[p->started], &attr, worker_main, p) == 0;
+    w->pool = p;
+    list_init(&w->link);
+    pthread_cond_init(&w->woken, NULL);
+    bool ok = env_uv_thread(&w->thread, &attr, worker_main, w) == 0;
     pthread_attr_destroy(&attr);
     if (ok)
         p->started++;
@@ -112,8 +143,8 @@ enum ficus_err workers_run(struct workers *p, struct env_job *job)
             list_remove(&job->link);
             p->queued--;
             err = FICUS_ERR_NOMEM;
-        } else if (p->idle > 0) {
-            pthread_cond_signal(&p->work);
+        } else {
+            wake_one(p);
         }
     }
     pthread_mutex_unlock(&p->mutex);
@@ -150,12 +181,14 @@ void workers_free(struct workers *p)
         return;
     pthread_mutex_lock(&p->mutex);
     p->stopping = true;
-    pthread_cond_broadcast(&p->work);
+    while (!list_empty(&p->resting))
+        wake_one(p);
     uint32_t started = p->started;
     pthread_mutex_unlock(&p->mutex);
-    for (uint32_t i = 0; i < started; i++)
-        pthread_join(p->threads[i], NULL);
-    pthread_cond_destroy(&p->work);
+    for (uint32_t i = 0; i < started; i++) {
+        pthread_join(p->all[i].thread, NULL);
+        pthread_cond_destroy(&p->all[i].woken);
+    }
     pthread_mutex_destroy(&p->mutex);
     mem_free(p);
 }
