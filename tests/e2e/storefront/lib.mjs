@@ -103,7 +103,7 @@ export const launch = () => chromium.launch({ executablePath: process.env.CHROMI
 export async function person(browser, { device = 'desktop', scheme = 'light', who = null, failing = false, viewport } = {}) {
   const context = await browser.newContext({ viewport: viewport ?? devices[device], colorScheme: scheme, locale: 'en-GB', timezoneId: 'Europe/London',
     isMobile: device === 'phone', hasTouch: device === 'phone', reducedMotion: 'reduce' });
-  context.setDefaultTimeout(15000);
+  context.setDefaultTimeout(60000); // so that a disk that is busy with something else is no failure
   const wrong = [];
   await context.addInitScript(() => {
     document.addEventListener('securitypolicyviolation', (e) => console.error(`CSP: ${e.violatedDirective} ${e.blockedURI}`));
