@@ -50,10 +50,10 @@ struct ficus_client_answer {
     int64_t duration_us;            /* from ficus_client_send to the end of the answer */
 };
 
-/* url: "http://127.0.0.1:8080" or "https://127.0.0.1:8443" (numeric host). https speaks HTTP/2 when the server does (ALPN,
- * RFC 7301), and the server's certificate must say that it is this address and be signed by whom the machine believes;
+/* url: "http://127.0.0.1:8080" or "https://shop.example"; a name is looked up once, here, for as long as the resolver takes. https
+ * speaks HTTP/2 when the server does (ALPN, RFC 7301), and its certificate must say that it is this host and be signed by whom the machine believes;
  * SSL_CERT_FILE names a PEM file of others (as for all programs with OpenSSL). conns_max: connections at once, 1..4096; more
- * requests wait in order. NULL: the URL cannot be used, or out of memory. */
+ * requests wait in order. NULL: the URL cannot be used, its name has no address, or out of memory. */
 FICUS_API struct ficus_client *ficus_client_new(const char *url, size_t conns_max);
 /* done fires exactly once, from ficus_client_run. 0, or -1 (then done never fires): out of memory, or more than a
  * million wait. */

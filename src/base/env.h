@@ -75,6 +75,13 @@ struct env_tls_info {
     bool resumed;                 /* an earlier session went on: no certificate, no signature */
 };
 
+enum { ENV_HOST_SIZE = 254, ENV_HOSTS_MAX = 16 };
+/* Numeric addresses of a host, without brackets. */
+struct env_hosts {
+    size_t count;
+    char host[ENV_HOSTS_MAX][46];
+};
+
 enum env_open_flags {
     ENV_OPEN_CREATE = 1,        /* create when missing, mode 0600 */
     ENV_OPEN_EXCLUSIVE = 2,     /* fail with EXISTS when there */
@@ -117,6 +124,9 @@ struct env_ops {
     enum ficus_err (*file_exists)(struct env *e, const char *path, bool *ret_exists);
     enum ficus_err (*dir_sync)(struct env *e, const char *path_in_dir);
     enum ficus_err (*file_in_place)(struct env *e, struct env_file *f, const char *path, bool *ret_in_place);
+
+    enum ficus_err (*lookup)(struct env *e, const char *host, void (*done)(void *arg, enum ficus_err err, const struct env_hosts *hosts, const char *detail),
+                             void *arg);
 
     enum ficus_err (*run)(struct env *e, struct env_job *job);
     void (*wait)(struct env *e, struct env_waiter *w);
@@ -291,6 +301,10 @@ static inline enum ficus_err env_file_in_place(struct env *e, struct env_file *f
 /* ---- workers ---- */
 
 /* [any] Queue a job. The queue is bounded (set at creation): BUSY when full. Jobs start in order of queueing. */
+/* [loop] The addresses that the system's resolver knows for a host name (hosts file, DNS), in the order in which it would try them, at most
+ * ENV_HOSTS_MAX, each once. done fires once, never from inside, after as long as the resolver takes (resolv.conf(5)); hosts and detail live for the call.
+ * It cannot be taken back: the env lives until then. UNAVAILABLE: there are none, or the resolver did not answer; detail says which. NOMEM: not begun. */
+static inline enum ficus_err env_lookup(struct env *e, const char *host, void (*done)(void *arg, enum ficus_err err, const struct env_hosts *hosts, const char *detail), void *arg) { return e->ops->lookup(e, host, done, arg); }
 static inline enum ficus_err env_run(struct env *e, struct env_job *job) { return e->ops->run(e, job); }
 /* [worker] Block until env_wake(w) was called, be it before or after; consumes it. In the simulator other workers and the loop run meanwhile. */
 static inline void env_wait(struct env *e, struct env_waiter *w) { e->ops->wait(e, w); }

@@ -384,9 +384,10 @@ static enum ficus_err attempt_send(struct call *c, struct pool_conn *conn)
 
 static void attempt_run(struct call *c, struct pool_conn *conn);
 
-static const char *local_text(enum ficus_err err)
+static const char *local_text(const struct call_edge *edge, enum ficus_err err)
 {
-    return err == FICUS_ERR_UNAVAILABLE ? "no address is known"
+    const char *lookup = call_names_failure(edge);
+    return err == FICUS_ERR_UNAVAILABLE ? (lookup != NULL ? lookup : "no address is known")
            : err == FICUS_ERR_BUSY      ? "too many calls wait"
            : err == FICUS_ERR_NOMEM     ? "no memory or descriptors are left for a connection"
                                         : err_text(err);
@@ -397,7 +398,7 @@ static void attempt_take(struct call *c)
     struct pool_conn *conn;
     enum ficus_err err = pool_take(&c->edge->pool, &c->waiter, &conn);
     if (err != FICUS_ERR_OK) {
-        call_fail_later(c, err, local_text(err));
+        call_fail_later(c, err, local_text(c->edge, err));
     } else if (conn == NULL) {
         call_move(c, CALL_WAITING);
         call_check(c);
@@ -553,7 +554,7 @@ static void pool_on_failed(struct pool_waiter *w, enum ficus_err err)
     enum call_outcome outcome = call_outcome_of_connect(err);
     bool local = outcome == CALL_OUTCOME_LOCAL;
     if (!call_attempt_over(c, outcome, &none, 0))
-        call_fail_later(c, local ? err : FICUS_ERR_REFUSED, local ? local_text(err) : pool_failure(&c->edge->pool));
+        call_fail_later(c, local ? err : FICUS_ERR_REFUSED, local ? local_text(c->edge, err) : pool_failure(&c->edge->pool));
 }
 
 /* ---- the stream ---- */

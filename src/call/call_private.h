@@ -30,6 +30,7 @@ enum call_hedge_end { CALL_HEDGE_WON, CALL_HEDGE_LOST, CALL_HEDGE_ENDS };
 enum call_fault_kind { CALL_FAULT_DELAY, CALL_FAULT_ABORT, CALL_FAULT_RESET, CALL_FAULT_KINDS };
 
 struct call_checker;
+struct call_names;
 struct call_hedge;
 
 /* Addresses of a callee, in one block of memory. */
@@ -53,6 +54,7 @@ struct call_edge {
     bool grant_posted, grant_awaited;   /* awaited: the engine closes, and this message is the last that keeps it */
     struct call_latency *latency;   /* hedge after a percentile */
     struct call_checker *checker;
+    struct call_names *names;       /* its url has a name, or had one */
     struct slice fault_name, fault_value;   /* of policy.fault->header */
     uint64_t random;                /* call_random: faults */
     struct metric *hedges[CALL_HEDGE_ENDS], *faults[CALL_FAULT_KINDS];
@@ -214,6 +216,16 @@ bool call_hedge_succeed(struct call *c);
 bool call_fault_strike(struct call *c);
 void call_fault_due(struct call *c);        /* its pause is over */
 void call_fault_free(struct call *c);
+
+/* names.c */
+/* The edge leads to the url's host, a name, from now on; what it leads to at present is looked up first, and calls wait. NOMEM. */
+enum ficus_err call_names_lead(struct call_edge *edge, const struct call_url *url);
+/* It leads elsewhere. */
+void call_names_stop(struct call_edge *edge);
+/* Why the name had no address when it was looked up last; NULL: it is no name, or was found. */
+const char *call_names_failure(const struct call_edge *edge);
+/* True: nothing is under way; else call_engine_part_closed follows. */
+bool call_names_close(struct call_edge *edge);
 
 /* check.c */
 enum ficus_err call_checker_make(struct call_edge *edge);

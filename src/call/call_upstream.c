@@ -22,6 +22,28 @@ static bool is_numeric(int family, struct slice host)
     return inet_pton(family, text, binary) == 1;
 }
 
+/* Letters, digits and hyphens between dots (RFC 1123 section 2.1), and a last label that is no number: 10.0.0 is a mistake. */
+static bool is_name(struct slice host)
+{
+    if (host.size == 0 || host.size >= ENV_HOST_SIZE)
+        return false;
+    bool number = false;
+    for (struct slice rest = host; rest.p != NULL;) {
+        struct slice label = slice_cut(&rest, '.');
+        if (label.size == 0 || label.size > 63 || label.p[0] == '-' || label.p[label.size - 1] == '-')
+            return false;
+        number = true;
+        for (size_t i = 0; i < label.size; i++) {
+            char c = label.p[i];
+            bool digit = c >= '0' && c <= '9';
+            if (!digit && !(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && c != '-')
+                return false;
+            number = number && digit;
+        }
+    }
+    return !number;
+}
+
 /* ret_port is left alone when there is none. */
 static bool port_parse(struct slice text, uint16_t *ret_port)
 {
@@ -52,7 +74,8 @@ bool call_url_parse(struct slice text, struct call_url *ret_url)
     } else {
         u.host = slice_cut(&rest, ':');
     }
-    if (!is_numeric(u.is_six ? AF_INET6 : AF_INET, u.host) || !port_parse(rest, &u.port))
+    u.is_name = !u.is_six && is_name(u.host);
+    if ((!u.is_name && !is_numeric(u.is_six ? AF_INET6 : AF_INET, u.host)) || !port_parse(rest, &u.port))
         return false;
     *ret_url = u;
     return true;
@@ -63,14 +86,14 @@ const char *call_url_check(struct slice text)
     struct call_url url;
     if (call_url_parse(text, &url))
         return NULL;
-    return "http:// or https:// with a numeric address and a port, such as https://10.0.0.7:8443 (a path is said by the "
-           "routes and calls; names are not looked up by this version)";
+    return "http:// or https:// with a name or a numeric address and a port, such as https://bank.example:8443 (a path is "
+           "said by the routes and calls)";
 }
 
-void call_url_address(const struct call_url *url, char ret_address[CALL_ADDRESS_SIZE])
+void call_url_address(struct slice host, uint16_t port, char ret_address[CALL_ADDRESS_SIZE])
 {
-    (void)snprintf(ret_address, CALL_ADDRESS_SIZE, url->is_six ? "tcp:[" SLICE_FMT "]:%u" : "tcp:" SLICE_FMT ":%u",
-                   SLICE_ARG(url->host), (unsigned)url->port);
+    bool is_six = memchr(host.p, ':', host.size) != NULL;
+    (void)snprintf(ret_address, CALL_ADDRESS_SIZE, is_six ? "tcp:[" SLICE_FMT "]:%u" : "tcp:" SLICE_FMT ":%u", SLICE_ARG(host), (unsigned)port);
 }
 
 /* ---- the table ---- */
@@ -78,8 +101,8 @@ void call_url_address(const struct call_url *url, char ret_address[CALL_ADDRESS_
 const char *const call_protocol_words[] = {"http/1.1", "h2", "h2c", NULL};
 
 static const struct conf_setting upstream_settings[] = {
-    {.name = "url", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct call_upstream, url), .min = 8, .max = 128,
-     .check = call_url_check, .example = "https://10.0.0.7:8443", .doc = "Where it is."},
+    {.name = "url", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct call_upstream, url), .min = 8, .max = 300,
+     .check = call_url_check, .example = "https://bank.example:8443", .doc = "Where it is."},
     {.name = "protocol", .type = CONF_ENUM, CONF_AT(struct call_upstream, protocol), .words = call_protocol_words,
      .fallback = CALL_PROTOCOL_ANY, .doc = "What is spoken there; absent: HTTP/1.1, with https what is agreed on."},
     {.name = "name", .type = CONF_STRING, CONF_AT(struct call_upstream, name), .min = 1, .max = 253,

@@ -92,6 +92,7 @@ static void engine_free(struct call_engine *g)
         call_checker_free(edge->checker);
         mem_free(edge->latency);
         mem_free(edge->told);
+        mem_free(edge->names);
         mem_free(edge);
     }
     map_done(&g->edges);
@@ -207,7 +208,7 @@ static enum ficus_err upstream_tls(struct call_edge *edge, const struct call_ups
                                    struct tls_client **ret_tls, struct ficus_error *reterr)
 {
     static const char *const offers[] = {"h2", "http/1.1", NULL}, *const only_h2[] = {"h2", NULL};
-    char host[CALL_ADDRESS_SIZE];
+    char host[ENV_HOST_SIZE];
     (void)snprintf(host, sizeof host, SLICE_FMT, SLICE_ARG(url->host));
     const struct tls_client_options options = {.name = u->name != NULL ? u->name : host,
                                                .ca_file = u->ca,
@@ -224,10 +225,18 @@ static enum ficus_err edge_lead(struct call_edge *edge, const struct call_url *u
 {
     char address[CALL_ADDRESS_SIZE];
     const char *list[] = {address};
-    if (url == NULL)
-        return pool_set_addresses(&edge->pool, edge->told == NULL ? NULL : edge->told->list, edge->told == NULL ? 0 : edge->told->count);
-    call_url_address(url, address);
-    return pool_set_addresses(&edge->pool, list, 1);
+    enum ficus_err err;
+    if (url != NULL && url->is_name)
+        return call_names_lead(edge, url);
+    if (url == NULL) {
+        err = pool_set_addresses(&edge->pool, edge->told == NULL ? NULL : edge->told->list, edge->told == NULL ? 0 : edge->told->count);
+    } else {
+        call_url_address(url->host, url->port, address);
+        err = pool_set_addresses(&edge->pool, list, 1);
+    }
+    if (err == FICUS_ERR_OK)
+        call_names_stop(edge);  /* who waited for a name goes there */
+    return err;
 }
 
 enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const struct call_policy *p,
@@ -483,6 +492,7 @@ static void engine_close_now(void *arg)
     while (map_next(&g->edges, &pos, &name, &value)) {
         struct call_edge *edge = value;
         g->parts_closing += edge->checker != NULL ? call_checker_close(edge->checker) : 0;
+        g->parts_closing += !call_names_close(edge);
         g->parts_closing += !call_bulkhead_close(edge);
         g->parts_closing += !pool_close(&edge->pool);
     }

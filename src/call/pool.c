@@ -414,7 +414,7 @@ static enum ficus_err pool_take_some(struct pool *p, struct pool_waiter *w, bool
 {
     *ret_conn = NULL;
     if (p->target_count == 0)
-        return FICUS_ERR_UNAVAILABLE;
+        return p->awaited ? pool_queue(p, w, first) : FICUS_ERR_UNAVAILABLE;
     const struct call_choice choice = {.balance = p->policy->balance, .keyed = w->keyed, .key = w->key,
                                        .avoid = w->avoid};
     size_t i = call_choose(p->targets, p->target_count, &choice, env_now_ns(p->env), &p->cursor, &p->random);
@@ -638,6 +638,13 @@ enum ficus_err pool_set_addresses(struct pool *p, const char *const *addresses, 
     }
     addresses_leave(p);
     return err;
+}
+
+void pool_await(struct pool *p, bool awaited)
+{
+    p->awaited = awaited;
+    if (!awaited)
+        pool_pump(p);
 }
 
 void pool_set_side(struct pool *p, struct tls_client *tls, bool h2, bool h2_likely)

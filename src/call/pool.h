@@ -86,6 +86,7 @@ struct pool {
     size_t target_count, cursor;
     uint64_t random;
     bool had_target;            /* ever */
+    bool awaited;               /* addresses are on their way */
     struct tls_client *tls;         /* owned; NULL: plain */
     bool h2;                        /* HTTP/2 must be spoken */
     bool h2_likely;                 /* ...or is, as far as we know */
@@ -109,6 +110,10 @@ bool pool_close(struct pool *p);
 /* Replace the addresses, perhaps with none. Connections to those that left are closed when they are idle, and given up while
  * they are being made: who waits for one gets another. NOMEM leaves the old ones. */
 enum ficus_err pool_set_addresses(struct pool *p, const char *const *addresses, size_t count);
+
+/* Whether addresses are on their way: then who takes waits while there are none, as for a place. When they are not any more,
+ * those that wait are served, or hear UNAVAILABLE. */
+void pool_await(struct pool *p, bool awaited);
 
 /* Connections are made with this side of TLS from now on (NULL: plain), which is the pool's then; what becomes of the others:
  * as above. h2: HTTP/2 must be spoken; h2_likely: TLS offers it. */

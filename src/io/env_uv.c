@@ -334,6 +334,7 @@ static const struct env_ops ops_uv = {
     .file_exists = file_os_exists,
     .file_in_place = file_os_in_place,
     .dir_sync = file_os_dir_sync,
+    .lookup = lookup_uv,
     .run = uv_run_job,
     .wait = uv_wait,
     .wake = uv_wake,

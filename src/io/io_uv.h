@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What env_uv.c and stream_uv.c share. Private to those two, which include uv.h before it.
+ * What env_uv.c, stream_uv.c and lookup_uv.c share. Private to those, which include uv.h before it.
  */
 #ifndef FICUS_IO_UV_H
 #define FICUS_IO_UV_H
@@ -68,6 +68,9 @@ static inline void env_uv_event(struct env_uv *e)
 
 /* [loop] Take a task out of the queue; it will not run. */
 void env_uv_unpost(struct env_uv *e, struct env_task *t);
+
+enum ficus_err lookup_uv(struct env *e, const char *host, void (*done)(void *arg, enum ficus_err err, const struct env_hosts *hosts, const char *detail),
+                         void *arg);
 
 enum ficus_err stream_uv_listen(struct env *e, const char *address, struct tls_server *tls,
                                 void (*on_accept)(void *arg, struct env_stream *s), void *arg,

@@ -211,7 +211,7 @@ static const struct conf_setting service_settings[] = {
      .doc = "The business capability that it is, in one sentence."},
     {.name = "run", .type = CONF_CUSTOM, CONF_AT(struct manifest_service, run), .custom = &manifest_command_custom,
      .doc = "The command that starts it; ./ is the folder of this file, ${build} the build folder. Words are split at blanks; a list keeps them."},
-    {.name = "url", .type = CONF_STRING, CONF_AT(struct manifest_service, url), .min = 8, .max = 128, .check = call_url_check,
+    {.name = "url", .type = CONF_STRING, CONF_AT(struct manifest_service, url), .min = 8, .max = 300, .check = call_url_check,
      .example = "https://10.0.0.7:8443", .doc = "Instead of run: where the service is that somebody else starts; https: it has to prove who it is."},
     {.name = "protocol", .type = CONF_ENUM, CONF_AT(struct manifest_service, protocol), .words = call_protocol_words, .fallback = CALL_PROTOCOL_ANY,
      .doc = "What is spoken at the url: h2c is HTTP/2 without TLS, h2 with. Absent: HTTP/1.1, with https what is agreed on (ALPN)."},

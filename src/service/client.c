@@ -381,7 +381,8 @@ static bool url_read(struct ficus_client *c, const char *text, struct call_url *
         rest.size--;
     if (rest.p == NULL || !call_url_parse(rest, ret_url))
         return false;
-    call_url_address(ret_url, c->address);
+    if (!ret_url->is_name)
+        call_url_address(ret_url->host, ret_url->port, c->address);
     c->authority = mem_strndup(ret_url->authority.p, ret_url->authority.size);
     return c->authority != NULL;
 }
@@ -390,11 +391,35 @@ static bool url_read(struct ficus_client *c, const char *text, struct call_url *
 static bool tls_make(struct ficus_client *c, const struct call_url *url)
 {
     static const char *const protocols[] = {"h2", "http/1.1", NULL};
-    char name[CALL_ADDRESS_SIZE];
+    char name[ENV_HOST_SIZE];
     (void)snprintf(name, sizeof name, SLICE_FMT, SLICE_ARG(url->host));
     tls_clients_enable(c->env);
     const struct tls_client_options options = {.name = name, .protocols = protocols};
     return env_tls_client_new(c->env, &options, &c->tls, NULL) == FICUS_ERR_OK;
+}
+
+struct look {
+    struct ficus_client *client;
+    uint16_t port;
+};
+
+static void looked(void *arg, enum ficus_err err, const struct env_hosts *hosts, const char *detail)
+{
+    struct look *l = arg;
+    if (err == FICUS_ERR_OK)
+        call_url_address(slice_str(hosts->host[0]), l->port, l->client->address);
+    env_uv_stop(l->client->env);
+}
+
+/* Waits for the resolver. */
+static bool look_up(struct ficus_client *c, const struct call_url *url)
+{
+    char name[ENV_HOST_SIZE];
+    struct look l = {c, url->port};
+    (void)snprintf(name, sizeof name, SLICE_FMT, SLICE_ARG(url->host));
+    if (env_lookup(c->env, name, looked, &l) == FICUS_ERR_OK)
+        env_uv_run(c->env);
+    return c->address[0] != '\0';
 }
 
 static void client_free(struct ficus_client *c)
@@ -422,7 +447,7 @@ struct ficus_client *ficus_client_new(const char *url, size_t conns_max)
     struct call_url parsed;
     if (url_read(c, url, &parsed))
         c->env = env_uv_new(NULL, NULL);
-    if (c->env == NULL || (parsed.secure && !tls_make(c, &parsed))) {
+    if (c->env == NULL || (parsed.is_name && !look_up(c, &parsed)) || (parsed.secure && !tls_make(c, &parsed))) {
         client_free(c);
         return NULL;
     }

@@ -334,8 +334,8 @@ def reloaded(system, checks):
 def bad_manifests(system, checks):
     good = f"url: https://127.0.0.1:{port_of(system, 'good')}\n"
     for what, text, place, said in (
-        ("a name", "url: https://bank.example\n", ":4:6:", "numeric address"),
-        ("a path", "url: https://127.0.0.1:1/v1\n", ":4:6:", "numeric address"),
+        ("half an address", "url: https://10.0.0\n", ":4:6:", "a name or a numeric address"),
+        ("a path", "url: https://127.0.0.1:1/v1\n", ":4:6:", "a name or a numeric address"),
         ("plain beside tls", "url: http://127.0.0.1:1\ntls: { ca: ../ca.pem }\n", ":4:6:", "did you mean https://127.0.0.1:1?"),
         ("no such file", good + "tls: { ca: ../nothing.pem }\n", ":5:12:", "nothing.pem"),
         ("no certificate", good + "tls: { ca: ../ca.key }\n", ":5:12:", "no certificate"),

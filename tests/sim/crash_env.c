@@ -38,6 +38,11 @@ struct env *crash_env(struct crash_env *ce)
     return sim_env(ce->process);
 }
 
+struct sim *crash_env_world(struct crash_env *ce)
+{
+    return ce->sim;
+}
+
 void crash_env_run(struct crash_env *ce)
 {
     while (sim_step_now(ce->sim))

@@ -23,6 +23,7 @@ struct crash_env *crash_env_new(struct sim_disk *disk, uint64_t seed);
 /* Nothing may be running or waiting in a worker. NULL is fine. */
 void crash_env_free(struct crash_env *ce);
 struct env *crash_env(struct crash_env *ce);
+struct sim *crash_env_world(struct crash_env *ce);
 
 /* Run until nothing is left to do now; the clock stands still. */
 void crash_env_run(struct crash_env *ce);

@@ -45,6 +45,11 @@ void sim_set_network(struct sim *w, const struct sim_network *n)
     w->network = *n;
 }
 
+void sim_set_resolver(struct sim *w, const struct sim_resolver *r)
+{
+    w->resolver = *r;
+}
+
 void sim_set_disk_stall(struct sim *w, unsigned rate, int64_t ms_max)
 {
     w->disk_stall_rate = rate;
@@ -575,6 +580,35 @@ static void op_post(struct env *e, struct env_task *t)
     list_add_tail(&process_of(e)->tasks, &t->link);
 }
 
+struct sim_lookup {
+    struct sim *world;
+    void (*done)(void *arg, enum ficus_err err, const struct env_hosts *hosts, const char *detail);
+    void *arg;
+    char host[ENV_HOST_SIZE];
+};
+
+static void looked_up(void *arg)
+{
+    struct sim_lookup *l = arg;
+    struct env_hosts hosts = {0};
+    enum ficus_err err = l->world->resolver.lookup(l->world->resolver.arg, l->host, &hosts);
+    l->done(l->arg, err, &hosts, err == FICUS_ERR_OK ? "" : "no such name");
+    mem_free(l);
+}
+
+static enum ficus_err op_lookup(struct env *e, const char *host, void (*done)(void *arg, enum ficus_err err, const struct env_hosts *hosts, const char *detail), void *arg)
+{
+    struct sim_process *p = process_of(e);
+    if (p->world->resolver.lookup == NULL)
+        return FICUS_ERR_UNSUPPORTED;
+    struct sim_lookup *l = mem_zalloc(sizeof *l);
+    FICUS_ASSERT(l != NULL);
+    *l = (struct sim_lookup){.world = p->world, .done = done, .arg = arg};
+    snprintf(l->host, sizeof l->host, "%s", host);
+    sim_at(p->world, p->world->resolver.ms * 1000000, p, looked_up, l);
+    return FICUS_ERR_OK;
+}
+
 static enum ficus_err op_run(struct env *e, struct env_job *job)
 {
     struct sim_process *p = process_of(e);
@@ -650,6 +684,7 @@ const struct env_ops sim_ops = {
     .file_exists = sim_env_file_exists,
     .file_in_place = sim_env_file_in_place,
     .dir_sync = sim_env_dir_sync,
+    .lookup = op_lookup,
     .run = op_run,
     .wait = op_wait,
     .wake = op_wake,

@@ -26,11 +26,19 @@ struct sim_network {
     unsigned refuse_rate; /* a connect to a process that is down is refused (else it waits for the next listener) */
 };
 
+/* What names lead to; each answer takes ms. */
+struct sim_resolver {
+    enum ficus_err (*lookup)(void *arg, const char *host, struct env_hosts *ret_hosts);
+    void *arg;
+    int64_t ms;
+};
+
 struct sim *sim_new(uint64_t seed);
 /* With its processes. What their code had allocated when they were killed is lost: where that matters, run each world
  * in a process of its own, or use a gentle one. */
 void sim_free(struct sim *w);
 void sim_set_network(struct sim *w, const struct sim_network *n);
+void sim_set_resolver(struct sim *w, const struct sim_resolver *r); /* without one no name is known */
 /* A sync hangs for up to ms_max, per ten thousand; everything else of the process goes on. Rate 0: never. */
 void sim_set_disk_stall(struct sim *w, unsigned rate, int64_t ms_max);
 void sim_set_verbose(struct sim *w, bool verbose); /* print the processes' logs */

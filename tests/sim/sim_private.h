@@ -61,6 +61,7 @@ struct sim {
     uint64_t random, fingerprint, step_count;
     int64_t now_ns;
     struct sim_network network;
+    struct sim_resolver resolver;
     unsigned disk_stall_rate;
     int64_t disk_stall_ms_max;
     bool verbose, gentle;

@@ -13,6 +13,7 @@
 #include "http_server.h"
 #include "mem.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { SERVERS = 2, CLIENTS = 100, WORK_MS = 20 };
@@ -50,6 +51,9 @@ struct world {
     struct caller callers[CLIENTS];
     bool stopping, closed;
     size_t outcomes[FICUS_ERR_COUNT], running;
+    const char *hosts[SERVERS];     /* what the name leads to; [0] NULL: nowhere */
+    size_t lookups;
+    char detail[128];
 };
 
 static const char *const addresses[SERVERS] = {"unix:/t/a", "unix:/t/b"};
@@ -193,6 +197,7 @@ static void called(void *arg, const struct call_result *result)
     struct caller *c = arg;
     c->w->running--;
     c->w->outcomes[result->err]++;
+    snprintf(c->w->detail, sizeof c->w->detail, "%s", result->detail == NULL ? "" : result->detail);
     c->again = (struct env_timer){.fn = call_again, .arg = c};
     if (!c->w->stopping)
         env_timer_start(c->w->e, &c->again, result->err == FICUS_ERR_OK ? 0 : 5);
@@ -348,6 +353,134 @@ static void test_hedges_cut_the_tail(void **state)
     assert_true(attempts[1] < done[1] + done[1] / 5 + 50);
 }
 
+/* ---- names ---- */
+
+static enum ficus_err look_up(void *arg, const char *host, struct env_hosts *ret_hosts)
+{
+    struct world *w = arg;
+    w->lookups++;
+    assert_string_equal(host, "orders.example");
+    for (size_t i = 0; i < SERVERS && w->hosts[i] != NULL; i++)
+        snprintf(ret_hosts->host[ret_hosts->count++], sizeof ret_hosts->host[0], "%s", w->hosts[i]);
+    return ret_hosts->count > 0 ? FICUS_ERR_OK : FICUS_ERR_UNAVAILABLE;
+}
+
+static void lead(struct world *w, const char *url)
+{
+    struct call_policy p = call_policy_default();
+    p.balance = CALL_BALANCE_ROUND_ROBIN;
+    struct call_upstream u = {.url = url, .protocol = CALL_PROTOCOL_HTTP1};
+    p.upstream = url == NULL ? NULL : &u;
+    assert_int_equal(call_engine_edge(w->g, "orders", &p, NULL), FICUS_ERR_OK);
+}
+
+static void call_once(struct world *w)
+{
+    w->stopping = true;
+    callers_start(w, 1);
+}
+
+/* The servers on TCP as well, with the addresses that the resolver knows. */
+static void on_tcp(struct world *w)
+{
+    assert_int_equal(http_server_listen(w->servers[0].http, "tcp:10.0.0.1:8080", NULL, NULL), FICUS_ERR_OK);
+    assert_int_equal(http_server_listen(w->servers[1].http, "tcp:[fd00::2]:8080", NULL, NULL), FICUS_ERR_OK);
+    sim_set_resolver(crash_env_world(w->ce), &(struct sim_resolver){look_up, w, 200});
+}
+
+/* Calls wait for the first answer; all of a name's addresses are used; every 30 s it is looked up again, and who is gone gets no more
+ * calls; while it is not found, what was known stays. */
+static void test_name(void **state)
+{
+    struct world *w = *state;
+    on_tcp(w);
+    w->hosts[0] = "10.0.0.1";
+    lead(w, "http://orders.example:8080");
+    call_once(w);
+    crash_env_run_ms(w->ce, 100);
+    assert_int_equal(w->running, 1);
+    crash_env_run_ms(w->ce, 200);
+    assert_int_equal(w->outcomes[FICUS_ERR_OK], 1);
+    w->hosts[1] = "fd00::2";
+    crash_env_run_ms(w->ce, 29000);
+    assert_int_equal(w->lookups, 1);
+    crash_env_run_ms(w->ce, 2000);
+    assert_int_equal(w->lookups, 2);
+    for (int i = 0; i < 10; i++) {
+        call_once(w);
+        crash_env_run_ms(w->ce, 100);
+    }
+    assert_int_equal(w->servers[0].calls, 6);
+    assert_int_equal(w->servers[1].calls, 5);
+    w->hosts[0] = NULL;
+    crash_env_run_ms(w->ce, 60000);
+    assert_true(w->lookups > 4);
+    call_once(w);
+    crash_env_run_ms(w->ce, 100);
+    assert_int_equal(w->outcomes[FICUS_ERR_OK], 12);
+    size_t first = w->servers[0].calls;
+    w->hosts[0] = "fd00::2";
+    crash_env_run_ms(w->ce, 31000);
+    for (int i = 0; i < 10; i++) {
+        call_once(w);
+        crash_env_run_ms(w->ce, 100);
+    }
+    assert_int_equal(w->servers[0].calls, first);
+    assert_int_equal(w->outcomes[FICUS_ERR_OK], 22);
+    size_t lookups = w->lookups;
+    lead(w, NULL);      /* nobody asks any more */
+    crash_env_run_ms(w->ce, 120000);
+    assert_int_equal(w->lookups, lookups);
+}
+
+/* A name that was never found fails calls at once and says why, until it is found: looked up after 1 s, 2 s, 4 s, ... */
+static void test_no_name(void **state)
+{
+    struct world *w = *state;
+    on_tcp(w);
+    lead(w, "http://orders.example:8080");
+    call_once(w);
+    crash_env_run_ms(w->ce, 250);
+    assert_int_equal(w->outcomes[FICUS_ERR_UNAVAILABLE], 1);
+    assert_string_equal(w->detail, "DNS: no such name");
+    call_once(w);
+    crash_env_run_ms(w->ce, 1);
+    assert_int_equal(w->outcomes[FICUS_ERR_UNAVAILABLE], 2);
+    crash_env_run_ms(w->ce, 120000);
+    assert_in_range(w->lookups, 7, 9);
+    w->hosts[0] = "10.0.0.1";
+    crash_env_run_ms(w->ce, 31000);
+    call_once(w);
+    crash_env_run_ms(w->ce, 100);
+    assert_int_equal(w->outcomes[FICUS_ERR_OK], 1);
+}
+
+/* A reload leads elsewhere while an answer is under way: it counts for nothing, and the calls that wait go where the url leads now.
+ * The engine is closed with a lookup under way. */
+static void test_name_changes(void **state)
+{
+    struct world *w = *state;
+    on_tcp(w);
+    w->hosts[0] = "10.0.0.9";
+    lead(w, "http://orders.example:8080");
+    call_once(w);
+    lead(w, "http://10.0.0.1:8080");
+    crash_env_run_ms(w->ce, 400);
+    assert_int_equal(w->outcomes[FICUS_ERR_OK], 1);
+    assert_int_equal(w->servers[0].calls, 1);
+    lead(w, "http://orders.example:8081");
+    call_once(w);
+    crash_env_run_ms(w->ce, 100);
+    w->hosts[0] = "fd00::2";
+    lead(w, "http://orders.example:8080");
+    crash_env_run_ms(w->ce, 500);
+    assert_int_equal(w->outcomes[FICUS_ERR_OK], 2);
+    assert_int_equal(w->servers[1].calls, 1);
+    lead(w, NULL);
+    lead(w, "http://orders.example:8080");
+    crash_env_run_ms(w->ce, 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -358,6 +491,9 @@ int main(void)
         TEST(test_adaptive),
         TEST(test_balance_matters),
         TEST(test_hedges_cut_the_tail),
+        TEST(test_name),
+        TEST(test_no_name),
+        TEST(test_name_changes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
