@@ -164,7 +164,7 @@ enum ficus_err call_fetch(struct call_engine *g, const struct call_request *r, s
                           struct call_fetch **ret_fetch /* may be NULL */);
 void call_fetch_cancel(struct call_fetch *f);   /* done will not fire */
 
-/* Whether it has an address, or had one: it may be away at present. */
+/* Whether it has an address, or had one: it may be away at present. One with a url always has: nobody tells when its name is found. */
 bool call_engine_has_endpoints(const struct call_engine *g, const char *callee);
 /* Breaker states etc. for status pages: "closed", "open", "half_open". */
 const char *call_engine_breaker_state(const struct call_engine *g, const char *callee);

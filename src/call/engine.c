@@ -361,7 +361,7 @@ enum ficus_err call_engine_endpoints_copy(const struct call_engine *g, struct ca
 bool call_engine_has_endpoints(const struct call_engine *g, const char *callee)
 {
     const struct call_edge *edge = edge_get(g, callee);
-    return edge != NULL && edge->pool.had_target;
+    return edge != NULL && (edge->pool.had_target || edge->policy.upstream != NULL);
 }
 
 /* ---- breaker, budget and metrics ---- */

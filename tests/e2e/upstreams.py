@@ -162,6 +162,8 @@ def verified(system, checks):
     checks.check("https, a certificate of our own is shown", (status, seen.get("client")) == (200, "CN=us"), str((status, seen)))
     status, seen = system.seen("plain")
     checks.check("http: 200", status == 200 and seen.get("name") == "", str((status, seen)))
+    status, seen = system.seen("by-name")
+    checks.check("http, by name: 200", (status, seen.get("host")) == (200, f"localhost:{port_of(system, 'plain')}"), str((status, seen)))
 
 
 def refused(system, checks):
@@ -179,6 +181,10 @@ def refused(system, checks):
             answer.status == 503 and line.get("flags") == "UF" and said in line.get("reason", ""),
             f"{answer} {line}",
         )
+    answer = system.request("GET", "/no-such-name/")
+    line = system.logged(answer.headers["X-Request-ID"])
+    checks.check("a name that nobody has: 503, and the log says why", answer.status == 503 and "DNS: bank.invalid: " in line.get("reason", ""),
+                 f"{answer} {line}")
     answer = system.request("GET", "/nobody/")
     line = system.logged(answer.headers["X-Request-ID"])
     checks.check("https, nobody listens: 503, UF", answer.status == 503 and line.get("flags") == "UF", f"{answer} {line}")
@@ -414,6 +420,8 @@ def run(system, checks):
     system.silence = socket.create_server(("127.0.0.1", 0))
     system.servers["mute"] = (system.silence.getsockname()[1], "")
     system.service("mute", f"url: https://127.0.0.1:{port_of(system, 'mute')}\n{ours}")
+    system.service("by-name", f"url: http://localhost:{port_of(system, 'plain')}\n")
+    system.service("no-such-name", "url: https://bank.invalid\n")  # RFC 6761: nobody has it
     system.service("nobody", f"url: https://127.0.0.1:{free_port()}\n{ours}")
     system.start()
     system.write()
