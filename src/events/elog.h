@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The embedded event log: one SQLite file, one sequence for all topics (so events of a key, and of all keys, keep their
- * order), batches of publishers grouped into one synced commit, a repeated (source, id) dropped, retention by age and
- * size with a janitor. Acknowledged means synced. Of a kept topic the newest event of each key stays for ever, so that
+ * order), batches of publishers grouped into one synced commit, an id that is among the newest of its source dropped
+ * (docs/adr/0036), retention by age and size with a janitor. Acknowledged means synced. Of a kept topic the newest event of each key stays for ever, so that
  * whoever reads from the start still learns the present state of each; of others it is noted how far they were cut.
  * One disk, no replica: who needs more sets the URL of a real broker.
  *

@@ -17,7 +17,7 @@
 
 enum {
     ELOG_RETRY_MS = 20,         /* when the pool of workers has no room */
-    ELOG_RECENT = 1024,         /* events of a source that are known when they are published again */
+    ELOG_RECENT = 2 * EVENT_AGAIN_MAX,  /* events of a source that are known when they are published again */
 };
 
 enum { ELOG_KEY_PATH_SIZE = 160 };

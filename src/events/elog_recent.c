@@ -13,7 +13,8 @@
 #include "mem.h"
 
 enum { NONE = UINT16_MAX, ID_SIZE = 16 };
-_Static_assert((int)ELOG_RECENT >= 2 * (int)EVENT_BATCH_COUNT_MAX && (int)ELOG_RECENT >= (int)ELOG_RECORD_COUNT, "what a publisher may repeat");
+_Static_assert((int)ELOG_RECENT >= (int)EVENT_AGAIN_MAX + (int)EVENT_BATCH_COUNT_MAX, "what a publisher may publish again");
+_Static_assert((int)ELOG_RECENT >= (int)ELOG_RECORD_COUNT, "what is fresh is still there when the record is written");
 _Static_assert((int)ELOG_RECENT < (int)NONE, "slots have 16 bits");
 
 struct elog_source {

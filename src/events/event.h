@@ -39,6 +39,9 @@ struct event {
 };
 
 enum { EVENT_SIZE_MAX = 1024 * 1024, EVENT_BATCH_COUNT_MAX = 256, EVENT_BATCH_SIZE_MAX = 4 * 1024 * 1024 };
+/* How many of the last events that a publisher got acknowledged it may publish again, beside a batch that is under way. The
+ * relay keeps to it, the log knows twice as many again. */
+enum { EVENT_AGAIN_MAX = 1024 };
 
 /* Events of the topic up to this offset were removed from the log before they were read. */
 struct event_cut {
