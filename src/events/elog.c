@@ -194,7 +194,7 @@ static enum ficus_err size_check(struct elog *l, const struct event *ev)
 static enum ficus_err append_row_make(struct elog *l, struct append *ap, const struct event *ev,
                                       struct append_row *ret_row)
 {
-    enum ficus_err err = event_check(ev, NULL);
+    enum ficus_err err = event_check_attributes(ev, NULL);
     if (err == FICUS_ERR_OK)
         err = size_check(l, ev);
     if (err != FICUS_ERR_OK)

@@ -40,8 +40,8 @@ enum ficus_err elog_open(struct env *e, const struct elog_options *o, struct elo
 /* Publishers that still wait hear CANCELLED. All readers are freed. */
 void elog_close(struct elog *l, void (*closed)(void *arg), void *arg);
 
-/* events (1..EVENT_BATCH_COUNT_MAX) are checked and copied. INVALID, TOO_LARGE: one of them is not fit; BUSY: too
- * much waits. done: OK with the last offset given, or the error for all of them. */
+/* events (1..EVENT_BATCH_COUNT_MAX) are checked and copied; their data must be fit already (event_read, event_check). INVALID,
+ * TOO_LARGE: one of them is not fit; BUSY: too much waits. done: OK with the last offset given, or the error for all of them. */
 enum ficus_err elog_append(struct elog *l, const struct event *events, size_t count,
                            void (*done)(void *arg, enum ficus_err err, int64_t last_offset, const char *detail),
                            void *arg);
