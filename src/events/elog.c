@@ -91,7 +91,7 @@ static enum ficus_err recent_open(struct elog *l, struct ficus_error *reterr)
 
 static enum ficus_err file_open(struct elog *l, const struct elog_options *o, struct ficus_error *reterr)
 {
-    struct db_options options = {.path = o->path, .cache_kib = 4096};
+    struct db_options options = {.path = o->path, .cache_kib = 4096, .checkpoint_pages = 4000};
     enum ficus_err err = db_open(l->env, &options, &l->db, reterr);
     if (err == FICUS_ERR_OK)
         err = db_migrate(l->db, "elog", migrations, sizeof migrations / sizeof *migrations, reterr);
