@@ -419,7 +419,7 @@ static bool read_word(struct reader *r, struct slice word, enum json_type type, 
     return true;
 }
 
-/* A scalar is read whole; of a container only the opening bracket. */
+/* A scalar is read whole; of a container only the opening bracket, and its text has no size yet. */
 static bool read_start(struct reader *r, struct json *v)
 {
     switch (r->at < r->end ? *r->at : '\0') {
@@ -428,11 +428,11 @@ static bool read_start(struct reader *r, struct json *v)
         return read_string(r, false, &v->text);
     case '{':
         v->type = JSON_OBJECT;
-        r->at++;
+        v->text.p = r->at++;
         return true;
     case '[':
         v->type = JSON_ARRAY;
-        r->at++;
+        v->text.p = r->at++;
         return true;
     case 't': return read_word(r, SLICE("true"), JSON_TRUE, v);
     case 'f': return read_word(r, SLICE("false"), JSON_FALSE, v);
@@ -504,7 +504,7 @@ static bool open_container(struct reader *r, struct json *v, bool *ret_value_fol
         return fail(r, FICUS_ERR_TOO_LARGE, r->at - 1, "nested too deeply");
     skip_blanks(r);
     if (r->at < r->end && *r->at == (v->type == JSON_OBJECT ? '}' : ']')) {
-        r->at++;
+        v->text.size = (size_t)(++r->at - v->text.p);
         *ret_value_follows = false;
         return true;
     }
@@ -517,7 +517,7 @@ static bool open_container(struct reader *r, struct json *v, bool *ret_value_fol
 static bool after_value(struct reader *r, bool *ret_value_follows)
 {
     while (r->depth > 0) {
-        const struct json *container = r->frames[r->depth - 1].container;
+        struct json *container = r->frames[r->depth - 1].container;
         bool object = container->type == JSON_OBJECT;
         skip_blanks(r);
         char c = r->at < r->end ? *r->at : '\0';
@@ -528,7 +528,7 @@ static bool after_value(struct reader *r, bool *ret_value_follows)
         }
         if (c != (object ? '}' : ']'))
             return fail_expected(r, object ? "',' or '}'" : "',' or ']'");
-        r->at++;
+        container->text.size = (size_t)(++r->at - container->text.p);
         if (object && container->count > SMALL_OBJECT && !check_large_object(r, container))
             return false;
         r->depth--;

@@ -19,7 +19,7 @@ struct json {
     enum json_type type;
     uint32_t offset;            /* of the first byte of the value in the text */
     struct slice key;           /* decoded member name, when the parent is an object */
-    struct slice text;          /* string: decoded; number: as written */
+    struct slice text;          /* string: decoded; number, array and object: as written, with brackets */
     struct json *first, *next;  /* children in order; next sibling */
     uint32_t count;             /* children */
 };

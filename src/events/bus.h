@@ -11,8 +11,8 @@
 
 struct bus;
 struct bus_ops {
-    /* Publish in order; done(OK) only after all are synced in the log. A repeated (source, id) is dropped and counts as
-     * done. batch: JSON array of CloudEvents, borrowed until done.
+    /* Publish in order; done(OK) only after all are synced in the log. An event that is published again (not further
+     * back than EVENT_AGAIN_MAX) is dropped and counts as done. batch: JSON array of CloudEvents, borrowed until done.
      * DENIED / INVALID: will never work (say so in logs); others: try again. */
     enum ficus_err (*publish)(struct bus *b, struct slice batch, void (*done)(void *arg, enum ficus_err err,
         const char *detail), void *arg);

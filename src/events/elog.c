@@ -28,6 +28,15 @@ static const struct db_migration migrations[] = {
               " PRIMARY KEY(topic, key)) STRICT, WITHOUT ROWID;"
               "CREATE INDEX kept_offset ON kept(offset);"
               "CREATE TABLE cut(topic TEXT PRIMARY KEY, offset INTEGER NOT NULL) STRICT, WITHOUT ROWID;")},
+    {3, "0003_record.sql",
+        SLICE("CREATE TABLE record(last INTEGER PRIMARY KEY AUTOINCREMENT, first INTEGER NOT NULL, at INTEGER NOT NULL,"
+              " count INTEGER NOT NULL, sum INTEGER NOT NULL, body BLOB NOT NULL) STRICT;"
+              "CREATE TABLE record_topic(topic TEXT NOT NULL, record INTEGER NOT NULL, count INTEGER NOT NULL, oldest INTEGER NOT NULL,"
+              " newest INTEGER NOT NULL, PRIMARY KEY(topic, record)) STRICT, WITHOUT ROWID;"
+              "CREATE TABLE recent_key(a INTEGER NOT NULL, b INTEGER NOT NULL, c INTEGER NOT NULL, d INTEGER NOT NULL) STRICT;"
+              "CREATE TABLE recent(source TEXT NOT NULL, record INTEGER NOT NULL, ids BLOB NOT NULL, PRIMARY KEY(source, record))"
+              " STRICT, WITHOUT ROWID;"
+              "CREATE TABLE once(source TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY(source, id)) STRICT, WITHOUT ROWID;")},
 };
 
 static void append_start(void *arg);
@@ -58,7 +67,7 @@ static enum ficus_err last_offset_read(struct db *d, int64_t *ret_offset, struct
     enum ficus_err err = db_reader_take(d, &c, reterr);
     if (err != FICUS_ERR_OK)
         return err;
-    err = db_query(c, &s, reterr, "SELECT seq FROM sqlite_sequence WHERE name = 'event'", "");
+    err = db_query(c, &s, reterr, "SELECT seq FROM sqlite_sequence WHERE name = 'record'", "");
     int row = err == FICUS_ERR_OK ? db_step(s, reterr) : 0;
     if (row >= 0)
         *ret_offset = row > 0 ? db_i64(s, 0) : 0;
@@ -67,42 +76,84 @@ static enum ficus_err last_offset_read(struct db *d, int64_t *ret_offset, struct
     return row < 0 ? (enum ficus_err)-row : err;
 }
 
-enum ficus_err elog_open(struct env *e, const struct elog_options *o, struct elog **ret_log, struct ficus_error *reterr)
+static enum ficus_err recent_open(struct elog *l, struct ficus_error *reterr)
 {
-    struct db_options options = {.path = o->path, .cache_kib = 4096};
-    struct elog *l = mem_zalloc(sizeof *l);
-    if (l == NULL)
-        return err_set(reterr, FICUS_ERR_NOMEM, "event log: out of memory");
-    enum ficus_err err = db_open(e, &options, &l->db, reterr);
+    struct db_tx tx = {0};
+    enum ficus_err err = db_tx_begin(l->db, &tx, 0, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    err = elog_recent_load(&l->recent, db_tx_conn(&tx), reterr);
+    if (err == FICUS_ERR_OK)
+        return db_tx_commit_wait(&tx, reterr);
+    db_tx_rollback(&tx);
+    return err;
+}
+
+static enum ficus_err file_open(struct elog *l, const struct elog_options *o, struct ficus_error *reterr)
+{
+    struct db_options options = {.path = o->path, .cache_kib = 4096, .checkpoint_pages = 4000};
+    enum ficus_err err = db_open(l->env, &options, &l->db, reterr);
     if (err == FICUS_ERR_OK)
         err = db_migrate(l->db, "elog", migrations, sizeof migrations / sizeof *migrations, reterr);
     if (err == FICUS_ERR_OK)
-        err = last_offset_read(l->db, &l->last_offset, reterr);
-    arena_init(&l->keeper_arena, KEEPER_ARENA_MAX);
+        err = recent_open(l, reterr);
     if (err == FICUS_ERR_OK)
-        err = elog_keep_open(l, o, reterr);
-    if (err != FICUS_ERR_OK) {
-        db_close(l->db);
-        arena_done(&l->keeper_arena);
-        mem_free(l);
-        return err;
-    }
-    l->env = e;
+        err = elog_convert(l, reterr);
+    if (err == FICUS_ERR_OK)
+        err = last_offset_read(l->db, &l->last_offset, reterr);
+    return err == FICUS_ERR_OK ? elog_keep_open(l, o, reterr) : err;
+}
+
+static void log_free(struct elog *l)
+{
+    elog_recent_done(&l->recent);
+    elog_writer_done(&l->writer);
+    elog_writer_done(&l->janitor_writer);
+    buf_done(&l->janitor_record);
+    buf_done(&l->scratch);
+    arena_done(&l->keeper_arena);
+    mem_free(l);
+}
+
+static void options_take(struct elog *l, const struct elog_options *o)
+{
     l->o = *o;
     l->o.kept = NULL;
+    l->o.path = NULL;
     if (l->last_offset < o->offset_min)
         l->last_offset = o->offset_min;
-    l->o.path = NULL;
     if (l->o.retention_ms == 0)
         l->o.retention_ms = (int64_t)7 * 24 * 3600 * 1000;
     if (l->o.size_max == 0)
         l->o.size_max = (int64_t)4 * 1024 * 1024 * 1024;
     if (l->o.queue_size_max == 0)
         l->o.queue_size_max = 16 * 1024 * 1024;
+}
+
+enum ficus_err elog_open(struct env *e, const struct elog_options *o, struct elog **ret_log, struct ficus_error *reterr)
+{
+    struct elog *l = mem_zalloc(sizeof *l);
+    if (l == NULL)
+        return err_set(reterr, FICUS_ERR_NOMEM, "event log: out of memory");
+    l->env = l->recent.env = e;
+    env_random(e, l->recent.keys, sizeof l->recent.keys);
+    map_init(&l->recent.sources, l->recent.keys);
+    list_init(&l->recent.fresh);
     list_init(&l->readers);
     list_init(&l->waiting);
     list_init(&l->writing);
+    elog_writer_init(&l->writer);
+    elog_writer_init(&l->janitor_writer);
+    buf_init(&l->janitor_record, EVENT_SIZE_MAX + ELOG_RECORD_SIZE);
     buf_init(&l->scratch, EVENT_SIZE_MAX + 65536);
+    arena_init(&l->keeper_arena, KEEPER_ARENA_MAX);
+    enum ficus_err err = file_open(l, o, reterr);
+    if (err != FICUS_ERR_OK) {
+        db_close(l->db);
+        log_free(l);
+        return err;
+    }
+    options_take(l, o);
     l->append_retry = (struct env_timer){.fn = append_start, .arg = l};
     l->janitor_timer = (struct env_timer){.fn = janitor_start, .arg = l};
     env_timer_start(e, &l->janitor_timer, JANITOR_MS);
@@ -128,28 +179,33 @@ static void append_free(struct append *ap)
     mem_free(ap);
 }
 
-static enum ficus_err append_row_make(struct elog *l, struct append *ap, const struct event *ev,
-                                      struct append_row *ret_row)
+/* An event must fit into EVENT_SIZE_MAX as text, for readers get it as such. Only of large ones that has to be tried. */
+static enum ficus_err size_check(struct elog *l, const struct event *ev)
 {
-    enum ficus_err err = event_check(ev, NULL);
-    if (err != FICUS_ERR_OK)
-        return err;
+    enum { PLAIN_SIZE_MAX = EVENT_SIZE_MAX / 2 };   /* the attributes escaped and all that is around them: far less than the rest */
+    if (ev->data.size <= PLAIN_SIZE_MAX)
+        return FICUS_ERR_OK;
     struct event copy = *ev;
     copy.offset = 0;
     buf_clear(&l->scratch);
-    err = event_encode(&l->scratch, &copy, NULL);
+    return event_encode(&l->scratch, &copy, NULL);
+}
+
+static enum ficus_err append_row_make(struct elog *l, struct append *ap, const struct event *ev,
+                                      struct append_row *ret_row)
+{
+    enum ficus_err err = event_check_attributes(ev, NULL);
+    if (err == FICUS_ERR_OK)
+        err = size_check(l, ev);
     if (err != FICUS_ERR_OK)
         return err;
-    *ret_row = (struct append_row){
-        .topic = arena_slice(&ap->arena, ev->topic),
-        .source = arena_slice(&ap->arena, ev->source),
-        .id = arena_slice(&ap->arena, ev->id),
-        .subject = ev->subject.p == NULL ? SLICE_NONE : arena_slice(&ap->arena, ev->subject),
-        .body = arena_slice(&ap->arena, buf_slice(&l->scratch)),
-        .data_at = event_encoded_data_at(ev, buf_slice(&l->scratch).size),
-        .keeper = elog_keeper_of(l, ev->topic),
-    };
-    return arena_overflowed(&ap->arena) ? FICUS_ERR_TOO_LARGE : FICUS_ERR_OK;
+    ret_row->size = elog_pack_size(ev);
+    ret_row->packed = arena_alloc(&ap->arena, ret_row->size);
+    if (ret_row->packed == NULL)
+        return arena_size(&ap->arena) + ret_row->size > APPEND_ARENA_MAX ? FICUS_ERR_TOO_LARGE : FICUS_ERR_NOMEM;
+    elog_pack(ret_row->packed, ev, &ret_row->ev);
+    ret_row->keeper = elog_keeper_of(l, ev->topic);
+    return FICUS_ERR_OK;
 }
 
 static enum ficus_err append_make(struct elog *l, const struct event *events, size_t count, struct append **ret_append)
@@ -192,52 +248,81 @@ enum ficus_err elog_append(struct elog *l, const struct event *events, size_t co
     return FICUS_ERR_OK;
 }
 
-/* [worker] Not by ON CONFLICT DO NOTHING: that would move sqlite_sequence, which readers take for the last offset
- * given, over one that is not. */
-static enum ficus_err rows_insert(struct db_conn *c, struct append *ap, int64_t now_ms, int64_t *last,
-                                  struct ficus_error *reterr)
+/* ---- [worker] writing ---- */
+
+static enum ficus_err record_end(struct elog *l, struct db_conn *c)
 {
-    for (size_t i = 0; i < ap->count; i++) {
-        const struct append_row *r = &ap->rows[i];
-        enum ficus_err err = db_exec(c, reterr,
-            "INSERT INTO event(offset, topic, source, id, subject, at, body, data_at)"
-            " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8"
-            " WHERE NOT EXISTS(SELECT 1 FROM event WHERE source = ?3 AND id = ?4)",
-            "iSSSSiSi", *last + 1, r->topic, r->source, r->id, r->subject, now_ms, r->body, (int64_t)r->data_at);
-        if (err != FICUS_ERR_OK)
-            return err;
-        if (db_changes(c) == 0)
-            continue;               /* a repeated one takes no offset */
-        ++*last;
-        err = r->keeper == NULL ? FICUS_ERR_OK : elog_keep(c, r, *last, reterr);
-        if (err != FICUS_ERR_OK)
-            return err;
-    }
-    ap->last_offset = *last;
-    return FICUS_ERR_OK;
+    if (l->writer.head.count == 0)
+        return FICUS_ERR_OK;
+    enum ficus_err err = elog_writer_insert(&l->writer, c, &l->write_error);
+    return err == FICUS_ERR_OK ? elog_recent_store(&l->recent, c, l->writer.head.last, &l->write_error) : err;
 }
 
-/* [worker] */
+static enum ficus_err is_repeated(struct elog *l, struct db_conn *c, const struct event *ev, bool *ret_repeated)
+{
+    if (elog_is_once(ev->topic))
+        return elog_once_add(c, ev, ret_repeated, &l->write_error);
+    enum ficus_err err = elog_recent_add(&l->recent, ev->source, ev->id, ret_repeated);
+    return err == FICUS_ERR_OK ? err : err_set(&l->write_error, err, "event log: out of memory");
+}
+
+/* A repeated one takes no offset. */
+static enum ficus_err row_write(struct elog *l, struct db_conn *c, struct append_row *r, int64_t now_ms)
+{
+    struct elog_writer *w = &l->writer;
+    int64_t offset = l->write_last_offset + 1;
+    bool repeated = false;
+    enum ficus_err err = FICUS_ERR_OK;
+    if (!elog_writer_has_room(w, r->size)) {
+        err = record_end(l, c);
+        elog_writer_begin(w, 0, now_ms);
+    }
+    if (err == FICUS_ERR_OK)
+        err = is_repeated(l, c, &r->ev, &repeated);
+    if (err != FICUS_ERR_OK || repeated)
+        return err;
+    if (w->head.count == 0)
+        elog_writer_begin(w, offset, now_ms);
+    bool near = elog_pack_offset(r->packed, w->head.first, offset);
+    FICUS_ASSERT(near);
+    if (!elog_writer_add(w, slice_make(r->packed, r->size), r->ev.topic, offset))
+        return err_set(&l->write_error, FICUS_ERR_NOMEM, "event log: out of memory");
+    l->write_last_offset = offset;
+    return r->keeper == NULL ? err : elog_keep(c, r->keeper, &r->ev, offset, &l->write_error);
+}
+
+static enum ficus_err appends_write(struct elog *l, struct db_conn *c)
+{
+    int64_t now_ms = env_wall_ms(l->env);
+    enum ficus_err err = l->recent.is_loaded ? FICUS_ERR_OK : elog_recent_load(&l->recent, c, &l->write_error);
+    elog_writer_begin(&l->writer, 0, now_ms);
+    LIST_FOREACH(&l->writing, it) {
+        struct append *ap = CONTAINER_OF(it, struct append, link);
+        for (size_t i = 0; i < ap->count && err == FICUS_ERR_OK; i++)
+            err = row_write(l, c, &ap->rows[i], now_ms);
+        ap->last_offset = l->write_last_offset;
+    }
+    return err == FICUS_ERR_OK ? record_end(l, c) : err;
+}
+
 static void append_work(void *arg)
 {
     struct elog *l = arg;
     struct db_tx tx = {0};
-    int64_t now_ms = env_wall_ms(l->env), last = l->write_last_offset;
     enum ficus_err err = db_tx_begin(l->db, &tx, 0, &l->write_error);
     if (err == FICUS_ERR_OK) {
-        LIST_FOREACH(&l->writing, it) {
-            err = rows_insert(db_tx_conn(&tx), CONTAINER_OF(it, struct append, link), now_ms, &last, &l->write_error);
-            if (err != FICUS_ERR_OK)
-                break;
-        }
+        err = appends_write(l, db_tx_conn(&tx));
         if (err == FICUS_ERR_OK)
             err = db_tx_commit_wait(&tx, &l->write_error);
         else
             db_tx_rollback(&tx);
     }
-    l->write_last_offset = last;
+    if (err != FICUS_ERR_OK)
+        l->recent.is_loaded = false;    /* it has what was not kept */
     l->write_error.code = err;
 }
+
+/* ---- append, on the loop again ---- */
 
 /* Tell the publishers. The list is the caller's own: they may do anything to the log, but close it only later. */
 static void appends_end(struct elog *l, struct list *ended, enum ficus_err err, const char *detail)
@@ -370,9 +455,7 @@ static void close_done(void *arg)
     struct elog *l = arg;
     void (*closed)(void *arg) = l->closed;
     void *closed_arg = l->closed_arg;
-    buf_done(&l->scratch);
-    arena_done(&l->keeper_arena);
-    mem_free(l);
+    log_free(l);
     if (closed != NULL)
         closed(closed_arg);
 }

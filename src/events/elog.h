@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The embedded event log: one SQLite file, one sequence for all topics (so events of a key, and of all keys, keep their
- * order), batches of publishers grouped into one synced commit, a repeated (source, id) dropped, retention by age and
- * size with a janitor. Acknowledged means synced. Of a kept topic the newest event of each key stays for ever, so that
+ * order), batches of publishers grouped into one synced commit, an id that is among the newest of its source dropped
+ * (docs/adr/0036), retention by age and size with a janitor. Acknowledged means synced. Of a kept topic the newest event of each key stays for ever, so that
  * whoever reads from the start still learns the present state of each; of others it is noted how far they were cut.
  * One disk, no replica: who needs more sets the URL of a real broker.
  *
@@ -40,8 +40,8 @@ enum ficus_err elog_open(struct env *e, const struct elog_options *o, struct elo
 /* Publishers that still wait hear CANCELLED. All readers are freed. */
 void elog_close(struct elog *l, void (*closed)(void *arg), void *arg);
 
-/* events (1..EVENT_BATCH_COUNT_MAX) are checked and copied. INVALID, TOO_LARGE: one of them is not fit; BUSY: too
- * much waits. done: OK with the last offset given, or the error for all of them. */
+/* events (1..EVENT_BATCH_COUNT_MAX) are checked and copied; their data must be fit already (event_read, event_check). INVALID,
+ * TOO_LARGE: one of them is not fit; BUSY: too much waits. done: OK with the last offset given, or the error for all of them. */
 enum ficus_err elog_append(struct elog *l, const struct event *events, size_t count,
                            void (*done)(void *arg, enum ficus_err err, int64_t last_offset, const char *detail),
                            void *arg);

@@ -3,12 +3,13 @@
  * What stays in the log and what goes. Table kept: topic and key -> offset of the newest event; it is written with the
  * event. Table kept_topic: how the keys of a topic were found; when that is not what the options say (any more), the
  * topic's keys are found anew, from what the log holds. Table cut: how far a topic that is not kept was cut.
+ * A record of which only a part stays is written anew in its place.
  */
 #include "elog_private.h"
 
 #include <stdio.h>
 
-enum { SWEEP_ROWS = 500 };      /* looked at in one transaction: appends wait that long */
+enum { SWEEP_RECORDS = 500, SWEEP_SIZE = 2 * 1024 * 1024 };      /* looked at in one transaction: appends wait that long */
 
 /* ---- keys ---- */
 
@@ -19,10 +20,8 @@ static bool keeper_make(struct elog *l, const struct elog_kept *k, struct elog_k
         list = slice_cut(&member, '.');
     *ret_keeper = (struct elog_keeper){.topic = arena_slice(&l->keeper_arena, slice_str(k->topic)),
         .by_subject = k->key[0] == '\0'};
-    int n = snprintf(ret_keeper->member, sizeof ret_keeper->member, list.p == NULL ? "$.data." SLICE_FMT : "$." SLICE_FMT,
-        SLICE_ARG(member));
-    int m = list.p == NULL ? 0 : snprintf(ret_keeper->list, sizeof ret_keeper->list, "$.data." SLICE_FMT,
-        SLICE_ARG(list));
+    int n = snprintf(ret_keeper->member, sizeof ret_keeper->member, "$." SLICE_FMT, SLICE_ARG(member));
+    int m = list.p == NULL ? 0 : snprintf(ret_keeper->list, sizeof ret_keeper->list, "$." SLICE_FMT, SLICE_ARG(list));
     return n < ELOG_KEY_PATH_SIZE && m < ELOG_KEY_PATH_SIZE && !arena_overflowed(&l->keeper_arena);
 }
 
@@ -38,37 +37,51 @@ const struct elog_keeper *elog_keeper_of(const struct elog *l, struct slice topi
 /* The larger offset is the newer one, in whatever order they come. */
 #define KEEP_END " ON CONFLICT(topic, key) DO UPDATE SET offset = max(offset, excluded.offset)"
 
-enum ficus_err elog_keep(struct db_conn *c, const struct append_row *r, int64_t offset, struct ficus_error *reterr)
+enum ficus_err elog_keep(struct db_conn *c, const struct elog_keeper *k, const struct event *ev, int64_t offset,
+                         struct ficus_error *reterr)
 {
-    const struct elog_keeper *k = r->keeper;
     if (k->by_subject)
-        return db_exec(c, reterr, KEEP_SQL "SELECT ?1, coalesce(?2, ''), ?3 WHERE true" KEEP_END, "SSi", r->topic,
-            r->subject, offset);
+        return db_exec(c, reterr, KEEP_SQL "SELECT ?1, coalesce(?2, ''), ?3 WHERE true" KEEP_END, "SSi", k->topic,
+            ev->subject, offset);
     if (k->list[0] == '\0')
         return db_exec(c, reterr, KEEP_SQL "SELECT ?1, CAST(coalesce(json_extract(?2, ?4), '') AS TEXT), ?3 WHERE true"
-            KEEP_END, "SSis", r->topic, r->body, offset, k->member);
+            KEEP_END, "SSis", k->topic, ev->data, offset, k->member);
     return db_exec(c, reterr, KEEP_SQL "SELECT DISTINCT ?1, CAST(coalesce(json_extract(value, ?5), '') AS TEXT), ?3"
-        " FROM json_each(?2, ?4) WHERE json_valid(value)" KEEP_END, "SSiss", r->topic, r->body, offset, k->list,
+        " FROM json_each(?2, ?4) WHERE json_valid(value)" KEEP_END, "SSiss", k->topic, ev->data, offset, k->list,
         k->member);
 }
 
 /* ---- opening ---- */
 
+static enum ficus_err keep_record(struct db_conn *c, const struct elog_keeper *k, struct db_stmt *row, struct ficus_error *reterr)
+{
+    struct elog_head head;
+    struct elog_cursor cu;
+    struct event ev;
+    int more = 0;
+    elog_row_head(row, &head);
+    enum ficus_err err = elog_record_open(&cu, &head, db_blob(row, ELOG_BODY_COLUMN), reterr);
+    while (err == FICUS_ERR_OK && (more = elog_record_next(&cu, &ev, NULL, reterr)) == 1)
+        if (slice_eq(ev.topic, k->topic))
+            err = elog_keep(c, k, &ev, ev.offset, reterr);
+    return more < 0 ? (enum ficus_err)-more : err;
+}
+
 /* As elog_keep, for all events of the topic. */
 static enum ficus_err keep_stored(struct db_conn *c, const struct elog_keeper *k, const char *key,
                                   struct ficus_error *reterr)
 {
+    struct db_stmt *s = NULL;
+    int row = 0;
     enum ficus_err err = db_exec(c, reterr, "DELETE FROM kept WHERE topic = ?", "S", k->topic);
-    if (err == FICUS_ERR_OK && k->by_subject)
-        err = db_exec(c, reterr, KEEP_SQL "SELECT topic, coalesce(subject, ''), offset FROM event WHERE topic = ?"
-            KEEP_END, "S", k->topic);
-    else if (err == FICUS_ERR_OK && k->list[0] == '\0')
-        err = db_exec(c, reterr, KEEP_SQL "SELECT topic, CAST(coalesce(json_extract(body, ?2), '') AS TEXT), offset"
-            " FROM event WHERE topic = ?1" KEEP_END, "Ss", k->topic, k->member);
-    else if (err == FICUS_ERR_OK)
-        err = db_exec(c, reterr, KEEP_SQL "SELECT topic, CAST(coalesce(json_extract(value, ?3), '') AS TEXT), offset"
-            " FROM event, json_each(body, ?2) WHERE topic = ?1 AND json_valid(value)" KEEP_END, "Sss", k->topic,
-            k->list, k->member);
+    if (err == FICUS_ERR_OK)
+        err = db_query(c, &s, reterr, "SELECT " ELOG_RECORD_COLUMNS " FROM record WHERE last IN"
+            " (SELECT record FROM record_topic WHERE topic = ?)", "S", k->topic);
+    while (err == FICUS_ERR_OK && (row = db_step(s, reterr)) == 1)
+        err = keep_record(c, k, s, reterr);
+    db_finish(s);
+    if (err == FICUS_ERR_OK && row < 0)
+        err = (enum ficus_err)-row;
     return err != FICUS_ERR_OK ? err : db_exec(c, reterr,
         "INSERT INTO kept_topic(topic, key) VALUES(?, ?) ON CONFLICT(topic) DO UPDATE SET key = excluded.key", "Ss",
         k->topic, key);
@@ -148,43 +161,125 @@ enum ficus_err elog_keep_open(struct elog *l, const struct elog_options *o, stru
 
 /* ---- going ---- */
 
-static enum ficus_err look(struct db_conn *c, int64_t after, int64_t oldest_ms, int64_t *ret_last, int64_t *ret_count,
-                           int64_t *ret_young)
+/* The next record into l->janitor_record; *ret_found false: there is none. One that is young stays unread. */
+static enum ficus_err record_look(struct elog *l, struct db_conn *c, int64_t oldest_ms, struct elog_head *ret_head, bool *ret_found)
 {
     struct db_stmt *s = NULL;
     enum ficus_err err = db_query(c, &s, NULL,
-        "SELECT max(offset), count(*), coalesce(sum(at >= ?2), 0) FROM"
-        " (SELECT offset, at FROM event WHERE offset > ?1 ORDER BY offset LIMIT ?3)", "iii", after, oldest_ms,
-        (int64_t)SWEEP_ROWS);
+        "SELECT last, first, at, count, sum, CASE WHEN at < ?2 THEN body END FROM record WHERE last > ?1 ORDER BY last LIMIT 1",
+        "ii", l->janitor_after, oldest_ms);
     int row = err == FICUS_ERR_OK ? db_step(s, NULL) : 0;
+    *ret_found = row == 1;
     if (row == 1) {
-        *ret_last = db_i64(s, 0);
-        *ret_count = db_i64(s, 1);
-        *ret_young = db_i64(s, 2);
+        elog_row_head(s, ret_head);
+        buf_clear(&l->janitor_record);
+        if (!buf_add_slice(&l->janitor_record, db_blob(s, ELOG_BODY_COLUMN)))
+            err = FICUS_ERR_NOMEM;
     }
     db_finish(s);
     return row < 0 ? (enum ficus_err)-row : err;
 }
 
-#define GONE_SQL " offset > ?1 AND offset <= ?2 AND at < ?3"
+static enum ficus_err is_kept(const struct elog *l, struct db_conn *c, const struct event *ev, bool *ret_kept)
+{
+    struct db_stmt *s = NULL;
+    *ret_kept = false;
+    if (elog_keeper_of(l, ev->topic) == NULL)
+        return FICUS_ERR_OK;
+    enum ficus_err err = db_query(c, &s, NULL, "SELECT 1 FROM kept WHERE offset = ?", "i", ev->offset);
+    int row = err == FICUS_ERR_OK ? db_step(s, NULL) : 0;
+    *ret_kept = row == 1;
+    db_finish(s);
+    return row < 0 ? (enum ficus_err)-row : err;
+}
+
+/* Gather in l->janitor_writer what stays, and say which. */
+static enum ficus_err events_sift(struct elog *l, struct db_conn *c, struct elog_cursor cu, bool stays[ELOG_RECORD_COUNT])
+{
+    struct event ev;
+    struct slice packed;
+    int more = 0;
+    enum ficus_err err = FICUS_ERR_OK;
+    elog_writer_begin(&l->janitor_writer, cu.head.first, cu.head.at);
+    for (size_t i = 0; err == FICUS_ERR_OK && (more = elog_record_next(&cu, &ev, &packed, NULL)) == 1; i++) {
+        err = is_kept(l, c, &ev, &stays[i]);
+        if (err == FICUS_ERR_OK && stays[i] && !elog_writer_add(&l->janitor_writer, packed, ev.topic, ev.offset))
+            err = FICUS_ERR_NOMEM;
+    }
+    return more < 0 ? (enum ficus_err)-more : err;
+}
+
+/* Events of a topic up to there are gone from the record. */
+static enum ficus_err topic_forget(const struct elog *l, struct db_conn *c, int64_t key, struct slice topic, int64_t gone)
+{
+    enum ficus_err err = db_exec(c, NULL, "DELETE FROM record_topic WHERE topic = ? AND record = ?", "Si", topic, key);
+    if (err != FICUS_ERR_OK || gone == 0 || elog_keeper_of(l, topic) != NULL)
+        return err;
+    return db_exec(c, NULL, "INSERT INTO cut(topic, offset) VALUES(?, ?)"
+        " ON CONFLICT(topic) DO UPDATE SET offset = max(offset, excluded.offset)", "Si", topic, gone);
+}
+
+/* What other tables say of those that do not stay. Neighbours of one topic are done at once. */
+static enum ficus_err events_forget(const struct elog *l, struct db_conn *c, struct elog_cursor cu, const bool stays[ELOG_RECORD_COUNT])
+{
+    struct event ev;
+    struct slice topic = SLICE_NONE;
+    int64_t gone = 0;
+    enum ficus_err err = FICUS_ERR_OK;
+    for (size_t i = 0; err == FICUS_ERR_OK && elog_record_next(&cu, &ev, NULL, NULL) == 1; i++) {
+        if (topic.p != NULL && !slice_eq(topic, ev.topic)) {
+            err = topic_forget(l, c, cu.head.last, topic, gone);
+            gone = 0;
+        }
+        topic = ev.topic;
+        if (stays[i])
+            continue;
+        gone = ev.offset;
+        if (err == FICUS_ERR_OK && elog_is_once(topic))
+            err = db_exec(c, NULL, "DELETE FROM once WHERE source = ? AND id = ?", "SS", ev.source, ev.id);
+    }
+    return err == FICUS_ERR_OK ? topic_forget(l, c, cu.head.last, topic, gone) : err;
+}
+
+/* How many of its events went, < 0: -(enum ficus_err). */
+static int64_t record_sweep(struct elog *l, struct db_conn *c, const struct elog_head *head)
+{
+    bool stays[ELOG_RECORD_COUNT];
+    struct elog_cursor cu;
+    enum ficus_err err = elog_record_open(&cu, head, buf_slice(&l->janitor_record), NULL);
+    if (err == FICUS_ERR_OK)
+        err = events_sift(l, c, cu, stays);
+    int64_t gone = head->count - l->janitor_writer.head.count;
+    if (err == FICUS_ERR_CORRUPT || (err == FICUS_ERR_OK && gone == 0))
+        return 0;       /* damaged: for whoever reads it to find */
+    if (err == FICUS_ERR_OK)
+        err = events_forget(l, c, cu, stays);
+    if (err == FICUS_ERR_OK)
+        err = elog_writer_replace(&l->janitor_writer, c, head->last, NULL);
+    return err == FICUS_ERR_OK ? gone : -(int64_t)err;
+}
 
 int64_t elog_sweep(struct elog *l, struct db_conn *c, int64_t oldest_ms, bool *ret_more)
 {
-    int64_t last = 0, count = 0, young = 0, after = l->janitor_after;
+    int64_t gone = 0;
+    size_t size = 0;
+    bool young = false, found = true;
     *ret_more = false;
-    enum ficus_err err = look(c, after, oldest_ms, &last, &count, &young);
-    if (err != FICUS_ERR_OK || count == 0)
-        return -(int64_t)err;
-    err = db_exec(c, NULL,
-        "INSERT INTO cut(topic, offset) SELECT topic, max(offset) FROM event WHERE" GONE_SQL
-        " AND topic NOT IN (SELECT topic FROM kept_topic) GROUP BY topic"
-        " ON CONFLICT(topic) DO UPDATE SET offset = max(offset, excluded.offset)", "iii", after, last, oldest_ms);
-    if (err == FICUS_ERR_OK)
-        err = db_exec(c, NULL, "DELETE FROM event WHERE" GONE_SQL
-            " AND NOT EXISTS(SELECT 1 FROM kept WHERE kept.offset = event.offset)", "iii", after, last, oldest_ms);
-    if (err != FICUS_ERR_OK)
-        return -(int64_t)err;
-    *ret_more = count == SWEEP_ROWS && young == 0;
-    l->janitor_after = last;
-    return db_changes(c);
+    for (int i = 0; i < SWEEP_RECORDS && size < SWEEP_SIZE; i++) {
+        struct elog_head head;
+        enum ficus_err err = record_look(l, c, oldest_ms, &head, &found);
+        if (err != FICUS_ERR_OK)
+            return -(int64_t)err;
+        if (!found)
+            break;
+        size += buf_slice(&l->janitor_record).size;
+        int64_t n = head.at >= oldest_ms ? 0 : record_sweep(l, c, &head);
+        if (n < 0)
+            return n;
+        young |= head.at >= oldest_ms;
+        gone += n;
+        l->janitor_after = head.last;
+    }
+    *ret_more = found && !young;
+    return gone;
 }

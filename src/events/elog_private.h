@@ -1,17 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the files of the event log share: elog.c (open, append, janitor, close) and elog_read.c (readers, list of
- * topics).
+ * What the files of the event log share: elog.c (open, append, janitor, close), elog_read.c (readers, list of topics),
+ * elog_keep.c (what stays and what goes), elog_recent.c (what was published last), elog_store.c (writing records),
+ * elog_convert.c (logs of the first format). What a record looks like: elog_record.h.
  */
 #ifndef FICUS_EVENTS_ELOG_PRIVATE_H
 #define FICUS_EVENTS_ELOG_PRIVATE_H
 
 #include "arena.h"
+#include "assert.h"
 #include "buf.h"
 #include "db.h"
 #include "elog.h"
+#include "elog_record.h"
+#include "map.h"
 
-enum { ELOG_RETRY_MS = 20 };    /* when the pool of workers has no room */
+enum {
+    ELOG_RETRY_MS = 20,         /* when the pool of workers has no room */
+    ELOG_RECENT = 2 * EVENT_AGAIN_MAX,  /* events of a source that are known when they are published again */
+};
 
 enum { ELOG_KEY_PATH_SIZE = 160 };
 
@@ -19,13 +26,15 @@ enum { ELOG_KEY_PATH_SIZE = 160 };
 struct elog_keeper {
     struct slice topic;
     bool by_subject;
-    char list[ELOG_KEY_PATH_SIZE];   /* "$.data.items"; "": one key an event */
-    char member[ELOG_KEY_PATH_SIZE]; /* "$.sku" in an element, or "$.data.sku" */
+    char list[ELOG_KEY_PATH_SIZE];   /* "$.items" in the data; "": one key an event */
+    char member[ELOG_KEY_PATH_SIZE]; /* "$.sku" in an element, or in the data */
 };
 
+/* An event as it goes into a record; ev borrows from packed. */
 struct append_row {
-    struct slice topic, source, id, subject, body;
-    size_t data_at;
+    struct event ev;
+    char *packed;
+    size_t size;
     const struct elog_keeper *keeper;   /* NULL: the topic is not kept */
 };
 
@@ -38,6 +47,60 @@ struct append {
     void (*done)(void *arg, enum ficus_err err, int64_t last_offset, const char *detail);
     void *arg;
 };
+
+/* ---- elog_store.c ---- */
+
+/* The events of a topic in a record. */
+struct elog_part {
+    struct slice topic;         /* borrowed from the event */
+    int64_t count, first, last;
+};
+
+/* A record in the making; one thread at a time. */
+struct elog_writer {
+    struct buf body;
+    struct elog_head head;      /* sum: when it is written */
+    struct elog_part topics[ELOG_RECORD_COUNT];
+    size_t topic_count;
+};
+
+void elog_writer_init(struct elog_writer *w);
+void elog_writer_done(struct elog_writer *w);
+/* An empty record; first: the offset that those of its events are counted from. */
+void elog_writer_begin(struct elog_writer *w, int64_t first, int64_t at);
+bool elog_writer_has_room(const struct elog_writer *w, size_t size);    /* an empty one takes any event */
+/* packed has its offset in it; topic lives until the record is written. False: out of memory. */
+bool elog_writer_add(struct elog_writer *w, struct slice packed, struct slice topic, int64_t offset);
+/* [worker, in a transaction] As a new row. */
+enum ficus_err elog_writer_insert(struct elog_writer *w, struct db_conn *c, struct ficus_error *reterr);
+/* [worker, in a transaction] In place of what is left of the record with this key, whose rows in record_topic are gone; empty:
+ * the record goes. */
+enum ficus_err elog_writer_replace(struct elog_writer *w, struct db_conn *c, int64_t key, struct ficus_error *reterr);
+/* Columns of a query of record. */
+#define ELOG_RECORD_COLUMNS "last, first, at, count, sum, body"
+enum { ELOG_BODY_COLUMN = 5 };
+void elog_row_head(struct db_stmt *s, struct elog_head *ret_head);
+
+/* What the hub writes about dead letters is known as repeated for as long as it is in the log. */
+bool elog_is_once(struct slice topic);
+enum ficus_err elog_once_add(struct db_conn *c, const struct event *ev, bool *ret_repeated, struct ficus_error *reterr);
+
+/* ---- elog_recent.c ---- */
+struct elog_recent {
+    struct env *env;
+    struct map sources;         /* name -> struct elog_source */
+    uint64_t keys[4];
+    struct list fresh;
+    bool is_loaded;             /* it is what the table says */
+};
+
+/* [in a transaction] Begin with what the table says. */
+enum ficus_err elog_recent_load(struct elog_recent *m, struct db_conn *c, struct ficus_error *reterr);
+void elog_recent_done(struct elog_recent *m);
+/* Remember the event; *ret_repeated: it was known. NOMEM. */
+enum ficus_err elog_recent_add(struct elog_recent *m, struct slice source, struct slice id, bool *ret_repeated);
+/* [in the transaction] Write what was added since into the table, with the record that has it. */
+enum ficus_err elog_recent_store(struct elog_recent *m, struct db_conn *c, int64_t key, struct ficus_error *reterr);
 
 struct elog {
     struct env *env;
@@ -54,6 +117,8 @@ struct elog {
     struct list waiting, writing;       /* the latter belongs to the job while it runs */
     size_t queue_size;
     bool append_runs;
+    struct elog_recent recent;          /* the job's, and writer */
+    struct elog_writer writer;
     struct env_job append_job;
     struct env_timer append_retry;
     int64_t write_last_offset;          /* the job's, as it begins and as it ends */
@@ -63,7 +128,9 @@ struct elog {
     struct env_job janitor_job;
     struct env_timer janitor_timer;
     size_t size_since;                  /* appended since it ran */
-    int64_t janitor_after;              /* the job's: it has looked up to this offset */
+    int64_t janitor_after;              /* the job's: it has looked up to this record */
+    struct elog_writer janitor_writer;
+    struct buf janitor_record;
     /* close */
     bool closing, close_begun;
     struct env_timer close_timer;
@@ -80,10 +147,15 @@ void elog_job_ended(struct elog *l);
 enum ficus_err elog_keep_open(struct elog *l, const struct elog_options *o, struct ficus_error *reterr);
 const struct elog_keeper *elog_keeper_of(const struct elog *l, struct slice topic);     /* NULL: not kept */
 /* [worker, in the transaction] The event at this offset is the newest of its keys. */
-enum ficus_err elog_keep(struct db_conn *c, const struct append_row *r, int64_t offset, struct ficus_error *reterr);
-/* [worker, in a transaction] Of the rows behind l->janitor_after, at most ROWS: those older than this go, unless they are
- * kept. *ret_more: there may be more of them. Returns how many went, < 0: -(enum ficus_err). */
+enum ficus_err elog_keep(struct db_conn *c, const struct elog_keeper *k, const struct event *ev, int64_t offset,
+                         struct ficus_error *reterr);
+/* [worker, in a transaction] Of some records behind l->janitor_after: the events of those older than this go, unless they are
+ * kept. *ret_more: there may be more of them. Returns how many went, < 0: -(enum ficus_err). A damaged record stays. */
 int64_t elog_sweep(struct elog *l, struct db_conn *c, int64_t oldest_ms, bool *ret_more);
+
+/* ---- elog_convert.c ---- */
+/* Blocks: what a log of the first format holds becomes records. */
+enum ficus_err elog_convert(struct elog *l, struct ficus_error *reterr);
 
 /* A list of struct append is committed: start the readers that wait for one of its topics. */
 void elog_readers_tell(struct elog *l, const struct list *written);

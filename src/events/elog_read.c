@@ -75,68 +75,100 @@ void elog_reader_free(struct elog_reader *r)
         reader_delete(r);
 }
 
-/* One row into the reader's arena. False: no room, the row is for the next read. */
-static enum ficus_err row_take(struct elog_reader *r, struct db_stmt *s, bool *ret_room)
+static bool topics_have(const struct elog_reader *r, struct slice topic)
 {
-    struct slice body = db_text(s, 1);
-    *ret_room = r->count == 0 || arena_size(&r->arena) + body.size <= READ_SIZE_MAX;
+    for (size_t i = 0; i < r->topic_count; i++)
+        if (slice_eq(r->topics[i], topic))
+            return true;
+    return false;
+}
+
+/* One event into the reader's arena. *ret_room false: it is for the next read. */
+static enum ficus_err event_take(struct elog_reader *r, const struct event *ev, size_t size, bool *ret_room)
+{
+    *ret_room = r->count < r->count_max && (r->count == 0 || arena_size(&r->arena) + size <= READ_SIZE_MAX);
     if (!*ret_room)
         return FICUS_ERR_OK;
-    char *text = arena_strdup(&r->arena, body);
-    if (text == NULL)
+    char *bytes = arena_alloc(&r->arena, size);
+    if (bytes == NULL)
         return FICUS_ERR_NOMEM;
-    struct event *ev = &r->events[r->count];
-    enum ficus_err err = event_decode_stored(&r->arena, text, body.size, (size_t)db_i64(s, 2), ev, NULL);
-    if (err != FICUS_ERR_OK)
-        return err;
-    ev->offset = db_i64(s, 0);
-    r->next = ev->offset;
-    r->count++;
+    elog_pack(bytes, ev, &r->events[r->count]);
+    r->events[r->count++].offset = r->next = ev->offset;
     return FICUS_ERR_OK;
 }
 
-/* Merge the topics' rows by offset; `rows` has one open statement each, NULL when it has no more. */
-static enum ficus_err rows_merge(struct elog_reader *r, struct db_stmt **rows, bool *ret_all)
+static enum ficus_err events_take(struct elog_reader *r, struct db_stmt *row, bool *ret_room)
 {
-    for (*ret_all = false; r->count < r->count_max;) {
-        size_t first = r->topic_count;
+    struct elog_head head;
+    struct elog_cursor cu;
+    struct event ev;
+    struct slice packed;
+    int more = 0;
+    elog_row_head(row, &head);
+    enum ficus_err err = elog_record_open(&cu, &head, db_blob(row, ELOG_BODY_COLUMN), NULL);
+    *ret_room = true;
+    while (err == FICUS_ERR_OK && *ret_room && (more = elog_record_next(&cu, &ev, &packed, NULL)) == 1)
+        if (ev.offset > r->offset && topics_have(r, ev.topic))
+            err = event_take(r, &ev, packed.size, ret_room);
+    return more < 0 ? (enum ficus_err)-more : err;
+}
+
+static enum ficus_err record_take(struct elog_reader *r, struct db_conn *c, int64_t key, bool *ret_room)
+{
+    struct db_stmt *s = NULL;
+    enum ficus_err err = db_query(c, &s, NULL, "SELECT " ELOG_RECORD_COLUMNS " FROM record WHERE last = ?", "i", key);
+    int row = err == FICUS_ERR_OK ? db_step(s, NULL) : 1;
+    if (err == FICUS_ERR_OK && row == 1)
+        err = events_take(r, s, ret_room);
+    db_finish(s);
+    if (row < 0)
+        return (enum ficus_err)-row;
+    return row == 0 ? FICUS_ERR_CORRUPT : err;      /* 0: there is no record where its topic's row says */
+}
+
+/* To the next record of the topic; NULL when it has no more. */
+static enum ficus_err record_step(struct db_stmt **key)
+{
+    int more = db_step(*key, NULL);
+    if (more == 1)
+        return FICUS_ERR_OK;
+    db_finish(*key);
+    *key = NULL;
+    return (enum ficus_err)-more;
+}
+
+/* Go through the records of all topics by offset; `keys` has one open statement for each topic. */
+static enum ficus_err records_merge(struct elog_reader *r, struct db_conn *c, struct db_stmt **keys, bool *ret_all)
+{
+    bool room = true;
+    for (*ret_all = false; room;) {
+        int64_t key = INT64_MAX;
         for (size_t i = 0; i < r->topic_count; i++)
-            if (rows[i] != NULL && (first == r->topic_count || db_i64(rows[i], 0) < db_i64(rows[first], 0)))
-                first = i;
-        if (first == r->topic_count) {
-            *ret_all = true;
+            if (keys[i] != NULL && db_i64(keys[i], 0) < key)
+                key = db_i64(keys[i], 0);
+        *ret_all = key == INT64_MAX;
+        if (*ret_all)
             return FICUS_ERR_OK;
-        }
-        bool room = false;
-        enum ficus_err err = row_take(r, rows[first], &room);
-        if (err != FICUS_ERR_OK || !room)
+        enum ficus_err err = record_take(r, c, key, &room);
+        for (size_t i = 0; i < r->topic_count && err == FICUS_ERR_OK; i++)
+            if (keys[i] != NULL && db_i64(keys[i], 0) == key)
+                err = record_step(&keys[i]);
+        if (err != FICUS_ERR_OK)
             return err;
-        int more = db_step(rows[first], NULL);
-        if (more < 0)
-            return (enum ficus_err)-more;
-        if (more == 0) {
-            db_finish(rows[first]);
-            rows[first] = NULL;
-        }
     }
     return FICUS_ERR_OK;
 }
 
-static enum ficus_err rows_open(struct elog_reader *r, struct db_conn *c, struct db_stmt **rows)
+static enum ficus_err keys_open(struct elog_reader *r, struct db_conn *c, struct db_stmt **keys)
 {
     for (size_t i = 0; i < r->topic_count; i++) {
-        enum ficus_err err = db_query(c, &rows[i], NULL,
-            "SELECT offset, body, data_at FROM event WHERE topic = ? AND offset > ? ORDER BY offset LIMIT ?", "Sii",
-            r->topics[i], r->offset, (int64_t)r->count_max);
+        enum ficus_err err = db_query(c, &keys[i], NULL,
+            "SELECT record FROM record_topic WHERE topic = ?1 AND record > ?2 AND newest > ?2 ORDER BY record", "Si",
+            r->topics[i], r->offset);
+        if (err == FICUS_ERR_OK)
+            err = record_step(&keys[i]);
         if (err != FICUS_ERR_OK)
             return err;
-        int more = db_step(rows[i], NULL);
-        if (more < 0)
-            return (enum ficus_err)-more;
-        if (more == 0) {
-            db_finish(rows[i]);
-            rows[i] = NULL;
-        }
     }
     return FICUS_ERR_OK;
 }
@@ -160,12 +192,12 @@ static enum ficus_err cuts_read(struct elog_reader *r, struct db_conn *c)
 /* All of one snapshot: else a topic read early could miss an event that a topic read later has passed. */
 static enum ficus_err reader_query(struct elog_reader *r, struct db_conn *c)
 {
-    struct db_stmt *rows[EVENT_TOPICS_MAX] = {NULL}, *end = NULL;
+    struct db_stmt *keys[EVENT_TOPICS_MAX] = {NULL}, *end = NULL;
     bool all = false;
     int64_t last = 0;
     enum ficus_err err = db_reader_snapshot(c, NULL);
     if (err == FICUS_ERR_OK)
-        err = db_query(c, &end, NULL, "SELECT seq FROM sqlite_sequence WHERE name = 'event'", "");
+        err = db_query(c, &end, NULL, "SELECT seq FROM sqlite_sequence WHERE name = 'record'", "");
     int more = err == FICUS_ERR_OK ? db_step(end, NULL) : 0;
     if (more < 0)
         err = (enum ficus_err)-more;
@@ -175,11 +207,11 @@ static enum ficus_err reader_query(struct elog_reader *r, struct db_conn *c)
     if (err == FICUS_ERR_OK)
         err = cuts_read(r, c);
     if (err == FICUS_ERR_OK)
-        err = rows_open(r, c, rows);
+        err = keys_open(r, c, keys);
     if (err == FICUS_ERR_OK)
-        err = rows_merge(r, rows, &all);
+        err = records_merge(r, c, keys, &all);
     for (size_t i = 0; i < r->topic_count; i++)
-        db_finish(rows[i]);
+        db_finish(keys[i]);
     if (err == FICUS_ERR_OK && all && last > r->next)
         r->next = last;
     return err;
@@ -313,20 +345,12 @@ enum ficus_err elog_read(struct elog_reader *r, const char *topics, int64_t offs
 
 /* ---- news ---- */
 
-static bool topics_have(const struct elog_reader *r, struct slice topic)
-{
-    for (size_t i = 0; i < r->topic_count; i++)
-        if (slice_eq(r->topics[i], topic))
-            return true;
-    return false;
-}
-
 static bool written_for(const struct elog_reader *r, const struct list *written)
 {
     LIST_FOREACH(written, it) {
         const struct append *ap = CONTAINER_OF(it, struct append, link);
         for (size_t i = 0; i < ap->count; i++)
-            if (topics_have(r, ap->rows[i].topic))
+            if (topics_have(r, ap->rows[i].ev.topic))
                 return true;
     }
     return false;
@@ -362,9 +386,8 @@ static enum ficus_err topics_query(struct topics_job *j, struct db_conn *c)
 {
     struct db_stmt *s = NULL;
     enum ficus_err err = db_query(c, &s, NULL,
-        "SELECT topic, n, lo, hi, (SELECT at FROM event WHERE offset = hi) FROM"
-        " (SELECT topic, count(*) AS n, min(offset) AS lo, max(offset) AS hi FROM event GROUP BY topic)"
-        " ORDER BY topic LIMIT 10000", "");
+        "SELECT topic, n, lo, hi, (SELECT at FROM record WHERE last = r) FROM (SELECT topic, sum(count) AS n, min(oldest) AS lo,"
+        " max(newest) AS hi, max(record) AS r FROM record_topic GROUP BY topic) ORDER BY topic LIMIT 10000", "");
     j->topics = ARENA_ARRAY(&j->arena, struct elog_topic, TOPICS_MAX);
     if (err == FICUS_ERR_OK && j->topics == NULL)
         err = FICUS_ERR_NOMEM;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "event.h"
 
+#include "assert.h"
+#include "mem.h"
 #include "text.h"
 #include "timefmt.h"
 #include "uuid.h"
@@ -108,19 +110,29 @@ static enum ficus_err attributes_check(const struct event *ev, enum ficus_err co
     return FICUS_ERR_OK;
 }
 
-enum ficus_err event_check(const struct event *ev, struct ficus_error *reterr)
+/* Levels that the data of an event of the topic may have. */
+static uint32_t depth_max_of(struct slice topic)
+{
+    bool dead = slice_eq_str(topic, EVENT_TOPIC_DEAD) || slice_starts(topic, SLICE(EVENT_TOPIC_REDRIVE));
+    return EVENT_DATA_DEPTH_MAX + (dead ? DEAD_LEVELS : 0);
+}
+
+enum ficus_err event_check_attributes(const struct event *ev, struct ficus_error *reterr)
 {
     enum ficus_err err = attributes_check(ev, FICUS_ERR_INVALID, reterr);
+    if (err == FICUS_ERR_OK && ev->data.size > EVENT_SIZE_MAX)
+        err = err_set(reterr, FICUS_ERR_INVALID, "event: data has %zu bytes, at most %d are allowed", ev->data.size, EVENT_SIZE_MAX);
+    return err;
+}
+
+enum ficus_err event_check(const struct event *ev, struct ficus_error *reterr)
+{
+    enum ficus_err err = event_check_attributes(ev, reterr);
     if (err != FICUS_ERR_OK || ev->data.p == NULL)
         return err;
-    if (ev->data.size > EVENT_SIZE_MAX)
-        return err_set(reterr, FICUS_ERR_INVALID, "event: data has %zu bytes, at most %d are allowed", ev->data.size,
-            EVENT_SIZE_MAX);
     struct arena a;
     struct json *v = NULL;
-    bool dead = slice_eq_str(ev->topic, EVENT_TOPIC_DEAD) || slice_starts(ev->topic, SLICE(EVENT_TOPIC_REDRIVE));
-    struct json_limits limits = {.values_max = TREE_VALUES_MAX,
-        .depth_max = EVENT_DATA_DEPTH_MAX + (dead ? DEAD_LEVELS : 0)};
+    struct json_limits limits = {.values_max = TREE_VALUES_MAX, .depth_max = depth_max_of(ev->topic)};
     arena_init(&a, 64 * 1024 * 1024);
     if (json_parse(&a, ev->data, &limits, &v, reterr) != FICUS_ERR_OK) {
         err = FICUS_ERR_INVALID;
@@ -173,11 +185,42 @@ enum ficus_err event_encode(struct buf *out, const struct event *ev, struct ficu
 
 /* ---- reading ---- */
 
+static bool is_container(const struct json *v)
+{
+    return v->type == JSON_ARRAY || v->type == JSON_OBJECT;
+}
+
+static bool depth_fits(const struct json *root, uint32_t depth_max)
+{
+    const struct json *path[EVENT_DATA_DEPTH_MAX + DEAD_LEVELS], *v = root;
+    FICUS_ASSERT(depth_max <= ARRAY_COUNT(path));
+    uint32_t depth = 0;
+    for (;;) {
+        if (is_container(v) && depth == depth_max)
+            return false;
+        if (is_container(v) && v->first != NULL) {
+            path[depth++] = v;
+            v = v->first;
+            continue;
+        }
+        while (depth > 0 && v->next == NULL)
+            v = path[--depth];
+        if (depth == 0)
+            return true;
+        v = v->next;
+    }
+}
+
+/* As it stands in the text; what has several lines is written anew, for answers and lists have an event in a line. */
 static enum ficus_err data_read(struct arena *a, const struct json *data, struct slice *ret_text,
                                 struct ficus_error *reterr)
 {
     struct buf b;
     struct json_writer w;
+    if (is_container(data) && data->text.size <= EVENT_SIZE_MAX && slice_find(data->text, '\n') < 0 && slice_find(data->text, '\r') < 0) {
+        *ret_text = data->text;
+        return FICUS_ERR_OK;
+    }
     buf_init(&b, EVENT_SIZE_MAX);
     json_write_init(&w, &b);
     json_write_value(&w, data);
@@ -215,6 +258,8 @@ enum ficus_err event_read(struct arena *a, const struct json *v, struct event *r
     if (json_get(v, "data_base64") != NULL)
         return err_set(reterr, FICUS_ERR_PARSE, "event: data_base64 is not accepted, data must be JSON");
     const struct json *data = json_get(v, "data");
+    if (data != NULL && !depth_fits(data, depth_max_of(ev.topic)))
+        return err_set(reterr, FICUS_ERR_PARSE, "event: data has more than %u levels of arrays and objects", depth_max_of(ev.topic));
     err = data == NULL ? FICUS_ERR_OK : data_read(a, data, &ev.data, reterr);
     if (err == FICUS_ERR_OK)
         *ret_event = ev;

@@ -39,6 +39,9 @@ struct event {
 };
 
 enum { EVENT_SIZE_MAX = 1024 * 1024, EVENT_BATCH_COUNT_MAX = 256, EVENT_BATCH_SIZE_MAX = 4 * 1024 * 1024 };
+/* How many of the last events that a publisher got acknowledged it may publish again, beside a batch that is under way. The
+ * relay keeps to it, the log knows twice as many again. */
+enum { EVENT_AGAIN_MAX = 1024 };
 
 /* Events of the topic up to this offset were removed from the log before they were read. */
 struct event_cut {
@@ -56,6 +59,8 @@ enum ficus_err event_topics_parse(struct slice text, struct slice ret_topics[EVE
 /* Is it fit to be published? Required attributes, sizes, characters; data, when there, must be one JSON value.
  * INVALID names the attribute. */
 enum ficus_err event_check(const struct event *ev, struct ficus_error *reterr);
+/* The same without a look into the data, which came from event_read or is known to be fit. */
+enum ficus_err event_check_attributes(const struct event *ev, struct ficus_error *reterr);
 
 /* As one structured CloudEvent (application/cloudevents+json). offset > 0 is written as the extension `sequence`
  * (string, CloudEvents sequence extension). */
@@ -63,8 +68,8 @@ void event_write(struct json_writer *w, const struct event *ev);
 /* The same as text appended to *out. TOO_LARGE: over EVENT_SIZE_MAX, or out is full. */
 enum ficus_err event_encode(struct buf *out, const struct event *ev, struct ficus_error *reterr);
 
-/* Check required attributes (specversion 1.0, id, source, type) and bounds; v's data is written back to text in the
- * arena. PARSE names the attribute.
+/* Check required attributes (specversion 1.0, id, source, type) and bounds. The event borrows from the text that v was parsed
+ * from: data is as it stands there, if that is one line, else written anew in the arena. PARSE names the attribute.
  * Other extensions are ignored. */
 enum ficus_err event_read(struct arena *a, const struct json *v, struct event *ret_event, struct ficus_error *reterr);
 /* Text of one, or of a JSON array of at most EVENT_BATCH_COUNT_MAX (application/cloudevents-batch+json); events in the

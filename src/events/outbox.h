@@ -19,7 +19,8 @@ enum ficus_err outbox_add(struct db_conn *c, const struct event *ev, struct ficu
 
 /* The relay: publishes rows in the order of commits and deletes what the log acknowledged. The delete rides on the next
  * transaction that runs anyway (outbox_trim, called by the chassis at the start of a write transaction), or on its own
- * after 5 s of quiet. A row published twice after a crash is dropped by the log.
+ * after 5 s of quiet, and before there are more than EVENT_AGAIN_MAX of them. A row published twice after a crash is dropped
+ * by the log.
  * While the bus is away: back-off 100 ms doubling to 3 s with jitter, for ever. */
 struct outbox_relay;
 enum ficus_err outbox_relay_new(struct env *e, struct db *d, struct bus *b, struct outbox_relay **ret_relay);

@@ -5,11 +5,15 @@
  *  IDLE -> kicked -> READING (worker) -> rows -> PUBLISHING -> acknowledged -> READING ...
  *                       |                            `-> failed -> RESTING (back-off) -> PUBLISHING the same bytes
  *                       `-> no rows, nothing kicked meanwhile -> IDLE -> 5 s of quiet -> TRIMMING (worker) -> IDLE
+ *  IDLE -> as many are acknowledged that may still have rows as may be published again -> TRIMMING -> done -> IDLE, and on
+ *                                                                                           `-> failed -> RESTING -> TRIMMING
  *
  * Invariants
  *  1. Rows are published in the order of seq, and none after a row that is not acknowledged: nothing is skipped,
  *     whatever the bus says.
  *  2. A row is deleted only when acknowledged (seq <= acked).
+ *  3. Of acknowledged events at most EVENT_AGAIN_MAX have a row, whatever dies: the next process publishes all rows again, and
+ *     further back the log does not know them. (Of what it takes over from a process before it, it acknowledges those first.)
  */
 #include "assert.h"
 #include "mem.h"
@@ -44,6 +48,7 @@ struct outbox_relay {
     struct buf batch;
     int64_t batch_last, seq_last;
     size_t batch_count;
+    size_t untrimmed;               /* acknowledged since rows were last deleted for certain */
     enum ficus_err err;
     struct ficus_error error;       /* the last failure; code OK when none since */
     void (*closed)(void *arg);
@@ -147,6 +152,7 @@ static void published(void *arg, enum ficus_err err, const char *detail)
         atomic_store_explicit(&r->pending, r->seq_last - r->batch_last, memory_order_relaxed);
         r->error.code = FICUS_ERR_OK;
         r->backoff_ms = 0;
+        r->untrimmed += r->batch_count;
         r->batch_count = 0;
         r->kicked = true;       /* there may be more than fitted */
         r->trim_due = true;
@@ -167,8 +173,9 @@ static void publish(struct outbox_relay *r)
 
 /* ---- trimming ---- */
 
-/* [worker] On its own, for a service that writes nothing more: the rows must not be there when the log has forgotten
- * them. */
+/* [worker] On its own, for a service that writes nothing more, or less than is published: the rows must not be there when the
+ * log has forgotten them. When there are none the transaction that deleted them may still be without its commit, so this
+ * one waits for it. */
 static void trim_work(void *arg)
 {
     struct outbox_relay *r = arg;
@@ -178,7 +185,7 @@ static void trim_work(void *arg)
     if (r->err != FICUS_ERR_OK)
         return;
     r->err = db_exec(db_tx_conn(&tx), NULL, "DELETE FROM ficus_outbox WHERE seq <= ?", "i", acked);
-    if (r->err == FICUS_ERR_OK && db_changes(db_tx_conn(&tx)) > 0)
+    if (r->err == FICUS_ERR_OK)
         r->err = db_tx_commit_wait(&tx, NULL);
     else
         db_tx_rollback(&tx);
@@ -186,13 +193,22 @@ static void trim_work(void *arg)
         atomic_store_explicit(&r->trimmed, acked, memory_order_relaxed);
 }
 
+static bool must_trim(const struct outbox_relay *r)
+{
+    return r->untrimmed + EVENT_BATCH_COUNT_MAX > EVENT_AGAIN_MAX;
+}
+
 static void trim_done(void *arg)
 {
     struct outbox_relay *r = arg;
     r->state = RELAY_IDLE;
     r->trim_due = r->err != FICUS_ERR_OK && !r->closing;
+    if (r->err == FICUS_ERR_OK)
+        r->untrimmed = 0;
     if (r->trim_due)
         env_timer_start(r->env, &r->quiet_timer, QUIET_MS);
+    if (r->trim_due && must_trim(r))
+        back_off(r);
     relay_go_on(r);
 }
 
@@ -241,6 +257,8 @@ static void relay_go_on(struct outbox_relay *r)
         job_start(r, RELAY_TRIMMING, trim_work, trim_done);
     } else if (r->batch_count > 0) {
         publish(r);
+    } else if (must_trim(r)) {
+        job_start(r, RELAY_TRIMMING, trim_work, trim_done);
     } else if (r->kicked) {
         r->kicked = false;
         job_start(r, RELAY_READING, read_work, read_done);

@@ -8,6 +8,7 @@
 
 #include "assert.h"
 #include "db.h"
+#include "elog_private.h"
 #include "mem.h"
 
 #include <stdio.h>
@@ -69,7 +70,7 @@ static const struct statement statements[] = {
     {"7: the bank never gives back what it did not take", false,
      "SELECT l.order_id FROM ledger l WHERE l.kind = 'refund' AND NOT EXISTS (SELECT 1 FROM ledger c WHERE c.order_id = l.order_id AND c.kind = 'capture' AND c.amount = l.amount)"},
     {"no saga is stuck", false, "SELECT saga || ' ' || id FROM saga WHERE state = 'stuck'"},
-    {"no dead letter", false, "SELECT id FROM dead"},
+    {"no dead letter", false, "SELECT id FROM event WHERE topic = 'ficus.dead'"},
 };
 
 static const char fact_tables[] =
@@ -82,8 +83,7 @@ static const char fact_tables[] =
     "CREATE TABLE stock(sku TEXT, on_hand INTEGER, reserved INTEGER);\n"
     "CREATE TABLE notification(order_id TEXT, kind TEXT);\n"
     "CREATE TABLE saga(saga TEXT, id TEXT, state TEXT);\n"
-    "CREATE TABLE dead(id TEXT);\n"
-    "CREATE TABLE event(topic TEXT, subject TEXT);\n"
+    "CREATE TABLE event(topic TEXT, subject TEXT, id TEXT);\n"
     "CREATE TABLE outbox(host TEXT, seq INTEGER);\n"
     "CREATE TABLE cart_item(user_id TEXT, sku TEXT, quantity INTEGER);\n"
     "CREATE TABLE search(sku TEXT, available INTEGER);\n"
@@ -91,7 +91,7 @@ static const char fact_tables[] =
     "CREATE TABLE stock_set(sku TEXT, set_to INTEGER);\n"
     "CREATE TABLE answered(id TEXT, user_id TEXT, cart_anew INTEGER, cancelled INTEGER, cancel_asked INTEGER, card_good INTEGER, scarce INTEGER, impatient INTEGER);\n";
 
-/* Where facts come from: columns are text or whole numbers, as the format says. Sources of one store stand together. */
+/* Where facts come from: columns are text or whole numbers, as the format says, or records of the log ("events"). Sources of one store stand together. */
 static const struct source {
     const char *host, *select, *insert, *format, *forget;
 } sources[] = {
@@ -109,8 +109,7 @@ static const struct source {
     {"search", "SELECT p.sku, s.available FROM product p JOIN stock s ON s.sku = p.sku", "INSERT INTO search VALUES (?, ?)", "si", "DELETE FROM search"},
     {"catalog", "SELECT p.sku, s.available FROM product p JOIN stock s ON s.sku = p.sku", "INSERT INTO catalog VALUES (?, ?)", "si", "DELETE FROM catalog"},
     {"hub", "SELECT saga, id, state FROM saga_instance", "INSERT INTO saga VALUES (?, ?, ?)", "sss", "DELETE FROM saga"},
-    {"hub-log", "SELECT id FROM event WHERE topic = 'ficus.dead'", "INSERT INTO dead VALUES (?)", "s", "DELETE FROM dead"},
-    {"hub-log", "SELECT topic, coalesce(subject, '') FROM event", "INSERT INTO event VALUES (?, ?)", "ss", "DELETE FROM event"},
+    {"hub-log", "SELECT " ELOG_RECORD_COLUMNS " FROM record", "INSERT INTO event VALUES (?, ?, ?)", "events", "DELETE FROM event"},
 };
 
 /* The facts, and up to where they tell of each host. */
@@ -192,6 +191,21 @@ static void insert_row(struct shop *s, struct db_conn *facts, const struct sourc
     must(s, err, &error);
 }
 
+/* The events of one record of the log. */
+static void insert_events(struct shop *s, struct db_conn *facts, const struct source *src, struct db_stmt *row)
+{
+    struct ficus_error error = {0};
+    struct elog_head head;
+    struct elog_cursor cursor;
+    struct event ev;
+    int more;
+    elog_row_head(row, &head);
+    must(s, elog_record_open(&cursor, &head, db_blob(row, ELOG_BODY_COLUMN), &error), &error);
+    while ((more = elog_record_next(&cursor, &ev, NULL, &error)) == 1)
+        must(s, db_exec(facts, &error, src->insert, "SSS", ev.topic, ev.subject.p == NULL ? SLICE("") : ev.subject, ev.id), &error);
+    must(s, (enum ficus_err)-more, &error);
+}
+
 /* A store whose tables are not there yet has no facts. */
 static bool store_ready(struct db_conn *c, const char *select)
 {
@@ -210,7 +224,10 @@ static void facts_from(struct shop *s, struct db_conn *facts, const struct sourc
     must(s, db_query(c, &row, &error, src->select, ""), &error);
     int more;
     while ((more = db_step(row, &error)) == 1)
-        insert_row(s, facts, src, row);
+        if (strcmp(src->format, "events") == 0)
+            insert_events(s, facts, src, row);
+        else
+            insert_row(s, facts, src, row);
     if (more < 0)
         shop_fail(s, "%s: %s", src->host, error.text);
     db_finish(row);

@@ -411,7 +411,7 @@ static void test_retention_age(void **state)
     open_log((struct elog_options){0});
     read_now("a", 0, 0);
     assert_int_equal(seen.count, 0);
-    assert_int_equal(append("a", "0").last, 1502);
+    assert_int_equal(append("a", "new").last, 1502);
 }
 
 /* Over its size the log loses its oldest events only. */

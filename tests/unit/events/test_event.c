@@ -118,7 +118,8 @@ static void test_refused(void **state)
     }
 }
 
-/* Unknown extensions are ignored, a null attribute is an absent one, and a batch keeps its order. */
+/* Unknown extensions are ignored, a null attribute is an absent one, and a batch keeps its order. Data stays as it was sent, but in one
+ * line. */
 static void test_batch(void **state)
 {
     (void)state;
@@ -126,12 +127,14 @@ static void test_batch(void **state)
     size_t count = 0;
     struct slice text = SLICE(
         "[{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"x\":[1],\"subject\":null},"
-        "{\"specversion\":\"1.0\",\"id\":\"2\",\"source\":\"s\",\"type\":\"u\",\"data\":  [ 1 , 2 ] }]");
+        "{\"specversion\":\"1.0\",\"id\":\"2\",\"source\":\"s\",\"type\":\"u\",\"data\":  [ 1 , 2 ] },"
+        "{\"specversion\":\"1.0\",\"id\":\"3\",\"source\":\"s\",\"type\":\"u\",\"data\":  [ \n 1 , \"\\n\" ]}]");
     assert_int_equal(event_decode_batch(&arena, text, &events, &count, &error), FICUS_ERR_OK);
-    assert_int_equal(count, 2);
+    assert_int_equal(count, 3);
     assert_null(events[0].subject.p);
     assert_true(slice_eq(events[1].id, SLICE("2")));
-    assert_true(slice_eq(events[1].data, SLICE("[1,2]")));
+    assert_true(slice_eq(events[1].data, SLICE("[ 1 , 2 ]")));
+    assert_true(slice_eq(events[2].data, SLICE("[1,\"\\n\"]")));
     assert_int_equal(event_decode_batch(&arena, SLICE("{}"), &events, &count, &error), FICUS_ERR_PARSE);
 }
 
@@ -186,6 +189,31 @@ static void assert_travels(const struct event *ev)
     buf_done(&answer);
     buf_done(&b);
     arena_done(&a);
+}
+
+/* Reading refuses what has too many levels as checking does, wherever in the data they are. */
+static void test_depth(void **state)
+{
+    (void)state;
+    static const char *const topics[] = {"t", EVENT_TOPIC_DEAD, EVENT_TOPIC_REDRIVE "x"};
+    enum { SHAPES = 3 };
+    for (int depth = EVENT_DATA_DEPTH_MAX - 3; depth <= EVENT_DATA_DEPTH_MAX + 4; depth++)
+        for (size_t i = 0; i < ARRAY_COUNT(topics) * SHAPES; i++) {
+            struct event ev = sample(), back;
+            struct buf b;
+            buf_init(&b, 4096);
+            struct slice inner = nested(depth);
+            ev.topic = slice_str(topics[i / SHAPES]);
+            size_t shape = i % SHAPES;
+            ev.data = slice_str(shape == 0 ? arena_printf(&arena, SLICE_FMT, SLICE_ARG(inner))
+                : shape == 1 ? arena_printf(&arena, "[[],1,{\"a\":[[]]}," SLICE_FMT ",[{}],2]", SLICE_ARG(inner))
+                : arena_printf(&arena, "{\"a\":{},\"b\":[0," SLICE_FMT "],\"c\":[[[]]]}", SLICE_ARG(inner)));
+            assert_int_equal(event_encode(&b, &ev, &error), FICUS_ERR_OK);
+            bool fit = event_check(&ev, &error) == FICUS_ERR_OK;
+            assert_int_equal(fit, depth + (int)shape <= EVENT_DATA_DEPTH_MAX + (i / SHAPES > 0 ? 2 : 0));
+            assert_int_equal(event_decode(&arena, buf_slice(&b), &back, &error), fit ? FICUS_ERR_OK : FICUS_ERR_PARSE);
+            buf_done(&b);
+        }
 }
 
 /* What event_check passes can travel, also as a dead letter; else an outbox or a consumer would try it for ever. */
@@ -277,7 +305,7 @@ static void test_dead_letter(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(test_round_trip), TEST(test_stored_damage), TEST(test_refused),
-        TEST(test_batch), TEST(test_check), TEST(test_travels),
+        TEST(test_batch), TEST(test_check), TEST(test_depth), TEST(test_travels),
         TEST(test_topics), TEST(test_dead_letter)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
