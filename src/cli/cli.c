@@ -174,9 +174,13 @@ int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struc
     if (err == FICUS_ERR_OK && r->service != NULL)
         err = operator_identity(cli, r->service, &identity, &error);
     if (err == FICUS_ERR_OK)
-        err = ops_call_wait(cli->e, &cli->a, address, r->method, r->target, identity, 0, &status, &body, &error);
+        err = ops_call_wait(&(struct ops_call){.env = cli->e, .address = address, .method = r->method, .target = r->target,
+                                               .identity = identity, .sink = r->sink, .sink_head = r->sink_head,
+                                               .sink_arg = r->sink_arg}, &cli->a, &status, &body, &error);
     if (err == FICUS_ERR_REFUSED)
         return r->quiet ? EXIT_NOT_RUNNING : cli_not_running(cli, r->who);
+    if (err == FICUS_ERR_CANCELLED && r->sink != NULL)
+        return EXIT_FAILED;
     if (err == FICUS_ERR_TIMEOUT && !r->quiet) /* its socket is the supervisor's, and takes connections while nobody serves */
         dprintf(2, "ficus: %s does not answer; ficus status shows how it is\n", r->who);
     else if (err != FICUS_ERR_OK && !r->quiet)

@@ -9,6 +9,7 @@
 #include "command.h"
 #include "conf.h"
 #include "env.h"
+#include "http_msg.h"
 #include "state.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NOT_RUNNING = 3, EXIT_NOT_HEALTHY = 4 };
@@ -16,6 +17,8 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NOT_RUNNING = 3, EXIT_
 extern const struct command_table cli_table;
 
 int cmd_up(const struct command_call *c);
+int cmd_backup(const struct command_call *c);
+int cmd_restore(const struct command_call *c);
 int cmd_down(const struct command_call *c);
 int cmd_new_service(const struct command_call *c);
 int cmd_doctor(const struct command_call *c);
@@ -80,6 +83,10 @@ struct cli_request {
     int expected; /* status; another one is a failure */
     bool quiet;
     const char *service; /* not NULL: the socket is this service's, which asks who we are */
+    /* Not NULL: the body of the answer goes there (ops_call.h). One that has enough says itself why. */
+    bool (*sink)(void *arg, struct slice piece);
+    void (*sink_head)(void *arg, const struct http_msg *head);
+    void *sink_arg;
 };
 int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struct slice *ret_body,
             const struct json **ret_json);
