@@ -9,7 +9,7 @@
 #include "command.h"
 #include "conf.h"
 #include "env.h"
-#include "http_msg.h"
+#include "ops_call.h"
 #include "state.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NOT_RUNNING = 3, EXIT_NOT_HEALTHY = 4 };
@@ -83,13 +83,13 @@ struct cli_request {
     int expected; /* status; another one is a failure */
     bool quiet;
     const char *service; /* not NULL: the socket is this service's, which asks who we are */
-    /* Not NULL: the body of the answer goes there (ops_call.h). One that has enough says itself why. */
-    bool (*sink)(void *arg, struct slice piece);
-    void (*sink_head)(void *arg, const struct http_msg *head);
-    void *sink_arg;
 };
 int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struct slice *ret_body,
             const struct json **ret_json);
+/* The two halves of it, for who has several at once: the call, to be started; and what came of it. Exit codes. */
+int cli_call(struct cli *cli, const struct cli_request *r, struct ops_call *ret_call);
+int cli_answer(struct cli *cli, const struct cli_request *r, const struct ficus_error *error, int status, struct slice body,
+               const struct json **ret_json);
 /* One segment of a path, percent-encoded, in the arena. */
 const char *cli_segment(struct cli *cli, const char *text);
 

@@ -89,26 +89,35 @@ struct backup_maker {
     /* private below */
     const char *folders[BACKUP_FILES_MAX]; /* that were made, relative */
     size_t folder_count;
-    struct env_file *file; /* the one that is being written */
-    struct sha256 hash;
 };
 
-/* EXISTS: one of the two folders is there. system and ficus are borrowed. */
+/* EXISTS: one of the two folders is there. */
 enum ficus_err backup_make(struct backup_maker *m, struct env *e, struct arena *a, const char *folder,
                            struct ficus_error *reterr);
-/* The next file, empty; its members but size and sha256 are the caller's. Then pieces, then its end, which syncs it.
- * After an error only backup_give_up is left. */
-enum ficus_err backup_file_begin(struct backup_maker *m, const char *path, const char *service,
-                                 struct backup_file **ret_file, struct ficus_error *reterr);
-enum ficus_err backup_file_add(struct backup_maker *m, struct slice piece, struct ficus_error *reterr);
-enum ficus_err backup_file_end(struct backup_maker *m, struct ficus_error *reterr);
+
+/* A file that is being written; there may be several. Its members but size and sha256 are the caller's. Pieces, then
+ * the end, which syncs it and closes it in any case. After an error only backup_give_up is left. */
+struct backup_out {
+    struct backup_file *f;
+    /* private below */
+    struct backup_maker *m;
+    struct env_file *file; /* NULL: closed */
+    struct sha256 hash;
+    int64_t synced; /* bytes */
+};
+enum ficus_err backup_out_begin(struct backup_out *o, struct backup_maker *m, const char *path, const char *service,
+                                struct ficus_error *reterr);
+enum ficus_err backup_out_add(struct backup_out *o, struct slice piece, struct ficus_error *reterr);
+enum ficus_err backup_out_end(struct backup_out *o, struct ficus_error *reterr);
+/* Nothing comes any more; fine when it was ended. */
+void backup_out_drop(struct backup_out *o);
 /* A regular file of the state folder, or all of those below one of its folders (links and the like are left out); fine
  * when it is not there. */
 enum ficus_err backup_add_tree(struct backup_maker *m, const struct state *s, const char *path, const char *service,
                                struct ficus_error *reterr);
 /* backup.json, everything synced, the name. EXISTS: somebody else has made FOLDER meanwhile. */
 enum ficus_err backup_finish(struct backup_maker *m, struct ficus_error *reterr);
-/* Remove what was made. */
+/* Remove what was made. All files are ended or dropped. */
 void backup_give_up(struct backup_maker *m);
 
 #endif

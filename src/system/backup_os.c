@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { TREE_DEPTH_MAX = 16, TREE_TRIES = 5, PIECE_SIZE = 64 * 1024, LIST_SIZE_MAX = 4 << 20 };
+enum { TREE_DEPTH_MAX = 16, TREE_TRIES = 5, PIECE_SIZE = 64 * 1024, SYNC_SIZE = 8 << 20, LIST_SIZE_MAX = 4 << 20 };
 
 static enum ficus_err no_memory(struct ficus_error *reterr)
 {
@@ -94,53 +94,62 @@ enum ficus_err backup_make(struct backup_maker *m, struct env *e, struct arena *
 
 /* ---- files ---- */
 
-enum ficus_err backup_file_begin(struct backup_maker *m, const char *path, const char *service,
-                                 struct backup_file **ret_file, struct ficus_error *reterr)
+enum ficus_err backup_out_begin(struct backup_out *o, struct backup_maker *m, const char *path, const char *service,
+                                struct ficus_error *reterr)
 {
     const char *full = arena_printf(m->a, "%s/%s", m->partial, path), *copy = arena_strdup(m->a, slice_str(path));
+    *o = (struct backup_out){.m = m};
     if (m->backup.count == BACKUP_FILES_MAX)
         return err_set(reterr, FICUS_ERR_TOO_LARGE, "%s: a backup has at most %d files", path, BACKUP_FILES_MAX);
     if (full == NULL || copy == NULL)
         return no_memory(reterr);
     enum ficus_err err = folders_make(m, copy, reterr);
     if (err == FICUS_ERR_OK)
-        err = env_file_open(m->e, full, ENV_OPEN_CREATE | ENV_OPEN_EXCLUSIVE, &m->file, reterr);
+        err = env_file_open(m->e, full, ENV_OPEN_CREATE | ENV_OPEN_EXCLUSIVE, &o->file, reterr);
     if (err != FICUS_ERR_OK)
         return err;
-    *ret_file = &m->backup.files[m->backup.count++];
-    **ret_file = (struct backup_file){.path = copy, .service = service, .offset = -1};
-    sha256_begin(&m->hash);
+    o->f = &m->backup.files[m->backup.count++];
+    *o->f = (struct backup_file){.path = copy, .service = service, .offset = -1};
+    sha256_begin(&o->hash);
     return FICUS_ERR_OK;
 }
 
-static struct backup_file *last(struct backup_maker *m)
+static enum ficus_err written(const struct backup_out *o, enum ficus_err err, struct ficus_error *reterr)
 {
-    return &m->backup.files[m->backup.count - 1];
+    return err == FICUS_ERR_OK ? err : err_set(reterr, err, "%s/%s: %s", o->m->partial, o->f->path, err_text(err));
 }
 
-static enum ficus_err written(const struct backup_maker *m, const char *path, enum ficus_err err, struct ficus_error *reterr)
+/* Synced as it grows: a long sync at the end would keep the other streams waiting. */
+enum ficus_err backup_out_add(struct backup_out *o, struct slice piece, struct ficus_error *reterr)
 {
-    return err == FICUS_ERR_OK ? err : err_set(reterr, err, "%s/%s: %s", m->partial, path, err_text(err));
+    struct env *e = o->m->e;
+    enum ficus_err err = env_file_write(e, o->file, piece.p, piece.size, o->f->size);
+    sha256_add(&o->hash, piece.p, piece.size);
+    o->f->size += (int64_t)piece.size;
+    if (err == FICUS_ERR_OK && o->f->size >= o->synced + SYNC_SIZE) {
+        err = env_file_sync(e, o->file);
+        o->synced = o->f->size;
+    }
+    return written(o, err, reterr);
 }
 
-enum ficus_err backup_file_add(struct backup_maker *m, struct slice piece, struct ficus_error *reterr)
+enum ficus_err backup_out_end(struct backup_out *o, struct ficus_error *reterr)
 {
-    struct backup_file *f = last(m);
-    enum ficus_err err = env_file_write(m->e, m->file, piece.p, piece.size, f->size);
-    sha256_add(&m->hash, piece.p, piece.size);
-    f->size += (int64_t)piece.size;
-    return written(m, f->path, err, reterr);
+    enum ficus_err err = env_file_sync(o->m->e, o->file);
+    bool hashed = sha256_end(&o->hash, o->f->sha256);
+    backup_out_drop(o);
+    if (!hashed)
+        return err_set(reterr, FICUS_ERR_INTERNAL, "%s: SHA-256 is not available", o->f->path);
+    return written(o, err, reterr);
 }
 
-enum ficus_err backup_file_end(struct backup_maker *m, struct ficus_error *reterr)
+void backup_out_drop(struct backup_out *o)
 {
-    struct backup_file *f = last(m);
-    enum ficus_err err = env_file_sync(m->e, m->file);
-    env_file_close(m->e, m->file);
-    m->file = NULL;
-    if (!sha256_end(&m->hash, f->sha256))
-        return err_set(reterr, FICUS_ERR_INTERNAL, "%s: SHA-256 is not available", f->path);
-    return written(m, f->path, err, reterr);
+    char unused[SHA256_HEX_SIZE];
+    (void)sha256_end(&o->hash, unused);
+    if (o->file != NULL)
+        env_file_close(o->m->e, o->file);
+    o->file = NULL;
 }
 
 /* ---- what services keep beside their database ---- */
@@ -150,16 +159,16 @@ static bool same(const struct stat *a, const struct stat *b)
     return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-static enum ficus_err copy_bytes(struct backup_maker *m, int fd, struct ficus_error *reterr)
+static enum ficus_err copy_bytes(struct backup_out *o, int fd, struct ficus_error *reterr)
 {
     char piece[PIECE_SIZE];
     ssize_t n;
     while ((n = read(fd, piece, sizeof piece)) > 0 || (n < 0 && errno == EINTR)) {
-        enum ficus_err err = n < 0 ? FICUS_ERR_OK : backup_file_add(m, slice_make(piece, (size_t)n), reterr);
+        enum ficus_err err = n < 0 ? FICUS_ERR_OK : backup_out_add(o, slice_make(piece, (size_t)n), reterr);
         if (err != FICUS_ERR_OK)
             return err;
     }
-    return n == 0 ? FICUS_ERR_OK : err_sys(reterr, errno, "read %s", last(m)->path);
+    return n == 0 ? FICUS_ERR_OK : err_sys(reterr, errno, "read %s", o->f->path);
 }
 
 /* It may be written to meanwhile: then once more. *ret_still: it was not. */
@@ -167,16 +176,17 @@ static enum ficus_err copy_once(struct backup_maker *m, int fd, const char *path
                                 struct ficus_error *reterr)
 {
     struct stat before, after;
-    struct backup_file *f = NULL;
+    struct backup_out o;
     if (fstat(fd, &before) != 0 || lseek(fd, 0, SEEK_SET) != 0)
         return err_sys(reterr, errno, "read %s", path);
-    enum ficus_err err = backup_file_begin(m, path, service, &f, reterr);
+    enum ficus_err err = backup_out_begin(&o, m, path, service, reterr);
     if (err != FICUS_ERR_OK)
         return err;
-    f->moment_ms = env_wall_ms(m->e);
-    err = copy_bytes(m, fd, reterr);
+    o.f->moment_ms = env_wall_ms(m->e);
+    err = copy_bytes(&o, fd, reterr);
     if (err == FICUS_ERR_OK)
-        err = backup_file_end(m, reterr);
+        err = backup_out_end(&o, reterr);
+    backup_out_drop(&o);
     if (err == FICUS_ERR_OK && fstat(fd, &after) != 0)
         err = err_sys(reterr, errno, "read %s", path);
     *ret_still = err == FICUS_ERR_OK && same(&before, &after);
@@ -300,11 +310,7 @@ enum ficus_err backup_finish(struct backup_maker *m, struct ficus_error *reterr)
 /* Best effort: what stays has no backup.json. */
 void backup_give_up(struct backup_maker *m)
 {
-    char path[PATH_MAX], unused[SHA256_HEX_SIZE];
-    if (m->file != NULL)
-        env_file_close(m->e, m->file);
-    m->file = NULL;
-    (void)sha256_end(&m->hash, unused);
+    char path[PATH_MAX];
     if (m->folder_count == 0)
         return;
     (void)snprintf(path, sizeof path, "%s/" BACKUP_LIST, m->partial);

@@ -28,7 +28,7 @@ static void on_head(void *arg, struct http_stream *s, struct http_msg *m, bool e
     c->status = m->status;
     if (m->status == 200 && c->sink_head != NULL)
         c->sink_head(c->sink_arg, m);
-    if (!end)
+    if (!end && !c->closing)
         http_recv(s);
 }
 

@@ -233,16 +233,16 @@ static void test_plan(void **state)
 
 static void add_file(const char *path, const char *service, bool is_database, struct slice bytes)
 {
-    struct backup_file *f = NULL;
-    assert_int_equal(backup_file_begin(&maker, path, service, &f, &error), FICUS_ERR_OK);
-    f->is_database = is_database;
-    f->moment_ms = 1700000000000;
+    struct backup_out o;
+    assert_int_equal(backup_out_begin(&o, &maker, path, service, &error), FICUS_ERR_OK);
+    o.f->is_database = is_database;
+    o.f->moment_ms = 1700000000000;
     while (bytes.size > 0) {
         size_t size = bytes.size < 1000 ? bytes.size : 1000;
-        assert_int_equal(backup_file_add(&maker, slice_make(bytes.p, size), &error), FICUS_ERR_OK);
+        assert_int_equal(backup_out_add(&o, slice_make(bytes.p, size), &error), FICUS_ERR_OK);
         bytes = slice_from(bytes, size);
     }
-    assert_int_equal(backup_file_end(&maker, &error), FICUS_ERR_OK);
+    assert_int_equal(backup_out_end(&o, &error), FICUS_ERR_OK);
 }
 
 static void begin(const char *folder)
