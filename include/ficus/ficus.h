@@ -221,7 +221,8 @@ struct ficus_answer {
 FICUS_API int ficus_call(struct ficus_req *req, const struct ficus_call *call, struct ficus_answer *ret_answer);
 /* percent-encoded as one path segment or query value */
 FICUS_API const char *ficus_segment(struct ficus_req *req, const char *text);
-/* In a transaction: publish when it commits. subject: the key (events of one key keep their order). data: JSON text. */
+/* In a transaction: publish when it commits. subject: the key (events of one key keep their order). data: JSON text. What
+ * a call of a saga, or an event, brings about is the same event however often it is brought about: the first one counts. */
 FICUS_API int ficus_emit(struct ficus_req *req, const char *topic, const char *subject, const char *data);
 
 /* ---- saga participants: the four rules as a state table (in a transaction) ----

@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * UUIDv7: 48 bits of Unix milliseconds, version, 12 random bits, variant, 62 random bits (RFC 9562, 5.7).
+ * UUIDv7: 48 bits of Unix milliseconds, version, 12 random bits, variant, 62 random bits (RFC 9562, 5.7). UUIDv8: all but version
+ * and variant as given.
  */
 #include "uuid.h"
 
 #include "hex.h"
 
-void uuid_v7(int64_t wall_ms, const uint8_t random[10], char ret_text[UUID_TEXT_SIZE])
+static void put(uint8_t bytes[16], unsigned version, char ret_text[UUID_TEXT_SIZE])
 {
-    uint8_t bytes[16];
-    for (int i = 0; i < 6; i++)
-        bytes[i] = (uint8_t)((uint64_t)wall_ms >> (40 - 8 * i));
-    memcpy(bytes + 6, random, 10);
-    bytes[6] = (uint8_t)(0x70 | (bytes[6] & 0x0f));
+    bytes[6] = (uint8_t)(version << 4 | (bytes[6] & 0x0f));
     bytes[8] = (uint8_t)(0x80 | (bytes[8] & 0x3f));
     char *at = ret_text;
     static const uint8_t groups[] = {4, 2, 2, 2, 6};
@@ -23,6 +20,22 @@ void uuid_v7(int64_t wall_ms, const uint8_t random[10], char ret_text[UUID_TEXT_
         at = hex_put(at, from, groups[i]);
     }
     *at = '\0';
+}
+
+void uuid_v7(int64_t wall_ms, const uint8_t random[10], char ret_text[UUID_TEXT_SIZE])
+{
+    uint8_t bytes[16];
+    for (int i = 0; i < 6; i++)
+        bytes[i] = (uint8_t)((uint64_t)wall_ms >> (40 - 8 * i));
+    memcpy(bytes + 6, random, 10);
+    put(bytes, 7, ret_text);
+}
+
+void uuid_v8(const uint8_t made[16], char ret_text[UUID_TEXT_SIZE])
+{
+    uint8_t bytes[16];
+    memcpy(bytes, made, sizeof bytes);
+    put(bytes, 8, ret_text);
 }
 
 bool uuid_valid(struct slice s)

@@ -161,39 +161,58 @@ static int ask_problem(const struct cli_request *r, int status, const struct jso
     return EXIT_FAILED;
 }
 
+int cli_call(struct cli *cli, const struct cli_request *r, struct ops_call *ret_call)
+{
+    struct ficus_error error = {0};
+    struct slice identity = SLICE_NONE;
+    const char *address = arena_printf(&cli->a, "unix:%s/%s", cli->state.sockets, r->socket);
+    enum ficus_err err = address == NULL ? err_set(&error, FICUS_ERR_NOMEM, "out of memory") : FICUS_ERR_OK;
+    if (err == FICUS_ERR_OK && r->service != NULL)
+        err = operator_identity(cli, r->service, &identity, &error);
+    if (err != FICUS_ERR_OK)
+        return r->quiet ? err_exit_code(err) : cli_fail(&error);
+    *ret_call = (struct ops_call){
+        .env = cli->e, .address = address, .method = r->method, .target = r->target, .identity = identity};
+    return EXIT_OK;
+}
+
+int cli_answer(struct cli *cli, const struct cli_request *r, const struct ficus_error *error, int status, struct slice body,
+               const struct json **ret_json)
+{
+    struct ficus_error wrong = {0};
+    struct json *root = NULL;
+    if (error->code == FICUS_ERR_REFUSED)
+        return r->quiet ? EXIT_NOT_RUNNING : cli_not_running(cli, r->who);
+    if (error->code == FICUS_ERR_TIMEOUT && !r->quiet) /* its socket is the supervisor's, and takes connections while nobody serves */
+        dprintf(2, "ficus: %s does not answer; ficus status shows how it is\n", r->who);
+    else if (error->code != FICUS_ERR_OK && !r->quiet)
+        (void)cli_fail(error);
+    if (error->code != FICUS_ERR_OK)
+        return r->quiet ? EXIT_FAILED : err_exit_code(error->code);
+    if (body.size > 0 &&
+        json_parse(&cli->a, body, &(struct json_limits){.size_max = OPS_BODY_SIZE_MAX, .values_max = 1000000}, &root,
+                   &wrong) != FICUS_ERR_OK)
+        return r->quiet ? EXIT_FAILED : cli_fail(&wrong);
+    if (status != r->expected)
+        return r->quiet ? EXIT_FAILED : ask_problem(r, status, root);
+    if (ret_json != NULL)
+        *ret_json = root;
+    return EXIT_OK;
+}
+
 int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struct slice *ret_body,
             const struct json **ret_json)
 {
     struct ficus_error error = {0};
     struct slice body = SLICE_NONE;
-    struct json *root = NULL;
-    int status = 0;
-    const char *address = arena_printf(&cli->a, "unix:%s/%s", cli->state.sockets, r->socket);
-    struct slice identity = SLICE_NONE;
-    enum ficus_err err = address == NULL ? FICUS_ERR_NOMEM : FICUS_ERR_OK;
-    if (err == FICUS_ERR_OK && r->service != NULL)
-        err = operator_identity(cli, r->service, &identity, &error);
-    if (err == FICUS_ERR_OK)
-        err = ops_call_wait(cli->e, &cli->a, address, r->method, r->target, identity, 0, &status, &body, &error);
-    if (err == FICUS_ERR_REFUSED)
-        return r->quiet ? EXIT_NOT_RUNNING : cli_not_running(cli, r->who);
-    if (err == FICUS_ERR_TIMEOUT && !r->quiet) /* its socket is the supervisor's, and takes connections while nobody serves */
-        dprintf(2, "ficus: %s does not answer; ficus status shows how it is\n", r->who);
-    else if (err != FICUS_ERR_OK && !r->quiet)
-        (void)cli_fail(&error);
-    if (err != FICUS_ERR_OK)
-        return r->quiet ? EXIT_FAILED : err_exit_code(err);
-    if (body.size > 0 &&
-        json_parse(&cli->a, body, &(struct json_limits){.size_max = OPS_BODY_SIZE_MAX, .values_max = 1000000}, &root,
-                   &error) != FICUS_ERR_OK)
-        return r->quiet ? EXIT_FAILED : cli_fail(&error);
-    if (ret_status != NULL)
+    struct ops_call call;
+    int status = 0, code = cli_call(cli, r, &call);
+    if (code != EXIT_OK)
+        return code;
+    if (ops_call_wait(&call, &cli->a, &status, &body, &error) == FICUS_ERR_OK && ret_status != NULL)
         *ret_status = status;
-    if (status != r->expected)
-        return r->quiet ? EXIT_FAILED : ask_problem(r, status, root);
-    if (ret_body != NULL)
+    code = cli_answer(cli, r, &error, status, body, ret_json);
+    if (code == EXIT_OK && ret_body != NULL)
         *ret_body = body;
-    if (ret_json != NULL)
-        *ret_json = root;
-    return EXIT_OK;
+    return code;
 }

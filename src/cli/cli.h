@@ -9,6 +9,7 @@
 #include "command.h"
 #include "conf.h"
 #include "env.h"
+#include "ops_call.h"
 #include "state.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NOT_RUNNING = 3, EXIT_NOT_HEALTHY = 4 };
@@ -16,6 +17,8 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NOT_RUNNING = 3, EXIT_
 extern const struct command_table cli_table;
 
 int cmd_up(const struct command_call *c);
+int cmd_backup(const struct command_call *c);
+int cmd_restore(const struct command_call *c);
 int cmd_down(const struct command_call *c);
 int cmd_new_service(const struct command_call *c);
 int cmd_doctor(const struct command_call *c);
@@ -83,6 +86,10 @@ struct cli_request {
 };
 int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struct slice *ret_body,
             const struct json **ret_json);
+/* The two halves of it, for who has several at once: the call, to be started; and what came of it. Exit codes. */
+int cli_call(struct cli *cli, const struct cli_request *r, struct ops_call *ret_call);
+int cli_answer(struct cli *cli, const struct cli_request *r, const struct ficus_error *error, int status, struct slice body,
+               const struct json **ret_json);
 /* One segment of a path, percent-encoded, in the arena. */
 const char *cli_segment(struct cli *cli, const char *text);
 

@@ -61,7 +61,7 @@ static int purge(struct cli *cli)
     bool ours = state_exists(&cli->state);
     enum ficus_err err = state_purge(&cli->a, &cli->state, &left, &error);
     if (left != NULL && left[0] != '\0')
-        dprintf(2, "ficus: left in %s, as Ficus did not make it: %s\n", cli->state.root, left);
+        dprintf(2, "ficus: left in %s, as Ficus did not make it or ficus restore has moved it aside: %s\n", cli->state.root, left);
     return err == FICUS_ERR_OK || !ours ? EXIT_OK : cli_fail(&error);
 }
 

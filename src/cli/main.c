@@ -32,6 +32,10 @@ static const struct command_option up_options[] = {
 static const struct command_option down_options[] = {
     {0, "purge", NULL, "also remove data, logs, keys: only what Ficus made, only a folder with its marker"},
 };
+static const struct command_option restore_options[] = {
+    {0, "replace", NULL, "there is data already: move it aside"},
+    JSON_OPTION,
+};
 static const struct command_option new_options[] = {
     {0, "dir", "FOLDER", "where to make it, instead of the folder that include: says"},
 };
@@ -107,6 +111,29 @@ static const struct command commands[] = {
      .doc = "Stop it",
      .text = "Gateway, then services, then hub; each has ten seconds to finish its work. Works also when the "
              "supervisor is dead."},
+    {.name = "backup",
+     .run = cmd_backup,
+     .operands = "FOLDER [SERVICE...]",
+     .operand_min = 1,
+     .operand_max = COMMAND_OPERANDS_MAX,
+     OPTIONS(json_options),
+     .doc = "Copy the system's data into a new folder while it runs",
+     .text = "Each database is copied as it is at one moment of its own and looked through; requests go on meanwhile. With "
+             "them go the system's key, the administrator's password and what services keep beside their database: whoever "
+             "can read the folder is the system. Of a stopped system, or a stopped service, the command reads the files "
+             "itself. Until all of it is on the disk the folder is called FOLDER.partial. SERVICE: only these; hub is the "
+             "event log and the sagas. ficus restore puts it back; docs/backup.md says what it is worth."},
+    {.name = "restore",
+     .run = cmd_restore,
+     .operands = "FOLDER [SERVICE...]",
+     .operand_min = 1,
+     .operand_max = COMMAND_OPERANDS_MAX,
+     OPTIONS(restore_options),
+     .doc = "Put a backup into the state folder of a stopped system",
+     .text = "Every file is copied and its SHA-256 compared before anything is touched; then all take their places. "
+             "Interrupted at any instant, the same command finishes it, and until then ficus up refuses. What was there "
+             "before is never overwritten: with --replace it is moved aside, and the command says where. SERVICE: only "
+             "these; hub is the event log and the sagas."},
     {.name = "new service",
      .run = cmd_new_service,
      .operands = "NAME",

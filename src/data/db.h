@@ -45,6 +45,11 @@ void db_close(struct db *d);
 /* Remove the database that nobody has open, with all that belongs to it; fine when it is not there. [any; blocks] */
 enum ficus_err db_remove(struct env *e, const char *path, bool *ret_was_there, struct ficus_error *reterr);
 
+/* Is the file there? MISSING: no, but a database was made here before. [any; blocks] */
+enum ficus_err db_look(struct env *e, const char *path, bool *ret_there, struct ficus_error *reterr);
+/* Note beside the file that a database was made here, as db_open does of one that it makes: FOLDER/.NAME.made. [any; blocks] */
+enum ficus_err db_note(struct env *e, const char *path, struct ficus_error *reterr);
+
 /* ---- trouble ---- */
 /* What keeps transactions from being kept at present: FULL, READ_ONLY, IO, CORRUPT or MISSING with path and remedy in
  * *ret_trouble; OK when the last commit was kept. Does not block. [any] */
@@ -89,6 +94,30 @@ void db_tx_rollback(struct db_tx *tx);
 void db_tx_commit(struct db_tx *tx);
 /* As db_tx_commit, but waits for the end and returns it (committed is not called). */
 enum ficus_err db_tx_commit_wait(struct db_tx *tx, struct ficus_error *reterr);
+
+/* ---- copies (copy.c) ----
+ * The database as it is at one moment, byte for byte, while it is written to: at that moment everything committed is
+ * brought into the file (one checkpoint), and from then until the end of the copy the file stands still; what is
+ * committed meanwhile waits in the WAL. Nobody waits for the copy; the WAL grows with what is written meanwhile, and a copy
+ * that is slower than that is given up.
+ */
+struct db_copy {
+    int64_t size;               /* of the whole, in bytes */
+    int64_t moment_ms;          /* wall clock */
+    /* private below */
+    struct db *db;
+    int64_t at;
+};
+/* BUSY: another copy of it is being made; UNAVAILABLE: at present somebody reads from an earlier moment and the checkpoint
+ * cannot pass; try again soon. On error there is nothing to end. [worker] */
+enum ficus_err db_copy_begin(struct db *d, struct db_copy *ret_copy, struct ficus_error *reterr);
+/* The next bytes, 0 at the end, or -(enum ficus_err): TIMEOUT when the WAL has grown too long meanwhile. [worker] */
+ssize_t db_copy_read(struct db_copy *c, void *p, size_t size, struct ficus_error *reterr);
+/* Does not block; does nothing when it was not begun. [any] */
+void db_copy_end(struct db_copy *c);
+/* Look whether the file, which nobody has open, is a sound database of ours: PRAGMA quick_check over all its pages. CORRUPT
+ * with what was found. [any; blocks] */
+enum ficus_err db_check(struct env *e, const char *path, struct ficus_error *reterr);
 
 /* ---- statements ----
  * Prepared once per connection and SQL text (cached, at most 128). Binds by format, one letter a parameter:

@@ -10,6 +10,7 @@
 #include "vfs_sqlite.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum { DB_STATEMENTS_MAX = 128, DB_PATH_SIZE_MAX = 1024 };
 
@@ -68,6 +69,10 @@ struct db {
     struct list readers_waiting;
     struct ficus_error trouble; /* code OK: none. See db_trouble */
     bool damaged;               /* trouble says how; it stays until the file is opened anew */
+    bool is_copying;            /* one struct db_copy at a time */
+
+    /* No checkpoint meanwhile: the file's content stands still and is copied. Set by whoever has the turn. */
+    atomic_bool checkpoints_held;
 };
 
 /* May SQL from outside do this? As sqlite3_set_authorizer asks. Transactions belong to db_tx.c: a COMMIT or a pragma of a
@@ -90,12 +95,17 @@ enum ficus_err db_conn_error(struct db_conn *c, int sqlite_code, struct ficus_er
 enum ficus_err db_conn_touch(struct db_conn *c, struct ficus_error *reterr);
 /* As much of the WAL as readers allow goes into the database file. The writer, outside of transactions. */
 void db_conn_checkpoint(struct db_conn *c);
+/* The same without waiting for anybody, and without cutting the WAL. *ret_whole: all that was committed is in the file. */
+enum ficus_err db_conn_checkpoint_all(struct db_conn *c, bool *ret_whole, struct ficus_error *reterr);
+
+/* db_tx.c: have the turn outside of transactions; those that wait for their commit get it before. [worker] */
+void db_writer_take(struct db *d);
+void db_writer_give(struct db *d);
 
 /* Remember what is wrong with the disk; OK: nothing is. Damage stays. [any] */
 void db_trouble_set(struct db *d, const struct ficus_error *e);
 
-/* made.c: MISSING when the file is not there, or is_new, and was made before. */
-enum ficus_err db_made_check(struct db *d, struct ficus_error *reterr);
+/* made.c: MISSING when is_new and it was made before; else the note is there now. */
 enum ficus_err db_made_note(struct db *d, bool is_new, struct ficus_error *reterr);
 
 #endif

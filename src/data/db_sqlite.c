@@ -222,6 +222,15 @@ static enum ficus_err conn_prepare_control(struct db_conn *c, struct ficus_error
     return FICUS_ERR_OK;
 }
 
+/* After each commit. A checkpoint that fails is tried again after the next one. */
+static int on_wal(void *arg, sqlite3 *h, const char *database, int pages)
+{
+    struct db *d = arg;
+    if ((size_t)pages >= d->o.checkpoint_pages && !atomic_load(&d->checkpoints_held))
+        (void)sqlite3_wal_checkpoint_v2(h, database, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    return SQLITE_OK;
+}
+
 static enum ficus_err writer_setup(struct db_conn *c, struct ficus_error *reterr)
 {
     char text[64];
@@ -239,10 +248,9 @@ static enum ficus_err writer_setup(struct db_conn *c, struct ficus_error *reterr
             c->db->path, (unsigned long long)id);
     c->is_new = id == 0;
     char sql[256];
-    size_t pages = c->db->o.checkpoint_pages;
-    snprintf(sql, sizeof sql,
-        "PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=%zu; PRAGMA journal_size_limit=%d; %s", pages,
-        WAL_SIZE_KEPT_MAX, id == 0 ? "PRAGMA application_id=0x46696375;" : "");
+    (void)sqlite3_wal_hook(handle(c), on_wal, c->db);
+    snprintf(sql, sizeof sql, "PRAGMA synchronous=FULL; PRAGMA journal_size_limit=%d; %s", WAL_SIZE_KEPT_MAX,
+        id == 0 ? "PRAGMA application_id=0x46696375;" : "");
     return conn_run(c, sql, reterr);
 }
 
@@ -337,7 +345,18 @@ enum ficus_err db_conn_touch(struct db_conn *c, struct ficus_error *reterr)
 
 void db_conn_checkpoint(struct db_conn *c)
 {
-    (void)sqlite3_wal_checkpoint_v2(handle(c), NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    if (!atomic_load(&c->db->checkpoints_held))
+        (void)sqlite3_wal_checkpoint_v2(handle(c), NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+}
+
+enum ficus_err db_conn_checkpoint_all(struct db_conn *c, bool *ret_whole, struct ficus_error *reterr)
+{
+    int frames = 0, done = 0;
+    int rc = sqlite3_wal_checkpoint_v2(handle(c), NULL, SQLITE_CHECKPOINT_PASSIVE, &frames, &done);
+    if (rc != SQLITE_OK)
+        return db_conn_error(c, rc, reterr);
+    *ret_whole = done == frames;
+    return FICUS_ERR_OK;
 }
 
 bool db_conn_in_transaction(struct db_conn *c)
@@ -377,7 +396,8 @@ enum ficus_err db_open(struct env *e, const struct db_options *o, struct db **re
     list_init(&d->group);
     list_init(&d->readers_idle);
     list_init(&d->readers_waiting);
-    enum ficus_err err = o->is_derived ? FICUS_ERR_OK : db_made_check(d, reterr);
+    bool there = false;
+    enum ficus_err err = o->is_derived ? FICUS_ERR_OK : db_look(e, d->path, &there, reterr);
     if (err == FICUS_ERR_OK)
         err = db_vfs_new(e, d->path, &d->vfs, reterr);
     if (err == FICUS_ERR_OK)
@@ -397,6 +417,7 @@ void db_close(struct db *d)
     if (d == NULL)
         return;
     FICUS_ASSERT(!d->turn_taken);
+    FICUS_ASSERT(!d->is_copying);
     FICUS_ASSERT(list_empty(&d->waiting));
     size_t given = d->reader_count;
     for (struct list *it; (it = list_pop_head(&d->readers_idle)) != NULL; given--)

@@ -105,6 +105,18 @@ static void group_end(struct db *d, struct ficus_error *ret_error)
     d->begun = false;
 }
 
+/* Commit what the turn's owner has collected; *ret_group, to be told *ret_error, is empty when that is nothing. */
+static void group_close(struct db *d, struct list *ret_group, struct ficus_error *ret_error)
+{
+    list_init(ret_group);
+    if (!d->begun)
+        return;
+    group_end(d, ret_error);
+    for (struct list *it; (it = list_pop_head(&d->group)) != NULL;)
+        list_add_tail(ret_group, it);
+    d->group_count = 0;
+}
+
 /* The turn's owner is through: commit what is due, hand the turn on, then tell. True: self was told its end here. */
 static bool turn_pass_on(struct db *d, const struct db_tx *self)
 {
@@ -115,14 +127,25 @@ static bool turn_pass_on(struct db *d, const struct db_tx *self)
     bool due = list_empty(&d->waiting) || d->group_count >= d->o.group_count_max || lost;
     pthread_mutex_unlock(&d->mutex);
     list_init(&group);
-    if (due && d->begun) {
-        group_end(d, &e);
-        for (struct list *it; (it = list_pop_head(&d->group)) != NULL;)
-            list_add_tail(&group, it);
-        d->group_count = 0;
-    }
+    if (due)
+        group_close(d, &group, &e);
     turn_give(d);
     return group_tell(d, &group, &e, self);
+}
+
+void db_writer_take(struct db *d)
+{
+    struct db_tx place = {.db = NULL};
+    struct list group;
+    struct ficus_error e;
+    turn_take(d, &place);
+    group_close(d, &group, &e);
+    (void)group_tell(d, &group, &e, NULL);
+}
+
+void db_writer_give(struct db *d)
+{
+    turn_give(d);
 }
 
 /* ---- transactions ---- */

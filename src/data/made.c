@@ -12,51 +12,60 @@
 
 enum { NOTE_SIZE_MAX = 512 };
 
-static enum ficus_err note_path(const struct db *d, char *ret_path, size_t size, struct ficus_error *reterr)
+static enum ficus_err note_path(const char *path, char *ret_path, size_t size, struct ficus_error *reterr)
 {
-    const char *slash = strrchr(d->path, '/');
-    int folder_size = slash == NULL ? 0 : (int)(slash + 1 - d->path);
-    int n = snprintf(ret_path, size, "%.*s.%s.made", folder_size, d->path, d->path + folder_size);
+    const char *slash = strrchr(path, '/');
+    int folder_size = slash == NULL ? 0 : (int)(slash + 1 - path);
+    int n = snprintf(ret_path, size, "%.*s.%s.made", folder_size, path, path + folder_size);
     return n > 0 && (size_t)n < size ? FICUS_ERR_OK
-        : err_set(reterr, FICUS_ERR_TOO_LARGE, "%s: the path is too long", d->path);
+        : err_set(reterr, FICUS_ERR_TOO_LARGE, "%s: the path is too long", path);
 }
 
-static enum ficus_err missing(const struct db *d, const char *note, const char *what, struct ficus_error *reterr)
+static enum ficus_err missing(const char *path, const char *note, const char *what, struct ficus_error *reterr)
 {
     return err_set(reterr, FICUS_ERR_MISSING,
         "%s: %s, but a database was made here before: put it back from a copy; or, to begin with an empty one, remove %s",
-        d->path, what, note);
+        path, what, note);
 }
 
-enum ficus_err db_made_check(struct db *d, struct ficus_error *reterr)
+enum ficus_err db_look(struct env *e, const char *path, bool *ret_there, struct ficus_error *reterr)
 {
     char note[DB_PATH_SIZE_MAX];
-    bool noted = false, there = false;
-    enum ficus_err err = note_path(d, note, sizeof note, reterr);
+    bool noted = false;
+    enum ficus_err err = note_path(path, note, sizeof note, reterr);
     if (err != FICUS_ERR_OK)
         return err;
-    err = env_file_exists(d->env, note, &noted);
+    err = env_file_exists(e, note, &noted);
     if (err == FICUS_ERR_OK)
-        err = env_file_exists(d->env, d->path, &there);
+        err = env_file_exists(e, path, ret_there);
     if (err != FICUS_ERR_OK)
-        return err_set(reterr, err, "%s: cannot be looked for: %s", d->path, err_text(err));
-    return noted && !there ? missing(d, note, "the file is gone", reterr) : FICUS_ERR_OK;
+        return err_set(reterr, err, "%s: cannot be looked for: %s", path, err_text(err));
+    return noted && !*ret_there ? missing(path, note, "the file is gone", reterr) : FICUS_ERR_OK;
+}
+
+enum ficus_err db_note(struct env *e, const char *path, struct ficus_error *reterr)
+{
+    char note[DB_PATH_SIZE_MAX], text[NOTE_SIZE_MAX];
+    const char *slash = strrchr(path, '/');
+    enum ficus_err err = note_path(path, note, sizeof note, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    int n = snprintf(text, sizeof text,
+        "The database %.300s was made. If it is ever missing, Ficus does not begin with an empty one\n"
+        "as long as this file is here.\n", slash == NULL ? path : slash + 1);
+    return env_file_store(e, note, slice_make(text, (size_t)n), reterr);
 }
 
 enum ficus_err db_made_note(struct db *d, bool is_new, struct ficus_error *reterr)
 {
-    char note[DB_PATH_SIZE_MAX], text[NOTE_SIZE_MAX];
+    char note[DB_PATH_SIZE_MAX];
     bool noted = false;
-    enum ficus_err err = note_path(d, note, sizeof note, reterr);
+    enum ficus_err err = note_path(d->path, note, sizeof note, reterr);
     if (err == FICUS_ERR_OK)
         err = env_file_exists(d->env, note, &noted);
     if (err != FICUS_ERR_OK)
         return err;
     if (noted)
-        return is_new ? missing(d, note, "the file is empty", reterr) : FICUS_ERR_OK;
-    const char *slash = strrchr(d->path, '/');
-    int n = snprintf(text, sizeof text,
-        "The database %.300s was made. If it is ever missing, Ficus does not begin with an empty one\n"
-        "as long as this file is here.\n", slash == NULL ? d->path : slash + 1);
-    return env_file_store(d->env, note, slice_make(text, (size_t)n), reterr);
+        return is_new ? missing(d->path, note, "the file is empty", reterr) : FICUS_ERR_OK;
+    return db_note(d->env, d->path, reterr);
 }

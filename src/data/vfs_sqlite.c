@@ -600,6 +600,25 @@ void db_vfs_closing(struct db_vfs *v)
     v->wal_is_foreign = node_check(v, NODE_WAL, WAL_ENDING, NULL) != FICUS_ERR_OK;
 }
 
+ssize_t db_vfs_read(struct db_vfs *v, void *p, size_t size, int64_t offset)
+{
+    return env_file_read(v->env, v->nodes[NODE_MAIN].file, p, size, offset);
+}
+
+enum ficus_err db_vfs_size(struct db_vfs *v, int64_t *ret_size)
+{
+    return env_file_size(v->env, v->nodes[NODE_MAIN].file, ret_size);
+}
+
+int64_t db_vfs_wal_size(struct db_vfs *v)
+{
+    int64_t size = 0;
+    pthread_mutex_lock(&v->mutex);
+    struct env_file *file = v->nodes[NODE_WAL].file;    /* open as long as the writer is */
+    pthread_mutex_unlock(&v->mutex);
+    return file != NULL && env_file_size(v->env, file, &size) == FICUS_ERR_OK ? size : 0;
+}
+
 const char *db_vfs_enter(struct db_vfs *v)
 {
     pthread_mutex_lock(&v->mutex);

@@ -30,6 +30,12 @@ enum ficus_err db_vfs_check(struct db_vfs *v, struct ficus_error *reterr);
  * now, a copy put back by hand, is left alone. */
 void db_vfs_closing(struct db_vfs *v);
 
+/* The file's bytes, past SQLite: right only while nothing writes to it (a checkpoint does). Bytes read (short only at
+ * the end), or -(enum ficus_err). [worker] */
+ssize_t db_vfs_read(struct db_vfs *v, void *p, size_t size, int64_t offset);
+enum ficus_err db_vfs_size(struct db_vfs *v, int64_t *ret_size);
+int64_t db_vfs_wal_size(struct db_vfs *v);      /* 0: there is none, or it cannot be told */
+
 /* Make the name known to SQLite for the sqlite3_open_v2 that follows, and forget it. [any, also at once from several
  * threads] */
 const char *db_vfs_enter(struct db_vfs *v);     /* NULL: SQLite refuses (out of memory) */

@@ -74,6 +74,14 @@ static void on_server_closed(void *arg)
         close_sagas(h);
 }
 
+/* Its exchange is reset with its server. How many ends are to be waited for. */
+static int copy_ends(struct hub *h, struct store_copy *c)
+{
+    c->idle = on_server_closed;
+    c->arg = h;
+    return store_copy_busy(c) ? 1 : 0;
+}
+
 static void close_servers(struct hub *h)
 {
     struct http_server *servers[] = {h->server, h->operator_server};
@@ -82,6 +90,8 @@ static void close_servers(struct hub *h)
     h->servers_open = 1; /* this call's own, so that the count cannot reach 0 before both were asked */
     h->servers_open += db_watch_stop(&h->log_watch) ? 0 : 1;
     h->servers_open += db_watch_stop(&h->journal_watch) ? 0 : 1;
+    h->servers_open += copy_ends(h, &h->log_copy);
+    h->servers_open += copy_ends(h, &h->journal_copy);
     for (size_t i = 0; i < ARRAY_COUNT(servers); i++) {
         if (servers[i] == NULL)
             continue;
@@ -215,6 +225,7 @@ static enum ficus_err open_all(struct hub *h, struct ficus_error *reterr)
     if (err == FICUS_ERR_OK) {
         watch_store(h, &h->log_watch, elog_db(h->log));
         watch_store(h, &h->journal_watch, saga_engine_db(h->sagas));
+        hub_copies_open(h);
     }
     return err;
 }

@@ -22,6 +22,7 @@ static const struct hub_route routes[] = {
     {"GET", "/v1/sagas", true, 0, hub_sagas_list},
     {"GET", "/v1/sagas/{}/{}", true, 0, hub_sagas_show},
     {"POST", "/v1/sagas/{}/{}/retry", true, 0, hub_sagas_retry},
+    {"GET", "/v1/copies/{}", true, 0, hub_copies_get},
     {"GET", "/v1/topics", true, 0, hub_events_topics},
     {"GET", "/v1/dead", true, 0, hub_events_dead},
     {"POST", "/v1/dead/{}/redrive", true, 0, hub_events_redrive},
@@ -90,6 +91,14 @@ bool hub_exchange_back(struct hub_exchange *x)
         return true;
     exchange_free_if_over(x);
     return false;
+}
+
+struct http_stream *hub_exchange_hand_over(struct hub_exchange *x)
+{
+    struct http_stream *s = x->s;
+    metric_inc(METRIC(x->hub->requests, slice_str(x->route->path), SLICE("200")));
+    stream_ended(x);
+    return s;
 }
 
 /* ---- answers ---- */

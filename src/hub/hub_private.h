@@ -12,6 +12,7 @@
 #include "hub.h"
 #include "process.h"
 #include "saga_engine.h"
+#include "store_copy.h"
 
 enum {
     HUB_WAITING_MAX = 256,   /* waiting pulls, and as many waiting for endpoints */
@@ -92,6 +93,7 @@ struct hub {
     struct metric_family *requests, *published;
     struct metric *waiting;
     struct db_watch log_watch, journal_watch;
+    struct store_copy log_copy, journal_copy;
     /* stopping */
     bool stopping;
     int servers_open;
@@ -114,6 +116,13 @@ bool hub_query_i64(struct hub_exchange *x, const char *name, int64_t min, int64_
 bool hub_query_text(struct hub_exchange *x, const char *name, struct slice *ret_text);
 /* The callback that busy stood for came: clears it. False: the stream has ended meanwhile and x is gone. */
 bool hub_exchange_back(struct hub_exchange *x);
+
+/* Somebody else answers: x is gone at return. */
+struct http_stream *hub_exchange_hand_over(struct hub_exchange *x);
+
+/* hub_copies.c */
+void hub_copies_open(struct hub *h);
+void hub_copies_get(struct hub_exchange *x, struct slice body);
 
 /* hub_events.c */
 void hub_events_publish(struct hub_exchange *x, struct slice body);

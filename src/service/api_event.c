@@ -4,6 +4,7 @@
  */
 #include "service_impl.h"
 
+#include "text.h"
 #include "timefmt.h"
 #include "uuid.h"
 
@@ -18,6 +19,29 @@ static bool may_publish(const struct service_config *c, const char *topic)
         if (strcmp(c->publishes[i], topic) == 0)
             return true;
     return false;
+}
+
+/* Work that is done again in another life of this database, because a backup was put back, says the same again: then it
+ * is to be the same event, which the log knows. So what a saga's call or an event brings about gets its id from what asked
+ * for it: the call's key, which a saga never uses twice, or the event's own id. What clients ask for gets a new one, since
+ * they may take a key again. NULL: failed. */
+static const char *event_id(struct ficus_req *r, const char *topic)
+{
+    const char *key = strcmp(r->caller, "hub") == 0 ? r->idempotency_key : NULL;
+    if (r->kind != REQUEST_EVENT && key == NULL)
+        return ficus_new_id(r);
+    char number[TEXT_I64_SIZE];
+    uint8_t hash[KEYED_HASH_SIZE];
+    (void)text_i64((int64_t)r->emitted_count, number);
+    const struct slice parts[] = {r->event.source, r->event.id, slice_str(key), slice_str(topic), slice_str(number)};
+    char *text = arena_alloc(&r->arena, UUID_TEXT_SIZE);
+    if (text == NULL ||
+        keyed_hash(r->service->process.key, "event-id", parts, ARRAY_COUNT(parts), hash) != FICUS_ERR_OK) {
+        (void)request_fail(r, 503, "out_of_memory", false, "out of memory");
+        return NULL;
+    }
+    uuid_v8(hash, text);
+    return text;
 }
 
 int ficus_emit(struct ficus_req *req, const char *topic, const char *subject, const char *data)
@@ -39,8 +63,11 @@ int ficus_emit(struct ficus_req *req, const char *topic, const char *subject, co
     time_format(now_ms, time);
     trace_format(&req->log.trace, parent);
     (void)snprintf(source, sizeof source, "/%s", v->def->name);
+    const char *id = event_id(req, topic);
+    if (id == NULL)
+        return -1;
     const struct event ev = {
-        .id = slice_str(ficus_new_id(req)),
+        .id = slice_str(id),
         .source = slice_str(source),
         .topic = slice_str(topic),
         .subject = slice_str(subject),

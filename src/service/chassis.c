@@ -171,6 +171,8 @@ static void watch_store(struct service *v)
     v->store_watch = (struct db_watch){
         .env = v->env, .db = v->db, .changed = on_store_trouble, .idle = on_store_idle, .arg = v};
     db_watch_start(&v->store_watch);
+    v->store_copy = (struct store_copy){
+        .env = v->env, .db = v->db, .log = &v->process.log, .idle = on_store_idle, .arg = v};
 }
 
 static void serve(struct service *v)
@@ -421,7 +423,7 @@ static void close_done(void *arg)
 static bool is_quiet(const struct service *v)
 {
     return v->request_count == 0 && v->feed.consumer == NULL && !v->janitor_runs && !v->store_watch.is_probing &&
-           !v->is_opening;
+           !v->is_opening && !store_copy_busy(&v->store_copy);
 }
 
 static void close_next(struct service *v)

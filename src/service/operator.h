@@ -6,6 +6,7 @@
  *     GET  /ficus/rebuild   200 of the last rebuild since the process started:
  *                           {"rebuild": "none" | "running" | "done" | "failed", "generation": of the store in use,
  *                            "events": handled, "event_time": of the last of them, "error": why it failed}
+ *     GET  /ficus/copy      200 the store as it is at one moment (store_copy.h)
  *
  * The request's identity is signed with the system's key, as every one inside is, and its issuer is "operator": a name
  * that no service may have and that the gateway never passes on.
@@ -15,5 +16,6 @@
 
 #define OPERATOR_NAME "operator"
 #define OPERATOR_REBUILD_PATH "/ficus/rebuild"
+#define OPERATOR_COPY_PATH "/ficus/copy"
 
 #endif

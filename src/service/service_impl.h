@@ -20,6 +20,7 @@
 #include "outbox.h"
 #include "router.h"
 #include "service.h"
+#include "store_copy.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -269,6 +270,7 @@ struct service {
     bool janitor_runs, janitor_more;
     struct env_timer watch_timer;
     struct db_watch store_watch; /* when there is a store */
+    struct store_copy store_copy;
 
     /* ending */
     void (*drained)(void *arg);

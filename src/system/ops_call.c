@@ -26,15 +26,30 @@ static void on_head(void *arg, struct http_stream *s, struct http_msg *m, bool e
 {
     struct ops_call *c = arg;
     c->status = m->status;
-    if (!end)
+    if (m->status == 200 && c->sink_head != NULL)
+        c->sink_head(c->sink_arg, m);
+    if (!end && !c->closing)
         http_recv(s);
+}
+
+static void time_begin(struct ops_call *c)
+{
+    env_timer_start(c->env, &c->timer, c->timeout_ms > 0 ? c->timeout_ms : OPS_TIMEOUT_MS);
+}
+
+static bool take(struct ops_call *c, struct slice data)
+{
+    if (c->sink == NULL || c->status != 200)
+        return buf_add_slice(&c->answer, data);
+    time_begin(c);
+    return data.size == 0 || c->sink(c->sink_arg, data);
 }
 
 static void on_data(void *arg, struct http_stream *s, struct slice data, bool end)
 {
     struct ops_call *c = arg;
-    if (!buf_add_slice(&c->answer, data))
-        finish(c, FICUS_ERR_TOO_LARGE);
+    if (!take(c, data))
+        finish(c, c->sink == NULL ? FICUS_ERR_TOO_LARGE : FICUS_ERR_CANCELLED);
     else if (!end)
         http_recv(s);
 }
@@ -147,7 +162,7 @@ enum ficus_err ops_call_start(struct ops_call *c)
         return err;
     buf_init(&c->answer, OPS_BODY_SIZE_MAX);
     c->timer = (struct env_timer){.fn = on_timeout, .arg = c};
-    env_timer_start(c->env, &c->timer, c->timeout_ms > 0 ? c->timeout_ms : OPS_TIMEOUT_MS);
+    time_begin(c);
     c->busy = true;
     return FICUS_ERR_OK;
 }
@@ -183,26 +198,19 @@ static void on_answer(void *arg, enum ficus_err err, int status, struct slice bo
     env_uv_stop(w->e);
 }
 
-enum ficus_err ops_call_wait(struct env *e, struct arena *a, const char *address, const char *method,
-                             const char *target, struct slice identity, int64_t timeout_ms, int *ret_status,
-                             struct slice *ret_body, struct ficus_error *reterr)
+enum ficus_err ops_call_wait(struct ops_call *c, struct arena *a, int *ret_status, struct slice *ret_body,
+                             struct ficus_error *reterr)
 {
-    struct waiting w = {.e = e, .a = a, .err = FICUS_ERR_INTERNAL};
-    struct ops_call c = {.env = e,
-                         .address = address,
-                         .method = method,
-                         .target = target,
-                         .identity = identity,
-                         .timeout_ms = timeout_ms,
-                         .done = on_answer,
-                         .arg = &w};
-    enum ficus_err err = ops_call_start(&c);
+    struct waiting w = {.e = c->env, .a = a, .err = FICUS_ERR_INTERNAL};
+    c->done = on_answer;
+    c->arg = &w;
+    enum ficus_err err = ops_call_start(c);
     if (err == FICUS_ERR_OK) {
-        env_uv_run(e);
+        env_uv_run(c->env);
         err = w.err;
     }
     if (err != FICUS_ERR_OK)
-        return err_set(reterr, err, "%s %s at %s: %s", method, target, address, err_text(err));
+        return err_set(reterr, err, "%s %s at %s: %s", c->method, c->target, c->address, err_text(err));
     *ret_status = w.status;
     *ret_body = w.body;
     return FICUS_ERR_OK;

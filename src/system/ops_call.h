@@ -19,7 +19,12 @@ struct ops_call {
     /* JSON; SLICE_NONE: none. At most what fits a stream's buffer is taken at once, the rest follows */
     struct slice body;
     struct slice identity; /* Ficus-Identity, for services; SLICE_NONE: none */
-    int64_t timeout_ms;    /* 0: OPS_TIMEOUT_MS */
+    int64_t timeout_ms;    /* 0: OPS_TIMEOUT_MS; with a sink: from one piece to the next */
+    /* Not NULL: the body of a 200 goes here piece by piece, of whatever size, and not to done. False: enough, CANCELLED. */
+    bool (*sink)(void *arg, struct slice piece);
+    /* Not NULL: before the first piece. */
+    void (*sink_head)(void *arg, const struct http_msg *head);
+    void *sink_arg;
     /* err OK: status and body hold the answer (body borrowed for the call). Else REFUSED (nobody listens), TIMEOUT,
      * RESET, TOO_LARGE, ... */
     void (*done)(void *arg, enum ficus_err err, int status, struct slice body);
@@ -45,12 +50,10 @@ static inline bool ops_call_busy(const struct ops_call *c)
     return c->busy;
 }
 
-/* The blocking form for command line tools, without a body: runs e's loop until the answer is there. *ret_body is in the
- * arena.
- * Errors as above, UNAVAILABLE when the socket is not there. */
+/* The blocking form for command line tools: runs the loop of c->env, which is one of env_uv_new, until the answer is
+ * there; done and arg are its own. *ret_body is in the arena. Errors as above, UNAVAILABLE when the socket is not there. */
 struct arena;
-enum ficus_err ops_call_wait(struct env *e, struct arena *a, const char *address, const char *method,
-                             const char *target, struct slice identity, int64_t timeout_ms, int *ret_status,
-                             struct slice *ret_body, struct ficus_error *reterr);
+enum ficus_err ops_call_wait(struct ops_call *c, struct arena *a, int *ret_status, struct slice *ret_body,
+                             struct ficus_error *reterr);
 
 #endif

@@ -6,6 +6,8 @@
  *     system.key        0600, made once      admin.json   0600, made once
  *     data/             stores               private/     one folder per service
  *     log/              NAME.N.log, supervisor.log
+ *     restore.json, restore.partial/   while ficus restore is at work (restore.h)
+ *     replaced-TIME/    what it has moved aside; nothing but an operator's hand removes it
  *     run/              0700: lock, children.json, resolved files NAME.json, kept addresses, sockets, and the file
  *     "sockets" that says where they are: here, or in a folder with a shorter name
  */
@@ -20,6 +22,8 @@ enum {
     STATE_SOCKET_PATH_MAX = 100, /* bytes of a unix socket's path; the kernel takes 107 */
     STATE_PASSWORD_SIZE = 21,    /* 20 characters and a NUL */
 };
+
+#define STATE_REPLACED "replaced-" /* and the time: what ficus restore has moved aside */
 
 struct state {
     const char *root; /* absolute, as all below */
@@ -53,6 +57,9 @@ enum ficus_err state_key(struct env *e, const struct state *s, struct ficus_erro
  * arena. */
 enum ficus_err state_admin(struct env *e, struct arena *a, const struct state *s, const char *email,
                            const char **ret_password, struct ficus_error *reterr);
+/* Remove name at the top of the state folder with all below it; never follows a symbolic link. False: errno tells why
+ * something stays. */
+bool state_remove(const struct state *s, const char *name);
 /* Remove what Ficus made; what else is found at the top stays, and so does the folder then. *ret_left (in the
  * arena): their names, separated by ", ", "" for none. DENIED without marker: all of it is not ours, and stays. */
 enum ficus_err state_purge(struct arena *a, const struct state *s, const char **ret_left, struct ficus_error *reterr);

@@ -119,7 +119,7 @@ bool state_closed_to_us(const struct state *s)
 
 /* ---- making it ---- */
 
-/* 0 or errno; *ret_empty: nothing is in it. */
+/* 0 or errno; *ret_empty: nothing is in it but what a restore has moved aside and a purge has left. */
 static int folder_look(const char *path, bool *ret_empty)
 {
     DIR *dir = opendir(path);
@@ -127,7 +127,8 @@ static int folder_look(const char *path, bool *ret_empty)
         return errno;
     *ret_empty = true;
     for (struct dirent *entry; *ret_empty && (entry = readdir(dir)) != NULL;)
-        *ret_empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+        *ret_empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+                     slice_starts(slice_str(entry->d_name), SLICE(STATE_REPLACED));
     closedir(dir);
     return 0;
 }
@@ -365,6 +366,8 @@ enum ficus_err state_admin(struct env *e, struct arena *a, const struct state *s
 
 /* ---- purge ---- */
 
+enum { TREE_DEPTH_MAX = 32 };
+
 /* Remove name in folder with all below it; never follows a symbolic link. Depth is bounded by depth_max. */
 static bool remove_tree(int folder, const char *name, int depth_max)
 {
@@ -389,6 +392,18 @@ static bool remove_tree(int folder, const char *name, int depth_max)
             ok = remove_tree(fd, entry->d_name, depth_max - 1) && ok;
     closedir(dir);
     return unlinkat(folder, name, AT_REMOVEDIR) == 0 && ok;
+}
+
+bool state_remove(const struct state *s, const char *name)
+{
+    int folder = open(s->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0)
+        return false;
+    bool ok = remove_tree(folder, name, TREE_DEPTH_MAX);
+    int failed = errno;
+    close(folder);
+    errno = failed;
+    return ok;
 }
 
 /* Does the name end as a file that Ficus makes in one of its folders? */
@@ -454,12 +469,13 @@ enum ficus_err state_purge(struct arena *a, const struct state *s, const char **
         (void)remove_tree(AT_FDCWD, s->sockets, 1);
     /* the marker goes last: a purge that was interrupted can be repeated */
     static const char *const folders[] = {"run", "log", "data"};
-    static const char *const whole[] = {"private", "system.key", "system.key.tmp", "admin.json", "admin.json.tmp", MARKER ".tmp"};
+    static const char *const whole[] = {"private", "system.key", "system.key.tmp", "admin.json", "admin.json.tmp", "restore.partial",
+                                        "restore.json", "restore.json.tmp", MARKER ".tmp"};
     bool ok = true;
     for (size_t i = 0; i < ARRAY_COUNT(folders); i++)
         ok = remove_own(folder, folders[i]) && ok;
     for (size_t i = 0; i < ARRAY_COUNT(whole); i++)
-        ok = remove_tree(folder, whole[i], 32) && ok;
+        ok = remove_tree(folder, whole[i], TREE_DEPTH_MAX) && ok;
     if (ok)
         (void)unlinkat(folder, MARKER, 0); /* shows in the list when it stays */
     *ret_left = list_left(a, folder);

@@ -6,6 +6,7 @@
 
 #include "mem.h"
 #include "program.h"
+#include "restore.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -122,6 +123,8 @@ static enum ficus_err prepare_state(struct env *e, struct up *u, struct manifest
     enum ficus_err err = state_create(e, &u->state, reterr);
     if (err == FICUS_ERR_OK)
         err = state_lock(&u->state, &u->lock_fd, reterr);
+    if (err == FICUS_ERR_OK && restore_is_pending(&u->state))
+        err = err_set(reterr, FICUS_ERR_CONFLICT, "%s: a restore was interrupted half way: ficus restore finishes it", u->state.root);
     if (err == FICUS_ERR_OK)
         err = state_choose_sockets(e, u->arena, &u->state, longest_socket_name(u->manifest), reterr);
     if (err == FICUS_ERR_OK)

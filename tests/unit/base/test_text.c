@@ -209,6 +209,10 @@ static void test_uuid(void **state)
     uuid_v7(INT64_C(0x017f22e279b1), (const uint8_t[10]){0}, b);
     assert_true(strcmp(a, b) < 0);
     assert_true(uuid_valid(slice_str(a)));
+    uint8_t made[16];
+    memset(made, 0xff, sizeof made);
+    uuid_v8(made, b);
+    assert_string_equal(b, "ffffffff-ffff-8fff-bfff-ffffffffffff");
     assert_true(uuid_valid(SLICE("017F22E2-79B0-7FFF-BFFF-010203040506")));
     assert_false(uuid_valid(SLICE("017f22e2-79b0-7fff-bfff-01020304050")));
     assert_false(uuid_valid(SLICE("017f22e2x79b0-7fff-bfff-010203040506")));
