@@ -6,6 +6,11 @@
  *     GET  /ficus/rebuild   200 of the last rebuild since the process started:
  *                           {"rebuild": "none" | "running" | "done" | "failed", "generation": of the store in use,
  *                            "events": handled, "event_time": of the last of them, "error": why it failed}
+ *     GET  /ficus/store?position=&chain=&hash=[&head=]
+ *                           200 verifies the next events of its event store (estore.h), on a worker: {"position", "chain",
+ *                           "hash": to go on with, "done", "head": POSITION:HASH, "findings": [{"fault", "position",
+ *                           "stream", "version", "text"}]}; head: one that was written down, looked for at the end;
+ *                           409 the service has no store, or a rebuildable one
  *
  * The request's identity is signed with the system's key, as every one inside is, and its issuer is "operator": a name
  * that no service may have and that the gateway never passes on.
@@ -15,5 +20,6 @@
 
 #define OPERATOR_NAME "operator"
 #define OPERATOR_REBUILD_PATH "/ficus/rebuild"
+#define OPERATOR_STORE_PATH "/ficus/store"
 
 #endif

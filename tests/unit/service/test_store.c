@@ -99,6 +99,8 @@ static int act(struct ficus_req *req)
         return put_old(req, 1, "\"a\"") != 0 || put_old(req, 2, "\"b\"") != 0 ? -1 : 0;
     if (strcmp(what, "none") == 0)
         return put_old(req, 1, "\"none\"");
+    if (strcmp(what, "tamper") == 0)
+        return ficus_exec(req, "UPDATE ficus_store SET data = '{\"x\": 2}' WHERE position = 2", "");
     if (strcmp(what, "up") == 0)
         return ficus_store_append(req, "old", 2, "up", "\"c\"", NULL);
     if (strcmp(what, "rolled-back") == 0)
@@ -314,6 +316,35 @@ static void test_snapshots(void **state)
     expect("POST", "/v1/act/snapshot-load", NULL, 200, "4:\\\"of 4");
 }
 
+#define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"
+
+static struct ficus_test_answer as_operator(const char *path)
+{
+    return ficus_test_call(t, &(struct ficus_test_request){.method = "GET", .path = path, .caller = "operator"});
+}
+
+/* An operator, and nobody else, has the store verified; what was tampered with is named. */
+static void test_operator(void **state)
+{
+    static const char begin[] = "/ficus/store?position=0&chain=0&hash=" ZEROS;
+    for (int i = 0; i < 3; i++)
+        expect("POST", "/v1/act/add", NULL, 204, NULL);
+    struct ficus_test_answer a = as_operator(begin);
+    assert_int_equal(a.status, 200);
+    assert_non_null(strstr(a.body, "{\"position\":3,\"chain\":3,\"hash\":\""));
+    assert_non_null(strstr(a.body, "\"done\":true,\"head\":\"3:"));
+    assert_non_null(strstr(a.body, "\"findings\":[]}"));
+    assert_int_equal(call("GET", begin, NULL).status, 403);
+    assert_int_equal(as_operator("/ficus/store").status, 400);
+    assert_int_equal(as_operator("/ficus/store?position=-1&chain=0&hash=" ZEROS).status, 400);
+    assert_int_equal(as_operator("/ficus/store?position=0&chain=0&hash=0").status, 400);
+    assert_int_equal(as_operator("/ficus/other").status, 404);
+    a = as_operator("/ficus/store?position=0&chain=0&hash=" ZEROS "&head=7:" ZEROS);
+    assert_non_null(strstr(a.body, "\"findings\":[{\"fault\":\"truncated\",\"position\":7,"));
+    expect("POST", "/v1/act/tamper", NULL, 204, NULL);
+    assert_non_null(strstr(as_operator(begin).body, "\"findings\":[{\"fault\":\"changed\",\"position\":2,\"stream\":\"s\",\"version\":2,"));
+}
+
 #define ALL(fn) cmocka_unit_test_setup_teardown(fn, setup_all, teardown)
 #define ACCOUNT(fn) cmocka_unit_test_setup_teardown(fn, setup_account, teardown)
 
@@ -321,7 +352,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         ACCOUNT(test_account_imported), ACCOUNT(test_account), ACCOUNT(test_account_at_once), ALL(test_read),      ALL(test_conflict),
-        ALL(test_misuse),               ALL(test_upcasters),   ALL(test_upcasters_fail),     ALL(test_snapshots),
+        ALL(test_misuse),               ALL(test_upcasters),   ALL(test_upcasters_fail),     ALL(test_snapshots), ALL(test_operator),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
