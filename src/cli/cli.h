@@ -36,6 +36,7 @@ int cmd_events_dead(const struct command_call *c);
 int cmd_events_redrive(const struct command_call *c);
 int cmd_events_drop(const struct command_call *c);
 int cmd_events_rebuild(const struct command_call *c);
+int cmd_events_verify(const struct command_call *c);
 int cmd_migrations_lint(const struct command_call *c);
 int cmd_config_check(const struct command_call *c);
 int cmd_routes(const struct command_call *c);

@@ -74,6 +74,10 @@ static const struct command_option close_options[] = {
 static const struct command_option rebuild_options[] = {
     {0, "wait", "DURATION", "how long to wait for the end (default 60s)"},
 };
+static const struct command_option verify_options[] = {
+    {0, "head", "POSITION:HASH", "a head of this store that was written down before: is it still in it?"},
+    JSON_OPTION,
+};
 static const struct command_option saga_list_options[] = {
     {0, "stuck", NULL, "only those that need somebody"},
     {0, "state", "STATE", "running, undoing, completed, compensated or stuck"},
@@ -256,6 +260,16 @@ static const struct command commands[] = {
              "Ctrl-C, the rebuild goes on without its watcher; a restart of the service gives it up. What a topic "
              "keeps: events.retention in the manifest, and for good the newest event of each key of topics with keep: "
              "latest."},
+    {.name = "events verify",
+     .run = cmd_events_verify,
+     .operands = "[SERVICE...]",
+     .operand_max = COMMAND_OPERANDS_MAX,
+     OPTIONS(verify_options),
+     .doc = "Find events that were changed after they were stored",
+     .text = "Each event of a service's event store carries a hash over itself and the one before it. All are computed anew, "
+             "of all or some services, whether they run or not, and what was changed, removed, inserted or moved is named: "
+             "service, position, stream, version. Then the exit code is 1. Who can write the file can also compute all "
+             "hashes anew; so write the head that is printed down elsewhere now and then, and give it with --head."},
     {.name = "config check",
      .run = cmd_config_check,
      .operands = "[FILE]",

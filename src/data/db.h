@@ -157,6 +157,10 @@ struct db_migration {
 };
 /* Number and name of a file NNNN_name.sql in whatever folder; the name is borrowed. False: it has no such name. */
 bool db_migration_name(const char *path, int64_t *ret_version, struct slice *ret_name);
+/* The one table of libficus that migrations of services may fill: what their event store is to begin with (estore.h). */
+#define DB_STORE_IMPORT_SQL                                                                                                      \
+    "CREATE TABLE ficus_store_import(seq INTEGER PRIMARY KEY, stream TEXT NOT NULL, type TEXT NOT NULL,"                         \
+    " schema INTEGER NOT NULL DEFAULT 1, time INTEGER NOT NULL, data TEXT NOT NULL) STRICT;"
 /* Run those that are missing, in order, each in a synced transaction, and record number, name, SHA-256 and time in
  * table ficus_migrations. Refuses: a gap or a wrong order (INVALID), a changed text of one that ran (CONFLICT, names
  * it), a database that has newer ones (VERSION). The chassis's own tables are migrated with the same function under

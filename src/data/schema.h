@@ -91,7 +91,8 @@ struct schema_run {
 
 struct schema_runner;
 
-/* Everything that a runner returns lives in the arena, which must outlive it. NOMEM. */
+/* With what libficus has made before the first migration of a service, as far as those may use it. Everything that a
+ * runner returns lives in the arena, which must outlive it. NOMEM. */
 enum ficus_err schema_runner_new(struct arena *a, struct schema_runner **ret_runner, struct ficus_error *reterr);
 void schema_runner_free(struct schema_runner *r);   /* NULL is fine */
 /* Run one migration as db_migrate does: in one transaction, with the same rights, keys enforced. Its work is bounded, so

@@ -177,6 +177,8 @@ enum ficus_err schema_runner_new(struct arena *a, struct schema_runner **ret_run
     snprintf(sql, sizeof sql, "PRAGMA max_page_count=%d; PRAGMA temp_store=MEMORY", PAGES_MAX);
     db_handle_harden(r->h);
     enum ficus_err err = run_own(r, sql, reterr);
+    if (err == FICUS_ERR_OK)
+        err = run_own(r, DB_STORE_IMPORT_SQL, reterr);
     if (err != FICUS_ERR_OK)
         schema_runner_free(r);
     else

@@ -8,6 +8,15 @@ const struct db_migration events_migrations[] = {
               " attempts INTEGER NOT NULL) STRICT;")},
     {2, "0002_dead.sql",
         SLICE("CREATE TABLE ficus_dead(seq INTEGER PRIMARY KEY, source TEXT NOT NULL, id TEXT NOT NULL, UNIQUE(source, id)) STRICT;")},
+    {3, "0003_store.sql", /* estore.h */
+        SLICE("CREATE TABLE ficus_store(position INTEGER PRIMARY KEY, stream TEXT NOT NULL, version INTEGER NOT NULL, type TEXT NOT NULL,"
+              " schema INTEGER NOT NULL, time INTEGER NOT NULL, data TEXT NOT NULL, metadata TEXT NOT NULL, hash BLOB NOT NULL,"
+              " UNIQUE(stream, version)) STRICT;"
+              "CREATE TABLE ficus_store_head(one INTEGER PRIMARY KEY CHECK(one = 1), position INTEGER NOT NULL, hash BLOB NOT NULL) STRICT;"
+              "INSERT INTO ficus_store_head(one, position, hash) VALUES(1, 0, zeroblob(32));"
+              DB_STORE_IMPORT_SQL
+              "CREATE TABLE ficus_store_snapshot(stream TEXT NOT NULL, version INTEGER NOT NULL, schema INTEGER NOT NULL,"
+              " data TEXT NOT NULL, seal TEXT NOT NULL, PRIMARY KEY(stream, version)) STRICT;")},
 };
 const size_t events_migration_count = sizeof events_migrations / sizeof *events_migrations;
 

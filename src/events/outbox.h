@@ -3,7 +3,7 @@
  * Transactional outbox and the relay that empties it, inbox and consumer offsets: the two ends of "exactly once".
  * Tables (in the service's own database, made by outbox_migrations): ficus_outbox(seq INTEGER PRIMARY KEY
  * AUTOINCREMENT, event TEXT), ficus_inbox(consumer TEXT PRIMARY KEY, next_offset INTEGER, attempts INTEGER),
- * ficus_dead(source TEXT, id TEXT): events that were given up.
+ * ficus_dead(source TEXT, id TEXT): events that were given up; and those of the event store (estore.h).
  */
 #ifndef FICUS_EVENTS_OUTBOX_H
 #define FICUS_EVENTS_OUTBOX_H

@@ -110,7 +110,7 @@ static enum ficus_err check_definition(const struct ficus_service *def, const st
         return err_set(reterr, FICUS_ERR_INVALID,
                        "a rebuildable store holds nothing but what came by events: the service must consume some, "
                        "publish none and have no keyed routes");
-    return FICUS_ERR_OK;
+    return store_check_upcasters(def->upcasters, reterr);
 }
 
 enum ficus_err service_serve(struct service *v, struct ficus_error *reterr)

@@ -7,6 +7,11 @@
  *                           {"rebuild": "none" | "running" | "done" | "failed", "generation": of the store in use,
  *                            "events": handled, "event_time": of the last of them, "error": why it failed}
  *     GET  /ficus/copy      200 the store as it is at one moment (store_copy.h)
+ *     GET  /ficus/store?position=&chain=&hash=[&head=]
+ *                           200 verifies the next events of its event store (estore.h), on a worker: {"position", "chain",
+ *                           "hash": to go on with, "done", "head": POSITION:HASH, "findings": [{"fault", "position",
+ *                           "stream", "version", "text"}]}; head: one that was written down, looked for at the end;
+ *                           409 the service has no store, or a rebuildable one
  *
  * The request's identity is signed with the system's key, as every one inside is, and its issuer is "operator": a name
  * that no service may have and that the gateway never passes on.
@@ -17,5 +22,6 @@
 #define OPERATOR_NAME "operator"
 #define OPERATOR_REBUILD_PATH "/ficus/rebuild"
 #define OPERATOR_COPY_PATH "/ficus/copy"
+#define OPERATOR_STORE_PATH "/ficus/store"
 
 #endif

@@ -495,12 +495,10 @@ void request_on_head(void *arg, struct http_stream *s, bool end, const struct en
         metrics_queue(v);
     if (process_answer(&v->process, s, v->state == SERVICE_READY))
         return;
-    if (slice_starts(s->head_in->path, SLICE("/ficus/"))) {
-        operator_answer(v, s);
-        return;
-    }
     struct identity_claims claims = {0};
-    if (!accept_caller(v, s, &claims))
+    const struct router_route *operators = NULL;
+    bool by_operator = slice_starts(s->head_in->path, SLICE("/ficus/"));
+    if (by_operator ? (operators = operator_answer(v, s, &claims)) == NULL : !accept_caller(v, s, &claims))
         return;
     struct ficus_req *r = request_new(v, REQUEST_HTTP);
     if (r == NULL || !copy_head(r, s->head_in, &claims) ||
@@ -519,7 +517,8 @@ void request_on_head(void *arg, struct http_stream *s, bool end, const struct en
     http_stream_handle(s, &request_handler, r);
     request_ref(r);
     request_arm_deadline(r);
-    if (find_route(r) && may_come(r) && query_valid(r) && read_key(r, s->head_in)) {
+    r->route = operators;
+    if ((by_operator || (find_route(r) && may_come(r))) && query_valid(r) && read_key(r, s->head_in)) {
         r->handler = r->route->def->handler;
         read_body(r, s, end);
     }

@@ -371,8 +371,13 @@ bool janitor_sweep(struct service *v); /* [worker] one small step; true: there i
 void janitor_start(struct service *v);
 void janitor_stop(struct service *v);
 
+/* ---- api_store.c ---- */
+/* INVALID names the upcaster that is wrong. Pure. */
+enum ficus_err store_check_upcasters(const struct ficus_upcaster *list, struct ficus_error *reterr);
+
 /* ---- operator.c ---- */
-void operator_answer(struct service *v, struct http_stream *s); /* a request under /ficus/ */
+/* A request under /ficus/. NULL: it is answered; else its route, to be run as any request's. [loop] */
+const struct router_route *operator_answer(struct service *v, struct http_stream *s, struct identity_claims *ret_claims);
 
 /* ---- chassis.c ---- */
 void service_check_end(struct service *v); /* something ended: see what is next */

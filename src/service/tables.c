@@ -6,6 +6,7 @@
  * or "tombstone" go after 30 d; "done" stays as long as the service's own record of it, because an undo may come at any
  * time and must then find that it was done.
  */
+#include "estore.h"
 #include "generation.h"
 #include "service_impl.h"
 
@@ -129,6 +130,8 @@ enum ficus_err tables_open(struct service *v, struct ficus_error *reterr)
         err = migrate_chassis(v, reterr);
     if (err == FICUS_ERR_OK)
         err = migrate_own(v, reterr);
+    if (err == FICUS_ERR_OK)
+        err = estore_import(v->db, reterr);
     if (err == FICUS_ERR_OK)
         err = feed_open(v, reterr);
     return err == FICUS_ERR_OK ? err : err_wrap(reterr, "store");

@@ -9,6 +9,7 @@
 #include "assert.h"
 #include "db.h"
 #include "elog_private.h"
+#include "estore.h"
 #include "mem.h"
 
 #include <stdio.h>
@@ -69,6 +70,9 @@ static const struct statement statements[] = {
     {"7: no line of the ledger without its payment", true, "SELECT l.order_id FROM ledger l WHERE l.order_id NOT IN (SELECT order_id FROM payment)"},
     {"7: the bank never gives back what it did not take", false,
      "SELECT l.order_id FROM ledger l WHERE l.kind = 'refund' AND NOT EXISTS (SELECT 1 FROM ledger c WHERE c.order_id = l.order_id AND c.kind = 'capture' AND c.amount = l.amount)"},
+    {"the row of an order is what its stream adds up to", false,
+     "SELECT o.id || ' ' || o.status FROM orders o LEFT JOIN history h ON h.order_id = o.id GROUP BY o.id HAVING o.status <> "
+     "CASE max(iif(h.status = 'cancelled', 2, h.status = 'confirmed')) WHEN 2 THEN 'cancelled' WHEN 1 THEN 'confirmed' ELSE 'pending' END"},
     {"no saga is stuck", false, "SELECT saga || ' ' || id FROM saga WHERE state = 'stuck'"},
     {"no dead letter", false, "SELECT id FROM event WHERE topic = 'ficus.dead'"},
 };
@@ -96,8 +100,9 @@ static const struct source {
     const char *host, *select, *insert, *format, *forget;
 } sources[] = {
     {"orders", "SELECT id, user_id, status, reason, total FROM orders", "INSERT INTO orders VALUES (?, ?, ?, ?, ?)", "ssssi", "DELETE FROM orders"},
-    {"orders", "SELECT order_id, sku, quantity FROM item", "INSERT INTO item VALUES (?, ?, ?)", "ssi", "DELETE FROM item"},
-    {"orders", "SELECT order_id, status FROM history", "INSERT INTO history VALUES (?, ?)", "ss", "DELETE FROM history"},
+    {"orders", "SELECT substr(stream, 7), json_extract(value, '$.sku'), json_extract(value, '$.quantity') FROM ficus_store, json_each(data, '$.items') "
+     "WHERE ficus_store.type IN ('placed', 'items_added')", "INSERT INTO item VALUES (?, ?, ?)", "ssi", "DELETE FROM item"},
+    {"orders", "SELECT substr(stream, 7), iif(type = 'placed', 'pending', type) FROM ficus_store WHERE type IN ('placed', 'confirmed', 'cancelled')", "INSERT INTO history VALUES (?, ?)", "ss", "DELETE FROM history"},
     {"orders", "SELECT 'orders', seq FROM ficus_outbox", "INSERT INTO outbox VALUES (?, ?)", "si", "DELETE FROM outbox WHERE host = 'orders'"},
     {"payments", "SELECT order_id, amount, status FROM payment", "INSERT INTO payment VALUES (?, ?, ?)", "sis", "DELETE FROM payment"},
     {"bank", "SELECT order_id, kind, amount FROM ledger", "INSERT INTO ledger VALUES (?, ?, ?)", "ssi", "DELETE FROM ledger"},
@@ -233,6 +238,19 @@ static void facts_from(struct shop *s, struct db_conn *facts, const struct sourc
     db_finish(row);
 }
 
+/* A store whose tables are there: its events are as they were added, whatever was killed when. */
+static void chain_check(struct shop *s, struct db_conn *c, const char *host)
+{
+    struct ficus_error error = {0};
+    struct estore_check check = {0};
+    if (!store_ready(c, "SELECT 1 FROM ficus_store_head"))
+        return;
+    must(s, estore_verify(c, 1000000, &check, &error), &error);
+    if (check.finding_count > 0)
+        shop_fail(s, "event store of %s: position %lld %s: %s", host, (long long)check.findings[0].position,
+                  estore_fault_names[check.findings[0].fault], check.findings[0].text);
+}
+
 /* All sources that lie in one store, the first of which is given; returns the next one after them. */
 static size_t facts_from_store(struct shop *s, struct env *e, struct shop_host *h, size_t first)
 {
@@ -252,8 +270,10 @@ static size_t facts_from_store(struct shop *s, struct env *e, struct shop_host *
         if (there)
             facts_from(s, s->facts->conn, &sources[i], c);
     }
-    if (there)
+    if (there) {
+        chain_check(s, c, h->name);
         db_reader_give(d, c);
+    }
     db_close(d);
     return i;
 }

@@ -7,32 +7,39 @@
 #include "orders.h"
 #include "shop.h"
 
-int history_add(struct ficus_req *req, const char *id, const char *status, const char *reason)
+int change_tell(struct ficus_req *req, const char *id, int64_t version, int64_t idx)
 {
-    struct ficus_rows *rows = ficus_query(req, "SELECT count(*) FROM history WHERE order_id = ?", "s", id);
-    if (rows == NULL || ficus_row(rows) != 1)
-        return -1;
-    int64_t idx = ficus_col_int(rows, 0);
-    ficus_rows_done(rows);
-    const char *at = ficus_time(req, ficus_now_ms(req));
-    if (ficus_exec(req, "INSERT INTO history (order_id, idx, status, reason, at) VALUES (?, ?, ?, ?, ?)", "sisss", id, idx, status, reason, at) != 0)
-        return -1;
+    struct ficus_rows *rows = order_events_read(req, id, version);
     struct ficus_out *o = ficus_out_new(req);
-    if (o == NULL)
+    struct ficus_stored ev;
+    struct change c;
+    if (o == NULL || ficus_store_row(rows, &ev) != 1 || !change_of(req, &ev, ficus_json_parse(req, ev.data), &c))
         return -1;
-    ficus_out_object(o, NULL);
-    ficus_out_str(o, "status", status);
-    ficus_out_str(o, "at", at);
-    ficus_out_str(o, "reason", reason);
-    ficus_out_end(o);
-    return ficus_stream_send(req, id, idx, "status", ficus_out_text(o), strcmp(status, "pending") != 0);
+    ficus_rows_done(rows);
+    change_write(req, o, &c);
+    return ficus_stream_send(req, id, idx, "status", ficus_out_text(o), strcmp(c.status, "pending") != 0);
 }
 
-/* Change the status, write history, tell the world. */
+/* {key: text} */
+static const char *data_of(struct ficus_req *req, const char *key, const char *text)
+{
+    struct ficus_out *o = ficus_out_new(req);
+    if (o == NULL)
+        return NULL;
+    ficus_out_object(o, NULL);
+    ficus_out_str(o, key, text);
+    ficus_out_end(o);
+    return ficus_out_text(o);
+}
+
+/* Append what happened, change the row, tell the world. */
 static int order_move(struct ficus_req *req, const char *id, const struct order *before, const char *status, const char *reason)
 {
-    if (ficus_exec(req, "UPDATE orders SET status = ?, reason = ? WHERE id = ?", "sss", status, reason, id) != 0 ||
-        history_add(req, id, status, reason) != 0)
+    bool cancelled = strcmp(status, "cancelled") == 0;
+    int64_t version, idx = strcmp(before->status, "pending") == 0 ? 1 : 2;
+    if (order_append(req, id, before->version, status, cancelled ? data_of(req, "reason", reason) : "{}", &version) != 0 ||
+        ficus_exec(req, "UPDATE orders SET status = ?, reason = ?, version = ? WHERE id = ?", "ssis", status, reason, version, id) != 0 ||
+        change_tell(req, id, version, idx) != 0)
         return -1;
     struct ficus_out *o = ficus_out_new(req);
     if (o == NULL)
@@ -42,7 +49,7 @@ static int order_move(struct ficus_req *req, const char *id, const struct order 
     shop_money(o, "total", before->total);
     ficus_out_str(o, "reason", reason);
     ficus_out_end(o);
-    return ficus_emit(req, strcmp(status, "confirmed") == 0 ? "order.confirmed" : "order.cancelled", id, ficus_out_text(o));
+    return ficus_emit(req, cancelled ? "order.cancelled" : "order.confirmed", id, ficus_out_text(o));
 }
 
 static int status_reply(struct ficus_req *req, int status, const char *id, const char *order_status)
@@ -76,7 +83,9 @@ int order_cancel(struct ficus_req *req)
         return ficus_problem(req, 409, "already_cancelled", "the order is cancelled already: %s", order.reason);
     if (order.cancel_by == NULL) {
         const char *by = strcmp(order.user, ficus_user(req)) == 0 ? "by_customer" : "by_admin";
-        if (ficus_exec(req, "UPDATE orders SET cancel_by = ? WHERE id = ?", "ss", by, id) != 0)
+        int64_t version;
+        if (order_append(req, id, order.version, "cancel_asked", data_of(req, "by", by), &version) != 0 ||
+            ficus_exec(req, "UPDATE orders SET cancel_by = ?, version = ? WHERE id = ?", "sis", by, version, id) != 0)
             return -1;
         if (strcmp(order.status, "confirmed") == 0 && ficus_emit(req, "order.cancel_requested", id, ficus_printf(req, "{\"by\":\"%s\"}", by)) != 0)
             return -1;

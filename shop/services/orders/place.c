@@ -175,17 +175,43 @@ static int placed_emit(struct ficus_req *req, const char *id, const struct baske
     return ficus_emit(req, "order.placed", id, ficus_out_text(o));
 }
 
+/* The data of `placed` (first 0), or of `items_added`. */
+static const char *items_data(struct ficus_req *req, const struct basket *b, size_t first)
+{
+    struct ficus_out *o = ficus_out_new(req);
+    if (o == NULL)
+        return NULL;
+    ficus_out_object(o, NULL);
+    if (first == 0) {
+        ficus_out_str(o, "user", ficus_user(req));
+        ficus_out_int(o, "total", b->total);
+    }
+    ficus_out_array(o, "items");
+    for (size_t i = first; i < b->count && i < first + ITEMS_OF_EVENT_MAX; i++) {
+        const struct line *l = &b->lines[i];
+        ficus_out_object(o, NULL);
+        ficus_out_str(o, "product_id", l->product_id);
+        ficus_out_str(o, "sku", l->sku);
+        ficus_out_str(o, "name", l->name);
+        ficus_out_int(o, "quantity", l->quantity);
+        ficus_out_int(o, "price", l->price);
+        ficus_out_end(o);
+    }
+    ficus_out_end(o);
+    ficus_out_end(o);
+    return ficus_out_text(o);
+}
+
 static int order_store(struct ficus_req *req, const char *id, const struct basket *b)
 {
-    if (ficus_exec(req, "INSERT INTO orders (id, user_id, status, total) VALUES (?, ?, 'pending', ?)", "ssi", id, ficus_user(req), b->total) != 0)
-        return -1;
-    for (size_t i = 0; i < b->count; i++) {
-        const struct line *l = &b->lines[i];
-        if (ficus_exec(req, "INSERT INTO item (order_id, line, product_id, sku, name, quantity, price) VALUES (?, ?, ?, ?, ?, ?, ?)", "sisssii", id,
-                       (int64_t)i, l->product_id, l->sku, l->name, l->quantity, l->price) != 0)
+    int64_t version = FICUS_STREAM_NEW;
+    for (size_t i = 0; i < b->count; i += ITEMS_OF_EVENT_MAX)
+        if (order_append(req, id, version, i == 0 ? "placed" : "items_added", items_data(req, b, i), &version) != 0)
             return -1;
-    }
-    return history_add(req, id, "pending", NULL);
+    if (ficus_exec(req, "INSERT INTO orders (id, user_id, status, total, version) VALUES (?, ?, 'pending', ?, ?)", "ssii", id, ficus_user(req), b->total,
+                   version) != 0)
+        return -1;
+    return change_tell(req, id, 1, 0);
 }
 
 int order_place(struct ficus_req *req)

@@ -2,9 +2,9 @@
 #include "orders.h"
 #include "shop.h"
 
-/* An answer may have 4 MiB, and one order less than 2 MiB (1,000 items with the longest names). So a list goes on to the
- * next order only below this. */
-enum { LIST_SIZE_MAX = 2 * 1024 * 1024 };
+/* An answer may have 4 MiB, and one order less than 2 MiB (1,000 items with the longest names); while it is made it takes three times that of the request's
+ * memory. So a list goes on to the next order only below this. */
+enum { LIST_SIZE_MAX = 1024 * 1024 };
 
 /* At most what text takes in JSON, where a control character becomes six. */
 static size_t text_size(const char *s)
@@ -15,61 +15,67 @@ static size_t text_size(const char *s)
     return n;
 }
 
-/* Adds about what it wrote to *size. */
-static int items_write(struct ficus_req *req, struct ficus_out *o, const char *id, size_t *size)
+/* Adds about what it wrote to *size. False: an item lacks something. */
+static bool items_write(struct ficus_req *req, struct ficus_out *o, const struct ficus_json *items, size_t *size)
 {
-    struct ficus_rows *rows = ficus_query(req, "SELECT product_id, sku, name, quantity, price FROM item WHERE order_id = ? ORDER BY line", "s", id);
-    if (rows == NULL)
-        return -1;
-    ficus_out_array(o, "items");
-    int more;
-    while ((more = ficus_row(rows)) == 1) {
-        const char *product_id = ficus_col_str(rows, 0), *sku = ficus_col_str(rows, 1), *name = ficus_col_str(rows, 2);
-        if (product_id == NULL || sku == NULL || name == NULL)
-            return -1;
+    for (size_t i = 0; i < ficus_json_count(items); i++) {
+        const struct ficus_json *item = ficus_json_at(items, i);
+        const char *product_id = ficus_json_str(req, ficus_json_get(item, "product_id")), *sku = ficus_json_str(req, ficus_json_get(item, "sku"));
+        const char *name = ficus_json_str(req, ficus_json_get(item, "name"));
+        int64_t quantity, price;
+        if (product_id == NULL || sku == NULL || name == NULL || !ficus_json_int(ficus_json_get(item, "quantity"), &quantity) ||
+            !ficus_json_int(ficus_json_get(item, "price"), &price))
+            return false;
         *size += 150 + text_size(product_id) + text_size(sku) + text_size(name);
         ficus_out_object(o, NULL);
         ficus_out_str(o, "product_id", product_id);
         ficus_out_str(o, "sku", sku);
         ficus_out_str(o, "name", name);
-        ficus_out_int(o, "quantity", ficus_col_int(rows, 3));
-        shop_money(o, "price", ficus_col_int(rows, 4));
+        ficus_out_int(o, "quantity", quantity);
+        shop_money(o, "price", price);
         ficus_out_end(o);
     }
-    ficus_out_end(o);
-    return more;
+    return true;
 }
 
-static int history_write(struct ficus_req *req, struct ficus_out *o, const char *id)
+struct history {
+    struct change changes[CHANGES_MAX];
+    int64_t count;
+};
+
+/* Read the stream: the changes go to *h, the items to o (NULL: nowhere). */
+static int order_fold(struct ficus_req *req, const char *id, struct history *h, struct ficus_out *o, size_t *size)
 {
-    struct ficus_rows *rows = ficus_query(req, "SELECT status, at, reason FROM history WHERE order_id = ? ORDER BY idx", "s", id);
-    if (rows == NULL)
-        return -1;
-    ficus_out_array(o, "history");
+    struct ficus_rows *rows = order_events_read(req, id, 1);
+    struct ficus_stored ev;
     int more;
-    while ((more = ficus_row(rows)) == 1) {
-        ficus_out_object(o, NULL);
-        ficus_out_str(o, "status", ficus_col_str(rows, 0));
-        ficus_out_str(o, "at", ficus_col_str(rows, 1));
-        ficus_out_str(o, "reason", ficus_col_str(rows, 2));
-        ficus_out_end(o);
+    h->count = 0;
+    while ((more = ficus_store_row(rows, &ev)) == 1) {
+        const struct ficus_json *data = ficus_json_parse(req, ev.data);
+        if (h->count == CHANGES_MAX || data == NULL || (o != NULL && !items_write(req, o, ficus_json_get(data, "items"), size)))
+            return ficus_problem(req, 500, "bad_event", "version %lld of %s cannot be read", (long long)ev.version, ev.stream);
+        h->count += change_of(req, &ev, data, &h->changes[h->count]);
     }
-    ficus_out_end(o);
     return more;
 }
 
 static int order_write(struct ficus_req *req, struct ficus_out *o, const char *id, const struct order *order,
                        size_t *size)
 {
+    struct history h;
     ficus_out_object(o, NULL);
     ficus_out_str(o, "id", id);
     ficus_out_str(o, "status", order->status);
-    if (items_write(req, o, id, size) != 0)
+    ficus_out_array(o, "items");
+    if (order_fold(req, id, &h, o, size) != 0)
         return -1;
+    ficus_out_end(o);
     shop_money(o, "total", order->total);
     ficus_out_str(o, "reason", order->reason);
-    if (history_write(req, o, id) != 0)
-        return -1;
+    ficus_out_array(o, "history");
+    for (int64_t i = 0; i < h.count; i++)
+        change_write(req, o, &h.changes[i]);
+    ficus_out_end(o);
     ficus_out_end(o);
     return 0;
 }
@@ -129,14 +135,19 @@ int orders_list(struct ficus_req *req)
     return 0;
 }
 
-/* 1: the history went on after this entry; 0: it did not; -1. */
-static int history_since(struct ficus_req *req, const char *id, int64_t after)
+/* Send the changes after this one; the last of a finished order ends the stream. */
+static int changes_send(struct ficus_req *req, const struct history *h, int64_t after)
 {
-    struct ficus_rows *rows = ficus_query(req, "SELECT 1 FROM history WHERE order_id = ? AND idx > ? LIMIT 1", "si", id, after);
-    int found = rows == NULL ? -1 : ficus_row(rows);
-    if (found == 1)
-        ficus_rows_done(rows);
-    return found;
+    for (int64_t i = after < 0 ? 0 : after + 1; i < h->count; i++) {
+        struct ficus_out *o = ficus_out_new(req);
+        if (o == NULL)
+            return -1;
+        change_write(req, o, &h->changes[i]);
+        bool last = i == h->count - 1 && strcmp(h->changes[i].status, "pending") != 0;
+        if (ficus_stream_first(req, i, "status", ficus_out_text(o), last) != 0)
+            return -1;
+    }
+    return 0;
 }
 
 /* Begins with the present status, or, when the client says what it saw last, with all that came since. */
@@ -144,42 +155,21 @@ int order_events(struct ficus_req *req)
 {
     const char *id = ficus_param(req, "id");
     struct order order;
+    struct history h;
     if (order_read_visible(req, id, &order) != 0)
         return -1;
     const char *seen = ficus_header(req, "Last-Event-ID");
     char *end = NULL;
     int64_t after = seen == NULL ? -1 : strtoll(seen, &end, 10);
-    if (seen != NULL && (end == seen || *end != '\0')) { /* an id of something else */
+    if (seen != NULL && (end == seen || *end != '\0')) /* an id of something else */
         seen = NULL;
-        after = -1;
-    }
-    /* Nothing more will come: 204 tells an EventSource not to connect again. */
-    int news = seen == NULL || strcmp(order.status, "pending") == 0 ? 1 : history_since(req, id, after);
-    if (news <= 0)
-        return news < 0 ? -1 : ficus_reply_empty(req, 204);
-    if (ficus_stream(req, id) != 0)
-        return -1;
-    struct ficus_rows *rows =
-        ficus_query(req, seen == NULL ? "SELECT idx, status, reason, at, true FROM history WHERE order_id = ?1 AND idx > ?2 ORDER BY idx DESC LIMIT 1"
-                                      : "SELECT idx, status, reason, at, idx = (SELECT max(idx) FROM history WHERE order_id = ?1) "
-                                        "FROM history WHERE order_id = ?1 AND idx > ?2 ORDER BY idx",
-                    "si", id, after);
-    if (rows == NULL)
-        return -1;
-    int more;
-    while ((more = ficus_row(rows)) == 1) {
-        const char *status = ficus_col_str(rows, 1);
-        struct ficus_out *o = ficus_out_new(req);
-        if (o == NULL)
+    if (seen != NULL && strcmp(order.status, "pending") != 0) {
+        if (order_fold(req, id, &h, NULL, NULL) != 0)
             return -1;
-        ficus_out_object(o, NULL);
-        ficus_out_str(o, "status", status);
-        ficus_out_str(o, "at", ficus_col_str(rows, 3));
-        ficus_out_str(o, "reason", ficus_col_str(rows, 2));
-        ficus_out_end(o);
-        bool last = strcmp(status, "pending") != 0 && ficus_col_int(rows, 4) != 0;
-        if (ficus_stream_first(req, ficus_col_int(rows, 0), "status", ficus_out_text(o), last) != 0)
-            return -1;
+        if (after >= h.count - 1) /* Nothing more will come: 204 tells an EventSource not to connect again. */
+            return ficus_reply_empty(req, 204);
     }
-    return more;
+    if (ficus_stream(req, id) != 0 || order_fold(req, id, &h, NULL, NULL) != 0)
+        return -1;
+    return changes_send(req, &h, seen == NULL ? h.count - 2 : after);
 }

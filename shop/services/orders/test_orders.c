@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 #define CARD "4242424242424242"
 #define PAY ",\"payment\":{\"card_number\":\"" CARD "\"}}"
@@ -83,12 +84,17 @@ static const char *fake_payments(void *arg, const char *method, const char *path
     return world.payments_status == 0 && right ? "{\"card\":\"tok_1\"}" : "{\"code\":\"some\"}";
 }
 
+static void start(const char *dir)
+{
+    t = ficus_test_start(&orders_service, dir, NULL);
+    ficus_test_fake_service(t, "catalog", fake_catalog, NULL);
+    ficus_test_fake_service(t, "payments", fake_payments, NULL);
+}
+
 static int setup(void **state)
 {
     memset(&world, 0, sizeof world);
-    t = ficus_test_start(&orders_service, migrations, NULL);
-    ficus_test_fake_service(t, "catalog", fake_catalog, NULL);
-    ficus_test_fake_service(t, "payments", fake_payments, NULL);
+    start(migrations);
     return 0;
 }
 
@@ -669,6 +675,98 @@ static void test_events_live(void **state)
     }
 }
 
+/* ---- orders from before they were streams ---- */
+
+static void copy_file(const char *from_dir, const char *from, const char *to_dir, const char *to)
+{
+    static char text[64 * 1024];
+    char path[300];
+    snprintf(path, sizeof path, "%s/%s", from_dir, from);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    size_t size = fread(text, 1, sizeof text, f);
+    fclose(f);
+    snprintf(path, sizeof path, "%s/%s", to_dir, to);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    assert_int_equal(fwrite(text, 1, size, f), size);
+    fclose(f);
+}
+
+#define OLD_HISTORY(id, idx, status, reason, at) "('" id "', " #idx ", '" status "', " reason ", '2026-11-0" #at "T01:02:03.045Z')"
+static const char old_rows[] =
+    "INSERT INTO orders (id, user_id, status, reason, total, cancel_by) VALUES"
+    " ('o-pending', 'ann', 'pending', NULL, 500, NULL), ('o-asked', 'ann', 'pending', NULL, 500, 'by_customer'),"
+    " ('o-confirmed', 'ann', 'confirmed', NULL, 500, NULL), ('o-wanted', 'ann', 'confirmed', NULL, 500, 'by_admin'),"
+    " ('o-rejected', 'ann', 'cancelled', 'out_of_stock', 500, NULL), ('o-closed', 'ann', 'cancelled', 'by_customer', 500, 'by_customer'),"
+    " ('o-large', 'ann', 'pending', NULL, 600, NULL);"
+    "INSERT INTO item SELECT id, 0, 'p-tea', 'tea', 'Tea \"\u00fc\"', 2, 250 FROM orders WHERE id <> 'o-large';"
+    "WITH RECURSIVE n(i) AS (VALUES(0) UNION ALL SELECT i + 1 FROM n WHERE i < 599)"
+    " INSERT INTO item SELECT 'o-large', i, 'p-' || i, 's-' || i, 'n', 1, 1 FROM n;"
+    "INSERT INTO history (order_id, idx, status, reason, at) SELECT id, 0, 'pending', NULL, '2026-11-01T01:02:03.045Z' FROM orders;"
+    "INSERT INTO history (order_id, idx, status, reason, at) VALUES"
+    OLD_HISTORY("o-confirmed", 1, "confirmed", "NULL", 2) "," OLD_HISTORY("o-wanted", 1, "confirmed", "NULL", 2) ","
+    OLD_HISTORY("o-rejected", 1, "cancelled", "'out_of_stock'", 2) "," OLD_HISTORY("o-closed", 1, "confirmed", "NULL", 2) ","
+    OLD_HISTORY("o-closed", 2, "cancelled", "'by_customer'", 3) ";";
+
+static void start_with_old_rows(char *dir)
+{
+    char path[300];
+    static const char *const names[] = {"0001_orders.sql", "0002_rows.sql", "0003_streams.sql"};
+    assert_non_null(mkdtemp(dir));
+    copy_file(migrations, "0001_orders.sql", dir, names[0]);
+    copy_file(migrations, "0002_streams.sql", dir, names[2]);
+    snprintf(path, sizeof path, "%s/%s", dir, names[1]);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(old_rows, f) >= 0);
+    fclose(f);
+    ficus_test_stop(t);
+    start(dir);
+    ficus_test_restart(t);
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        unlink(path);
+    }
+    rmdir(dir);
+}
+
+/* They are shown as ever, in their order, and their life goes on. */
+static void test_from_before(void **state)
+{
+    char dir[] = "/tmp/ficus-orders-XXXXXX", keys[1000];
+    start_with_old_rows(dir);
+    struct ficus_test_answer a = get_as("ann", NULL, "o-closed");
+    EXPECT(a, 200, "{\"id\":\"o-closed\",\"status\":\"cancelled\",\"items\":[{\"product_id\":\"p-tea\",\"sku\":\"tea\",\"name\":\"Tea ",
+           "\"quantity\":2,\"price\":{\"amount\":250,\"currency\":\"GBP\"}}],\"total\":{\"amount\":500,\"currency\":\"GBP\"},\"reason\":\"by_customer\","
+           "\"history\":[{\"status\":\"pending\",\"at\":\"2026-11-01T01:02:03.045Z\",\"reason\":null},"
+           "{\"status\":\"confirmed\",\"at\":\"2026-11-02T01:02:03.045Z\",\"reason\":null},"
+           "{\"status\":\"cancelled\",\"at\":\"2026-11-03T01:02:03.045Z\",\"reason\":\"by_customer\"}]}");
+    expect_order("o-rejected", "cancelled", "out_of_stock", "pending cancelled ");
+    a = get_as("ann", NULL, "o-large");
+    EXPECT(a, 200);
+    assert_int_equal(count_of(a.body, "\"sku\":"), 600);
+    for (int i = 0; i < 600; i++) {
+        char item[60];
+        snprintf(item, sizeof item, "\"product_id\":\"p-%d\"", i);
+        assert_non_null(a.body = strstr(a.body, item)); /* each, in order */
+    }
+    walk_list("ann", NULL, "/v1/orders", 3, "id", keys, sizeof keys);
+    assert_string_equal(keys, "o-large o-closed o-rejected o-wanted o-confirmed o-asked o-pending ");
+    EXPECT(confirm("o-pending"), 200);
+    expect_order("o-pending", "confirmed", "null", "pending confirmed ");
+    EXPECT(confirm("o-asked"), 409, "\"code\":\"by_customer\"");
+    EXPECT(reject("o-asked", "by_customer"), 200);
+    expect_order("o-asked", "cancelled", "by_customer", "pending cancelled ");
+    EXPECT(cancel("o-confirmed"), 202);
+    EXPECT(close_order("o-wanted"), 200);
+    expect_order("o-wanted", "cancelled", "by_admin", "pending confirmed cancelled ");
+    EXPECT(close_order("o-confirmed"), 200);
+    EXPECT(confirm("o-large"), 200);
+    EXPECT(cancel("o-closed"), 409, "\"code\":\"already_cancelled\"");
+    EXPECT(place(TWO_TEAS), 202);
+}
+
 int main(int argc, char **argv)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -697,6 +795,7 @@ int main(int argc, char **argv)
         T(test_list_large),
         T(test_events_finished),
         T(test_events_live),
+        T(test_from_before),
     };
     return shop_run_tests("orders", tests, sizeof tests / sizeof tests[0], argc, argv);
 }

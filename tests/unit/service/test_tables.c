@@ -11,6 +11,8 @@
 #include "io_env.h"
 #include "service_impl.h"
 
+#include <ficus/store.h>
+
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -121,10 +123,41 @@ static void test_steps(void **state)
     assert_int_equal(count("SELECT count(*) FROM ficus_steps WHERE state = 'done'"), 2);
 }
 
+static const char *same(struct ficus_req *req, const struct ficus_stored *old)
+{
+    return old->data;
+}
+
+/* Upcasters of a type go from 1 up without gaps, in whatever order they stand in the table; the one that is wrong is
+ * named. */
+static void test_upcasters(void **state)
+{
+    static const struct {
+        struct ficus_upcaster list[4];
+        const char *says; /* NULL: fine */
+    } cases[] = {
+        {{{NULL}}, NULL},
+        {{{"a", 2, same}, {"b", 1, same}, {"a", 1, same}, {NULL}}, NULL},
+        {{{"a", 1, same}, {"a", 3, same}, {NULL}}, "type a from 3, but none from 2"},
+        {{{"a", 2, same}, {NULL}}, "type a from 2, but none from 1"},
+        {{{"a", 1, same}, {"a", 1, same}, {NULL}}, "two upcasters of type a from 1"},
+        {{{"a", 0, same}, {NULL}}, "from 1 to"},
+        {{{"a", 1, NULL}, {NULL}}, "a function"},
+        {{{"a b", 1, same}, {NULL}}, "a valid type"},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct ficus_error error = {0};
+        enum ficus_err err = store_check_upcasters(cases[i].list, &error);
+        assert_int_equal(err, cases[i].says == NULL ? FICUS_ERR_OK : FICUS_ERR_INVALID);
+        if (cases[i].says != NULL && strstr(error.text, cases[i].says) == NULL)
+            fail_msg("%s", error.text);
+    }
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_newer), TEST(test_keys), TEST(test_steps)};
+    const struct CMUnitTest tests[] = {TEST(test_newer), TEST(test_keys), TEST(test_steps), TEST(test_upcasters)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
