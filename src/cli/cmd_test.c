@@ -37,6 +37,7 @@ struct testing {
     const struct saga_def *saga;
     const char *folder, *state_folder, *crash_folder;
     const char *url, *listen; /* of the gateway; listen: a set, NULL: as the manifest says */
+    int64_t settle_ms;
     bool json, terminal, failed;
     size_t cell_count, bad_count;
     struct json_writer w;
@@ -71,12 +72,36 @@ static void show_cell(void *arg, const struct matrix_cell *cell, int64_t took_ms
         show_note(t, "the next kill");
 }
 
+/* For a shell: as it is when it is plain. */
+static void add_word(struct buf *out, const char *word)
+{
+    bool plain = word[0] != '\0' && strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%") == strlen(word);
+    (void)buf_add_str(out, plain ? " " : " '");
+    for (const char *at = word; *at != '\0'; at++)
+        (void)(*at == '\'' ? buf_add_str(out, "'\\''") : buf_add_char(out, *at));
+    if (!plain)
+        (void)buf_add_char(out, '\'');
+}
+
+/* The command of now, for this kill alone. */
 static void add_repeat(struct testing *t, const struct matrix_cell *c, struct buf *out)
 {
+    static const char *const dropped[] = {"scenario", "process", "only", "state", "json"};
     const char *aim = matrix_aim_text(&t->a, &c->aim);
-    const char *file = command_value(t->call, "file", NULL);
-    (void)buf_printf(out, "ficus test saga %s%s%s --scenario %s --only %s", t->saga->name, file == NULL ? "" : " -f ",
-                     file == NULL ? "" : file, t->scenario->name, aim == NULL ? "?" : aim);
+    (void)buf_printf(out, "ficus test saga %s", t->saga->name);
+    for (size_t i = 0; i < t->call->given_count; i++) {
+        const struct command_given *g = &t->call->given[i];
+        bool kept = true;
+        for (size_t k = 0; k < ARRAY_COUNT(dropped); k++)
+            kept = kept && strcmp(g->option->name, dropped[k]) != 0;
+        if (!kept)
+            continue;
+        (void)buf_printf(out, " --%s", g->option->name);
+        if (g->option->value != NULL)
+            add_word(out, g->value);
+    }
+    (void)buf_printf(out, " --scenario %s --only", t->scenario->name);
+    add_word(out, aim == NULL ? "?" : aim);
 }
 
 static void print_failures(struct testing *t, const struct matrix *m, struct buf *out)
@@ -274,6 +299,7 @@ static enum ficus_err run_scenario(struct testing *t, struct cli *cli, const str
                              .path = arena_printf(&t->a, "%s:%s", bin == NULL ? "" : bin, path == NULL ? "/usr/bin:/bin" : path),
                              .saga = t->saga,
                              .scenario = t->scenario,
+                             .settle_ms = t->settle_ms,
                              .note = show_note,
                              .on_cell = show_cell,
                              .arg = t};
@@ -345,7 +371,7 @@ static int stop(struct testing *t)
         if (strcmp(t->call->given[i].option->name, "file") == 0)
             call.given[call.given_count++] = t->call->given[i];
     if (!t->failed)
-        call.given[call.given_count++] = (struct command_given){.option = purge};
+        call.given[call.given_count++] = (struct command_given){.option = purge, .value = ""};
     int code = cmd_down(&call);
     char path[PATH_MAX];
     if (t->failed) {
@@ -387,10 +413,10 @@ static int test(struct testing *t, int64_t wait_ms)
 
 int cmd_test_saga(const struct command_call *c)
 {
-    int64_t wait_ms;
-    if (!cli_duration(c, "wait", "30s", &wait_ms))
+    int64_t wait_ms, settle_ms;
+    if (!cli_duration(c, "wait", "30s", &wait_ms) || !cli_duration(c, "settle", "6s", &settle_ms))
         return EXIT_USAGE;
-    struct testing t = {.call = c, .json = command_has(c, "json"), .terminal = isatty(1) == 1};
+    struct testing t = {.call = c, .settle_ms = settle_ms, .json = command_has(c, "json"), .terminal = isatty(1) == 1};
     arena_init(&t.a, 2 * (size_t)MANIFEST_ARENA_SIZE_MAX);
     buf_init(&t.out, OUT_SIZE_MAX);
     conf_errors_init(&t.errors, &t.a);

@@ -78,7 +78,8 @@ static const struct command_option saga_list_options[] = {
 static const struct command_option test_options[] = {
     {0, "scenario", "NAME", "only this one of its tests"},
     {0, "process", "NAME", "kill only this process: a service, or hub"},
-    {0, "only", "PROCESS:FILE:NUMBER:SIDE", "only this kill, as a failed one is printed"},
+    {0, "only", "KILL", "only this kill: PROCESS:FILE:NUMBER:before or ...:after, as it is printed"},
+    {0, "settle", "DURATION", "after so long without a durable write nothing more is to come (default 6s)"},
     {0, "state", "FOLDER", "where to work, and to leave what failed (default: a new folder in TMPDIR)"},
     {0, "wait", "DURATION", "how long the system may take to start (default 30s)"},
     SET_OPTION,

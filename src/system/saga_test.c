@@ -18,7 +18,7 @@
 enum {
     LOOK_MS = 10,
     QUIET_MS = 150,        /* the time between two writes of something that goes on by itself */
-    READY_MS = 30000,      /* for processes to come back, and for quiet before a run */
+    READY_MS = 30000,      /* for processes to come back, and for quiet */
     CHECK_AGAIN_MS = 250,
     OUTPUT_SIZE_MAX = 64 * 1024,
     TEXT_SIZE_MAX = 1500,  /* of what a program says, in a report */
@@ -202,7 +202,9 @@ static int64_t dead_letters(struct saga_test *t)
 
 static const char *short_text(struct arena *a, const char *text)
 {
-    struct slice s = slice_trim(slice_str(text));
+    struct slice s = slice_str(text);
+    while (s.size > 0 && (s.p[s.size - 1] == '\n' || s.p[s.size - 1] == ' '))
+        s.size--;
     return s.size <= TEXT_SIZE_MAX ? arena_strdup(a, s)
                                    : arena_printf(a, "... %.*s", TEXT_SIZE_MAX, s.p + s.size - TEXT_SIZE_MAX);
 }
@@ -318,9 +320,9 @@ static void wait_for_rest(struct run *r)
 static void wait_for_others(struct run *r, bool whole)
 {
     struct saga_test *t = r->t;
-    int64_t end_ms = now_ms() + READY_MS;
+    int64_t end_ms = now_ms() + t->settle_ms + READY_MS;
     if (r->aim != NULL || whole)
-        while (!died(r) && quiet_ms(t) < SAGA_TEST_SETTLE_MS && now_ms() < end_ms)
+        while (!died(r) && quiet_ms(t) < t->settle_ms && now_ms() < end_ms)
             nap(LOOK_MS);
     if (!wait_quiet(t, QUIET_MS, READY_MS))
         (void)buf_add_str(&r->text, "the processes were not ready and quiet again in time; ficus status and ficus logs of this state say why");
@@ -331,9 +333,9 @@ static void check(struct run *r)
 {
     struct saga_test *t = r->t;
     size_t before = buf_slice(&r->text).size;
-    int64_t end_ms = now_ms() + READY_MS;
+    int64_t end_ms = now_ms() + t->settle_ms + READY_MS;
     for (;;) {
-        bool settled = quiet_ms(t) >= SAGA_TEST_SETTLE_MS || now_ms() >= end_ms;
+        bool settled = quiet_ms(t) >= t->settle_ms || now_ms() >= end_ms;
         (void)buf_truncate(&r->text, before);
         if (run_program(r, "check", &t->scenario->check, r->instance->lines, r->instance->count) != NULL || settled)
             return;
@@ -391,7 +393,7 @@ static void start_and_wait(struct run *r, bool whole)
     r->instance = ARENA_NEW(t->arena, struct saga_test_instance);
     if (r->instance != NULL)
         r->instance->count = split_lines(t->arena, output, r->instance->lines);
-    if (r->instance == NULL || r->instance->count == 0) {
+    if (r->instance == NULL || r->instance->count == 0 || r->instance->lines[0][0] == '\0') {
         r->instance = NULL;
         (void)buf_add_str(&r->text, "start printed no id: its first line has to be the instance's id");
         return;
@@ -508,7 +510,7 @@ static enum ficus_err check_all_again(struct saga_test *t, struct matrix *m, str
 {
     bool ok = true;
     note(t, "all instances once more, when nothing is written any more");
-    (void)wait_quiet(t, SAGA_TEST_SETTLE_MS, READY_MS);
+    (void)wait_quiet(t, t->settle_ms, t->settle_ms + READY_MS);
     for (struct saga_test_instance *i = t->instances; i != NULL && ok; i = i->next) {
         struct run r = {.t = t, .instance = i};
         if (i->cell == NULL || i->cell->verdict != MATRIX_OK)

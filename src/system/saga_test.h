@@ -4,8 +4,8 @@
  *
  * A run: all processes are ready and nothing is written; the scenario's `prepare`; the pages are armed; `start`; wait until the
  * instance is completed or compensated; wait until nothing is written any more; `check`. A check that fails is asked again until
- * nothing was written for SAGA_TEST_SETTLE_MS, which is longer than anything in Ficus waits before it tries again: only then is it
- * sure that what lacks will not come. When all kills are through, every instance is checked once more in that quiet, so that what
+ * nothing was written for settle_ms: only then is it sure that what lacks will not come. Six seconds are longer than anything in Ficus
+ * waits before it tries again, or tidies up. When all kills are through, every instance is checked once more in that quiet, so that what
  * came late is seen as well.
  *
  * Blocks, and runs the env's loop for its questions.
@@ -17,7 +17,7 @@
 #include "saga_matrix.h"
 #include "state.h"
 
-enum { SAGA_TEST_SETTLE_MS = 6000, SAGA_TEST_PROCESSES_MAX = 256 };
+enum { SAGA_TEST_PROCESSES_MAX = 256 };
 
 struct saga_test {
     /* by the caller, borrowed */
@@ -29,6 +29,7 @@ struct saga_test {
     const char *path;           /* PATH for them */
     const struct saga_def *saga;
     const struct saga_scenario *scenario;
+    int64_t settle_ms;
     void (*note)(void *arg, const char *text); /* what is being done, for people; may be NULL */
     void (*on_cell)(void *arg, const struct matrix_cell *cell, int64_t took_ms);
     void *arg;
