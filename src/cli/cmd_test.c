@@ -387,6 +387,23 @@ static int stop(struct testing *t)
     return code;
 }
 
+/* The supervisor, and the program that runs, end with this process; the folder stays. */
+static char interrupted_text[PATH_MAX + 64];
+
+static void on_interrupt(int signum)
+{
+    (void)!write(2, interrupted_text, strlen(interrupted_text));
+    _exit(128 + signum);
+}
+
+static void note_interrupts(const struct testing *t)
+{
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    (void)snprintf(interrupted_text, sizeof interrupted_text, "\nficus: interrupted; what was tested is in %s\n", t->folder);
+    for (size_t i = 0; i < ARRAY_COUNT(signals); i++)
+        (void)signal(signals[i], on_interrupt);
+}
+
 static int test(struct testing *t, int64_t wait_ms)
 {
     struct ficus_error error = {0};
@@ -401,6 +418,7 @@ static int test(struct testing *t, int64_t wait_ms)
         return code;
     }
     t->failed = false;
+    note_interrupts(t);
     code = run_all(t);
     t->failed = t->failed || code != EXIT_OK;
     int down = stop(t);

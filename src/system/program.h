@@ -30,7 +30,7 @@ struct program_end {
 };
 
 /* Runs it with nothing behind its input, in a process group of its own, and waits for its end; what it leaves running in the group is
- * killed then. Blocks. Errors: NOMEM, of pipe and spawn (NOT_FOUND, DENIED...). */
+ * killed then, and it is killed when we die. Blocks. Errors: NOMEM, of pipe and spawn (NOT_FOUND, DENIED...). */
 enum ficus_err program_run(struct arena *a, const struct program_call *c, struct program_end *ret_end, struct ficus_error *reterr);
 
 #endif

@@ -12,7 +12,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -61,28 +61,42 @@ static const char **environment(struct arena *a, const char *const *own)
     return list;
 }
 
+/* In the child, system calls only. It dies with us: a program that repeats until it is answered would do so for ever. */
+static _Noreturn void child_main(const struct program_call *c, const char **variables, const int *outputs, int failed, pid_t parent)
+{
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    (void)signal(SIGPIPE, SIG_DFL); /* ignored here */
+    bool ok = setpgid(0, 0) == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent && null >= 0 && dup2(null, 0) == 0 &&
+              dup2(outputs[0], 1) == 1 && dup2(outputs[1], 2) == 2 && chdir(c->folder) == 0;
+    if (ok)
+        execvpe(c->argv[0], (char *const *)(uintptr_t)c->argv, (char *const *)(uintptr_t)variables);
+    int error = errno;
+    (void)!write(failed, &error, sizeof error); /* nobody reads it only when nobody is left */
+    _exit(127);
+}
+
+/* An errno value; 0: it runs. */
 static int spawn(const struct program_call *c, const char **variables, const int *outputs, pid_t *ret_pid)
 {
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t how;
-    sigset_t ours;
-    sigemptyset(&ours);
-    sigaddset(&ours, SIGPIPE); /* ignored here */
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&how);
-    posix_spawnattr_setflags(&how, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF);
-    posix_spawnattr_setpgroup(&how, 0);
-    posix_spawnattr_setsigdefault(&how, &ours);
-    int failed = posix_spawn_file_actions_addchdir_np(&actions, c->folder);
-    failed = failed != 0 ? failed : posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    for (int i = 0; i < 2 && failed == 0; i++)
-        failed = posix_spawn_file_actions_adddup2(&actions, outputs[i], i + 1);
-    if (failed == 0)
-        failed = posix_spawnp(ret_pid, c->argv[0], &actions, &how, (char *const *)(uintptr_t)c->argv,
-                              (char *const *)(uintptr_t)variables);
-    posix_spawnattr_destroy(&how);
-    posix_spawn_file_actions_destroy(&actions);
-    return failed;
+    int failed[2], error = 0;
+    pid_t parent = getpid();
+    if (pipe2(failed, O_CLOEXEC) != 0)
+        return errno;
+    pid_t pid = fork();
+    if (pid == 0)
+        child_main(c, variables, outputs, failed[1], parent);
+    if (pid < 0)
+        error = errno;
+    close(failed[1]);
+    ssize_t n = 0;
+    do
+        n = pid < 0 ? 0 : read(failed[0], &error, sizeof error);
+    while (n < 0 && errno == EINTR);
+    close(failed[0]);
+    if (pid > 0 && n > 0)
+        (void)waitpid(pid, NULL, 0); /* it has never become what it should */
+    *ret_pid = pid;
+    return error;
 }
 
 static void take(struct running *r, int which)

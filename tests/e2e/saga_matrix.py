@@ -15,7 +15,7 @@ import subprocess
 import sys
 
 from checks import Checks
-from shop import ROOT, build_folder
+from shop import ROOT, build_folder, wait_for
 
 LEDGER = os.path.join(ROOT, "tests/e2e/ledger")
 
@@ -141,6 +141,23 @@ def check_docs(checks):
     checks.check("the docs explain each word", len(words) == 5 and not lacking, str(lacking))
 
 
+def check_killed(t, checks):
+    """Whoever kills the tester has nothing left running."""
+    state = os.path.join(t.base, "killed")
+    command = [t.ficus, "test", "saga", "booking", "--settle", "1s", "--state", state]
+    with subprocess.Popen(command, cwd=LEDGER, env=t.env, stdout=subprocess.PIPE, text=True) as tester:
+        line = next((line for line in tester.stdout if ":before" in line), "")
+        tester.kill()
+    checks.check("it was in the middle", " ok " in line, line)
+    asked = [t.ficus, "status", "-f", os.path.join(LEDGER, "ficus.yaml")]
+    env = dict(t.env, FICUS_STATE=os.path.join(state, "state"))
+
+    def is_over():
+        return subprocess.run(asked, env=env, capture_output=True, timeout=60, check=False).returncode == 3
+
+    checks.check("its system ends with it", wait_for("the end of the system", is_over), "")
+
+
 def check_shop(t, checks):
     aim = "orders:orders.db-wal:2:after"  # confirm, the pivot: committed, and nobody was told
     done, _ = t.run("checkout", "--scenario", "confirmed", "--only", aim, "--settle", "1s", cwd=os.path.join(ROOT, "shop"))
@@ -157,6 +174,7 @@ def main():
     check_declared(t, checks)
     check_good(t, checks)
     check_bad(t, checks)
+    check_killed(t, checks)
     check_shop(t, checks)
     return checks.end()
 

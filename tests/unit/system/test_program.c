@@ -11,8 +11,11 @@
 #include "program.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { LONG_MS = 60000 };
 
@@ -81,6 +84,38 @@ static void test_time(void **state)
     assert_true(strlen(end.output) > 1);
 }
 
+/* It ends when we are killed, though it would go on for ever. */
+static void test_dies_with_us(void **state)
+{
+    int ends[2];
+    pid_t program = 0;
+    char byte;
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct arena own;
+        struct program_end end;
+        char script[128];
+        const char *const argv[] = {"sh", "-c", script, NULL}, *const variables[] = {NULL};
+        arena_init(&own, 1 << 20);
+        (void)snprintf(script, sizeof script, "echo $$ >&%d; while :; do sleep 0.01; done", ends[1]);
+        (void)program_run(&own, &(struct program_call){argv, "/", variables, LONG_MS, 10}, &end, NULL);
+        _exit(1);
+    }
+    close(ends[1]);
+    FILE *f = fdopen(ends[0], "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%d", &program), 1); // NOLINT(cert-err34-c)
+    assert_true(program > 1);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    while (fread(&byte, 1, 1, f) == 1)
+        continue; /* until nobody has the other end any more */
+    assert_true(feof(f));
+    assert_int_equal(fclose(f), 0);
+}
+
 static void test_none(void **state)
 {
     struct ficus_error error = {0};
@@ -96,7 +131,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_says, setup, teardown), cmocka_unit_test_setup_teardown(test_ends, setup, teardown),
         cmocka_unit_test_setup_teardown(test_much, setup, teardown), cmocka_unit_test_setup_teardown(test_time, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_none, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_none, setup, teardown), cmocka_unit_test_setup_teardown(test_dies_with_us, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
