@@ -38,6 +38,7 @@ int cmd_events_drop(const struct command_call *c);
 int cmd_events_rebuild(const struct command_call *c);
 int cmd_events_verify(const struct command_call *c);
 int cmd_migrations_lint(const struct command_call *c);
+int cmd_test_saga(const struct command_call *c);
 int cmd_config_check(const struct command_call *c);
 int cmd_routes(const struct command_call *c);
 int cmd_routes_explain(const struct command_call *c);
@@ -93,6 +94,16 @@ int cli_answer(struct cli *cli, const struct cli_request *r, const struct ficus_
                const struct json **ret_json);
 /* One segment of a path, percent-encoded, in the arena. */
 const char *cli_segment(struct cli *cli, const char *text);
+
+/* ---- cmd_up.c ---- */
+
+/* For ficus test: as ficus up -d in the state folder that FICUS_STATE names, but silent when all is well, and the system ends with this
+ * process. Before any env is made. */
+struct cli_up_test {
+    const char *crash_folder; /* supervisor_options' */
+    const char *listen;       /* "gateway.listen=127.0.0.1:4711"; NULL: as the manifest says */
+};
+int cli_up_test(const struct command_call *c, const struct cli_up_test *test, int64_t wait_ms);
 
 /* ---- print_status.c ---- */
 

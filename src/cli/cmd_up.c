@@ -21,6 +21,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -34,6 +35,9 @@ struct running {
     struct logger log;
     struct supervisor *supervisor;
     struct env_timer patience;
+    bool detached;
+    const char *crash_folder; /* as supervisor_options'; NULL: none */
+    const char *listen;       /* a set of our own, behind those of the call; NULL: none */
     int report; /* the pipe of -d: 'H' and what the user sees, or an exit code; -1 in the foreground */
     bool colour;
     int64_t wait_ms;
@@ -78,7 +82,7 @@ static void on_healthy(void *arg)
     struct buf text;
     env_timer_stop(r->e, &r->patience);
     buf_init(&text, REPORT_SIZE_MAX);
-    if (r->report >= 0 || !command_has(r->call, "detach"))
+    if (r->report >= 0 || !r->detached)
         healthy_text(r, &text);
     if (r->report >= 0)
         report(r, 'H', buf_slice(&text));
@@ -125,7 +129,7 @@ static void on_end_signal(void *arg, int signum)
 {
     struct running *r = arg;
     LOG(&r->log, LOG_INFO, NULL, "supervisor.signal", "asked to stop by a signal", LOG_INT("signal", signum));
-    if (r->report < 0 && !command_has(r->call, "detach"))
+    if (r->report < 0 && !r->detached)
         dprintf(1, "\nstopping ...\n");
     supervisor_stop(r->supervisor);
 }
@@ -157,7 +161,7 @@ static enum ficus_err redirect(struct running *r, struct ficus_error *reterr)
         return err_sys(reterr, errno, "open %s", path);
     bool ok = dup2(log, 2) == 2 && setenv("FICUS_LOG", path, 1) == 0;
     close(log);
-    if (ok && command_has(r->call, "detach")) {
+    if (ok && r->detached) {
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
         ok = null >= 0 && dup2(null, 0) == 0 && dup2(null, 1) == 1;
         if (null >= 0)
@@ -170,13 +174,15 @@ static enum ficus_err prepare(struct running *r, struct conf_errors *errors, str
 {
     const char *sets[COMMAND_OPTIONS_MAX];
     size_t set_count = command_values(r->call, "set", sets, COMMAND_OPTIONS_MAX);
-    const char **kept = ARENA_ARRAY(&r->arena, const char *, set_count + 1);
+    const char **kept = ARENA_ARRAY(&r->arena, const char *, set_count + 2);
     struct env *e = env_uv_new(NULL, reterr);
     if (e == NULL || kept == NULL) {
         env_uv_free(e);
         return e == NULL ? reterr->code : err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
     }
     memcpy(kept, sets, set_count * sizeof sets[0]);
+    if (r->listen != NULL)
+        kept[set_count++] = r->listen;
     enum ficus_err err = up_prepare(e, &r->arena, command_value(r->call, "file", "ficus.yaml"), cli_program_folder(&r->arena),
                                     kept, set_count, &r->up, errors, reterr);
     env_uv_free(e);
@@ -185,9 +191,9 @@ static enum ficus_err prepare(struct running *r, struct conf_errors *errors, str
 
 static enum ficus_err start(struct running *r, struct ficus_error *reterr)
 {
-    struct supervisor_options o = {
-        .plan = &r->up.plan,
+    struct supervisor_options o = {.plan = &r->up.plan,
                                     .log = &r->log,
+                                    .crash_folder = r->crash_folder,
                                     .reload = on_reload,
                                     .on_healthy = on_healthy,
                                     .on_stopped = on_stopped,
@@ -197,11 +203,11 @@ static enum ficus_err start(struct running *r, struct ficus_error *reterr)
     for (size_t i = 0; i < ARRAY_COUNT(ends) && err == FICUS_ERR_OK; i++)
         err = env_uv_signal(r->e, ends[i], on_end_signal, r, reterr);
     if (err == FICUS_ERR_OK) /* a terminal that goes away ends what runs in it; in the background there is none */
-        err = env_uv_signal(r->e, SIGHUP, command_has(r->call, "detach") ? ignore_signal : on_end_signal, r, reterr);
+        err = env_uv_signal(r->e, SIGHUP, r->detached ? ignore_signal : on_end_signal, r, reterr);
     if (err != FICUS_ERR_OK)
         return err;
     r->patience = (struct env_timer){.fn = on_patience_over, .arg = r};
-    if (!command_has(r->call, "detach"))
+    if (!r->detached)
         env_timer_start(r->e, &r->patience, r->wait_ms);
     return supervisor_new(r->e, &o, &r->supervisor, reterr);
 }
@@ -218,7 +224,7 @@ static int run(struct running *r, int errors_to)
     logger_init(&r->log, r->e, "supervisor", "1", LOG_INFO);
     int code = EXIT_OK;
     if (start(r, &error) == FICUS_ERR_OK) {
-        if (command_has(r->call, "detach"))
+        if (r->detached)
             close(errors_to); /* the terminal is let go before health is reported */
         env_uv_run(r->e);
     } else {
@@ -277,7 +283,8 @@ static int not_healthy(const struct command_call *c, int64_t wait_ms)
     return EXIT_NOT_HEALTHY;
 }
 
-static int wait_for_report(const struct command_call *c, int fd, int64_t wait_ms)
+/* quiet: what it says when all is well is not printed. */
+static int wait_for_report(const struct command_call *c, int fd, int64_t wait_ms, bool quiet)
 {
     struct pollfd report = {.fd = fd, .events = POLLIN};
     char what = 0;
@@ -292,21 +299,28 @@ static int wait_for_report(const struct command_call *c, int fd, int64_t wait_ms
         return what;
     char text[4096];
     ssize_t n;
-    while ((n = read(fd, text, sizeof text)) > 0)
+    while ((n = read(fd, text, sizeof text)) > 0 && !quiet)
         cli_print(slice_make(text, (size_t)n));
     return EXIT_OK;
 }
 
-static int detach(const struct command_call *c, int64_t wait_ms)
+static int detach(const struct command_call *c, const struct cli_up_test *test, int64_t wait_ms)
 {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0)
         return cli_fail(&(struct ficus_error){.code = err_from_errno(errno)});
-    pid_t pid = fork();
+    pid_t parent = getpid(), pid = fork();
     if (pid < 0)
         return cli_fail(&(struct ficus_error){.code = err_from_errno(errno)});
     if (pid == 0) {
-        struct running r = {.call = c, .report = ends[1], .colour = cli_colour(1), .wait_ms = wait_ms};
+        struct running r = {.call = c, .report = ends[1], .detached = true, .colour = cli_colour(1), .wait_ms = wait_ms};
+        if (test != NULL) {
+            r.crash_folder = test->crash_folder;
+            r.listen = test->listen;
+            (void)prctl(PR_SET_PDEATHSIG, SIGTERM); /* a test that is killed leaves no system behind */
+            if (getppid() != parent)
+                _exit(EXIT_FAILED);
+        }
         setsid();
         close_foreign(ends[1]);
         int code = up(&r);
@@ -314,9 +328,14 @@ static int detach(const struct command_call *c, int64_t wait_ms)
         _exit(code);
     }
     close(ends[1]);
-    int code = wait_for_report(c, ends[0], wait_ms);
+    int code = wait_for_report(c, ends[0], wait_ms, test != NULL);
     close(ends[0]);
     return code;
+}
+
+int cli_up_test(const struct command_call *c, const struct cli_up_test *test, int64_t wait_ms)
+{
+    return detach(c, test, wait_ms);
 }
 
 int cmd_up(const struct command_call *c)
@@ -325,7 +344,7 @@ int cmd_up(const struct command_call *c)
     if (!cli_duration(c, "wait", "30s", &wait_ms))
         return EXIT_USAGE;
     if (command_has(c, "detach"))
-        return detach(c, wait_ms);
+        return detach(c, NULL, wait_ms);
     struct running r = {.call = c, .report = -1, .colour = cli_colour(1), .wait_ms = wait_ms};
     return up(&r);
 }

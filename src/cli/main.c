@@ -83,6 +83,16 @@ static const struct command_option saga_list_options[] = {
     {0, "state", "STATE", "running, undoing, completed, compensated or stuck"},
     JSON_OPTION,
 };
+static const struct command_option test_options[] = {
+    {0, "scenario", "NAME", "only this one of its tests"},
+    {0, "process", "NAME", "kill only this process: a service, or hub"},
+    {0, "only", "KILL", "only this kill: PROCESS:FILE:NUMBER:before or ...:after, as it is printed"},
+    {0, "settle", "DURATION", "after so long without a durable write nothing more is to come (default 6s)"},
+    {0, "state", "FOLDER", "where to work, and to leave what failed (default: a new folder in TMPDIR)"},
+    {0, "wait", "DURATION", "how long the system may take to start (default 30s)"},
+    SET_OPTION,
+    JSON_OPTION,
+};
 static const struct command_option config_options[] = {SET_OPTION, JSON_OPTION};
 static const struct command_option lint_options[] = {
     {0, "released", "NUMBER", "migrations up to this one came with the version that is running: judge only what later ones do to them"},
@@ -220,6 +230,20 @@ static const struct command commands[] = {
      .operand_min = 1,
      .operand_max = 1,
      .doc = "Go on with a stuck saga"},
+    {.name = "test saga",
+     .run = cmd_test_saga,
+     .operands = "NAME",
+     .operand_min = 1,
+     .operand_max = 1,
+     OPTIONS(test_options),
+     .doc = "Kill every process at every durable write of a saga, and see whether all is as it has to be",
+     .text = "Starts a system of its own, with free ports and a state folder of its own, and goes through each test that the "
+             "manifest declares for the saga (sagas.NAME.test): some runs undisturbed, in which the durable writes are counted; "
+             "then one run for each process, each file that it writes, each of these writes, before it and after it, in which that "
+             "process kills itself there as kill -9 would, and is started again. After each run the instance must be at rest, "
+             "ended as declared, with no dead letters, and the test's check must find everything as it has to be. Prints each "
+             "kill, then a table, and for each failure the command that repeats it alone. The exit code is 0 only when all "
+             "kills passed and in each of them the process really died there."},
     {.name = "events topics",
      .run = cmd_events_topics,
      .operands = "",

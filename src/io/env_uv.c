@@ -13,6 +13,7 @@
 #include "io_uv.h"
 
 #include "assert.h"
+#include "io_crash.h"
 #include "io_file.h"
 #include "mem.h"
 
@@ -403,12 +404,19 @@ struct env *env_uv_new(const struct env_uv_options *options, struct ficus_error 
     pthread_mutex_init(&e->mutex, NULL);
     e->workers = workers_new(o.workers_count, o.jobs_max, o.stack_size, on_job_finished, e);
     bool logs = true;
+    enum ficus_err counts = FICUS_ERR_OK;
+    e->crash_is_own = o.beside == NULL;
+    if (e->crash_is_own)
+        counts = crash_new(&e->crash, reterr);
+    else
+        e->crash = env_uv_of(o.beside)->crash;
     if (o.beside != NULL)
         log_os_init_beside(&e->log, &env_uv_of(o.beside)->log);
     else
         logs = log_os_init(&e->log, getenv("FICUS_LOG"), LOG_SIZE_MAX);
-    if (!logs || e->workers == NULL) {
-        err_set(reterr, FICUS_ERR_NOMEM, "env: out of memory");
+    if (!logs || e->workers == NULL || counts != FICUS_ERR_OK) {
+        if (counts == FICUS_ERR_OK)
+            err_set(reterr, FICUS_ERR_NOMEM, "env: out of memory");
         env_uv_free(&e->base);
         return NULL;
     }
@@ -459,8 +467,15 @@ void env_uv_free(struct env *base)
     int rc = uv_loop_close(&e->loop);
     FICUS_ASSERT(rc == 0);
     log_os_done(&e->log);
+    if (e->crash_is_own)
+        crash_free(e->crash);
     pthread_mutex_destroy(&e->mutex);
     mem_free(e);
+}
+
+struct crash *file_os_crash(struct env *base)
+{
+    return env_uv_of(base)->crash;
 }
 
 /* ---- signals ---- */

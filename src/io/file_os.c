@@ -5,6 +5,7 @@
  */
 #include "io_file.h"
 
+#include "io_crash.h"
 #include "mem.h"
 
 #include <errno.h>
@@ -16,6 +17,9 @@
 
 struct env_file {
     int fd;
+    struct crash *crash; /* NULL: nobody counts what is written */
+    int crash_file;
+    atomic_ullong crash_batch;
 };
 
 enum ficus_err file_os_open(struct env *e, const char *path, unsigned flags, struct env_file **ret_file,
@@ -42,6 +46,9 @@ enum ficus_err file_os_open(struct env *e, const char *path, unsigned flags, str
         mem_free(f);
         return err;
     }
+    f->crash = file_os_crash(e);
+    if (f->crash != NULL)
+        f->crash_file = crash_file(f->crash, path, false);
     *ret_file = f;
     return FICUS_ERR_OK;
 }
@@ -73,6 +80,8 @@ ssize_t file_os_read(struct env_file *f, void *p, size_t size, int64_t offset)
 enum ficus_err file_os_write(struct env_file *f, const void *p, size_t size, int64_t offset)
 {
     size_t done = 0;
+    if (f->crash != NULL)
+        crash_begin(f->crash, f->crash_file, &f->crash_batch);
     while (done < size) {
         ssize_t n = pwrite(f->fd, (const char *)p + done, size - done, offset + (int64_t)done);
         if (n < 0 && errno == EINTR)
@@ -93,12 +102,17 @@ static enum ficus_err result(int rc)
 
 enum ficus_err file_os_truncate(struct env_file *f, int64_t size)
 {
+    if (f->crash != NULL)
+        crash_begin(f->crash, f->crash_file, &f->crash_batch);
     return result(ftruncate(f->fd, size));
 }
 
 enum ficus_err file_os_sync(struct env_file *f)
 {
-    return result(fdatasync(f->fd));
+    enum ficus_err err = result(fdatasync(f->fd));
+    if (f->crash != NULL && err == FICUS_ERR_OK)
+        crash_end(f->crash, f->crash_file, &f->crash_batch);
+    return err;
 }
 
 enum ficus_err file_os_size(struct env_file *f, int64_t *ret_size)
@@ -166,7 +180,14 @@ enum ficus_err file_os_dir_sync(struct env *e, const char *path_in_dir)
     int fd = open(slash == NULL ? "." : size == 0 ? "/" : dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return err_from_errno(errno);
+    struct crash *crash = file_os_crash(e);
+    atomic_ullong batch = 0;
+    int name = crash == NULL ? -1 : crash_file(crash, path_in_dir, true);
+    if (crash != NULL)
+        crash_begin(crash, name, &batch);
     enum ficus_err err = result(fsync(fd));
+    if (crash != NULL && err == FICUS_ERR_OK)
+        crash_end(crash, name, &batch);
     close(fd);
     return err;
 }

@@ -22,4 +22,8 @@ enum ficus_err file_os_exists(struct env *e, const char *path, bool *ret_exists)
 enum ficus_err file_os_in_place(struct env *e, struct env_file *f, const char *path, bool *ret_in_place);
 enum ficus_err file_os_dir_sync(struct env *e, const char *path_in_dir);
 
+/* Who counts the durable writes of e's process (io_crash.h); NULL: nobody. env_uv.c has it. */
+struct crash;
+struct crash *file_os_crash(struct env *e);
+
 #endif

@@ -53,6 +53,8 @@ struct env_uv {
     struct log_os log;
     atomic_size_t *stream_count; /* of the process: the first env's own, relaxed */
     atomic_size_t own_stream_count;
+    struct crash *crash; /* of the process: the first env's, borrowed by those beside it; NULL: nobody counts writes */
+    bool crash_is_own;
 };
 
 static inline struct env_uv *env_uv_of(struct env *e)

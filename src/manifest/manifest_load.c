@@ -195,17 +195,33 @@ static const char *expand_word(struct loader *l, const char *word, const char *f
     return out;
 }
 
-static void expand_command(struct loader *l, struct manifest_service *s)
+/* NULL-terminated; NULL: out of memory, which is reported. */
+static const char *const *expand_words(struct loader *l, const char *const *words, size_t count, const char *folder)
 {
-    const char **argv = ARENA_ARRAY(l->arena, const char *, s->run.count + 1);
-    for (size_t i = 0; argv != NULL && i < s->run.count; i++) {
-        argv[i] = expand_word(l, s->run.argv[i], s->folder, i == 0);
+    const char **argv = ARENA_ARRAY(l->arena, const char *, count + 1);
+    for (size_t i = 0; argv != NULL && i < count; i++) {
+        argv[i] = words[i] == NULL ? "" : expand_word(l, words[i], folder, i == 0); /* NULL: an error, reported */
         if (argv[i] == NULL)
             argv = NULL;
     }
     if (argv == NULL)
         fail_memory(l);
-    s->run.argv = argv;
+    return argv;
+}
+
+static void expand_command(struct loader *l, struct manifest_service *s)
+{
+    s->run.argv = expand_words(l, s->run.argv, s->run.count, s->folder);
+}
+
+static void expand_scenarios(struct loader *l, const struct manifest_service *s, struct saga_def *d)
+{
+    for (size_t i = 0; i < d->scenario_count; i++) {
+        struct saga_program *programs[] = {&d->scenarios[i].prepare, &d->scenarios[i].start, &d->scenarios[i].check};
+        for (size_t k = 0; k < sizeof programs / sizeof programs[0]; k++)
+            if (programs[k]->count > 0)
+                programs[k]->words = expand_words(l, programs[k]->words, programs[k]->count, s->folder);
+    }
 }
 
 /* "0001_init.sql" with the given number. */
@@ -397,6 +413,8 @@ static void load_service(struct loader *l, const char *path, const char *shown, 
     }
     if (s->run.count > 0)
         expand_command(l, s);
+    for (size_t k = 0; k < s->saga_count; k++)
+        expand_scenarios(l, s, &s->sagas[k]);
     if (s->migrations != NULL)
         find_migrations(l, s);
     if (s->url != NULL)

@@ -312,6 +312,9 @@ static const struct conf_setting step_item = {
     .doc = "A step.",
 };
 
+static const struct conf_setting scenario_item = {
+    .name = "scenario", .type = CONF_TABLE, .table = &saga_scenario_table, .doc = "A way through the saga."};
+
 static const struct conf_setting def_settings[] = {
     {.name = "name",
      .type = CONF_STRING,
@@ -345,6 +348,14 @@ static const struct conf_setting def_settings[] = {
      CONF_MAP_AT(struct saga_def, steps, step_count, struct saga_step, name),
      .item = &step_item,
      .doc = "The steps in order."},
+    {.name = "test",
+     .type = CONF_MAP,
+     .flags = CONF_MANIFEST_ONLY,
+     CONF_MAP_AT(struct saga_def, scenarios, scenario_count, struct saga_scenario, name),
+     .item = &scenario_item,
+     .check = conf_check_name,
+     .example = "declined",
+     .doc = "Ways through the saga that `ficus test saga` goes again and again, with a process killed at each durable write."},
 };
 
 const struct conf_table saga_def_table = {

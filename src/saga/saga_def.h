@@ -6,6 +6,7 @@
 #define FICUS_SAGA_SAGA_DEF_H
 
 #include "conf.h"
+#include "saga_scenario.h"
 
 enum { SAGA_STEPS_MAX = 32 };
 
@@ -34,6 +35,8 @@ struct saga_def {
     const char *start; /* topic; the event's subject is the instance's id, its data the input */
     struct saga_step *steps;
     size_t step_count;
+    struct saga_scenario *scenarios; /* in the manifest alone */
+    size_t scenario_count;
     const struct conf_node *node;
 };
 

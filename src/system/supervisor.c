@@ -108,14 +108,16 @@ static bool spawn_into(struct supervised *p, struct child_record *record, int *g
     struct supervisor *s = p->s;
     const struct supervisor_process *plan = p->process;
     struct ficus_error error = {0};
-    char config[4200], notify[200], log_path[4200], log_variable[4300], held[48];
+    char config[4200], notify[200], log_path[4200], log_variable[4300], crash[4300], held[48];
     /* by our number, so that the interpreter of a script finds it as well */
     snprintf(held, sizeof held, "/proc/%d/fd/%d", (int)getpid(), program);
     snprintf(config, sizeof config, "FICUS_CONFIG=%s", plan->config_file);
     snprintf(notify, sizeof notify, "NOTIFY_SOCKET=%s", s->notify_path);
     snprintf(log_path, sizeof log_path, "%s/%s.%lld.log", state_of(s)->log, plan->name, (long long)p->record.instance);
     snprintf(log_variable, sizeof log_variable, "FICUS_LOG=%s", log_path);
-    const char *const environment[] = {config, notify, log_variable, NULL};
+    if (p->crash != NULL)
+        snprintf(crash, sizeof crash, "FICUS_CRASH=%s/%s.%lld", s->o.crash_folder, plan->name, (long long)p->record.instance);
+    const char *const environment[] = {config, notify, log_variable, p->crash == NULL ? NULL : crash, NULL};
     struct child_spec spec = {.argv = plan->argv,
                               .file = program >= 0 ? held : plan->file,
                               .folder = plan->folder,
@@ -412,6 +414,8 @@ static void on_child(void *arg, int signum)
             note_end(p, &info);
         p->record.pid = 0;
         gate_close(&p->gate);
+        if (p->crash != NULL && atomic_load(&p->crash->died) != 0)
+            p->unit.deaths = 0; /* it was told to */
         supervisor_event(p, UNIT_EXIT);
     }
     supervisor_flush(s);
@@ -625,6 +629,18 @@ static bool set_up_processes(struct supervisor *s)
     return true;
 }
 
+static enum ficus_err make_crash_pages(struct supervisor *s, struct ficus_error *reterr)
+{
+    char path[4300];
+    enum ficus_err err = FICUS_ERR_OK;
+    for (size_t i = 0; s->o.crash_folder != NULL && i < s->count && err == FICUS_ERR_OK; i++) {
+        const struct supervised *p = &s->processes[i];
+        snprintf(path, sizeof path, "%s/%s.%lld", s->o.crash_folder, p->process->name, (long long)p->record.instance);
+        err = crash_page_new(path, &s->processes[i].crash, reterr);
+    }
+    return err;
+}
+
 enum ficus_err supervisor_new(struct env *e, const struct supervisor_options *o, struct supervisor **ret_supervisor,
                               struct ficus_error *reterr)
 {
@@ -648,6 +664,8 @@ enum ficus_err supervisor_new(struct env *e, const struct supervisor_options *o,
         .env = e, .address = o->plan->hub_operator_address, .write = write_registry, .arg = s};
     registry_push_init(&s->registry);
     enum ficus_err err = end_orphans(s, reterr);
+    if (err == FICUS_ERR_OK)
+        err = make_crash_pages(s, reterr);
     if (err == FICUS_ERR_OK)
         err = open_sockets(s, reterr);
     if (err == FICUS_ERR_OK)
@@ -714,6 +732,7 @@ void supervisor_free(struct supervisor *s)
         env_timer_stop(s->env, &s->processes[i].leaving_timer);
         program_drop(&s->processes[i].program);
         program_drop(&s->processes[i].next_program);
+        crash_page_close(s->processes[i].crash);
         for (size_t j = 0; j < SUPERVISOR_SOCKETS_MAX; j++)
             if (s->processes[i].sockets[j] >= 0)
                 close(s->processes[i].sockets[j]);

@@ -54,6 +54,9 @@ struct supervisor_options {
     enum ficus_err (*reload)(void *arg, struct arena *a, const struct supervisor_plan *before,
                              struct supervisor_reload *ret_reload, struct conf_errors *errors,
                              struct ficus_error *reterr);
+    /* For saga_test.h: each process gets a page of io_crash.h there, made here, NAME.INSTANCE; one that died by it is started again at
+     * once, however often. NULL: nobody is to die. */
+    const char *crash_folder;
     void (*on_healthy)(void *arg); /* all processes are ready, for the first time; may be NULL */
     void (*on_stopped)(void *arg); /* after supervisor_stop: no process is left */
     void *arg;

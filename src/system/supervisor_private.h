@@ -6,6 +6,7 @@
 #define FICUS_SYSTEM_SUPERVISOR_PRIVATE_H
 
 #include "http_server.h"
+#include "io_crash.h"
 #include "io_env.h"
 #include "registry_push.h"
 #include "supervisor.h"
@@ -31,6 +32,7 @@ struct supervised {
     int next_program;
     char message[512];          /* what it last said of itself, "" when it is well; outlives it */
     bool message_is_end;        /* it said nothing; message is how it ended */
+    struct crash_page *crash;   /* NULL: nobody asks it to die */
 };
 
 struct supervisor {

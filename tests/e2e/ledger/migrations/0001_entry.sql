@@ -1,0 +1,4 @@
+CREATE TABLE entry (
+  id   TEXT PRIMARY KEY,
+  sum  INTEGER NOT NULL
+) STRICT;
