@@ -174,7 +174,7 @@ int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struc
     if (err == FICUS_ERR_OK && r->service != NULL)
         err = operator_identity(cli, r->service, &identity, &error);
     if (err == FICUS_ERR_OK)
-        err = ops_call_wait(cli->e, &cli->a, address, r->method, r->target, identity, 0, &status, &body, &error);
+        err = ops_call_wait(cli->e, &cli->a, address, r->method, r->target, r->body, identity, 0, &status, &body, &error);
     if (err == FICUS_ERR_REFUSED)
         return r->quiet ? EXIT_NOT_RUNNING : cli_not_running(cli, r->who);
     if (err == FICUS_ERR_TIMEOUT && !r->quiet) /* its socket is the supervisor's, and takes connections while nobody serves */

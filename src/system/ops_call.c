@@ -184,14 +184,15 @@ static void on_answer(void *arg, enum ficus_err err, int status, struct slice bo
 }
 
 enum ficus_err ops_call_wait(struct env *e, struct arena *a, const char *address, const char *method,
-                             const char *target, struct slice identity, int64_t timeout_ms, int *ret_status,
-                             struct slice *ret_body, struct ficus_error *reterr)
+                             const char *target, struct slice body, struct slice identity, int64_t timeout_ms,
+                             int *ret_status, struct slice *ret_body, struct ficus_error *reterr)
 {
     struct waiting w = {.e = e, .a = a, .err = FICUS_ERR_INTERNAL};
     struct ops_call c = {.env = e,
                          .address = address,
                          .method = method,
                          .target = target,
+                         .body = body,
                          .identity = identity,
                          .timeout_ms = timeout_ms,
                          .done = on_answer,

@@ -45,12 +45,12 @@ static inline bool ops_call_busy(const struct ops_call *c)
     return c->busy;
 }
 
-/* The blocking form for command line tools, without a body: runs e's loop until the answer is there. *ret_body is in the
+/* The blocking form for command line tools: runs e's loop until the answer is there. *ret_body is in the
  * arena.
  * Errors as above, UNAVAILABLE when the socket is not there. */
 struct arena;
 enum ficus_err ops_call_wait(struct env *e, struct arena *a, const char *address, const char *method,
-                             const char *target, struct slice identity, int64_t timeout_ms, int *ret_status,
-                             struct slice *ret_body, struct ficus_error *reterr);
+                             const char *target, struct slice body, struct slice identity, int64_t timeout_ms,
+                             int *ret_status, struct slice *ret_body, struct ficus_error *reterr);
 
 #endif

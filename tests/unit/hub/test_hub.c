@@ -383,6 +383,50 @@ static void test_stuck_retry(void **state)
     world_free(w);
 }
 
+/* What operators say to sagas: begun without an event, cancelled, terminated with a reason, described; each answer has the
+ * documented status, and the history says who it was. */
+static void test_saga_commands(void **state)
+{
+    (void)state;
+    struct world *w = world_new(); /* nobody takes part: what begins stays under way */
+    struct answer *a = ask(w, w->orders, "ops", "PUT", "/v1/sagas/checkout/o1", "{\"by\":\"ann\",\"input\":{\"items\":[1]}}");
+    assert_int_equal(a->status, 202);
+    assert_string_equal(a->body, "{\"saga\":\"checkout\",\"id\":\"o1\",\"state\":\"running\",\"again\":false}");
+    a = ask(w, w->orders, "ops", "PUT", "/v1/sagas/checkout/o1", "{\"input\":{\"items\":[1]}}");
+    assert_non_null(strstr(a->body, "\"again\":true"));
+    a = ask(w, w->orders, "ops", "PUT", "/v1/sagas/checkout/o1", "{\"input\":{\"items\":[2]}}");
+    assert_int_equal(a->status, 409);
+    assert_non_null(strstr(a->body, "\"code\":\"other_input\""));
+    assert_int_equal(ask(w, w->orders, "ops", "PUT", "/v1/sagas/nothing/o1", NULL)->status, 404);
+    static const char *const wrong[] = {"[]", "{", "{\"by\":7}", "{\"reason\":{}}", "{\"refuse\":\"yes\"}"};
+    for (size_t i = 0; i < ARRAY_COUNT(wrong); i++)
+        assert_int_equal(ask(w, w->orders, "ops", "PUT", "/v1/sagas/checkout/o9", wrong[i])->status, 400);
+    a = ask(w, w->orders, "ops", "GET", "/v1/sagas/checkout", NULL);
+    assert_non_null(strstr(a->body, "\"versions\":[{\"definition\":\""));
+    assert_non_null(strstr(a->body, "\"running\":1}"));
+    assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/sagas/nothing", NULL)->status, 404);
+    assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o1/terminate", "{\"by\":\"ann\"}")->status, 400);
+    a = ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o1/terminate", "{\"by\":\"ann\",\"reason\":\"stock is gone\"}");
+    assert_int_equal(a->status, 202);
+    a = ask(w, w->orders, "ops", "GET", "/v1/sagas/checkout/o1", NULL);
+    assert_non_null(strstr(a->body, "\"state\":\"terminated\""));
+    assert_non_null(strstr(a->body, "\"left\":[\"reserve\"]"));
+    assert_non_null(strstr(a->body, "\"actor\":\"ann (uid "));
+    assert_non_null(strstr(a->body, "\"reason\":\"stock is gone\""));
+    a = ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o1/cancel", NULL);
+    assert_int_equal(a->status, 409);
+    assert_non_null(strstr(a->body, "\"code\":\"no_way_back\""));
+    assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o2/cancel", NULL)->status, 404);
+    assert_int_equal(ask(w, w->orders, "ops", "PUT", "/v1/sagas/checkout/o3", "{\"input\":{\"items\":[1]}}")->status, 202);
+    assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o3/cancel", NULL)->status, 202);
+    tell_registry(w);
+    wait_for_state(w, "o3", "compensated");
+    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/sagas?saga=checkout&state=terminated", NULL)->body, "\"id\":\"o1\""));
+    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/sagas?saga=other", NULL)->body, "\"sagas\":[]"));
+    assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/sagas/checkout/o3/cancel", NULL)->status, 404);
+    world_free(w);
+}
+
 /* A pull by a declared consumer waits for the first event and gets it with its sequence. */
 static void test_pull_waits(void **state)
 {
@@ -782,7 +826,7 @@ static void test_second_hub(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_saga_runs),       cmocka_unit_test(test_saga_survives_restart),
+        cmocka_unit_test(test_saga_commands),   cmocka_unit_test(test_saga_runs),       cmocka_unit_test(test_saga_survives_restart),
         cmocka_unit_test(test_stuck_retry),     cmocka_unit_test(test_pull_waits),
         cmocka_unit_test(test_rights),          cmocka_unit_test(test_dead_letters),
         cmocka_unit_test(test_endpoints),       cmocka_unit_test(test_changes),

@@ -385,6 +385,8 @@ static void test_fold_refuses(void **state)
             if (step == RESERVE &&
                 (kind == SAGA_RECORD_DO_DONE || kind == SAGA_RECORD_DO_REFUSED || kind == SAGA_RECORD_DO_GIVEN_UP))
                 continue;
+            if (kind == SAGA_RECORD_CANCELLED || kind == SAGA_RECORD_TERMINATED)
+                continue; /* these may come at any time */
             struct saga_record record = {.kind = kind, .step = step, .at_ms = 5, .code = "x"};
             assert_int_equal(saga_fold(&checkout, &r.state, &record, NULL), FICUS_ERR_CORRUPT);
             assert_memory_equal(&before, &r.state, sizeof before);
