@@ -342,6 +342,8 @@ static void trim_written(struct saga_engine *g)
 static void writer_done(void *arg)
 {
     struct saga_engine *g = arg;
+    if (g->job_err == FICUS_ERR_OK)
+        entries_written(g); /* still busy: what commands write meanwhile must not join those that are written */
     g->writer_busy = false;
     if (g->job_err != FICUS_ERR_OK) {
         LOG(g->options.log, LOG_ERROR, NULL, "saga.journal", "the saga journal cannot be written; sagas wait",
@@ -351,7 +353,6 @@ static void writer_done(void *arg)
         saga_closing_step(g);
         return;
     }
-    entries_written(g);
     if (g->job_trim_before_ms > 0 && !g->closing)
         trim_written(g);
     saga_writer_kick(g);

@@ -197,7 +197,7 @@ static const struct {
     [SAGA_RECORD_WAIT_GIVEN_UP] = {IN_WAITING, true, BEGUN, fold_turned_back},
     [SAGA_RECORD_SIGNALLED] = {IN_FORWARD, false, EITHER, fold_signalled},
     [SAGA_RECORD_SIGNAL_REFUSED] = {IN_FORWARD, false, EITHER, fold_turned_back},
-    [SAGA_RECORD_CANCELLED] = {IN_FORWARD, false, EITHER, fold_turned_back},
+    [SAGA_RECORD_CANCELLED] = {IN_FORWARD | IN_STUCK, false, EITHER, fold_turned_back},
     [SAGA_RECORD_TERMINATED] = {IN_FORWARD | IN_UNDOING | IN_STUCK, false, EITHER, fold_terminated},
 };
 
@@ -267,7 +267,7 @@ static const char *misfit(const struct saga_def *def, const struct saga_state *s
             return "it waits for no signal";
         break;
     case SAGA_RECORD_CANCELLED:
-        if (!has_way_back(def, s))
+        if (s->undo || !has_way_back(def, s))
             return "there is no way back";
         break;
     case SAGA_RECORD_DO_REFUSED: break;
@@ -309,11 +309,10 @@ static struct saga_record *emit(const struct saga_def *def, struct saga_state *s
     *r = (struct saga_record){.kind = kind, .at_ms = in->wall_ms};
     if (saga_record_has_step(kind))
         r->step = in->kind == SAGA_INPUT_SIGNAL && out->record_count == 1 ? in->step : s->step;
-    if (out->record_count == 1) /* the others follow from it */
+    if (out->record_count == 1) { /* the others follow from it */
         r->note = in->note;
-    if (in->kind == SAGA_INPUT_ANSWER && kind != SAGA_RECORD_DO_BEGUN && kind != SAGA_RECORD_UNDO_BEGUN) {
-        r->status = in->status;
-        r->attempts = s->attempts;
+        r->status = in->kind == SAGA_INPUT_ANSWER ? in->status : 0;
+        r->attempts = in->kind == SAGA_INPUT_ANSWER ? s->attempts : 0;
     }
     if (code.size > 0)
         snprintf(r->code, sizeof r->code, SLICE_FMT,

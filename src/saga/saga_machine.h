@@ -41,7 +41,8 @@
  *   undo_done       UNDOING              begun                            the undo before it, or COMPENSATED
  *   undo_refused    UNDOING              begun                            STUCK
  *   retried         STUCK                                                 RUNNING or UNDOING, the same step
- *   cancelled       RUNNING, WAITING     a way back                       undo all that is begun
+ *   cancelled       RUNNING, WAITING,    a way back                       undo all that is begun
+ *                   STUCK before it is undone
  *   terminated      all but the ends                                      TERMINATED; nothing is done or undone any more
  *
  * There is a way back while every call that is begun or done has an undo. A step whose signal came before it is passed

@@ -36,7 +36,10 @@ static const char config_text[] =
     "{\"reserve\":{\"call\":\"PUT inventory:/r/{id}\",\"body\":{\"items\":\"{input.items}\"},\"undo\":\"DELETE "
     "inventory:/r/{id}\"}},"
     "{\"confirm\":{\"call\":\"POST orders:/o/{id}/confirm\",\"pivot\":true}},"
-    "{\"take\":{\"call\":\"POST inventory:/r/{id}/take\",\"retry\":\"forever\"}}]}]}";
+    "{\"take\":{\"call\":\"POST inventory:/r/{id}/take\",\"retry\":\"forever\"}}]},"
+    "{\"name\":\"loan\",\"owner\":\"orders\",\"start\":\"loan.requested\",\"steps\":["
+    "{\"approval\":{\"signal\":\"approved\",\"timeout\":\"24h\"}},"
+    "{\"pay\":{\"call\":\"POST orders:/o/{id}/pay\",\"body\":\"{signals.approved.limit}\",\"pivot\":true}}]}]}";
 
 struct answer {
     enum ficus_err err;
@@ -424,6 +427,40 @@ static void test_saga_commands(void **state)
     assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/sagas?saga=checkout&state=terminated", NULL)->body, "\"id\":\"o1\""));
     assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/sagas?saga=other", NULL)->body, "\"sagas\":[]"));
     assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/sagas/checkout/o3/cancel", NULL)->status, 404);
+    world_free(w);
+}
+
+/* A signal is given by an operator, or by the service that the saga belongs to and no other; what a service says is in the
+ * history under its name. */
+static void test_saga_signals(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    tell_registry(w);
+    for (int i = 0; i < 2; i++) {
+        char start[64], path[64];
+        snprintf(start, sizeof start, "/v1/sagas/loan/l%d", i);
+        snprintf(path, sizeof path, "/v1/sagas/loan/l%d/signals/approved", i);
+        assert_int_equal(ask(w, w->orders, "ops", "PUT", start, NULL)->status, 202);
+        assert_int_equal(ask(w, w->notifications, "hub", "PUT", path, "{\"data\":{\"limit\":5}}")->status, 403);
+        struct answer *a = ask(w, w->orders, i == 0 ? "ops" : "hub", "PUT", path, "{\"by\":\"ann\",\"data\":{\"limit\":5}}");
+        assert_int_equal(a->status, 202);
+        assert_non_null(strstr(a->body, "\"again\":false"));
+        for (;;) { /* ended by the alarm when it never comes */
+            a = ask(w, w->orders, "ops", "GET", start, NULL);
+            if (strstr(a->body, "\"state\":\"completed\"") != NULL)
+                break;
+        }
+        assert_non_null(strstr(a->body, i == 0 ? "\"actor\":\"ann (uid " : "\"actor\":\"service orders\""));
+        char seen[64];
+        snprintf(seen, sizeof seen, "POST /o/l%d/pay loan/l%d/pay/do 5", i, i);
+        assert_string_equal(w->seen[i], seen);
+    }
+    struct answer *a = ask(w, w->orders, "hub", "PUT", "/v1/sagas/loan/l1/signals/approved", "{\"data\":{\"limit\":6}}");
+    assert_int_equal(a->status, 409);
+    assert_non_null(strstr(a->body, "\"code\":\"too_late\""));
+    assert_int_equal(ask(w, w->orders, "hub", "PUT", "/v1/sagas/loan/l1/signals/other", NULL)->status, 404);
+    assert_int_equal(ask(w, w->orders, "hub", "PUT", "/v1/sagas/loan/l9/signals/approved", NULL)->status, 404);
     world_free(w);
 }
 
@@ -826,7 +863,8 @@ static void test_second_hub(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_saga_commands),   cmocka_unit_test(test_saga_runs),       cmocka_unit_test(test_saga_survives_restart),
+        cmocka_unit_test(test_saga_commands),   cmocka_unit_test(test_saga_signals),
+        cmocka_unit_test(test_saga_runs),       cmocka_unit_test(test_saga_survives_restart),
         cmocka_unit_test(test_stuck_retry),     cmocka_unit_test(test_pull_waits),
         cmocka_unit_test(test_rights),          cmocka_unit_test(test_dead_letters),
         cmocka_unit_test(test_endpoints),       cmocka_unit_test(test_changes),
