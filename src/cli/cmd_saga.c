@@ -213,16 +213,15 @@ static bool one_init(struct one *o, const struct command_call *c)
     return o->count > 0;
 }
 
-/* Ask for the id in one of the sagas; 404 means: not this one. Returns the exit code. */
-static int one_ask(struct one *o, size_t i, const char *method, const char *action, int expected, struct slice body,
-                   struct slice *ret_body, const struct json **ret_json, bool *ret_missing)
+/* Look for the id in one of the sagas; 404 means: not this one. Returns the exit code. */
+static int one_ask(struct one *o, size_t i, struct slice *ret_body, const struct json **ret_json, bool *ret_missing)
 {
     int status = 0;
     *ret_missing = false;
-    const char *target = arena_printf(&o->cli.a, "/v1/sagas/%s/%s%s", o->names[i], o->id, action);
+    const char *target = arena_printf(&o->cli.a, "/v1/sagas/%s/%s", o->names[i], o->id);
     if (target == NULL)
         return cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM});
-    struct cli_request r = {"hub-ops.sock", "the hub", method, target, expected, true, NULL, body};
+    struct cli_request r = {"hub-ops.sock", "the hub", "GET", target, 200, true};
     int code = cli_ask(&o->cli, &r, &status, ret_body, ret_json);
     if (code == EXIT_OK || status == 404) {
         *ret_missing = status == 404;
@@ -245,7 +244,7 @@ int cmd_saga_show(const struct command_call *c)
             const struct json *root = NULL;
             struct slice body = SLICE_NONE;
             bool missing;
-            code = one_ask(&o, i, "GET", "", 200, SLICE_NONE, &body, &root, &missing);
+            code = one_ask(&o, i, &body, &root, &missing);
             if (code != EXIT_OK || missing)
                 continue;
             found++;
@@ -358,7 +357,7 @@ static size_t one_choose(struct one *o, const char *id, bool stuck, int *ret_cod
     for (size_t i = 0; i < o->count; i++) {
         const struct json *root = NULL;
         bool missing;
-        *ret_code = one_ask(o, i, "GET", "", 200, SLICE_NONE, NULL, &root, &missing);
+        *ret_code = one_ask(o, i, NULL, &root, &missing);
         if (*ret_code != EXIT_OK)
             return o->count;
         if (missing)
@@ -387,30 +386,35 @@ struct order {
     bool stuck;                  /* an id alone means the stuck one */
 };
 
+/* Say it to the i-th saga's instance. */
+static int order_one(struct one *o, size_t i, const struct order *r, struct slice body)
+{
+    struct slice answer = SLICE_NONE;
+    const struct json *root = NULL;
+    const char *target = arena_printf(&o->cli.a, "/v1/sagas/%s/%s%s", o->names[i], o->id, r->action);
+    if (body.p == NULL || target == NULL)
+        return cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM});
+    const struct cli_request request = {"hub-ops.sock", "the hub", r->method, target, 202, false, NULL, body};
+    int code = cli_ask(&o->cli, &request, NULL, &answer, &root);
+    if (code == EXIT_OK)
+        print_commanded(&o->cli, r->done, answer, root);
+    return code;
+}
+
 static int order(const struct command_call *c, const struct order *r)
 {
     struct one o = {0};
     int code = EXIT_FAILED;
-    struct slice json = SLICE_NONE, answer = SLICE_NONE;
-    const struct json *root = NULL;
-    bool missing = false;
+    struct slice json = SLICE_NONE;
     if (one_init(&o, c)) {
         size_t i = 0;
-        code = EXIT_OK;
-        if (r->option != NULL && !json_option(&o.cli, c, r->option, &json))
+        if (r->option != NULL && !json_option(&o.cli, c, r->option, &json)) {
             code = EXIT_USAGE;
-        else if (o.count > 1)
-            i = one_choose(&o, c->operands[0], r->stuck, &code);
-        if (i < o.count && code != EXIT_USAGE) {
-            struct slice body = command_body(&o.cli, c, r->key, json);
-            code = body.p == NULL ? cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM})
-                                  : one_ask(&o, i, r->method, r->action, 202, body, &answer, &root, &missing);
-            if (code == EXIT_OK && !missing)
-                print_commanded(&o.cli, r->done, answer, root);
-        }
-        if (missing) {
-            dprintf(2, "ficus: there is no saga with id %s, or it knows nothing of this\n", c->operands[0]);
-            code = EXIT_FAILED;
+        } else {
+            if (o.count > 1)
+                i = one_choose(&o, c->operands[0], r->stuck, &code);
+            if (i < o.count)
+                code = order_one(&o, i, r, command_body(&o.cli, c, r->key, json));
         }
     }
     cli_done(&o.cli);
@@ -553,7 +557,7 @@ int cmd_saga_describe(const struct command_call *c)
             if (o.count > 1)
                 i = one_choose(&o, c->operands[0], false, &code);
             if (i < o.count)
-                code = one_ask(&o, i, "GET", "", 200, SLICE_NONE, NULL, &root, &missing);
+                code = one_ask(&o, i, NULL, &root, &missing);
             if (missing) {
                 dprintf(2, "ficus: there is no saga %s, and none with this id\n", c->operands[0]);
                 code = EXIT_FAILED;
