@@ -31,6 +31,11 @@ int cmd_start(const struct command_call *c);
 int cmd_saga_list(const struct command_call *c);
 int cmd_saga_show(const struct command_call *c);
 int cmd_saga_retry(const struct command_call *c);
+int cmd_saga_start(const struct command_call *c);
+int cmd_saga_describe(const struct command_call *c);
+int cmd_saga_cancel(const struct command_call *c);
+int cmd_saga_terminate(const struct command_call *c);
+int cmd_saga_signal(const struct command_call *c);
 int cmd_events_topics(const struct command_call *c);
 int cmd_events_dead(const struct command_call *c);
 int cmd_events_redrive(const struct command_call *c);
@@ -85,6 +90,7 @@ struct cli_request {
     int expected; /* status; another one is a failure */
     bool quiet;
     const char *service; /* not NULL: the socket is this service's, which asks who we are */
+    struct slice body;   /* JSON; SLICE_NONE: none */
 };
 int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struct slice *ret_body,
             const struct json **ret_json);

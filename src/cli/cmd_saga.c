@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ficus saga list, show, retry: by the hub's operator socket.
+ * ficus saga: what operators see of sagas and say to them, by the hub's operator socket.
  */
 #include "cli.h"
 
-#include <stdio.h>
+#include "text.h"
 
-enum { PAGE = 1000, SAGAS_MAX = 64, FILE_SIZE_MAX = 16 << 20 };
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { PAGE = 1000, SAGAS_MAX = 64, FILE_SIZE_MAX = 16 << 20, INPUT_SIZE_MAX = 1 << 20 };
 
 static struct slice text_of(const struct json *v, const char *key)
 {
@@ -22,12 +25,40 @@ static void print_row(const struct json *v, struct buf *out)
                SLICE_ARG(text_of(v, "failure")), SLICE_ARG(text_of(v, "updated_at")));
 }
 
-/* All pages; as one JSON document, or as a table. */
-static int list(struct cli *cli, const char *state)
+struct selection {
+    const char *state, *saga, *after; /* encoded; NULL: none */
+    int64_t count_max;                /* INT64_MAX: all */
+};
+
+static const char *list_target(struct cli *cli, const struct selection *q, const char *after, int64_t count)
 {
-    const char *after = "";
+    return arena_printf(&cli->a, "/v1/sagas?limit=%lld%s%s%s%s%s%s", (long long)count, q->state == NULL ? "" : "&state=",
+                        q->state == NULL ? "" : q->state, q->saga == NULL ? "" : "&saga=", q->saga == NULL ? "" : q->saga,
+                        after[0] == '\0' ? "" : "&after=", after);
+}
+
+static void print_rows(struct cli *cli, const struct json *root, int64_t *left, struct buf *out)
+{
+    const struct json *sagas = json_get(root, "sagas");
+    for (const struct json *v = sagas == NULL ? NULL : sagas->first; v != NULL; v = v->next, --*left) {
+        struct json_writer w;
+        if (!cli->json) {
+            print_row(v, out);
+            continue;
+        }
+        if (buf_str(out)[buf_slice(out).size - 1] != '[')
+            buf_add_char(out, ',');
+        json_write_init(&w, out);
+        json_write_value(&w, v);
+    }
+}
+
+/* Page by page, as many as are wanted; as one JSON document, or as a table. */
+static int list(struct cli *cli, const struct selection *q)
+{
+    const char *after = q->after == NULL ? "" : cli_segment(cli, q->after), *next = "";
+    int64_t left = q->count_max;
     struct buf out;
-    bool first = true;
     int code;
     buf_init(&out, 64 << 20);
     if (cli->json)
@@ -36,46 +67,55 @@ static int list(struct cli *cli, const char *state)
         buf_printf(&out, "%-14s %-36s %-12s %-12s %-20s %s\n", "saga", "id", "state", "step", "failure", "updated");
     do {
         const struct json *root = NULL;
-        const char *target = arena_printf(&cli->a, "/v1/sagas?limit=%d%s%s%s%s", PAGE,
-                                          state == NULL ? "" : "&state=", state == NULL ? "" : state,
-                                          after[0] == '\0' ? "" : "&after=", after);
+        const char *target = list_target(cli, q, after, left < PAGE ? left : PAGE);
         if (target == NULL) {
             code = cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM});
             break;
         }
         code = cli_ask(cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", target, 200, false}, NULL, NULL,
                        &root);
-        after = "";
         if (code != EXIT_OK)
             break;
-        const struct json *sagas = json_get(root, "sagas");
-        for (const struct json *v = sagas == NULL ? NULL : sagas->first; v != NULL; v = v->next, first = false) {
-            struct json_writer w;
-            if (!cli->json) {
-                print_row(v, &out);
-                continue;
-            }
-            buf_add_str(&out, first ? "" : ",");
-            json_write_init(&w, &out);
-            json_write_value(&w, v);
-        }
-        const char *next = arena_strdup(&cli->a, json_string_or(json_get(root, "after"), SLICE("")));
+        print_rows(cli, root, &left, &out);
+        next = arena_strdup(&cli->a, json_string_or(json_get(root, "after"), SLICE("")));
         after = next == NULL ? "" : cli_segment(cli, next);
-    } while (after[0] != '\0');
-    if (cli->json)
-        buf_add_str(&out, "]}\n");
+    } while (after[0] != '\0' && left > 0);
+    if (code == EXIT_OK && cli->json) {
+        struct json_writer w;
+        buf_add_str(&out, next != NULL && next[0] != '\0' ? "],\"after\":" : "]");
+        json_write_init(&w, &out);
+        if (next != NULL && next[0] != '\0')
+            json_write_str(&w, next);
+        buf_add_str(&out, "}\n");
+    } else if (code == EXIT_OK && next != NULL && next[0] != '\0') {
+        buf_printf(&out, "more: --after %s\n", next);
+    }
     if (code == EXIT_OK)
         cli_print(buf_slice(&out));
     buf_done(&out);
     return code;
 }
 
+static bool list_options(struct cli *cli, const struct command_call *c, struct selection *q)
+{
+    const char *limit = command_value(c, "limit", NULL), *saga = command_value(c, "saga", NULL);
+    const char *state = command_has(c, "stuck") ? "stuck" : command_value(c, "state", NULL);
+    *q = (struct selection){.after = command_value(c, "after", NULL), .count_max = INT64_MAX};
+    q->state = state == NULL ? NULL : cli_segment(cli, state);
+    q->saga = saga == NULL ? NULL : cli_segment(cli, saga);
+    if (limit == NULL || (slice_to_i64(slice_str(limit), &q->count_max) && q->count_max > 0))
+        return true;
+    dprintf(2, "ficus: --limit: \"%s\" is no whole number above 0\n", limit);
+    return false;
+}
+
 int cmd_saga_list(const struct command_call *c)
 {
     struct cli cli;
+    struct selection q;
     int code = EXIT_FAILED;
     if (cli_init(&cli, c))
-        code = list(&cli, command_has(c, "stuck") ? "stuck" : command_value(c, "state", NULL));
+        code = list_options(&cli, c, &q) ? list(&cli, &q) : EXIT_USAGE;
     cli_done(&cli);
     return code;
 }
@@ -100,17 +140,29 @@ static size_t saga_names(struct cli *cli, const char *names[SAGAS_MAX])
     return count;
 }
 
+/* Loud: a terminated one has perhaps left something behind. */
+static void print_left(const struct json *v, struct buf *out)
+{
+    const struct json *left = json_get(v, "left");
+    if (left == NULL)
+        return;
+    buf_add_str(out, left->first == NULL ? "  TERMINATED: nothing of it is left\n" : "  TERMINATED, and done or perhaps done, and not undone:");
+    for (const struct json *s = left->first; s != NULL; s = s->next)
+        buf_printf(out, "%s " SLICE_FMT "%s", s == left->first ? "" : ",", SLICE_ARG(json_string_or(s, SLICE("-"))), s->next == NULL ? "\n" : "");
+}
+
 static void print_saga(const struct json *v, struct buf *out)
 {
-    static const char *const keys[] = {"state",       "failure",     "started_at", "updated_at",
-                                       "correlation", "traceparent", "definition"};
+    static const char *const keys[] = {"state",      "signal",      "until",       "failure",   "started_at",
+                                       "updated_at", "correlation", "traceparent", "definition"};
     buf_printf(out, "saga " SLICE_FMT "/" SLICE_FMT "\n", SLICE_ARG(text_of(v, "saga")), SLICE_ARG(text_of(v, "id")));
+    print_left(v, out);
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (json_get(v, keys[i]) != NULL)
             buf_printf(out, "  %-12s " SLICE_FMT "\n", keys[i], SLICE_ARG(text_of(v, keys[i])));
     const struct json *history = json_get(v, "history");
     for (const struct json *r = history == NULL ? NULL : history->first; r != NULL; r = r->next) {
-        buf_printf(out, "  " SLICE_FMT "  %-12.*s %-12.*s", SLICE_ARG(text_of(r, "at")), SLICE_ARG(text_of(r, "kind")),
+        buf_printf(out, "  " SLICE_FMT "  %-14.*s %-12.*s", SLICE_ARG(text_of(r, "at")), SLICE_ARG(text_of(r, "kind")),
                    SLICE_ARG(text_of(r, "step")));
         if (json_get(r, "status") != NULL)
             buf_printf(out, " %lld", (long long)json_i64_or(json_get(r, "status"), 0));
@@ -118,6 +170,16 @@ static void print_saga(const struct json *v, struct buf *out)
             buf_printf(out, " " SLICE_FMT, SLICE_ARG(text_of(r, "code")));
         if (json_i64_or(json_get(r, "attempts"), 0) > 1)
             buf_printf(out, " after %lld attempts", (long long)json_i64_or(json_get(r, "attempts"), 0));
+        if (json_get(r, "actor") != NULL)
+            buf_printf(out, " by " SLICE_FMT, SLICE_ARG(text_of(r, "actor")));
+        if (json_get(r, "reason") != NULL)
+            buf_printf(out, ": " SLICE_FMT, SLICE_ARG(text_of(r, "reason")));
+        if (json_get(r, "data") != NULL) {
+            struct json_writer w;
+            buf_add_char(out, ' ');
+            json_write_init(&w, out);
+            json_write_value(&w, json_get(r, "data"));
+        }
         buf_add_char(out, '\n');
     }
 }
@@ -151,16 +213,15 @@ static bool one_init(struct one *o, const struct command_call *c)
     return o->count > 0;
 }
 
-/* Ask for the id in each saga; 404 means: not this one. Returns the exit code; *ret_found counts the others. */
-static int one_ask(struct one *o, size_t i, const char *method, const char *action, int expected,
-                   struct slice *ret_body, const struct json **ret_json, bool *ret_missing)
+/* Look for the id in one of the sagas; 404 means: not this one. Returns the exit code. */
+static int one_ask(struct one *o, size_t i, struct slice *ret_body, const struct json **ret_json, bool *ret_missing)
 {
     int status = 0;
     *ret_missing = false;
-    const char *target = arena_printf(&o->cli.a, "/v1/sagas/%s/%s%s", o->names[i], o->id, action);
+    const char *target = arena_printf(&o->cli.a, "/v1/sagas/%s/%s", o->names[i], o->id);
     if (target == NULL)
         return cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM});
-    struct cli_request r = {"hub-ops.sock", "the hub", method, target, expected, true};
+    struct cli_request r = {"hub-ops.sock", "the hub", "GET", target, 200, true};
     int code = cli_ask(&o->cli, &r, &status, ret_body, ret_json);
     if (code == EXIT_OK || status == 404) {
         *ret_missing = status == 404;
@@ -183,7 +244,7 @@ int cmd_saga_show(const struct command_call *c)
             const struct json *root = NULL;
             struct slice body = SLICE_NONE;
             bool missing;
-            code = one_ask(&o, i, "GET", "", 200, &body, &root, &missing);
+            code = one_ask(&o, i, &body, &root, &missing);
             if (code != EXIT_OK || missing)
                 continue;
             found++;
@@ -203,38 +264,308 @@ int cmd_saga_show(const struct command_call *c)
     return code;
 }
 
-static int retry(struct one *o, const char *id)
+/* ---- commands ---- */
+
+/* Who says it: the person behind sudo, too. The hub adds the user that it knows. */
+static const char *person(void)
 {
-    size_t retried = 0, found = 0;
+    static const char *const names[] = {"SUDO_USER", "USER", "LOGNAME"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *name = getenv(names[i]);
+        if (name != NULL && name[0] != '\0' && text_printable_ascii(slice_str(name)))
+            return name;
+    }
+    return NULL;
+}
+
+/* The value of an option that takes JSON or @FILE, as one JSON value; false: said why. SLICE_NONE: not given. */
+static bool json_option(struct cli *cli, const struct command_call *c, const char *option, struct slice *ret_json)
+{
+    struct ficus_error error = {0};
+    struct json *root = NULL;
+    const char *value = command_value(c, option, NULL);
+    struct slice text = slice_str(value);
+    *ret_json = SLICE_NONE;
+    if (value == NULL)
+        return true;
+    enum ficus_err err = FICUS_ERR_OK;
+    if (value[0] == '@')
+        err = env_file_load(cli->e, &cli->a, value + 1, INPUT_SIZE_MAX, &text, &error);
+    if (err == FICUS_ERR_OK)
+        err = json_parse(&cli->a, text, &(struct json_limits){.size_max = INPUT_SIZE_MAX}, &root, &error);
+    if (err != FICUS_ERR_OK) {
+        dprintf(2, "ficus: --%s must be JSON, or @FILE with JSON in it: %s\n", option, error.text);
+        return false;
+    }
+    *ret_json = text;
+    return true;
+}
+
+/* The body of a command in the arena; SLICE_NONE: no memory. json: of member key, or SLICE_NONE. */
+static struct slice command_body(struct cli *cli, const struct command_call *c, const char *key, struct slice json)
+{
+    struct buf out;
+    struct json_writer w;
+    buf_init(&out, INPUT_SIZE_MAX + 65536);
+    json_write_init(&w, &out);
+    json_write_object(&w);
+    if (person() != NULL)
+        json_write_kv_str(&w, "by", person());
+    if (command_value(c, "reason", NULL) != NULL)
+        json_write_kv_str(&w, "reason", command_value(c, "reason", NULL));
+    if (command_has(c, "refuse"))
+        json_write_kv_bool(&w, "refuse", true);
+    if (json.p != NULL) {
+        json_write_key(&w, key);
+        json_write_raw(&w, json);
+    }
+    json_write_end(&w);
+    struct slice body = buf_failed(&out) ? SLICE_NONE : arena_slice(&cli->a, buf_slice(&out));
+    buf_done(&out);
+    return body;
+}
+
+static void print_commanded(const struct cli *cli, const char *done, struct slice body, const struct json *root)
+{
+    struct buf out;
+    buf_init(&out, 1 << 20);
+    if (cli->json)
+        buf_printf(&out, SLICE_FMT "\n", SLICE_ARG(body));
+    else
+        buf_printf(&out, SLICE_FMT "/" SLICE_FMT ": %s; it is " SLICE_FMT "\n", SLICE_ARG(text_of(root, "saga")),
+                   SLICE_ARG(text_of(root, "id")), cli_is_true(json_get(root, "again")) ? "that was said before" : done,
+                   SLICE_ARG(text_of(root, "state")));
+    cli_print(buf_slice(&out));
+    buf_done(&out);
+}
+
+static bool state_is(const struct json *root, const char *state)
+{
+    return slice_eq_str(text_of(root, "state"), state);
+}
+
+static bool has_ended(const struct json *root)
+{
+    return state_is(root, "completed") || state_is(root, "compensated") || state_is(root, "terminated");
+}
+
+/* Which saga an id alone means: the one that is stuck, or that has not ended, among those that have it. o->count: none, or
+ * said why not. */
+static size_t one_choose(struct one *o, const char *id, bool stuck, int *ret_code)
+{
+    size_t found = 0, fitting = 0, last_found = o->count, last_fitting = o->count;
     for (size_t i = 0; i < o->count; i++) {
         const struct json *root = NULL;
         bool missing;
-        int code = one_ask(o, i, "GET", "", 200, NULL, &root, &missing);
-        if (code != EXIT_OK)
-            return code;
+        *ret_code = one_ask(o, i, NULL, &root, &missing);
+        if (*ret_code != EXIT_OK)
+            return o->count;
         if (missing)
             continue;
         found++;
-        if (o->count > 1 && !slice_eq_str(text_of(root, "state"), "stuck"))
-            continue; /* an id alone means the stuck one of its sagas */
-        code = one_ask(o, i, "POST", "/retry", 202, NULL, NULL, &missing);
-        if (code != EXIT_OK)
-            return code;
-        retried++;
+        last_found = i;
+        if (stuck ? !state_is(root, "stuck") : has_ended(root))
+            continue;
+        fitting++;
+        last_fitting = i;
     }
+    *ret_code = EXIT_FAILED;
     if (found == 0)
         dprintf(2, "ficus: there is no saga with id %s\n", id);
-    else if (retried == 0)
-        dprintf(2, "ficus: saga %s is not stuck\n", id);
-    return retried > 0 ? EXIT_OK : EXIT_FAILED;
+    else if (fitting > 1 || (fitting == 0 && found > 1))
+        dprintf(2, "ficus: %zu sagas have the id %s; say SAGA/ID\n", found, id);
+    else
+        return fitting == 1 ? last_fitting : last_found; /* of one that does not fit the hub says why */
+    return o->count;
+}
+
+struct order {
+    const char *method, *action; /* "POST", "/cancel" */
+    const char *key, *option;    /* member and option with JSON; NULL: none */
+    const char *done;            /* what to say */
+    bool stuck;                  /* an id alone means the stuck one */
+};
+
+/* Say it to the i-th saga's instance. */
+static int order_one(struct one *o, size_t i, const struct order *r, struct slice body)
+{
+    struct slice answer = SLICE_NONE;
+    const struct json *root = NULL;
+    const char *target = arena_printf(&o->cli.a, "/v1/sagas/%s/%s%s", o->names[i], o->id, r->action);
+    if (body.p == NULL || target == NULL)
+        return cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM});
+    const struct cli_request request = {"hub-ops.sock", "the hub", r->method, target, 202, false, NULL, body};
+    int code = cli_ask(&o->cli, &request, NULL, &answer, &root);
+    if (code == EXIT_OK)
+        print_commanded(&o->cli, r->done, answer, root);
+    return code;
+}
+
+static int order(const struct command_call *c, const struct order *r)
+{
+    struct one o = {0};
+    int code = EXIT_FAILED;
+    struct slice json = SLICE_NONE;
+    if (one_init(&o, c)) {
+        size_t i = 0;
+        if (r->option != NULL && !json_option(&o.cli, c, r->option, &json)) {
+            code = EXIT_USAGE;
+        } else {
+            if (o.count > 1)
+                i = one_choose(&o, c->operands[0], r->stuck, &code);
+            if (i < o.count)
+                code = order_one(&o, i, r, command_body(&o.cli, c, r->key, json));
+        }
+    }
+    cli_done(&o.cli);
+    return code;
 }
 
 int cmd_saga_retry(const struct command_call *c)
 {
+    return order(c, &(struct order){"POST", "/retry", NULL, NULL, "goes on", true});
+}
+
+int cmd_saga_cancel(const struct command_call *c)
+{
+    return order(c, &(struct order){"POST", "/cancel", NULL, NULL, "cancelled, and undone", false});
+}
+
+int cmd_saga_terminate(const struct command_call *c)
+{
+    const char *reason = command_value(c, "reason", "");
+    if (reason[0] == '\0') {
+        dprintf(2, "ficus: saga terminate needs --reason TEXT: nothing is undone, and somebody will ask why\n");
+        return EXIT_USAGE;
+    }
+    return order(c, &(struct order){"POST", "/terminate", NULL, NULL, "terminated; nothing was undone", false});
+}
+
+int cmd_saga_signal(const struct command_call *c)
+{
+    struct buf action;
+    buf_init(&action, 1024);
+    buf_add_str(&action, "/signals/");
+    text_percent_segment(&action, slice_str(c->operands[1]));
+    struct order r = {"PUT", buf_str(&action), "data", "data", command_has(c, "refuse") ? "refused" : "signalled", false};
+    int code = order(c, &r);
+    buf_done(&action);
+    return code;
+}
+
+static int start(struct cli *cli, const struct command_call *c)
+{
+    struct slice input, body = SLICE_NONE, answer;
+    const struct json *root = NULL;
+    if (!json_option(cli, c, "input", &input))
+        return EXIT_USAGE;
+    const char *target = arena_printf(&cli->a, "/v1/sagas/%s/%s", cli_segment(cli, c->operands[0]), cli_segment(cli, c->operands[1]));
+    if (target != NULL)
+        body = command_body(cli, c, "input", input);
+    if (body.p == NULL)
+        return cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM});
+    const struct cli_request r = {"hub-ops.sock", "the hub", "PUT", target, 202, false, NULL, body};
+    int code = cli_ask(cli, &r, NULL, &answer, &root);
+    if (code == EXIT_OK)
+        print_commanded(cli, "started", answer, root);
+    return code;
+}
+
+int cmd_saga_start(const struct command_call *c)
+{
+    struct cli cli;
+    int code = EXIT_FAILED;
+    if (cli_init(&cli, c))
+        code = start(&cli, c);
+    cli_done(&cli);
+    return code;
+}
+
+/* ---- describe ---- */
+
+static void print_step(const struct json *s, struct buf *out)
+{
+    static const char *const words[] = {"call", "undo", "wait", "signal", "timeout", "on_timeout", "give_up", "retry"};
+    buf_printf(out, "  %-14.*s", SLICE_ARG(text_of(s, "step")));
+    if (cli_is_true(json_get(s, "pivot")))
+        buf_add_str(out, " pivot");
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (json_get(s, words[i]) != NULL)
+            buf_printf(out, " %s: " SLICE_FMT, words[i], SLICE_ARG(text_of(s, words[i])));
+    buf_add_char(out, '\n');
+}
+
+static void print_version(const struct json *v, struct slice present, struct buf *out)
+{
+    buf_printf(out, "  " SLICE_FMT "%s:", SLICE_ARG(text_of(v, "definition")), slice_eq(text_of(v, "definition"), present) ? " (this one)" : "");
+    for (const struct json *m = v->first; m != NULL; m = m->next)
+        if (m->type == JSON_NUMBER)
+            buf_printf(out, " " SLICE_FMT " " SLICE_FMT, SLICE_ARG(m->text), SLICE_ARG(m->key));
+    buf_add_char(out, '\n');
+}
+
+static void print_definition(const struct json *d, struct buf *out)
+{
+    buf_printf(out, "saga " SLICE_FMT " of " SLICE_FMT ", started by " SLICE_FMT "\n  definition " SLICE_FMT "\nsteps\n",
+               SLICE_ARG(text_of(d, "saga")), SLICE_ARG(text_of(d, "owner")), SLICE_ARG(text_of(d, "start")),
+               SLICE_ARG(text_of(d, "definition")));
+    const struct json *steps = json_get(d, "steps"), *versions = json_get(d, "versions");
+    for (const struct json *s = steps == NULL ? NULL : steps->first; s != NULL; s = s->next)
+        print_step(s, out);
+    bool any = versions != NULL && versions->first != NULL;
+    buf_add_str(out, any ? "instances that have not ended, by definition\n" : "no instance that has not ended\n");
+    for (const struct json *v = any ? versions->first : NULL; v != NULL; v = v->next)
+        print_version(v, text_of(d, "definition"), out);
+}
+
+static int describe(struct cli *cli, const char *name, struct slice hash)
+{
+    struct slice body = SLICE_NONE;
+    const struct json *root = NULL;
+    struct buf out;
+    const char *target = arena_printf(&cli->a, "/v1/sagas/%s%s" SLICE_FMT, name, hash.size > 0 ? "?definition=" : "", SLICE_ARG(hash));
+    if (target == NULL)
+        return cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM});
+    int code = cli_ask(cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", target, 200, false}, NULL, &body, &root);
+    if (code != EXIT_OK)
+        return code;
+    buf_init(&out, 16 << 20);
+    if (cli->json)
+        buf_printf(&out, SLICE_FMT "\n", SLICE_ARG(body));
+    else
+        print_definition(root, &out);
+    cli_print(buf_slice(&out));
+    buf_done(&out);
+    return code;
+}
+
+/* A saga's name, or else the id of an instance, whose own definition is meant. */
+int cmd_saga_describe(const struct command_call *c)
+{
     struct one o = {0};
     int code = EXIT_FAILED;
-    if (one_init(&o, c))
-        code = retry(&o, c->operands[0]);
+    if (one_init(&o, c)) {
+        size_t named = 0, i = 0;
+        while (named < o.count && (slice_find(slice_str(c->operands[0]), '/') >= 0 || strcmp(o.names[named], o.id) != 0))
+            named++;
+        code = EXIT_OK;
+        if (named < o.count) {
+            code = describe(&o.cli, o.names[named], SLICE_NONE);
+        } else {
+            const struct json *root = NULL;
+            bool missing = false;
+            if (o.count > 1)
+                i = one_choose(&o, c->operands[0], false, &code);
+            if (i < o.count)
+                code = one_ask(&o, i, NULL, &root, &missing);
+            if (missing) {
+                dprintf(2, "ficus: there is no saga %s, and none with this id\n", c->operands[0]);
+                code = EXIT_FAILED;
+            } else if (i < o.count && code == EXIT_OK) {
+                code = describe(&o.cli, o.names[i], text_of(root, "definition"));
+            }
+        }
+    }
     cli_done(&o.cli);
     return code;
 }

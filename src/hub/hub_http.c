@@ -21,7 +21,13 @@ static const struct hub_route routes[] = {
     {"PUT", "/v1/registry", true, HUB_REGISTRY_SIZE_MAX, hub_registry_put},
     {"GET", "/v1/sagas", true, 0, hub_sagas_list},
     {"GET", "/v1/sagas/{}/{}", true, 0, hub_sagas_show},
-    {"POST", "/v1/sagas/{}/{}/retry", true, 0, hub_sagas_retry},
+    {"PUT", "/v1/sagas/{}/{}", true, EVENT_SIZE_MAX, hub_sagas_start},
+    {"GET", "/v1/sagas/{}", true, 0, hub_sagas_describe},
+    {"POST", "/v1/sagas/{}/{}/retry", true, HUB_COMMAND_SIZE_MAX, hub_sagas_retry},
+    {"POST", "/v1/sagas/{}/{}/cancel", true, HUB_COMMAND_SIZE_MAX, hub_sagas_cancel},
+    {"POST", "/v1/sagas/{}/{}/terminate", true, HUB_COMMAND_SIZE_MAX, hub_sagas_terminate},
+    {"PUT", "/v1/sagas/{}/{}/signals/{}", true, HUB_COMMAND_SIZE_MAX, hub_sagas_signal},
+    {"PUT", "/v1/sagas/{}/{}/signals/{}", false, HUB_COMMAND_SIZE_MAX, hub_sagas_signal},
     {"GET", "/v1/copies/{}", true, 0, hub_copies_get},
     {"GET", "/v1/topics", true, 0, hub_events_topics},
     {"GET", "/v1/dead", true, 0, hub_events_dead},
@@ -291,5 +297,6 @@ void hub_on_operator_request(void *arg, struct http_stream *s, bool end, const s
         hub_problem(x, 403, "operator", "only the system's own user may use this socket");
         return;
     }
+    x->uid = peer->uid;
     route_request(x, end, true);
 }

@@ -24,6 +24,7 @@ enum {
     HUB_REGISTRY_SERVICES_MAX = 1024,
     HUB_REGISTRY_ADDRESSES_MAX = 64, /* of one service */
     HUB_STOP_MS_MAX = 2000,
+    HUB_COMMAND_SIZE_MAX = 64 * 1024, /* of what is said to a saga, but an input */
 };
 
 struct hub_exchange;
@@ -42,8 +43,9 @@ struct hub_exchange {
     struct list link;
     struct http_stream *s; /* NULL: ended */
     const struct hub_route *route;
-    struct slice params[2];
+    struct slice params[3];
     struct identity_claims claims; /* of a service's request */
+    int64_t uid;                   /* of an operator's */
     struct http_collect collect;
     bool collecting;
     bool busy;       /* a callback will still come */
@@ -145,7 +147,12 @@ void hub_registry_wake(struct hub *h); /* answer all that wait */
 /* hub_sagas.c */
 void hub_sagas_list(struct hub_exchange *x, struct slice body);
 void hub_sagas_show(struct hub_exchange *x, struct slice body);
+void hub_sagas_describe(struct hub_exchange *x, struct slice body);
+void hub_sagas_start(struct hub_exchange *x, struct slice body);
 void hub_sagas_retry(struct hub_exchange *x, struct slice body);
+void hub_sagas_cancel(struct hub_exchange *x, struct slice body);
+void hub_sagas_terminate(struct hub_exchange *x, struct slice body);
+void hub_sagas_signal(struct hub_exchange *x, struct slice body);
 
 /* hub_bus.c: the log of this process as a bus; publish is refused (UNSUPPORTED). */
 enum ficus_err hub_bus_new(struct elog *l, struct bus **ret_bus);

@@ -259,7 +259,7 @@ static int64_t longest_step(const struct manifest *m)
     for (size_t i = 0; i < m->service_count; i++)
         for (size_t k = 0; k < m->services[i].saga_count; k++)
             for (size_t n = 0; n < m->services[i].sagas[k].step_count; n++)
-                if (m->services[i].sagas[k].steps[n].timeout_ms > longest)
+                if (m->services[i].sagas[k].steps[n].signal == NULL && m->services[i].sagas[k].steps[n].timeout_ms > longest)
                     longest = m->services[i].sagas[k].steps[n].timeout_ms;
     return longest;
 }

@@ -5,18 +5,34 @@
 #include "saga_def.h"
 
 #include "identity.h"
+#include "mem.h"
 #include "saga_template.h"
 #include "text.h"
+#include "timefmt.h"
 
 #include <stdio.h>
 
-enum { DEF_TEXT_SIZE_MAX = 256 * 1024, PATH_SIZE_MAX = 1024, MINUTE_MS = 60 * 1000, DAY_MS = 24 * 60 * MINUTE_MS };
+enum { DEF_TEXT_SIZE_MAX = 256 * 1024, PATH_SIZE_MAX = 1024, ATTEMPT_MS = 5000, MINUTE_MS = 60 * 1000, DAY_MS = 24 * 60 * MINUTE_MS };
+#define WAIT_MS_MAX (365ll * DAY_MS)
 
 _Static_assert(SHA256_HEX_SIZE == 65, "ret_hash of saga_def_write");
 
 bool saga_call_present(const struct saga_call *c)
 {
     return c->method != NULL && c->method[0] != '\0';
+}
+
+bool saga_step_waits(const struct saga_step *s)
+{
+    return s->wait_ms > 0 || s->signal != NULL;
+}
+
+size_t saga_signal_step(const struct saga_def *d, struct slice signal)
+{
+    size_t i = 0;
+    while (i < d->step_count && (d->steps[i].signal == NULL || !slice_eq_str(signal, d->steps[i].signal)))
+        i++;
+    return i;
 }
 
 /* ---- "POST orders:/v1/orders/{id}" ---- */
@@ -133,6 +149,57 @@ static const struct conf_custom retry_custom = {
     .example = "forever",
 };
 
+/* ---- timeout: 8s, 24h, never ---- */
+
+#define TIMEOUT_ALLOWED "a duration such as 8s or 24h; of a signal also never"
+
+static bool timeout_decode(const struct conf_setting *s, const struct conf_node *node, void *field, struct arena *a,
+                           struct conf_errors *errors)
+{
+    (void)s;
+    (void)a;
+    int64_t *ms = field;
+    if (node->kind != CONF_SCALAR) {
+        conf_error_value(errors, node, "must be " TIMEOUT_ALLOWED);
+        return false;
+    }
+    if (slice_eq_str(node->text, "never")) {
+        *ms = SAGA_NEVER;
+        return true;
+    }
+    if (duration_parse(node->text, ms) && *ms >= 1 && *ms <= WAIT_MS_MAX)
+        return true;
+    conf_error_value(errors, node, "\"" SLICE_FMT "\" is not " TIMEOUT_ALLOWED ", from 1ms to 365d", SLICE_ARG(node->text));
+    return false;
+}
+
+static void timeout_encode(const struct conf_setting *s, const void *field, struct json_writer *w)
+{
+    (void)s;
+    char text[32];
+    int64_t ms = *(const int64_t *)field;
+    if (ms != SAGA_NEVER)
+        duration_format(ms, text, sizeof text);
+    json_write_str(w, ms == SAGA_NEVER ? "never" : text);
+}
+
+static bool timeout_is_present(const struct conf_setting *s, const void *field)
+{
+    (void)s;
+    return *(const int64_t *)field != 0;
+}
+
+static const struct conf_custom timeout_custom = {
+    .decode = timeout_decode,
+    .encode = timeout_encode,
+    .present = timeout_is_present,
+    .size = sizeof(int64_t),
+    .schema = "{\"type\":\"string\",\"pattern\":\"^([0-9]+(ms|s|m|h|d)|never)$\"}",
+    .allowed = TIMEOUT_ALLOWED,
+    .wrong = "sometimes",
+    .example = "8s",
+};
+
 /* ---- rules of one step ---- */
 
 static void check_body(const struct conf_node *node, struct conf_errors *errors)
@@ -148,12 +215,11 @@ static void check_body(const struct conf_node *node, struct conf_errors *errors)
         check_body(child, errors);
 }
 
-static void step_check(const struct conf_node *node, void *value, struct conf_errors *errors)
+static void check_undoable(const struct conf_node *node, const struct saga_step *s, struct conf_errors *errors)
 {
-    const struct saga_step *s = value;
     bool call = saga_call_present(&s->call), undo = saga_call_present(&s->undo);
     if (!call && !undo)
-        conf_error_key(errors, node, "needs a call, or an undo of something done before the saga began");
+        conf_error_key(errors, node, "needs a call, a wait or a signal, or an undo of something done before the saga began");
     if (s->body != NULL && !call)
         conf_error_value(errors, conf_get(node, "body"), "belongs to a call, and this step has none");
     if (s->body != NULL)
@@ -169,21 +235,79 @@ static void step_check(const struct conf_node *node, void *value, struct conf_er
     if (s->give_up_ms > 0 && s->retry_forever)
         conf_error_value(errors, conf_get(node, "give_up"), "and \"retry: forever\" exclude each other");
     if (s->code != NULL && s->give_up_ms <= 0)
-        conf_error_value(errors, conf_get(node, "code"), "is the failure code of give_up, and this step has none");
+        conf_error_value(errors, conf_get(node, "code"), "is the failure code of give_up or of a signal, and this step has neither");
 }
+
+static const char *const signal_words[] = {"timeout", "on_timeout", "code"};
+
+/* A waiting step has nothing of a call. */
+static void check_waiting(const struct conf_node *node, const struct saga_step *s, struct conf_errors *errors)
+{
+    static const char *const words[] = {"call", "body", "undo", "pivot", "retry", "give_up"};
+    const char *kind = s->signal != NULL ? "signal" : "wait";
+    if (s->signal != NULL && s->wait_ms > 0)
+        conf_error_value(errors, conf_get(node, "wait"), "and signal exclude each other: make two steps of it");
+    for (size_t i = 0; i < ARRAY_COUNT(words); i++)
+        if (conf_get(node, words[i]) != NULL && (strcmp(words[i], "pivot") != 0 || s->pivot))
+            conf_error_value(errors, conf_get(node, words[i]), "and %s exclude each other: make two steps of it", kind);
+}
+
+static void check_signal(const struct conf_node *node, const struct saga_step *s, struct conf_errors *errors)
+{
+    if (s->timeout_ms == 0)
+        conf_error_value(errors, conf_get(node, "signal"),
+                         "needs a timeout: how long it is waited for, such as \"timeout: 24h\", or \"timeout: never\"");
+    if (s->timeout_ms == SAGA_NEVER && s->on_timeout != SAGA_ON_TIMEOUT_NONE)
+        conf_error_value(errors, conf_get(node, "on_timeout"), "has no meaning with \"timeout: never\"");
+}
+
+static void check_calling(const struct conf_node *node, const struct saga_step *s, struct conf_errors *errors)
+{
+    const struct conf_node *timeout = conf_get(node, "timeout");
+    if (s->timeout_ms == SAGA_NEVER)
+        conf_error_value(errors, timeout, "never is only for a signal; an attempt of a call must end");
+    else if (s->timeout_ms > 10 * MINUTE_MS)
+        conf_error_value(errors, timeout, "of a call may be at most 10m");
+    if (s->on_timeout != SAGA_ON_TIMEOUT_NONE)
+        conf_error_value(errors, conf_get(node, "on_timeout"), "is only for a signal; a call has give_up");
+}
+
+static void step_check(const struct conf_node *node, void *value, struct conf_errors *errors)
+{
+    struct saga_step *s = value;
+    if (saga_step_waits(s)) {
+        check_waiting(node, s, errors);
+        if (s->signal != NULL) {
+            check_signal(node, s, errors);
+            if (s->on_timeout == SAGA_ON_TIMEOUT_NONE && s->timeout_ms != SAGA_NEVER)
+                s->on_timeout = SAGA_ON_TIMEOUT_UNDO;
+        } else {
+            for (size_t i = 0; i < ARRAY_COUNT(signal_words); i++)
+                if (conf_get(node, signal_words[i]) != NULL)
+                    conf_error_value(errors, conf_get(node, signal_words[i]), "is not for a wait, which ends with its time");
+        }
+        return;
+    }
+    check_calling(node, s, errors);
+    if (s->timeout_ms == 0)
+        s->timeout_ms = ATTEMPT_MS;
+    check_undoable(node, s, errors);
+}
+
+static const char *const on_timeout_words[] = {"undo", "go_on", NULL};
 
 static const struct conf_setting step_settings[] = {
     {.name = "call",
      .type = CONF_CUSTOM,
      CONF_AT(struct saga_step, call),
      .custom = &call_custom,
-     .doc = "The request that does the step. Absent: it was done before the saga began."},
+     .doc = "The request that does the step. Absent: it waits, or was done before the saga began."},
     {.name = "body",
      .type = CONF_ANY,
      CONF_AT(struct saga_step, body),
      .example = "{amount: \"{input.total}\"}",
-     .doc = "JSON body of the call; \"{input.NAME}\" takes a value of the start event's data as it is, \"{id}\" the "
-            "instance's id."},
+     .doc = "JSON body of the call; \"{input.NAME}\" takes a value of the start event's data as it is, \"{signals.SIGNAL.NAME}\" "
+            "one of a signal that an earlier step waited for, \"{id}\" the instance's id."},
     {.name = "undo",
      .type = CONF_CUSTOM,
      CONF_AT(struct saga_step, undo),
@@ -200,12 +324,10 @@ static const struct conf_setting step_settings[] = {
      .custom = &retry_custom,
      .doc = "forever: repeated until it is done; to be said of every call behind the pivot."},
     {.name = "timeout",
-     .type = CONF_DURATION,
+     .type = CONF_CUSTOM,
      CONF_AT(struct saga_step, timeout_ms),
-     .min = 1,
-     .max = 10 * MINUTE_MS,
-     .fallback = 5000,
-     .doc = "How long one attempt of call or undo may take."},
+     .custom = &timeout_custom,
+     .doc = "How long one attempt of call or undo may take (default 5s, at most 10m); how long a signal is waited for."},
     {.name = "give_up",
      .type = CONF_DURATION,
      CONF_AT(struct saga_step, give_up_ms),
@@ -221,7 +343,29 @@ static const struct conf_setting step_settings[] = {
      .max = 64,
      .check = conf_check_name,
      .example = "payment_unavailable",
-     .doc = "Failure code when the step was given up; default given_up."},
+     .doc = "Failure code when the step was given up (default given_up), its signal refused (refused) or not in time (timed_out)."},
+    {.name = "wait",
+     .type = CONF_DURATION,
+     CONF_AT(struct saga_step, wait_ms),
+     .min = 1,
+     .max = WAIT_MS_MAX,
+     .fallback = 0,
+     .example = "10m",
+     .doc = "Instead of a call: the step is done when this time is over."},
+    {.name = "signal",
+     .type = CONF_STRING,
+     CONF_AT(struct saga_step, signal),
+     .min = 1,
+     .max = 63,
+     .check = conf_check_name,
+     .example = "approved",
+     .doc = "Instead of a call: the step is done when somebody gives this signal; when it is refused, what was done is undone."},
+    {.name = "on_timeout",
+     .type = CONF_ENUM,
+     CONF_AT(struct saga_step, on_timeout),
+     .words = on_timeout_words,
+     .fallback = SAGA_ON_TIMEOUT_NONE,
+     .doc = "When the signal did not come in time: undo what was done (the default), or go_on as if it had come."},
 };
 
 static const struct conf_table step_table = {
@@ -254,6 +398,10 @@ static void check_with_pivot(const struct saga_def *d, size_t pivot, struct conf
         else if (i > pivot && undo)
             conf_error_value(errors, conf_get(s->node, "undo"), "is behind the pivot \"%s\", where nothing is undone",
                              d->steps[pivot].name);
+        else if (i > pivot && saga_step_waits(s))
+            conf_error_key(errors, s->node,
+                           "waits behind the pivot \"%s\"; move it before the pivot, or begin another saga with what comes after the wait",
+                           d->steps[pivot].name);
         else if (i <= pivot && s->retry_forever)
             conf_error_value(errors, conf_get(s->node, "retry"), "forever is allowed only behind the pivot \"%s\"",
                              d->steps[pivot].name);
@@ -262,19 +410,50 @@ static void check_with_pivot(const struct saga_def *d, size_t pivot, struct conf
 
 static void check_without_pivot(const struct saga_def *d, struct conf_errors *errors)
 {
-    bool any_forever = false;
+    bool any_forever = false, called = false;
     for (size_t i = 0; i < d->step_count; i++)
         any_forever = any_forever || d->steps[i].retry_forever;
     for (size_t i = 0; i < d->step_count; i++) {
         const struct saga_step *s = &d->steps[i];
+        if (s->signal != NULL && any_forever && called)
+            conf_error_key(errors, s->node,
+                           "may be refused, and the calls before it have no undo; wait for the signal before the first call");
         if (!saga_call_present(&s->call))
             continue;
+        called = true;
         if (any_forever && (!s->retry_forever || saga_call_present(&s->undo)))
             conf_error_key(
                 errors, s->node,
                 "a saga without a pivot needs \"retry: forever\" and no undo on every call, or an undo on every call");
         else if (!any_forever && !saga_call_present(&s->undo))
             conf_error_key(errors, s->node, "needs an undo (or the saga a pivot, or every call \"retry: forever\")");
+    }
+}
+
+/* Every "{signals.NAME" in the texts of step `at` names a signal that a step before it waits for. */
+static void check_signal_names(const struct saga_def *d, size_t at, const struct conf_node *node, struct conf_errors *errors)
+{
+    for (const struct conf_node *child = node->first; child != NULL; child = child->next)
+        check_signal_names(d, at, child, errors);
+    struct slice text = node->kind == CONF_SCALAR ? node->text : SLICE(""), name;
+    while (saga_template_signal(&text, &name))
+        if (saga_signal_step(d, name) >= at)
+            conf_error_value(errors, node, "{signals." SLICE_FMT "}: no step before this one waits for a signal \"" SLICE_FMT "\"",
+                             SLICE_ARG(name), SLICE_ARG(name));
+}
+
+static void check_signals(const struct saga_def *d, struct conf_errors *errors)
+{
+    static const char *const words[] = {"call", "body", "undo"};
+    for (size_t i = 0; i < d->step_count; i++) {
+        const struct saga_step *s = &d->steps[i];
+        size_t first = s->signal == NULL ? i : saga_signal_step(d, slice_str(s->signal));
+        if (first != i)
+            conf_error_value(errors, conf_get(s->node, "signal"), "\"%s\" is waited for by \"%s\" already", s->signal,
+                             d->steps[first].name);
+        for (size_t k = 0; k < ARRAY_COUNT(words); k++)
+            if (conf_get(s->node, words[k]) != NULL)
+                check_signal_names(d, i, conf_get(s->node, words[k]), errors);
     }
 }
 
@@ -291,12 +470,13 @@ static void def_check(const struct conf_node *node, void *value, struct conf_err
             pivot = i;
         if (saga_call_present(&s->call))
             call_count++;
-        else if (call_count > 0)
+        else if (call_count > 0 && !saga_step_waits(s))
             conf_error_key(errors, s->node,
                            "has no call, so it was done before the saga began and must stand before every call");
     }
     if (call_count == 0)
         conf_error_value(errors, steps, "needs at least one step with a call");
+    check_signals(d, errors);
     if (pivot != SIZE_MAX)
         check_with_pivot(d, pivot, errors);
     else

@@ -8,24 +8,30 @@
 #include "conf.h"
 #include "saga_scenario.h"
 
-enum { SAGA_STEPS_MAX = 32 };
+enum { SAGA_STEPS_MAX = 32, SAGA_NEVER = -1 /* as a timeout */ };
+
+enum saga_on_timeout { SAGA_ON_TIMEOUT_NONE = -1, SAGA_ON_TIMEOUT_UNDO, SAGA_ON_TIMEOUT_GO_ON };
 
 /* "POST orders:/v1/orders/{id}/confirm" taken apart; path is still a template. Empty method: absent. */
 struct saga_call {
     const char *method, *service, *path;
 };
 
+/* A step calls, waits for time, waits for a signal, or was done before the saga began and has only an undo. */
 struct saga_step {
     const char *name;
-    struct saga_call call; /* absent: done before the saga began */
+    struct saga_call call; /* absent: it waits, or was done before the saga began */
     struct saga_call undo; /* absent: none */
     const char *body; /* JSON template text of `call`, values "{input.x.y}" or "{id}"; NULL: none. A string that is one
                          template takes the JSON value as it is */
     bool pivot;
     bool retry_forever;           /* implied for every step after the pivot (must be said) */
-    int64_t timeout_ms;           /* per attempt; default 5 s */
+    int64_t wait_ms;              /* 0: it does not wait for time */
+    const char *signal;           /* the signal that it waits for; NULL: none */
+    int on_timeout;               /* enum saga_on_timeout: of a signal */
+    int64_t timeout_ms;           /* per attempt, default 5 s; of a signal: how long it is waited for, or SAGA_NEVER */
     int64_t give_up_ms;           /* 0: never */
-    const char *code;             /* failure.code when given up; NULL: "given_up" */
+    const char *code;             /* failure.code when given up, timed out, refused; NULL: these words */
     const struct conf_node *node; /* where it was written; NULL when it was not decoded */
 };
 
@@ -47,6 +53,9 @@ extern const struct conf_table saga_def_table;
 /* Takes "POST orders:/v1/orders/{id}/confirm" apart. NULL, or what is allowed instead. Strings go to a. */
 const char *saga_call_parse(struct arena *a, struct slice text, struct saga_call *ret_call);
 bool saga_call_present(const struct saga_call *c);
+bool saga_step_waits(const struct saga_step *s); /* for time or for a signal */
+/* The step that waits for the signal; d->step_count: none does. */
+size_t saga_signal_step(const struct saga_def *d, struct slice signal);
 
 /* Canonical JSON text of a definition (stored with each instance) and its SHA-256 in hex; and back. Strings in the
  * arena. */

@@ -20,7 +20,7 @@ static const struct metric_def metric_table[] = {
     {.name = "saga_started_total", .type = METRIC_COUNTER, .help = "Instances started.", .labels = {"saga"}},
     {.name = "saga_completed_total",
      .type = METRIC_COUNTER,
-     .help = "Instances finished, completed or compensated.",
+     .help = "Instances finished: completed, compensated or terminated.",
      .labels = {"saga", "outcome"}},
     {.name = "saga_step_seconds",
      .type = METRIC_HISTOGRAM,
@@ -30,6 +30,7 @@ static const struct metric_def metric_table[] = {
     {.name = "saga_stuck", .type = METRIC_GAUGE, .help = "Instances that wait for an operator."},
     {.name = "saga_running", .type = METRIC_GAUGE, .help = "Unfinished instances in memory."},
     {.name = "saga_damaged", .type = METRIC_GAUGE, .help = "Unfinished instances whose journal cannot be followed."},
+    {.name = "saga_waiting", .type = METRIC_GAUGE, .help = "Instances that wait for time or a signal."},
 };
 
 /* ---- instances and their places ---- */
@@ -65,6 +66,7 @@ struct saga_instance *saga_instance_new(struct saga_engine *g)
         return NULL;
     i->g = g;
     list_init(&i->link);
+    list_init(&i->commands);
     arena_init(&i->arena, SAGA_INPUT_ARENA_MAX);
     i->timer = (struct env_timer){.fn = on_timer, .arg = i};
     return i;
@@ -74,7 +76,7 @@ void saga_instance_free(struct saga_instance *i)
 {
     if (i == NULL)
         return;
-    FICUS_ASSERT(i->view == NULL && i->fetch == NULL);
+    FICUS_ASSERT(i->view == NULL && i->fetch == NULL && list_empty(&i->commands));
     env_timer_stop(i->g->env, &i->timer);
     saga_move(i, SAGA_PLACE_NOWHERE);
     if (i->key.size > 0 && map_get(&i->g->live, i->key) == i)
@@ -172,6 +174,7 @@ static void act(struct saga_instance *i)
         saga_move(i, SAGA_PLACE_TIMER);
         env_timer_start(i->g->env, &i->timer, i->out.delay_ms);
         return;
+    case SAGA_ACTION_REST:
     case SAGA_ACTION_NONE:
         FICUS_UNREACHABLE(); /* an instance without an action is at rest and leaves the memory (after_append) */
     }
@@ -184,9 +187,12 @@ void saga_input(struct saga_instance *i, struct saga_input *in)
     in->wall_ms = env_wall_ms(g->env);
     in->random = env_random_u64(g->env);
     int64_t begun_ms = i->state.begun_ms;
+    i->before = i->state.name;
     saga_machine_input(i->def, &i->state, in, &i->out);
     if (i->out.record_count == 0) {
         act(i);
+        if (!list_empty(&i->commands))
+            saga_commands_run(i);
         saga_ready_kick(g);
         return;
     }
@@ -215,60 +221,84 @@ static void log_record(struct saga_instance *i, const struct saga_record *r)
         [SAGA_RECORD_UNDO_DONE] = {"saga.undo", "a step is undone", LOG_INFO},
         [SAGA_RECORD_UNDO_REFUSED] = {"saga.undo", "an undo was refused", LOG_WARN},
         [SAGA_RECORD_RETRIED] = {"saga.retried", "an operator continued a stuck instance", LOG_INFO},
+        [SAGA_RECORD_WAIT_BEGUN] = {"saga.wait", "an instance waits", LOG_INFO},
+        [SAGA_RECORD_WAIT_DONE] = {"saga.wait", "a wait is over", LOG_INFO},
+        [SAGA_RECORD_WAIT_GIVEN_UP] = {"saga.wait", "a signal did not come in time, and the instance is undone", LOG_WARN},
+        [SAGA_RECORD_SIGNALLED] = {"saga.signal", "a signal was given", LOG_INFO},
+        [SAGA_RECORD_SIGNAL_REFUSED] = {"saga.signal", "a signal was refused, and the instance is undone", LOG_INFO},
+        [SAGA_RECORD_CANCELLED] = {"saga.cancelled", "an instance was cancelled and is undone", LOG_WARN},
     };
     if (lines[r->kind].event == NULL || i->g->options.log == NULL)
         return;
-    bool has_step = r->kind != SAGA_RECORD_STARTED && r->kind != SAGA_RECORD_RETRIED;
+    bool has_step = saga_record_has_step(r->kind);
     LOG(i->g->options.log, lines[r->kind].level, &i->log, lines[r->kind].event, lines[r->kind].msg,
         LOG_SLICE("saga", i->start.saga), LOG_SLICE("id", i->start.id),
         LOG_STR("step", has_step ? i->def->steps[r->step].name : NULL), LOG_STR("outcome", saga_record_text(r->kind)),
         LOG_INT("status", r->status), LOG_STR("code", r->code[0] != '\0' ? r->code : NULL),
-        LOG_INT("attempts", r->attempts));
+        LOG_INT("attempts", r->attempts), LOG_SLICE("actor", r->note != NULL ? r->note->actor : SLICE_NONE),
+        LOG_SLICE("reason", r->note != NULL ? r->note->reason : SLICE_NONE));
 }
 
 static void log_rest(struct saga_instance *i)
 {
-    bool stuck = i->state.name == SAGA_STUCK;
+    static const char *const texts[SAGA_STATE_COUNT] = {
+        [SAGA_STUCK] = "an instance waits for an operator: a step that must be done was refused",
+        [SAGA_TERMINATED] = "an instance was terminated: what it has done stays as it is",
+    };
+    enum saga_state_name name = i->state.name;
+    bool stuck = name == SAGA_STUCK, terminated = name == SAGA_TERMINATED;
+    const struct saga_note *note = i->out.records[0].note; /* of terminated, which is the only record */
     char event[32];
-    snprintf(event, sizeof event, "saga.%s", saga_state_text(i->state.name));
-    LOG(i->g->options.log, stuck ? LOG_ERROR : LOG_INFO, &i->log, event,
-        stuck ? "an instance waits for an operator: a step that must be done was refused" : "an instance is finished",
-        LOG_SLICE("saga", i->start.saga), LOG_SLICE("id", i->start.id),
-        LOG_STR("step", stuck ? i->def->steps[i->state.step].name : NULL),
-        LOG_STR("failure", i->state.failure[0] != '\0' ? i->state.failure : NULL));
+    snprintf(event, sizeof event, "saga.%s", saga_state_text(name));
+    LOG(i->g->options.log, stuck ? LOG_ERROR : terminated ? LOG_WARN : LOG_INFO, &i->log, event,
+        texts[name] != NULL ? texts[name] : "an instance is finished", LOG_SLICE("saga", i->start.saga),
+        LOG_SLICE("id", i->start.id), LOG_STR("step", stuck || terminated ? i->def->steps[i->state.step].name : NULL),
+        LOG_STR("failure", i->state.failure[0] != '\0' ? i->state.failure : NULL),
+        LOG_SLICE("actor", terminated && note != NULL ? note->actor : SLICE_NONE),
+        LOG_SLICE("reason", terminated && note != NULL ? note->reason : SLICE_NONE));
+}
+
+/* The instance went from its state before to the present one. */
+static void count_change(struct saga_instance *i)
+{
+    struct saga_engine *g = i->g;
+    enum saga_state_name from = i->before, to = i->state.name;
+    if (from == SAGA_NONE && g->started != NULL)
+        metric_inc(METRIC(g->started, i->start.saga));
+    if (from == to)
+        return;
+    if (from == SAGA_STUCK || to == SAGA_STUCK)
+        metric_change(g->stuck, to == SAGA_STUCK ? 1 : -1);
+    if (from == SAGA_WAITING || to == SAGA_WAITING)
+        metric_change(g->waiting, to == SAGA_WAITING ? 1 : -1);
+    if (saga_state_is_final(to) && g->completed != NULL)
+        metric_inc(METRIC(g->completed, i->start.saga, slice_str(saga_state_text(to))));
 }
 
 /* The entry is synced. */
 static void after_append(struct saga_instance *i)
 {
-    struct saga_engine *g = i->g;
     saga_move(i, SAGA_PLACE_NOWHERE);
     if (i->entry.existed) { /* a start event that came again */
+        FICUS_ASSERT(i->view == NULL && list_empty(&i->commands)); /* these read the journal first */
         saga_instance_free(i);
         return;
     }
-    for (size_t r = 0; r < i->out.record_count; r++) {
+    for (size_t r = 0; r < i->out.record_count; r++)
         log_record(i, &i->out.records[r]);
-        if (i->out.records[r].kind == SAGA_RECORD_STARTED && g->started != NULL)
-            metric_inc(METRIC(g->started, i->start.saga));
-        if (i->out.records[r].kind == SAGA_RECORD_RETRIED)
-            metric_change(g->stuck, -1);
-    }
-    if (i->view != NULL) {
-        struct saga_view *v = i->view;
-        i->view = NULL;
-        saga_view_answer(v, FICUS_ERR_OK, SLICE_NONE, NULL);
-    }
-    if (i->out.action != SAGA_ACTION_NONE) {
+    count_change(i);
+    if (i->out.action == SAGA_ACTION_NONE)
+        log_rest(i);
+    if (i->entry.wait_ms > 0)
+        saga_wake_at(i->g, i->entry.wake_at_ms);
+    if (i->view != NULL)
+        saga_command_done(i);
+    if (i->out.action == SAGA_ACTION_CALL || i->out.action == SAGA_ACTION_TIMER)
         act(i);
-        return;
-    }
-    log_rest(i);
-    if (i->state.name == SAGA_STUCK)
-        metric_change(g->stuck, 1);
-    else if (g->completed != NULL)
-        metric_inc(METRIC(g->completed, i->start.saga, slice_str(saga_state_text(i->state.name))));
-    saga_instance_free(i);
+    if (!list_empty(&i->commands))
+        saga_commands_run(i);
+    else if (i->place == SAGA_PLACE_NOWHERE)
+        saga_instance_free(i);
 }
 
 static void writer_work(void *arg)
@@ -312,6 +342,8 @@ static void trim_written(struct saga_engine *g)
 static void writer_done(void *arg)
 {
     struct saga_engine *g = arg;
+    if (g->job_err == FICUS_ERR_OK)
+        entries_written(g); /* still busy: what commands write meanwhile must not join those that are written */
     g->writer_busy = false;
     if (g->job_err != FICUS_ERR_OK) {
         LOG(g->options.log, LOG_ERROR, NULL, "saga.journal", "the saga journal cannot be written; sagas wait",
@@ -321,7 +353,6 @@ static void writer_done(void *arg)
         saga_closing_step(g);
         return;
     }
-    entries_written(g);
     if (g->job_trim_before_ms > 0 && !g->closing)
         trim_written(g);
     saga_writer_kick(g);
@@ -341,6 +372,11 @@ static void take_entries(struct saga_engine *g, enum saga_place from, size_t cou
             .record_count = i->out.record_count,
             .state = &i->state,
         };
+        if (i->out.action == SAGA_ACTION_REST && i->out.delay_ms != 0) {
+            i->entry.wait_ms = i->out.delay_ms;
+            i->wake_at_ms = i->out.delay_ms == SAGA_NEVER ? 0 : saga_waits_now(g) + i->out.delay_ms;
+            i->entry.wake_at_ms = i->wake_at_ms;
+        }
         FICUS_ASSERT(g->entry_count < ARRAY_COUNT(g->entries));
         g->entries[g->entry_count++] = &i->entry;
     }
@@ -354,7 +390,7 @@ static void writer_fill(struct saga_engine *g)
         return;
     g->starts_in_job = g->batch_open;
     g->job_position = g->batch_open ? g->batch_next : -1;
-    take_entries(g, SAGA_PLACE_STARTING, SAGA_START_BATCH);
+    take_entries(g, SAGA_PLACE_STARTING, SAGA_START_BATCH + SAGA_COMMANDS_MAX);
     FICUS_ASSERT(list_empty(&g->lists[SAGA_PLACE_STARTING]));
     take_entries(g, SAGA_PLACE_WAITING, SAGA_APPEND_BATCH);
 }
@@ -446,6 +482,7 @@ static void make_metrics(struct saga_engine *g)
     g->stuck = metric_only(f[3]);
     g->running = metric_only(f[4]);
     g->damaged = metric_only(f[5]);
+    g->waiting = metric_only(f[6]);
 }
 
 static void engine_free(struct saga_engine *g)
@@ -455,6 +492,8 @@ static void engine_free(struct saga_engine *g)
             saga_instance_free(CONTAINER_OF(g->lists[p].next, struct saga_instance, link));
     struct slice key;
     void *value;
+    FICUS_ASSERT(map_count(&g->visits) == 0); /* each has a command, which is a view */
+    map_done(&g->visits);
     for (size_t pos = 0; map_next(&g->defs, &pos, &key, &value);) {
         struct saga_known_def *k = value;
         arena_done(&k->arena);
@@ -480,6 +519,7 @@ enum ficus_err saga_engine_new(struct env *e, const struct saga_engine_options *
     uint64_t seed[2];
     env_random(e, seed, sizeof seed);
     map_init(&g->live, seed);
+    map_init(&g->visits, seed);
     map_init(&g->defs, seed);
     for (int p = 0; p < SAGA_PLACE_COUNT; p++)
         list_init(&g->lists[p]);
@@ -491,6 +531,8 @@ enum ficus_err saga_engine_new(struct env *e, const struct saga_engine_options *
         err = know_configured(g, reterr);
     if (err == FICUS_ERR_OK)
         err = saga_take_up(g, reterr);
+    if (err == FICUS_ERR_OK)
+        err = saga_wake_begin(g, reterr);
     if (err != FICUS_ERR_OK) {
         saga_journal_close(g->journal);
         engine_free(g);
@@ -522,7 +564,7 @@ static void close_done(void *arg)
 /* Called whenever something ended that a closing engine waits for. */
 void saga_closing_step(struct saga_engine *g)
 {
-    if (!g->closing || g->journal_closing || g->writer_busy || g->view_count > 0)
+    if (!g->closing || g->journal_closing || g->writer_busy || g->waking || g->view_count > 0)
         return;
     g->close_job = (struct env_job){.work = close_work, .done = close_done, .arg = g};
     if (env_run(g->env, &g->close_job) == FICUS_ERR_OK)
@@ -551,6 +593,7 @@ void saga_engine_close(struct saga_engine *g, void (*closed)(void *arg), void *a
     env_timer_stop(g->env, &g->writer_timer);
     env_timer_stop(g->env, &g->trim_timer);
     env_timer_stop(g->env, &g->pull_timer);
+    saga_wake_end(g);
     if (g->pulling)
         g->options.bus->ops->cancel_pull(g->options.bus);
     g->pulling = false;
@@ -563,6 +606,7 @@ void saga_engine_close(struct saga_engine *g, void (*closed)(void *arg), void *a
             i->view = NULL;
             if (v != NULL)
                 saga_view_answer(v, FICUS_ERR_CANCELLED, SLICE_NONE, "the hub is stopping");
+            saga_commands_cancel(&i->commands);
             env_timer_stop(g->env, &i->timer);
         }
     }

@@ -12,7 +12,11 @@
  * instances wait on their timers, others go on; at LIVE_MAX unfinished instances start events wait in the log. An
  * instance whose records do not fold is left as it is, logged and counted as damaged.
  *
- * Loop thread only. Stuck instances rest in the journal alone.
+ * Loop thread only. Stuck and waiting instances rest in the journal alone, however many they are; the first is taken up
+ * when somebody says something, the second also when its wait is over. That is judged by wall time. While the engine
+ * lives that time does not go back, whatever is done to the clock: a wait that a clock set back would prolong ends in
+ * time, one that a clock set forward ends is over within WAKE_LOOK_MS. Set back while no engine lived, it cannot make a
+ * wait last longer, from the engine's start, than the wait is long.
  */
 #ifndef FICUS_SAGA_ENGINE_H
 #define FICUS_SAGA_ENGINE_H
@@ -26,8 +30,10 @@
 enum {
     SAGA_LIVE_MAX = 4096, /* unfinished instances in memory; over it no further start events are read */
     SAGA_CALLING_MAX = 1000,
-    SAGA_VIEWS_MAX = 16, /* list, show and retry at a time; over it BUSY */
+    SAGA_VIEWS_MAX = 16,     /* list, show and describe at a time; over it BUSY */
+    SAGA_COMMANDS_MAX = 256, /* as many commands */
     SAGA_LIST_MAX = 1000,
+    SAGA_NOTE_SIZE_MAX = 16 * 1024, /* of a signal's data, and of who and why together */
 };
 
 struct saga_engine;
@@ -67,18 +73,44 @@ struct db *saga_engine_db(const struct saga_engine *g);
  * SLICE_NONE and detail says what. */
 struct saga_query {
     enum saga_state_name state; /* SAGA_NONE: all */
+    struct slice saga;          /* SLICE_NONE: all */
     struct slice after;         /* "saga/id", the "after" of the list before; SLICE_NONE: from the beginning */
     size_t count_max;           /* 1..SAGA_LIST_MAX */
 };
 typedef void (*saga_view_done)(void *arg, enum ficus_err err, struct slice json, const char *detail);
 /* {"sagas":[{saga,id,state,step,failure,started_at,updated_at}],"after":"saga/id" when there may be more} */
 enum ficus_err saga_engine_list(struct saga_engine *g, const struct saga_query *q, saga_view_done done, void *arg);
-/* One instance with its history. NOT_FOUND. */
+/* One instance with its history; of a terminated one also `left`, the steps that are (perhaps) done and not undone.
+ * NOT_FOUND. */
 enum ficus_err saga_engine_show(struct saga_engine *g, struct slice saga, struct slice id, saga_view_done done,
                                 void *arg);
-/* Go on with a stuck instance; OK when that is synced. NOT_FOUND; CONFLICT: it is not stuck. */
-enum ficus_err saga_engine_retry(struct saga_engine *g, struct slice saga, struct slice id, saga_view_done done,
-                                 void *arg);
+/* A saga's definition: the one that new instances take, or with this hash; and how many instances that have not ended
+ * run on each. NOT_FOUND. */
+enum ficus_err saga_engine_describe(struct saga_engine *g, struct slice saga, struct slice hash, saga_view_done done,
+                                    void *arg);
+
+/* What is said to an instance from outside. */
+enum saga_command_kind {
+    SAGA_START,     /* begin one without an event. CONFLICT: it began with another input */
+    SAGA_RETRY,     /* go on with a stuck one. CONFLICT: it is not stuck */
+    SAGA_CANCEL,    /* undo what it did. CONFLICT: there is no way back, or it has ended */
+    SAGA_TERMINATE, /* end it at once and undo nothing. CONFLICT: it has ended */
+    SAGA_SIGNAL,    /* give or refuse a signal. CONFLICT: too late, or given before with other data */
+    SAGA_WAKE,      /* its wait is over; the engine's own */
+};
+struct saga_command {
+    enum saga_command_kind kind;
+    struct slice saga, id;
+    struct slice actor, reason; /* for the history; SLICE_NONE: not said. TERMINATE needs both */
+    struct slice data;          /* START: the input; SIGNAL: its data. JSON text, or SLICE_NONE */
+    struct slice signal;        /* SIGNAL: its name */
+    bool refuse;                /* SIGNAL */
+    struct slice owner;         /* not NONE: only of a saga of this service, else FORBIDDEN */
+};
+/* OK is answered when it is synced, with {saga,id,state,again}; again: it was so before, and nothing was written. The
+ * strings of c are copied. NOT_FOUND; INVALID; CONFLICT with the reason; TOO_LARGE; BUSY. A call that is under way is given up
+ * for CANCEL, TERMINATE and a refused signal; the others wait for its answer. */
+enum ficus_err saga_engine_command(struct saga_engine *g, const struct saga_command *c, saga_view_done done, void *arg);
 
 /* For tests and status: instances in memory, i.e. neither finished nor stuck. */
 size_t saga_engine_live(const struct saga_engine *g);

@@ -34,7 +34,22 @@ struct saga_journal {
     "CREATE INDEX saga_record_instance ON saga_record(saga, id, seq);\n"                                           \
     "CREATE TABLE saga_position(reader TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT, WITHOUT ROWID;\n"
 
-static const struct db_migration migrations[] = {{1, "journal", SLICE(JOURNAL_SQL)}};
+/* Waits, and who said what from outside. wake_at NULL: the wait has no end. */
+#define WAITS_SQL                                                                                                  \
+    "ALTER TABLE saga_instance ADD COLUMN wake_at INTEGER;\n"                                                      \
+    "ALTER TABLE saga_instance ADD COLUMN wait INTEGER;\n"                                                         \
+    "ALTER TABLE saga_record ADD COLUMN actor TEXT;\n"                                                             \
+    "ALTER TABLE saga_record ADD COLUMN reason TEXT;\n"                                                            \
+    "ALTER TABLE saga_record ADD COLUMN data TEXT;\n"                                                              \
+    "DROP INDEX saga_instance_open;\n"                                                                             \
+    "CREATE INDEX saga_instance_open ON saga_instance(state, saga, id)\n"                                          \
+    " WHERE state IN ('running', 'undoing', 'stuck', 'waiting');\n"                                                \
+    "DROP INDEX saga_instance_finished;\n"                                                                         \
+    "CREATE INDEX saga_instance_finished ON saga_instance(updated_at)\n"                                           \
+    " WHERE state IN ('completed', 'compensated', 'terminated');\n"                                                \
+    "CREATE INDEX saga_instance_wake ON saga_instance(wake_at) WHERE state = 'waiting';\n"
+
+static const struct db_migration migrations[] = {{1, "journal", SLICE(JOURNAL_SQL)}, {2, "waits", SLICE(WAITS_SQL)}};
 
 enum ficus_err saga_journal_open(struct env *e, const char *path, struct saga_journal **ret_journal,
                                  struct ficus_error *reterr)
@@ -110,6 +125,35 @@ static enum ficus_err update_instance(struct db_conn *c, const struct saga_journ
     return err;
 }
 
+static enum ficus_err set_wait(struct db_conn *c, const struct saga_journal_entry *en, struct ficus_error *reterr)
+{
+    const struct saga_start *st = en->start;
+    if (en->wait_ms == SAGA_NEVER)
+        return db_exec(c, reterr, "UPDATE saga_instance SET wake_at = NULL, wait = NULL WHERE saga = ? AND id = ?", "SS", st->saga,
+                       st->id);
+    return db_exec(c, reterr, "UPDATE saga_instance SET wake_at = ?, wait = ? WHERE saga = ? AND id = ?", "iiSS", en->wake_at_ms,
+                   en->wait_ms, st->saga, st->id);
+}
+
+static enum ficus_err insert_record(struct db_conn *c, const struct saga_journal_entry *en, const struct saga_record *r,
+                                    struct ficus_error *reterr)
+{
+    bool has_step = saga_record_has_step(r->kind);
+    FICUS_ASSERT(!has_step || r->step < en->def->step_count);
+    const char *step = has_step ? en->def->steps[r->step].name : "";
+    if (r->note == NULL)
+        return db_exec(
+            c, reterr,
+            "INSERT INTO saga_record(saga, id, at, kind, step, status, code, attempts) VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+            "SSissisi", en->start->saga, en->start->id, r->at_ms, saga_record_text(r->kind), step, (int64_t)r->status,
+            r->code, (int64_t)r->attempts);
+    return db_exec(c, reterr,
+                   "INSERT INTO saga_record(saga, id, at, kind, step, status, code, attempts, actor, reason, data) "
+                   "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                   "SSissisiSSS", en->start->saga, en->start->id, r->at_ms, saga_record_text(r->kind), step,
+                   (int64_t)r->status, r->code, (int64_t)r->attempts, r->note->actor, r->note->reason, r->note->data);
+}
+
 static enum ficus_err append_entry(struct db_conn *c, struct saga_journal_entry *en, int64_t at_ms,
                                    struct ficus_error *reterr)
 {
@@ -118,16 +162,10 @@ static enum ficus_err append_entry(struct db_conn *c, struct saga_journal_entry 
                                     : update_instance(c, en, at_ms, reterr);
     if (en->existed)
         return err;
-    for (size_t i = 0; i < en->record_count && err == FICUS_ERR_OK; i++) {
-        const struct saga_record *r = &en->records[i];
-        bool has_step = r->kind != SAGA_RECORD_STARTED && r->kind != SAGA_RECORD_RETRIED;
-        FICUS_ASSERT(!has_step || r->step < en->def->step_count);
-        err = db_exec(
-            c, reterr,
-            "INSERT INTO saga_record(saga, id, at, kind, step, status, code, attempts) VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
-            "SSissisi", en->start->saga, en->start->id, r->at_ms, saga_record_text(r->kind),
-            has_step ? en->def->steps[r->step].name : "", (int64_t)r->status, r->code, (int64_t)r->attempts);
-    }
+    if (err == FICUS_ERR_OK && en->wait_ms != 0)
+        err = set_wait(c, en, reterr);
+    for (size_t i = 0; i < en->record_count && err == FICUS_ERR_OK; i++)
+        err = insert_record(c, en, &en->records[i], reterr);
     return err;
 }
 
@@ -166,9 +204,9 @@ enum ficus_err saga_journal_trim(struct saga_journal *j, int64_t before_ms, size
     err = db_query(c, &s, reterr,
                    "DELETE FROM saga_instance WHERE (saga, id) IN (SELECT saga, id FROM saga_instance INDEXED BY "
                    "saga_instance_finished "
-                   "WHERE state IN ('completed', 'compensated') AND updated_at < max(?, ifnull((SELECT updated_at FROM "
+                   "WHERE state IN ('completed', 'compensated', 'terminated') AND updated_at < max(?, ifnull((SELECT updated_at FROM "
                    "saga_instance INDEXED BY "
-                   "saga_instance_finished WHERE state IN ('completed', 'compensated') ORDER BY updated_at DESC LIMIT "
+                   "saga_instance_finished WHERE state IN ('completed', 'compensated', 'terminated') ORDER BY updated_at DESC LIMIT "
                    "1 OFFSET ?), 0)) "
                    "ORDER BY updated_at LIMIT ?) RETURNING saga, id",
                    "iii", before_ms, (int64_t)SAGA_FINISHED_COUNT_MAX, (int64_t)count_max);
@@ -249,7 +287,7 @@ static const char *copy_str(struct arena *a, struct slice s, bool *failed)
 
 #define ROW_COLUMNS                                                                                                \
     "i.saga, i.id, i.definition, i.state, i.step, i.failure, i.started_at, i.updated_at, i.event, i.traceparent, " \
-    "i.tracestate, i.correlation"
+    "i.tracestate, i.correlation, i.wake_at"
 
 static enum ficus_err read_row(struct db_stmt *s, struct arena *a, struct saga_stored *st, struct ficus_error *reterr)
 {
@@ -268,6 +306,7 @@ static enum ficus_err read_row(struct db_stmt *s, struct arena *a, struct saga_s
     st->start.traceparent = copy(a, db_text(s, 9), &failed);
     st->start.tracestate = copy(a, db_text(s, 10), &failed);
     st->start.correlation = copy(a, db_text(s, 11), &failed);
+    st->wake_at_ms = st->state == SAGA_WAITING ? db_i64(s, 12) : 0;
     return failed ? err_set(reterr, FICUS_ERR_NOMEM, "out of memory") : FICUS_ERR_OK;
 }
 
@@ -291,8 +330,8 @@ static enum ficus_err load_instance(struct db_conn *c, struct arena *a, struct s
         err = read_row(s, a, st, reterr);
     if (err == FICUS_ERR_OK) {
         bool failed = false;
-        st->start.input = copy(a, db_text(s, 12), &failed);
-        st->start.def_text = copy(a, db_text(s, 13), &failed);
+        st->start.input = copy(a, db_text(s, 13), &failed);
+        st->start.def_text = copy(a, db_text(s, 14), &failed);
         if (failed)
             err = err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
     }
@@ -312,6 +351,9 @@ static enum ficus_err read_record(struct db_stmt *s, struct arena *a, struct sag
     r->status = db_i64(s, 4);
     r->code = copy_str(a, db_text(s, 5), &failed);
     r->attempts = db_i64(s, 6);
+    r->actor = copy(a, db_text(s, 7), &failed);
+    r->reason = copy(a, db_text(s, 8), &failed);
+    r->data = copy(a, db_text(s, 9), &failed);
     return failed ? err_set(reterr, FICUS_ERR_NOMEM, "out of memory") : FICUS_ERR_OK;
 }
 
@@ -321,7 +363,8 @@ static enum ficus_err load_records(struct db_conn *c, struct arena *a, struct sa
     struct db_stmt *s = NULL;
     enum ficus_err err = db_query(
         c, &s, reterr,
-        "SELECT seq, at, kind, step, status, code, attempts FROM saga_record WHERE saga = ? AND id = ? ORDER BY seq",
+        "SELECT seq, at, kind, step, status, code, attempts, actor, reason, data FROM saga_record WHERE saga = ? AND id = ? "
+        "ORDER BY seq",
         "SS", st->start.saga, st->start.id);
     size_t capacity = 0;
     int row = 0;
@@ -366,42 +409,156 @@ enum ficus_err saga_journal_load(struct saga_journal *j, struct arena *a, struct
     return err;
 }
 
-enum ficus_err saga_journal_list(struct saga_journal *j, enum saga_state_name state, struct slice after_saga,
-                                 struct slice after_id, size_t count_max,
+/* A query on a reader of its own. On OK query_end follows. */
+struct query {
+    struct saga_journal *j;
+    struct db_conn *c;
+    struct db_stmt *s;
+};
+
+static enum ficus_err query_end(struct query *q, enum ficus_err err)
+{
+    db_finish(q->s);
+    db_reader_give(q->j->db, q->c);
+    return err;
+}
+
+/* True: there is a row. Else *ret_err says whether that is the end. */
+static bool query_row(struct query *q, enum ficus_err *ret_err, struct ficus_error *reterr)
+{
+    int row = *ret_err == FICUS_ERR_OK ? db_step(q->s, reterr) : 0;
+    if (row < 0)
+        *ret_err = (enum ficus_err) - row;
+    return row > 0;
+}
+
+enum ficus_err saga_journal_list(struct saga_journal *j, const struct saga_journal_query *q,
                                  void (*fn)(void *arg, const struct saga_stored *row), void *arg,
                                  struct ficus_error *reterr)
 {
-    char sql[512], where[64] = "";
-    if (state != SAGA_NONE)
-        snprintf(where, sizeof where, "i.state = '%s' AND ", saga_state_text(state));
-    snprintf(sql, sizeof sql,
-             "SELECT " ROW_COLUMNS
-             " FROM saga_instance i WHERE %s(i.saga, i.id) > (?, ?) ORDER BY i.saga, i.id LIMIT ?",
-             where);
-    struct db_conn *c;
-    enum ficus_err err = db_reader_take(j->db, &c, reterr);
+    char sql[512], state[64] = "";
+    bool one = q->saga.p != NULL, same = one && slice_eq(q->saga, q->after_saga);
+    if (q->state != SAGA_NONE)
+        snprintf(state, sizeof state, "i.state = '%s' AND ", saga_state_text(q->state));
+    snprintf(sql, sizeof sql, "SELECT " ROW_COLUMNS " FROM saga_instance i WHERE %s%s ORDER BY i.saga, i.id LIMIT ?", state,
+             one ? "i.saga = ? AND i.id > ?" : "(i.saga, i.id) > (?, ?)");
+    struct query r = {.j = j};
+    enum ficus_err err = db_reader_take(j->db, &r.c, reterr);
     if (err != FICUS_ERR_OK)
         return err;
-    struct db_stmt *s = NULL;
-    if (after_saga.p == NULL)
-        after_saga = after_id = SLICE("");
-    err = db_query(c, &s, reterr, sql, "SSi", after_saga, after_id, (int64_t)count_max);
+    bool begin = one ? !same : q->after_saga.p == NULL;
+    struct slice saga = one ? q->saga : begin ? SLICE("") : q->after_saga;
+    err = db_query(r.c, &r.s, reterr, sql, "SSi", saga, begin ? SLICE("") : q->after_id, (int64_t)q->count_max);
     struct arena a;
     arena_init(&a, 64 * 1024);
-    int row = 0;
-    while (err == FICUS_ERR_OK && (row = db_step(s, reterr)) > 0) {
+    while (query_row(&r, &err, reterr)) {
         struct saga_stored st = {0};
-        err = read_row(s, &a, &st, reterr);
+        err = read_row(r.s, &a, &st, reterr);
         if (err == FICUS_ERR_OK)
             fn(arg, &st);
         arena_clear(&a);
     }
-    if (err == FICUS_ERR_OK && row < 0)
-        err = (enum ficus_err) - row;
     arena_done(&a);
-    db_finish(s);
-    db_reader_give(j->db, c);
-    return err;
+    return query_end(&r, err);
+}
+
+enum ficus_err saga_journal_versions(struct saga_journal *j, struct slice saga,
+                                     void (*fn)(void *arg, struct slice hash, enum saga_state_name state, int64_t count),
+                                     void *arg, struct ficus_error *reterr)
+{
+    struct query r = {.j = j};
+    enum ficus_err err = db_reader_take(j->db, &r.c, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    err = db_query(r.c, &r.s, reterr,
+                   "SELECT definition, state, count(*) FROM saga_instance INDEXED BY saga_instance_open "
+                   "WHERE state IN ('running', 'undoing', 'stuck', 'waiting') AND saga = ? GROUP BY definition, state "
+                   "ORDER BY definition, state",
+                   "S", saga);
+    while (query_row(&r, &err, reterr)) {
+        enum saga_state_name state;
+        if (saga_state_parse(db_text(r.s, 1), &state))
+            fn(arg, db_text(r.s, 0), state, db_i64(r.s, 2));
+    }
+    return query_end(&r, err);
+}
+
+enum ficus_err saga_journal_definition(struct saga_journal *j, struct arena *a, struct slice hash, struct slice *ret_text,
+                                       struct ficus_error *reterr)
+{
+    struct query r = {.j = j};
+    enum ficus_err err = db_reader_take(j->db, &r.c, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    err = db_query(r.c, &r.s, reterr, "SELECT text FROM saga_definition WHERE hash = ?", "S", hash);
+    if (query_row(&r, &err, reterr)) {
+        *ret_text = arena_slice(a, db_text(r.s, 0));
+        if (ret_text->p == NULL)
+            err = err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
+    } else if (err == FICUS_ERR_OK) {
+        err = err_set(reterr, FICUS_ERR_NOT_FOUND, "there is no definition " SLICE_FMT, SLICE_ARG(hash));
+    }
+    return query_end(&r, err);
+}
+
+enum ficus_err saga_journal_due(struct saga_journal *j, int64_t now_ms, size_t count_max,
+                                void (*fn)(void *arg, struct slice saga, struct slice id), void *arg, int64_t *ret_next_ms,
+                                struct ficus_error *reterr)
+{
+    struct query r = {.j = j};
+    enum ficus_err err = db_reader_take(j->db, &r.c, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    err = db_query(r.c, &r.s, reterr,
+                   "SELECT saga, id FROM saga_instance INDEXED BY saga_instance_wake WHERE state = 'waiting' AND wake_at <= ? "
+                   "ORDER BY wake_at LIMIT ?",
+                   "ii", now_ms, (int64_t)count_max);
+    while (query_row(&r, &err, reterr))
+        fn(arg, db_text(r.s, 0), db_text(r.s, 1));
+    db_finish(r.s);
+    r.s = NULL;
+    int64_t next_ms = INT64_MAX;
+    if (err == FICUS_ERR_OK)
+        err = db_query(r.c, &r.s, reterr,
+                       "SELECT wake_at FROM saga_instance INDEXED BY saga_instance_wake WHERE state = 'waiting' AND wake_at > ? "
+                       "ORDER BY wake_at LIMIT 1",
+                       "i", now_ms);
+    if (query_row(&r, &err, reterr))
+        next_ms = db_i64(r.s, 0);
+    if (err == FICUS_ERR_OK)
+        *ret_next_ms = next_ms;
+    return query_end(&r, err);
+}
+
+enum ficus_err saga_journal_never_due(struct saga_journal *j, struct slice saga, struct slice id, struct ficus_error *reterr)
+{
+    struct db_tx tx = {0};
+    enum ficus_err err = db_tx_begin(j->db, &tx, 0, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    err = db_exec(db_tx_conn(&tx), reterr, "UPDATE saga_instance SET wake_at = NULL WHERE saga = ? AND id = ?", "SS", saga, id);
+    if (err != FICUS_ERR_OK) {
+        db_tx_rollback(&tx);
+        return err;
+    }
+    return db_tx_commit_wait(&tx, reterr);
+}
+
+enum ficus_err saga_journal_limit_waits(struct saga_journal *j, int64_t now_ms, struct ficus_error *reterr)
+{
+    struct db_tx tx = {0};
+    enum ficus_err err = db_tx_begin(j->db, &tx, 0, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    err = db_exec(db_tx_conn(&tx), reterr,
+                  "UPDATE saga_instance INDEXED BY saga_instance_wake SET wake_at = ? + wait WHERE state = 'waiting' AND "
+                  "wake_at > ? AND wake_at > ? + wait",
+                  "iii", now_ms, now_ms, now_ms);
+    if (err != FICUS_ERR_OK) {
+        db_tx_rollback(&tx);
+        return err;
+    }
+    return db_tx_commit_wait(&tx, reterr);
 }
 
 enum ficus_err saga_stored_fold(const struct saga_stored *stored, const struct saga_def *def,

@@ -34,6 +34,8 @@ struct saga_journal_entry {
     const struct saga_record *records;
     size_t record_count;
     const struct saga_state *state; /* after the records */
+    int64_t wait_ms;                /* a wait begins with these records: its length, or SAGA_NEVER; 0: none begins */
+    int64_t wake_at_ms;             /* with wait_ms > 0: when it is over */
 };
 
 /* A stored record; step by name, because its index means nothing without the definition. */
@@ -41,6 +43,7 @@ struct saga_stored_record {
     int64_t seq, at_ms, status, attempts;
     enum saga_record_kind kind;
     const char *step, *code; /* "" : none */
+    struct slice actor, reason, data; /* SLICE_NONE: none */
 };
 
 struct saga_stored {
@@ -48,6 +51,7 @@ struct saga_stored {
     enum saga_state_name state;
     const char *step, *failure;
     int64_t started_ms, updated_ms;
+    int64_t wake_at_ms; /* WAITING: when the wait is over; 0: it has no end */
     struct saga_stored_record *records;
     size_t record_count;
 };
@@ -71,11 +75,33 @@ enum ficus_err saga_journal_load(struct saga_journal *j, struct arena *a, struct
                                  struct saga_stored **ret_stored, struct ficus_error *reterr);
 
 /* Rows of instances without records, ordered by (saga, id), after (after_saga, after_id), at most count_max. state
- * SAGA_NONE: all. fn is called for each; what it is given dies at return. */
-enum ficus_err saga_journal_list(struct saga_journal *j, enum saga_state_name state, struct slice after_saga,
-                                 struct slice after_id, size_t count_max,
+ * SAGA_NONE: all; saga SLICE_NONE: all. fn is called for each; what it is given dies at return. */
+struct saga_journal_query {
+    enum saga_state_name state;
+    struct slice saga, after_saga, after_id;
+    size_t count_max;
+};
+enum ficus_err saga_journal_list(struct saga_journal *j, const struct saga_journal_query *q,
                                  void (*fn)(void *arg, const struct saga_stored *row), void *arg,
                                  struct ficus_error *reterr);
+/* Of the instances of a saga that have not ended: how many there are of each definition in each state. hash dies at
+ * return. */
+enum ficus_err saga_journal_versions(struct saga_journal *j, struct slice saga,
+                                     void (*fn)(void *arg, struct slice hash, enum saga_state_name state, int64_t count),
+                                     void *arg, struct ficus_error *reterr);
+/* A stored definition's text. NOT_FOUND. */
+enum ficus_err saga_journal_definition(struct saga_journal *j, struct arena *a, struct slice hash, struct slice *ret_text,
+                                       struct ficus_error *reterr);
+
+/* Instances whose wait is over at now_ms, the longest overdue first, at most count_max; *ret_next_ms: when the next of
+ * the others is over, INT64_MAX: none is. */
+enum ficus_err saga_journal_due(struct saga_journal *j, int64_t now_ms, size_t count_max,
+                                void (*fn)(void *arg, struct slice saga, struct slice id), void *arg, int64_t *ret_next_ms,
+                                struct ficus_error *reterr);
+/* The instance is never due again: its records cannot be followed. */
+enum ficus_err saga_journal_never_due(struct saga_journal *j, struct slice saga, struct slice id, struct ficus_error *reterr);
+/* No wait shall last longer from now_ms on than it is long: the clock was set back while nobody looked. */
+enum ficus_err saga_journal_limit_waits(struct saga_journal *j, int64_t now_ms, struct ficus_error *reterr);
 enum ficus_err saga_journal_count(struct saga_journal *j, enum saga_state_name state, int64_t *ret_count,
                                   struct ficus_error *reterr);
 

@@ -26,11 +26,23 @@ bool saga_step_is_forward_only(const struct saga_def *def, size_t step)
     return pivot == NO_STEP ? def->steps[step].retry_forever : step > pivot;
 }
 
-/* First step from `step` on that has a call; steps without one were done before the saga began. */
-static size_t next_call(const struct saga_def *def, size_t step)
+static uint32_t bit(size_t step)
+{
+    _Static_assert(SAGA_STEPS_MAX <= 32, "one bit of saga_state.signals for each step");
+    return (uint32_t)1 << step;
+}
+
+static bool has_call(const struct saga_def *def, size_t step)
+{
+    return saga_call_present(&def->steps[step].call);
+}
+
+/* First step from `step` on with something to do: a call, a wait, or a signal that did not come yet. The others were
+ * done before the saga began. */
+static size_t next_step(const struct saga_def *def, const struct saga_state *s, size_t step)
 {
     for (; step < def->step_count; step++)
-        if (saga_call_present(&def->steps[step].call))
+        if (has_call(def, step) || (saga_step_waits(&def->steps[step]) && (s->signals & bit(step)) == 0))
             return step;
     return NO_STEP;
 }
@@ -48,7 +60,7 @@ static size_t last_undo(const struct saga_def *def, size_t end)
 
 static void enter_running(const struct saga_def *def, struct saga_state *s, size_t from)
 {
-    size_t step = next_call(def, from);
+    size_t step = next_step(def, s, from);
     s->name = step == NO_STEP ? SAGA_COMPLETED : SAGA_RUNNING;
     s->step = step == NO_STEP ? def->step_count : step;
     s->undo = s->begun = false;
@@ -116,6 +128,38 @@ static void fold_undo_refused(const struct saga_def *def, struct saga_state *s, 
     s->begun = false;
 }
 
+static void fold_wait_begun(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
+{
+    fold_begun(def, s, r);
+    s->name = SAGA_WAITING;
+}
+
+/* What is begun is perhaps done. */
+static size_t begun_end(const struct saga_state *s)
+{
+    return s->begun ? s->step + 1 : s->step;
+}
+
+static void fold_turned_back(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
+{
+    fail(s, r);
+    enter_undoing(def, s, begun_end(s));
+}
+
+static void fold_signalled(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
+{
+    s->signals |= bit(r->step);
+    if (s->name == SAGA_WAITING && s->step == r->step)
+        enter_running(def, s, r->step);
+}
+
+static void fold_terminated(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
+{
+    (void)def;
+    (void)r;
+    s->name = SAGA_TERMINATED;
+}
+
 static void fold_retried(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
 {
     (void)def;
@@ -123,30 +167,58 @@ static void fold_retried(const struct saga_def *def, struct saga_state *s, const
     s->name = s->undo ? SAGA_UNDOING : SAGA_RUNNING;
 }
 
-/* In which state a record may come. at_step: it must name the present step; begun: what s->begun must be. */
+/* In which states a record may come. at_step: it must name the present step; begun: what s->begun must be. */
+enum begun { NOT_BEGUN, BEGUN, EITHER };
+enum {
+    IN_NONE = 1 << SAGA_NONE,
+    IN_RUNNING = 1 << SAGA_RUNNING,
+    IN_WAITING = 1 << SAGA_WAITING,
+    IN_UNDOING = 1 << SAGA_UNDOING,
+    IN_STUCK = 1 << SAGA_STUCK,
+    IN_FORWARD = IN_RUNNING | IN_WAITING,
+};
 static const struct {
-    enum saga_state_name from;
-    bool at_step, begun;
+    unsigned from;
+    bool at_step;
+    enum begun begun;
     void (*fold)(const struct saga_def *def, struct saga_state *s, const struct saga_record *r);
 } fold_table[SAGA_RECORD_COUNT] = {
-    [SAGA_RECORD_STARTED] = {SAGA_NONE, false, false, fold_started},
-    [SAGA_RECORD_DO_BEGUN] = {SAGA_RUNNING, true, false, fold_begun},
-    [SAGA_RECORD_DO_DONE] = {SAGA_RUNNING, true, true, fold_do_done},
-    [SAGA_RECORD_DO_REFUSED] = {SAGA_RUNNING, true, true, fold_do_refused},
-    [SAGA_RECORD_DO_GIVEN_UP] = {SAGA_RUNNING, true, true, fold_do_given_up},
-    [SAGA_RECORD_UNDO_BEGUN] = {SAGA_UNDOING, true, false, fold_begun},
-    [SAGA_RECORD_UNDO_DONE] = {SAGA_UNDOING, true, true, fold_undo_done},
-    [SAGA_RECORD_UNDO_REFUSED] = {SAGA_UNDOING, true, true, fold_undo_refused},
-    [SAGA_RECORD_RETRIED] = {SAGA_STUCK, false, false, fold_retried},
+    [SAGA_RECORD_STARTED] = {IN_NONE, false, NOT_BEGUN, fold_started},
+    [SAGA_RECORD_DO_BEGUN] = {IN_RUNNING, true, NOT_BEGUN, fold_begun},
+    [SAGA_RECORD_DO_DONE] = {IN_RUNNING, true, BEGUN, fold_do_done},
+    [SAGA_RECORD_DO_REFUSED] = {IN_RUNNING, true, BEGUN, fold_do_refused},
+    [SAGA_RECORD_DO_GIVEN_UP] = {IN_RUNNING, true, BEGUN, fold_do_given_up},
+    [SAGA_RECORD_UNDO_BEGUN] = {IN_UNDOING, true, NOT_BEGUN, fold_begun},
+    [SAGA_RECORD_UNDO_DONE] = {IN_UNDOING, true, BEGUN, fold_undo_done},
+    [SAGA_RECORD_UNDO_REFUSED] = {IN_UNDOING, true, BEGUN, fold_undo_refused},
+    [SAGA_RECORD_RETRIED] = {IN_STUCK, false, NOT_BEGUN, fold_retried},
+    [SAGA_RECORD_WAIT_BEGUN] = {IN_RUNNING, true, NOT_BEGUN, fold_wait_begun},
+    [SAGA_RECORD_WAIT_DONE] = {IN_WAITING, true, BEGUN, fold_do_done},
+    [SAGA_RECORD_WAIT_GIVEN_UP] = {IN_WAITING, true, BEGUN, fold_turned_back},
+    [SAGA_RECORD_SIGNALLED] = {IN_FORWARD, false, EITHER, fold_signalled},
+    [SAGA_RECORD_SIGNAL_REFUSED] = {IN_FORWARD, false, EITHER, fold_turned_back},
+    [SAGA_RECORD_CANCELLED] = {IN_FORWARD | IN_STUCK, false, EITHER, fold_turned_back},
+    [SAGA_RECORD_TERMINATED] = {IN_FORWARD | IN_UNDOING | IN_STUCK, false, EITHER, fold_terminated},
 };
+
+/* Does every call that is begun or done have an undo? */
+static bool has_way_back(const struct saga_def *def, const struct saga_state *s)
+{
+    for (size_t i = 0; i < begun_end(s); i++)
+        if (has_call(def, i) && !saga_call_present(&def->steps[i].undo))
+            return false;
+    return true;
+}
 
 static void check_invariants(const struct saga_def *def, const struct saga_state *s)
 {
     bool failed = s->failure[0] != '\0';
     switch (s->name) {
     case SAGA_RUNNING:
-        FICUS_ASSERT(s->step < def->step_count && saga_call_present(&def->steps[s->step].call)); /* I1 */
-        FICUS_ASSERT(!s->undo && !failed);                                                       /* I2 */
+    case SAGA_WAITING:
+        FICUS_ASSERT(s->step < def->step_count && next_step(def, s, s->step) == s->step); /* I1 */
+        FICUS_ASSERT(s->name == SAGA_RUNNING || (!has_call(def, s->step) && s->begun));   /* I1 */
+        FICUS_ASSERT(!s->undo && !failed);                                                /* I2 */
         break;
     case SAGA_UNDOING:
         FICUS_ASSERT(s->step < def->step_count && saga_call_present(&def->steps[s->step].undo)); /* I1 */
@@ -162,26 +234,61 @@ static void check_invariants(const struct saga_def *def, const struct saga_state
     case SAGA_STUCK:
         FICUS_ASSERT(s->step < def->step_count && !s->begun);
         break;
+    case SAGA_TERMINATED: /* as it was left */
+        FICUS_ASSERT(s->step < def->step_count);
+        break;
     case SAGA_NONE:
     case SAGA_STATE_COUNT:
         FICUS_UNREACHABLE();
     }
 }
 
+/* What the table does not say: NULL, or why the record does not fit its step. */
+static const char *misfit(const struct saga_def *def, const struct saga_state *s, const struct saga_record *r)
+{
+    const struct saga_step *step = &def->steps[r->step];
+    switch (r->kind) {
+    case SAGA_RECORD_DO_BEGUN: return has_call(def, r->step) ? NULL : "it has no call";
+    case SAGA_RECORD_WAIT_BEGUN: return has_call(def, r->step) ? "it does not wait" : NULL;
+    case SAGA_RECORD_WAIT_DONE:
+        return step->signal != NULL && step->on_timeout != SAGA_ON_TIMEOUT_GO_ON ? "it waits for its signal" : NULL;
+    case SAGA_RECORD_DO_GIVEN_UP:
+        if (!saga_call_present(&step->undo))
+            return "it was given up but has no undo";
+        break;
+    case SAGA_RECORD_WAIT_GIVEN_UP:
+        if (step->signal == NULL || step->on_timeout != SAGA_ON_TIMEOUT_UNDO)
+            return "its time does not undo";
+        break;
+    case SAGA_RECORD_SIGNALLED:
+        return step->signal == NULL || r->step < s->step || (s->signals & bit(r->step)) != 0 ? "it waits for no signal" : NULL;
+    case SAGA_RECORD_SIGNAL_REFUSED:
+        if (step->signal == NULL || r->step < s->step || (s->signals & bit(r->step)) != 0 || !has_way_back(def, s))
+            return "it waits for no signal";
+        break;
+    case SAGA_RECORD_CANCELLED:
+        if (s->undo || !has_way_back(def, s))
+            return "there is no way back";
+        break;
+    case SAGA_RECORD_DO_REFUSED: break;
+    default: return NULL;
+    }
+    return r->code[0] == '\0' ? "there is no code" : NULL;
+}
+
 enum ficus_err saga_fold(const struct saga_def *def, struct saga_state *s, const struct saga_record *r,
                          struct ficus_error *reterr)
 {
     FICUS_ASSERT((unsigned)r->kind < SAGA_RECORD_COUNT);
-    if (s->name != fold_table[r->kind].from || s->begun != fold_table[r->kind].begun ||
-        (fold_table[r->kind].at_step && r->step != s->step))
+    if ((fold_table[r->kind].from & 1u << s->name) == 0 ||
+        (fold_table[r->kind].begun != EITHER && s->begun != (fold_table[r->kind].begun == BEGUN)) ||
+        (fold_table[r->kind].at_step && r->step != s->step) || r->step >= def->step_count)
         return err_set(reterr, FICUS_ERR_CORRUPT, "saga %s: record %s of step %zu cannot follow state %s at step %zu",
                        def->name, saga_record_text(r->kind), r->step, saga_state_text(s->name), s->step);
-    if (r->kind == SAGA_RECORD_DO_GIVEN_UP && !saga_call_present(&def->steps[r->step].undo))
-        return err_set(reterr, FICUS_ERR_CORRUPT, "saga %s: step %s was given up but has no undo", def->name,
-                       def->steps[r->step].name);
-    if ((r->kind == SAGA_RECORD_DO_REFUSED || r->kind == SAGA_RECORD_DO_GIVEN_UP) && r->code[0] == '\0')
-        return err_set(reterr, FICUS_ERR_CORRUPT, "saga %s: record %s without a code", def->name,
-                       saga_record_text(r->kind));
+    const char *wrong = misfit(def, s, r);
+    if (wrong != NULL)
+        return err_set(reterr, FICUS_ERR_CORRUPT, "saga %s: record %s of step %s: %s", def->name, saga_record_text(r->kind),
+                       def->steps[r->step].name, wrong);
     fold_table[r->kind].fold(def, s, r);
     check_invariants(def, s);
     return FICUS_ERR_OK;
@@ -189,17 +296,23 @@ enum ficus_err saga_fold(const struct saga_def *def, struct saga_state *s, const
 
 /* ---- inputs ---- */
 
+static struct slice code_of(const struct saga_step *step, const char *fallback)
+{
+    return slice_str(step->code != NULL && step->code[0] != '\0' ? step->code : fallback);
+}
+
 static struct saga_record *emit(const struct saga_def *def, struct saga_state *s, struct saga_output *out,
                                 enum saga_record_kind kind, const struct saga_input *in, struct slice code)
 {
     FICUS_ASSERT(out->record_count < SAGA_OUTPUT_RECORDS_MAX);
     struct saga_record *r = &out->records[out->record_count++];
     *r = (struct saga_record){.kind = kind, .at_ms = in->wall_ms};
-    if (kind != SAGA_RECORD_STARTED && kind != SAGA_RECORD_RETRIED)
-        r->step = s->step;
-    if (in->kind == SAGA_INPUT_ANSWER && kind != SAGA_RECORD_DO_BEGUN && kind != SAGA_RECORD_UNDO_BEGUN) {
-        r->status = in->status;
-        r->attempts = s->attempts;
+    if (saga_record_has_step(kind))
+        r->step = in->kind == SAGA_INPUT_SIGNAL && out->record_count == 1 ? in->step : s->step;
+    if (out->record_count == 1) { /* the others follow from it */
+        r->note = in->note;
+        r->status = in->kind == SAGA_INPUT_ANSWER ? in->status : 0;
+        r->attempts = in->kind == SAGA_INPUT_ANSWER ? s->attempts : 0;
     }
     if (code.size > 0)
         snprintf(r->code, sizeof r->code, SLICE_FMT,
@@ -210,10 +323,23 @@ static struct saga_record *emit(const struct saga_def *def, struct saga_state *s
     return r;
 }
 
+static int64_t wait_of(const struct saga_step *step)
+{
+    return step->signal != NULL ? step->timeout_ms : step->wait_ms;
+}
+
 /* What comes next in the state just reached: begin its step, if it has one. */
 static void go_on(const struct saga_def *def, struct saga_state *s, struct saga_output *out,
                   const struct saga_input *in)
 {
+    if (s->name == SAGA_RUNNING && !has_call(def, s->step)) {
+        emit(def, s, out, SAGA_RECORD_WAIT_BEGUN, in, SLICE_NONE);
+        out->action = SAGA_ACTION_REST;
+        out->delay_ms = wait_of(&def->steps[s->step]);
+        return;
+    }
+    if (s->name == SAGA_WAITING)
+        out->action = SAGA_ACTION_REST; /* as long as it was */
     if (s->name != SAGA_RUNNING && s->name != SAGA_UNDOING)
         return;
     if (!s->begun)
@@ -236,9 +362,34 @@ static int64_t give_up_at(const struct saga_def *def, const struct saga_state *s
 static void give_up(const struct saga_def *def, struct saga_state *s, struct saga_output *out,
                     const struct saga_input *in)
 {
-    const char *code = def->steps[s->step].code;
-    emit(def, s, out, SAGA_RECORD_DO_GIVEN_UP, in, slice_str(code != NULL && code[0] != '\0' ? code : "given_up"));
+    emit(def, s, out, SAGA_RECORD_DO_GIVEN_UP, in, code_of(&def->steps[s->step], "given_up"));
     go_on(def, s, out, in);
+}
+
+static void wait_over(const struct saga_def *def, struct saga_state *s, struct saga_output *out, const struct saga_input *in)
+{
+    const struct saga_step *step = &def->steps[s->step];
+    if (step->signal != NULL && step->on_timeout == SAGA_ON_TIMEOUT_UNDO)
+        emit(def, s, out, SAGA_RECORD_WAIT_GIVEN_UP, in, code_of(step, "timed_out"));
+    else
+        emit(def, s, out, SAGA_RECORD_WAIT_DONE, in, SLICE_NONE);
+    go_on(def, s, out, in);
+}
+
+static void on_signal(const struct saga_def *def, struct saga_state *s, struct saga_output *out, const struct saga_input *in)
+{
+    bool same;
+    if (saga_signal_obstacle(def, s, in->step, in->refuse, &same) != NULL)
+        return;
+    uint32_t attempts = s->attempts;
+    bool goes_on = !in->refuse && s->name == SAGA_RUNNING;
+    if (in->refuse)
+        emit(def, s, out, SAGA_RECORD_SIGNAL_REFUSED, in, code_of(&def->steps[in->step], "refused"));
+    else
+        emit(def, s, out, SAGA_RECORD_SIGNALLED, in, SLICE_NONE);
+    go_on(def, s, out, in);
+    if (goes_on && attempts < UINT32_MAX) /* its step is the same: the call is one more attempt */
+        s->attempts = attempts + 1;
 }
 
 static void on_unknown(const struct saga_def *def, struct saga_state *s, struct saga_output *out,
@@ -281,7 +432,7 @@ void saga_machine_input(const struct saga_def *def, struct saga_state *s, const 
                         struct saga_output *ret_out)
 {
     *ret_out = (struct saga_output){0};
-    bool calling = (s->name == SAGA_RUNNING || s->name == SAGA_UNDOING) && s->begun;
+    bool same, calling = (s->name == SAGA_RUNNING || s->name == SAGA_UNDOING) && s->begun;
     switch (in->kind) {
     case SAGA_INPUT_START:
         if (s->name != SAGA_NONE)
@@ -294,6 +445,8 @@ void saga_machine_input(const struct saga_def *def, struct saga_state *s, const 
             on_answer(def, s, ret_out, in);
         return;
     case SAGA_INPUT_TIMER:
+        if (s->name == SAGA_WAITING && wait_of(&def->steps[s->step]) != SAGA_NEVER)
+            wait_over(def, s, ret_out, in);
         if (!calling)
             return;
         if (in->wall_ms >= give_up_at(def, s)) {
@@ -316,8 +469,79 @@ void saga_machine_input(const struct saga_def *def, struct saga_state *s, const 
         emit(def, s, ret_out, SAGA_RECORD_RETRIED, in, SLICE_NONE);
         go_on(def, s, ret_out, in);
         return;
+    case SAGA_INPUT_CANCEL:
+        if (saga_cancel_obstacle(def, s, &same) != NULL)
+            return;
+        emit(def, s, ret_out, SAGA_RECORD_CANCELLED, in, SLICE("cancelled"));
+        go_on(def, s, ret_out, in);
+        return;
+    case SAGA_INPUT_TERMINATE:
+        if (saga_terminate_obstacle(s, &same) == NULL)
+            emit(def, s, ret_out, SAGA_RECORD_TERMINATED, in, SLICE_NONE);
+        return;
+    case SAGA_INPUT_SIGNAL: on_signal(def, s, ret_out, in); return;
     }
     FICUS_UNREACHABLE();
+}
+
+/* ---- what may be said from outside ---- */
+
+static const char *ended(const struct saga_state *s)
+{
+    switch (s->name) {
+    case SAGA_COMPLETED: return "it is completed";
+    case SAGA_COMPENSATED: return "it is compensated";
+    case SAGA_TERMINATED: return "it is terminated";
+    default: return NULL;
+    }
+}
+
+const char *saga_cancel_obstacle(const struct saga_def *def, const struct saga_state *s, bool *ret_same)
+{
+    *ret_same = (s->name == SAGA_UNDOING || s->name == SAGA_COMPENSATED) && strcmp(s->failure, "cancelled") == 0;
+    if (ended(s) != NULL)
+        return ended(s);
+    if (s->undo)
+        return s->name == SAGA_STUCK ? "it is being undone, and an undo was refused: retry or terminate it" : "it is being undone already";
+    if (has_way_back(def, s))
+        return NULL;
+    size_t pivot = pivot_of(def);
+    if (pivot == s->step)
+        return "its pivot is under way and perhaps done: wait for its answer, or terminate it";
+    return pivot != NO_STEP ? "its pivot is done, and behind that nothing is undone: let it end, or terminate it"
+                            : "what it has done has no undo: let it end, or terminate it";
+}
+
+const char *saga_terminate_obstacle(const struct saga_state *s, bool *ret_same)
+{
+    *ret_same = s->name == SAGA_TERMINATED;
+    return ended(s);
+}
+
+const char *saga_signal_obstacle(const struct saga_def *def, const struct saga_state *s, size_t step, bool refuse, bool *ret_same)
+{
+    FICUS_ASSERT(step < def->step_count && def->steps[step].signal != NULL);
+    bool given = (s->signals & bit(step)) != 0, undone = s->undo && s->failure[0] != '\0';
+    *ret_same = refuse ? undone && slice_eq_str(code_of(&def->steps[step], "refused"), s->failure) : given;
+    if (given)
+        return refuse ? "the signal was given before, and cannot be refused any more" : "the signal was given before";
+    if (ended(s) != NULL)
+        return ended(s);
+    if (s->undo)
+        return "it is being undone";
+    if (s->name == SAGA_STUCK || step < s->step) /* stuck: behind the pivot */
+        return "its time was over, and the instance has gone on without it";
+    return refuse && !has_way_back(def, s) ? "what it has done has no undo" : NULL;
+}
+
+bool saga_step_is_left(const struct saga_def *def, const struct saga_state *s, size_t step)
+{
+    bool undo = saga_call_present(&def->steps[step].undo);
+    if (s->name == SAGA_COMPENSATED || (!undo && !has_call(def, step)))
+        return false;
+    if (s->undo)
+        return undo && step <= s->step;
+    return step < begun_end(s);
 }
 
 enum saga_answer saga_classify(enum ficus_err err, int status)
@@ -335,7 +559,7 @@ enum saga_answer saga_classify(enum ficus_err err, int status)
 
 bool saga_state_is_final(enum saga_state_name name)
 {
-    return name == SAGA_COMPLETED || name == SAGA_COMPENSATED;
+    return name == SAGA_COMPLETED || name == SAGA_COMPENSATED || name == SAGA_TERMINATED;
 }
 
 const char *saga_state_text(enum saga_state_name name)
@@ -374,6 +598,12 @@ const char *saga_record_text(enum saga_record_kind kind)
 {
     FICUS_ASSERT((unsigned)kind < SAGA_RECORD_COUNT);
     return record_texts[kind];
+}
+
+bool saga_record_has_step(enum saga_record_kind kind)
+{
+    return kind != SAGA_RECORD_STARTED && kind != SAGA_RECORD_RETRIED && kind != SAGA_RECORD_CANCELLED &&
+           kind != SAGA_RECORD_TERMINATED;
 }
 
 bool saga_record_parse(struct slice text, enum saga_record_kind *ret_kind)

@@ -7,21 +7,53 @@
  *
  *              START
  *                |                 refused before the pivot, or at it;
- *                v                 given up
+ *                v                 given up; cancelled; a signal refused, or not in time
  *            +--------+ ------------------------------> +---------+
- *     +----> |RUNNING |                                 |UNDOING  | <----+
- *     |      +--------+                                 +---------+      |
- *     |        |    | refused after the pivot     refused |    | none    |
- *   RETRY      |    +----------> +-------+ <--------------+    | left    | RETRY
+ *     +----> |RUNNING | --------------+                 |UNDOING  | <----+
+ *     |      +--------+ <--+          |      +--------> +---------+      |
+ *     |        |    |      | it came, | its  | none of    |    |         |
+ *     |        |    |      | or over  v step | these      |    | none    |
+ *   RETRY      |    |     +---------------------+ refused |    | left    | RETRY
+ *     |        |    |     |       WAITING       |         |    |         |
+ *     |        |    |     +---------------------+         |    |         |
+ *     |        |    | refused after the pivot             |    |         |
+ *     |        |    +----------> +-------+ <--------------+    |         |
  *     +--------|---------------- | STUCK | --------------------|---------+
  *              v all done        +-------+                     v
  *          COMPLETED                                      COMPENSATED
  *
+ *   RUNNING, WAITING, UNDOING, STUCK --- TERMINATE ---> TERMINATED
+ *
+ * Records and the states in which they may come (fold_table in saga_machine.c is this table):
+ *
+ *   record          from                 needs                            then
+ *   started         none                                                  the first step
+ *   do_begun        RUNNING              a call, not begun                RUNNING
+ *   do_done         RUNNING              begun                            the next step, or COMPLETED
+ *   do_refused      RUNNING              begun                            undo what is before it, or STUCK
+ *   do_given_up     RUNNING              begun, with an undo              undo it and what is before it
+ *   wait_begun      RUNNING              a wait or a signal, not begun    WAITING
+ *   wait_done       WAITING              begun                            the next step
+ *   wait_given_up   WAITING              a signal whose time undoes       undo what is before it
+ *   signalled       RUNNING, WAITING     a signal not given and not past  as it was; the next step when it waited for it
+ *   signal_refused  RUNNING, WAITING     the same                         undo all that is begun
+ *   undo_begun      UNDOING              not begun                        UNDOING
+ *   undo_done       UNDOING              begun                            the undo before it, or COMPENSATED
+ *   undo_refused    UNDOING              begun                            STUCK
+ *   retried         STUCK                                                 RUNNING or UNDOING, the same step
+ *   cancelled       RUNNING, WAITING,    a way back                       undo all that is begun
+ *                   STUCK before it is undone
+ *   terminated      all but the ends                                      TERMINATED; nothing is done or undone any more
+ *
+ * There is a way back while every call that is begun or done has an undo. A step whose signal came before it is passed
+ * over without a record of its own.
+ *
  * Invariants, asserted after each fold:
- *   I1  RUNNING: step is a step with a call; UNDOING: step is a step with an undo.
- *   I2  UNDOING and COMPENSATED: there is a failure code. RUNNING and COMPLETED: there is none.
+ *   I1  RUNNING: step is a call, a wait, or a signal that did not come; WAITING: a wait or such a signal; UNDOING: step
+ *       is a step with an undo.
+ *   I2  UNDOING and COMPENSATED: there is a failure code. RUNNING, WAITING and COMPLETED: there is none.
  *   I3  behind a done pivot there is no UNDOING and no COMPENSATED.
- *   I4  COMPLETED, COMPENSATED: nothing is begun; no record may follow.
+ *   I4  COMPLETED, COMPENSATED: nothing is begun. Behind these and TERMINATED no record may follow.
  *
  * Pure: no clock, no memory of its own, no I/O. Attempts are counted in memory only and begin anew after a crash.
  */
@@ -44,7 +76,9 @@ enum {
     X(UNDOING, "undoing")         \
     X(COMPLETED, "completed")     \
     X(COMPENSATED, "compensated") \
-    X(STUCK, "stuck")
+    X(STUCK, "stuck")             \
+    X(WAITING, "waiting")         \
+    X(TERMINATED, "terminated")
 
 enum saga_state_name {
     SAGA_NONE, /* no record yet */
@@ -54,17 +88,25 @@ enum saga_state_name {
         SAGA_STATE_COUNT
 };
 
-/* Kinds of journal records. do_*: the step's call, undo_*: its undo. X(NAME, text) */
-#define SAGA_RECORD_LIST(X)         \
-    X(STARTED, "started")           \
-    X(DO_BEGUN, "do_begun")         \
-    X(DO_DONE, "do_done")           \
-    X(DO_REFUSED, "do_refused")     \
-    X(DO_GIVEN_UP, "do_given_up")   \
-    X(UNDO_BEGUN, "undo_begun")     \
-    X(UNDO_DONE, "undo_done")       \
-    X(UNDO_REFUSED, "undo_refused") \
-    X(RETRIED, "retried")
+/* Kinds of journal records. do_*: the step's call, undo_*: its undo, wait_*: its wait, for time or for a signal; the
+ * others came from outside. X(NAME, text) */
+#define SAGA_RECORD_LIST(X)             \
+    X(STARTED, "started")               \
+    X(DO_BEGUN, "do_begun")             \
+    X(DO_DONE, "do_done")               \
+    X(DO_REFUSED, "do_refused")         \
+    X(DO_GIVEN_UP, "do_given_up")       \
+    X(UNDO_BEGUN, "undo_begun")         \
+    X(UNDO_DONE, "undo_done")           \
+    X(UNDO_REFUSED, "undo_refused")     \
+    X(RETRIED, "retried")               \
+    X(WAIT_BEGUN, "wait_begun")         \
+    X(WAIT_DONE, "wait_done")           \
+    X(WAIT_GIVEN_UP, "wait_given_up")   \
+    X(SIGNALLED, "signalled")           \
+    X(SIGNAL_REFUSED, "signal_refused") \
+    X(CANCELLED, "cancelled")           \
+    X(TERMINATED, "terminated")
 
 enum saga_record_kind {
 #define X(name, text) SAGA_RECORD_##name,
@@ -73,13 +115,20 @@ enum saga_record_kind {
         SAGA_RECORD_COUNT
 };
 
+/* Who said what from outside, and why. Each may be SLICE_NONE. */
+struct saga_note {
+    struct slice actor, reason;
+    struct slice data; /* of a signal: JSON text */
+};
+
 struct saga_record {
     enum saga_record_kind kind;
-    size_t step;                       /* index; 0 and without meaning for STARTED and RETRIED */
+    size_t step;                       /* index; 0 and without meaning where saga_record_has_step says no */
     int64_t at_ms;                     /* wall clock */
     int status;                        /* of the answer that decided; 0: there was none */
     uint32_t attempts;                 /* since the last start of the engine, for the answers' records */
-    char code[SAGA_CODE_SIZE_MAX + 1]; /* DO_REFUSED, UNDO_REFUSED: the problem's; DO_GIVEN_UP: the step's */
+    char code[SAGA_CODE_SIZE_MAX + 1]; /* DO_REFUSED, UNDO_REFUSED: the problem's; of what else begins an undo: its code */
+    const struct saga_note *note;      /* of what came from outside, borrowed from the input; else NULL */
 };
 
 struct saga_state {
@@ -88,6 +137,7 @@ struct saga_state {
     bool undo;        /* its undo is meant; kept while STUCK */
     bool begun;       /* journaled as begun, and neither done nor refused yet */
     int64_t begun_ms; /* wall time of the first attempt, from the journal */
+    uint32_t signals; /* bit I: the signal of step I came and was not refused */
     char failure[SAGA_CODE_SIZE_MAX + 1];
     /* not part of the fold */
     int64_t resumed_ms; /* when the engine took the instance up again; 0: it began in this one */
@@ -99,9 +149,14 @@ enum saga_answer { SAGA_ANSWER_DONE, SAGA_ANSWER_REFUSED, SAGA_ANSWER_UNKNOWN };
 enum saga_input_kind {
     SAGA_INPUT_START,  /* the start event came; state is SAGA_NONE */
     SAGA_INPUT_ANSWER, /* of the call that was put out last */
-    SAGA_INPUT_TIMER,  /* the timer that was put out last */
+    SAGA_INPUT_TIMER,  /* the timer that was put out last; WAITING: its time is over, which the engine judges */
     SAGA_INPUT_RESUME, /* first input after a fold from the journal */
     SAGA_INPUT_RETRY,  /* an operator's; state is STUCK */
+    /* From outside, too; taken when saga_cancel_obstacle, saga_terminate_obstacle, saga_signal_obstacle know none. What
+     * was called is called no more: the caller drops the call before. */
+    SAGA_INPUT_CANCEL,
+    SAGA_INPUT_TERMINATE,
+    SAGA_INPUT_SIGNAL,
 };
 
 struct saga_input {
@@ -111,21 +166,34 @@ struct saga_input {
     enum saga_answer answer; /* ANSWER */
     int status;              /* ANSWER; 0: none came */
     struct slice code;       /* ANSWER, refused: problem's code or SLICE_NONE */
+    size_t step;             /* SIGNAL: the one that waits for it */
+    bool refuse;             /* SIGNAL */
+    const struct saga_note *note; /* START, RETRY, CANCEL, TERMINATE, SIGNAL; or NULL */
 };
 
-enum saga_action { SAGA_ACTION_NONE, SAGA_ACTION_CALL, SAGA_ACTION_TIMER };
+/* REST: nothing in memory is needed until the wait is over or somebody says something. */
+enum saga_action { SAGA_ACTION_NONE, SAGA_ACTION_CALL, SAGA_ACTION_TIMER, SAGA_ACTION_REST };
 
 struct saga_output {
     struct saga_record records[SAGA_OUTPUT_RECORDS_MAX]; /* to be synced before the action; none: act at once */
     size_t record_count;
     enum saga_action action;
-    int64_t delay_ms; /* TIMER */
+    int64_t delay_ms; /* TIMER; REST: how long, SAGA_NEVER: for ever, 0: the wait goes on as it was */
 };
 
 /* Fold one record. CORRUPT: it cannot follow the state (a damaged journal or another definition); *s is then unchanged.
  */
 enum ficus_err saga_fold(const struct saga_def *def, struct saga_state *s, const struct saga_record *r,
                          struct ficus_error *reterr);
+
+/* Why it cannot be cancelled, terminated, signalled now, in words for people; NULL: it can. With `same` set: it is so
+ * already, and the same again is no fault. */
+const char *saga_cancel_obstacle(const struct saga_def *def, const struct saga_state *s, bool *ret_same);
+const char *saga_terminate_obstacle(const struct saga_state *s, bool *ret_same);
+const char *saga_signal_obstacle(const struct saga_def *def, const struct saga_state *s, size_t step, bool refuse, bool *ret_same);
+
+/* Is this step done or begun, perhaps done, and not undone, by state s? For what a terminated instance leaves. */
+bool saga_step_is_left(const struct saga_def *def, const struct saga_state *s, size_t step);
 
 /* Take one input. One that does not fit the state (an answer that came twice) changes nothing and puts out NONE. */
 void saga_machine_input(const struct saga_def *def, struct saga_state *s, const struct saga_input *in,
@@ -140,10 +208,11 @@ enum saga_answer saga_classify(enum ficus_err err, int status);
 /* Is a refusal of this step's call past undoing (behind the pivot, or retry: forever without a pivot)? */
 bool saga_step_is_forward_only(const struct saga_def *def, size_t step);
 
-bool saga_state_is_final(enum saga_state_name name); /* COMPLETED or COMPENSATED */
+bool saga_state_is_final(enum saga_state_name name); /* COMPLETED, COMPENSATED or TERMINATED */
 const char *saga_state_text(enum saga_state_name name);
 bool saga_state_parse(struct slice text, enum saga_state_name *ret_name);
 const char *saga_record_text(enum saga_record_kind kind);
+bool saga_record_has_step(enum saga_record_kind kind);
 bool saga_record_parse(struct slice text, enum saga_record_kind *ret_kind);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Shared by the files of the engine: saga_engine.c (life, journal writer, instances' moves), saga_start.c (start events
- * and taking up), saga_request.c (one call), saga_view.c (operators).
+ * and taking up), saga_request.c (one call), saga_view.c (what operators see), saga_command.c (what is said to instances
+ * from outside, and waits that are over).
  */
 #ifndef FICUS_SAGA_PRIVATE_H
 #define FICUS_SAGA_PRIVATE_H
@@ -13,7 +14,8 @@ enum {
     SAGA_ID_SIZE_MAX = 128,  /* of an instance's id: part of Idempotency-Key */
     SAGA_START_BATCH = 64,   /* start events of one pull, all in one transaction */
     SAGA_APPEND_BATCH = 256, /* entries beside them in one transaction */
-    SAGA_INPUT_ARENA_MAX = EVENT_SIZE_MAX + 64 * 1024,
+    SAGA_WAKE_BATCH = 256, /* instances whose wait is over, at a time */
+    SAGA_INPUT_ARENA_MAX = EVENT_SIZE_MAX + 64 * 1024 + SAGA_STEPS_MAX * 2 * SAGA_NOTE_SIZE_MAX,
     SAGA_CALL_ARENA_MAX = 16 * EVENT_SIZE_MAX,
 };
 
@@ -36,6 +38,7 @@ struct saga_instance {
     struct arena arena; /* what start points to, and key */
     struct saga_start start;
     struct slice key;           /* "saga/id" in g->live */
+    struct slice *signals;      /* of each step the data of its signal, JSON text; NULL: none came */
     const struct saga_def *def; /* owned by g->defs */
     struct saga_state state;
     struct saga_output out;
@@ -49,8 +52,50 @@ struct saga_instance {
     struct http_field fields[2];
     char idempotency[SAGA_ID_SIZE_MAX + 160];
     struct call_fetch *fetch;
-    /* a retry's asker waits for the sync; NULL: none */
+    /* from outside: the one that waits for the sync, NULL: none; and those behind it (struct saga_view) */
     struct saga_view *view;
+    struct saga_note note;
+    struct list commands;
+    enum saga_state_name before; /* the state that out leads away from */
+    int64_t wake_at_ms;          /* of the present wait; 0: it has no end */
+};
+
+/* Something that was asked of the engine: a job that reads, or a command on its way. */
+struct saga_view {
+    struct saga_engine *g;
+    struct env_job job;
+    saga_view_done done; /* NULL: a wait that is over */
+    void *arg;
+    struct arena arena;
+    struct buf json;
+    struct json_writer w;
+    struct slice saga, id;
+    struct saga_query query;
+    struct slice last_saga, last_id;
+    size_t count;
+    uint32_t attempts; /* of the present step, from memory; 0: not in memory */
+    struct saga_stored *stored;
+    const struct saga_known_def *known; /* describe */
+    enum ficus_err err;
+    struct ficus_error error;
+    /* a command */
+    struct list link; /* in the commands of its visit or instance */
+    struct env_timer timer;
+    struct saga_command command;
+    struct slice key;
+};
+
+/* An instance at rest is read from the journal because there are commands for it. One at a time, so that nobody decides
+ * by what another has changed. */
+struct saga_visit {
+    struct saga_engine *g;
+    struct env_job job;
+    struct arena arena;
+    struct slice key, saga, id; /* key in g->visits */
+    struct list commands;       /* at least one */
+    struct saga_stored *stored;
+    enum ficus_err err;
+    struct ficus_error error;
 };
 
 /* A definition in use: of the configuration, or read back from the journal. Kept until the engine closes. */
@@ -67,6 +112,7 @@ struct saga_engine {
     struct saga_caller caller;
     struct saga_journal *journal;
     struct map live;                          /* key -> struct saga_instance */
+    struct map visits;                        /* key -> struct saga_visit; never in live, too */
     struct map defs;                          /* hash -> struct saga_known_def */
     const struct saga_known_def **start_defs; /* by index in options.defs */
     struct list lists[SAGA_PLACE_COUNT];
@@ -74,7 +120,7 @@ struct saga_engine {
     /* the writer: one job */
     struct env_job writer;
     bool writer_busy;
-    struct saga_journal_entry *entries[SAGA_START_BATCH + SAGA_APPEND_BATCH];
+    struct saga_journal_entry *entries[SAGA_START_BATCH + SAGA_COMMANDS_MAX + SAGA_APPEND_BATCH];
     size_t entry_count;
     bool starts_in_job;
     int64_t job_position, job_wall_ms, job_trim_before_ms;
@@ -93,8 +139,19 @@ struct saga_engine {
     bool calling_ready; /* start_ready runs; it never nests */
     struct env_timer pull_timer;
     int pull_failures;
-    /* views */
-    size_t view_count;
+    /* views; of these commands from outside, and waits that are over */
+    size_t view_count, command_count, wake_count;
+    /* waits that are over (saga_command.c) */
+    struct env_timer wake_timer;
+    struct env_job wake_job;
+    bool waking;
+    int64_t wake_at_ms, waits_now_ms, waits_mono_ms;
+    struct saga_view *woken[SAGA_WAKE_BATCH];
+    size_t woken_count;
+    enum ficus_err wake_err;
+    struct ficus_error wake_error;
+    int64_t wake_next_ms;
+    size_t wake_room;
     /* closing */
     bool closing, journal_closing;
     void (*closed)(void *arg);
@@ -103,7 +160,7 @@ struct saga_engine {
     struct env_timer close_timer;
     /* metrics; all may be NULL */
     struct metric_family *started, *completed, *step_seconds;
-    struct metric *stuck, *running, *damaged;
+    struct metric *stuck, *running, *damaged, *waiting;
 };
 
 /* saga_engine.c */
@@ -134,6 +191,23 @@ void saga_call_cancel(struct saga_instance *i);
 void saga_call_done(struct saga_instance *i); /* forget request and answer */
 
 /* saga_view.c */
+enum ficus_err saga_view_new(struct saga_engine *g, saga_view_done done, void *arg, struct saga_view **ret_view);
+void saga_view_free(struct saga_view *v); /* one that was never counted */
 void saga_view_answer(struct saga_view *v, enum ficus_err err, struct slice json, const char *detail); /* and free it */
+
+/* saga_command.c */
+/* Do the instance's commands as far as its place allows. One that is NOWHERE afterwards is gone: nothing came of them. */
+void saga_commands_run(struct saga_instance *i);
+/* The command's record is synced: answer it. */
+void saga_command_done(struct saga_instance *i);
+void saga_commands_cancel(struct list *commands);
+/* Time as waits are measured: wall time that does not go back while the engine lives. */
+int64_t saga_waits_now(struct saga_engine *g);
+void saga_wake_at(struct saga_engine *g, int64_t at_ms); /* look then, or earlier */
+enum ficus_err saga_wake_begin(struct saga_engine *g, struct ficus_error *reterr); /* blocks */
+void saga_wake_next(struct saga_engine *g); /* all that were woken are answered */
+void saga_wake_end(struct saga_engine *g);
+/* Put the signal's data where templates find it. NOMEM. */
+enum ficus_err saga_keep_signal(struct saga_instance *i, size_t step, struct slice data);
 
 #endif

@@ -86,6 +86,26 @@ static enum ficus_err build_body(struct saga_instance *i, const struct saga_step
     return step->body == NULL ? FICUS_ERR_OK : saga_template_body(step->body, vars, &i->call_arena, &i->body, reterr);
 }
 
+static enum ficus_err signal_vars(struct saga_instance *i, struct saga_vars *vars, struct ficus_error *reterr)
+{
+    const struct json_limits limits = {.size_max = SAGA_NOTE_SIZE_MAX};
+    if (i->signals == NULL)
+        return FICUS_ERR_OK;
+    struct saga_signal_data *data = ARENA_ARRAY(&i->call_arena, struct saga_signal_data, i->def->step_count);
+    if (data == NULL)
+        return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
+    for (size_t n = 0; n < i->def->step_count; n++) {
+        struct json *root = NULL;
+        enum ficus_err err = i->signals[n].size == 0 ? FICUS_ERR_OK : json_parse(&i->call_arena, i->signals[n], &limits, &root, reterr);
+        if (err != FICUS_ERR_OK)
+            return err;
+        if (i->def->steps[n].signal != NULL)
+            data[vars->signal_count++] = (struct saga_signal_data){i->def->steps[n].signal, root};
+    }
+    vars->signals = data;
+    return FICUS_ERR_OK;
+}
+
 static enum ficus_err build(struct saga_instance *i, const struct saga_call *c, const struct saga_step *step,
                             struct ficus_error *reterr)
 {
@@ -99,9 +119,12 @@ static enum ficus_err build(struct saga_instance *i, const struct saga_call *c, 
         if (err != FICUS_ERR_OK)
             return err;
     }
-    const struct saga_vars vars = {
+    struct saga_vars vars = {
         .id = i->start.id, .input = input, .reason = i->state.undo ? slice_str(i->state.failure) : SLICE_NONE};
-    enum ficus_err err = saga_template_path(c->path, &vars, &i->path, reterr);
+    enum ficus_err err = signal_vars(i, &vars, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    err = saga_template_path(c->path, &vars, &i->path, reterr);
     if (err == FICUS_ERR_OK)
         err = build_body(i, step, &vars, reterr);
     if (err != FICUS_ERR_OK)

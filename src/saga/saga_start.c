@@ -143,6 +143,19 @@ void saga_pull(struct saga_engine *g)
 
 /* ---- from the journal ---- */
 
+/* What signals brought is part of the instance, but not of the state. */
+static enum ficus_err keep_signals(struct saga_instance *i, const struct saga_stored *stored)
+{
+    enum ficus_err err = FICUS_ERR_OK;
+    for (size_t r = 0; r < stored->record_count && err == FICUS_ERR_OK; r++) {
+        const struct saga_stored_record *sr = &stored->records[r];
+        for (size_t n = 0; sr->kind == SAGA_RECORD_SIGNALLED && n < i->def->step_count && err == FICUS_ERR_OK; n++)
+            if (strcmp(sr->step, i->def->steps[n].name) == 0)
+                err = saga_keep_signal(i, n, sr->data);
+    }
+    return err;
+}
+
 enum ficus_err saga_take_up_stored(struct saga_engine *g, const struct saga_stored *stored,
                                    struct saga_instance **ret_instance, struct ficus_error *reterr)
 {
@@ -158,11 +171,14 @@ enum ficus_err saga_take_up_stored(struct saga_engine *g, const struct saga_stor
     if (i == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
     err = saga_instance_fill(i, &stored->start, known);
+    if (err == FICUS_ERR_OK)
+        err = keep_signals(i, stored);
     if (err != FICUS_ERR_OK) {
         saga_instance_free(i);
         return err_set(reterr, err, "out of memory");
     }
     i->state = state;
+    i->wake_at_ms = stored->wake_at_ms;
     *ret_instance = i;
     return FICUS_ERR_OK;
 }
@@ -218,7 +234,9 @@ static enum ficus_err take_up_state(struct saga_engine *g, enum saga_state_name 
         n->arena = &arenas[page % 2];
         arena_clear(n->arena);
         n->count = 0;
-        err = saga_journal_list(g->journal, state, after_saga, after_id, SAGA_LIST_MAX, collect_name, n, reterr);
+        const struct saga_journal_query q = {
+            .state = state, .after_saga = after_saga, .after_id = after_id, .count_max = SAGA_LIST_MAX};
+        err = saga_journal_list(g->journal, &q, collect_name, n, reterr);
         if (err == FICUS_ERR_OK && n->failed)
             err = err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
         for (size_t k = 0; k < n->count && err == FICUS_ERR_OK; k++) {

@@ -26,15 +26,18 @@ static bool next_piece(struct slice *rest, struct slice *ret_piece)
     return false;
 }
 
+static const struct slice input_prefix = SLICE("input."), signals_prefix = SLICE("signals.");
+
 static bool name_valid(struct slice name, bool reason_allowed)
 {
     if (slice_eq_str(name, "id"))
         return true;
     if (slice_eq_str(name, "reason"))
         return reason_allowed;
-    if (!slice_starts(name, SLICE("input.")))
+    bool input = slice_starts(name, input_prefix);
+    if (!input && !slice_starts(name, signals_prefix))
         return false;
-    struct slice rest = slice_from(name, 6);
+    struct slice rest = slice_from(name, input ? input_prefix.size : signals_prefix.size);
     do {
         struct slice member = slice_cut(&rest, '.');
         if (member.size == 0)
@@ -50,7 +53,8 @@ static bool name_valid(struct slice name, bool reason_allowed)
 
 const char *saga_template_check(struct slice text, bool reason_allowed)
 {
-    const char *allowed = reason_allowed ? "{id}, {input.NAME} and {reason}" : "{id} and {input.NAME}";
+    const char *allowed = reason_allowed ? "{id}, {input.NAME}, {signals.SIGNAL.NAME} and {reason}"
+                                         : "{id}, {input.NAME} and {signals.SIGNAL.NAME}";
     while (text.size > 0) {
         struct slice piece;
         if (next_piece(&text, &piece)) {
@@ -63,13 +67,34 @@ const char *saga_template_check(struct slice text, bool reason_allowed)
     return NULL;
 }
 
-static const struct json *input_value(const struct saga_vars *vars, struct slice name)
+bool saga_template_signal(struct slice *text, struct slice *ret_name)
+{
+    struct slice piece;
+    while (text->size > 0) {
+        if (!next_piece(text, &piece) || !slice_starts(piece, signals_prefix))
+            continue;
+        piece = slice_from(piece, signals_prefix.size);
+        *ret_name = slice_cut(&piece, '.');
+        return true;
+    }
+    return false;
+}
+
+/* Of {input...} and {signals...}; NULL: absent. */
+static const struct json *json_value(const struct saga_vars *vars, struct slice name)
 {
     const struct json *v = vars->input;
-    struct slice rest = slice_from(name, 6);
-    do {
+    bool input = slice_starts(name, input_prefix);
+    struct slice rest = slice_from(name, input ? input_prefix.size : signals_prefix.size);
+    if (!input) {
+        struct slice signal = slice_cut(&rest, '.');
+        v = NULL;
+        for (size_t i = 0; i < vars->signal_count; i++)
+            if (slice_eq_str(signal, vars->signals[i].name))
+                v = vars->signals[i].data;
+    }
+    while (v != NULL && rest.p != NULL)
         v = json_get_slice(v, slice_cut(&rest, '.'));
-    } while (v != NULL && rest.p != NULL);
     return v;
 }
 
@@ -83,7 +108,7 @@ static enum ficus_err text_value(const struct saga_vars *vars, struct slice name
     } else if (slice_eq_str(name, "reason")) {
         text = vars->reason;
     } else {
-        const struct json *v = input_value(vars, name);
+        const struct json *v = json_value(vars, name);
         if (v != NULL && (v->type == JSON_STRING || v->type == JSON_NUMBER))
             text = v->text;
     }
@@ -118,8 +143,9 @@ static enum ficus_err write_string(struct json_writer *w, struct slice text, con
                                    struct ficus_error *reterr)
 {
     struct slice rest = text, piece, value;
-    if (rest.size > 0 && next_piece(&rest, &piece) && rest.size == 0 && slice_starts(piece, SLICE("input."))) {
-        const struct json *v = input_value(vars, piece);
+    if (rest.size > 0 && next_piece(&rest, &piece) && rest.size == 0 &&
+        (slice_starts(piece, input_prefix) || slice_starts(piece, signals_prefix))) {
+        const struct json *v = json_value(vars, piece);
         if (v == NULL)
             json_write_null(w);
         else

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The templates of a saga's requests: {id} the instance's id, {input.a.b} a value of the start event's data, {reason}
- * the failure code (undo only). In a path a value becomes one percent-encoded segment; a JSON string that is nothing
+ * The templates of a saga's requests: {id} the instance's id, {input.a.b} a value of the start event's data,
+ * {signals.NAME.a.b} one of a signal's data, {reason} the failure code (undo only). In a path a value becomes one percent-encoded segment; a JSON string that is nothing
  * but one template takes the value as it is. Pure.
  */
 #ifndef FICUS_SAGA_TEMPLATE_H
@@ -10,14 +10,24 @@
 #include "buf.h"
 #include "json.h"
 
+struct saga_signal_data {
+    const char *name;
+    const struct json *data; /* NULL: it did not come, or without data */
+};
+
 struct saga_vars {
     struct slice id;
     const struct json *input; /* NULL: the event had no data */
     struct slice reason;      /* SLICE_NONE: none */
+    const struct saga_signal_data *signals;
+    size_t signal_count;
 };
 
 /* NULL when every template in text is known, else what is allowed. */
 const char *saga_template_check(struct slice text, bool reason_allowed);
+
+/* The name of the next {signals.NAME...} in *text, which is moved behind it; false: there is none. */
+bool saga_template_signal(struct slice *text, struct slice *ret_name);
 
 /* Append the filled path. INVALID names a value that is absent, empty, or neither string nor number. */
 enum ficus_err saga_template_path(const char *path, const struct saga_vars *vars, struct buf *out,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What operators see and do: list, show, retry. Each is a job of its own beside the writer's.
+ * What operators see: list, show, describe. Each is a job of its own beside the writer's.
  */
 #include "saga_private.h"
 
@@ -8,32 +8,14 @@
 #include "mem.h"
 #include "timefmt.h"
 
+#include <stdio.h>
+
 enum { VIEW_SIZE_MAX = 8 * 1024 * 1024, VIEW_ARENA_MAX = 16 * 1024 * 1024 };
 
-struct saga_view {
-    struct saga_engine *g;
-    struct env_job job;
-    saga_view_done done;
-    void *arg;
-    struct arena arena;
-    struct buf json;
-    struct json_writer w;
-    struct slice saga, id;
-    struct saga_query query;
-    struct slice last_saga, last_id;
-    size_t count;
-    uint32_t attempts; /* of the present step, from memory; 0: not in memory */
-    struct saga_stored *stored;
-    enum ficus_err err;
-    struct ficus_error error;
-};
-
-static enum ficus_err view_new(struct saga_engine *g, saga_view_done done, void *arg, struct saga_view **ret_view)
+enum ficus_err saga_view_new(struct saga_engine *g, saga_view_done done, void *arg, struct saga_view **ret_view)
 {
     if (g->closing)
         return FICUS_ERR_CANCELLED;
-    if (g->view_count >= SAGA_VIEWS_MAX)
-        return FICUS_ERR_BUSY;
     struct saga_view *v = mem_zalloc(sizeof *v);
     if (v == NULL)
         return FICUS_ERR_NOMEM;
@@ -46,7 +28,14 @@ static enum ficus_err view_new(struct saga_engine *g, saga_view_done done, void 
     return FICUS_ERR_OK;
 }
 
-static void view_free(struct saga_view *v)
+static enum ficus_err view_new(struct saga_engine *g, saga_view_done done, void *arg, struct saga_view **ret_view)
+{
+    if (g->view_count - g->command_count - g->wake_count >= SAGA_VIEWS_MAX)
+        return FICUS_ERR_BUSY;
+    return saga_view_new(g, done, arg, ret_view);
+}
+
+void saga_view_free(struct saga_view *v)
 {
     buf_done(&v->json);
     arena_done(&v->arena);
@@ -58,8 +47,16 @@ void saga_view_answer(struct saga_view *v, enum ficus_err err, struct slice json
     struct saga_engine *g = v->g;
     FICUS_ASSERT(g->view_count > 0);
     g->view_count--;
-    v->done(v->arg, err, json, detail);
-    view_free(v);
+    bool is_wake = v->done == NULL;
+    if (is_wake)
+        g->wake_count--;
+    else if (v->key.p != NULL)
+        g->command_count--;
+    if (!is_wake)
+        v->done(v->arg, err, err == FICUS_ERR_OK ? json : SLICE_NONE, detail);
+    saga_view_free(v);
+    if (is_wake && g->wake_count == 0)
+        saga_wake_next(g);
     saga_closing_step(g);
 }
 
@@ -79,7 +76,7 @@ static enum ficus_err view_run(struct saga_view *v, void (*work)(void *arg), voi
     if (err == FICUS_ERR_OK)
         v->g->view_count++;
     else
-        view_free(v);
+        saga_view_free(v);
     return err;
 }
 
@@ -99,6 +96,8 @@ static void write_row(struct json_writer *w, const struct saga_stored *st)
         json_write_kv_str(w, "step", st->step);
     if (st->failure[0] != '\0')
         json_write_kv_str(w, "failure", st->failure);
+    if (st->wake_at_ms != 0)
+        write_time(w, "until", st->wake_at_ms);
     write_time(w, "started_at", st->started_ms);
     write_time(w, "updated_at", st->updated_ms);
 }
@@ -124,8 +123,8 @@ static void list_work(void *arg)
     json_write_object(&v->w);
     json_write_key(&v->w, "sagas");
     json_write_array(&v->w);
-    v->err = saga_journal_list(v->g->journal, v->query.state, v->saga, v->id, v->query.count_max, list_row, v,
-                               &v->error);
+    const struct saga_journal_query q = {v->query.state, v->query.saga, v->saga, v->id, v->query.count_max};
+    v->err = saga_journal_list(v->g->journal, &q, list_row, v, &v->error);
     if (v->err != FICUS_ERR_OK)
         return;
     json_write_end(&v->w);
@@ -145,6 +144,11 @@ enum ficus_err saga_engine_list(struct saga_engine *g, const struct saga_query *
     if (err != FICUS_ERR_OK)
         return err;
     v->query = *q;
+    v->query.saga = q->saga.p == NULL ? SLICE_NONE : arena_slice(&v->arena, q->saga);
+    if (q->saga.p != NULL && v->query.saga.p == NULL) {
+        saga_view_free(v);
+        return FICUS_ERR_NOMEM;
+    }
     if (q->after.size > 0) {
         struct slice rest = arena_slice(&v->arena, q->after);
         v->saga = slice_cut(&rest, '/');
@@ -169,7 +173,36 @@ static void write_record(struct json_writer *w, const struct saga_stored_record 
         json_write_kv_str(w, "code", r->code);
     if (r->attempts != 0)
         json_write_kv_i64(w, "attempts", r->attempts);
+    if (r->actor.size > 0)
+        json_write_kv_slice(w, "actor", r->actor);
+    if (r->reason.size > 0)
+        json_write_kv_slice(w, "reason", r->reason);
+    if (r->data.size > 0) {
+        json_write_key(w, "data");
+        json_write_raw(w, r->data);
+    }
     json_write_end(w);
+}
+
+/* What is said of the state beside the journal's columns. A journal that does not fold is shown as it is. */
+static void write_state(struct saga_view *v)
+{
+    struct saga_def *def;
+    struct saga_state state;
+    const struct saga_stored *st = v->stored;
+    if (st->start.def_text.p == NULL || saga_def_read(&v->arena, st->start.def_text, &def, NULL) != FICUS_ERR_OK ||
+        saga_stored_fold(st, def, &state, NULL) != FICUS_ERR_OK)
+        return;
+    if (state.name == SAGA_WAITING && def->steps[state.step].signal != NULL)
+        json_write_kv_str(&v->w, "signal", def->steps[state.step].signal);
+    if (state.name != SAGA_TERMINATED)
+        return;
+    json_write_key(&v->w, "left");
+    json_write_array(&v->w);
+    for (size_t i = 0; i < def->step_count; i++)
+        if (saga_step_is_left(def, &state, i))
+            json_write_str(&v->w, def->steps[i].name);
+    json_write_end(&v->w);
 }
 
 static void show_work(void *arg)
@@ -191,6 +224,7 @@ static void show_work(void *arg)
         json_write_kv_slice(w, "correlation", v->stored->start.correlation);
     if (v->attempts > 0)
         json_write_kv_i64(w, "attempts", v->attempts);
+    write_state(v);
     json_write_key(w, "history");
     json_write_array(w);
     for (size_t i = 0; i < v->stored->record_count; i++)
@@ -214,7 +248,7 @@ static enum ficus_err view_of(struct saga_engine *g, struct slice saga, struct s
     (*ret_view)->saga = arena_slice(&(*ret_view)->arena, saga);
     (*ret_view)->id = arena_slice(&(*ret_view)->arena, id);
     if ((*ret_view)->saga.p == NULL || (*ret_view)->id.p == NULL) {
-        view_free(*ret_view);
+        saga_view_free(*ret_view);
         return FICUS_ERR_NOMEM;
     }
     return FICUS_ERR_OK;
@@ -232,43 +266,109 @@ enum ficus_err saga_engine_show(struct saga_engine *g, struct slice saga, struct
     return view_run(v, show_work, view_done);
 }
 
-/* ---- retry ---- */
+/* ---- describe ---- */
 
-static void retry_work(void *arg)
+static void write_call(struct json_writer *w, const char *key, const struct saga_call *c)
 {
-    struct saga_view *v = arg;
-    v->err = saga_journal_load(v->g->journal, &v->arena, v->saga, v->id, &v->stored, &v->error);
+    char text[2048]; /* a path has at most 1024, a name 63 */
+    snprintf(text, sizeof text, "%s %s:%s", c->method, c->service, c->path);
+    if (saga_call_present(c))
+        json_write_kv_str(w, key, text);
 }
 
-static void retry_done(void *arg)
+static void write_duration(struct json_writer *w, const char *key, int64_t ms)
+{
+    char text[32] = "never";
+    if (ms != SAGA_NEVER)
+        duration_format(ms, text, sizeof text);
+    json_write_kv_str(w, key, text);
+}
+
+static void write_step(struct json_writer *w, const struct saga_step *s)
+{
+    json_write_object(w);
+    json_write_kv_str(w, "step", s->name);
+    write_call(w, "call", &s->call);
+    write_call(w, "undo", &s->undo);
+    if (s->pivot)
+        json_write_kv_bool(w, "pivot", true);
+    if (s->retry_forever)
+        json_write_kv_str(w, "retry", "forever");
+    if (s->wait_ms > 0)
+        write_duration(w, "wait", s->wait_ms);
+    if (s->signal != NULL)
+        json_write_kv_str(w, "signal", s->signal);
+    if (s->timeout_ms != 0)
+        write_duration(w, "timeout", s->timeout_ms);
+    if (s->on_timeout != SAGA_ON_TIMEOUT_NONE)
+        json_write_kv_str(w, "on_timeout", s->on_timeout == SAGA_ON_TIMEOUT_UNDO ? "undo" : "go_on");
+    if (s->give_up_ms > 0)
+        write_duration(w, "give_up", s->give_up_ms);
+    json_write_end(w);
+}
+
+/* The rows come ordered by definition: one object for each, a member for each state. */
+static void version_row(void *arg, struct slice hash, enum saga_state_name state, int64_t count)
 {
     struct saga_view *v = arg;
-    struct saga_instance *i = NULL;
-    /* One that came to life meanwhile (another retry) is not stuck any more, whatever was read. */
-    if (v->g->closing)
-        v->err = err_set(&v->error, FICUS_ERR_CANCELLED, "the hub is stopping");
-    else if (v->err == FICUS_ERR_OK && (v->stored->state != SAGA_STUCK || find_live(v, v->saga, v->id) != NULL))
-        v->err = err_set(&v->error, FICUS_ERR_CONFLICT, "saga " SLICE_FMT "/" SLICE_FMT " is not stuck",
-                         SLICE_ARG(v->saga), SLICE_ARG(v->id));
+    if (!slice_eq(hash, v->last_id)) {
+        if (v->last_id.p != NULL)
+            json_write_end(&v->w);
+        v->last_id = arena_slice(&v->arena, hash);
+        json_write_object(&v->w);
+        json_write_kv_slice(&v->w, "definition", hash);
+    }
+    json_write_kv_i64(&v->w, saga_state_text(state), count);
+}
+
+/* id: the wanted definition's hash. */
+static void describe_work(void *arg)
+{
+    struct saga_view *v = arg;
+    struct json_writer *w = &v->w;
+    struct saga_def *def;
+    struct slice text = v->known != NULL ? v->known->text : SLICE_NONE;
+    if (v->known == NULL)
+        v->err = saga_journal_definition(v->g->journal, &v->arena, v->id, &text, &v->error);
     if (v->err == FICUS_ERR_OK)
-        v->err = saga_take_up_stored(v->g, v->stored, &i, &v->error);
-    if (v->err == FICUS_ERR_OK && i->state.name != SAGA_STUCK) {
-        saga_instance_free(i);
-        v->err = err_set(&v->error, FICUS_ERR_CORRUPT, "its row says stuck, its records do not");
-    }
-    if (v->err != FICUS_ERR_OK) {
-        saga_view_answer(v, v->err, SLICE_NONE, v->error.text);
+        v->err = saga_def_read(&v->arena, text, &def, &v->error);
+    if (v->err == FICUS_ERR_OK && !slice_eq_str(v->saga, def->name))
+        v->err = err_set(&v->error, FICUS_ERR_NOT_FOUND, "the definition is of saga %s", def->name);
+    if (v->err != FICUS_ERR_OK)
         return;
-    }
-    i->view = v; /* answered when the record is synced */
-    struct saga_input in = {.kind = SAGA_INPUT_RETRY};
-    saga_input(i, &in);
+    json_write_init(w, &v->json);
+    json_write_object(w);
+    json_write_kv_str(w, "saga", def->name);
+    json_write_kv_str(w, "owner", def->owner != NULL ? def->owner : "");
+    json_write_kv_str(w, "start", def->start);
+    json_write_kv_slice(w, "definition", v->id);
+    json_write_key(w, "steps");
+    json_write_array(w);
+    for (size_t i = 0; i < def->step_count; i++)
+        write_step(w, &def->steps[i]);
+    json_write_end(w);
+    json_write_key(w, "versions");
+    json_write_array(w);
+    v->err = saga_journal_versions(v->g->journal, v->saga, version_row, v, &v->error);
+    if (v->last_id.p != NULL)
+        json_write_end(w);
+    json_write_end(w);
+    json_write_end(w);
 }
 
-enum ficus_err saga_engine_retry(struct saga_engine *g, struct slice saga, struct slice id, saga_view_done done,
-                                 void *arg)
+enum ficus_err saga_engine_describe(struct saga_engine *g, struct slice saga, struct slice hash, saga_view_done done,
+                                    void *arg)
 {
     struct saga_view *v;
-    enum ficus_err err = view_of(g, saga, id, done, arg, &v);
-    return err != FICUS_ERR_OK ? err : view_run(v, retry_work, retry_done);
+    const struct saga_known_def *known = NULL;
+    for (size_t d = 0; hash.p == NULL && d < g->options.def_count; d++)
+        if (slice_eq_str(saga, g->options.defs[d].name))
+            known = g->start_defs[d];
+    if (hash.p == NULL && known == NULL)
+        return FICUS_ERR_NOT_FOUND;
+    enum ficus_err err = view_of(g, saga, known != NULL ? slice_str(known->hash) : hash, done, arg, &v);
+    if (err != FICUS_ERR_OK)
+        return err;
+    v->known = known;
+    return view_run(v, describe_work, view_done);
 }

@@ -139,7 +139,8 @@ static bool ask(struct saga_test *t, struct arena *a, const char *socket, const 
     struct json *root = NULL;
     const struct json_limits limits = {.size_max = OPS_BODY_SIZE_MAX, .values_max = 1000000};
     const char *address = arena_printf(a, "unix:%s/%s", t->state->sockets, socket);
-    if (address == NULL || ops_call_wait(t->env, a, address, "GET", target, SLICE_NONE, 2000, &status, &body, NULL) != FICUS_ERR_OK ||
+    struct ops_call call = {.env = t->env, .address = address, .method = "GET", .target = target, .timeout_ms = 2000};
+    if (address == NULL || ops_call_wait(&call, a, &status, &body, NULL) != FICUS_ERR_OK ||
         status != 200 || json_parse(a, body, &limits, &root, NULL) != FICUS_ERR_OK)
         return false;
     *ret_json = root;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Durable writer 3, the saga journal: after any crash every acknowledged append is there whole and in order, none by
- * half, each instance's records fold to a state that its row says too, and the position never runs ahead of the starts
- * that it covers.
+ * half, each instance's records fold to a state that its row says too, a wait has its end, what somebody said is there with
+ * who and why, and the position never runs ahead of the starts that it covers.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,10 +16,13 @@
 
 #include <stdio.h>
 
-enum { SAGAS = 12, ROUNDS = 6 };
+enum { SAGAS = 12, ROUNDS = 6, WAIT = 1, SIGNAL = 2, WAKE_AT_MS = 7777 };
+
+static const struct saga_note note = {SLICE("ann"), SLICE("because"), SLICE("{\"x\":[1]}")};
 
 static const char def_text[] =
     "{\"name\":\"s\",\"start\":\"t\",\"steps\":[{\"a\":{\"call\":\"PUT x:/a/{id}\",\"undo\":\"DELETE x:/a/{id}\"}},"
+    "{\"w\":{\"wait\":\"1h\"}},{\"s\":{\"signal\":\"ok\",\"timeout\":\"never\"}},"
     "{\"b\":{\"call\":\"PUT x:/b/{id}\",\"undo\":\"DELETE x:/b/{id}\"}},{\"c\":{\"call\":\"PUT "
     "x:/c/{id}\",\"undo\":\"DELETE x:/c/{id}\"}}]}";
 
@@ -71,8 +74,22 @@ static void next_records(struct run *r, struct one *o)
         in.status = 409;
         in.code = SLICE("sold_out");
     }
+    uint64_t chance = sim_random(&r->seed) % 12;
+    bool same;
     if (o->state.name == SAGA_STUCK)
         in.kind = SAGA_INPUT_RETRY;
+    else if (o->state.name == SAGA_WAITING && o->state.step == WAIT)
+        in.kind = SAGA_INPUT_TIMER;
+    else if (o->state.name == SAGA_WAITING)
+        in = (struct saga_input){.kind = SAGA_INPUT_SIGNAL, .step = SIGNAL, .refuse = chance > 8};
+    if (o->tried > 0 && chance < 2 && !saga_state_is_final(o->state.name))
+        in.kind = chance == 0 ? SAGA_INPUT_TERMINATE : SAGA_INPUT_CANCEL;
+    if (in.kind == SAGA_INPUT_CANCEL && saga_cancel_obstacle(r->def, &o->state, &same) != NULL)
+        in.kind = SAGA_INPUT_TERMINATE;
+    if (o->tried == 0)
+        in.kind = SAGA_INPUT_START;
+    in.note = in.kind >= SAGA_INPUT_RETRY ? &note : NULL;
+    in.wall_ms = 1000 + (int64_t)o->tried;
     saga_machine_input(r->def, &o->state, &in, &o->out);
 }
 
@@ -93,6 +110,10 @@ static bool append_some(struct run *r, struct one **ones, size_t count, int64_t 
                                                .records = o->out.records,
                                                .record_count = o->out.record_count,
                                                .state = &o->state};
+        if (o->out.action == SAGA_ACTION_REST) {
+            o->entry.wait_ms = o->out.delay_ms;
+            o->entry.wake_at_ms = WAKE_AT_MS;
+        }
         o->tried += o->out.record_count;
         entries[entry_count++] = &o->entry;
     }
@@ -166,6 +187,14 @@ static void check_one(struct run *r, struct saga_journal *j, const struct one *o
             fail_msg("%s", error.text);
         assert_int_equal(folded.name, stored->state);
         assert_string_equal(folded.failure, stored->failure);
+        bool waits = stored->state == SAGA_WAITING && strcmp(stored->step, "w") == 0;
+        assert_int_equal(stored->wake_at_ms, waits ? WAKE_AT_MS : 0);
+        for (size_t i = 0; i < stored->record_count; i++) {
+            const struct saga_stored_record *sr = &stored->records[i];
+            bool said = sr->kind == SAGA_RECORD_RETRIED || sr->kind >= SAGA_RECORD_SIGNALLED;
+            assert_true(said ? slice_eq(sr->actor, note.actor) && slice_eq(sr->reason, note.reason) && slice_eq(sr->data, note.data)
+                             : sr->actor.p == NULL && sr->reason.p == NULL && sr->data.p == NULL);
+        }
         assert_true(slice_eq_str(stored->start.input, o->input));
         assert_true(slice_eq(stored->start.def_text, r->def_canonical));
     }

@@ -36,7 +36,10 @@ static const char config_text[] =
     "{\"reserve\":{\"call\":\"PUT inventory:/r/{id}\",\"body\":{\"items\":\"{input.items}\"},\"undo\":\"DELETE "
     "inventory:/r/{id}\"}},"
     "{\"confirm\":{\"call\":\"POST orders:/o/{id}/confirm\",\"pivot\":true}},"
-    "{\"take\":{\"call\":\"POST inventory:/r/{id}/take\",\"retry\":\"forever\"}}]}]}";
+    "{\"take\":{\"call\":\"POST inventory:/r/{id}/take\",\"retry\":\"forever\"}}]},"
+    "{\"name\":\"loan\",\"owner\":\"orders\",\"start\":\"loan.requested\",\"steps\":["
+    "{\"approval\":{\"signal\":\"approved\",\"timeout\":\"24h\"}},"
+    "{\"pay\":{\"call\":\"POST orders:/o/{id}/pay\",\"body\":\"{signals.approved.limit}\",\"pivot\":true}}]}]}";
 
 struct answer {
     enum ficus_err err;
@@ -380,6 +383,84 @@ static void test_stuck_retry(void **state)
     assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o1/retry", NULL)->status, 409);
     assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o9/retry", NULL)->status, 404);
     assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/sagas?state=asleep", NULL)->status, 400);
+    world_free(w);
+}
+
+/* What operators say to sagas: begun without an event, cancelled, terminated with a reason, described; each answer has the
+ * documented status, and the history says who it was. */
+static void test_saga_commands(void **state)
+{
+    (void)state;
+    struct world *w = world_new(); /* nobody takes part: what begins stays under way */
+    struct answer *a = ask(w, w->orders, "ops", "PUT", "/v1/sagas/checkout/o1", "{\"by\":\"ann\",\"input\":{\"items\":[1]}}");
+    assert_int_equal(a->status, 202);
+    assert_string_equal(a->body, "{\"saga\":\"checkout\",\"id\":\"o1\",\"state\":\"running\",\"again\":false}");
+    a = ask(w, w->orders, "ops", "PUT", "/v1/sagas/checkout/o1", "{\"input\":{\"items\":[1]}}");
+    assert_non_null(strstr(a->body, "\"again\":true"));
+    a = ask(w, w->orders, "ops", "PUT", "/v1/sagas/checkout/o1", "{\"input\":{\"items\":[2]}}");
+    assert_int_equal(a->status, 409);
+    assert_non_null(strstr(a->body, "\"code\":\"other_input\""));
+    assert_int_equal(ask(w, w->orders, "ops", "PUT", "/v1/sagas/nothing/o1", NULL)->status, 404);
+    static const char *const wrong[] = {"[]", "{", "{\"by\":7}", "{\"reason\":{}}", "{\"refuse\":\"yes\"}"};
+    for (size_t i = 0; i < ARRAY_COUNT(wrong); i++)
+        assert_int_equal(ask(w, w->orders, "ops", "PUT", "/v1/sagas/checkout/o9", wrong[i])->status, 400);
+    a = ask(w, w->orders, "ops", "GET", "/v1/sagas/checkout", NULL);
+    assert_non_null(strstr(a->body, "\"versions\":[{\"definition\":\""));
+    assert_non_null(strstr(a->body, "\"running\":1}"));
+    assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/sagas/nothing", NULL)->status, 404);
+    assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o1/terminate", "{\"by\":\"ann\"}")->status, 400);
+    a = ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o1/terminate", "{\"by\":\"ann\",\"reason\":\"stock is gone\"}");
+    assert_int_equal(a->status, 202);
+    a = ask(w, w->orders, "ops", "GET", "/v1/sagas/checkout/o1", NULL);
+    assert_non_null(strstr(a->body, "\"state\":\"terminated\""));
+    assert_non_null(strstr(a->body, "\"left\":[\"reserve\"]"));
+    assert_non_null(strstr(a->body, "\"actor\":\"ann (uid "));
+    assert_non_null(strstr(a->body, "\"reason\":\"stock is gone\""));
+    a = ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o1/cancel", NULL);
+    assert_int_equal(a->status, 409);
+    assert_non_null(strstr(a->body, "\"code\":\"no_way_back\""));
+    assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o2/cancel", NULL)->status, 404);
+    assert_int_equal(ask(w, w->orders, "ops", "PUT", "/v1/sagas/checkout/o3", "{\"input\":{\"items\":[1]}}")->status, 202);
+    assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o3/cancel", NULL)->status, 202);
+    tell_registry(w);
+    wait_for_state(w, "o3", "compensated");
+    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/sagas?saga=checkout&state=terminated", NULL)->body, "\"id\":\"o1\""));
+    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/sagas?saga=other", NULL)->body, "\"sagas\":[]"));
+    assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/sagas/checkout/o3/cancel", NULL)->status, 404);
+    world_free(w);
+}
+
+/* A signal is given by an operator, or by the service that the saga belongs to and no other; what a service says is in the
+ * history under its name. */
+static void test_saga_signals(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    tell_registry(w);
+    for (int i = 0; i < 2; i++) {
+        char start[64], path[64];
+        snprintf(start, sizeof start, "/v1/sagas/loan/l%d", i);
+        snprintf(path, sizeof path, "/v1/sagas/loan/l%d/signals/approved", i);
+        assert_int_equal(ask(w, w->orders, "ops", "PUT", start, NULL)->status, 202);
+        assert_int_equal(ask(w, w->notifications, "hub", "PUT", path, "{\"data\":{\"limit\":5}}")->status, 403);
+        struct answer *a = ask(w, w->orders, i == 0 ? "ops" : "hub", "PUT", path, "{\"by\":\"ann\",\"data\":{\"limit\":5}}");
+        assert_int_equal(a->status, 202);
+        assert_non_null(strstr(a->body, "\"again\":false"));
+        for (;;) { /* ended by the alarm when it never comes */
+            a = ask(w, w->orders, "ops", "GET", start, NULL);
+            if (strstr(a->body, "\"state\":\"completed\"") != NULL)
+                break;
+        }
+        assert_non_null(strstr(a->body, i == 0 ? "\"actor\":\"ann (uid " : "\"actor\":\"service orders\""));
+        char seen[64];
+        snprintf(seen, sizeof seen, "POST /o/l%d/pay loan/l%d/pay/do 5", i, i);
+        assert_string_equal(w->seen[i], seen);
+    }
+    struct answer *a = ask(w, w->orders, "hub", "PUT", "/v1/sagas/loan/l1/signals/approved", "{\"data\":{\"limit\":6}}");
+    assert_int_equal(a->status, 409);
+    assert_non_null(strstr(a->body, "\"code\":\"too_late\""));
+    assert_int_equal(ask(w, w->orders, "hub", "PUT", "/v1/sagas/loan/l1/signals/other", NULL)->status, 404);
+    assert_int_equal(ask(w, w->orders, "hub", "PUT", "/v1/sagas/loan/l9/signals/approved", NULL)->status, 404);
     world_free(w);
 }
 
@@ -782,6 +863,7 @@ static void test_second_hub(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_saga_commands),   cmocka_unit_test(test_saga_signals),
         cmocka_unit_test(test_saga_runs),       cmocka_unit_test(test_saga_survives_restart),
         cmocka_unit_test(test_stuck_retry),     cmocka_unit_test(test_pull_waits),
         cmocka_unit_test(test_rights),          cmocka_unit_test(test_dead_letters),

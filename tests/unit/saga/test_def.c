@@ -92,6 +92,39 @@ static void test_round_trip(void **state)
     arena_done(&a);
 }
 
+/* Waits and signals are read as written, stand in the canonical text, and are taken where they can be undone. */
+static void test_waits(void **state)
+{
+    (void)state;
+    static const char *const taken[] = {
+        SAGA("{\"a\":{" CALL "," UNDO "}},{\"w\":{\"wait\":\"10m\"}},{\"s\":{\"signal\":\"ok\",\"timeout\":\"24h\"}},"
+             "{\"t\":{\"signal\":\"go\",\"timeout\":\"never\"}},{\"u\":{\"signal\":\"so\",\"timeout\":\"1h\",\"on_timeout\":\"go_on\",\"code\":\"x\"}},"
+             "{\"z\":{\"call\":\"PUT a:/{signals.ok.by}\",\"body\":\"{signals.go}\",\"pivot\":true}}"),
+        SAGA("{\"s\":{\"signal\":\"ok\",\"timeout\":\"1h\"}},{\"a\":{" CALL ",\"retry\":\"forever\"}},{\"w\":{\"wait\":\"1m\"}},"
+             "{\"b\":{" CALL ",\"retry\":\"forever\"}}"),
+    };
+    struct arena a;
+    struct slice text, again;
+    char hash[65];
+    arena_init(&a, 1 << 20);
+    const struct saga_def *d = read_def(&a, taken[0]);
+    assert_int_equal(d->steps[1].wait_ms, 600000);
+    assert_string_equal(d->steps[2].signal, "ok");
+    assert_int_equal(d->steps[2].timeout_ms, 86400000);
+    assert_int_equal(d->steps[2].on_timeout, SAGA_ON_TIMEOUT_UNDO);
+    assert_int_equal(d->steps[3].timeout_ms, SAGA_NEVER);
+    assert_int_equal(d->steps[3].on_timeout, SAGA_ON_TIMEOUT_NONE);
+    assert_int_equal(d->steps[4].on_timeout, SAGA_ON_TIMEOUT_GO_ON);
+    assert_int_equal(saga_signal_step(d, SLICE("so")), 4);
+    assert_int_equal(saga_signal_step(d, SLICE("s")), d->step_count);
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++) {
+        assert_int_equal(saga_def_write(read_def(&a, taken[i]), &a, &text, hash), FICUS_ERR_OK);
+        assert_int_equal(saga_def_write(read_def(&a, arena_strdup(&a, text)), &a, &again, hash), FICUS_ERR_OK);
+        assert_true(slice_eq(text, again));
+    }
+    arena_done(&a);
+}
+
 /* Each rule refuses its breach, and the message names the step or setting and what is wrong. */
 static void test_rules(void **state)
 {
@@ -100,6 +133,27 @@ static void test_rules(void **state)
         const char *text, *message;
     } cases[] = {
         {SAGA("{\"a\":{" CALL "}},{\"b\":{" CALL ",\"pivot\":true}}"), "needs an undo"},
+        {SAGA("{\"a\":{" CALL ",\"pivot\":true}},{\"w\":{\"wait\":\"10m\"}}"), "waits behind the pivot"},
+        {SAGA("{\"a\":{" CALL ",\"pivot\":true}},{\"s\":{\"signal\":\"ok\",\"timeout\":\"1h\"}}"), "move it before the pivot"},
+        {SAGA("{\"a\":{" CALL "," UNDO "}},{\"s\":{\"signal\":\"ok\"}}"), "needs a timeout"},
+        {SAGA("{\"a\":{" CALL "," UNDO "}},{\"s\":{\"signal\":\"ok\",\"timeout\":\"never\",\"on_timeout\":\"undo\"}}"), "has no meaning with"},
+        {SAGA("{\"a\":{" CALL "," UNDO "}},{\"s\":{\"signal\":\"ok\",\"timeout\":\"1h\",\"on_timeout\":\"redo\"}}"), "on_timeout"},
+        {SAGA("{\"a\":{" CALL "," UNDO "}},{\"s\":{\"signal\":\"ok\",\"timeout\":\"400d\"}}"), "365d"},
+        {SAGA("{\"a\":{" CALL "," UNDO "}},{\"s\":{\"signal\":\"Not OK\",\"timeout\":\"1h\"}}"), "signal"},
+        {SAGA("{\"a\":{" CALL "," UNDO "}},{\"s\":{\"signal\":\"ok\",\"timeout\":\"1h\"}},{\"t\":{\"signal\":\"ok\",\"timeout\":\"1h\"}}"), "is waited for by"},
+        {SAGA("{\"a\":{" CALL "," UNDO "}},{\"s\":{\"signal\":\"ok\",\"timeout\":\"1h\"," CALL "}}"), "exclude each other"},
+        {SAGA("{\"a\":{" CALL "," UNDO "}},{\"s\":{\"signal\":\"ok\",\"timeout\":\"1h\",\"wait\":\"1m\"}}"), "exclude each other"},
+        {SAGA("{\"a\":{" CALL "," UNDO "}},{\"s\":{\"wait\":\"1m\"," UNDO "}}"), "exclude each other"},
+        {SAGA("{\"a\":{" CALL "," UNDO "}},{\"s\":{\"wait\":\"1m\",\"timeout\":\"1m\"}}"), "is not for a wait"},
+        {SAGA("{\"a\":{" CALL "," UNDO "}},{\"s\":{\"wait\":\"1m\",\"pivot\":true}}"), "exclude each other"},
+        {SAGA("{\"a\":{" CALL "," UNDO ",\"timeout\":\"never\"}}"), "only for a signal"},
+        {SAGA("{\"a\":{" CALL "," UNDO ",\"timeout\":\"11m\"}}"), "at most 10m"},
+        {SAGA("{\"a\":{" CALL "," UNDO ",\"on_timeout\":\"undo\"}}"), "only for a signal"},
+        {SAGA("{\"a\":{" CALL ",\"retry\":\"forever\"}},{\"s\":{\"signal\":\"ok\",\"timeout\":\"1h\"}}"), "wait for the signal before the first call"},
+        {SAGA("{\"s\":{\"signal\":\"ok\",\"timeout\":\"1h\"}}"), "at least one step with a call"},
+        {SAGA("{\"a\":{" CALL "," UNDO ",\"body\":{\"x\":[\"{signals.ok.by}\"]}}},{\"s\":{\"signal\":\"ok\",\"timeout\":\"1h\"}}"), "no step before this one waits"},
+        {SAGA("{\"s\":{\"signal\":\"ok\",\"timeout\":\"1h\"}},{\"a\":{\"call\":\"PUT a:/x/{signals.okay.by}\"," UNDO "}}"), "no step before this one waits"},
+        {SAGA("{\"s\":{\"signal\":\"ok\",\"timeout\":\"1h\"}},{\"a\":{\"call\":\"PUT a:/x/{signals.}\"," UNDO "}}"), "unknown template"},
         {SAGA("{\"a\":{" CALL ",\"pivot\":true}},{\"b\":{" CALL "}}"), "retry: forever"},
         {SAGA("{\"a\":{" CALL ",\"pivot\":true}},{\"b\":{" CALL ",\"pivot\":true}}"), "second pivot"},
         {SAGA("{\"a\":{" CALL "," UNDO ",\"pivot\":true}}"), "exclude each other"},
@@ -225,7 +279,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_read),      cmocka_unit_test(test_round_trip), cmocka_unit_test(test_rules),
-        cmocka_unit_test(test_steps_max), cmocka_unit_test(test_path),       cmocka_unit_test(test_body),
+        cmocka_unit_test(test_waits),     cmocka_unit_test(test_steps_max), cmocka_unit_test(test_path),       cmocka_unit_test(test_body),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

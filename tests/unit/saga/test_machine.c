@@ -45,6 +45,28 @@ static struct saga_step cancellation_steps[] = {
 static const struct saga_def cancellation = {"cancellation",     "orders", "order.cancel_requested",
                                              cancellation_steps, 3,        NULL};
 
+enum { LOAN_PLACED, BLOCK, APPROVAL, COOL_OFF, CHECK, SIGNED, LOAN_PAY, BOOK, LOAN_STEPS };
+static struct saga_step loan_steps[] = {
+    {.name = "placed", .undo = CALL("POST", "orders", "/o/{id}/reject"), .on_timeout = SAGA_ON_TIMEOUT_NONE},
+    {.name = "block", .call = CALL("PUT", "accounts", "/b/{id}"), .undo = CALL("DELETE", "accounts", "/b/{id}"), .on_timeout = SAGA_ON_TIMEOUT_NONE},
+    {.name = "approval", .signal = "approved", .timeout_ms = 86400000, .on_timeout = SAGA_ON_TIMEOUT_UNDO, .code = "not_approved"},
+    {.name = "cool_off", .wait_ms = 600000, .on_timeout = SAGA_ON_TIMEOUT_NONE},
+    {.name = "check", .call = CALL("PUT", "accounts", "/k/{id}"), .undo = CALL("DELETE", "accounts", "/k/{id}"), .on_timeout = SAGA_ON_TIMEOUT_NONE},
+    {.name = "contract", .signal = "signed", .timeout_ms = SAGA_NEVER, .on_timeout = SAGA_ON_TIMEOUT_NONE},
+    {.name = "pay", .call = CALL("POST", "accounts", "/b/{id}/pay"), .pivot = true, .on_timeout = SAGA_ON_TIMEOUT_NONE},
+    {.name = "book", .call = CALL("POST", "books", "/x/{id}"), .retry_forever = true, .on_timeout = SAGA_ON_TIMEOUT_NONE},
+};
+static const struct saga_def loan = {"loan", "orders", "loan.requested", loan_steps, LOAN_STEPS, NULL};
+
+/* A saga without a way back, that waits before its first call. */
+static struct saga_step reminder_steps[] = {
+    {.name = "ok", .signal = "ok", .timeout_ms = 1000, .on_timeout = SAGA_ON_TIMEOUT_GO_ON},
+    {.name = "send", .call = CALL("POST", "mail", "/m/{id}"), .retry_forever = true, .on_timeout = SAGA_ON_TIMEOUT_NONE},
+    {.name = "later", .wait_ms = 5000, .on_timeout = SAGA_ON_TIMEOUT_NONE},
+    {.name = "again", .call = CALL("POST", "mail", "/n/{id}"), .retry_forever = true, .on_timeout = SAGA_ON_TIMEOUT_NONE},
+};
+static const struct saga_def reminder = {"reminder", "orders", "x", reminder_steps, 4, NULL};
+
 /* ---- a driver that keeps the journal and refolds it after every input ---- */
 
 struct run {
@@ -77,6 +99,7 @@ static void assert_same(const struct saga_state *a, const struct saga_state *b)
     assert_int_equal(a->undo, b->undo);
     assert_int_equal(a->begun, b->begun);
     assert_int_equal(a->begun_ms, b->begun_ms);
+    assert_int_equal(a->signals, b->signals);
     assert_string_equal(a->failure, b->failure);
 }
 
@@ -105,6 +128,11 @@ static struct run begin(const struct saga_def *def)
 static void answer(struct run *r, enum saga_answer a, int status, const char *code)
 {
     input(r, (struct saga_input){.kind = SAGA_INPUT_ANSWER, .answer = a, .status = status, .code = slice_str(code)});
+}
+
+static void signal_to(struct run *r, size_t step, bool refuse)
+{
+    input(r, (struct saga_input){.kind = SAGA_INPUT_SIGNAL, .step = step, .refuse = refuse});
 }
 
 static void done(struct run *r)
@@ -385,11 +413,209 @@ static void test_fold_refuses(void **state)
             if (step == RESERVE &&
                 (kind == SAGA_RECORD_DO_DONE || kind == SAGA_RECORD_DO_REFUSED || kind == SAGA_RECORD_DO_GIVEN_UP))
                 continue;
+            if (kind == SAGA_RECORD_CANCELLED || kind == SAGA_RECORD_TERMINATED)
+                continue; /* these may come at any time */
             struct saga_record record = {.kind = kind, .step = step, .at_ms = 5, .code = "x"};
             assert_int_equal(saga_fold(&checkout, &r.state, &record, NULL), FICUS_ERR_CORRUPT);
             assert_memory_equal(&before, &r.state, sizeof before);
         }
     }
+}
+
+/* ---- waits, signals, and what comes from outside: all that can happen ---- */
+
+/* The story of a loan: it rests in its waits, passes over what was signalled before, and ends. */
+static void test_waits(void **state)
+{
+    (void)state;
+    struct run r = begin(&loan);
+    done(&r);
+    assert_int_equal(r.state.name, SAGA_WAITING);
+    assert_int_equal(r.out.action, SAGA_ACTION_REST);
+    assert_int_equal(r.out.delay_ms, 86400000);
+    signal_to(&r, SIGNED, false); /* early */
+    assert_int_equal(r.state.name, SAGA_WAITING);
+    assert_int_equal(r.state.step, APPROVAL);
+    assert_int_equal(r.out.delay_ms, 0); /* goes on as it was */
+    signal_to(&r, APPROVAL, false);
+    assert_int_equal(r.state.step, COOL_OFF);
+    assert_int_equal(r.out.delay_ms, 600000);
+    input(&r, (struct saga_input){.kind = SAGA_INPUT_TIMER});
+    done(&r);
+    assert_int_equal(r.state.step, LOAN_PAY);
+    done(&r);
+    done(&r);
+    assert_int_equal(r.state.name, SAGA_COMPLETED);
+    assert_string_equal(r.trace, "block check pay book");
+}
+
+/* A signal without end has none: a timer does nothing to it. */
+static void test_never(void **state)
+{
+    (void)state;
+    struct run r = begin(&loan);
+    done(&r);
+    signal_to(&r, APPROVAL, false);
+    input(&r, (struct saga_input){.kind = SAGA_INPUT_TIMER});
+    done(&r);
+    assert_int_equal(r.state.step, SIGNED);
+    assert_int_equal(r.out.delay_ms, SAGA_NEVER);
+    input(&r, (struct saga_input){.kind = SAGA_INPUT_TIMER});
+    assert_int_equal(r.out.record_count, 0);
+    assert_int_equal(r.state.step, SIGNED);
+}
+
+/* A signal while a step is repeated is one more attempt of it, not a first one. */
+static void test_signal_keeps_attempts(void **state)
+{
+    (void)state;
+    struct run r = begin(&loan);
+    for (int i = 0; i < 5; i++)
+        unknown(&r);
+    uint32_t attempts = r.state.attempts;
+    signal_to(&r, APPROVAL, false);
+    assert_int_equal(r.out.action, SAGA_ACTION_CALL);
+    assert_int_equal(r.state.attempts, attempts + 1);
+}
+
+/* What the world knows: a bit for each step that was done before, or called and not refused, and not undone. */
+struct node {
+    struct saga_state state;
+    uint32_t effects;
+};
+
+static uint32_t one(size_t step)
+{
+    return (uint32_t)1 << step;
+}
+
+static void effect_of(const struct saga_record *r, struct node *n)
+{
+    uint32_t step = one(r->step);
+    switch (r->kind) {
+    case SAGA_RECORD_DO_BEGUN: n->effects |= step; break;
+    case SAGA_RECORD_DO_REFUSED: n->effects &= ~step; break;
+    case SAGA_RECORD_UNDO_DONE: n->effects &= ~step; break;
+    default: break;
+    }
+}
+
+static bool is_same_node(const struct node *a, const struct node *b)
+{
+    return a->state.name == b->state.name && a->state.step == b->state.step && a->state.undo == b->state.undo &&
+           a->state.begun == b->state.begun && a->state.signals == b->state.signals && a->effects == b->effects &&
+           strcmp(a->state.failure, b->state.failure) == 0;
+}
+
+static void check_node(const struct saga_def *def, const struct node *n)
+{
+    uint32_t calls = 0, undos = 0, left = 0;
+    for (size_t i = 0; i < def->step_count; i++) {
+        calls |= saga_call_present(&def->steps[i].call) ? one(i) : 0;
+        undos |= saga_call_present(&def->steps[i].undo) ? one(i) : 0;
+        left |= saga_step_is_left(def, &n->state, i) ? one(i) : 0;
+    }
+    bool same, forward = !n->state.undo && !saga_state_is_final(n->state.name);
+    bool way_back = forward && (n->effects & calls & ~undos) == 0;
+    assert_int_equal(saga_cancel_obstacle(def, &n->state, &same) == NULL, way_back);
+    assert_int_equal(saga_terminate_obstacle(&n->state, &same) == NULL, !saga_state_is_final(n->state.name));
+    if (n->state.name == SAGA_COMPLETED)
+        assert_int_equal(n->effects & calls, calls);
+    if (n->state.name == SAGA_COMPENSATED)
+        assert_int_equal(n->effects, 0);
+    if (n->state.name == SAGA_TERMINATED)
+        assert_int_equal(left, n->effects);
+    if (n->state.name == SAGA_RUNNING)
+        assert_true(saga_call_present(&def->steps[n->state.step].call));
+    if (n->state.name == SAGA_WAITING)
+        assert_int_equal(n->state.signals & one(n->state.step), 0);
+}
+
+static const struct saga_input all_inputs[] = {
+    {.kind = SAGA_INPUT_START},
+    {.kind = SAGA_INPUT_ANSWER, .answer = SAGA_ANSWER_DONE, .status = 200},
+    {.kind = SAGA_INPUT_ANSWER, .answer = SAGA_ANSWER_REFUSED, .status = 409, .code = SLICE("no")},
+    {.kind = SAGA_INPUT_ANSWER, .answer = SAGA_ANSWER_UNKNOWN},
+    {.kind = SAGA_INPUT_TIMER},
+    {.kind = SAGA_INPUT_RESUME},
+    {.kind = SAGA_INPUT_RETRY},
+    {.kind = SAGA_INPUT_CANCEL},
+    {.kind = SAGA_INPUT_TERMINATE},
+    {.kind = SAGA_INPUT_SIGNAL},
+    {.kind = SAGA_INPUT_SIGNAL, .refuse = true},
+};
+
+enum { NODES_MAX = 4096 };
+static struct node nodes[NODES_MAX];
+static size_t node_count;
+static bool seen_state[SAGA_STATE_COUNT], seen_record[SAGA_RECORD_COUNT];
+
+/* One input in one node: what comes out is checked, and what is new is kept. */
+static void follow(const struct saga_def *def, const struct node *from, struct saga_input in)
+{
+    struct node n = *from;
+    struct saga_output out;
+    bool ended = saga_state_is_final(from->state.name);
+    in.wall_ms = 1000;
+    saga_machine_input(def, &n.state, &in, &out);
+    if (out.record_count == 0)
+        assert_int_equal(n.state.name, from->state.name);
+    assert_true(!ended || (out.record_count == 0 && out.action == SAGA_ACTION_NONE));
+    /* The same comes of the records alone. */
+    struct saga_state folded = from->state;
+    for (size_t i = 0; i < out.record_count; i++) {
+        assert_int_equal(saga_fold(def, &folded, &out.records[i], NULL), FICUS_ERR_OK);
+        effect_of(&out.records[i], &n);
+        seen_record[out.records[i].kind] = true;
+    }
+    assert_same(&folded, &n.state);
+    bool calls = n.state.name == SAGA_RUNNING || n.state.name == SAGA_UNDOING;
+    if (out.record_count > 0) {
+        assert_int_equal(out.action == SAGA_ACTION_CALL, calls);
+        assert_int_equal(out.action == SAGA_ACTION_REST, n.state.name == SAGA_WAITING);
+    }
+    check_node(def, &n);
+    for (size_t i = 0; i < node_count; i++)
+        if (is_same_node(&nodes[i], &n))
+            return;
+    assert_true(node_count < NODES_MAX);
+    n.state.attempts = 1;
+    seen_state[n.state.name] = true;
+    nodes[node_count++] = n;
+}
+
+static void explore(const struct saga_def *def, uint32_t done_before)
+{
+    node_count = 1;
+    nodes[0] = (struct node){.effects = done_before};
+    for (size_t at = 0; at < node_count; at++) {
+        for (size_t i = 0; i < sizeof all_inputs / sizeof all_inputs[0]; i++) {
+            const struct node from = nodes[at];
+            struct saga_input in = all_inputs[i];
+            if (from.state.name == SAGA_NONE && in.kind != SAGA_INPUT_START)
+                continue;
+            for (in.step = 0; in.step < def->step_count; in.step++)
+                if (in.kind != SAGA_INPUT_SIGNAL ? in.step == 0 : def->steps[in.step].signal != NULL)
+                    follow(def, &from, in);
+        }
+    }
+}
+
+/* Every input in every state that can be reached, of sagas with all that a step can be: the state is what the records say,
+ * what is undone is what was done, what is completed was done, what is left after a termination is named, and nothing
+ * follows an end. */
+static void test_everything(void **state)
+{
+    (void)state;
+    explore(&loan, one(LOAN_PLACED));
+    assert_true(node_count > 50);
+    explore(&reminder, 0);
+    explore(&checkout, one(PLACED));
+    explore(&cancellation, 0);
+    for (int n = SAGA_RUNNING; n < SAGA_STATE_COUNT; n++)
+        assert_true(seen_state[n]);
+    for (int k = 0; k < SAGA_RECORD_COUNT; k++)
+        assert_true(seen_record[k] || k == SAGA_RECORD_DO_GIVEN_UP); /* needs time: test_give_up */
 }
 
 /* ---- random walks ---- */
@@ -487,6 +713,10 @@ int main(void)
         cmocka_unit_test(test_wrong_inputs),
         cmocka_unit_test(test_classes),
         cmocka_unit_test(test_fold_refuses),
+        cmocka_unit_test(test_waits),
+        cmocka_unit_test(test_never),
+        cmocka_unit_test(test_signal_keeps_attempts),
+        cmocka_unit_test(test_everything),
         cmocka_unit_test(test_random_walks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

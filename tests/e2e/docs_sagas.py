@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""docs/sagas.md and Ficus agree: `ficus config check` takes each of its examples, no word of the settings, no state and no
+command lacks its line, and each line's command is one. What is wrong with a saga is said with its line.
+
+    tests/e2e/docs_sagas.py [--build FOLDER]
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+from checks import Checks
+from shop import ROOT, build_folder
+
+PREFIX = "service: desk\nteam: t\ndoes: nothing\nrun: ./desk\n"
+SERVICES = ("orders", "inventory", "payments", "seats", "accounts")
+
+# What somebody writes wrong: replaced in the example that has it; so many lines behind the first one replaced; what is said of it.
+WRONG = [
+    ("- cool_off: { wait: 10m }", "- cool_off: { wait: 10 }", 0, 'sagas.trip.steps[1].cool_off.wait: "10" has no unit'),
+    ("- cool_off: { wait: 10m }", "- cool_off: { weit: 10m }", 0, "did you mean wait?"),
+    ('/buy", pivot: true }', '/buy", pivot: true }\n      - late: { wait: 1m }', 1, 'waits behind the pivot "buy"; move it before the pivot'),
+    ("{ signal: signed, timeout: never }", "{ signal: signed }", 0, 'needs a timeout: how long it is waited for, such as "timeout: 24h"'),
+    ("{ signal: signed, timeout: never }", "{ signal: approved, timeout: never }", 0, '"approved" is waited for by "approval" already'),
+    ("{signals.approved.by}", "{signals.aproved.by}", 0, "{signals.aproved}: no step before this one waits for a signal"),
+    ("on_timeout: undo", "on_timeout: redo", 0, "on_timeout"),
+]
+
+
+def write(folder, name, text):
+    path = os.path.join(folder, name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+
+
+def ficus(build, *arguments, folder=None):
+    command = [os.path.join(os.path.abspath(build), "ficus"), *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
+def check(build, example):
+    """The example is what the service says that the saga belongs to."""
+    folder = os.path.join(os.path.abspath(build), "e2e-docs-sagas")
+    shutil.rmtree(folder, ignore_errors=True)
+    write(folder, "ficus.yaml", "ficus: 1\nsystem: docs\ninclude: [services/*/service.yaml]\n")
+    for name in SERVICES:
+        write(folder, f"services/{name}/service.yaml", f"service: {name}\nteam: t\ndoes: nothing\nrun: ./{name}\n")
+    write(folder, "services/desk/service.yaml", PREFIX + example)
+    code, said = ficus(build, "config", "check", folder=folder)
+    return code == 0, said
+
+
+def cells(text, heading):
+    """First cells of the table behind the heading line."""
+    table = text.split(heading, 1)[1]
+    rows = re.match(r"\n\|[-|]+\|\n((?:\|.*\n)+)", table).group(1).splitlines()
+    return [re.search(r"`([^`]+)`", row).group(1) for row in rows]
+
+
+def check_tables(build, checks, text):
+    with open(os.path.join(ROOT, "src/saga/saga_def.c"), encoding="utf-8") as f:
+        words = set(re.findall(r'\{\.name = "(\w+)"', f.read())) - {"name"}
+    checks.check("each word has its line", words == set(cells(text, "| word | meaning |")), str(words ^ set(cells(text, "| word | meaning |"))))
+    with open(os.path.join(ROOT, "src/saga/saga_machine.h"), encoding="utf-8") as f:
+        states = set(re.findall(r'X\([A-Z]+, "(\w+)"\)', f.read().split("#define SAGA_STATE_LIST")[1].split("enum saga_state_name")[0]))
+    with open(os.path.join(ROOT, "docs/hub-api.yaml"), encoding="utf-8") as f:
+        api = set(re.search(r"SagaState: \{ enum: \[(.*?)\] \}", f.read()).group(1).split(", "))
+    checks.check("each state has its line", states == set(cells(text, "| state | meaning |")), str(states))
+    checks.check("the API knows the same states", states == api, str(states ^ api))
+    lines = cells(text, "| command | what it does |")
+    _, overview = ficus(build, "help")
+    commands = set(re.findall(r"^ +(saga \w+)", overview, re.M))
+    checks.check("each command has its line", commands == {" ".join(line.split()[1:3]) for line in lines}, str(commands))
+    for line in text.split("| command | what it does |", 1)[1].split("\n\n")[0].splitlines()[2:]:
+        name = re.search(r"`ficus (saga \w+)", line).group(1)
+        _, help_text = ficus(build, *name.split(), "--help")
+        lacking = [o for o in re.findall(r"--\w+", line) if o not in help_text]
+        checks.check(f"{name} has the options that its line says", not lacking, ", ".join(lacking))
+
+
+def main():
+    build, rest = build_folder(sys.argv[1:])
+    if rest:
+        print(__doc__, file=sys.stderr)
+        return 2
+    checks = Checks()
+    with open(os.path.join(ROOT, "docs", "sagas.md"), encoding="utf-8") as f:
+        text = f.read()
+    examples = re.findall(r"^```yaml\n(.*?)^```$", text, re.M | re.S)
+    checks.check("there are examples", len(examples) >= 3, str(len(examples)))
+    for i, example in enumerate(examples):
+        fine, said = check(build, example)
+        checks.check(f"example {i + 1} is taken", fine, said)
+    for right, wrong, below, message in WRONG:
+        example = next(e for e in examples if right in e)
+        fine, said = check(build, example.replace(right, wrong, 1))
+        line = PREFIX.count("\n") + example[: example.index(right)].count("\n") + 1 + below
+        checks.check(f"{wrong!r} is refused", not fine and message in said, said)
+        checks.check(f"{wrong!r} is refused at its line", f"services/desk/service.yaml:{line}:" in said, f"{line}: {said}")
+    check_tables(build, checks, text)
+    return checks.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
