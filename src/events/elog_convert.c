@@ -6,7 +6,7 @@
  */
 #include "elog_private.h"
 
-enum { CONVERT_ROWS = 256, CONVERT_SIZE = 4 * 1024 * 1024 };
+enum { CONVERT_ROWS = 512, CONVERT_SIZE = 4 * 1024 * 1024 };
 
 struct conversion {
     struct elog *log;
