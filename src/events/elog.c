@@ -258,11 +258,14 @@ static enum ficus_err record_end(struct elog *l, struct db_conn *c)
     return err == FICUS_ERR_OK ? elog_recent_store(&l->recent, c, l->writer.head.last, &l->write_error) : err;
 }
 
+/* Else it is remembered. */
 static enum ficus_err is_repeated(struct elog *l, struct db_conn *c, const struct event *ev, bool *ret_repeated)
 {
-    if (elog_is_once(ev->topic))
-        return elog_once_add(c, ev, ret_repeated, &l->write_error);
-    enum ficus_err err = elog_recent_add(&l->recent, ev->source, ev->id, ret_repeated);
+    *ret_repeated = elog_recent_knows(&l->recent, ev);
+    enum ficus_err err = *ret_repeated || !elog_is_once(ev) ? FICUS_ERR_OK : elog_once_add(c, ev, ret_repeated, &l->write_error);
+    if (err != FICUS_ERR_OK || *ret_repeated)
+        return err;
+    err = elog_recent_add(&l->recent, ev);
     return err == FICUS_ERR_OK ? err : err_set(&l->write_error, err, "event log: out of memory");
 }
 

@@ -6,7 +6,7 @@
  */
 #include "elog_private.h"
 
-enum { CONVERT_ROWS = 256, CONVERT_SIZE = 4 * 1024 * 1024 };
+enum { CONVERT_ROWS = 512, CONVERT_SIZE = 4 * 1024 * 1024 };
 
 struct conversion {
     struct elog *log;
@@ -45,8 +45,9 @@ static enum ficus_err event_take(struct conversion *cv, const struct event *ev, 
         (void)elog_pack_offset(bytes, ev->offset, ev->offset);
     }
     if (err == FICUS_ERR_OK)
-        err = elog_is_once(packed.topic) ? elog_once_add(cv->conn, &packed, &ignored, reterr)
-            : elog_recent_add(&cv->log->recent, packed.source, packed.id, &ignored);
+        err = elog_recent_add(&cv->log->recent, &packed);
+    if (err == FICUS_ERR_OK && elog_is_once(&packed))
+        err = elog_once_add(cv->conn, &packed, &ignored, reterr);
     if (err == FICUS_ERR_OK && !elog_writer_add(&cv->writer, slice_make(bytes, size), packed.topic, ev->offset))
         err = err_set(reterr, FICUS_ERR_NOMEM, "event log: out of memory");
     return err;

@@ -235,7 +235,7 @@ static enum ficus_err events_forget(const struct elog *l, struct db_conn *c, str
         if (stays[i])
             continue;
         gone = ev.offset;
-        if (err == FICUS_ERR_OK && elog_is_once(topic))
+        if (err == FICUS_ERR_OK && elog_is_once(&ev))
             err = db_exec(c, NULL, "DELETE FROM once WHERE source = ? AND id = ?", "SS", ev.source, ev.id);
     }
     return err == FICUS_ERR_OK ? topic_forget(l, c, cu.head.last, topic, gone) : err;

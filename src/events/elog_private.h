@@ -81,8 +81,9 @@ enum ficus_err elog_writer_replace(struct elog_writer *w, struct db_conn *c, int
 enum { ELOG_BODY_COLUMN = 5 };
 void elog_row_head(struct db_stmt *s, struct elog_head *ret_head);
 
-/* What the hub writes about dead letters is known as repeated for as long as it is in the log. */
-bool elog_is_once(struct slice topic);
+/* What may come again at any time is known for as long as it is in the log: what the hub writes about dead letters, and ids that
+ * were made of their event's cause (UUIDv8). */
+bool elog_is_once(const struct event *ev);
 enum ficus_err elog_once_add(struct db_conn *c, const struct event *ev, bool *ret_repeated, struct ficus_error *reterr);
 
 /* ---- elog_recent.c ---- */
@@ -97,8 +98,9 @@ struct elog_recent {
 /* [in a transaction] Begin with what the table says. */
 enum ficus_err elog_recent_load(struct elog_recent *m, struct db_conn *c, struct ficus_error *reterr);
 void elog_recent_done(struct elog_recent *m);
-/* Remember the event; *ret_repeated: it was known. NOMEM. */
-enum ficus_err elog_recent_add(struct elog_recent *m, struct slice source, struct slice id, bool *ret_repeated);
+bool elog_recent_knows(const struct elog_recent *m, const struct event *ev);
+/* One that it does not know, and that goes into the record. NOMEM. */
+enum ficus_err elog_recent_add(struct elog_recent *m, const struct event *ev);
 /* [in the transaction] Write what was added since into the table, with the record that has it. */
 enum ficus_err elog_recent_store(struct elog_recent *m, struct db_conn *c, int64_t key, struct ficus_error *reterr);
 

@@ -93,15 +93,29 @@ static void id_add(struct elog_source *s, const uint64_t id[2])
     *head = slot;
 }
 
-enum ficus_err elog_recent_add(struct elog_recent *m, struct slice source, struct slice id, bool *ret_repeated)
+static void id_hash(const struct elog_recent *m, struct slice id, uint64_t ret_hash[2])
 {
-    struct elog_source *s = source_get(m, source);
+    ret_hash[0] = hash_sip13(m->keys, id.p, id.size);
+    ret_hash[1] = hash_sip13(m->keys + 2, id.p, id.size);
+}
+
+bool elog_recent_knows(const struct elog_recent *m, const struct event *ev)
+{
+    uint64_t hash[2];
+    const struct elog_source *s = map_get(&m->sources, ev->source);
+    if (s == NULL)
+        return false;
+    id_hash(m, ev->id, hash);
+    return id_known(s, hash);
+}
+
+enum ficus_err elog_recent_add(struct elog_recent *m, const struct event *ev)
+{
+    uint64_t hash[2];
+    struct elog_source *s = source_get(m, ev->source);
     if (s == NULL)
         return FICUS_ERR_NOMEM;
-    const uint64_t hash[2] = {hash_sip13(m->keys, id.p, id.size), hash_sip13(m->keys + 2, id.p, id.size)};
-    *ret_repeated = id_known(s, hash);
-    if (*ret_repeated)
-        return FICUS_ERR_OK;
+    id_hash(m, ev->id, hash);
     id_add(s, hash);
     if (s->fresh_count++ == 0)
         list_add_tail(&m->fresh, &s->fresh);

@@ -5,6 +5,8 @@
  */
 #include "elog_private.h"
 
+#include "uuid.h"
+
 void elog_writer_init(struct elog_writer *w)
 {
     *w = (struct elog_writer){.topic_count = 0};
@@ -89,9 +91,12 @@ void elog_row_head(struct db_stmt *s, struct elog_head *ret_head)
         .sum = db_i64(s, 4)};
 }
 
-bool elog_is_once(struct slice topic)
+bool elog_is_once(const struct event *ev)
 {
-    return slice_eq_str(topic, EVENT_TOPIC_CLOSED) || slice_starts(topic, SLICE(EVENT_TOPIC_REDRIVE));
+    enum { VERSION_AT = 14 };
+    if (ev->id.size == UUID_TEXT_SIZE - 1 && ev->id.p[VERSION_AT] == '8')
+        return true;
+    return slice_eq_str(ev->topic, EVENT_TOPIC_CLOSED) || slice_starts(ev->topic, SLICE(EVENT_TOPIC_REDRIVE));
 }
 
 enum ficus_err elog_once_add(struct db_conn *c, const struct event *ev, bool *ret_repeated, struct ficus_error *reterr)

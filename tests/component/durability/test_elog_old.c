@@ -14,7 +14,7 @@
 #include "elog_old.h"
 #include "mem.h"
 
-enum { EVENTS = 600 };
+enum { EVENTS = 520 };
 
 struct run {
     bool kept;          /* the old file is whole */

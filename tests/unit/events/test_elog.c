@@ -523,6 +523,64 @@ static void test_offset_min(void **state)
     assert_int_equal(append("a", "5").last, 1002);
 }
 
+static void spoil(const char *sql)
+{
+    struct db_tx tx = {0};
+    assert_int_equal(db_tx_begin(elog_db(elog), &tx, 0, &error), FICUS_ERR_OK);
+    enum ficus_err err = db_exec(db_tx_conn(&tx), &error, sql, "");
+    int64_t changes = db_changes(db_tx_conn(&tx));
+    assert_int_equal(db_tx_commit_wait(&tx, &error), FICUS_ERR_OK);
+    if (err != FICUS_ERR_OK)
+        fail_msg("%s", error.text);
+    assert_int_equal(changes, 1);
+}
+
+/* A damaged record is CORRUPT to who comes to it, be it a number, its bytes or the whole of it; what stands before it is read, others'
+ * topics are, publishing goes on, and the janitor leaves it where it is. */
+static void test_damaged(void **state)
+{
+    (void)state;
+    static const char *const ways[] = {"UPDATE record SET body = CAST(substr(body, 1, length(body) - 1) || x'00' AS BLOB) WHERE last = 2",
+        "UPDATE record SET at = at - 1 WHERE last = 2", "UPDATE record SET body = x'' WHERE last = 2", "DELETE FROM record WHERE last = 2"};
+    for (size_t i = 0; i < ARRAY_COUNT(ways); i++) {
+        append("a", "1");
+        append("a", "2");
+        append("b", "3");
+        spoil(ways[i]);
+        read_now("a", 0, 0);
+        assert_int_equal(seen.err, FICUS_ERR_OK);
+        assert_int_equal(seen.next, 1);
+        read_now("a", 1, 0);
+        assert_int_equal(seen.err, FICUS_ERR_CORRUPT);
+        read_now("b", 0, 0);
+        assert_int_equal(seen.count, 1);
+        assert_int_equal(append("a", "4").last, 4);
+        read_now("a", 2, 0);
+        assert_int_equal(seen.count, 1);
+        crash_env_run_ms(ce, (int64_t)8 * 24 * 3600 * 1000);
+        read_now("a", 1, 0);
+        assert_int_equal(seen.err, FICUS_ERR_CORRUPT);
+        read_now("a,b", 2, 0);
+        assert_int_equal(seen.count, 0);
+        (void)teardown(state);
+        (void)setup(state);
+    }
+}
+
+/* A newly kept topic is looked through: a damaged record in it is named by its place. */
+static void test_damaged_at_opening(void **state)
+{
+    (void)state;
+    append("a", "1");
+    spoil("UPDATE record SET count = 2");
+    close_log();
+    const struct elog_kept kept = {"a", ""};
+    const struct elog_options o = {.path = "log.db", .kept = &kept, .kept_count = 1};
+    assert_int_equal(elog_open(crash_env(ce), &o, &elog, &error), FICUS_ERR_CORRUPT);
+    elog = NULL;
+    assert_non_null(strstr(error.text, "up to offset 1 is damaged"));
+}
+
 /* A log that a newer hub has changed is refused with its place. */
 static void test_newer(void **state)
 {
@@ -548,7 +606,7 @@ int main(void)
         TEST(test_order), TEST(test_repeated), TEST(test_wait), TEST(test_cancel), TEST(test_refused),
             TEST(test_queue_bound), TEST(test_sync_fails),
         TEST(test_followers), TEST(test_retention_age), TEST(test_retention_size), TEST(test_topics), TEST(test_close),
-        TEST(test_offset_min), TEST(test_newer),
+        TEST(test_offset_min), TEST(test_damaged), TEST(test_damaged_at_opening), TEST(test_newer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
