@@ -29,6 +29,7 @@ enum db_control {
 struct db_conn {
     struct db *db;
     void *handle;                               /* sqlite3 * */
+    void *file;                                 /* its sqlite3_file *, for db_vfs_expire; NULL while it opens */
     void *control[DB_CONTROL_COUNT];            /* sqlite3_stmt * */
     bool is_writer, trusted;                    /* trusted: our own SQL is prepared; the authorizer lets it pass */
     bool is_new;                                /* the writer found nothing in the file when it opened */
