@@ -27,6 +27,14 @@ struct db;
 struct db_conn;
 struct db_stmt;
 
+/* A statement that took long, or a commit (sql "COMMIT", its disk was slow). */
+struct db_slow {
+    const char *sql;            /* as the program wrote it: what was bound to it is not there */
+    int64_t ms;                 /* in SQLite and on the disk; what the caller did between two rows does not count */
+    int64_t rows;               /* that it returned or changed; of a commit: transactions */
+    void *who;                  /* of db_conn_for; NULL: nobody has said */
+};
+
 struct db_options {
     const char *path;           /* created when missing, mode 0600 */
     size_t readers_max;         /* 0: 4 */
@@ -37,6 +45,9 @@ struct db_options {
     /* Who reads from one moment for longer holds all checkpoints up. When the WAL has gathered 16 times checkpoint_pages
      * over that, his reading is ended with TIMEOUT. 0: 60 s */
     int64_t reader_ms_max;
+    int64_t slow_ms;            /* from here on slow is told, on the worker, at the statement's end; 0: never */
+    void (*slow)(void *arg, const struct db_slow *s);
+    void *slow_arg;
 };
 
 /* Opens the writer, sets WAL and synchronous=FULL, recovers. BUSY: another process has the file; CORRUPT (also: not a
@@ -124,6 +135,9 @@ void db_copy_end(struct db_copy *c);
 enum ficus_err db_check(struct env *e, const char *path, struct ficus_error *reterr);
 
 /* ---- statements ----
+ * db_conn_for: whom they run for from here on, until a reader is given back or the transaction ends; for db_options.slow. */
+void db_conn_for(struct db_conn *c, void *who);
+/*
  * Prepared once per connection and SQL text (cached, at most 128). Binds by format, one letter a parameter:
  *   i int64_t                       s const char * (NULL: NULL)     S struct slice as text (p NULL: NULL)
  *   b struct slice as blob          n NULL (no argument)

@@ -523,5 +523,6 @@ void db_reader_give(struct db *d, struct db_conn *c)
     if (db_conn_in_transaction(c))
         (void)db_conn_control(c, DB_ROLLBACK, NULL);    /* nothing was written; a failure leaves nothing either */
     db_vfs_renew(c->file);
+    c->who = NULL;
     reader_pass_on(d, c);
 }
