@@ -11,7 +11,8 @@
  * group that meets them, each gets the error, the file stays as it was; the next transaction tries again. A file that
  * was removed or replaced while it is open (MISSING) takes no transaction, for it would be lost with the last
  * descriptor; put back in its place it does again. Damage that was met (CORRUPT) ends writing until the file is opened
- * anew. Reading goes on in all these cases as far as it can.
+ * anew. Reading goes on in all these cases as far as it can. The WAL has a bound: what reads from one moment for too
+ * long is ended (TIMEOUT), also when it does not do anything but hold it.
  */
 #ifndef FICUS_DATA_DB_H
 #define FICUS_DATA_DB_H
@@ -26,6 +27,14 @@ struct db;
 struct db_conn;
 struct db_stmt;
 
+/* A statement that took long, or a commit (sql "COMMIT", its disk was slow). */
+struct db_slow {
+    const char *sql;            /* as the program wrote it: what was bound to it is not there */
+    int64_t ms;                 /* in SQLite and on the disk; what the caller did between two rows does not count */
+    int64_t rows;               /* that it returned or changed; of a commit: transactions */
+    void *who;                  /* of db_conn_for; NULL: nobody has said */
+};
+
 struct db_options {
     const char *path;           /* created when missing, mode 0600 */
     size_t readers_max;         /* 0: 4 */
@@ -33,6 +42,12 @@ struct db_options {
     size_t group_count_max;     /* transactions in one commit; 0: 64 */
     bool is_derived;            /* made out of other data: no note is kept, and it is begun anew when it is gone */
     size_t checkpoint_pages;    /* the commit after which the WAL has so many pages also checkpoints; 0: 1000 */
+    /* Who reads from one moment for longer holds all checkpoints up. When the WAL has gathered 16 times checkpoint_pages
+     * over that, his reading is ended with TIMEOUT. 0: 60 s */
+    int64_t reader_ms_max;
+    int64_t slow_ms;            /* from here on slow is told, on the worker, at the statement's end; 0: never */
+    void (*slow)(void *arg, const struct db_slow *s);
+    void *slow_arg;
 };
 
 /* Opens the writer, sets WAL and synchronous=FULL, recovers. BUSY: another process has the file; CORRUPT (also: not a
@@ -62,7 +77,7 @@ void db_probe(struct db *d);
 enum ficus_err db_reader_take(struct db *d, struct db_conn **ret_conn, struct ficus_error *reterr);
 void db_reader_give(struct db *d, struct db_conn *c);
 /* All that is read from here until db_reader_give is of one moment (else: of one moment per statement). Keep it short:
- * a checkpoint cannot pass the oldest snapshot. */
+ * a checkpoint cannot pass the oldest snapshot, until reader_ms_max ends it. */
 enum ficus_err db_reader_snapshot(struct db_conn *c, struct ficus_error *reterr);
 
 /* ---- writing ---- */
@@ -120,6 +135,9 @@ void db_copy_end(struct db_copy *c);
 enum ficus_err db_check(struct env *e, const char *path, struct ficus_error *reterr);
 
 /* ---- statements ----
+ * db_conn_for: whom they run for from here on, until a reader is given back or the transaction ends; for db_options.slow. */
+void db_conn_for(struct db_conn *c, void *who);
+/*
  * Prepared once per connection and SQL text (cached, at most 128). Binds by format, one letter a parameter:
  *   i int64_t                       s const char * (NULL: NULL)     S struct slice as text (p NULL: NULL)
  *   b struct slice as blob          n NULL (no argument)

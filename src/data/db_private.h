@@ -29,7 +29,9 @@ enum db_control {
 struct db_conn {
     struct db *db;
     void *handle;                               /* sqlite3 * */
+    void *file;                                 /* its sqlite3_file *, for db_vfs_expire; NULL while it opens */
     void *control[DB_CONTROL_COUNT];            /* sqlite3_stmt * */
+    void *who;                                  /* of db_conn_for */
     bool is_writer, trusted;                    /* trusted: our own SQL is prepared; the authorizer lets it pass */
     bool is_new;                                /* the writer found nothing in the file when it opened */
     /* Between SAVEPOINT and its end. When SQLite meanwhile rolled the whole transaction back by itself, lost says why,
@@ -48,6 +50,7 @@ struct db_stmt {
     struct db_stmt *next_same;
     struct list link;
     bool busy, has_row;
+    int64_t spent_ns, rows;                     /* in SQLite since it is busy; returned */
 };
 
 struct db {
@@ -101,6 +104,9 @@ enum ficus_err db_conn_checkpoint_all(struct db_conn *c, bool *ret_whole, struct
 /* db_tx.c: have the turn outside of transactions; those that wait for their commit get it before. [worker] */
 void db_writer_take(struct db *d);
 void db_writer_give(struct db *d);
+
+/* Tell db_options.slow, when it took so long. */
+void db_slow_tell(struct db_conn *c, const char *sql, int64_t spent_ns, int64_t rows);
 
 /* Remember what is wrong with the disk; OK: nothing is. Damage stays. [any] */
 void db_trouble_set(struct db *d, const struct ficus_error *e);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 enum {
+    WAL_CHECKPOINTS_MAX = 16,                   /* times checkpoint_pages: then old readers are ended */
     APPLICATION_ID = 0x46696375,                /* "Ficu" */
     WAL_SIZE_KEPT_MAX = 16 * 1024 * 1024,       /* a longer WAL is cut at its next reset */
 };
@@ -104,8 +105,22 @@ enum ficus_err db_trouble(struct db *d, struct ficus_error *ret_trouble)
     return ret_trouble->code;
 }
 
+/* Whatever SQLite makes of what it does not get any more: it is not the file's fault. */
+static bool reading_ended(struct db_conn *c, struct ficus_error *reterr)
+{
+    if (c->is_writer || c->file == NULL || !db_vfs_expired(c->file))
+        return false;
+    (void)db_vfs_error(c->db->vfs);
+    (void)err_set(reterr, FICUS_ERR_TIMEOUT,
+        "%s: a statement, or what was read of one moment, lasted for more than %lld s and kept the write-ahead log from being "
+        "cut; it was ended: read less at a time", c->db->path, (long long)(c->db->o.reader_ms_max / 1000));
+    return true;
+}
+
 enum ficus_err db_conn_error(struct db_conn *c, int rc, struct ficus_error *reterr)
 {
+    if (reading_ended(c, reterr))
+        return FICUS_ERR_TIMEOUT;
     enum ficus_err cause = db_vfs_error(c->db->vfs), err = error_code(rc, cause);
     struct ficus_error e;
     bool of_disk = (rc & 0xff) == SQLITE_IOERR && cause != FICUS_ERR_OK;
@@ -225,8 +240,14 @@ static enum ficus_err conn_prepare_control(struct db_conn *c, struct ficus_error
 /* After each commit. A checkpoint that fails is tried again after the next one. */
 static int on_wal(void *arg, sqlite3 *h, const char *database, int pages)
 {
-    struct db *d = arg;
-    if ((size_t)pages >= d->o.checkpoint_pages && !atomic_load(&d->checkpoints_held))
+    struct db_conn *c = arg;
+    struct db *d = c->db;
+    int frames = 0, done = 0;
+    if ((size_t)pages < d->o.checkpoint_pages || atomic_load(&d->checkpoints_held))
+        return SQLITE_OK;
+    int rc = sqlite3_wal_checkpoint_v2(h, database, SQLITE_CHECKPOINT_PASSIVE, &frames, &done);
+    if (rc == SQLITE_OK && c->file != NULL && (size_t)frames >= WAL_CHECKPOINTS_MAX * d->o.checkpoint_pages &&
+        db_vfs_expire(d->vfs, env_now_ms(d->env) - d->o.reader_ms_max, c->file))
         (void)sqlite3_wal_checkpoint_v2(h, database, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
     return SQLITE_OK;
 }
@@ -248,7 +269,7 @@ static enum ficus_err writer_setup(struct db_conn *c, struct ficus_error *reterr
             c->db->path, (unsigned long long)id);
     c->is_new = id == 0;
     char sql[256];
-    (void)sqlite3_wal_hook(handle(c), on_wal, c->db);
+    (void)sqlite3_wal_hook(handle(c), on_wal, c);
     snprintf(sql, sizeof sql, "PRAGMA synchronous=FULL; PRAGMA journal_size_limit=%d; %s", WAL_SIZE_KEPT_MAX,
         id == 0 ? "PRAGMA application_id=0x46696375;" : "");
     return conn_run(c, sql, reterr);
@@ -281,6 +302,7 @@ static enum ficus_err conn_setup(struct db_conn *c, struct ficus_error *reterr)
     /* the first look at the content: recovery happens here, and damage shows */
     if (err == FICUS_ERR_OK)
         err = conn_ask(c, "SELECT count(*) FROM sqlite_schema", NULL, NULL, 0, reterr);
+    (void)sqlite3_file_control(h, "main", SQLITE_FCNTL_FILE_POINTER, &c->file);
     return err == FICUS_ERR_OK ? conn_prepare_control(c, reterr) : err;
 }
 
@@ -391,6 +413,8 @@ enum ficus_err db_open(struct env *e, const struct db_options *o, struct db **re
         d->o.group_count_max = 64;
     if (d->o.checkpoint_pages == 0)
         d->o.checkpoint_pages = 1000;
+    if (d->o.reader_ms_max == 0)
+        d->o.reader_ms_max = 60000;
     pthread_mutex_init(&d->mutex, NULL);
     list_init(&d->waiting);
     list_init(&d->group);
@@ -498,5 +522,7 @@ void db_reader_give(struct db *d, struct db_conn *c)
     db_conn_reset(c);
     if (db_conn_in_transaction(c))
         (void)db_conn_control(c, DB_ROLLBACK, NULL);    /* nothing was written; a failure leaves nothing either */
+    db_vfs_renew(c->file);
+    c->who = NULL;
     reader_pass_on(d, c);
 }

@@ -84,6 +84,15 @@ static enum ficus_err writer_check(struct db *d, struct ficus_error *reterr)
     return e.code;
 }
 
+static enum ficus_err commit(struct db *d, struct ficus_error *reterr)
+{
+    int64_t begun_ns = d->o.slow_ms > 0 ? env_now_ns(d->env) : 0;
+    enum ficus_err err = db_conn_control(d->writer, DB_COMMIT, reterr);
+    if (begun_ns != 0)
+        db_slow_tell(d->writer, "COMMIT", env_now_ns(d->env) - begun_ns, (int64_t)d->group_count);
+    return err;
+}
+
 static void group_end(struct db *d, struct ficus_error *ret_error)
 {
     struct db_conn *c = d->writer;
@@ -95,7 +104,7 @@ static void group_end(struct db *d, struct ficus_error *ret_error)
             ret_error->code = FICUS_ERR_UNAVAILABLE;
     } else if (list_empty(&d->group)) {
         (void)db_conn_control(c, DB_ROLLBACK, NULL);    /* all were rolled back */
-    } else if (writer_check(d, ret_error) == FICUS_ERR_OK && db_conn_control(c, DB_COMMIT, ret_error) == FICUS_ERR_OK) {
+    } else if (writer_check(d, ret_error) == FICUS_ERR_OK && commit(d, ret_error) == FICUS_ERR_OK) {
         db_trouble_set(d, ret_error);
     }
     if (db_conn_in_transaction(c))
@@ -238,6 +247,7 @@ void db_tx_rollback(struct db_tx *tx)
     db_conn_reset(d->writer);
     savepoint_undo(d->writer);
     d->writer->tx_open = false;
+    d->writer->who = NULL;
     tx->db = NULL;
     (void)turn_pass_on(d, NULL);
 }
@@ -260,6 +270,7 @@ static enum ficus_err tx_join(struct db *d, struct db_tx *tx, struct ficus_error
             savepoint_undo(c);
     }
     c->tx_open = false;
+    c->who = NULL;
     tx->db = NULL;
     if (err != FICUS_ERR_OK)
         return err;

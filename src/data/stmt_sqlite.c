@@ -102,6 +102,7 @@ static enum ficus_err stmt_get(struct db_conn *c, const char *sql, struct db_stm
     }
     s->busy = true;
     s->has_row = false;
+    s->spent_ns = s->rows = 0;
     *ret_stmt = s;
     return FICUS_ERR_OK;
 }
@@ -181,14 +182,40 @@ static int step_reader(struct db_stmt *s)
     return rc;
 }
 
+/* The clock is only asked where somebody wants to know. */
+static int step_timed(struct db_stmt *s)
+{
+    struct db_conn *c = s->conn;
+    int64_t begun_ns = c->db->o.slow_ms > 0 ? env_now_ns(c->db->env) : 0;
+    int rc = c->is_writer ? sqlite3_step(handle(s)) : step_reader(s);
+    if (begun_ns != 0)
+        s->spent_ns += env_now_ns(c->db->env) - begun_ns;
+    return rc;
+}
+
+void db_conn_for(struct db_conn *c, void *who)
+{
+    c->who = who;
+}
+
+void db_slow_tell(struct db_conn *c, const char *sql, int64_t spent_ns, int64_t rows)
+{
+    const struct db_options *o = &c->db->o;
+    if (o->slow_ms == 0 || spent_ns < o->slow_ms * 1000000)
+        return;
+    const struct db_slow slow = {.sql = sql, .ms = spent_ns / 1000000, .rows = rows, .who = c->who};
+    o->slow(o->slow_arg, &slow);
+}
+
 int db_step(struct db_stmt *s, struct ficus_error *reterr)
 {
     struct db_conn *c = s->conn;
     FICUS_ASSERT(s->busy);
     if (c->tx_open && c->lost.code != FICUS_ERR_OK)
         return -(int)err_set(reterr, c->lost.code, "the transaction was rolled back: %s", c->lost.text);
-    int rc = c->is_writer ? sqlite3_step(handle(s)) : step_reader(s);
+    int rc = step_timed(s);
     s->has_row = rc == SQLITE_ROW;
+    s->rows += s->has_row;
     if (rc == SQLITE_ROW)
         return 1;
     if (rc == SQLITE_DONE)
@@ -200,6 +227,8 @@ void db_finish(struct db_stmt *s)
 {
     if (s == NULL || !s->busy)
         return;
+    db_slow_tell(s->conn, sqlite3_sql(handle(s)), s->spent_ns,
+        sqlite3_column_count(handle(s)) == 0 ? sqlite3_changes64(s->conn->handle) : s->rows);
     sqlite3_reset(handle(s));
     sqlite3_clear_bindings(handle(s));
     s->busy = s->has_row = false;

@@ -2,6 +2,7 @@
 #include "vfs_sqlite.h"
 
 #include "assert.h"
+#include "list.h"
 #include "mem.h"
 
 #include <pthread.h>
@@ -17,6 +18,9 @@ enum {
     SHM_REGIONS_MAX = 4096,         /* of 32 KiB, each for 4096 pages of WAL */
     TEMP_SIZE_MAX = 256 * 1024 * 1024,
 };
+
+/* The WAL's locks are three for writing, checkpoint and recovery, then one for each mark that readers stand at. */
+enum { SHM_READ_FIRST = 3 };
 
 enum node_kind { NODE_MAIN, NODE_WAL, NODE_JOURNAL, NODE_COUNT };
 
@@ -37,6 +41,10 @@ struct vfs_file {
     int level;                      /* SQLITE_LOCK_... */
     uint16_t shm_shared, shm_exclusive;     /* locks held, a bit each */
     bool shm_user;
+    struct list link;               /* of a main file: in v->mains */
+    int64_t reads_since_ms;         /* it holds a read lock of the WAL since */
+    bool is_expired;                /* ... no longer: it was taken away */
+    struct vfs_file *main;          /* of the connection; itself, or of a WAL or journal the database's */
     char *temp;
     size_t temp_size, temp_capacity;
 };
@@ -55,6 +63,7 @@ struct db_vfs {
     unsigned enter_count;           /* connections being opened */
     unsigned shared_count;          /* connections at SHARED or above */
     struct vfs_file *owner;         /* the one above SHARED */
+    struct list mains;
     char *shm[SHM_REGIONS_MAX];
     size_t shm_count, shm_users;
     unsigned shm_shared[SQLITE_SHM_NLOCK];
@@ -136,11 +145,22 @@ static void node_release(struct db_vfs *v, struct vfs_node *n)
 
 static int file_unlock(sqlite3_file *file, int level);
 
+static bool is_expired(struct vfs_file *f)
+{
+    pthread_mutex_lock(&f->v->mutex);
+    bool expired = f->main->is_expired;
+    pthread_mutex_unlock(&f->v->mutex);
+    return expired;
+}
+
 static int file_close(sqlite3_file *file)
 {
     struct vfs_file *f = vfs_file(file);
     if (f->node != NULL) {
         (void)file_unlock(file, SQLITE_LOCK_NONE);
+        pthread_mutex_lock(&f->v->mutex);
+        list_remove(&f->link);
+        pthread_mutex_unlock(&f->v->mutex);
         node_release(f->v, f->node);
     }
     MEM_FREE(f->temp);
@@ -155,6 +175,9 @@ static int file_read(sqlite3_file *file, void *p, int size, sqlite3_int64 offset
     ssize_t n = env_file_read(f->v->env, f->node->file, p, (size_t)size, offset);
     if (n < 0)
         return failed(f->v, (enum ficus_err)-n, SQLITE_IOERR_READ);
+    /* Asked behind the read: as long as it was not so until here, nothing of the snapshot was written over. */
+    if (is_expired(f))
+        return failed(f->v, FICUS_ERR_TIMEOUT, SQLITE_IOERR_READ);
     if (n == size)
         return SQLITE_OK;
     memset((char *)p + n, 0, (size_t)(size - n));
@@ -343,6 +366,16 @@ static void shm_lock_set(struct db_vfs *v, struct vfs_file *f, int slot, int fla
     }
 }
 
+/* Reading from one moment begins with one of these locks. Who lost his stays known as one who did until he begins anew, so that
+ * the error can be told from others. */
+static void note_reading(struct vfs_file *f, int first, int flags)
+{
+    if (first < SHM_READ_FIRST || flags != (SQLITE_SHM_LOCK | SQLITE_SHM_SHARED))
+        return;
+    f->reads_since_ms = env_now_ms(f->v->env);
+    f->is_expired = false;
+}
+
 static int shm_lock(sqlite3_file *file, int first, int count, int flags)
 {
     struct vfs_file *f = vfs_file(file);
@@ -355,6 +388,8 @@ static int shm_lock(sqlite3_file *file, int first, int count, int flags)
                 rc = SQLITE_BUSY;
     for (int i = first; i < first + count && rc == SQLITE_OK; i++)
         shm_lock_set(v, f, i, flags);
+    if (rc == SQLITE_OK)
+        note_reading(f, first, flags);
     pthread_mutex_unlock(&v->mutex);
     return rc;
 }
@@ -439,6 +474,8 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *file, int
     struct vfs_file *f = vfs_file(file);
     memset(f, 0, sizeof *f);
     f->v = v;
+    f->main = f;
+    list_init(&f->link);
     if (ret_flags != NULL)
         *ret_flags = flags;
     if (path != NULL && (flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL)) == 0)
@@ -453,6 +490,12 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *file, int
         if (err != FICUS_ERR_OK)
             return failed(v, err, SQLITE_CANTOPEN);
         f->node = &v->nodes[kind];
+        if (kind != NODE_MAIN)
+            f->main = vfs_file(sqlite3_database_file_object(path));
+        pthread_mutex_lock(&v->mutex);
+        if (kind == NODE_MAIN)
+            list_add_tail(&v->mains, &f->link);
+        pthread_mutex_unlock(&v->mutex);
     }
     f->base.pMethods = &file_methods;
     return SQLITE_OK;
@@ -540,6 +583,7 @@ enum ficus_err db_vfs_new(struct env *e, const char *path, struct db_vfs **ret_v
         .xFullPathname = vfs_full_pathname, .xRandomness = vfs_randomness, .xSleep = vfs_sleep,
         .xCurrentTime = vfs_time, .xGetLastError = vfs_last_error, .xCurrentTimeInt64 = vfs_time_ms};
     pthread_mutex_init(&v->mutex, NULL);
+    list_init(&v->mains);
     struct vfs_node *main_node = &v->nodes[NODE_MAIN];
     enum ficus_err err = node_acquire(v, main_node, v->path, ENV_OPEN_CREATE);
     if (err != FICUS_ERR_OK) {
@@ -617,6 +661,42 @@ int64_t db_vfs_wal_size(struct db_vfs *v)
     struct env_file *file = v->nodes[NODE_WAL].file;    /* open as long as the writer is */
     pthread_mutex_unlock(&v->mutex);
     return file != NULL && env_file_size(v->env, file, &size) == FICUS_ERR_OK ? size : 0;
+}
+
+static void expire(struct db_vfs *v, struct vfs_file *f)
+{
+    for (int slot = SHM_READ_FIRST; slot < SQLITE_SHM_NLOCK; slot++)
+        if ((f->shm_shared >> slot & 1u) != 0)
+            shm_lock_set(v, f, slot, SQLITE_SHM_UNLOCK | SQLITE_SHM_SHARED);
+    f->is_expired = true;
+}
+
+bool db_vfs_expire(struct db_vfs *v, int64_t since_ms, const void *own)
+{
+    bool found = false;
+    pthread_mutex_lock(&v->mutex);
+    LIST_FOREACH (&v->mains, it) {
+        struct vfs_file *f = CONTAINER_OF(it, struct vfs_file, link);
+        if ((const void *)f == own || (f->shm_shared >> SHM_READ_FIRST) == 0 || f->reads_since_ms > since_ms)
+            continue;
+        expire(v, f);
+        found = true;
+    }
+    pthread_mutex_unlock(&v->mutex);
+    return found;
+}
+
+bool db_vfs_expired(void *file)
+{
+    return is_expired(vfs_file(file));
+}
+
+void db_vfs_renew(void *file)
+{
+    struct vfs_file *f = vfs_file(file);
+    pthread_mutex_lock(&f->v->mutex);
+    f->is_expired = false;
+    pthread_mutex_unlock(&f->v->mutex);
 }
 
 const char *db_vfs_enter(struct db_vfs *v)

@@ -36,6 +36,14 @@ ssize_t db_vfs_read(struct db_vfs *v, void *p, size_t size, int64_t offset);
 enum ficus_err db_vfs_size(struct db_vfs *v, int64_t *ret_size);
 int64_t db_vfs_wal_size(struct db_vfs *v);      /* 0: there is none, or it cannot be told */
 
+/* End the snapshots of connections that have read from one moment since before since_ms (env_now_ms), so that checkpoints can
+ * pass: what such a connection asks of the files then fails, until it begins to read anew. own: a sqlite3_file * that is spared.
+ * True: there were some. [worker] */
+bool db_vfs_expire(struct db_vfs *v, int64_t since_ms, const void *own);
+/* Has this befallen the connection with this file (sqlite3_file *), and has it not begun anew? */
+bool db_vfs_expired(void *file);
+void db_vfs_renew(void *file);                  /* its reading is over: nobody is to be told any more */
+
 /* Make the name known to SQLite for the sqlite3_open_v2 that follows, and forget it. [any, also at once from several
  * threads] */
 const char *db_vfs_enter(struct db_vfs *v);     /* NULL: SQLite refuses (out of memory) */

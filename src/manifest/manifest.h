@@ -158,6 +158,7 @@ struct manifest_service {
     const char *const *migration_files;     /* absolute, in order; derived */
     size_t migration_count;
     int64_t workers;
+    int64_t slow_statement_ms;      /* -1: the system's */
     bool keeps_keys;
     int log_level;                  /* as the gateway's */
     struct manifest_edge *calls;
@@ -196,6 +197,7 @@ struct manifest {
     const char *const *include;
     size_t include_count;
     int log_level;
+    int64_t slow_statement_ms;
     struct manifest_administrator {
         const struct conf_node *node;
         const char *email, *service;

@@ -132,7 +132,7 @@ static bool is_elsewhere(const struct manifest_service *s)
 /* A service is started, or is somewhere; most words are for those that are started. */
 static void check_place(struct checker *c, const struct manifest_service *s)
 {
-    static const char *const only_started[] = {"run", "store", "rebuildable", "migrations", "workers", "log_level", "calls", "publishes",
+    static const char *const only_started[] = {"run", "store", "rebuildable", "migrations", "workers", "log_level", "slow_statement", "calls", "publishes",
                                                "consumes", "needs", "settings", "sagas"};
     const struct conf_node *url = conf_get(s->node, "url"), *tls = conf_get(s->node, "tls"), *node;
     if (url == NULL && conf_get(s->node, "run") == NULL)

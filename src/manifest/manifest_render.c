@@ -202,6 +202,7 @@ static void render_service(struct renderer *r, struct json_writer *w)
     c.migration_count = s->migration_count;
     c.workers = s->workers;
     c.private_dir = state_path(r, "private", s->name, "");
+    c.slow_statement_ms = s->slow_statement_ms < 0 ? r->m->slow_statement_ms : s->slow_statement_ms;
     list_callers(r, s->name, &c.callers, &c.caller_count);
     const char **topics = array(r, s->publish_count, sizeof *topics);
     for (size_t i = 0; topics != NULL && i < s->publish_count; i++)

@@ -22,6 +22,8 @@ int request_reader(struct ficus_req *r)
         return request_fail(r, 500, "internal", false, "this service has no store");
     struct ficus_error error = {0};
     enum ficus_err err = db_reader_take(r->service->db, &r->reader, &error);
+    if (err == FICUS_ERR_OK)
+        db_conn_for(r->reader, r);
     return err == FICUS_ERR_OK ? 0 : request_fail_store(r, err, &error, "take a reading connection");
 }
 
@@ -106,6 +108,7 @@ int ficus_tx(struct ficus_req *req)
     if (err != FICUS_ERR_OK)
         return request_fail_store(req, err, &error, "begin a transaction");
     req->tx_open = true;
+    db_conn_for(db_tx_conn(&req->tx), req);
     return request_may_go_on(req) ? tx_opened(req) : -1;
 }
 

@@ -20,6 +20,7 @@ struct service_config {
     const char *const *migrations; /* absolute paths of NNNN_name.sql, in order */
     size_t migration_count;
     int64_t workers;         /* handlers at a time, 1..64 */
+    int64_t slow_statement_ms; /* of the store, from here on logged; 0: none */
     const char *private_dir; /* "": none */
     /* Whose requests are taken (the issuer of their identity), and which topics it may publish and consumes. "*" as the
      * only entry of callers or publishes means any; only tests write it. */

@@ -119,11 +119,21 @@ static enum ficus_err open_rebuildable(struct service *v, struct db_options *opt
     return err == FICUS_ERR_OK ? db_open(v->env, options, &v->db, reterr) : err;
 }
 
+/* On any worker. Lines of a name are limited to LOG_REPEATS_MAX a second, and the text to LOG_VALUE_SIZE_MAX. */
+static void on_slow(void *arg, const struct db_slow *s)
+{
+    struct service *v = arg;
+    const struct ficus_req *r = s->who;
+    LOG(&v->process.log, LOG_WARN, r == NULL ? NULL : &r->log, "store.slow", "a statement of the store took long",
+        LOG_STR("sql", s->sql), LOG_INT("ms", s->ms), LOG_INT("rows", s->rows));
+}
+
 enum ficus_err tables_open(struct service *v, struct ficus_error *reterr)
 {
     if (v->config->store[0] == '\0')
         return FICUS_ERR_OK;
-    struct db_options options = {.path = v->config->store, .readers_max = (size_t)v->config->workers + 2};
+    struct db_options options = {.path = v->config->store, .readers_max = (size_t)v->config->workers + 2,
+                                 .slow_ms = v->config->slow_statement_ms, .slow = on_slow, .slow_arg = v};
     enum ficus_err err = v->config->rebuildable ? open_rebuildable(v, &options, reterr)
                                                 : db_open(v->env, &options, &v->db, reterr);
     if (err == FICUS_ERR_OK)

@@ -163,7 +163,7 @@ static void ask_begin(struct world *w, struct call_engine *as, const char *calle
                                    .fields = fields,
                                    .field_count = body != NULL ? 1 : 0,
                                    .timeout_ms = 20000};
-    assert_int_equal(call_fetch(as, &r, 60000, asked_done, q, NULL), FICUS_ERR_OK);
+    assert_int_equal(call_fetch(as, &r, 1 << 20, asked_done, q, NULL), FICUS_ERR_OK);
 }
 
 static void ask_end(struct asked *q)
@@ -771,6 +771,7 @@ static void test_identity(void **state)
     assert_int_equal(ask(w, stranger, "hub", "GET", "/metrics", NULL)->status, 200);
     assert_int_equal(ask(w, w->orders, "hub", "PUT", "/v1/registry", "{\"services\":{}}")->status, 404);
     assert_int_equal(ask(w, w->orders, "hub", "GET", "/v1/sagas", NULL)->status, 404);
+    assert_int_equal(ask(w, w->orders, "hub", "GET", "/v1/copies/log", NULL)->status, 404);
     assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/endpoints", NULL)->status, 404);
     assert_int_equal(ask(w, w->orders, "hub", "DELETE", "/v1/events", NULL)->status, 405);
     w->to_close = 1;
@@ -778,6 +779,23 @@ static void test_identity(void **state)
     while (w->to_close > 0)
         env_uv_run(w->env);
     system_key_free(other);
+    world_free(w);
+}
+
+/* Operators get each of the two databases as a whole file, again and again; there is no third. */
+static void test_copies(void **state)
+{
+    (void)state;
+    static const char *const targets[] = {"/v1/copies/log", "/v1/copies/journal", "/v1/copies/log"};
+    struct world *w = world_new();
+    assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"))->status, 200);
+    for (size_t i = 0; i < ARRAY_COUNT(targets); i++) {
+        struct answer *a = ask(w, w->orders, "ops", "GET", targets[i], NULL);
+        assert_int_equal(a->status, 200);
+        assert_string_equal(a->body, "SQLite format 3"); /* and a NUL */
+    }
+    assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/copies/keys", NULL)->status, 404);
+    assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/copies/log", "{}")->status, 405);
     world_free(w);
 }
 
@@ -870,6 +888,7 @@ int main(void)
         cmocka_unit_test(test_endpoints),       cmocka_unit_test(test_changes),
         cmocka_unit_test(test_half_told),
         cmocka_unit_test(test_stop_wakes),      cmocka_unit_test(test_identity),
+        cmocka_unit_test(test_copies),
         cmocka_unit_test(test_bus_of_services), cmocka_unit_test(test_second_hub),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -154,10 +154,54 @@ static void test_upcasters(void **state)
     }
 }
 
+static char line[LOG_LINE_SIZE_MAX + 1];
+
+static void keep_line(struct env *e, const void *p, size_t size, bool at_once)
+{
+    (void)e, (void)at_once;
+    (void)snprintf(line, sizeof line, "%.*s", (int)size, (const char *)p);
+}
+
+/* A statement that takes long is one line: what the program wrote, not what it bound, and the request that it ran for. */
+static void test_slow_line(void **state)
+{
+    static const char sql[] = "WITH RECURSIVE n(i) AS (SELECT ? UNION ALL SELECT i + 1 FROM n WHERE i < 4200000) SELECT count(*) FROM n";
+    const struct env_ops *before = v.env->ops;
+    struct env_ops ops = *before;
+    struct ficus_req r = {.service = &v};
+    struct db_stmt *s = NULL;
+    memset(r.log.trace.trace_id, 0xab, sizeof r.log.trace.trace_id);
+    ops.log_write = keep_line;
+    v.env->ops = &ops;
+    logger_init(&v.process.log, v.env, "tables", "1", LOG_INFO);
+    db_close(v.db);
+    config.slow_statement_ms = 1;
+    assert_int_equal(tables_open(&v, NULL), FICUS_ERR_OK);
+    line[0] = '\0';
+    assert_int_equal(request_reader(&r), 0);
+    assert_int_equal(db_query(r.reader, &s, NULL, sql, "i", (int64_t)7654), FICUS_ERR_OK);
+    assert_int_equal(db_step(s, NULL), 1);
+    db_finish(s);
+    db_reader_give(v.db, r.reader);
+    assert_non_null(strstr(line, "\"event\":\"store.slow\""));
+    assert_non_null(strstr(line, "SELECT ? UNION ALL"));
+    assert_non_null(strstr(line, "\"rows\":1"));
+    assert_non_null(strstr(line, "\"trace\":\"abababab"));
+    assert_null(strstr(line, "7654"));
+    config.slow_statement_ms = 0;
+    db_close(v.db);
+    assert_int_equal(tables_open(&v, NULL), FICUS_ERR_OK);
+    line[0] = '\0';
+    (void)count("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4200000) SELECT count(*) FROM n");
+    assert_string_equal(line, "");
+    logger_done(&v.process.log);
+    v.env->ops = before;
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_newer), TEST(test_keys), TEST(test_steps), TEST(test_upcasters)};
+    const struct CMUnitTest tests[] = {TEST(test_newer), TEST(test_keys), TEST(test_steps), TEST(test_upcasters), TEST(test_slow_line)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
