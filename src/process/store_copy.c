@@ -45,12 +45,15 @@ static void refuse(struct store_copy *c)
     failed(c);
 }
 
-static void run(struct store_copy *c, void (*work)(void *arg), void (*done)(void *arg))
+/* err and error are the worker's from the call on. False: the queue is full. */
+static bool run(struct store_copy *c, void (*work)(void *arg), void (*done)(void *arg))
 {
     c->job = (struct env_job){.work = work, .done = done, .arg = c};
     c->error = (struct ficus_error){0};
-    c->err = env_run(c->env, &c->job);
-    c->is_working = c->err == FICUS_ERR_OK;
+    c->is_working = true;
+    if (env_run(c->env, &c->job) != FICUS_ERR_OK)
+        c->is_working = false;
+    return c->is_working;
 }
 
 static void wait(struct store_copy *c, int64_t ms, void (*then)(void *arg))
@@ -109,8 +112,7 @@ static void read_next(void *arg)
 {
     struct store_copy *c = arg;
     c->piece_ms = env_now_ms(c->env);
-    run(c, read_work, read_done);
-    if (!c->is_working) /* the queue is full with requests */
+    if (!run(c, read_work, read_done)) /* requests come first */
         wait(c, PIECE_MS, read_next);
 }
 
@@ -159,11 +161,10 @@ static void begin_done(void *arg)
 static void begin(void *arg)
 {
     struct store_copy *c = arg;
-    run(c, begin_work, begin_done);
-    if (!c->is_working) {
-        (void)err_set(&c->error, c->err, "too much waits for a worker");
-        refuse(c);
-    }
+    if (run(c, begin_work, begin_done))
+        return;
+    (void)err_set(&c->error, FICUS_ERR_BUSY, "too much waits for a worker");
+    refuse(c);
 }
 
 /* ---- the exchange ---- */

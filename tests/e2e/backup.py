@@ -203,6 +203,8 @@ def check_restored(shop, checks, before, run, begun, known):
         checks.check(f"the seven statements hold; of {traces} later orders there was a trace, and it is undone", True)
     except AssertionError:
         checks.check("the seven statements hold", False, str(statements(api, run, plan, gone)[0])[:3000])
+    verified = shop.run("events", "verify")
+    checks.check("the event stores' chains are whole", verified.returncode == 0, verified.stdout + verified.stderr)
     for what, args in (("no stuck saga", ("saga", "list", "--stuck")), ("no dead letter", ("events", "dead"))):
         done = shop.run(*args, "--json")
         checks.check(what, done.returncode == 0 and '"id"' not in done.stdout, (done.stdout + done.stderr)[:1000])
@@ -231,6 +233,13 @@ def check_restore(shop, checks, folder):
                  spoilt.returncode == 1 and "bank.db" in spoilt.stderr and "nothing was changed" in spoilt.stderr and not os.listdir(os.path.join(shop.state, "data")), spoilt.stderr)
     done = shop.run("restore", folder)
     checks.check("a restore", done.returncode == 0, done.stderr)
+    note = os.path.join(shop.state, "restore.json")
+    with open(note, "w", encoding="utf-8") as f:
+        json.dump({"version": 1, "aside": "", "moves": [], "puts": ["data/orders.db"]}, f)
+    refused = [shop.run("up", "-d"), shop.run("backup", os.path.join(shop.folder, "half"))]
+    checks.check("of half a restore nothing is started or copied", all(r.returncode == 1 and "ficus restore finishes it" in r.stderr for r in refused), str(refused))
+    done = shop.run("restore", folder)
+    checks.check("the same command finishes it", done.returncode == 0 and "is finished now" in done.stderr and not os.path.exists(note), done.stderr)
     twice = shop.run("restore", folder)
     checks.check("not over data that is there", twice.returncode == 1 and "--replace" in twice.stderr, twice.stderr)
 
