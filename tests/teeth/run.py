@@ -2,18 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Do the tests bite? Builds Ficus with one deliberate fault at a time; each must be caught by the test named for it.
 
-    tests/teeth/run.py [--only NAME] [--build FOLDER] [--jobs N] [--simulator SEEDS]
+    tests/teeth/run.py [--only NAME] [--build FOLDER] [--jobs N] [--table]
 
 A fault is a file tests/teeth/NAME.patch: a unified diff of the tree behind a few lines of the form "Word: text":
     Fault:      what is broken, in a few words
     Why:        what happens to users when it is (any number of these lines; not read by this program)
     Caught by:  the test's name as `meson test` knows it, then the test function in it
+    Red in:     the methods of --table that must notice it besides
 
 The working tree is copied to FOLDER/teeth/src and set up once in FOLDER/teeth/build. Each named test must pass without
 a fault; with it, it must build, end by itself within the time limit, fail, and name the function. A patch that does not
 apply exactly counts as failed: it says that the code has moved away from under the fault.
---simulator also runs that many seeds of tests/sim/sim_shop under each fault, and says how many of them notice; it decides
-nothing. Ends with "N passed, N failed".
+--table (an hour) tries each fault against all methods and prints who notices: the named test; the simulator (sim/service and
+400 seeds of the shop); the failure sweeps (durability/*: each disk operation fails, or is the last); the kill test in its
+short form; the crash matrix of the shop's checkout. A method that is named in "Red in" and does not notice counts as failed.
+Ends with "N passed, N failed".
 """
 import argparse
 import json
@@ -27,7 +30,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TIME_LIMIT_S = 120
-SIMULATOR = "tests/sim/sim_shop"
+METHOD_LIMIT_S = 900
+SEEDS = 400
 
 
 class Stale(Exception):
@@ -38,9 +42,12 @@ class Fault:
     def __init__(self, path):
         self.path, self.name, self.text = path, path.stem, path.read_text()
         self.title, self.test, self.function = self.word("Fault"), *(self.word("Caught by").split() + ["", ""])[:2]
+        self.red_in = self.word("Red in").split()
         self.files = re.findall(r"^\+\+\+ b/(\S+)", self.text, re.M)
         if not (self.title and self.test and self.function and self.files):
             raise SystemExit(f"{path}: needs 'Fault:', 'Caught by: TEST FUNCTION' and a diff with a/ and b/")
+        if unknown := [name for name in self.red_in if name not in METHODS]:
+            raise SystemExit(f"{path}: {unknown[0]} is no method: {', '.join(METHODS)}")
 
     def word(self, name):
         found = re.search(rf"^{name}:\s*(.+)$", self.text, re.M)
@@ -147,32 +154,63 @@ def judge(tree, fault):
     return reason, ""
 
 
-def simulate(tree, seeds):
-    tree.make([SIMULATOR])
-    _, output = run([str(tree.build / SIMULATOR), "--seed", "1", "--count", str(seeds), "--orders", "10", "--jobs",
-                     tree.jobs], tree.build)
-    found = re.findall(r"^(\d+) passed, (\d+) failed", output, re.M)
-    said = next((line for line in output.splitlines() if re.match(r"seed \d+ at", line)), "")
-    print(f"    simulator: {found[-1][1] if found else '?'} of {seeds} seeds; {said}", flush=True)
+# ---- the methods of the table: commands below the build folder, of which one must fail ----
 
 
-def try_fault(tree, fault, seeds):
+def simulation(tree):
+    shop = ["tests/sim/sim_shop", "--seed", "1", "--count", str(SEEDS), "--orders", "10", "--jobs", tree.jobs]
+    return [[tree.tests["sim/service"]], shop]
+
+
+def sweep(tree):
+    return [[program] for name, program in sorted(tree.tests.items()) if name.startswith("durability/")]
+
+
+def kill(tree):
+    return [[sys.executable, str(tree.source / "tests/e2e/kill.py"), "--build", ".", "--short"]]
+
+
+def matrix(tree):
+    return [["./ficus", "test", "saga", "checkout", "-f", str(tree.source / "shop/ficus.yaml")]]
+
+
+METHODS = {"simulation": simulation, "sweep": sweep, "kill": kill, "matrix": matrix}
+
+
+def notices(tree, method):
+    """Whether a method fails, without hearing why: any sign of the fault counts."""
+    return any(run(command, tree.build, METHOD_LIMIT_S)[0] != 0 for command in METHODS[method](tree))
+
+
+def row(tree, fault):
+    """method -> whether it notices; prints the fault's line of the table."""
+    tree.make([])
+    cells = {method: notices(tree, method) for method in METHODS}
+    wrong = [method for method in fault.red_in if not cells[method]]
+    print("    " + "  ".join(f"{method}: {'red' if red else 'green'}" for method, red in cells.items())
+          + (f"  MISSED by {', '.join(wrong)}" if wrong else ""), flush=True)
+    return not wrong
+
+
+def tell(fault, reason, missed, begun):
+    if reason is None:
+        print(f"{fault.title}: NOT caught: {missed}", flush=True)
+    else:
+        print(f"{fault.title}: caught by {fault.test} {fault.function} ({time.monotonic() - begun:.0f} s): {reason}", flush=True)
+
+
+def try_fault(tree, fault, table):
     begun = time.monotonic()
     try:
         tree.patch(fault)
         reason, missed = judge(tree, fault)
-        if seeds:
-            simulate(tree, seeds)
+        tell(fault, reason, missed, begun)
+        return (not table or row(tree, fault)) and reason is not None
     except Stale as stale:
-        reason, missed = None, str(stale)
+        tell(fault, None, str(stale), begun)
+        return False
     finally:
         tree.restore(fault)
-    if reason is None:
-        print(f"{fault.title}: NOT caught: {missed}", flush=True)
-    else:
-        print(f"{fault.title}: caught by {fault.test} {fault.function} ({time.monotonic() - begun:.0f} s): {reason}",
-              flush=True)
-    return reason is not None
 
 
 def sound(tree, faults):
@@ -193,7 +231,7 @@ def main():
     parser.add_argument("--only", metavar="NAME", help="one fault: the name of its patch file")
     parser.add_argument("--build", type=Path, default=ROOT / "build", metavar="FOLDER")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2, metavar="N")
-    parser.add_argument("--simulator", type=int, default=0, metavar="SEEDS")
+    parser.add_argument("--table", action="store_true", help="each fault against all methods (an hour)")
     options = parser.parse_args()
     faults = [Fault(p) for p in sorted(Path(__file__).parent.glob("*.patch")) if options.only in (None, p.stem)]
     if not faults:
@@ -205,12 +243,16 @@ def main():
         print(f"without any fault: {stale}")
         print(f"0 passed, {len(faults)} failed")
         return 1
+    if options.table:
+        tree.make([])
+        if wrong := [method for method in METHODS if notices(tree, method)]:
+            raise SystemExit(f"without any fault, these fail: {', '.join(wrong)}")
     passed = 0
     for fault in faults:
         if broken.get(fault.test):
             print(f"{fault.title}: NOT caught: {fault.test} fails without it too", flush=True)
         else:
-            passed += try_fault(tree, fault, options.simulator)
+            passed += try_fault(tree, fault, options.table)
     print(f"{passed} passed, {len(faults) - passed} failed")
     return 0 if passed == len(faults) else 1
 
