@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { JOBS = 200, WRITES = 10 };
@@ -142,10 +143,136 @@ static void test_locked_for_others(void **state)
     close(fd);
 }
 
+/* ---- readers that lose their moment, and copies, among writers ---- */
+
+enum { ROWS = 100, WANTED = 20, COPIES = 10, PIECE = 16384 };
+
+static atomic_int expired, copied;
+static atomic_bool may_stop;
+
+static bool wanted_more(void)
+{
+    return atomic_load(&expired) < WANTED || atomic_load(&copied) < COPIES;
+}
+
+/* All rows say the same number, always. */
+static void write_all(void *arg)
+{
+    (void)arg;
+    while (!atomic_load(&may_stop)) {
+        struct ficus_error e;
+        struct db_tx tx = {0};
+        if (db_tx_begin(db, &tx, 0, &e) != FICUS_ERR_OK || db_exec(db_tx_conn(&tx), &e, "UPDATE r SET n = n + 1", "") != FICUS_ERR_OK ||
+            db_tx_commit_wait(&tx, &e) != FICUS_ERR_OK)
+            abort();
+    }
+}
+
+/* True: it was ended. */
+static bool read_slowly(struct db *d, bool slowly)
+{
+    struct ficus_error e;
+    struct db_conn *c = NULL;
+    struct db_stmt *s = NULL;
+    int64_t n = -1;
+    int rows = 0, row;
+    if (db_reader_take(d, &c, &e) != FICUS_ERR_OK || db_query(c, &s, &e, "SELECT n FROM r", "") != FICUS_ERR_OK)
+        abort();
+    for (; (row = db_step(s, &e)) == 1; rows++) {
+        if (n >= 0 && db_i64(s, 0) != n) /* rows of two moments */
+            abort();
+        n = db_i64(s, 0);
+        if (slowly)
+            nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+    }
+    if (row == 0 ? rows != ROWS : row != -(int)FICUS_ERR_TIMEOUT)
+        abort();
+    db_finish(s);
+    db_reader_give(d, c);
+    return row < 0;
+}
+
+static void read_all(void *arg)
+{
+    (void)arg;
+    while (wanted_more())
+        if (read_slowly(db, true))
+            atomic_fetch_add(&expired, 1);
+}
+
+static void copy_once(const char *to)
+{
+    struct ficus_error e;
+    struct db_copy c = {0};
+    struct env_file *f = NULL;
+    static char piece[PIECE];
+    int64_t at = 0;
+    ssize_t n;
+    if (db_copy_begin(db, &c, &e) != FICUS_ERR_OK)
+        return; /* a reader is in the way: once more */
+    if (env_file_open(env, to, ENV_OPEN_CREATE, &f, &e) != FICUS_ERR_OK || env_file_truncate(env, f, 0) != FICUS_ERR_OK)
+        abort();
+    for (; (n = db_copy_read(&c, piece, sizeof piece, &e)) > 0; at += n)
+        if (env_file_write(env, f, piece, (size_t)n, at) != FICUS_ERR_OK)
+            abort();
+    db_copy_end(&c);
+    env_file_close(env, f);
+    if (n != 0 || db_check(env, to, &e) != FICUS_ERR_OK)
+        abort();
+    struct db *d = NULL;
+    if (db_open(env, &(struct db_options){.path = to, .is_derived = true}, &d, &e) != FICUS_ERR_OK || read_slowly(d, false))
+        abort();
+    db_close(d);
+    atomic_fetch_add(&copied, 1);
+}
+
+static void copy_all(void *arg)
+{
+    char to[160];
+    (void)arg;
+    snprintf(to, sizeof to, "%s.copy", path);
+    while (wanted_more())
+        copy_once(to);
+    unlink(to);
+}
+
+static void reader_done(void *arg)
+{
+    (void)arg;
+    if (atomic_fetch_sub(&jobs_left, 1) == 3)
+        atomic_store(&may_stop, true);
+    if (atomic_load(&jobs_left) == 0)
+        env_uv_stop(env);
+}
+
+/* Readers that are too slow for the writers are ended, none of them sees rows of two moments before; copies made meanwhile are
+ * sound and of one moment. */
+static void test_moments(void **state)
+{
+    (void)state;
+    static const struct db_migration m[] = {
+        {1, "0001_r.sql", SLICE("CREATE TABLE r(id INTEGER PRIMARY KEY, n INTEGER, b TEXT);"
+                                "WITH RECURSIVE i(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM i WHERE x < 100)"
+                                " INSERT INTO r SELECT x, 0, printf('%0900d', x) FROM i")}};
+    const struct db_options o = {.path = path, .cache_kib = 16, .readers_max = 2, .checkpoint_pages = 4, .reader_ms_max = 1};
+    static void (*const work[])(void *arg) = {write_all, read_all, read_all, copy_all, write_all};
+    static struct env_job jobs[5];
+    db_close(db);
+    assert_int_equal(db_open(env, &o, &db, &error), FICUS_ERR_OK);
+    assert_int_equal(db_migrate(db, "app", m, 1, &error), FICUS_ERR_OK);
+    atomic_store(&jobs_left, 5);
+    for (size_t i = 0; i < 5; i++) {
+        jobs[i] = (struct env_job){.work = work[i], .done = reader_done};
+        assert_int_equal(env_run(env, &jobs[i]), FICUS_ERR_OK);
+    }
+    env_uv_run(env);
+    assert_false(read_slowly(db, false));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_many), TEST(test_locked_for_others)};
+    const struct CMUnitTest tests[] = {TEST(test_many), TEST(test_moments), TEST(test_locked_for_others)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
