@@ -88,6 +88,21 @@ static enum ficus_err folders_make(struct arena *a, const char *root, const char
     return FICUS_ERR_OK;
 }
 
+/* The entries of the file and of all folders that lead to it from root, whoever made them: a put whose copy is not there is
+ * taken for done, so none may get lost with the power. */
+static enum ficus_err folders_sync(struct env *e, struct arena *a, const char *root, const char *path, struct ficus_error *reterr)
+{
+    for (const char *at = path; at != NULL;) {
+        at = strchr(at, '/');
+        int size = at == NULL ? (int)strlen(path) : (int)(at++ - path);
+        const char *entry = arena_printf(a, "%s/%.*s", root, size, path);
+        enum ficus_err err = entry == NULL ? FICUS_ERR_NOMEM : env_dir_sync(e, entry);
+        if (err != FICUS_ERR_OK)
+            return err_set(reterr, err, "%s/%.*s: its folder cannot be synced: %s", root, size, path, err_text(err));
+    }
+    return FICUS_ERR_OK;
+}
+
 /* ---- the copies ---- */
 
 static enum ficus_err copy_bytes(const struct restore *r, const struct backup_file *f, struct env_file *from,
@@ -164,9 +179,7 @@ static enum ficus_err stage_file(struct staging *st, const struct backup_file *f
         err = names_add(&st->puts, f->path, reterr);
     if (err == FICUS_ERR_OK && f->is_database)
         err = note_made(st, to, f->path, reterr);
-    if (err == FICUS_ERR_OK && (err = env_dir_sync(r->e, to)) != FICUS_ERR_OK)
-        err = err_set(reterr, err, "%s: its folder cannot be synced: %s", to, err_text(err));
-    return err;
+    return err == FICUS_ERR_OK ? folders_sync(r->e, r->a, partial, f->path, reterr) : err;
 }
 
 /* ---- what is in the way ---- */
@@ -360,10 +373,8 @@ enum ficus_err restore_stage(const struct restore *r, struct ficus_error *reterr
         return err_sys(reterr, errno, "make folder %s", partial);
     for (size_t i = 0; i < r->backup->count && err == FICUS_ERR_OK; i++)
         err = stage_file(&st, &r->backup->files[i], reterr);
-    if (err == FICUS_ERR_OK && (err = env_dir_sync(r->e, partial)) != FICUS_ERR_OK)
-        err = err_set(reterr, err, "%s: cannot be synced: %s", partial, err_text(err));
     if (err == FICUS_ERR_OK)
-        err = write_note(&st, reterr);
+        err = write_note(&st, reterr); /* syncs the entry of partial, too */
     if (err != FICUS_ERR_OK && !restore_is_pending(r->s))
         (void)state_remove(r->s, RESTORE_PARTIAL);
     return err;
@@ -371,7 +382,13 @@ enum ficus_err restore_stage(const struct restore *r, struct ficus_error *reterr
 
 /* ---- finishing ---- */
 
-/* Rename below the state folder, unless it was done. The folders on both ends are synced. */
+static bool is_in_state(const struct state *s, struct arena *a, const char *name)
+{
+    const char *path = arena_printf(a, "%s/%s", s->root, name);
+    return path != NULL && is_there(path);
+}
+
+/* Rename below the state folder. */
 static enum ficus_err take_place(struct env *e, struct arena *a, const struct state *s, const char *from, const char *to,
                                  struct ficus_error *reterr)
 {
@@ -382,36 +399,41 @@ static enum ficus_err take_place(struct env *e, struct arena *a, const struct st
     if (err != FICUS_ERR_OK)
         return err;
     err = env_file_rename(e, from_path, to_path);
-    if (err == FICUS_ERR_OK)
-        err = env_dir_sync(e, to_path);
-    if (err == FICUS_ERR_OK)
-        err = env_dir_sync(e, from_path);
     return err == FICUS_ERR_OK ? err : err_set(reterr, err, "%s cannot become %s: %s", from_path, to_path, err_text(err));
 }
 
-static bool is_in_state(const struct state *s, struct arena *a, const char *name)
-{
-    const char *path = arena_printf(a, "%s/%s", s->root, name);
-    return path != NULL && is_there(path);
-}
-
-static enum ficus_err move_all(struct env *e, struct arena *a, const struct state *s, const struct staging *st,
-                               struct ficus_error *reterr)
+/* What is in the way goes. Synced also when it went before: the one who did it may have died before he came to that. */
+static enum ficus_err move_away(struct env *e, struct arena *a, const struct state *s, const struct staging *st,
+                                struct ficus_error *reterr)
 {
     enum ficus_err err = FICUS_ERR_OK;
     for (size_t i = 0; i < st->moves.count && err == FICUS_ERR_OK; i++) {
-        const char *to = arena_printf(a, "%s/%s", st->aside, st->moves.list[i]);
+        const char *from = st->moves.list[i], *to = arena_printf(a, "%s/%s", st->aside, from);
         if (to == NULL)
             err = no_memory(reterr);
-        else if (!is_in_state(s, a, to) && is_in_state(s, a, st->moves.list[i]))
-            err = take_place(e, a, s, st->moves.list[i], to, reterr);
+        else if (!is_in_state(s, a, to) && is_in_state(s, a, from))
+            err = take_place(e, a, s, from, to, reterr);
+        if (err == FICUS_ERR_OK)
+            err = folders_sync(e, a, s->root, to, reterr);
+        if (err == FICUS_ERR_OK)
+            err = folders_sync(e, a, s->root, from, reterr);
     }
+    return err;
+}
+
+/* The copies come, when all of the other is on the disk. */
+static enum ficus_err put_in_place(struct env *e, struct arena *a, const struct state *s, const struct staging *st,
+                                   struct ficus_error *reterr)
+{
+    enum ficus_err err = FICUS_ERR_OK;
     for (size_t i = 0; i < st->puts.count && err == FICUS_ERR_OK; i++) {
-        const char *from = arena_printf(a, RESTORE_PARTIAL "/%s", st->puts.list[i]);
+        const char *to = st->puts.list[i], *from = arena_printf(a, RESTORE_PARTIAL "/%s", to);
         if (from == NULL)
             err = no_memory(reterr);
         else if (is_in_state(s, a, from))
-            err = take_place(e, a, s, from, st->puts.list[i], reterr);
+            err = take_place(e, a, s, from, to, reterr);
+        if (err == FICUS_ERR_OK)
+            err = folders_sync(e, a, s->root, to, reterr);
     }
     return err;
 }
@@ -423,16 +445,16 @@ enum ficus_err restore_finish(struct env *e, struct arena *a, const struct state
     const char *note = arena_printf(a, "%s/" RESTORE_NOTE, s->root);
     enum ficus_err err = note == NULL ? no_memory(reterr) : read_note(e, a, s, &st, reterr);
     if (err == FICUS_ERR_OK)
-        err = move_all(e, a, s, &st, reterr);
+        err = move_away(e, a, s, &st, reterr);
+    if (err == FICUS_ERR_OK)
+        err = put_in_place(e, a, s, &st, reterr);
     if (err != FICUS_ERR_OK)
         return err;
     *ret_aside = st.aside[0] == '\0' ? "" : arena_printf(a, "%s/%s", s->root, st.aside);
     if (*ret_aside == NULL)
         return no_memory(reterr);
     (void)state_remove(s, RESTORE_PARTIAL); /* empty folders; the next one removes what stays */
-    err = env_dir_sync(e, note); /* the folders that were made at the top */
-    if (err == FICUS_ERR_OK)
-        err = env_file_unlink(e, note);
+    err = env_file_unlink(e, note);
     if (err == FICUS_ERR_OK)
         err = env_dir_sync(e, note);
     if (err != FICUS_ERR_OK)

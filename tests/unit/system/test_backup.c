@@ -454,48 +454,73 @@ static void test_part(void **state)
 /* ---- killed ---- */
 
 static const struct env_ops *real;
-static long kill_at, op_count;
+static struct env_ops troubled;
+static long trouble_at, op_count;
+static bool is_kill;
 
-static void count_op(void)
+/* False: this one fails, as on a full disk. */
+static bool happens(void)
 {
-    if (++op_count == kill_at)
+    if (++op_count != trouble_at)
+        return true;
+    if (is_kill)
         _exit(KILLED);
+    return false;
 }
 
-static enum ficus_err killing_open(struct env *env, const char *path, unsigned flags, struct env_file **ret_file, struct ficus_error *reterr)
+static enum ficus_err troubled_open(struct env *env, const char *path, unsigned flags, struct env_file **ret_file, struct ficus_error *reterr)
 {
-    count_op();
-    return real->file_open(env, path, flags, ret_file, reterr);
+    if ((flags & ENV_OPEN_CREATE) == 0 || happens())
+        return real->file_open(env, path, flags, ret_file, reterr);
+    return err_set(reterr, FICUS_ERR_FULL, "%s: %s", path, err_text(FICUS_ERR_FULL));
 }
 
-static enum ficus_err killing_write(struct env_file *f, const void *p, size_t size, int64_t offset)
+static enum ficus_err troubled_write(struct env_file *f, const void *p, size_t size, int64_t offset)
 {
-    count_op();
-    return real->file_write(f, p, size, offset);
+    return happens() ? real->file_write(f, p, size, offset) : FICUS_ERR_FULL;
 }
 
-static enum ficus_err killing_sync(struct env_file *f)
+static enum ficus_err troubled_sync(struct env_file *f)
 {
-    count_op();
-    return real->file_sync(f);
+    return happens() ? real->file_sync(f) : FICUS_ERR_IO;
 }
 
-static enum ficus_err killing_unlink(struct env *env, const char *path)
+static enum ficus_err troubled_unlink(struct env *env, const char *path)
 {
-    count_op();
-    return real->file_unlink(env, path);
+    return happens() ? real->file_unlink(env, path) : FICUS_ERR_IO;
 }
 
-static enum ficus_err killing_rename(struct env *env, const char *from, const char *to)
+static enum ficus_err troubled_rename(struct env *env, const char *from, const char *to)
 {
-    count_op();
-    return real->file_rename(env, from, to);
+    return happens() ? real->file_rename(env, from, to) : FICUS_ERR_FULL;
 }
 
-static enum ficus_err killing_dir_sync(struct env *env, const char *path)
+static enum ficus_err troubled_dir_sync(struct env *env, const char *path)
 {
-    count_op();
-    return real->dir_sync(env, path);
+    return happens() ? real->dir_sync(env, path) : FICUS_ERR_IO;
+}
+
+/* Operation n, of those that change the disk, is killed before, or fails. 0: none any more. */
+static void trouble(long n, bool kill)
+{
+    if (real == NULL)
+        real = e->ops;
+    e->ops = real;
+    trouble_at = n;
+    is_kill = kill;
+    op_count = 0;
+    if (n == 0) {
+        real = NULL;
+        return;
+    }
+    troubled = *real;
+    troubled.file_open = troubled_open;
+    troubled.file_write = troubled_write;
+    troubled.file_sync = troubled_sync;
+    troubled.file_unlink = troubled_unlink;
+    troubled.file_rename = troubled_rename;
+    troubled.dir_sync = troubled_dir_sync;
+    e->ops = &troubled;
 }
 
 /* What the command does: finish one that was interrupted, or do all of it. */
@@ -508,22 +533,13 @@ static bool restore_once(void)
     return restore_finish(e, &a, &s, &aside, &error) == FICUS_ERR_OK;
 }
 
-/* True: it was killed before operation n. */
-static bool killed_before(long n)
+/* Do it in a process that is killed before operation n. False: it came to its end. */
+static bool killed_before(long n, bool (*work)(void))
 {
     pid_t pid = fork();
     if (pid == 0) {
-        struct env_ops ops = *e->ops;
-        real = e->ops;
-        ops.file_open = killing_open;
-        ops.file_write = killing_write;
-        ops.file_sync = killing_sync;
-        ops.file_unlink = killing_unlink;
-        ops.file_rename = killing_rename;
-        ops.dir_sync = killing_dir_sync;
-        e->ops = &ops;
-        kill_at = n;
-        _exit(restore_once() ? 0 : 1);
+        trouble(n, true);
+        _exit(work() ? 0 : 1);
     }
     int status = 0;
     assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -533,22 +549,87 @@ static bool killed_before(long n)
     return WEXITSTATUS(status) == KILLED;
 }
 
+static void start_over(void)
+{
+    arena_done(&a);
+    arena_init(&a, 256 << 20);
+    assert_int_equal(state_locate(&a, "ficus.yaml", &s, &error), FICUS_ERR_OK);
+    remove_all();
+    assert_int_equal(mkdir(dir, 0700), 0);
+    assert_int_equal(state_create(e, &s, &error), FICUS_ERR_OK);
+}
+
+static bool back_up(void)
+{
+    struct backup_out o;
+    bool ok = backup_make(&maker, e, &a, at("b"), &error) == FICUS_ERR_OK;
+    maker.backup.system = "shop";
+    maker.backup.ficus = "0.1.0";
+    for (int i = 0; i < 2 && ok; i++) {
+        ok = backup_out_begin(&o, &maker, i == 0 ? "data/x.db" : "private/x/pin", "x", &error) == FICUS_ERR_OK;
+        if (!ok)
+            break;
+        o.f->is_database = i == 0;
+        ok = backup_out_add(&o, SLICE("some bytes"), &error) == FICUS_ERR_OK && backup_out_add(&o, SLICE(", more"), &error) == FICUS_ERR_OK &&
+             backup_out_end(&o, &error) == FICUS_ERR_OK;
+        backup_out_drop(&o);
+    }
+    ok = ok && backup_finish(&maker, &error) == FICUS_ERR_OK;
+    if (!ok)
+        backup_give_up(&maker);
+    return ok;
+}
+
+static void expect_whole_or_none(void)
+{
+    struct backup b;
+    if (!exists("b"))
+        return;
+    assert_int_equal(backup_read(e, &a, at("b"), &b, &error), FICUS_ERR_OK);
+    assert_int_equal(b.count, 2);
+    assert_string_equal(get("b/data/x.db"), "some bytes, more");
+    assert_string_equal(get("b/private/x/pin"), "some bytes, more");
+}
+
+/* Making one: killed before each operation there is nothing of that name, or all; each failing, nothing at all is left, but
+ * at most the name, when its own sync fails. */
+static void test_make_trouble(void **state)
+{
+    long n = 1;
+    for (bool killed = true; killed; n++) {
+        start_over();
+        killed = killed_before(n, back_up);
+        expect_whole_or_none();
+        assert_true(killed || exists("b"));
+    }
+    assert_true(n > 10);
+    n = 1;
+    for (bool failed = true; failed; n++) {
+        start_over();
+        trouble(n, false);
+        failed = !back_up();
+        trouble(0, false);
+        expect_whole_or_none();
+        assert_false(exists("b.partial"));
+        assert_true(failed || exists("b"));
+    }
+    assert_true(n > 10);
+}
+
 /* Killed before each of its operations, and once more in going on: the next run finishes it, everything is there once, and
  * before the note nothing was touched. */
 static void test_killed(void **state)
 {
     long n = 1;
     for (bool killed = true; killed; n++) {
-        remove_all();
-        assert_int_equal(mkdir(dir, 0700), 0);
-        assert_int_equal(state_create(e, &s, &error), FICUS_ERR_OK);
+        start_over();
         make_backup();
         make_old();
-        killed = killed_before(n);
+        killed = killed_before(n, restore_once);
         if (killed && !restore_is_pending(&s) && !exists("state/data/bank.db"))
             expect_old();
-        if (killed && n % 3 == 0)
-            (void)killed_before(n / 3 + 1);
+        if (killed && n % 3 == 0 && restore_is_pending(&s))
+            (void)killed_before(n / 3 + 1, restore_once);
         if (!exists("state/data/bank.db") || restore_is_pending(&s))
             assert_true(restore_once());
         expect_new();
@@ -557,12 +638,32 @@ static void test_killed(void **state)
                  s.root, at("found"));
         assert_int_equal(system(command), 0);
         assert_string_equal(get("found"), "old generation");
-        arena_done(&a);
-        arena_init(&a, 256 << 20);
-        assert_int_equal(state_locate(&a, "ficus.yaml", &s, &error), FICUS_ERR_OK);
     }
     assert_true(n > 20);
     print_message("killed before each of %ld operations\n", n - 2);
+}
+
+/* Each operation fails once: it is said, what was there is there or lies aside, and the next run ends well. */
+static void test_failed(void **state)
+{
+    long n = 1;
+    for (bool done = false; !done; n++) {
+        start_over();
+        make_backup();
+        make_old();
+        trouble(n, false);
+        error.text[0] = '\0';
+        bool ok = restore_once();
+        done = op_count < n;
+        trouble(0, false);
+        assert_true(ok || error.text[0] != '\0');
+        if (!ok && !restore_is_pending(&s) && !exists("state/data/bank.db"))
+            expect_old();
+        if (!ok && (restore_is_pending(&s) || !exists("state/data/bank.db")))
+            assert_true(restore_once());
+        expect_new();
+    }
+    assert_true(n > 20);
 }
 
 int main(void)
@@ -576,7 +677,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_restore, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_damaged, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_part, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_make_trouble, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_killed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_failed, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
