@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The embedded event log: one SQLite file, one sequence for all topics (so events of a key, and of all keys, keep their
- * order), batches of publishers grouped into one synced commit, an id that is among the newest of its source dropped
- * (docs/adr/0036), retention by age and size with a janitor. Acknowledged means synced. Of a kept topic the newest event of each key stays for ever, so that
- * whoever reads from the start still learns the present state of each; of others it is noted how far they were cut.
+ * order), batches of publishers grouped into one synced commit, events that are published again dropped (how far back:
+ * docs/adr/0036), retention by age and size with a janitor. Acknowledged means synced. Of a kept topic the newest event of
+ * each key stays for ever, so that whoever reads from the start still learns the present state of each; of others it is
+ * noted how far they were cut.
  * One disk, no replica: who needs more sets the URL of a real broker.
  *
  * Loop thread; the blocking work runs on a worker of env. Happy path: append queues, one job writes all that waits in

@@ -71,7 +71,8 @@ static struct db *build(void)
     for (int first = 1; first <= EVENTS; first += 100)
         must(elog_old_add(d, first, 100, env_wall_ms(crash_env(ce)) + first, &error));
     sql(d, "DELETE FROM event WHERE offset <= 100 AND (topic <> 'kept' OR offset < 90);"
-           "INSERT INTO kept_topic VALUES('kept', ''); INSERT INTO kept SELECT topic, subject, max(offset) FROM event WHERE topic = 'kept' GROUP BY subject;"
+           "INSERT INTO kept_topic VALUES('kept', '');"
+           "INSERT INTO kept SELECT topic, subject, max(offset) FROM event WHERE topic = 'kept' GROUP BY subject;"
            "INSERT INTO cut VALUES('a', 100);"
            "UPDATE sqlite_sequence SET seq = 2000 WHERE name = 'event';");
     return d;
@@ -179,7 +180,8 @@ static void test_damaged(void **state)
 {
     (void)state;
     struct db *d = build();
-    sql(d, "CREATE TABLE aside AS SELECT offset AS o, body AS b FROM event WHERE offset = 500; UPDATE event SET body = substr(body, 2) WHERE offset = 500");
+    sql(d, "CREATE TABLE aside AS SELECT offset AS o, body AS b FROM event WHERE offset = 500;"
+           "UPDATE event SET body = substr(body, 2) WHERE offset = 500");
     db_close(d);
     assert_int_equal(open_log(), FICUS_ERR_CORRUPT);
     assert_non_null(strstr(error.text, "the event at offset 500 is damaged"));

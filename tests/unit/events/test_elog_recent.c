@@ -218,6 +218,7 @@ static void test_letters(void **state)
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-    const struct CMUnitTest tests[] = {TEST(test_last_batch_is_known), TEST(test_window), TEST(test_failed_batch_is_new), TEST(test_made_ids), TEST(test_letters)};
+    const struct CMUnitTest tests[] = {TEST(test_last_batch_is_known), TEST(test_window), TEST(test_failed_batch_is_new),
+        TEST(test_made_ids), TEST(test_letters)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
