@@ -192,7 +192,8 @@ static void put_hub(const char *services)
 {
     put("state/run/hub.json",
         arena_printf(&a, "{\"version\":1,\"system\":\"shop\",\"process\":\"hub\",\"state\":\"%s\",\"key_file\":\"%s\",\"edges\":{},"
-                         "\"listen\":[\"unix:/a\"],\"operator_listen\":[\"unix:/b\"],\"log_file\":\"%s/hub-log.db\",\"journal_file\":\"%s/hub-sagas.db\","
+                         "\"listen\":[\"unix:/a\"],\"operator_listen\":[\"unix:/b\"],"
+                         "\"log_file\":\"%s/hub-log.db\",\"journal_file\":\"%s/hub-sagas.db\","
                          "\"topics\":{},\"services\":[%s],\"sagas\":[]}", s.root, s.key_file, s.data, s.data, services));
 }
 
