@@ -58,14 +58,16 @@ static void show_note(void *arg, const char *text)
 static void show_cell(void *arg, const struct matrix_cell *cell, int64_t took_ms)
 {
     struct testing *t = arg;
-    bool ok = cell->verdict == MATRIX_OK;
+    static const char *const words[] = {[MATRIX_OK] = "ok", [MATRIX_FAILED] = "FAILED", [MATRIX_NOBODY_DIED] = "NOBODY DIED",
+                                        [MATRIX_NOT_MET] = "not met: it does not come in each run"};
+    bool ok = cell->verdict == MATRIX_OK || cell->verdict == MATRIX_NOT_MET;
     const char *aim = matrix_aim_text(&t->a, &cell->aim);
     t->cell_count += took_ms > 0;
     t->bad_count += !ok;
     if (t->json)
         return;
     dprintf(1, "%s%-12s %-60s %s  %.1f s\n", t->terminal ? "\r\033[K" : "", t->scenario->name, aim == NULL ? "?" : aim,
-            ok ? "ok" : cell->verdict == MATRIX_FAILED ? "FAILED" : "NOBODY DIED", (double)took_ms / 1000);
+            words[cell->verdict], (double)took_ms / 1000);
     if (!ok && cell->text != NULL)
         dprintf(1, "    %s\n", cell->text);
     if (t->terminal)
@@ -107,7 +109,7 @@ static void add_repeat(struct testing *t, const struct matrix_cell *c, struct bu
 static void print_failures(struct testing *t, const struct matrix *m, struct buf *out)
 {
     for (const struct matrix_cell *c = m->cells; c != NULL; c = c->next) {
-        const char *aim = c->verdict == MATRIX_OK ? NULL : matrix_aim_text(&t->a, &c->aim);
+        const char *aim = c->verdict == MATRIX_OK || c->verdict == MATRIX_NOT_MET ? NULL : matrix_aim_text(&t->a, &c->aim);
         if (aim == NULL)
             continue;
         (void)buf_printf(out, "\n%s: %s\n  again: ", aim,
@@ -123,8 +125,8 @@ static void print_matrix(struct testing *t, const struct matrix *m)
 {
     struct buf out;
     buf_init(&out, OUT_SIZE_MAX);
-    (void)buf_printf(&out, "%s\n%s, scenario %s: %zu kills, %zu failed\n", t->terminal ? "\r\033[K" : "", t->saga->name, t->scenario->name,
-                     m->cell_count, m->bad_count);
+    (void)buf_printf(&out, "%s\n%s, scenario %s: %zu kills, %zu failed, %zu not met\n", t->terminal ? "\r\033[K" : "", t->saga->name, t->scenario->name,
+                     m->cell_count - m->not_met_count, m->bad_count, m->not_met_count);
     matrix_print(m, &out);
     print_failures(t, m, &out);
     (void)buf_add_char(&out, '\n');

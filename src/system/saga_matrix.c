@@ -73,12 +73,17 @@ bool matrix_is_aimed(const struct matrix *m, const char *process, const char *fi
 
 /* ---- the enumeration ---- */
 
-static void file_begin(struct matrix *m, const struct matrix_file *f)
+static void file_begin(struct matrix *m, struct matrix_file *f)
 {
     m->file = f;
-    m->number = 1;
+    m->number = f == NULL ? 1 : f->through + 1;
     m->side = CRASH_BEFORE;
     m->tries = 0;
+}
+
+static bool is_wanted(const struct matrix_file *f, const char *process)
+{
+    return file_is_aimed(f) && (process == NULL || strcmp(f->process, process) == 0);
 }
 
 bool matrix_next(struct matrix *m, const char *process, struct matrix_aim *ret_aim)
@@ -87,8 +92,11 @@ bool matrix_next(struct matrix *m, const char *process, struct matrix_aim *ret_a
     if (!m->begun)
         file_begin(m, m->files);
     m->begun = true;
-    while (m->file != NULL && (!file_is_aimed(m->file) || (process != NULL && strcmp(m->file->process, process) != 0)))
+    while (m->file != NULL && !is_wanted(m->file, process))
         file_begin(m, m->file->next);
+    for (struct matrix_file *f = m->files; f != NULL && m->file == NULL && !m->only; f = f->next)
+        if (is_wanted(f, process) && f->through < f->max)
+            file_begin(m, f); /* a later run wrote it more often */
     if (m->file == NULL)
         return false;
     *ret_aim = (struct matrix_aim){m->file->process, m->file->name, m->number, m->side};
@@ -97,7 +105,7 @@ bool matrix_next(struct matrix *m, const char *process, struct matrix_aim *ret_a
 
 bool matrix_only(struct matrix *m, const struct matrix_aim *aim)
 {
-    const struct matrix_file *f = find(m, aim->process, aim->file);
+    struct matrix_file *f = find(m, aim->process, aim->file);
     FICUS_ASSERT(!m->begun);
     if (f == NULL || !file_is_aimed(f))
         return false;
@@ -115,7 +123,8 @@ static void go_on(struct matrix *m)
         m->file = NULL;
         return;
     }
-    m->number += m->side == CRASH_AFTER ? 1 : 0;
+    if (m->side == CRASH_AFTER)
+        m->file->through = m->number++;
     m->side = m->side == CRASH_AFTER ? CRASH_BEFORE : CRASH_AFTER;
 }
 
@@ -135,14 +144,15 @@ static bool add_cell(struct matrix *m, enum matrix_verdict verdict, const char *
         m->last_cell->next = c;
     m->last_cell = c;
     m->cell_count++;
-    m->bad_count += verdict != MATRIX_OK;
+    m->bad_count += verdict == MATRIX_FAILED || verdict == MATRIX_NOBODY_DIED;
+    m->not_met_count += verdict == MATRIX_NOT_MET;
     *ret_cell = c;
     return true;
 }
 
 bool matrix_result(struct matrix *m, bool died, const char *text, const struct matrix_cell **ret_cell)
 {
-    struct matrix_file *f = find(m, m->file->process, m->file->name);
+    struct matrix_file *f = m->file;
     bool ok = true;
     *ret_cell = NULL;
     if (died) {
@@ -152,7 +162,7 @@ bool matrix_result(struct matrix *m, bool died, const char *text, const struct m
     } else if (m->number > f->max && !m->only) {
         file_begin(m, f->next); /* there is no such write: the file is through */
     } else if (++m->tries == MATRIX_TRIES_MAX) {
-        ok = add_cell(m, MATRIX_NOBODY_DIED, text, ret_cell);
+        ok = add_cell(m, m->number > f->min && !m->only ? MATRIX_NOT_MET : MATRIX_NOBODY_DIED, text, ret_cell);
         go_on(m);
     }
     return ok;
@@ -199,9 +209,10 @@ static void print_side(const struct matrix *m, const struct matrix_file *f, enum
     for (const struct matrix_cell *c = m->cells; c != NULL; c = c->next) {
         if (c->aim.process != f->process || c->aim.file != f->name || c->aim.side != side)
             continue;
+        bool is_bad = c->verdict == MATRIX_FAILED || c->verdict == MATRIX_NOBODY_DIED;
         ok += c->verdict == MATRIX_OK;
-        bad += c->verdict != MATRIX_OK;
-        if (c->verdict != MATRIX_OK && bad <= COLUMN_NUMBERS_MAX)
+        bad += is_bad;
+        if (is_bad && bad <= COLUMN_NUMBERS_MAX)
             (void)buf_printf(&text, "%s%u", bad == 1 ? "FAILED " : ",", c->aim.number);
     }
     if (bad > COLUMN_NUMBERS_MAX)
@@ -230,7 +241,7 @@ void matrix_print(const struct matrix *m, struct buf *out)
 
 static const char *verdict_text(enum matrix_verdict v)
 {
-    static const char *const texts[] = {[MATRIX_OK] = "ok", [MATRIX_FAILED] = "failed", [MATRIX_NOBODY_DIED] = "nobody died"};
+    static const char *const texts[] = {[MATRIX_OK] = "ok", [MATRIX_FAILED] = "failed", [MATRIX_NOBODY_DIED] = "nobody died", [MATRIX_NOT_MET] = "not met"};
     return texts[v];
 }
 

@@ -26,7 +26,9 @@ struct matrix_aim {
     enum crash_side side;
 };
 
-enum matrix_verdict { MATRIX_OK, MATRIX_FAILED, MATRIX_NOBODY_DIED };
+/* NOT_MET: the write is not of each instance (an outbox that is emptied with the next commit, or later by itself), and did not come in
+ * MATRIX_TRIES_MAX runs; that is no failure. NOBODY_DIED: the write came, or this kill alone was asked for. */
+enum matrix_verdict { MATRIX_OK, MATRIX_FAILED, MATRIX_NOBODY_DIED, MATRIX_NOT_MET };
 
 struct matrix_cell {
     struct matrix_aim aim;
@@ -39,6 +41,7 @@ struct matrix_file {
     const char *process, *name;
     uint32_t run_count;      /* undisturbed runs of the beginning that wrote it */
     uint32_t min, max;       /* writes in any whole run */
+    uint32_t through;        /* so many were aimed at, on both sides */
     struct matrix_file *next;
 };
 
@@ -46,10 +49,10 @@ struct matrix {
     struct arena *arena;
     struct matrix_file *files, *last_file;
     struct matrix_cell *cells, *last_cell;
-    size_t cell_count, bad_count;
+    size_t cell_count, bad_count, not_met_count;
     uint32_t plain_runs; /* of the beginning */
     /* the place of the enumeration */
-    const struct matrix_file *file;
+    struct matrix_file *file;
     uint32_t number, tries;
     enum crash_side side;
     bool begun, only;
