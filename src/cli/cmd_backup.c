@@ -18,7 +18,9 @@
 #include "restore.h"
 #include "timefmt.h"
 
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -391,6 +393,23 @@ static int make(struct job *j, const char *folder)
     return code;
 }
 
+/* Below the state folder ficus down --purge would remove it with what it is the copy of. */
+static bool folder_is_fit(const struct job *j, const char *folder)
+{
+    char parent[PATH_MAX], whole[PATH_MAX];
+    const char *slash = strrchr(folder, '/');
+    (void)snprintf(parent, sizeof parent, "%.*s", slash == NULL ? 1 : slash == folder ? 1 : (int)(slash - folder), slash == NULL ? "." : folder);
+    if (folder[0] == '\0') {
+        dprintf(2, "ficus: the name of the backup's folder is empty\n");
+        return false;
+    }
+    size_t size = strlen(j->cli->state.root);
+    if (realpath(parent, whole) == NULL || strncmp(whole, j->cli->state.root, size) != 0 || (whole[size] != '\0' && whole[size] != '/'))
+        return true; /* a parent that is not there is told when the folder is made */
+    dprintf(2, "ficus: %s: lies in the state folder %s, which ficus down --purge removes; say another place\n", folder, j->cli->state.root);
+    return false;
+}
+
 /* Whether it runs; stopped, it stays so for as long as we have the lock. */
 static int look(struct job *j, int *ret_lock)
 {
@@ -418,7 +437,7 @@ int cmd_backup(const struct command_call *c)
     umask(077);
     if (cli_init(&cli, c)) {
         j = (struct job){.cli = &cli, .names = c->operands + 1, .name_count = c->operand_count - 1, .is_terminal = isatty(2) == 1};
-        code = look(&j, &lock);
+        code = folder_is_fit(&j, c->operands[0]) ? look(&j, &lock) : EXIT_USAGE;
         if (code == EXIT_OK)
             code = make(&j, c->operands[0]);
     }

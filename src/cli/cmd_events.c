@@ -186,11 +186,16 @@ static int letters_close(struct cli *cli, const char *consumer, const char *how,
     map_init(&l.closed, (const uint64_t[2]){0, 0});
     int code = letters_read(cli, &l), failed = EXIT_OK;
     int one = EXIT_OK;
-    for (size_t i = 0; code == EXIT_OK && one != EXIT_NOT_RUNNING && i < l.count; i++)
-        if (closed_of(&l, l.list[i]) == NULL &&
-            (consumer == NULL || slice_eq_str(text_of(json_get(l.list[i], "data"), "consumer"), consumer)) &&
-            (one = letter_close(cli, number_of(l.list[i]), how, done)) != EXIT_OK)
-            failed = one;
+    size_t count = 0;
+    for (size_t i = 0; code == EXIT_OK && one != EXIT_NOT_RUNNING && i < l.count; i++) {
+        if (closed_of(&l, l.list[i]) != NULL || (consumer != NULL && !slice_eq_str(text_of(json_get(l.list[i], "data"), "consumer"), consumer)))
+            continue;
+        count++;
+        one = letter_close(cli, number_of(l.list[i]), how, done);
+        failed = one != EXIT_OK ? one : failed;
+    }
+    if (code == EXIT_OK && count == 0)
+        dprintf(2, "there is no dead letter%s%s to look after\n", consumer == NULL ? "" : " of ", consumer == NULL ? "" : consumer);
     map_done(&l.closed);
     return code != EXIT_OK ? code : failed;
 }

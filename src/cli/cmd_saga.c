@@ -247,7 +247,12 @@ int cmd_saga_show(const struct command_call *c)
             code = one_ask(&o, i, &body, &root, &missing);
             if (code != EXIT_OK || missing)
                 continue;
-            found++;
+            if (++found > 1 && o.cli.json) { /* one document, or none */
+                dprintf(2, "ficus: several sagas have an instance %s, one of them is %s: say SAGA/ID\n", c->operands[0], o.names[i]);
+                code = EXIT_USAGE;
+                buf_clear(&out);
+                break;
+            }
             if (o.cli.json)
                 buf_printf(&out, SLICE_FMT "\n", SLICE_ARG(body));
             else

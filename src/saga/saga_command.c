@@ -229,7 +229,7 @@ static void add_command(struct list *commands, struct saga_view *v)
         list_add_tail(commands, &v->link);
 }
 
-static void move_commands(struct list *from, struct list *to)
+void saga_commands_move(struct list *from, struct list *to)
 {
     while (!list_empty(from))
         list_add_tail(to, list_pop_head(from));
@@ -275,7 +275,7 @@ static enum ficus_err begin(struct saga_visit *t, struct saga_view *v)
         return err_set(&v->error, err, "%s", err_text(err));
     }
     list_remove(&v->link);
-    move_commands(&t->commands, &i->commands);
+    saga_commands_move(&t->commands, &i->commands);
     apply(i, v);
     return FICUS_ERR_OK;
 }
@@ -368,7 +368,7 @@ static void visit_done(void *arg)
         }
     }
     if (i != NULL && !list_empty(&t->commands)) {
-        move_commands(&t->commands, &i->commands);
+        saga_commands_move(&t->commands, &i->commands);
         saga_commands_run(i);
     }
     visit_free(t);
@@ -416,6 +416,12 @@ static void command_go(struct saga_view *v)
             wake_later(g);
         saga_view_answer(v, err, SLICE_NONE, err_text(err));
     }
+}
+
+void saga_commands_again(struct list *commands)
+{
+    while (!list_empty(commands))
+        command_go(CONTAINER_OF(list_pop_head(commands), struct saga_view, link));
 }
 
 /* ---- asking ---- */

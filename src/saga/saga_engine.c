@@ -280,8 +280,12 @@ static void after_append(struct saga_instance *i)
 {
     saga_move(i, SAGA_PLACE_NOWHERE);
     if (i->entry.existed) { /* a start event that came again */
-        FICUS_ASSERT(i->view == NULL && list_empty(&i->commands)); /* these read the journal first */
+        struct list commands;
+        FICUS_ASSERT(i->view == NULL); /* a start by hand reads the journal first */
+        list_init(&commands);
+        saga_commands_move(&i->commands, &commands);
         saga_instance_free(i);
+        saga_commands_again(&commands);
         return;
     }
     for (size_t r = 0; r < i->out.record_count; r++)

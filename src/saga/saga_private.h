@@ -201,6 +201,9 @@ void saga_commands_run(struct saga_instance *i);
 /* The command's record is synced: answer it. */
 void saga_command_done(struct saga_instance *i);
 void saga_commands_cancel(struct list *commands);
+void saga_commands_move(struct list *from, struct list *to);
+/* What they were said to is none (a start event that came again): they look for the instance in the journal. */
+void saga_commands_again(struct list *commands);
 /* Time as waits are measured: wall time that does not go back while the engine lives. */
 int64_t saga_waits_now(struct saga_engine *g);
 void saga_wake_at(struct saga_engine *g, int64_t at_ms); /* look then, or earlier */

@@ -98,6 +98,9 @@ def check_backup(shop, checks, folder):
     checks.check("each database is sound", damaged(folder) == ([], len(names)), str(damaged(folder)))
     again = shop.run("backup", folder)
     checks.check("a folder that is there is left alone", again.returncode == 1 and "is there already" in again.stderr and is_whole(folder), again.stderr)
+    inside, nameless = shop.run("backup", os.path.join(shop.state, "data", "copy")), shop.run("backup", "")
+    checks.check("not into the state folder, which --purge removes", inside.returncode == 2 and "say another place" in inside.stderr, inside.stderr)
+    checks.check("not without a name", nameless.returncode == 2 and "is empty" in nameless.stderr, nameless.stderr)
     return begun
 
 

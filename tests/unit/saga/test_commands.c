@@ -412,10 +412,38 @@ static void test_describe_versions(void **state)
     world_free(w);
 }
 
+/* A start event comes again, and a command meets the instance that is made of it before the journal says that there is one already:
+ * it finds the one that there is. */
+static void test_start_event_again(void **state)
+{
+    static const struct saga_command cancel = {.kind = SAGA_CANCEL, .saga = SLICE("checkout"), .id = SLICE("o1"), .actor = SLICE("ann"),
+                                               .reason = SLICE("because")};
+    (void)state;
+    for (int after = 0; after < 2; after++) {
+        struct world *w = world_new();
+        struct seen s = {0};
+        open_engine(w, checkout_text);
+        place(w, "o1");
+        crash_env_run_ms(w->ce, 1000);
+        assert_state(w, "o1", "completed");
+        if (after)
+            place(w, "o1");
+        assert_int_equal(saga_engine_command(w->g, &cancel, on_view, &s), FICUS_ERR_OK);
+        if (!after)
+            place(w, "o1");
+        crash_env_run_ms(w->ce, 1000);
+        assert_true(s.done);
+        assert_int_equal(s.err, FICUS_ERR_CONFLICT);
+        assert_state(w, "o1", "completed");
+        world_free(w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_start),
+        cmocka_unit_test(test_start_event_again),
         cmocka_unit_test(test_start_twice_at_once),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_cancel_around_the_pivot),
