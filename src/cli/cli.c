@@ -200,12 +200,30 @@ int cli_answer(struct cli *cli, const struct cli_request *r, const struct ficus_
     return EXIT_OK;
 }
 
+/* Somebody stopped it: its socket takes connections, and nobody would answer them. */
+static bool hub_is_stopped(const struct cli *cli)
+{
+    struct cli once = *cli; /* its answers would fill the arena */
+    const struct json *status = NULL;
+    const struct cli_request r = {"supervisor.sock", "the supervisor", "GET", "/v1/status", 200, true, NULL};
+    arena_init(&once.a, 16 << 20);
+    bool stopped = cli_ask(&once, &r, NULL, NULL, &status) == EXIT_OK &&
+                   slice_eq_str(json_string_or(json_get(json_get(status, "hub"), "state"), SLICE_NONE), "stopped");
+    arena_done(&once.a);
+    return stopped;
+}
+
 int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struct slice *ret_body,
             const struct json **ret_json)
 {
     struct ficus_error error = {0};
     struct slice body = SLICE_NONE;
     struct ops_call call;
+    if (strcmp(r->socket, "hub-ops.sock") == 0 && hub_is_stopped(cli)) {
+        if (!r->quiet)
+            dprintf(2, "ficus: the hub was stopped; ficus start hub\n");
+        return EXIT_NOT_RUNNING;
+    }
     int status = 0, code = cli_call(cli, r, &call);
     if (code != EXIT_OK)
         return code;

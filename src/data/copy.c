@@ -42,6 +42,7 @@ static enum ficus_err stand_still(struct db *d, struct db_copy *c, struct ficus_
     if (err != FICUS_ERR_OK)
         return err_set(reterr, err, "%s: %s", d->path, err_text(err));
     c->moment_ms = env_wall_ms(d->env);
+    c->wal_size = db_vfs_wal_size(d->vfs); /* of before: the first commit from here cuts it */
     atomic_store(&d->checkpoints_held, true);
     return FICUS_ERR_OK;
 }
@@ -66,7 +67,7 @@ ssize_t db_copy_read(struct db_copy *c, void *p, size_t size, struct ficus_error
 {
     struct db *d = c->db;
     int64_t left = c->size - c->at, wal = db_vfs_wal_size(d->vfs);
-    if (wal > WAL_SIZE_MAX && wal > c->size)
+    if (wal > WAL_SIZE_MAX && wal > c->size && wal != c->wal_size)
         return -(ssize_t)err_set(reterr, FICUS_ERR_TIMEOUT,
             "%s: %lld bytes were written while it was copied, more than may wait; try again to a faster disk", d->path,
             (long long)wal);

@@ -121,7 +121,7 @@ struct db_copy {
     int64_t moment_ms;          /* wall clock */
     /* private below */
     struct db *db;
-    int64_t at;
+    int64_t at, wal_size;
 };
 /* BUSY: another copy of it is being made; UNAVAILABLE: at present somebody reads from an earlier moment and the checkpoint
  * cannot pass; try again soon. On error there is nothing to end. [worker] */

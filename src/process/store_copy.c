@@ -10,6 +10,7 @@
 enum {
     PIECE_SIZE = 256 * 1024,
     PIECE_MS = 4,         /* from one to the next */
+    PIECE_SENT_MS = 30 * 1000,
     BEGIN_MS_MAX = 10000, /* until nobody reads from an earlier moment */
     BEGIN_AGAIN_MS = 20,
 };
@@ -58,18 +59,29 @@ static bool run(struct store_copy *c, void (*work)(void *arg), void (*done)(void
 
 static void wait(struct store_copy *c, int64_t ms, void (*then)(void *arg))
 {
+    env_timer_stop(c->env, &c->timer);
     c->timer = (struct env_timer){.fn = then, .arg = c};
     env_timer_start(c->env, &c->timer, ms < 0 ? 0 : ms);
 }
 
 /* ---- sending ---- */
 
+static void broken(struct store_copy *c);
+
+/* One that takes a byte now and then would keep the WAL growing for ever. */
+static void too_slow(void *arg)
+{
+    struct store_copy *c = arg;
+    c->err = err_set(&c->error, FICUS_ERR_TIMEOUT, "the client takes less than %d KiB in %d s", PIECE_SIZE / 1024, PIECE_SENT_MS / 1000);
+    broken(c);
+}
+
 static void send_piece(struct store_copy *c)
 {
     bool last = c->copy.at == c->copy.size;
     c->piece_sent += http_send(c->s, c->piece + c->piece_sent, c->piece_size - c->piece_sent, last);
     if (c->piece_sent < c->piece_size)
-        return; /* on_writable */
+        return; /* on_writable, or too_slow */
     if (!last) {
         wait(c, c->piece_ms + PIECE_MS - env_now_ms(c->env), read_next);
         return;
@@ -104,8 +116,12 @@ static void read_done(void *arg)
         over(c);
     else if (c->err != FICUS_ERR_OK)
         broken(c);
-    else
+    else {
+        if (c->copy.at == c->copy.size)
+            db_copy_end(&c->copy); /* what is left is only to be sent */
+        wait(c, PIECE_SENT_MS, too_slow);
         send_piece(c);
+    }
 }
 
 static void read_next(void *arg)

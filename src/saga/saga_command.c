@@ -352,7 +352,7 @@ static void visit_done(void *arg)
     struct saga_visit *t = arg;
     struct saga_engine *g = t->g;
     map_remove(&g->visits, t->key);
-    /* One that a start event brought meanwhile knows more than what was read. */
+    /* One that a start event brought meanwhile: when it is one that came again, they come back (saga_commands_again). */
     struct saga_instance *i = map_get(&g->live, t->key);
     if (g->closing) {
         saga_commands_cancel(&t->commands);
@@ -526,7 +526,7 @@ static void wake_work(void *arg)
 {
     struct saga_engine *g = arg;
     g->wake_err = FICUS_ERR_OK;
-    enum ficus_err err = saga_journal_due(g->journal, g->waits_now_ms, g->wake_room, wake_one, g, &g->wake_next_ms, &g->wake_error);
+    enum ficus_err err = saga_journal_due(g->journal, g->wake_now_ms, g->wake_room, wake_one, g, &g->wake_next_ms, &g->wake_error);
     if (err != FICUS_ERR_OK)
         g->wake_err = err;
 }
@@ -543,7 +543,7 @@ static void wake_done(void *arg)
             LOG_ERR(&g->wake_error));
         next_ms = saga_waits_now(g) + WAKE_RETRY_MS;
     } else if (count == g->wake_room) { /* there may be more */
-        next_ms = g->waits_now_ms;
+        next_ms = g->wake_now_ms;
     }
     if (next_ms < g->wake_at_ms)
         g->wake_at_ms = next_ms;
@@ -568,6 +568,7 @@ static void on_wake_timer(void *arg)
     g->wake_room = live >= SAGA_LIVE_MAX ? 0 : SAGA_LIVE_MAX - live;
     if (g->wake_room > SAGA_WAKE_BATCH)
         g->wake_room = SAGA_WAKE_BATCH;
+    g->wake_now_ms = saga_waits_now(g);
     g->wake_job = (struct env_job){.work = wake_work, .done = wake_done, .arg = g};
     if (g->wake_room == 0 || env_run(g->env, &g->wake_job) != FICUS_ERR_OK) {
         env_timer_start(g->env, &g->wake_timer, WAKE_AGAIN_MS);

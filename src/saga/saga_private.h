@@ -152,6 +152,7 @@ struct saga_engine {
     struct ficus_error wake_error;
     int64_t wake_next_ms;
     size_t wake_room;
+    int64_t wake_now_ms;        /* the job's: what is due by then */
     /* closing */
     bool closing, journal_closing;
     void (*closed)(void *arg);

@@ -9,12 +9,14 @@ enum { STORE_EVENTS = 5000 }; /* verified by one request: some ten milliseconds 
 
 /* ---- the event store, on a worker ---- */
 
+static const int64_t POSITION_MAX = (int64_t)1 << 62; /* what is counted on from it stays a number */
+
 static bool number_read(struct ficus_req *req, const char *name, int64_t *ret_value)
 {
     const char *text = ficus_query_param(req, name);
-    if (text != NULL && slice_to_i64(slice_str(text), ret_value) && *ret_value >= 0)
+    if (text != NULL && slice_to_i64(slice_str(text), ret_value) && *ret_value >= 0 && *ret_value <= POSITION_MAX)
         return true;
-    ficus_invalid(req, ficus_printf(req, "/%s", name), "must be a number from 0");
+    ficus_invalid(req, ficus_printf(req, "/%s", name), "must be a number from 0 to 2^62");
     return false;
 }
 

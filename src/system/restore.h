@@ -20,6 +20,8 @@
 
 /* A restore was interrupted, and restore_finish has to be called before anything else. */
 bool restore_is_pending(const struct state *s);
+/* One was interrupted earlier, while it copied: nothing was changed yet, and the same command begins again. */
+bool restore_is_begun(const struct state *s);
 
 struct restore {
     struct env *e;

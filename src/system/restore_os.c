@@ -75,6 +75,13 @@ bool restore_is_pending(const struct state *s)
     return is_there(path);
 }
 
+bool restore_is_begun(const struct state *s)
+{
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof path, "%s/" RESTORE_PARTIAL, s->root);
+    return !restore_is_pending(s) && is_there(path);
+}
+
 /* Make the folders that lead from root to the file; root is there. */
 static enum ficus_err folders_make(struct arena *a, const char *root, const char *path, struct ficus_error *reterr)
 {
@@ -139,6 +146,9 @@ static enum ficus_err copy_file(const struct restore *r, const struct backup_fil
 {
     struct env_file *from = NULL, *to = NULL;
     const char *from_path = arena_printf(r->a, "%s/%s", r->folder, f->path);
+    struct stat st;
+    if (from_path != NULL && stat(from_path, &st) == 0 && !S_ISREG(st.st_mode))
+        return err_set(reterr, FICUS_ERR_CORRUPT, "%s: is no file", from_path);
     enum ficus_err err = from_path == NULL ? no_memory(reterr) : env_file_open(r->e, from_path, ENV_OPEN_READ_ONLY, &from, reterr);
     if (err != FICUS_ERR_OK)
         return err;

@@ -125,6 +125,9 @@ static enum ficus_err prepare_state(struct env *e, struct up *u, struct manifest
         err = state_lock(&u->state, &u->lock_fd, reterr);
     if (err == FICUS_ERR_OK && restore_is_pending(&u->state))
         err = err_set(reterr, FICUS_ERR_CONFLICT, "%s: a restore was interrupted half way: ficus restore finishes it", u->state.root);
+    if (err == FICUS_ERR_OK && restore_is_begun(&u->state)) /* an empty system would serve in place of the one that was to come back */
+        err = err_set(reterr, FICUS_ERR_CONFLICT, "%s: a restore was interrupted while it copied: ficus restore FOLDER begins it again; to go on "
+                      "without it, remove %s/" RESTORE_PARTIAL, u->state.root, u->state.root);
     if (err == FICUS_ERR_OK)
         err = state_choose_sockets(e, u->arena, &u->state, longest_socket_name(u->manifest), reterr);
     if (err == FICUS_ERR_OK)

@@ -234,6 +234,9 @@ def check_restore(shop, checks, folder):
     spoilt = shop.run("restore", copy)
     checks.check("one bit that is not as it was is found before anything is touched",
                  spoilt.returncode == 1 and "bank.db" in spoilt.stderr and "nothing was changed" in spoilt.stderr and not os.listdir(os.path.join(shop.state, "data")), spoilt.stderr)
+    os.makedirs(os.path.join(shop.state, "restore.partial/data"))  # as kill -9 leaves it while it copies
+    refused = shop.run("up", "-d")
+    checks.check("a restore that was killed while it copied: no empty system is started", refused.returncode == 1 and "begins it again" in refused.stderr, refused.stderr)
     done = shop.run("restore", folder)
     checks.check("a restore", done.returncode == 0, done.stderr)
     note = os.path.join(shop.state, "restore.json")

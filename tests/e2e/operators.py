@@ -62,6 +62,15 @@ class Operators(Base):
 
         wait_for(f"{wanted} in the story", lambda: wanted <= services(), 15, 0.5)
 
+    def test_hub_stopped(self):
+        """Who asks a hub that was stopped is told at once, and how to start it."""
+        self.assertEqual(self.shop.run("stop", "hub").returncode, 0)
+        for command in (["saga", "list"], ["saga", "show", "x"], ["events", "topics"], ["events", "redrive", "--all"]):
+            said = self.shop.run(*command)
+            self.assertEqual((said.returncode, "ficus start hub" in said.stderr), (3, True), f"{command}: {said.stderr}")
+        self.assertEqual(self.shop.run("start", "hub").returncode, 0)
+        wait_for("the hub", lambda: self.shop.run("saga", "list").returncode == 0, 20)
+
     def test_redrive(self):
         """A dead letter is listed, redriven once however often it is said, has its effect, and is listed no more."""
         shop, payload = self.shop, self.user.split(".")[1]

@@ -581,9 +581,33 @@ static void test_crash_everywhere(void **state)
     }
 }
 
+/* A wait is due when the hub comes back, and its start event comes again at the same time. */
+static void test_due_and_started_again(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        struct world *w = world_new();
+        w->seed = seed * 7;
+        open_engine(w, trip_text);
+        place(w, "o1");
+        crash_env_run_ms(w->ce, 5 * MINUTE);
+        crash(w, SIM_CRASH_KEEP);
+        w->event_count = 1;
+        place(w, "o1");
+        jump_ms = 20 * MINUTE;
+        open_engine(w, trip_text);
+        take_clock(w);
+        crash_env_run_ms(w->ce, 2 * MINUTE);
+        assert_state(w, "o1", "completed");
+        world_free(w);
+        jump_ms = 0;
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_due_and_started_again),
         cmocka_unit_test(test_wait),
         cmocka_unit_test(test_wait_over_restart),
         cmocka_unit_test(test_wait_over_while_down),
