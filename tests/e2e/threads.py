@@ -71,14 +71,17 @@ def load(shop, checks):
     checks.check("metrics are the sum of both", count <= counted <= count + CONNECTIONS + 16, f"{counted} of {count}")
     checks.check("its connections are gone", wait_for("few connections", lambda: metric(shop, "gateway_connections") < 4))
     lines = bad_lines = 0
-    with open(os.path.join(shop.state, "log/gateway.1.log"), "rb") as f:
-        for line in f:
-            lines += 1
-            try:
-                json.loads(line)
-            except ValueError:
-                bad_lines += 1
-    checks.check(f"the log: {lines} lines, each is whole", lines > count and bad_lines == 0, f"{bad_lines} are not")
+    files = glob.glob(os.path.join(shop.state, "log/gateway.1.log*"))
+    for name in files:
+        with open(name, "rb") as f:
+            for line in f:
+                lines += 1
+                try:
+                    json.loads(line)
+                except ValueError:
+                    bad_lines += 1
+    # a fast machine fills the file more than once, and of those that were full only the last is kept
+    checks.check(f"the log: {lines} lines, each is whole", (lines > count or len(files) > 1) and bad_lines == 0, f"{bad_lines} are not")
 
 
 def killed(shop, checks):
