@@ -2,6 +2,8 @@
 """Counting of checks: each says what it is about, and one that fails does not keep the others from being looked at."""
 
 import subprocess
+import sys
+import unittest
 
 
 class Checks:
@@ -19,6 +21,18 @@ class Checks:
         """The exit code."""
         print(f"{self.passed} passed, {self.failed} failed{note}")
         return 0 if self.failed == 0 else 1
+
+
+def run_cases(rest, end):
+    """The calling program's unittest classes, with the arguments rest; end() whatever happened. The exit code."""
+    try:
+        program = unittest.main(argv=[sys.argv[0], *rest], exit=False, verbosity=1)
+    finally:
+        end()
+    result = program.result
+    failed = len(result.failures) + len(result.errors)
+    print(f"{result.testsRun - failed} passed, {failed} failed")
+    return 0 if failed == 0 and result.testsRun > 0 else 1
 
 
 def run_checked(shop, run, note=""):

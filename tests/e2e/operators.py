@@ -12,6 +12,7 @@ import sqlite3
 import sys
 import unittest
 
+from checks import run_cases
 from shop import GOOD, Shop, build_folder, wait_for
 
 SERVICES = {"identity", "catalog", "cart", "search", "inventory", "payments", "orders", "notifications", "bank"}
@@ -112,17 +113,14 @@ class Operators(Base):
         self.assertEqual(len(seen()), 1)
 
 
+def end():
+    if Base.shop is not None:
+        Base.shop.end()
+
+
 def main():
     Base.build, rest = build_folder(sys.argv[1:])
-    try:
-        program = unittest.main(argv=[sys.argv[0], *rest], exit=False, verbosity=1)
-    finally:
-        if Base.shop is not None:
-            Base.shop.end()
-    result = program.result
-    failed = len(result.failures) + len(result.errors)
-    print(f"{result.testsRun - failed} passed, {failed} failed")
-    return 0 if failed == 0 and result.testsRun > 0 else 1
+    return run_cases(rest, end)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import sys
 import threading
 import unittest
 
+from checks import run_cases
 from shop import ROOT, Shop, build_folder, wait_for
 
 # The service that the sagas belong to: it only says that it is ready.
@@ -260,17 +261,14 @@ class Sagas(unittest.TestCase):
         self.assertEqual(system.participant.lines("/v2/pay"), ["POST /v2/blocks/v2/pay"])
 
 
+def end():
+    if Sagas.system is not None:
+        Sagas.system.end()
+
+
 def main():
     Sagas.build, rest = build_folder(sys.argv[1:])
-    try:
-        program = unittest.main(argv=[sys.argv[0], *rest], exit=False, verbosity=1)
-    finally:
-        if Sagas.system is not None:
-            Sagas.system.end()
-    result = program.result
-    failed = len(result.failures) + len(result.errors)
-    print(f"{result.testsRun - failed} passed, {failed} failed")
-    return 0 if failed == 0 and result.testsRun > 0 else 1
+    return run_cases(rest, end)
 
 
 if __name__ == "__main__":

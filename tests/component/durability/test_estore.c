@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "crash_env.h"
+#include "db_ask.h"
 #include "estore.h"
 #include "mem.h"
 #include "outbox.h"
@@ -104,21 +105,6 @@ static void run_work(struct crash_env *ce, void *state)
     db_close(r->db);
 }
 
-/* -1: an error, because the disk died again */
-static int64_t ask(struct db *db, const char *sql, int64_t id)
-{
-    struct db_conn *c = NULL;
-    struct db_stmt *s = NULL;
-    int64_t n = -1;
-    if (db_reader_take(db, &c, NULL) != FICUS_ERR_OK)
-        return -1;
-    if (db_query(c, &s, NULL, sql, "i", id) == FICUS_ERR_OK && db_step(s, NULL) == 1)
-        n = db_i64(s, 0);
-    db_finish(s);
-    db_reader_give(db, c);
-    return n;
-}
-
 /* False: the disk died again. */
 static bool check_chain(struct db *db)
 {
@@ -139,7 +125,7 @@ static bool check_chain(struct db *db)
 
 static void check_item(struct db *db, const struct item *it, int64_t id)
 {
-    int64_t n = ask(db, "SELECT count(*) FROM ficus_store WHERE stream = 's-' || ?1 AND data = printf('\"%0300d\"', ?1)", id);
+    int64_t n = db_ask(db, "SELECT count(*) FROM ficus_store WHERE stream = 's-' || ?1 AND data = printf('\"%0300d\"', ?1)", id);
     if (n == -1)
         return;
     assert_true(n == 0 || n == PAIR);
@@ -159,7 +145,7 @@ static bool run_check(struct crash_env *ce, void *state)
         err = estore_import(db, &e);
     if (err != FICUS_ERR_OK && err != FICUS_ERR_IO)
         fail_msg("open after the crash: %s", e.text);
-    int64_t imported = err == FICUS_ERR_OK ? ask(db, "SELECT count(*) FROM ficus_store WHERE type = 'imported' AND ? = 0", 0) : -1;
+    int64_t imported = err == FICUS_ERR_OK ? db_ask(db, "SELECT count(*) FROM ficus_store WHERE type = 'imported'", 0) : -1;
     bool alive = imported != -1 && check_chain(db);
     if (alive) {
         assert_true(imported == IMPORTED || (imported == 0 && !r->left));

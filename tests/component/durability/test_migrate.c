@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "crash_env.h"
+#include "db_ask.h"
 #include "db.h"
 #include "mem.h"
 
@@ -84,33 +85,18 @@ static void run_work(struct crash_env *ce, void *state)
     db_close(db);
 }
 
-/* -1: an error. A state asks for columns that another has not, and that is an error as well: told from a dead disk by a
- * question that no state makes fail. */
-static int64_t ask(struct db *db, const char *sql)
-{
-    struct db_conn *c = NULL;
-    struct db_stmt *s = NULL;
-    int64_t n = -1;
-    if (db_reader_take(db, &c, NULL) != FICUS_ERR_OK)
-        return -1;
-    if (db_query(c, &s, NULL, sql, "") == FICUS_ERR_OK && db_step(s, NULL) == 1)
-        n = db_i64(s, 0);
-    db_finish(s);
-    db_reader_give(db, c);
-    return n;
-}
-
-/* How many migrations the database has seen by its tables and rows; fails when by none. False: the disk died. */
+/* How many migrations the database has seen by its tables and rows; fails when by none. False: the disk died. (A state asks for columns that
+ * another has not, and that is an error as well: told from a dead disk by a question that no state makes fail.) */
 static bool find_state(struct db *db, size_t *ret_count)
 {
     size_t found = 0;
     for (size_t i = 0; i <= MIGRATIONS; i++) {
-        if (ask(db, states[i]) != 1)
+        if (db_ask(db, states[i], 0) != 1)
             continue;
         *ret_count = i;
         found++;
     }
-    int64_t sound = ask(db, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check = 'ok'");
+    int64_t sound = db_ask(db, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check = 'ok'", 0);
     if (sound < 0)
         return false;
     assert_int_equal(sound, 1);
@@ -132,9 +118,9 @@ static bool run_check(struct crash_env *ce, void *state)
     bool alive = find_state(db, &count);
     if (alive) {
         assert_true(count >= r->done);
-        int64_t noted = ask(db, "SELECT count(*) FROM sqlite_schema WHERE name = 'ficus_migrations'");
+        int64_t noted = db_ask(db, "SELECT count(*) FROM sqlite_schema WHERE name = 'ficus_migrations'", 0);
         if (noted == 1)
-            noted = ask(db, "SELECT count(*) FROM ficus_migrations");
+            noted = db_ask(db, "SELECT count(*) FROM ficus_migrations", 0);
         assert_true(noted == (int64_t)count || noted == -1);
         /* what was cut short is finished */
         err = db_migrate(db, "app", migrations, MIGRATIONS, &e);

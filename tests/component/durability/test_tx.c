@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "crash_env.h"
+#include "db_ask.h"
 #include "db.h"
 #include "mem.h"
 
@@ -93,25 +94,10 @@ static void run_work(struct crash_env *ce, void *state)
     db_close(r->db);
 }
 
-/* -1: an error, because the disk died again */
-static int64_t ask(struct db *db, const char *sql, int64_t id)
-{
-    struct db_conn *c = NULL;
-    struct db_stmt *s = NULL;
-    int64_t n = -1;
-    if (db_reader_take(db, &c, NULL) != FICUS_ERR_OK)
-        return -1;
-    if (db_query(c, &s, NULL, sql, "i", id) == FICUS_ERR_OK && db_step(s, NULL) == 1)
-        n = db_i64(s, 0);
-    db_finish(s);
-    db_reader_give(db, c);
-    return n;
-}
-
 static void check_item(struct db *db, const struct item *it, int64_t id)
 {
-    int64_t a = ask(db, "SELECT count(*) FROM a WHERE id = ?1 AND text = printf('%0400d', ?1)", id);
-    int64_t b = ask(db, "SELECT count(*) FROM b WHERE id = ?1 AND text = printf('%0300d', ?1)", id);
+    int64_t a = db_ask(db, "SELECT count(*) FROM a WHERE id = ?1 AND text = printf('%0400d', ?1)", id);
+    int64_t b = db_ask(db, "SELECT count(*) FROM b WHERE id = ?1 AND text = printf('%0300d', ?1)", id);
     if (a == -1 || b == -1)
         return;
     assert_int_equal(a, b);
@@ -133,7 +119,7 @@ static bool run_check(struct crash_env *ce, void *state)
         fail_msg("open after the crash: %s", e.text);
     /* what was cut short is finished */
     err = db_migrate(db, "app", migrations, 2, &e);
-    int64_t sound = ask(db, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check = 'ok' AND ? = 0", 0);
+    int64_t sound = db_ask(db, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check = 'ok'", 0);
     bool alive = err == FICUS_ERR_OK && sound != -1;
     if (alive) {
         assert_int_equal(sound, 1);
