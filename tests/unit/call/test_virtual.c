@@ -359,6 +359,10 @@ static enum ficus_err look_up(void *arg, const char *host, struct env_hosts *ret
 {
     struct world *w = arg;
     w->lookups++;
+    if (strcmp(host, "old.example") == 0) { /* where nobody is */
+        snprintf(ret_hosts->host[ret_hosts->count++], sizeof ret_hosts->host[0], "10.0.0.9");
+        return FICUS_ERR_OK;
+    }
     assert_string_equal(host, "orders.example");
     for (size_t i = 0; i < SERVERS && w->hosts[i] != NULL; i++)
         snprintf(ret_hosts->host[ret_hosts->count++], sizeof ret_hosts->host[0], "%s", w->hosts[i]);
@@ -468,7 +472,7 @@ static void test_name_changes(void **state)
     crash_env_run_ms(w->ce, 400);
     assert_int_equal(w->outcomes[FICUS_ERR_OK], 1);
     assert_int_equal(w->servers[0].calls, 1);
-    lead(w, "http://orders.example:8081");
+    lead(w, "http://old.example:8080");
     call_once(w);
     crash_env_run_ms(w->ce, 100);
     w->hosts[0] = "fd00::2";
