@@ -16,7 +16,7 @@ import time
 
 from checks import run_checked
 from drain import Client
-from shop import ROOT, Shop, build_folder, free_port, wait_for
+from shop import Shop, build_folder, copy_shop, free_port, wait_for
 
 CLIENTS = 6
 RELOADS, RESTARTS = 10, 3
@@ -32,7 +32,7 @@ class OwnShop(Shop):
     def __init__(self, build, name):
         super().__init__(build, name)
         own = os.path.join(self.folder, "shop")
-        shutil.copytree(os.path.join(ROOT, "shop"), own, ignore=shutil.ignore_patterns("data"))
+        copy_shop(own)
         self.manifest = os.path.join(own, "ficus.yaml")
         self.orders_yaml = os.path.join(own, "services/orders/service.yaml")
         with open(self.manifest, encoding="utf-8") as f:

@@ -61,6 +61,11 @@ def wait_for(what, condition, seconds=30.0, step=0.05):
         time.sleep(step)
 
 
+def copy_shop(folder):
+    """The shop's manifest and what it names, to be changed by a test; without the data, and what a shop that somebody runs there has."""
+    shutil.copytree(os.path.join(ROOT, "shop"), folder, ignore=shutil.ignore_patterns("data", ".ficus"))
+
+
 class Shop:
     def __init__(self, build, name):
         self.build = os.path.abspath(build)

@@ -3,12 +3,11 @@
 
 import http.client
 import os
-import shutil
 import socket
 import ssl
 
 from certificates import certificate
-from shop import ROOT, Shop
+from shop import Shop, copy_shop
 
 TLS = """gateway:
   tls:
@@ -25,7 +24,7 @@ class TlsShop(Shop):
     def __init__(self, build, name):
         super().__init__(build, name)
         self.own = os.path.join(self.folder, "shop")
-        shutil.copytree(os.path.join(ROOT, "shop"), self.own, ignore=shutil.ignore_patterns("data"))
+        copy_shop(self.own)
         self.manifest = os.path.join(self.own, "ficus.yaml")
         with open(self.manifest, encoding="utf-8") as f:
             self.plain = f.read()
