@@ -4,7 +4,7 @@
  * twice.
  */
 #include "db_private.h"
-#include "identity.h"
+#include "sha256.h"
 #include "timefmt.h"
 
 #define TABLE_SQL                                                                                           \

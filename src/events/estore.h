@@ -34,7 +34,7 @@
 #define FICUS_EVENTS_ESTORE_H
 
 #include "db.h"
-#include "identity.h"
+#include "sha256.h"
 
 enum {
     ESTORE_STREAM_SIZE_MAX = 128,

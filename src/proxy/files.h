@@ -8,7 +8,7 @@
 #define FICUS_PROXY_FILES_H
 
 #include "err.h"
-#include "identity.h"
+#include "sha256.h"
 #include "slice.h"
 
 enum {

@@ -4,7 +4,7 @@
  */
 #include "saga_def.h"
 
-#include "identity.h"
+#include "sha256.h"
 #include "mem.h"
 #include "saga_template.h"
 #include "text.h"

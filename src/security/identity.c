@@ -6,7 +6,6 @@
 
 #include "assert.h"
 #include "claims.h"
-#include "hex.h"
 #include "mac.h"
 #include "mem.h"
 #include "text.h"
@@ -226,27 +225,4 @@ enum ficus_err keyed_hash(const struct system_key *key, const char *label, const
     for (size_t i = 0; i < part_count; i++)
         add_framed(&run, parts[i]);
     return mac_end(&run, ret_hash) ? FICUS_ERR_OK : FICUS_ERR_NOMEM;
-}
-
-bool sha256(const struct slice *parts, size_t part_count, uint8_t ret_hash[SHA256_SIZE])
-{
-    unsigned size = 0;
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    bool ok = ctx != NULL && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1;
-    for (size_t i = 0; i < part_count && ok; i++)
-        ok = parts[i].size == 0 || EVP_DigestUpdate(ctx, parts[i].p, parts[i].size) == 1;
-    ok = ok && EVP_DigestFinal_ex(ctx, ret_hash, &size) == 1 && size == SHA256_SIZE;
-    EVP_MD_CTX_free(ctx);
-    if (!ok)
-        ERR_clear_error();
-    return ok;
-}
-
-bool sha256_hex(struct slice bytes, char ret_text[SHA256_HEX_SIZE])
-{
-    uint8_t hash[SHA256_SIZE];
-    if (!sha256(&bytes, 1, hash))
-        return false;
-    *hex_put(ret_text, hash, sizeof hash) = '\0';
-    return true;
 }

@@ -15,8 +15,6 @@
 enum {
     SYSTEM_KEY_SIZE = 32,
     KEYED_HASH_SIZE = 32,
-    SHA256_SIZE = 32,
-    SHA256_HEX_SIZE = 65,           /* 64 digits and a NUL */
     IDENTITY_LIFE_S_MAX = 60,
     IDENTITY_SKEW_S = 5,
     IDENTITY_ROLES_MAX = 16,
@@ -63,10 +61,5 @@ bool identity_has_role(const struct identity_claims *claims, struct slice role);
  * NOMEM, INTERNAL. */
 enum ficus_err keyed_hash(const struct system_key *key, const char *label, const struct slice *parts, size_t part_count,
                           uint8_t ret_hash[KEYED_HASH_SIZE]);
-
-/* SHA-256 (FIPS 180-4) of the parts one behind the other: checksums, not for secrets. False: OpenSSL failed. */
-bool sha256(const struct slice *parts, size_t part_count, uint8_t ret_hash[SHA256_SIZE]);
-/* Of one, as lower-case hex. */
-bool sha256_hex(struct slice bytes, char ret_text[SHA256_HEX_SIZE]);
 
 #endif

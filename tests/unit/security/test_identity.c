@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "identity.h"
+#include "sha256.h"
 #include "vectors.h"
 
 #define NOW_MS INT64_C(1700000000999)
