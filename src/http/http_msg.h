@@ -15,7 +15,16 @@ struct http_field {
     struct slice name;  /* as received; compare without case */
     struct slice value; /* no blanks around it */
     enum http_name id;  /* of name, or UNREAD: then it is looked up where it matters */
+    bool whole;         /* it stands in memory as a line: name ": " value CR LF, so that HTTP/1.1 can copy it in one piece */
 };
+
+/* The field of a line that stands at p: name ": " value CR LF. */
+static inline struct http_field http_line(enum http_name id, const char *p, size_t name_size, size_t value_size)
+{
+    return (struct http_field){{p, name_size}, {p + name_size + 2, value_size}, id, true};
+}
+/* The same of two literals. */
+#define HTTP_LINE(id, name, value) http_line((id), name ": " value "\r\n", sizeof(name) - 1, sizeof(value) - 1)
 
 static inline enum http_name http_field_id(const struct http_field *f)
 {

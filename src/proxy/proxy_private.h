@@ -57,7 +57,7 @@ struct proxy {
     int64_t probe_due_ns;
     bool probe_seen; /* a request came since it was started */
     struct metric_family *metrics[PROXY_METRIC_COUNT];
-    struct log_event answered;   /* the line of a request */
+    struct log_event answered, probed; /* the line of a request; of one that says nothing */
     struct env_timer ready_kick, drain_limit;
     struct env_timer retell;    /* first loop: addresses are to be told to the others again */
     char refusal_id[UUID_TEXT_SIZE],

@@ -24,7 +24,6 @@
 enum {
     LOG_LINE_SIZE_MAX = 8192,       /* newline included */
     LOG_VALUE_SIZE_MAX = 2048,      /* bytes of one string value, escaped */
-    LOG_PLAIN_SIZE_MAX = 64,
     LOG_FIELDS_MAX = 24,
     LOG_REPEATS_MAX = 20,           /* lines a second, per event of warn and error */
     LOG_EVENTS_MAX = 64,            /* events told apart by the limit; further ones share one allowance */
@@ -41,7 +40,6 @@ struct log_context {
 enum log_field_kind {
     LOG_FIELD_END,
     LOG_FIELD_SLICE,
-    LOG_FIELD_PLAIN, /* at most LOG_PLAIN_SIZE_MAX bytes that need no escape */
     LOG_FIELD_INT,
     LOG_FIELD_BOOL
 };
@@ -114,8 +112,20 @@ struct log_event {
 /* level: below LOG_WARN, as these are not limited; event, msg: together at most 200 bytes. */
 void log_event_init(struct log_event *e, const struct logger *l, enum log_level level, const char *event,
                     const char *msg);
-/* As log_write. */
-void log_event_write(struct log_event *e, struct logger *l, const struct log_context *ctx, const struct log_field *fields);
+/* Such a line is written member by member, where it is known whether there is one: begin, any members, end. The caller has asked
+ * log_enabled; ctx as for log_write. */
+struct log_line {
+    char *p; /* LOG_LINE_SIZE_MAX bytes of the caller's */
+    /* private; zero-initialise */
+    size_t size;
+    bool cut;
+};
+void log_event_begin(struct log_event *e, struct logger *l, const struct log_context *ctx, struct log_line *line);
+void log_event_end(struct logger *l, struct log_line *line);
+/* key: LOG_KEY. text: p NULL is null; plain: characters that need no escape. What has no place any more is left out. */
+void log_line_int(struct log_line *l, struct slice key, int64_t number);
+void log_line_text(struct log_line *l, struct slice key, struct slice text);
+void log_line_plain(struct log_line *l, struct slice key, struct slice text);
 
 const char *log_level_name(enum log_level level);           /* "debug" "info" "warn" "error" */
 bool log_level_parse(struct slice name, enum log_level *ret_level);
