@@ -224,8 +224,6 @@ enum ficus_err call_names_lead(struct call_edge *edge, const struct call_url *ur
 void call_names_stop(struct call_edge *edge);
 /* Why the name had no address when it was looked up last; NULL: it is no name, or was found. */
 const char *call_names_failure(const struct call_edge *edge);
-/* True: nothing is under way; else call_engine_part_closed follows. */
-bool call_names_close(struct call_edge *edge);
 
 /* check.c */
 enum ficus_err call_checker_make(struct call_edge *edge);

@@ -492,7 +492,7 @@ static void engine_close_now(void *arg)
     while (map_next(&g->edges, &pos, &name, &value)) {
         struct call_edge *edge = value;
         g->parts_closing += edge->checker != NULL ? call_checker_close(edge->checker) : 0;
-        g->parts_closing += !call_names_close(edge);
+        call_names_stop(edge);
         g->parts_closing += !call_bulkhead_close(edge);
         g->parts_closing += !pool_close(&edge->pool);
     }

@@ -172,7 +172,8 @@ int cli_call(struct cli *cli, const struct cli_request *r, struct ops_call *ret_
     if (err != FICUS_ERR_OK)
         return r->quiet ? err_exit_code(err) : cli_fail(&error);
     *ret_call = (struct ops_call){
-        .env = cli->e, .address = address, .method = r->method, .target = r->target, .body = r->body, .identity = identity};
+        .env = cli->e, .address = address, .method = r->method, .target = r->target, .body = r->body, .identity = identity,
+        .timeout_ms = r->timeout_ms};
     return EXIT_OK;
 }
 

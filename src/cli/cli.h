@@ -25,6 +25,7 @@ int cmd_doctor(const struct command_call *c);
 int cmd_status(const struct command_call *c);
 int cmd_logs(const struct command_call *c);
 int cmd_reload(const struct command_call *c);
+int cmd_upgrade(const struct command_call *c);
 int cmd_restart(const struct command_call *c);
 int cmd_stop(const struct command_call *c);
 int cmd_start(const struct command_call *c);
@@ -91,6 +92,7 @@ struct cli_request {
     bool quiet;
     const char *service; /* not NULL: the socket is this service's, which asks who we are */
     struct slice body;   /* JSON; SLICE_NONE: none */
+    int64_t timeout_ms;  /* 0: as ops_call.h says */
 };
 int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struct slice *ret_body,
             const struct json **ret_json);

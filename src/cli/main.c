@@ -59,6 +59,11 @@ static const struct command_option reload_options[] = {
     {0, "wait", "DURATION", "how long to wait for the gateway (default 10s)"},
     JSON_OPTION,
 };
+static const struct command_option upgrade_options[] = {
+    {0, "binary", "FILE", "the new program (default: the file that the running one came from)"},
+    {0, "wait", "DURATION", "how long to wait until all run it (default 5m)"},
+    JSON_OPTION,
+};
 static const struct command_option stop_options[] = {
     {0, "kill", NULL, "at once, without time to finish its work"},
     {0, "wait", "DURATION", "how long to wait until it has ended (default 30s)"},
@@ -217,6 +222,16 @@ static const struct command commands[] = {
              "process starts beside the old one and takes over when it is ready; if it ends or is not ready within "
              "ten seconds, the old one goes on. Gateway and hub run the program file that is there now: so a new "
              "version is taken up."},
+    {.name = "upgrade",
+     .run = cmd_upgrade,
+     .operands = "",
+     OPTIONS(upgrade_options),
+     .doc = "Have another ficus take over the running system without losing a request",
+     .text = "The new program is tried first: it reads the manifest and says whether it can go on with what runs. If not, nothing "
+             "has changed, and its reason is shown. Else the supervisor becomes that program, in the same process, with the same children and "
+             "sockets, and restarts the hub, the services and the gateway on it, one after another, each as ficus restart does. The first "
+             "one that does not come back ends it; the others run on as they were. The manifest is read again on the way, as by ficus reload, "
+             "and ${build} is the new program's folder. When the wait is over or on Ctrl-C it goes on without its watcher; ficus status shows how far it is."},
     {.name = "stop",
      .run = cmd_stop,
      .operands = "SERVICE",

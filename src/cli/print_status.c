@@ -74,6 +74,21 @@ static void print_each(void *arg, struct slice name, const struct json *process)
     p->pss += json_i64_or(json_get(process, "pss_bytes"), 0);
 }
 
+/* One that is over and well is no news. */
+static void print_upgrade(const struct json *u, bool colour, struct buf *out)
+{
+    struct slice state = json_string_or(json_get(u, "state"), SLICE("done")), message = json_string_or(json_get(u, "message"), SLICE(""));
+    struct slice to = json_string_or(json_get(u, "to"), SLICE("another ficus")), process = json_string_or(json_get(u, "process"), SLICE(""));
+    if (slice_eq_str(state, "done"))
+        return;
+    buf_printf(out, "%supgrade to " SLICE_FMT ": " SLICE_FMT "%s", colour && message.size > 0 ? "\033[31m" : "", SLICE_ARG(to), SLICE_ARG(state),
+               message.size > 0 ? ": " : "");
+    if (process.size > 0)
+        buf_printf(out, ", %lld of %lld are restarted, " SLICE_FMT " is being", (long long)json_i64_or(json_get(u, "done"), 0),
+                   (long long)json_i64_or(json_get(u, "of"), 0), SLICE_ARG(process));
+    buf_printf(out, SLICE_FMT "%s\n", SLICE_ARG(message), colour && message.size > 0 ? "\033[0m" : "");
+}
+
 void print_status(const struct json *status, bool colour, struct buf *out)
 {
     struct printing p = {.colour = colour, .out = out};
@@ -85,6 +100,7 @@ void print_status(const struct json *status, bool colour, struct buf *out)
         buf_printf(out, "supervisor %lld, %.1f MB in all\n", (long long)pid, (double)p.pss / 1048576.0);
     else
         buf_add_str(out, "no supervisor\n");
+    print_upgrade(json_get(json_get(status, "supervisor"), "upgrade"), colour, out);
 }
 
 static void note_unhealthy(void *arg, struct slice name, const struct json *process)

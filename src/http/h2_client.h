@@ -16,6 +16,7 @@ struct h2_client {
     uint64_t exchange_count;
     bool close_wanted;
     bool room_changed; /* the user is to be told */
+    bool shut;         /* the server allows no stream */
     int64_t heard_ms; /* the last byte came */
     int64_t ping_ms;  /* we asked for a sign of life; 0: we did not */
     struct env_timer timer;

@@ -336,6 +336,7 @@ static const struct env_ops ops_uv = {
     .file_in_place = file_os_in_place,
     .dir_sync = file_os_dir_sync,
     .lookup = lookup_uv,
+    .lookup_cancel = lookup_uv_cancel,
     .run = uv_run_job,
     .wait = uv_wait,
     .wake = uv_wake,
@@ -401,6 +402,7 @@ struct env *env_uv_new(const struct env_uv_options *options, struct ficus_error 
     list_init(&e->listeners);
     list_init(&e->tasks);
     list_init(&e->jobs_done);
+    list_init(&e->lookups);
     pthread_mutex_init(&e->mutex, NULL);
     e->workers = workers_new(o.workers_count, o.jobs_max, o.stack_size, on_job_finished, e);
     bool logs = true;
@@ -454,6 +456,7 @@ void env_uv_free(struct env *base)
     struct env_uv *e = env_uv_of(base);
     workers_free(e->workers);
     stream_uv_close_all(e);
+    lookup_uv_leave_all(e);
     timers_done(&e->timers);
     for (size_t i = 0; i < SIGNALS_MAX; i++)
         if (e->signals[i].signum != 0)

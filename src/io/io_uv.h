@@ -41,6 +41,8 @@ struct env_uv {
     struct heap_os heap;
     uv_idle_t turn;       /* makes the loop not sleep while tasks are queued that the loop itself posted, or timers are due */
     struct list streams, listeners;
+    struct list lookups; /* in their order; the first ones run */
+    size_t lookup_count;
     uint8_t random[4096];   /* random bytes that nobody has had yet, from random_at on; what was handed out is zero */
     size_t random_at;
     struct env_uv_signal signals[SIGNALS_MAX];
@@ -73,6 +75,9 @@ void env_uv_unpost(struct env_uv *e, struct env_task *t);
 
 enum ficus_err lookup_uv(struct env *e, const char *host, void (*done)(void *arg, enum ficus_err err, const struct env_hosts *hosts, const char *detail),
                          void *arg);
+void lookup_uv_cancel(struct env *e, const void *arg);
+/* What runs goes on without us. */
+void lookup_uv_leave_all(struct env_uv *e);
 
 enum ficus_err stream_uv_listen(struct env *e, const char *address, struct tls_server *tls,
                                 void (*on_accept)(void *arg, struct env_stream *s), void *arg,

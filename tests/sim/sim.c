@@ -609,6 +609,19 @@ static enum ficus_err op_lookup(struct env *e, const char *host, void (*done)(vo
     return FICUS_ERR_OK;
 }
 
+static void op_lookup_cancel(struct env *e, const void *arg)
+{
+    struct sim *w = process_of(e)->world;
+    LIST_FOREACH_SAFE (&w->events, it, tmp) {
+        struct sim_event *ev = CONTAINER_OF(it, struct sim_event, link);
+        if (ev->fn != looked_up || ((struct sim_lookup *)ev->arg)->arg != arg)
+            continue;
+        list_remove(&ev->link);
+        mem_free(ev->arg);
+        mem_free(ev);
+    }
+}
+
 static enum ficus_err op_run(struct env *e, struct env_job *job)
 {
     struct sim_process *p = process_of(e);
@@ -685,6 +698,7 @@ const struct env_ops sim_ops = {
     .file_in_place = sim_env_file_in_place,
     .dir_sync = sim_env_dir_sync,
     .lookup = op_lookup,
+    .lookup_cancel = op_lookup_cancel,
     .run = op_run,
     .wait = op_wait,
     .wake = op_wake,

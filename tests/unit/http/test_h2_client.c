@@ -574,6 +574,44 @@ static void test_goaway_without_room(void **state)
     }
 }
 
+/* A server that lets nothing run is one that goes away: what runs goes on, what has not left by then may be sent elsewhere at once, and
+ * the connection closes; also one that is idle. */
+static void test_shut(void **state)
+{
+    for (int running = 0; running < 2; running++) {
+        struct rig *r = rig_new(1);
+        struct call *runs = running > 0 ? get(r, "/1") : NULL;
+        run(r);
+        r->peer->rx_capacity = 0; /* what is written stays, and what comes behind it with nghttp2 */
+        (void)fake_push(r->peer, "\0\0\10\6\0\0\0\0\0" "12345678", 17);
+        fake_run(&r->net);
+        struct call *waits = get(r, "/2"), *upload = ask(r, "POST", "/3", 10);
+        body_send(upload);
+        assert_int_equal(fake_push(r->peer, "\0\0\6\4\0\0\0\0\0\0\3\0\0\0\0", 15), 15);
+        fake_run(&r->net);
+        struct call *left_out[] = {waits, upload};
+        for (size_t i = 0; i < ARRAY_COUNT(left_out); i++) {
+            assert_true(left_out[i]->resets == 1 && left_out[i]->err == FICUS_ERR_RESET);
+            assert_true(left_out[i]->progress.unprocessed && !left_out[i]->progress.request_sent);
+        }
+        r->peer->rx_capacity = r->net.window;
+        run(r);
+        assert_int_equal(r->closes, running == 0);
+        assert_false(r->seen[1].head || r->seen[2].head);
+        if (running > 0) {
+            answer(r, 1, "a");
+            assert_true(runs->dones == 1 && runs->resets == 0);
+        }
+        assert_int_equal(r->closes, 1);
+        rig_free(r);
+    }
+    struct rig *r = rig_new(1);
+    run(r);
+    setting(r, 3, 0);
+    assert_int_equal(r->closes, 1);
+    rig_free(r);
+}
+
 /* A connection that breaks behind a GOAWAY takes with it what had been taken on: that may have been done. */
 static void test_goaway_and_gone(void **state)
 {
@@ -1202,7 +1240,7 @@ int main(void)
         cmocka_unit_test(test_get),
         cmocka_unit_test(test_bad_targets), cmocka_unit_test(test_room),
         cmocka_unit_test(test_goaway),
-        cmocka_unit_test(test_goaway_without_room),
+        cmocka_unit_test(test_goaway_without_room), cmocka_unit_test(test_shut),
         cmocka_unit_test(test_goaway_and_gone),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_whole_answer_survives),
