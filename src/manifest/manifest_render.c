@@ -267,7 +267,7 @@ static void fill_groups(struct renderer *r, struct hub_config *c)
     }
 }
 
-/* The longest step or delivery: a breaker judges a deadline by the edge's timeout. */
+/* The longest step: a breaker judges a deadline by the edge's timeout. */
 static int64_t longest_step(const struct manifest *m)
 {
     int64_t longest = 0;
@@ -276,10 +276,17 @@ static int64_t longest_step(const struct manifest *m)
             for (size_t n = 0; n < m->services[i].sagas[k].step_count; n++)
                 if (m->services[i].sagas[k].steps[n].signal == NULL && m->services[i].sagas[k].steps[n].timeout_ms > longest)
                     longest = m->services[i].sagas[k].steps[n].timeout_ms;
-    for (size_t i = 0; i < m->service_count; i++)
-        if (m->services[i].group != NULL && m->services[i].group->to != NULL && m->services[i].group->timeout_ms > longest)
-            longest = m->services[i].group->timeout_ms;
     return longest;
+}
+
+/* A service that events are posted to may take its time for each. */
+static void allow_deliveries(const struct manifest *m, struct process_config *c)
+{
+    for (size_t i = 0; i < c->edge_count; i++) {
+        const struct manifest_service *s = manifest_find_service(m, c->edges[i].callee);
+        if (s != NULL && s->group != NULL && s->group->to != NULL && s->group->timeout_ms > c->edges[i].policy.timeout_ms)
+            c->edges[i].policy.timeout_ms = s->group->timeout_ms;
+    }
 }
 
 static void render_hub(struct renderer *r, struct json_writer *w)
@@ -289,6 +296,7 @@ static void render_hub(struct renderer *r, struct json_writer *w)
     conf_defaults(&hub_config_table, &c);
     fill_common(r, &c.common, m->hub.log_level);
     add_derived_edges(r, &c.common, hub_calls, longest_step(m));
+    allow_deliveries(m, &c.common);
     c.listen = one_word(r, "fd:3");
     c.listen_count = 1;
     c.operator_listen = one_word(r, "fd:4");
