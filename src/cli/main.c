@@ -79,6 +79,12 @@ static const struct command_option close_options[] = {
 static const struct command_option rebuild_options[] = {
     {0, "wait", "DURATION", "how long to wait for the end (default 60s)"},
 };
+static const struct command_option seek_options[] = {
+    {0, "to", "PLACE", "start, end, the number of an event (sequence), or a time: 2026-11-21T01:02:03Z"},
+};
+static const struct command_option consume_options[] = {
+    {0, "drain", NULL, "end when no event waits"},
+};
 static const struct command_option verify_options[] = {
     {0, "head", "POSITION:HASH", "a head of this store that was written down before: is it still in it?"},
     JSON_OPTION,
@@ -347,6 +353,35 @@ static const struct command commands[] = {
      OPTIONS(close_options),
      .doc = "Note that nothing is to be done about dead letters",
      .text = "They are listed no more but by ficus events dead --all, and may still be redriven."},
+    {.name = "events lag",
+     .run = cmd_events_lag,
+     .operands = "[SERVICE...]",
+     .operand_max = COMMAND_OPERANDS_MAX,
+     OPTIONS(json_options),
+     .doc = "Show how far each consumer is behind",
+     .text = "How many events wait for it, since when the oldest does, and what it is doing. Of groups the hub knows the place; "
+             "of services that keep it themselves (libficus) it is what they asked for last. Where a group does not get on, the "
+             "partition and the reason follow."},
+    {.name = "events seek",
+     .run = cmd_events_seek,
+     .operands = "SERVICE",
+     .operand_min = 1,
+     .operand_max = 1,
+     OPTIONS(seek_options),
+     .doc = "Move a consumer group: have events come again, or leave some out",
+     .text = "All its partitions go on there. What is under way at that moment does not count any more. Only for groups: a "
+             "service that keeps its own place has ficus events rebuild."},
+    {.name = "events consume",
+     .run = cmd_events_consume,
+     .operands = "SERVICE -- COMMAND [ARGUMENT...]",
+     .operand_min = 2,
+     .operand_max = COMMAND_OPERANDS_MAX - 1, /* a NULL follows them */
+     OPTIONS(consume_options),
+     .doc = "Run a command for each event of a consumer group",
+     .text = "The command gets the event, one CloudEvent in JSON, on its input. Exit code 0: it is done; 65: it is not for this "
+             "consumer and does not come again; any other, such as 75: it comes again after a pause, at the tenth time a dead "
+             "letter. For groups without to: in the manifest. Several may run at once, each event goes to one of them, and those "
+             "of one key one behind the other. A command that takes longer than the group's timeout is killed."},
     {.name = "events rebuild",
      .run = cmd_events_rebuild,
      .operands = "SERVICE",

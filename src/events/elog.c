@@ -214,7 +214,7 @@ static enum ficus_err append_make(struct elog *l, const struct event *events, si
     if (ap == NULL)
         return FICUS_ERR_NOMEM;
     arena_init(&ap->arena, APPEND_ARENA_MAX);
-    ap->rows = ARENA_ARRAY(&ap->arena, struct append_row, count);
+    ap->rows = ARENA_ARRAY(&ap->arena, struct append_row, count + 1);
     enum ficus_err err = ap->rows == NULL ? FICUS_ERR_NOMEM : FICUS_ERR_OK;
     for (; err == FICUS_ERR_OK && ap->count < count; ap->count++)
         err = append_row_make(l, ap, &events[ap->count], &ap->rows[ap->count]);
@@ -229,8 +229,14 @@ enum ficus_err elog_append(struct elog *l, const struct event *events, size_t co
                            void (*done)(void *arg, enum ficus_err err, int64_t last_offset, const char *detail),
                            void *arg)
 {
+    return elog_append_with(l, events, count, NULL, done, arg);
+}
+
+enum ficus_err elog_append_with(struct elog *l, const struct event *events, size_t count, const struct elog_rider *rider,
+                                void (*done)(void *arg, enum ficus_err err, int64_t last_offset, const char *detail), void *arg)
+{
     struct append *ap = NULL;
-    if (count == 0 || count > EVENT_BATCH_COUNT_MAX)
+    if ((count == 0 && rider == NULL) || count > EVENT_BATCH_COUNT_MAX)
         return FICUS_ERR_INVALID;
     if (l->closing)
         return FICUS_ERR_CANCELLED;
@@ -239,6 +245,8 @@ enum ficus_err elog_append(struct elog *l, const struct event *events, size_t co
     enum ficus_err err = append_make(l, events, count, &ap);
     if (err != FICUS_ERR_OK)
         return err;
+    if (rider != NULL)
+        ap->rider = *rider;
     ap->done = done;
     ap->arg = arg;
     l->queue_size += arena_size(&ap->arena);
@@ -303,6 +311,8 @@ static enum ficus_err appends_write(struct elog *l, struct db_conn *c)
         struct append *ap = CONTAINER_OF(it, struct append, link);
         for (size_t i = 0; i < ap->count && err == FICUS_ERR_OK; i++)
             err = row_write(l, c, &ap->rows[i], now_ms);
+        if (err == FICUS_ERR_OK && ap->rider.write != NULL)
+            err = ap->rider.write(ap->rider.arg, c, &l->write_error);
         ap->last_offset = l->write_last_offset;
     }
     return err == FICUS_ERR_OK ? record_end(l, c) : err;

@@ -47,6 +47,16 @@ enum ficus_err elog_append(struct elog *l, const struct event *events, size_t co
                            void (*done)(void *arg, enum ficus_err err, int64_t last_offset, const char *detail),
                            void *arg);
 
+/* The same with something of the caller's own in the same transaction: write runs on a worker; when it fails, nothing of all that
+ * was to be committed together is kept. rider: copied. Then there may be no events (count 0, last offset as it is). */
+struct db_conn;
+struct elog_rider {
+    enum ficus_err (*write)(void *arg, struct db_conn *c, struct ficus_error *reterr);
+    void *arg;
+};
+enum ficus_err elog_append_with(struct elog *l, const struct event *events, size_t count, const struct elog_rider *rider,
+                                void (*done)(void *arg, enum ficus_err err, int64_t last_offset, const char *detail), void *arg);
+
 /* A reader: one outstanding read each. See bus.h pull for the meaning. count_max 0: EVENT_BATCH_COUNT_MAX, which also
  * is the most. At most about 2 MiB a read, but always one event. INVALID: topics are malformed; CONFLICT: the offset
  * lies beyond the end, so it is not of this log. */
@@ -65,6 +75,19 @@ struct elog_topic { struct slice topic; int64_t count, offset_first, offset_last
 enum ficus_err elog_topics(struct elog *l, void (*done)(void *arg, enum ficus_err err, const struct elog_topic *topics,
                            size_t count), void *arg);
 int64_t elog_last_offset(const struct elog *l);
+
+/* How much lies behind each of some places (elog_lag.c). Runs a job; done on the loop. */
+struct elog_lag {
+    const char *topics;         /* comma-separated; valid until done */
+    int64_t after;
+    /* the answer */
+    int64_t behind;             /* events of the topics behind that offset; */
+    bool more;                  /* or at least so many: they were not counted to the end */
+    int64_t oldest_ms;          /* wall clock at which the first of them was stored; 0: there is none */
+};
+enum ficus_err elog_lag(struct elog *l, struct elog_lag *list, size_t count, void (*done)(void *arg, enum ficus_err err), void *arg);
+/* The offset up to which all was stored before that time (wall clock, ms); INT64_MAX: the last event's. */
+enum ficus_err elog_offset_at(struct elog *l, int64_t time_ms, void (*done)(void *arg, enum ficus_err err, int64_t offset), void *arg);
 /* Its database, for db_watch. */
 struct db *elog_db(const struct elog *l);
 

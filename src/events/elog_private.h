@@ -2,7 +2,8 @@
  *
  * What the files of the event log share: elog.c (open, append, janitor, close), elog_read.c (readers, list of topics),
  * elog_keep.c (what stays and what goes), elog_recent.c (what was published last), elog_store.c (writing records),
- * elog_convert.c (logs of the first format). What a record looks like: elog_record.h.
+ * elog_convert.c (logs of the first format), elog_lag.c (how much lies
+ * behind a place, and when). What a record looks like: elog_record.h.
  */
 #ifndef FICUS_EVENTS_ELOG_PRIVATE_H
 #define FICUS_EVENTS_ELOG_PRIVATE_H
@@ -44,6 +45,7 @@ struct append {
     struct append_row *rows;
     size_t count;
     int64_t last_offset;
+    struct elog_rider rider;    /* write NULL: none */
     void (*done)(void *arg, enum ficus_err err, int64_t last_offset, const char *detail);
     void *arg;
 };

@@ -43,6 +43,9 @@ enum { EVENT_SIZE_MAX = 1024 * 1024, EVENT_BATCH_COUNT_MAX = 256, EVENT_BATCH_SI
  * relay keeps to it, the log knows twice as many again. */
 enum { EVENT_AGAIN_MAX = 1024 };
 
+/* A consumer that refuses an event gets it again, after a back-off that doubles; at the last time it becomes a dead letter. */
+enum { EVENT_REFUSALS_MAX = 10, EVENT_BACKOFF_MS_MIN = 200, EVENT_BACKOFF_MS_MAX = 10000 };
+
 /* Events of the topic up to this offset were removed from the log before they were read. */
 struct event_cut {
     struct slice topic;

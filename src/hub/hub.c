@@ -2,7 +2,7 @@
  *
  * See hub.h: the hub's life. Started from the bottom up (process, log, sagas, servers), stopped from the top down.
  */
-#include "hub_private.h"
+#include "hub_groups.h"
 
 #include "assert.h"
 #include "mem.h"
@@ -36,6 +36,8 @@ static void on_log_closed(void *arg)
 {
     struct hub *h = arg;
     hub_registry_done(h);
+    hub_groups_free(h);
+    hub_lag_free(h);
     process_close(&h->process, on_process_closed, h);
 }
 
@@ -70,8 +72,10 @@ static void on_server_closed(void *arg)
 {
     struct hub *h = arg;
     FICUS_ASSERT(h->servers_open > 0);
-    if (--h->servers_open == 0)
-        close_sagas(h);
+    if (--h->servers_open == 0) {
+        hub_lag_stop(h);
+        hub_groups_close(h, close_sagas);
+    }
 }
 
 /* Its exchange is reset with its server. How many ends are to be waited for. */
@@ -121,6 +125,7 @@ void hub_stop(struct hub *h, void (*closed)(void *arg), void *arg)
     h->closed = closed;
     h->closed_arg = arg;
     hub_registry_wake(h);
+    hub_groups_stop(h);
     LIST_FOREACH_SAFE (&h->exchanges, it, tmp)
         hub_events_wake(CONTAINER_OF(it, struct hub_exchange, link));
     h->stop_timer = (struct env_timer){.fn = on_stop_timer, .arg = h};
@@ -216,6 +221,10 @@ static enum ficus_err open_all(struct hub *h, struct ficus_error *reterr)
     h->published = families[1];
     h->waiting = metric_only(families[2]);
     err = open_log(h, reterr);
+    if (err == FICUS_ERR_OK)
+        err = hub_groups_open(h, reterr);
+    if (err == FICUS_ERR_OK)
+        err = hub_lag_open(h, reterr);
     if (err == FICUS_ERR_OK)
         err = make_sagas(h, reterr);
     if (err == FICUS_ERR_OK)

@@ -4,6 +4,8 @@
  */
 #include "hub_config.h"
 
+#include "group.h"
+
 static const struct conf_setting address_item = {
     .name = "address",
     .type = CONF_STRING,
@@ -60,6 +62,43 @@ static const struct conf_setting topic_item = {
     .check = conf_check_dotted,
     .example = "order.placed",
     .doc = "Who may publish and read a topic.",
+};
+
+_Static_assert((int)HUB_GROUP_PARTITIONS_MAX == (int)GROUP_PARTITIONS_MAX, "one number for two floors");
+
+static const struct conf_setting group_settings[] = {
+    {.name = "to",
+     .type = CONF_STRING,
+     CONF_AT(struct hub_group_config, to),
+     .min = 1,
+     .max = 512,
+     .example = "/events",
+     .doc = "Path of the service that events are posted to; absent: members lease them."},
+    {.name = "partitions",
+     .type = CONF_INT,
+     CONF_AT(struct hub_group_config, partitions),
+     .min = 1,
+     .max = HUB_GROUP_PARTITIONS_MAX,
+     .fallback = 8,
+     .doc = "How many events may be under way at a time."},
+    {.name = "timeout",
+     .type = CONF_DURATION,
+     CONF_AT(struct hub_group_config, timeout_ms),
+     .min = 100,
+     .max = 3600000,
+     .fallback = 30000,
+     .doc = "How long one delivery, or a lease, may take."},
+};
+
+static const struct conf_table group_table = CONF_TABLE_OF("hub group", struct hub_group_config, group_settings);
+
+static const struct conf_setting group_item = {
+    .name = "group",
+    .type = CONF_TABLE,
+    .table = &group_table,
+    .check = conf_check_name,
+    .example = "mailer",
+    .doc = "A consumer group.",
 };
 
 static const struct conf_setting saga_item = {
@@ -124,6 +163,11 @@ static const struct conf_setting hub_settings[] = {
      CONF_LIST_AT(struct hub_config, services, service_count),
      .item = &service_item,
      .doc = "All services of the system."},
+    {.name = "groups",
+     .type = CONF_MAP,
+     CONF_MAP_AT(struct hub_config, groups, group_count, struct hub_group_config, name),
+     .item = &group_item,
+     .doc = "The consumer groups, by the names of their services."},
     {.name = "sagas",
      .type = CONF_LIST,
      CONF_LIST_AT(struct hub_config, sagas, saga_count),

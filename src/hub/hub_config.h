@@ -12,9 +12,18 @@ struct hub_topic {
     const char *name;
     const char *publisher; /* the one service that may publish it */
     bool keep_latest;      /* the newest event of each key is kept for ever */
-    const char *key;       /* where that stands in the data: elog_kept.key; "": the subject is the key */
+    const char *key;       /* where a key stands in the data: elog_kept.key; "": the subject is the key */
     const char *const *consumers;
     size_t consumer_count;
+};
+
+enum { HUB_GROUP_PARTITIONS_MAX = 64 };
+
+/* A service whose events the hub keeps the place of: it delivers them, or members lease them. */
+struct hub_group_config {
+    const char *name;   /* the service's */
+    const char *to;     /* path that events are posted to; NULL: members lease them */
+    int64_t partitions, timeout_ms;
 };
 
 struct hub_config {
@@ -29,6 +38,8 @@ struct hub_config {
     size_t topic_count;
     const char *const *services; /* whose identities are known; all may publish dead letters */
     size_t service_count;
+    struct hub_group_config *groups;
+    size_t group_count;
     struct saga_def *sagas;
     size_t saga_count;
 };

@@ -3,7 +3,7 @@
  * Publishing, pulling, topics and dead letters. Rights come from the configuration: one publisher a topic, declared
  * consumers; nothing of a batch is stored when one of its events may not be published.
  */
-#include "hub_private.h"
+#include "hub_groups.h"
 
 #include "assert.h"
 #include "mem.h"
@@ -138,6 +138,7 @@ void hub_events_end(struct hub_exchange *x)
     FICUS_ASSERT(x->hub->pulling > 0);
     x->hub->pulling--;
     metric_set(x->hub->waiting, (int64_t)x->hub->pulling);
+    hub_lag_end(x);
 }
 
 static void write_cuts(struct hub_exchange *x, struct json_writer *w)
@@ -215,6 +216,8 @@ static void begin_read(struct hub_exchange *x, const char *topics, int64_t after
     }
     h->pulling++;
     metric_set(h->waiting, (int64_t)h->pulling);
+    if (done == on_read && !x->route->is_operator)
+        hub_lag_pull(x, after);
     err = elog_read(x->reader, topics, after, (size_t)limit, wait_ms, done, x);
     if (err != FICUS_ERR_OK) {
         hub_events_end(x);

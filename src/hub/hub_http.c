@@ -3,7 +3,7 @@
  * Requests in, answers out: who may ask, which route, the body, and the sending of answers larger than a stream's
  * buffer.
  */
-#include "hub_private.h"
+#include "hub_groups.h"
 
 #include "assert.h"
 #include "mem.h"
@@ -33,6 +33,12 @@ static const struct hub_route routes[] = {
     {"GET", "/v1/dead", true, 0, hub_events_dead},
     {"POST", "/v1/dead/{}/redrive", true, 0, hub_events_redrive},
     {"POST", "/v1/dead/{}/drop", true, 0, hub_events_drop},
+    {"GET", "/v1/consumers", true, 0, hub_lag_get},
+    {"POST", "/v1/groups/{}/lease", true, 0, hub_groups_lease},
+    {"POST", "/v1/groups/{}/lease", false, 0, hub_groups_lease},
+    {"POST", "/v1/groups/{}/settle", true, HUB_COMMAND_SIZE_MAX, hub_groups_settle},
+    {"POST", "/v1/groups/{}/settle", false, HUB_COMMAND_SIZE_MAX, hub_groups_settle},
+    {"POST", "/v1/groups/{}/seek", true, HUB_COMMAND_SIZE_MAX, hub_groups_seek},
 };
 
 /* ---- life of an exchange ---- */
@@ -57,6 +63,7 @@ static void stream_ended(struct hub_exchange *x)
     x->s = NULL;
     hub_events_end(x);
     hub_registry_end(x);
+    hub_groups_end(x);
     exchange_free_if_over(x);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Shared by the files of the hub: hub.c (life), hub_http.c (requests in, answers out), hub_events.c, hub_registry.c,
- * hub_sagas.c (the API), hub_bus.c (the log as the saga engine's bus).
+ * hub_sagas.c (the API), hub_bus.c (the log as the saga engine's bus). Consumer groups and lag: hub_groups.h.
  */
 #ifndef FICUS_HUB_PRIVATE_H
 #define FICUS_HUB_PRIVATE_H
@@ -63,6 +63,11 @@ struct hub_exchange {
     struct list wait_link; /* for endpoints: in hub->registry.waiting */
     int64_t version;       /* of the endpoints that the caller has */
     struct env_timer timer;
+    /* groups and consumers (hub_groups.h) */
+    struct hub_group *group;
+    struct list lease_link; /* waits for a lease, in group->waiting */
+    int64_t seek_to;
+    struct hub_consumer *consumer; /* whose pull it is */
 };
 
 struct hub_service {
@@ -94,6 +99,8 @@ struct hub {
     struct hub_registry registry;
     struct metric_family *requests, *published;
     struct metric *waiting;
+    struct hub_groups *groups;
+    struct hub_lag *lag;
     struct db_watch log_watch, journal_watch;
     struct store_copy log_copy, journal_copy;
     /* stopping */

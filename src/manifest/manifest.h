@@ -167,6 +167,11 @@ struct manifest_service {
     size_t publish_count;
     const char *const *consumes;
     size_t consume_count;
+    struct manifest_group {
+        const struct conf_node *node;
+        const char *to;             /* path; NULL: members lease them */
+        int64_t partitions, timeout_ms;
+    } *group;                       /* the hub keeps its place in the log; NULL: it does itself */
     const char *const *needs;
     size_t need_count;
     struct service_setting *settings;

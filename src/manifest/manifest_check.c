@@ -149,7 +149,7 @@ static void check_place(struct checker *c, const struct manifest_service *s)
     if (s->url != NULL && !plain && s->protocol == CALL_PROTOCOL_H2C)
         conf_error_value(c->errors, conf_get(s->node, "protocol"), "\"h2c\" is without TLS, and the url is https (did you mean h2?)");
     for (size_t i = 0; url != NULL && i < sizeof only_started / sizeof only_started[0]; i++)
-        if ((node = conf_get(s->node, only_started[i])) != NULL)
+        if ((node = conf_get(s->node, only_started[i])) != NULL && strcmp(only_started[i], "consumes") != 0)
             conf_error_key(c->errors, node, "has no meaning beside \"url\": Ficus does not start this service");
 }
 
@@ -198,6 +198,20 @@ static void check_consumes(struct checker *c, const struct manifest_service *s)
         if (c->all_decoded && map_get(&c->topics, slice_str(topic)) == NULL)
             check_topic(c, node, topic);
     }
+}
+
+/* Who keeps the place of a consumer. */
+static void check_group(struct checker *c, const struct manifest_service *s)
+{
+    const struct conf_node *consumes = conf_get(s->node, "consumes"), *group = conf_get(s->node, "group");
+    if (group != NULL && consumes == NULL)
+        conf_error_key(c->errors, group, "needs consumes: the topics whose events it gets");
+    if (is_elsewhere(s) && consumes != NULL && group == NULL)
+        conf_error_key(c->errors, consumes, "needs \"group\" beside \"url\": the hub posts events to a service that Ficus does not start");
+    if (is_elsewhere(s) && s->group != NULL && s->group->node != NULL && conf_get(s->group->node, "to") == NULL)
+        conf_error_key(c->errors, group, "needs \"to\" beside \"url\": a service that Ficus does not start cannot reach the hub to lease events");
+    if (group != NULL && s->rebuildable)
+        conf_error_key(c->errors, group, "is not for a rebuildable service, which keeps its place in its store");
 }
 
 static void check_saga(struct checker *c, const struct manifest_service *s, struct saga_def *d)
@@ -573,6 +587,7 @@ static void check_services(struct checker *c)
             continue;
         check_calls(c, s);
         check_consumes(c, s);
+        check_group(c, s);
         check_rebuildable(c, s);
         for (size_t k = 0; k < s->saga_count; k++)
             check_saga(c, s, &s->sagas[k]);

@@ -22,6 +22,7 @@ const char *manifest_check_email(struct slice text);
 const char *manifest_check_system(struct slice text);
 const char *manifest_check_topic(struct slice text);
 const char *manifest_check_key(struct slice text);
+const char *manifest_check_group_to(struct slice text);
 const char *manifest_check_service(struct slice text);      /* a name that is none of Ficus' own processes */
 const char *manifest_check_folder(struct slice text);       /* relative, inside the service's folder */
 const char *manifest_check_inside(struct slice text);       /* relative, inside the folder of this file */

@@ -90,6 +90,9 @@ static bool saga_calls(const struct saga_def *d, const char *service)
 
 static bool hub_calls(const struct manifest *m, const char *service)
 {
+    const struct manifest_service *called = manifest_find_service(m, service);
+    if (called != NULL && called->group != NULL && called->group->to != NULL)
+        return true;
     for (size_t i = 0; i < m->service_count; i++)
         for (size_t k = 0; k < m->services[i].saga_count; k++)
             if (saga_calls(&m->services[i].sagas[k], service))
@@ -210,7 +213,7 @@ static void render_service(struct renderer *r, struct json_writer *w)
     c.publishes = topics;
     c.publish_count = s->publish_count;
     c.consumes = s->consumes;
-    c.consume_count = s->consume_count;
+    c.consume_count = s->group == NULL ? s->consume_count : 0;      /* else they are brought */
     fill_settings(r, s, &c);
     if (!r->failed)
         conf_encode(&service_config_table, &c, w);
@@ -231,7 +234,7 @@ static void fill_topics(struct renderer *r, struct hub_config *c)
             t->name = m->services[i].publishes[k].name;
             t->publisher = m->services[i].name;
             t->keep_latest = m->services[i].publishes[k].keep >= 0;
-            t->key = t->keep_latest && m->services[i].publishes[k].key != NULL ? m->services[i].publishes[k].key : "";
+            t->key = m->services[i].publishes[k].key != NULL ? m->services[i].publishes[k].key : "";
             const char **list = array(r, m->service_count, sizeof *list);
             for (size_t n = 0; list != NULL && n < m->service_count; n++)
                 if (consumes(&m->services[n], t->name))
@@ -253,6 +256,17 @@ static void fill_sagas(struct renderer *r, struct hub_config *c)
             c->sagas[c->saga_count++] = m->services[i].sagas[k];
 }
 
+static void fill_groups(struct renderer *r, struct hub_config *c)
+{
+    const struct manifest *m = r->m;
+    c->groups = array(r, m->service_count, sizeof *c->groups);
+    for (size_t i = 0; c->groups != NULL && i < m->service_count; i++) {
+        const struct manifest_group *g = m->services[i].group;
+        if (g != NULL)
+            c->groups[c->group_count++] = (struct hub_group_config){m->services[i].name, g->to, g->partitions, g->timeout_ms};
+    }
+}
+
 /* The longest step: a breaker judges a deadline by the edge's timeout. */
 static int64_t longest_step(const struct manifest *m)
 {
@@ -265,6 +279,16 @@ static int64_t longest_step(const struct manifest *m)
     return longest;
 }
 
+/* A service that events are posted to may take its time for each. */
+static void allow_deliveries(const struct manifest *m, struct process_config *c)
+{
+    for (size_t i = 0; i < c->edge_count; i++) {
+        const struct manifest_service *s = manifest_find_service(m, c->edges[i].callee);
+        if (s != NULL && s->group != NULL && s->group->to != NULL && s->group->timeout_ms > c->edges[i].policy.timeout_ms)
+            c->edges[i].policy.timeout_ms = s->group->timeout_ms;
+    }
+}
+
 static void render_hub(struct renderer *r, struct json_writer *w)
 {
     const struct manifest *m = r->m;
@@ -272,6 +296,7 @@ static void render_hub(struct renderer *r, struct json_writer *w)
     conf_defaults(&hub_config_table, &c);
     fill_common(r, &c.common, m->hub.log_level);
     add_derived_edges(r, &c.common, hub_calls, longest_step(m));
+    allow_deliveries(m, &c.common);
     c.listen = one_word(r, "fd:3");
     c.listen_count = 1;
     c.operator_listen = one_word(r, "fd:4");
@@ -285,6 +310,7 @@ static void render_hub(struct renderer *r, struct json_writer *w)
         if (m->services[i].url == NULL)
             names[c.service_count++] = m->services[i].name;
     c.services = names;
+    fill_groups(r, &c);
     fill_sagas(r, &c);
     if (!r->failed)
         conf_encode(&hub_config_table, &c, w);

@@ -5,6 +5,8 @@
  */
 #include "manifest_private.h"
 
+#include "hub_config.h"
+
 enum { SECOND_MS = 1000, MINUTE_MS = 60 * SECOND_MS };
 #define DAY_MS (INT64_C(24) * 60 * MINUTE_MS)
 
@@ -202,6 +204,16 @@ static const struct conf_setting upstream_tls_settings[] = {
 };
 static const struct conf_table upstream_tls_table = TABLE_WITH_NODE("tls", "TLS towards a service.", struct manifest_upstream_tls, upstream_tls_settings);
 
+static const struct conf_setting group_settings[] = {
+    {.name = "to", .type = CONF_STRING, CONF_AT(struct manifest_group, to), .min = 1, .max = 512, .check = manifest_check_group_to, .example = "/events",
+     .doc = "Path of the service that events are posted to, one CloudEvent each. Absent: members lease them (ficus events consume)."},
+    {.name = "partitions", .type = CONF_INT, CONF_AT(struct manifest_group, partitions), .min = 1, .max = HUB_GROUP_PARTITIONS_MAX, .fallback = 8,
+     .doc = "How many events may be under way at a time; events of one key are always in one partition, one behind the other."},
+    {.name = "timeout", .type = CONF_DURATION, CONF_AT(struct manifest_group, timeout_ms), .min = 100, .max = 60 * MINUTE_MS, .fallback = 30 * SECOND_MS,
+     .doc = "How long the answer to one event may take, and how long a lease lasts."},
+};
+static const struct conf_table group_table = TABLE_WITH_NODE("group", "A consumer group: the hub keeps the service's place in the log.", struct manifest_group, group_settings);
+
 static const struct conf_setting service_settings[] = {
     {.name = "service", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct manifest_service, name), .min = 1, .max = 63,
      .check = manifest_check_service, .example = "orders", .doc = "Name of the service."},
@@ -237,6 +249,8 @@ static const struct conf_setting service_settings[] = {
      .item = &topic_item, .check = manifest_check_topic, .example = "order.placed", .doc = "The topics of which it alone is the source."},
     {.name = "consumes", .type = CONF_LIST, CONF_LIST_AT(struct manifest_service, consumes, consume_count), .item = &consumed_item,
      .doc = "The topics that it handles."},
+    {.name = "group", .type = CONF_TABLE_PTR, CONF_AT(struct manifest_service, group), .table = &group_table,
+     .doc = "For services without libficus: events are posted to it, or leased by its members, and the hub keeps its place."},
     {.name = "needs", .type = CONF_LIST, CONF_LIST_AT(struct manifest_service, needs, need_count), .item = &need_item,
      .doc = "Services that must be healthy before it starts: for true order only, never in a circle."},
     {.name = "settings", .type = CONF_MAP, CONF_MAP_AT(struct manifest_service, settings, setting_count, struct service_setting, name),

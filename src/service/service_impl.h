@@ -40,9 +40,6 @@ enum {
     KEY_WAITING_MAX = 32,  /* requests that wait for the first one with their key */
     WAITING_EARLY_MS = 100, /* before their deadline they are told that it still runs; at most a tenth of the time */
     KEY_KEPT_MS = 48 * 3600 * 1000,
-    EVENT_REFUSALS_MAX = 10,
-    EVENT_BACKOFF_MS_MIN = 200,
-    EVENT_BACKOFF_MS_MAX = 10000,
     STREAM_PENDING_MAX = 64, /* events that a slow reader may be behind */
     STREAM_SENDS_MAX = 64,   /* ficus_stream_send in one transaction */
     STREAM_COUNT_MAX = 8192, /* well below PROCESS_CONNS_MAX: requests need connections too */
