@@ -483,7 +483,7 @@ static bool janitor_round(struct elog *l)
         return false;
     struct db_conn *c = db_tx_conn(&tx);
     int64_t pages = number(c, "PRAGMA page_count"), unused = number(c, "PRAGMA freelist_count");
-    int64_t size = (pages - unused) * number(c, "PRAGMA page_size");
+    int64_t size = (pages - unused) * number(c, "PRAGMA page_size") - l->janitor_spared;
     int64_t oldest_ms = size > l->o.size_max ? INT64_MAX : env_wall_ms(l->env) - l->o.retention_ms;
     bool more = false;
     int64_t deleted = elog_sweep(l, c, oldest_ms, &more);
@@ -522,6 +522,7 @@ static void janitor_start(void *arg)
     env_timer_stop(l->env, &l->janitor_timer);
     l->janitor_job = (struct env_job){.work = janitor_work, .done = janitor_done, .arg = l};
     l->size_since = 0;
+    l->janitor_spared = l->later.size;
     l->janitor_runs = elog_job_run(l, &l->janitor_job) == FICUS_ERR_OK;
     if (!l->janitor_runs)
         env_timer_start(l->env, &l->janitor_timer, JANITOR_MS);

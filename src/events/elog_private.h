@@ -154,6 +154,7 @@ struct elog {
     struct env_job janitor_job;
     struct env_timer janitor_timer;
     size_t size_since;                  /* appended since it ran */
+    int64_t janitor_spared;             /* bytes of what waits for its time, when it began */
     int64_t janitor_after;              /* the job's: it has looked up to this record */
     struct elog_writer janitor_writer;
     struct buf janitor_record;
