@@ -46,6 +46,10 @@ int cmd_events_lag(const struct command_call *c);
 int cmd_events_seek(const struct command_call *c);
 int cmd_events_consume(const struct command_call *c);
 int cmd_events_verify(const struct command_call *c);
+int cmd_events_publish(const struct command_call *c);
+int cmd_events_read(const struct command_call *c);
+int cmd_events_scheduled(const struct command_call *c);
+int cmd_events_unschedule(const struct command_call *c);
 int cmd_migrations_lint(const struct command_call *c);
 int cmd_test_saga(const struct command_call *c);
 int cmd_config_check(const struct command_call *c);
@@ -84,6 +88,9 @@ const char *cli_program_folder(struct arena *a); /* where this program's file li
 const char *cli_package_folder(struct arena *a);
 /* A duration option in ms; false: said why. */
 bool cli_duration(const struct command_call *c, const char *option, const char *fallback, int64_t *ret_ms);
+
+/* A time by RFC 3339, or a duration from now on (sign 1) or back (-1). False: said why. */
+bool cli_time(struct cli *cli, const char *option, const char *text, int sign, int64_t *ret_ms);
 
 /* Ask an operator socket ("supervisor.sock", "hub-ops.sock"), or a service as operator, and expect JSON. Returns an
  * exit code; EXIT_NOT_RUNNING when nobody listens. quiet: print nothing then. Problems that it answers are printed.

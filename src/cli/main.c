@@ -45,6 +45,21 @@ static const struct command_option doctor_options[] = {
     JSON_OPTION,
 };
 static const struct command_option json_options[] = {JSON_OPTION};
+static const struct command_option read_options[] = {
+    {0, "after", "OFFSET", "begin behind this offset"},
+    {0, "since", "TIME", "begin with what came then or later: 2026-11-30T02:00:00Z, or 10m ago"},
+    {0, "subject", "SUBJECT", "only events with this subject"},
+    {0, "limit", "COUNT", "at most COUNT events"},
+    {0, "follow", NULL, "go on with events as they come, until Ctrl-C"},
+    JSON_OPTION,
+};
+static const struct command_option publish_options[] = {
+    {0, "subject", "SUBJECT", "what it is about; events of one subject keep their order"},
+    {0, "data", "JSON", "its data: JSON, @FILE, or @- for what comes on the standard input"},
+    {0, "at", "TIME", "not before this time: 2026-11-30T02:00:00Z, or 10m from now"},
+    {0, "id", "ID", "its id (default: a new UUID)"},
+    JSON_OPTION,
+};
 static const struct command_option logs_options[] = {
     {0, "trace", "ID", "only lines of this trace id or correlation id: the whole story of one order"},
     {0, "level", "LEVEL", "only lines of this level or worse: debug, info, warn, error"},
@@ -331,6 +346,38 @@ static const struct command commands[] = {
      .operands = "",
      OPTIONS(json_options),
      .doc = "List the topics"},
+    {.name = "events read",
+     .run = cmd_events_read,
+     .operands = "TOPIC...",
+     .operand_min = 1,
+     .operand_max = COMMAND_OPERANDS_MAX,
+     OPTIONS(read_options),
+     .doc = "Print events of topics, from an offset or a time on",
+     .text = "Oldest first, all that the log still holds unless --after or --since says where to begin. A line has offset, time, "
+             "topic, subject and data; with --json it is the event as a CloudEvent. Nothing is changed: consumers have offsets "
+             "of their own."},
+    {.name = "events publish",
+     .run = cmd_events_publish,
+     .operands = "TOPIC",
+     .operand_min = 1,
+     .operand_max = 1,
+     OPTIONS(publish_options),
+     .doc = "Publish an event in the place of the topic's service",
+     .text = "Its source is /operator/UID, so that everybody sees that no service said it, and the hub's log has a line. The "
+             "command ends when it is synced. Said again with the same --id it is the same event."},
+    {.name = "events scheduled",
+     .run = cmd_events_scheduled,
+     .operands = "",
+     OPTIONS(json_options),
+     .doc = "List the schedules, and the events that wait for their time",
+     .text = "The next due first. Each event has a number, for ficus events unschedule."},
+    {.name = "events unschedule",
+     .run = cmd_events_unschedule,
+     .operands = "NUMBER...",
+     .operand_min = 1,
+     .operand_max = COMMAND_OPERANDS_MAX,
+     .doc = "Remove events that wait for their time",
+     .text = "They never come. The hub's log says who removed what."},
     {.name = "events dead",
      .run = cmd_events_dead,
      .operands = "",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How much lies behind a place in the log, and which place belongs to a time. Both on a worker, from a reading connection.
+ * How much lies behind a place in the log: on a worker, from a reading connection.
  */
 #include "elog_private.h"
 
@@ -13,10 +13,8 @@ struct lag_job {
     struct env_job job;
     struct elog_lag *list;
     size_t count;
-    int64_t time_ms, offset;
     enum ficus_err err;
-    void (*lag_done)(void *arg, enum ficus_err err);
-    void (*offset_done)(void *arg, enum ficus_err err, int64_t offset);
+    void (*done)(void *arg, enum ficus_err err);
     void *arg;
 };
 
@@ -92,28 +90,6 @@ static enum ficus_err count_all(struct db_conn *c, struct elog_lag *lag)
     return err;
 }
 
-/* The clock may have been set back meanwhile: then the earliest place that nothing of that time or later is before. */
-static enum ficus_err find_time(struct db_conn *c, int64_t time_ms, int64_t *ret_offset)
-{
-    struct db_stmt *s = NULL;
-    int64_t first = 0;
-    *ret_offset = 0;
-    enum ficus_err err = db_query(c, &s, NULL, "SELECT seq FROM sqlite_sequence WHERE name = 'record'", "");
-    if (err == FICUS_ERR_OK)
-        err = number_of(s, ret_offset);
-    db_finish(s);
-    s = NULL;
-    if (err != FICUS_ERR_OK || time_ms == INT64_MAX)
-        return err;
-    err = db_query(c, &s, NULL, "SELECT first FROM record WHERE at >= ? ORDER BY last LIMIT 1", "i", time_ms);
-    if (err == FICUS_ERR_OK)
-        err = number_of(s, &first);
-    db_finish(s);
-    if (first > 0)
-        *ret_offset = first - 1;
-    return err;
-}
-
 static void lag_work(void *arg)
 {
     struct lag_job *j = arg;
@@ -121,8 +97,6 @@ static void lag_work(void *arg)
     j->err = db_reader_take(j->log->db, &c, NULL);
     if (j->err != FICUS_ERR_OK)
         return;
-    if (j->offset_done != NULL)
-        j->err = find_time(c, j->time_ms, &j->offset);
     for (size_t i = 0; i < j->count && j->err == FICUS_ERR_OK; i++)
         j->err = count_all(c, &j->list[i]);
     db_reader_give(j->log->db, c);
@@ -132,34 +106,20 @@ static void lag_done(void *arg)
 {
     struct lag_job *j = arg;
     struct elog *l = j->log;
-    if (j->offset_done != NULL)
-        j->offset_done(j->arg, j->err, j->offset);
-    else
-        j->lag_done(j->arg, j->err);
+    j->done(j->arg, j->err);
     mem_free(j);
     elog_job_ended(l);
 }
 
-static enum ficus_err job_run(struct elog *l, const struct lag_job *what)
+enum ficus_err elog_lag(struct elog *l, struct elog_lag *list, size_t count, void (*done)(void *arg, enum ficus_err err), void *arg)
 {
     struct lag_job *j = l->closing ? NULL : mem_zalloc(sizeof *j);
     if (j == NULL)
         return l->closing ? FICUS_ERR_CANCELLED : FICUS_ERR_NOMEM;
-    *j = *what;
-    j->log = l;
+    *j = (struct lag_job){.log = l, .list = list, .count = count, .done = done, .arg = arg};
     j->job = (struct env_job){.work = lag_work, .done = lag_done, .arg = j};
     enum ficus_err err = elog_job_run(l, &j->job);
     if (err != FICUS_ERR_OK)
         mem_free(j);
     return err;
-}
-
-enum ficus_err elog_lag(struct elog *l, struct elog_lag *list, size_t count, void (*done)(void *arg, enum ficus_err err), void *arg)
-{
-    return job_run(l, &(struct lag_job){.list = list, .count = count, .lag_done = done, .arg = arg});
-}
-
-enum ficus_err elog_offset_at(struct elog *l, int64_t time_ms, void (*done)(void *arg, enum ficus_err err, int64_t offset), void *arg)
-{
-    return job_run(l, &(struct lag_job){.time_ms = time_ms, .offset_done = done, .arg = arg});
 }

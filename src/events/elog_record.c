@@ -52,7 +52,7 @@ size_t elog_pack_size(const struct event *ev)
 void elog_pack(char *to, const struct event *ev, struct event *ret_packed)
 {
     char *at = to + HEAD_SIZE;
-    struct event packed = {.offset = 0};
+    struct event packed = {.at_ms = ev->at_ms};
     put(to, 0, 4);
     put(to + DATA_AT, ev->data.p == NULL ? UINT32_MAX : ev->data.size, 4);
     for (size_t i = 0; i < PARTS; i++) {

@@ -28,7 +28,7 @@ struct elog_head {
 
 /* Attributes must be within their bounds. */
 size_t elog_pack_size(const struct event *ev);
-/* Write elog_pack_size bytes; *ret_packed borrows from them. The offset is put in by elog_pack_offset. */
+/* Write elog_pack_size bytes; *ret_packed borrows from them. The offset is put in by elog_pack_offset; at_ms is in no record. */
 void elog_pack(char *to, const struct event *ev, struct event *ret_packed);
 /* False: too far from first for one record. */
 bool elog_pack_offset(char *packed, int64_t first, int64_t offset);

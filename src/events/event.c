@@ -156,6 +156,11 @@ void event_write(struct json_writer *w, const struct event *ev)
         if (v.p != NULL)
             json_write_kv_slice(w, attributes[i].name, v);
     }
+    if (ev->at_ms > 0) {
+        char text[TIME_TEXT_SIZE];
+        time_format(ev->at_ms, text);
+        json_write_kv_str(w, "deliverat", text);
+    }
     if (ev->offset > 0) {
         char text[24];
         snprintf(text, sizeof text, "%lld", (long long)ev->offset);
@@ -255,6 +260,9 @@ enum ficus_err event_read(struct arena *a, const struct json *v, struct event *r
     const struct json *sequence = json_get(v, "sequence");
     if (sequence != NULL && !(json_string(sequence, &text) && slice_to_i64(text, &ev.offset) && ev.offset > 0))
         return err_set(reterr, FICUS_ERR_PARSE, "event: sequence must be a string of digits");
+    const struct json *later = json_get(v, "deliverat");
+    if (later != NULL && later->type != JSON_NULL && !(json_string(later, &text) && time_parse(text, &ev.at_ms) && ev.at_ms > 0))
+        return err_set(reterr, FICUS_ERR_PARSE, "event: deliverat must be a string with a time by RFC 3339, such as 2026-11-30T02:00:00Z");
     if (json_get(v, "data_base64") != NULL)
         return err_set(reterr, FICUS_ERR_PARSE, "event: data_base64 is not accepted, data must be JSON");
     const struct json *data = json_get(v, "data");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One event: CloudEvents 1.0 in JSON. Ficus uses type = topic, subject = key (events of one key keep their order), and
- * the extensions traceparent, tracestate, correlationid, causationid (the id of the event that led to this one).
+ * the extensions traceparent, tracestate, correlationid, causationid (the id of the event that led to this one), and
+ * deliverat: when it is to come into the log, at once without it. In the log an event has none any more.
  */
 #ifndef FICUS_EVENTS_EVENT_H
 #define FICUS_EVENTS_EVENT_H
@@ -36,7 +37,11 @@ struct event {
     struct slice data;          /* raw JSON text of `data`, SLICE_NONE when absent */
     struct slice traceparent, tracestate, correlation, causation;  /* SLICE_NONE when absent */
     int64_t offset;             /* place in the log; 0 before it has one */
+    int64_t at_ms;              /* deliverat, wall clock; 0: at once */
 };
+/* How far ahead an event may be published. */
+enum { EVENT_LATER_DAYS_MAX = 366 };
+#define EVENT_LATER_MS_MAX (EVENT_LATER_DAYS_MAX * 24ll * 3600 * 1000)
 
 enum { EVENT_SIZE_MAX = 1024 * 1024, EVENT_BATCH_COUNT_MAX = 256, EVENT_BATCH_SIZE_MAX = 4 * 1024 * 1024 };
 /* How many of the last events that a publisher got acknowledged it may publish again, beside a batch that is under way. The

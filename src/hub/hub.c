@@ -198,15 +198,26 @@ static enum ficus_err open_log(struct hub *h, struct ficus_error *reterr)
 {
     const struct hub_config *c = h->config;
     struct elog_kept *kept = mem_array(c->topic_count + 1, sizeof *kept);
-    struct elog_options o = {.path = c->log_file, .kept = kept, .retention_ms = c->retention_ms,
-                             .offset_min = env_wall_ms(h->env) * 1000};
-    if (kept == NULL)
+    struct elog_schedule *schedules = mem_array(c->schedule_count + 1, sizeof *schedules);
+    struct elog_options o = {.path = c->log_file, .kept = kept, .schedules = schedules, .damaged = hub_later_damaged, .damaged_arg = h,
+                             .retention_ms = c->retention_ms, .size_max = c->size_max, .offset_min = env_wall_ms(h->env) * 1000};
+    if (kept == NULL || schedules == NULL) {
+        mem_free(kept);
+        mem_free(schedules);
         return err_set(reterr, FICUS_ERR_NOMEM, "event log: out of memory");
+    }
+    for (size_t i = 0; i < c->schedule_count; i++)
+        schedules[o.schedule_count++] = (struct elog_schedule){.source = c->schedules[i].source,
+                                                               .name = c->schedules[i].name,
+                                                               .topic = c->schedules[i].topic,
+                                                               .every_ms = c->schedules[i].every_ms,
+                                                               .phase_ms = c->schedules[i].phase_ms};
     for (size_t i = 0; i < c->topic_count; i++)
         if (c->topics[i].keep_latest)
             kept[o.kept_count++] = (struct elog_kept){c->topics[i].name, c->topics[i].key};
     enum ficus_err err = elog_open(h->env, &o, &h->log, reterr);
     mem_free(kept);
+    mem_free(schedules);
     return err;
 }
 

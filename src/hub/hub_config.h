@@ -26,6 +26,13 @@ struct hub_group_config {
     int64_t partitions, timeout_ms;
 };
 
+/* At each of its times the hub appends an event: elog.h. */
+struct hub_schedule {
+    const char *source; /* "/reports/schedules/nightly" */
+    const char *name, *topic;
+    int64_t every_ms, phase_ms;
+};
+
 struct hub_config {
     struct process_config common; /* first: process_config_read counts on it */
     const char *const *listen;    /* for services: every request needs an identity */
@@ -34,6 +41,9 @@ struct hub_config {
     size_t operator_listen_count;
     const char *log_file, *journal_file;
     int64_t retention_ms; /* of events and finished sagas */
+    int64_t size_max;     /* bytes of the event log; the oldest events go when it is larger */
+    struct hub_schedule *schedules;
+    size_t schedule_count;
     struct hub_topic *topics;
     size_t topic_count;
     const char *const *services; /* whose identities are known; all may publish dead letters */

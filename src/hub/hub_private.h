@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Shared by the files of the hub: hub.c (life), hub_http.c (requests in, answers out), hub_events.c, hub_registry.c,
+ * Shared by the files of the hub: hub.c (life), hub_http.c (requests in, answers out), hub_events.c, hub_later.c, hub_registry.c,
  * hub_sagas.c (the API), hub_bus.c (the log as the saga engine's bus). Consumer groups and lag: hub_groups.h.
  */
 #ifndef FICUS_HUB_PRIVATE_H
@@ -142,6 +142,12 @@ void hub_events_redrive(struct hub_exchange *x, struct slice body);
 void hub_events_drop(struct hub_exchange *x, struct slice body);
 void hub_events_end(struct hub_exchange *x);  /* the stream ended or the pull is over: give its reader back */
 void hub_events_wake(struct hub_exchange *x); /* stopping: answer a waiting pull with nothing */
+
+/* hub_later.c */
+void hub_later_list(struct hub_exchange *x, struct slice body);
+void hub_later_remove(struct hub_exchange *x, struct slice body);
+void hub_later_damaged(void *arg, int64_t number); /* elog_options.damaged; arg: struct hub */
+void hub_offset_at(struct hub_exchange *x, struct slice body);
 
 /* hub_registry.c */
 void hub_registry_init(struct hub *h);

@@ -135,6 +135,14 @@ struct manifest_topic {
     int keep;                       /* 0: latest; -1: as long as events.retention says */
 };
 
+/* When the hub publishes an event in the service's name. */
+struct manifest_schedule {
+    const struct conf_node *node;
+    const char *name, *topic;
+    int64_t every_ms;
+    const char *at;                 /* "02:00", UTC; NULL: midnight */
+};
+
 struct manifest_command {
     const char *const *argv;        /* NULL-terminated; ${build} and a leading ./ are expanded */
     size_t count;
@@ -172,6 +180,8 @@ struct manifest_service {
         const char *to;             /* path; NULL: members lease them */
         int64_t partitions, timeout_ms;
     } *group;                       /* the hub keeps its place in the log; NULL: it does itself */
+    struct manifest_schedule *schedules;
+    size_t schedule_count;
     const char *const *needs;
     size_t need_count;
     struct service_setting *settings;
@@ -210,7 +220,7 @@ struct manifest {
     struct manifest_gateway *gateway;   /* NULL: none */
     struct manifest_events {
         const char *log;            /* "embedded" */
-        int64_t retention_ms;
+        int64_t retention_ms, size_max;
     } events;
     struct manifest_hub {
         int log_level;

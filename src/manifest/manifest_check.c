@@ -133,7 +133,7 @@ static bool is_elsewhere(const struct manifest_service *s)
 static void check_place(struct checker *c, const struct manifest_service *s)
 {
     static const char *const only_started[] = {"run", "store", "rebuildable", "migrations", "workers", "log_level", "slow_statement", "calls", "publishes",
-                                               "consumes", "needs", "settings", "sagas"};
+                                               "consumes", "schedules", "needs", "settings", "sagas"};
     const struct conf_node *url = conf_get(s->node, "url"), *tls = conf_get(s->node, "tls"), *node;
     if (url == NULL && conf_get(s->node, "run") == NULL)
         conf_error_value(c->errors, s->node, "is neither started nor anywhere: say \"run\", or \"url\" when somebody else starts it");
@@ -589,6 +589,7 @@ static void check_services(struct checker *c)
         check_consumes(c, s);
         check_group(c, s);
         check_rebuildable(c, s);
+        manifest_check_schedules(s, c->errors);
         for (size_t k = 0; k < s->saga_count; k++)
             check_saga(c, s, &s->sagas[k]);
     }

@@ -35,6 +35,12 @@ bool manifest_template_has_rest(struct slice path);
 /* The next {name} at or after *at: true, *ret_name set and *at behind it. */
 bool manifest_template_next(struct slice path, size_t *at, struct slice *ret_name);
 
+/* ---- manifest_schedule.c ---- */
+const char *manifest_check_clock(struct slice text);        /* "02:00" */
+/* From 1970-01-01 UTC to the schedule's first time behind it: less than every_ms. */
+int64_t manifest_schedule_phase(const struct manifest_schedule *s);
+void manifest_check_schedules(const struct manifest_service *s, struct conf_errors *errors);
+
 /* ---- manifest_check.c ---- */
 
 /* Everything that needs more than one setting. Adds errors. Also fills in what is derived from checks: owners of sagas. */

@@ -244,6 +244,23 @@ static void fill_topics(struct renderer *r, struct hub_config *c)
     }
 }
 
+static void fill_schedules(struct renderer *r, struct hub_config *c)
+{
+    const struct manifest *m = r->m;
+    size_t count = 0;
+    for (size_t i = 0; i < m->service_count; i++)
+        count += m->services[i].schedule_count;
+    c->schedules = array(r, count, sizeof *c->schedules);
+    for (size_t i = 0; c->schedules != NULL && i < m->service_count; i++)
+        for (size_t k = 0; k < m->services[i].schedule_count; k++) {
+            const struct manifest_schedule *s = &m->services[i].schedules[k];
+            c->schedules[c->schedule_count++] = (struct hub_schedule){
+                .source = arena_printf(r->arena, "/%s/schedules/%s", m->services[i].name, s->name), .name = s->name, .topic = s->topic,
+                .every_ms = s->every_ms, .phase_ms = manifest_schedule_phase(s)};
+            r->failed |= c->schedules[c->schedule_count - 1].source == NULL;
+        }
+}
+
 static void fill_sagas(struct renderer *r, struct hub_config *c)
 {
     const struct manifest *m = r->m;
@@ -304,7 +321,9 @@ static void render_hub(struct renderer *r, struct json_writer *w)
     c.log_file = state_path(r, "data", "hub-log.db", "");
     c.journal_file = state_path(r, "data", "hub-sagas.db", "");
     c.retention_ms = m->events.retention_ms;
+    c.size_max = m->events.size_max;
     fill_topics(r, &c);
+    fill_schedules(r, &c);
     const char **names = array(r, m->service_count, sizeof *names);
     for (size_t i = 0; names != NULL && i < m->service_count; i++)
         if (m->services[i].url == NULL)

@@ -184,6 +184,17 @@ static const struct conf_setting topic_settings[] = {
 static const struct conf_table topic_table = CONF_TABLE_OF("topic", struct manifest_topic, topic_settings);
 static const struct conf_setting topic_item = {.name = "topic", .type = CONF_TABLE, .table = &topic_table, .doc = "A topic."};
 
+static const struct conf_setting schedule_settings[] = {
+    {.name = "topic", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct manifest_schedule, topic), .min = 1, .max = 63, .check = conf_check_dotted,
+     .example = "report.due", .doc = "The topic of its events, one that the service publishes."},
+    {.name = "every", .type = CONF_DURATION, .flags = CONF_REQUIRED, CONF_AT(struct manifest_schedule, every_ms), .min = 1000, .max = 366 * DAY_MS,
+     .doc = "From one time to the next, counted from 1970-01-01 UTC."},
+    {.name = "at", .type = CONF_STRING, CONF_AT(struct manifest_schedule, at), .min = 5, .max = 5, .check = manifest_check_clock, .example = "02:00",
+     .doc = "The time of day, UTC, from which is counted; absent: midnight."},
+};
+static const struct conf_table schedule_table = TABLE_WITH_NODE("schedule", "When the hub publishes an event in the service's name.", struct manifest_schedule, schedule_settings);
+static const struct conf_setting schedule_item = {.name = "schedule", .type = CONF_TABLE, .table = &schedule_table, .doc = "A schedule."};
+
 static const struct conf_setting consumed_item = {.name = "topic", .type = CONF_STRING, .min = 1, .max = 63, .check = conf_check_dotted,
                                                   .example = "order.placed", .doc = "A topic that some service publishes."};
 static const struct conf_setting need_item = {.name = "service", .type = CONF_STRING, .min = 1, .max = 63, .check = conf_check_name,
@@ -251,6 +262,8 @@ static const struct conf_setting service_settings[] = {
      .doc = "The topics that it handles."},
     {.name = "group", .type = CONF_TABLE_PTR, CONF_AT(struct manifest_service, group), .table = &group_table,
      .doc = "For services without libficus: events are posted to it, or leased by its members, and the hub keeps its place."},
+    {.name = "schedules", .type = CONF_MAP, CONF_MAP_AT(struct manifest_service, schedules, schedule_count, struct manifest_schedule, name),
+     .item = &schedule_item, .check = conf_check_name, .example = "nightly", .doc = "When the hub publishes an event of its topics by itself, again and again."},
     {.name = "needs", .type = CONF_LIST, CONF_LIST_AT(struct manifest_service, needs, need_count), .item = &need_item,
      .doc = "Services that must be healthy before it starts: for true order only, never in a circle."},
     {.name = "settings", .type = CONF_MAP, CONF_MAP_AT(struct manifest_service, settings, setting_count, struct service_setting, name),
@@ -286,6 +299,8 @@ static const struct conf_setting events_settings[] = {
      .fallback_text = "embedded", .example = "embedded", .doc = "Where events are kept."},
     {.name = "retention", .type = CONF_DURATION, CONF_AT(struct manifest_events, retention_ms), .min = MINUTE_MS, .max = 3650 * DAY_MS,
      .fallback = 7 * DAY_MS, .doc = "How long events are kept."},
+    {.name = "size", .type = CONF_SIZE, CONF_AT(struct manifest_events, size_max), .min = INT64_C(16) << 20, .max = INT64_C(1) << 40, .fallback = INT64_C(4) << 30,
+     .doc = "How large the event log may become: beyond it the oldest events go before their time."},
 };
 static const struct conf_table events_table = CONF_TABLE_OF("events", struct manifest_events, events_settings);
 

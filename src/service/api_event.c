@@ -44,7 +44,8 @@ static const char *event_id(struct ficus_req *r, const char *topic)
     return text;
 }
 
-int ficus_emit(struct ficus_req *req, const char *topic, const char *subject, const char *data)
+/* at_ms 0: at once. */
+static int emit(struct ficus_req *req, const char *topic, const char *subject, const char *data, int64_t at_ms)
 {
     struct service *v = req->service;
     if (!request_may_go_on(req))
@@ -58,6 +59,8 @@ int ficus_emit(struct ficus_req *req, const char *topic, const char *subject, co
     if (data == NULL || strlen(data) > EVENT_DATA_SIZE_MAX)
         return request_fail(req, 500, "internal", false, "the event has no data, or more than %d bytes",
                             EVENT_DATA_SIZE_MAX);
+    if (at_ms - env_wall_ms(v->env) > EVENT_LATER_MS_MAX)
+        return request_fail(req, 500, "internal", false, "an event may be emitted for at most %d days ahead", EVENT_LATER_DAYS_MAX);
     char time[TIME_TEXT_SIZE], parent[TRACE_PARENT_TEXT_SIZE], source[80];
     int64_t now_ms = env_wall_ms(v->env);
     time_format(now_ms, time);
@@ -77,6 +80,7 @@ int ficus_emit(struct ficus_req *req, const char *topic, const char *subject, co
         .tracestate = req->context.tracestate,
         .correlation = req->context.correlation,
         .causation = req->event.id,
+        .at_ms = at_ms > 0 ? at_ms : 0,
     };
     struct ficus_error error = {0};
     enum ficus_err err = outbox_add(db_tx_conn(&req->tx), &ev, &error);
@@ -84,4 +88,14 @@ int ficus_emit(struct ficus_req *req, const char *topic, const char *subject, co
         return request_fail_store(req, err, &error, "write the outbox");
     req->emitted_count++;
     return 0;
+}
+
+int ficus_emit(struct ficus_req *req, const char *topic, const char *subject, const char *data)
+{
+    return emit(req, topic, subject, data, 0);
+}
+
+int ficus_emit_at(struct ficus_req *req, const char *topic, const char *subject, const char *data, int64_t at_ms)
+{
+    return emit(req, topic, subject, data, at_ms);
 }

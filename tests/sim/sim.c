@@ -546,9 +546,15 @@ static int64_t op_now_ns(struct env *e)
     return process_of(e)->world->now_ns;
 }
 
+void sim_wall_jump(struct sim *w, int64_t ms)
+{
+    w->wall_shift_ms += ms;
+}
+
 static int64_t op_wall_ms(struct env *e)
 {
-    return wall_start_ms + process_of(e)->world->now_ns / 1000000;
+    const struct sim *w = process_of(e)->world;
+    return wall_start_ms + w->wall_shift_ms + w->now_ns / 1000000;
 }
 
 static void op_random(struct env *e, void *p, size_t size)

@@ -365,6 +365,34 @@ static void test_many_routes(void **state)
     system_done(&s);
 }
 
+/* The hub's file has each schedule as a grid of times, and how large the log may become. */
+static void test_schedules(void **state)
+{
+    struct system s;
+    struct ficus_error err = {0};
+    char folder[512];
+    struct hub_config hub;
+    system_init(&s);
+    put_good(&s);
+    files_put(&s.files, "ficus.yaml", ROOT "events: { size: 64MiB }\n");
+    files_put(&s.files, "services/x/service.yaml", SERVICE("x") "publishes: { a.b: {} }\nschedules:\n"
+              "  nightly: { topic: a.b, every: 24h, at: \"02:00\" }\n  hourly: { topic: a.b, every: 1h, at: \"02:30\" }\n  often: { topic: a.b, every: 90s }\n");
+    files_put(&s.files, "state/run/old", "");
+    assert_int_equal(load(&s, &(struct manifest_options){.state = files_path(&s.files, "state", folder, sizeof folder)}), FICUS_ERR_OK);
+    assert_int_equal(manifest_render(s.m, &s.arena, NULL, &err), FICUS_ERR_OK);
+    read_resolved(&s, "hub", &hub_config_table, &hub);
+    assert_int_equal(hub.size_max, 64 << 20);
+    assert_int_equal(hub.schedule_count, 3);
+    assert_string_equal(hub.schedules[0].source, "/x/schedules/nightly");
+    assert_string_equal(hub.schedules[0].name, "nightly");
+    assert_string_equal(hub.schedules[0].topic, "a.b");
+    assert_int_equal(hub.schedules[0].every_ms, 24 * 3600000);
+    assert_int_equal(hub.schedules[0].phase_ms, 2 * 3600000);
+    assert_int_equal(hub.schedules[1].phase_ms, 1800000);
+    assert_int_equal(hub.schedules[2].phase_ms, 0);
+    system_done(&s);
+}
+
 /* A service that somebody else starts has no process and no name at the hub; its callers' files say where it is. */
 static void test_elsewhere(void **state)
 {
@@ -517,6 +545,13 @@ static void test_across(void **state)
          "services/x/service.yaml:6:1: group: needs \"to\" beside \"url\": a service that Ficus does not start cannot reach the hub to lease events\n"},
         {"services/x/service.yaml", "service: x\nteam: t\ndoes: d\nurl: http://127.0.0.1:9000\nconsumes: [order.done]\ngroup: { to: /e }\n", ""},
         {"services/x/service.yaml", SERVICE("x") "publishes: { a.b: { key: a.b.c, keep: latest } }\n", "services/x/service.yaml:5:26: publishes.a.b.key: found \"a.b.c\", allowed is a member of the data such as sku, or"},
+        {"services/x/service.yaml", SERVICE("x") "schedules: { n: { topic: order.done, every: 24h } }\n",
+         "services/x/service.yaml:5:26: schedules.n.topic: \"order.done\" is not published by this service (say it under publishes)\n"},
+        {"services/x/service.yaml", SERVICE("x") "publishes: { a.b: {} }\nschedules: { n: { topic: a.b, every: 24h, at: \"25:00\" } }\n",
+         "services/x/service.yaml:6:47: schedules.n.at: found \"25:00\", allowed is a time of day, UTC, in quotes, such as \"02:00\"\n"},
+        {"services/x/service.yaml", SERVICE("x") "publishes: { a.b: {} }\nschedules: { n: { topic: a.b } }\n", "services/x/service.yaml:6:14: schedules.n: \"every\" is missing: "},
+        {"services/x/service.yaml", SERVICE("x") "publishes: { a.b: {} }\nschedules: { n: { topic: a.b, every: 1ms } }\n", "services/x/service.yaml:6:38: schedules.n.every: "},
+        {"ficus.yaml", ROOT "events: { size: 1MiB }\n", "ficus.yaml:4:17: events.size: "},
         {"services/x/service.yaml", SERVICE("x") "keeps_keys: yes\n", "services/x/service.yaml:5:13: keeps_keys: found \"yes\", expected true or false (did you mean true?)\n"},
         {"services/x/service.yaml", SERVICE("x") "store: sqlite:x.db\nmigrations: .\n", "services/x/service.yaml:6:13: migrations: \".\" has no file 0001_NAME.sql\n"},
         {"services/x/service.yaml", SERVICE("x") "consumes: [who.knows]\n", "services/x/service.yaml:5:12: consumes[0]: \"who.knows\" is published by no service\n"},
@@ -694,7 +729,7 @@ static void test_schema(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good), cmocka_unit_test(test_resolved), cmocka_unit_test(test_sets), cmocka_unit_test(test_part), cmocka_unit_test(test_many_routes), cmocka_unit_test(test_elsewhere), cmocka_unit_test(test_groups), cmocka_unit_test(test_across),
+        cmocka_unit_test(test_good), cmocka_unit_test(test_resolved), cmocka_unit_test(test_sets), cmocka_unit_test(test_part), cmocka_unit_test(test_many_routes), cmocka_unit_test(test_schedules), cmocka_unit_test(test_elsewhere), cmocka_unit_test(test_groups), cmocka_unit_test(test_across),
         cmocka_unit_test(test_all_at_once), cmocka_unit_test(test_no_file), cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_schema),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
