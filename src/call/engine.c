@@ -8,6 +8,7 @@
  */
 #include "assert.h"
 #include "call_private.h"
+#include "h1_parse.h"
 #include "mem.h"
 
 #include <stdio.h>
@@ -268,6 +269,7 @@ enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const
     call_policy_done(&edge->policy);
     edge->policy = own;
     edge->authority = own.upstream != NULL ? url.authority : slice_str(edge->name);
+    edge->authority_valid = h1_authority_valid(edge->authority);
     int protocol = own.upstream != NULL ? own.upstream->protocol : CALL_PROTOCOL_HTTP1;
     pool_set_side(&edge->pool, tls, protocol == CALL_PROTOCOL_H2 || protocol == CALL_PROTOCOL_H2C,
                   tls != NULL && protocol == CALL_PROTOCOL_ANY);
@@ -416,12 +418,16 @@ bool call_edge_repeat(struct call_edge *edge)
     return may;
 }
 
-void call_edge_count(struct call_edge *edge, const char *outcome, int64_t duration_ns)
+void call_edge_count(struct call_edge *edge, enum call_end end, int64_t duration_ns)
 {
+    static const char *const words[CALL_ENDS] = {"ok", "failed", "timeout", "refused", "reset", "unavailable", "busy", "protocol",
+                                                 "cancelled", "other"};
     struct call_engine *g = edge->engine;
     if (g->metrics == NULL)
         return;
-    metric_inc(METRIC(g->families[CALL_METRIC_REQUESTS], slice_str(edge->name), slice_str(outcome)));
+    if (edge->ends[end] == NULL)
+        edge->ends[end] = METRIC(g->families[CALL_METRIC_REQUESTS], slice_str(edge->name), slice_str(words[end]));
+    metric_inc(edge->ends[end]);
     metric_observe(edge->duration, duration_ns);
 }
 

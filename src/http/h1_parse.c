@@ -132,13 +132,18 @@ static int refuse(int status, const char *detail, const char **reterr_detail)
     return status;
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
 /* One "name: value" CR LF (RFC 9112 5). 0 or a status. */
 static inline __attribute__((always_inline)) int field_parse(struct cursor *c, struct http_field *ret_field, const char **reterr_detail)
 {
     const char *name = c->at, *end = c->end;
     const char *at = h1_name_span(name, end);
     if (at == name) {
-        bool folded = at < end && (*at == ' ' || *at == '\t');
+        bool folded = at < end && is_blank(*at);
         return refuse(400, folded ? "folded field line" : "field name is not a token", reterr_detail);
     }
     if (at == end || *at != ':')
@@ -147,8 +152,10 @@ static inline __attribute__((always_inline)) int field_parse(struct cursor *c, s
     ret_field->id = http_name_of(ret_field->name);
     const char *value = at + 1;
     c->at = h1_value_span(value, end);
-    ret_field->value = slice_trim(slice_make(value, (size_t)(c->at - value)));
-    ret_field->whole = *value == ' ' && ret_field->value.p == value + 1 && ret_field->value.p + ret_field->value.size == c->at;
+    /* nearly always one blank is before a value and none behind it: then the line can go on as it is */
+    ret_field->whole = c->at - value >= 2 && value[0] == ' ' && !is_blank(value[1]) && !is_blank(c->at[-1]);
+    ret_field->value = ret_field->whole ? slice_make(value + 1, (size_t)(c->at - value - 1))
+                                        : slice_trim(slice_make(value, (size_t)(c->at - value)));
     if (!take_crlf(c))
         return refuse(400, "control character in a field value", reterr_detail);
     return 0;

@@ -44,6 +44,7 @@ struct http_msg {
      * tunnel: both bodies are its bytes, each ends by itself. On HTTP/1.1 such a request ends with its head, and what comes
      * behind it is the tunnel's only once the answer is 101. An answer of 101 has here what it switches to. */
     struct slice protocol;
+    bool judged;            /* request, when it is written: method, target and authority are known to be valid (h1_request_valid) */
     bool takes_trailers;    /* request: trailers may come behind the answer (TE: trailers, RFC 9110 10.1.4) */
     int status;             /* response: 100..599; 101 only to a request with protocol (HTTP/2 sends it as 200) */
     int64_t
