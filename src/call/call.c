@@ -266,16 +266,42 @@ static bool add_lines(struct call *c, struct http_msg *m, struct arena *a)
            (c->r.tracestate.size == 0 || !trace_present(c->r.trace) || http_msg_add(m, SLICE("tracestate"), c->r.tracestate));
 }
 
+/* Of no user, from the edge, where it is kept as long as one would be remembered. */
+static enum ficus_err add_identity_of_nobody(struct call_edge *edge, const struct identity_claims *claims, struct http_msg *m,
+                                             struct arena *a)
+{
+    struct call_engine *g = edge->engine;
+    struct slice name = http_names[HTTP_FICUS_IDENTITY];
+    int64_t wall_ms = env_wall_ms(g->env), age_ms = wall_ms - edge->identity_ms;
+    if (edge->identity == NULL || age_ms < 0 || age_ms >= IDENTITY_MEMO_REUSE_MS) {
+        struct slice token;
+        enum ficus_err err = identity_make(g->key, a, claims, wall_ms, &token, NULL);
+        if (err != FICUS_ERR_OK)
+            return err;
+        call_edge_identity_forget(edge);
+        edge->identity_size = name.size + 2 + token.size + 2;
+        edge->identity = mem_alloc(edge->identity_size);
+        if (edge->identity == NULL)
+            return FICUS_ERR_NOMEM;
+        edge->identity_ms = wall_ms;
+        (void)slice_put(slice_put(slice_put(slice_put(edge->identity, name), SLICE(": ")), token), SLICE("\r\n"));
+    }
+    struct http_field field = http_line(HTTP_FICUS_IDENTITY, edge->identity, name.size, edge->identity_size - name.size - 4);
+    return http_msg_keep(m, field) ? FICUS_ERR_OK : FICUS_ERR_NOMEM;
+}
+
 static enum ficus_err add_identity(struct call *c, struct http_msg *m, struct arena *a)
 {
     struct call_engine *g = c->engine;
     struct identity_claims claims = {
         .issuer = slice_str(g->self),
-        .audience = slice_str(c->edge->name),
+        .audience = slice_make(c->edge->name, c->edge->name_size),
         .subject = c->r.user,
         .roles = c->r.roles,
         .role_count = c->r.role_count,
     };
+    if (c->r.user.p == NULL && c->r.role_count == 0)
+        return add_identity_of_nobody(c->edge, &claims, m, a);
     struct slice token;
     enum ficus_err err = identity_memo_make(&g->identities, g->key, a, &claims, env_wall_ms(g->env), &token, NULL);
     if (err == FICUS_ERR_OK && !keep(m, HTTP_FICUS_IDENTITY, token))
@@ -758,7 +784,7 @@ static void waiter_key(struct pool_waiter *w, const struct call_request *r, cons
 enum ficus_err call_start(struct call_engine *g, const struct call_request *r, const struct call_handler *h, void *arg,
                           struct call **ret_call)
 {
-    struct call_edge *edge = map_get(&g->edges, slice_str(r->callee));
+    struct call_edge *edge = call_edge_find(g, r->callee);
     if (g->closing)
         return FICUS_ERR_CANCELLED;
     if (edge == NULL || !edge->declared || !request_valid(r))

@@ -65,8 +65,15 @@ struct call_edge {
     struct metric *ends[CALL_ENDS];         /* NULL: did not happen yet, or without metrics */
     struct slice authority;         /* what its requests name: its name, or the host of its url */
     bool authority_valid;
+    /* the line Ficus-Identity for calls of no user, as it was signed at identity_ms; NULL: none was yet */
+    char *identity;
+    size_t identity_size;           /* with CR LF */
+    int64_t identity_ms;
+    size_t name_size;
     char name[];
 };
+
+enum { CALL_RECENT = 16 };
 
 struct call_engine {
     struct env *env;
@@ -78,6 +85,7 @@ struct call_engine {
     struct metrics *metrics;
     struct metric_family *families[CALL_METRICS];
     struct map edges;               /* name -> struct call_edge */
+    struct call_edge *recent[CALL_RECENT];  /* some of them, found without a hash of many steps; NULL: none */
     struct list calls;              /* struct call, running */
     struct list spare;              /* memory of calls that ended, by link, for those to come */
     size_t spare_count;
@@ -240,6 +248,8 @@ size_t call_checker_close(struct call_checker *k);
 void call_checker_free(struct call_checker *k);
 
 /* engine.c */
+struct call_edge *call_edge_find(struct call_engine *g, const char *callee);    /* NULL: there is none */
+void call_edge_identity_forget(struct call_edge *edge);
 void call_edge_note(struct call_edge *edge, bool probe, enum call_health health);
 enum call_admission call_edge_admit(struct call_edge *edge);
 bool call_edge_lets(struct call_edge *edge, int64_t now_ns);    /* would it be admitted then? */

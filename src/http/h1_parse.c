@@ -172,6 +172,7 @@ static int fields_parse(const struct cursor *begin, size_t field_count_max, stru
                         const char **reterr_detail)
 {
     struct cursor c = *begin; /* a copy that nobody else sees can live in registers */
+    uint64_t seen = 0;
     for (size_t count = 0; !take_crlf(&c);) {
         if (m->field_count == m->field_capacity && !http_msg_grow(m))
             return arena_refusal(m, reterr_detail);
@@ -183,6 +184,7 @@ static int fields_parse(const struct cursor *begin, size_t field_count_max, stru
             return refuse(431, "too many fields", reterr_detail);
         if ((http_name_facts[field->id] & HTTP_NAME_HOP) == 0 && field->id != HTTP_EXPECT) {
             m->field_count++;
+            seen |= http_name_bit(field->id);
             continue;
         }
         switch (field->id) {
@@ -219,6 +221,7 @@ static int fields_parse(const struct cursor *begin, size_t field_count_max, stru
     }
     if (c.at != c.end)
         return refuse(400, "bytes after the empty line", reterr_detail);
+    m->absent = ~seen;
     for (size_t i = 0; i < facts->option_count; i++)
         http_msg_remove(m, facts->options[i]);
     return 0;
