@@ -132,13 +132,18 @@ static int refuse(int status, const char *detail, const char **reterr_detail)
     return status;
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
 /* One "name: value" CR LF (RFC 9112 5). 0 or a status. */
 static inline __attribute__((always_inline)) int field_parse(struct cursor *c, struct http_field *ret_field, const char **reterr_detail)
 {
     const char *name = c->at, *end = c->end;
     const char *at = h1_name_span(name, end);
     if (at == name) {
-        bool folded = at < end && (*at == ' ' || *at == '\t');
+        bool folded = at < end && is_blank(*at);
         return refuse(400, folded ? "folded field line" : "field name is not a token", reterr_detail);
     }
     if (at == end || *at != ':')
@@ -147,8 +152,10 @@ static inline __attribute__((always_inline)) int field_parse(struct cursor *c, s
     ret_field->id = http_name_of(ret_field->name);
     const char *value = at + 1;
     c->at = h1_value_span(value, end);
-    ret_field->value = slice_trim(slice_make(value, (size_t)(c->at - value)));
-    ret_field->whole = *value == ' ' && ret_field->value.p == value + 1 && ret_field->value.p + ret_field->value.size == c->at;
+    /* nearly always one blank is before a value and none behind it: then the line can go on as it is */
+    ret_field->whole = c->at - value >= 2 && value[0] == ' ' && !is_blank(value[1]) && !is_blank(c->at[-1]);
+    ret_field->value = ret_field->whole ? slice_make(value + 1, (size_t)(c->at - value - 1))
+                                        : slice_trim(slice_make(value, (size_t)(c->at - value)));
     if (!take_crlf(c))
         return refuse(400, "control character in a field value", reterr_detail);
     return 0;
@@ -165,6 +172,7 @@ static int fields_parse(const struct cursor *begin, size_t field_count_max, stru
                         const char **reterr_detail)
 {
     struct cursor c = *begin; /* a copy that nobody else sees can live in registers */
+    uint64_t seen = 0;
     for (size_t count = 0; !take_crlf(&c);) {
         if (m->field_count == m->field_capacity && !http_msg_grow(m))
             return arena_refusal(m, reterr_detail);
@@ -176,6 +184,7 @@ static int fields_parse(const struct cursor *begin, size_t field_count_max, stru
             return refuse(431, "too many fields", reterr_detail);
         if ((http_name_facts[field->id] & HTTP_NAME_HOP) == 0 && field->id != HTTP_EXPECT) {
             m->field_count++;
+            seen |= http_name_bit(field->id);
             continue;
         }
         switch (field->id) {
@@ -212,6 +221,7 @@ static int fields_parse(const struct cursor *begin, size_t field_count_max, stru
     }
     if (c.at != c.end)
         return refuse(400, "bytes after the empty line", reterr_detail);
+    m->absent = ~seen;
     for (size_t i = 0; i < facts->option_count; i++)
         http_msg_remove(m, facts->options[i]);
     return 0;

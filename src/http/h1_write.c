@@ -94,7 +94,7 @@ bool h1_request_valid(const struct http_msg *m)
 size_t h1_request_size_max(const struct h1_write *w)
 {
     const struct http_msg *m = w->m;
-    if (!h1_request_valid(m))
+    if (!m->judged && !h1_request_valid(m))
         return 0;
     if (w->upgrade.p != NULL && !http_token_valid(w->upgrade))
         return 0;

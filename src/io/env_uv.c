@@ -27,6 +27,7 @@
 enum {
     LOG_SIZE_MAX = 32 * 1024 * 1024,
     TRIM_MS = 3000,
+    WALL_READ_NS = 10 * 1000 * 1000,
 };
 
 /* ---- clock and random ---- */
@@ -54,14 +55,18 @@ static int64_t uv_now_ns(struct env *base)
     return e->now_ns;
 }
 
+/* Of the wall clock only how far it is ahead is read, now and then: that changes when somebody sets it. */
 static int64_t uv_wall_ms(struct env *base)
 {
     struct env_uv *e = env_uv_of(base);
     if (env_here != e)
         return clock_ns(CLOCK_REALTIME) / 1000000;
-    if (e->wall_ms == 0)
-        e->wall_ms = clock_ns(CLOCK_REALTIME) / 1000000;
-    return e->wall_ms;
+    int64_t now_ns = uv_now_ns(base);
+    if (now_ns - e->wall_read_ns >= WALL_READ_NS) {
+        e->wall_read_ns = now_ns;
+        e->wall_ahead_ns = clock_ns(CLOCK_REALTIME) - now_ns;
+    }
+    return (now_ns + e->wall_ahead_ns) / 1000000;
 }
 
 static void system_random(void *p, size_t size)

@@ -126,12 +126,18 @@ static void put_string_rest(struct log_line *l, struct slice text, size_t end)
 /* A JSON string of at most size_max bytes between its quotes; what does not fit is cut between two characters. */
 static void put_string(struct log_line *l, struct slice text, size_t size_max)
 {
-    PUT(l, "\"");
+    FICUS_ASSERT(room(l) >= 2 + (text.size < size_max ? text.size : size_max));
+    char *at = l->p + l->size;
     size_t run = plain_run(text.p, text.size < size_max ? text.size : size_max);
-    put(l, text.p, run);
-    if (run < text.size)
+    *at++ = '"';
+    at = slice_put(at, slice_make(text.p, run));
+    if (run < text.size) {
+        l->size = (size_t)(at - l->p);
         put_string_rest(l, slice_from(text, run), l->size + size_max - run);
-    PUT(l, "\"");
+        at = l->p + l->size;
+    }
+    *at++ = '"';
+    l->size = (size_t)(at - l->p);
 }
 
 static void put_member(struct log_line *l, struct slice key, struct slice text, size_t size_max)
