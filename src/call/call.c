@@ -448,8 +448,9 @@ static void attempt_run(struct call *c, struct pool_conn *conn)
     if (err == FICUS_ERR_RESET)
         attempt_take(c);        /* ends: each round closes a connection of the pool, then a new one is made */
     else
-        call_fail_later(c, err, err == FICUS_ERR_UNSUPPORTED ? "only HTTP/1.1 can be upgraded, and HTTP/2 is spoken there"
-                                                             : "the request cannot be written");
+        call_fail_later(c, err, err == FICUS_ERR_UNSUPPORTED
+                                    ? "the service takes no WebSockets over HTTP/2 (SETTINGS_ENABLE_CONNECT_PROTOCOL, RFC 8441)"
+                                    : "the request cannot be written");
 }
 
 static void attempt_start(struct call *c)
@@ -703,6 +704,7 @@ static enum ficus_err reset_err(enum ficus_err err)
     case FICUS_ERR_NOMEM:
     case FICUS_ERR_INVALID:
     case FICUS_ERR_PROTOCOL:
+    case FICUS_ERR_UNSUPPORTED:
         return err;
     case FICUS_ERR_PARSE:
     case FICUS_ERR_TOO_LARGE:
@@ -877,7 +879,8 @@ void call_recv(struct call *c)
 void call_trail(const struct call *c, struct call_trail *ret_trail)
 {
     *ret_trail = (struct call_trail){.attempts = c->attempt_number,
-                                     .address = c->conn == NULL ? "" : pool_conn_address(c->conn)};
+                                     .address = c->conn == NULL ? "" : pool_conn_address(c->conn),
+                                     .is_h2 = c->conn != NULL && http_client_is_shared(c->conn->http)};
 }
 
 void call_endless(struct call *c, int64_t idle_ms)

@@ -146,6 +146,7 @@ void call_cancel(struct call *c);
 struct call_trail {
     unsigned attempts;
     const char *address;
+    bool is_h2; /* HTTP/2 is spoken there */
 };
 void call_trail(const struct call *c, struct call_trail *ret_trail);
 

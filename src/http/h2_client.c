@@ -86,13 +86,20 @@ static void goaway(struct h2_client *c)
     }
 }
 
+static void settings(struct h2_client *c)
+{
+    c->h2.settings_seen = true;
+    LIST_FOREACH (&c->h2.streams, it)
+        h2_client_stream_settings(h2_client_stream_of(CONTAINER_OF(it, struct h2_stream, link)));
+}
+
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct h2_client *c = arg;
     if (frame->hd.type == NGHTTP2_GOAWAY)
         goaway(c);
     if (frame->hd.type == NGHTTP2_SETTINGS)
-        c->h2.settings_seen = true;
+        settings(c);
     if (frame->hd.type == NGHTTP2_SETTINGS && (frame->hd.flags & NGHTTP2_FLAG_ACK) == 0 &&
         nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) == 0) {
         c->shut = true; /* no stream at all is a GOAWAY in other words: who waits for better ones would wait for ever */
@@ -193,6 +200,16 @@ static bool only_kept(const struct h2_client *c)
     return true;
 }
 
+/* Those whose server has ended its side: there is nobody to send to any more. */
+static void tunnels_end(struct h2_client *c)
+{
+    LIST_FOREACH (&c->h2.streams, it) {
+        struct h2_client_stream *ss = CONTAINER_OF(it, struct h2_client_stream, h2.link);
+        if (ss->tunnel && ss->h2.end_told)
+            h2_stream_ready(&ss->h2);
+    }
+}
+
 /* True: something changed. */
 static bool ends_step(struct h2_client *c)
 {
@@ -205,8 +222,10 @@ static bool ends_step(struct h2_client *c)
         h2_conn_break(&c->h2, FICUS_ERR_PROTOCOL, not_spoken(c));
     if (c->shut && c->h2.broken == FICUS_ERR_OK && c->h2.stream_count > 0 && only_kept(c))
         h2_conn_break(&c->h2, FICUS_ERR_RESET, "server allows no request");
-    if (c->h2.broken != FICUS_ERR_OK)
+    if (c->h2.broken != FICUS_ERR_OK) {
         h2_conn_streams_fail(&c->h2, c->h2.broken, c->h2.broken_detail);
+        tunnels_end(c);
+    }
     bool ended = c->h2.stream_count == 0 && (c->h2.broken != FICUS_ERR_OK || c->h2.over);
     if (ended)
         conn_close(c);

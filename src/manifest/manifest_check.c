@@ -360,16 +360,6 @@ static void check_target(struct checker *c, const struct manifest_route *r, cons
         conf_error_value(c->errors, node, "/** must end both the path and the target, or none of them");
 }
 
-/* An upgrade of HTTP/1.1 cannot be asked for over HTTP/2. */
-static void check_websocket(struct checker *c, const struct manifest_route *r, const char *service)
-{
-    const struct manifest_service *s = service == NULL ? NULL : service_named(c, service);
-    bool may_h2 = s != NULL && s->url != NULL && s->protocol != CALL_PROTOCOL_HTTP1 &&
-                  (s->protocol != CALL_PROTOCOL_ANY || strncmp(s->url, "https:", 6) == 0);
-    if (r->websocket && may_h2)
-        conf_error_key(c->errors, conf_get(r->node, "websocket"), "needs HTTP/1.1: say \"protocol: http/1.1\" in the file of \"%s\"", service);
-}
-
 static void check_splits(struct checker *c, const struct manifest_route *r)
 {
     const struct conf_node *node = conf_get(r->node, "split"), *sticky = conf_get(r->node, "sticky");
@@ -379,7 +369,6 @@ static void check_splits(struct checker *c, const struct manifest_route *r)
         sum += part->weight;
         if (part->node != NULL && part->to.service != NULL)
             check_target(c, r, conf_get(part->node, "to"), &part->to);
-        check_websocket(c, r, part->to.service);
     }
     if (c->all_decoded && r->split_count > 0 && sum == 0)
         conf_error_value(c->errors, node, "has no part with a weight over 0");
@@ -507,7 +496,6 @@ static void check_route(struct checker *c, const struct manifest_route *r, struc
     check_kind(c, r);
     check_conditions(c, r);
     check_target(c, r, conf_get(r->node, "to"), &r->to);
-    check_websocket(c, r, r->to.service);
     check_splits(c, r);
     check_fallback(c, r);
     check_parts(c, r);

@@ -36,6 +36,8 @@ static bool response_head(struct proxy_request *q, const struct http_msg *head, 
             m->fields[m->field_count++] = head->fields[i];
     if (q->fallback != NULL && !http_msg_add(m, SLICE("Ficus-Fallback"), slice_str(q->fallback)))
         return false;
+    if (!proxy_websocket_answer(q, m))
+        return false;
     return proxy_split_mark(q, m) && proxy_mark_answer(q, m);
 }
 
@@ -116,6 +118,7 @@ static void note_trail(struct proxy_request *q, const struct call *c)
     struct call_trail trail;
     call_trail(c, &trail);
     q->attempts = trail.attempts;
+    q->upstream_h2 = trail.is_h2;
     size_t size = strnlen(trail.address, sizeof q->address - 1);
     memcpy(q->address, trail.address, size);
     q->address[size] = '\0';

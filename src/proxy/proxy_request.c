@@ -160,6 +160,9 @@ void proxy_problem_of(struct proxy_request *q, enum ficus_err err)
     case FICUS_ERR_INVALID:
         proxy_problem(q, 400, "invalid", "the request cannot be passed on", NULL, 0);
         break;
+    case FICUS_ERR_UNSUPPORTED:
+        proxy_problem(q, 501, "no_websocket", "the service behind this path takes no WebSockets over HTTP/2, which is spoken to it", NULL, 0);
+        break;
     case FICUS_ERR_NOMEM:
         proxy_problem(q, 503, "overloaded", "the gateway has more to do than it can", &retry, 1);
         break;
