@@ -58,7 +58,7 @@ static enum ficus_err number_get(struct db_conn *c, const char *sql, int64_t fal
 static enum ficus_err next_get(struct db_conn *c, int64_t *ret_ms, struct ficus_error *reterr)
 {
     int64_t event_ms = NEVER, schedule_ms = NEVER;
-    enum ficus_err err = number_get(c, "SELECT min(at) FROM later WHERE damaged = 0", NEVER, &event_ms, reterr);
+    enum ficus_err err = number_get(c, "SELECT at FROM later WHERE damaged = 0 ORDER BY at, number LIMIT 1", NEVER, &event_ms, reterr);
     if (err == FICUS_ERR_OK)
         err = number_get(c, "SELECT min(at) FROM schedule", NEVER, &schedule_ms, reterr);
     *ret_ms = event_ms < schedule_ms ? event_ms : schedule_ms;
