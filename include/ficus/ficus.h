@@ -227,7 +227,8 @@ FICUS_API const char *ficus_segment(struct ficus_req *req, const char *text);
  * a call of a saga, or an event, brings about is the same event however often it is brought about: the first one counts. */
 FICUS_API int ficus_emit(struct ficus_req *req, const char *topic, const char *subject, const char *data);
 /* The same for later: consumers get it once the wall clock has come to at_ms (ms since 1970, see ficus_now_ms), in the past: at
- * once; at most 366 days ahead. Among those of a key it has its place by when it comes. The hub keeps it until then. */
+ * once; at most 366 days ahead. Its time is at_ms; among those of a key it has its place by when it comes. The hub keeps it until
+ * then. */
 FICUS_API int ficus_emit_at(struct ficus_req *req, const char *topic, const char *subject, const char *data, int64_t at_ms);
 
 /* ---- saga participants: the four rules as a state table (in a transaction) ----

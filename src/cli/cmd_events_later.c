@@ -54,7 +54,7 @@ static int list_schedules(struct cli *cli, size_t *count)
 }
 
 /* *after_ms, *after: where the next page begins; -1: there is none. */
-static int list_page(struct cli *cli, int64_t *after_ms, int64_t *after, size_t *count, bool head)
+static int list_page(struct cli *cli, int64_t *after_ms, int64_t *after, size_t *count, int64_t *waiting, bool head)
 {
     struct cli page = *cli; /* its answers would fill the arena */
     const struct json *root = NULL;
@@ -73,6 +73,7 @@ static int list_page(struct cli *cli, int64_t *after_ms, int64_t *after, size_t 
         else
             print_waiting(v, &out);
     }
+    *waiting = json_i64_or(json_get(root, "waiting"), 0);
     *after_ms = json_i64_or(json_get(root, "next_ms"), -1);
     *after = json_i64_or(json_get(root, "next"), -1);
     cli_print(buf_slice(&out));
@@ -86,13 +87,13 @@ int cmd_events_scheduled(const struct command_call *c)
     struct cli cli;
     int code = EXIT_FAILED;
     size_t schedules = 0, count = 0;
-    int64_t after_ms = 0, after = 0;
+    int64_t after_ms = 0, after = 0, waiting = 0;
     if (cli_init(&cli, c)) {
         code = list_schedules(&cli, &schedules);
         while (code == EXIT_OK && after >= 0)
-            code = list_page(&cli, &after_ms, &after, &count, schedules == 0);
+            code = list_page(&cli, &after_ms, &after, &count, &waiting, schedules == 0);
         if (code == EXIT_OK && !cli.json)
-            dprintf(2, "%zu event%s wait%s\n", count, count == 1 ? "" : "s", count == 1 ? "s" : "");
+            dprintf(2, "%lld event%s wait%s\n", (long long)waiting, waiting == 1 ? "" : "s", waiting == 1 ? "s" : "");
     }
     cli_done(&cli);
     return code;

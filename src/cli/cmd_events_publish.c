@@ -62,7 +62,7 @@ static int make_event(struct cli *cli, const struct command_call *c, struct even
         id = new_id(cli);
     if (id == NULL || source == NULL || time == NULL)
         return cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM});
-    time_format(env_wall_ms(cli->e), time);
+    time_format(at_ms > env_wall_ms(cli->e) ? at_ms : env_wall_ms(cli->e), time);
     *ret_event = (struct event){.id = slice_str(id), .source = slice_str(source), .topic = slice_str(c->operands[0]),
                                 .subject = subject == NULL ? SLICE_NONE : slice_str(subject), .time = slice_str(time),
                                 .data = given == NULL ? SLICE_NONE : slice_trim(data), .at_ms = at_ms > 0 ? at_ms : 0};

@@ -8,8 +8,9 @@
 #include "timefmt.h"
 
 #include <stdio.h>
+#include <time.h>
 
-enum { PAGE = 500, WAIT_MS = 5000, PAGE_ARENA_MAX = 1 << 30 };
+enum { PAGE = 500, WAIT_MS = 5000, PAGE_ARENA_MAX = 1 << 30, PATIENCE_MS = 30000, AGAIN_MS = 250 };
 
 struct reading {
     struct cli *cli;
@@ -17,6 +18,7 @@ struct reading {
     struct slice subject; /* SLICE_NONE: all */
     int64_t after, left;  /* left: events to print yet */
     bool follow;
+    int64_t patience_ms; /* a follower waits so long for the next hub; 0: who does not answer is an error */
     struct buf out;
 };
 
@@ -56,9 +58,9 @@ static int read_page(struct reading *r, bool *ret_end)
     const struct json *root = NULL;
     arena_init(&page.a, PAGE_ARENA_MAX);
     const char *target = arena_printf(&page.a, "/v1/events?topics=%s&after=%lld&limit=%d&wait=%d", r->topics, (long long)r->after, PAGE,
-                                      r->follow ? WAIT_MS : 0);
+                                      r->patience_ms > 0 ? WAIT_MS : 0);
     int code = target == NULL ? EXIT_FAILED
-                              : cli_ask(&page, &(struct cli_request){"hub-ops.sock", "the hub", "GET", target, 200, false}, NULL, NULL, &root);
+                              : cli_ask(&page, &(struct cli_request){"hub-ops.sock", "the hub", "GET", target, 200, r->patience_ms > 0}, NULL, NULL, &root);
     if (code == EXIT_OK) {
         const struct json *events = json_get(root, "events");
         print_cuts(json_get(root, "cut"));
@@ -77,6 +79,25 @@ static int read_page(struct reading *r, bool *ret_end)
     cli_print(buf_slice(&r->out));
     buf_clear(&r->out);
     arena_done(&page.a);
+    return code;
+}
+
+/* The first page has to come at once; then a hub that is restarted goes on where this has read. */
+static int read_all(struct reading *r)
+{
+    int code = EXIT_OK;
+    bool end = false;
+    while (r->left > 0 && (r->follow || !end)) {
+        code = read_page(r, &end);
+        if (code != EXIT_OK && r->patience_ms == 0)
+            break;
+        if (code == EXIT_OK) {
+            r->patience_ms = r->follow ? PATIENCE_MS : 0;
+            continue;
+        }
+        r->patience_ms -= AGAIN_MS;
+        nanosleep(&(struct timespec){.tv_nsec = AGAIN_MS * 1000000}, NULL);
+    }
     return code;
 }
 
@@ -137,11 +158,10 @@ int cmd_events_read(const struct command_call *c)
     struct reading r = {.cli = &cli, .subject = subject == NULL ? SLICE_NONE : slice_str(subject), .left = limit, .follow = command_has(c, "follow")};
     buf_init(&r.out, 64 << 20);
     if (cli_init(&cli, c)) {
-        bool end = false;
         r.topics = join_topics(&cli, c);
         code = r.topics == NULL ? EXIT_USAGE : find_begin(&r, c);
-        while (code == EXIT_OK && r.left > 0 && (r.follow || !end))
-            code = read_page(&r, &end);
+        if (code == EXIT_OK)
+            code = read_all(&r);
         if (code != EXIT_OK && r.after > 0)
             dprintf(2, "ficus: it was read up to offset %lld: --after %lld goes on\n", (long long)r.after, (long long)r.after);
     }

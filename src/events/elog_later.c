@@ -58,7 +58,7 @@ static enum ficus_err number_get(struct db_conn *c, const char *sql, int64_t fal
 static enum ficus_err next_get(struct db_conn *c, int64_t *ret_ms, struct ficus_error *reterr)
 {
     int64_t event_ms = NEVER, schedule_ms = NEVER;
-    enum ficus_err err = number_get(c, "SELECT min(at) FROM later WHERE damaged = 0", NEVER, &event_ms, reterr);
+    enum ficus_err err = number_get(c, "SELECT at FROM later WHERE damaged = 0 ORDER BY at, number LIMIT 1", NEVER, &event_ms, reterr);
     if (err == FICUS_ERR_OK)
         err = number_get(c, "SELECT min(at) FROM schedule", NEVER, &schedule_ms, reterr);
     *ret_ms = event_ms < schedule_ms ? event_ms : schedule_ms;
@@ -164,7 +164,8 @@ bool elog_later_is_due(const struct elog *l)
 void elog_later_start(struct elog *l)
 {
     struct elog_later *s = &l->later;
-    if (l->closing || s->next_ms == NEVER)
+    bool resting = s->rests && env_timer_armed(&s->timer);     /* however often others append meanwhile */
+    if (l->closing || s->next_ms == NEVER || resting)
         return;
     int64_t left_ms = s->next_ms - env_wall_ms(l->env), delay_ms = s->rests ? REST_MS : left_ms < LOOK_MS ? left_ms : LOOK_MS;
     env_timer_stop(l->env, &s->timer);
@@ -463,7 +464,11 @@ void elog_later_done(struct elog *l, bool kept)
     struct append *moved = s->moved;
     s->moved = NULL;
     s->moved_last = s->moves;
-    s->rests |= s->moves && !kept;
+    if (s->moves && !kept) {
+        env_timer_stop(l->env, &s->timer);
+        s->rests = true;
+        elog_later_start(l);
+    }
     if (kept) {
         s->count = s->job_count;
         s->size = s->job_size;

@@ -61,6 +61,7 @@ static void on_events(void *arg, enum ficus_err err, const struct elog_waiting *
     for (size_t i = 0; i < count; i++)
         write_waiting(&w, &list[i]);
     json_write_end(&w);
+    json_write_kv_i64(&w, "waiting", (int64_t)elog_later_count(x->hub->log));
     if (count > 0) { /* there may be more behind it */
         json_write_kv_i64(&w, "next_ms", list[count - 1].at_ms);
         json_write_kv_i64(&w, "next", list[count - 1].number);

@@ -63,7 +63,7 @@ static int emit(struct ficus_req *req, const char *topic, const char *subject, c
         return request_fail(req, 500, "internal", false, "an event may be emitted for at most %d days ahead", EVENT_LATER_DAYS_MAX);
     char time[TIME_TEXT_SIZE], parent[TRACE_PARENT_TEXT_SIZE], source[80];
     int64_t now_ms = env_wall_ms(v->env);
-    time_format(now_ms, time);
+    time_format(at_ms > now_ms ? at_ms : now_ms, time);
     trace_format(&req->log.trace, parent);
     (void)snprintf(source, sizeof source, "/%s", v->def->name);
     const char *id = event_id(req, topic);

@@ -148,6 +148,8 @@ def check_follow(system, checks):
                               env=system.env, stdout=subprocess.PIPE, text=True)
     ender = threading.Timer(60, reader.kill)
     ender.start()
+    time.sleep(1)
+    system.kill_hub()
     for i in range(200):
         if reader.poll() is not None:
             break
@@ -192,6 +194,13 @@ def check_docs(system, checks):
         text = f.read().split("## For later", 1)[1].split("\n## Dead letters", 1)[0]
     blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
     checks.check("there are commands", len(blocks) >= 2)
+    manifest = "ficus: 1\nsystem: docs\ninclude: [s.yaml]\n" + re.search(r"^    (events: .*\n)", text, re.M).group(1)
+    part = "".join(line[4:] for line in re.search(r"^    publishes: .*\n    schedules:\n(?:      .*\n)+", text, re.M).group(0).splitlines(True))
+    for name, content in (("ficus.yaml", manifest), ("s.yaml", "service: s\nteam: t\ndoes: d\nrun: ./s\n" + part)):
+        with open(os.path.join(system.folder, name), "w", encoding="utf-8") as f:
+            f.write(content)
+    done = subprocess.run([system.ficus, "config", "check"], cwd=system.folder, env=system.env, capture_output=True, text=True, check=False)
+    checks.check("the examples of settings are taken", done.returncode == 0, done.stdout + done.stderr)
     env = dict(system.env, PATH=system.build + ":" + os.environ["PATH"])
     for block in blocks:
         done = subprocess.run(["sh", "-e", "-c", block], cwd=os.path.join(ROOT, "tests/e2e/later"), env=env, capture_output=True, text=True, timeout=60, check=False)

@@ -421,6 +421,40 @@ static void test_disk_full(void **state)
     assert_int_equal(elog_later_count(elog), 0);
 }
 
+static void publish_until_taken(const char *id, int64_t at_ms)
+{
+    for (int i = 0; i < 100; i++) {
+        struct appended a = {0};
+        struct event ev = make(id, at_ms);
+        assert_int_equal(elog_append(elog, &ev, 1, on_append, &a), FICUS_ERR_OK);
+        crash_env_run(ce);
+        assert_int_equal(a.calls, 1);
+        if (a.err == FICUS_ERR_OK)
+            return;
+    }
+    fail_msg("never taken");
+}
+
+/* Whichever operations on the disk fail, some in a row, each event comes once: publishers try again, and so does what moves. */
+static void test_each_write_fails(void **state)
+{
+    static const enum ficus_err errors[] = {FICUS_ERR_FULL, FICUS_ERR_IO};
+    enum { SKIPS = 80 };
+    for (int i = 0; i < 2 * SKIPS; i++) {
+        teardown(state);
+        setup(state);
+        sim_disk_fail(disk, (uint64_t)i / 2, 3, errors[i % 2]);
+        publish_until_taken("1", now_ms() + 1000);
+        publish_until_taken("2", 0);
+        publish_until_taken("3", now_ms() + 1500);
+        crash_env_run_ms(ce, 10000);
+        sim_disk_fail(disk, 0, 0, FICUS_ERR_OK);
+        crash_env_run_ms(ce, 2000);
+        assert_string_equal(read_ids("a", 0), "2 1 3");
+        assert_int_equal(elog_later_count(elog), 0);
+    }
+}
+
 static void damage(void *arg)
 {
     struct db_tx tx = {0};
@@ -580,6 +614,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_take_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_disk_full, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_each_write_fails, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damaged, setup, teardown),
         cmocka_unit_test_setup_teardown(test_schedule, setup, teardown),
         cmocka_unit_test_setup_teardown(test_schedule_changes, setup, teardown),

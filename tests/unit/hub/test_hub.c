@@ -563,13 +563,14 @@ static void test_operators(void **state)
     a = ask(w, w->orders, "ops", "GET", "/v1/scheduled", NULL);
     assert_non_null(strstr(a->body, at));
     assert_non_null(strstr(a->body, "\"damaged\":false"));
+    assert_non_null(strstr(a->body, "\"waiting\":1"));
     assert_string_equal(ask(w, w->orders, "ops", "GET", "/v1/scheduled?schedules=1", NULL)->body, "{\"schedules\":[]}");
     const char *path = arena_printf(&w->arena, "/v1/scheduled/%lld", number);
     assert_int_equal(ask(w, w->orders, "hub", "DELETE", path, NULL)->status, 404);
     assert_int_equal(ask(w, w->orders, "ops", "DELETE", "/v1/scheduled/x", NULL)->status, 404);
     assert_int_equal(ask(w, w->orders, "ops", "DELETE", path, NULL)->status, 204);
     assert_int_equal(ask(w, w->orders, "ops", "DELETE", path, NULL)->status, 404);
-    assert_string_equal(ask(w, w->orders, "ops", "GET", "/v1/scheduled", NULL)->body, "{\"events\":[]}");
+    assert_string_equal(ask(w, w->orders, "ops", "GET", "/v1/scheduled", NULL)->body, "{\"events\":[],\"waiting\":0}");
     assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/offset?at=noon", NULL)->status, 400);
     assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/offset", NULL)->status, 400);
     assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/offset?at=2026-01-01T00:00:00Z", NULL)->status, 200);
