@@ -93,6 +93,20 @@ bool group_read_next(struct group *g, int64_t *ret_from, bool *ret_wait)
     return true;
 }
 
+size_t group_read_count(const struct group *g, int64_t from)
+{
+    size_t room = 0, standing = 0;
+    for (size_t i = 0; i < g->partition_count; i++) {
+        const struct group_partition *p = &g->partitions[i];
+        if (p->loaded < from || p->count >= GROUP_QUEUE_COUNT)
+            continue;
+        standing++;
+        room += GROUP_QUEUE_COUNT - p->count;
+    }
+    size_t count = standing == 0 ? 1 : room * g->partition_count / standing;
+    return count < GROUP_READ_COUNT ? count : GROUP_READ_COUNT;
+}
+
 bool group_read_better(const struct group *g, int64_t from)
 {
     bool at_front;

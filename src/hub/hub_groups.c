@@ -5,6 +5,7 @@
 #include "hub_groups.h"
 
 #include "assert.h"
+#include "map.h"
 #include "mem.h"
 
 static const struct metric_def metric_table[] = {
@@ -139,7 +140,7 @@ static void read_on(struct hub_group *gr)
         return;
     enum ficus_err err = gr->reader == NULL ? elog_reader_new(gr->hub->log, &gr->reader) : FICUS_ERR_OK;
     if (err == FICUS_ERR_OK)
-        err = elog_read(gr->reader, gr->topics, gr->read_from, GROUP_READ_COUNT, gr->reading_waits ? GROUP_READ_WAIT_MS : 0, on_read, gr);
+        err = elog_read(gr->reader, gr->topics, gr->read_from, group_read_count(&gr->g, gr->read_from), gr->reading_waits ? GROUP_READ_WAIT_MS : 0, on_read, gr);
     gr->reading = err == FICUS_ERR_OK;
     if (err == FICUS_ERR_OK)
         return;
@@ -192,6 +193,20 @@ struct hub_group *hub_group_find(struct hub *h, struct slice name)
 
 /* ---- life ---- */
 
+/* Over all that decides which partition an event is in, but the number of them: its topic's key. */
+static int64_t shape_of(const struct hub_config *c, const char *topics)
+{
+    static const uint64_t nobodys[2] = {0, 0};
+    uint64_t shape = 0;
+    for (struct slice rest = slice_str(topics); rest.p != NULL;) {
+        struct slice name = slice_cut(&rest, ',');
+        const struct hub_topic *t = topic_of(c, name);
+        uint64_t part[2] = {hash_sip13(nobodys, name.p, name.size), t == NULL ? 0 : hash_sip13(nobodys, t->key, strlen(t->key))};
+        shape ^= hash_sip13(nobodys, part, sizeof part);    /* in whatever order they are written */
+    }
+    return (int64_t)(shape >> 1);
+}
+
 static enum ficus_err group_open(struct hub *h, struct hub_group *gr, const struct hub_group_config *config, int64_t boot,
                                  struct ficus_error *reterr)
 {
@@ -209,12 +224,12 @@ static enum ficus_err group_open(struct hub *h, struct hub_group *gr, const stru
     }
     if (gr->topics == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "consumer groups: out of memory");
-    enum ficus_err err = group_store_load(elog_db(h->log), config->name, count, gr->written, &repartitioned, reterr);
+    enum ficus_err err = group_store_load(elog_db(h->log), config->name, count, shape_of(h->config, gr->topics), gr->written, &repartitioned, reterr);
     for (size_t i = 0; i < count && err == FICUS_ERR_OK; i++)
         group_begin(&gr->g, i, gr->written[i]);
     if (repartitioned)
         LOG(&h->process.log, LOG_WARN, NULL, "group.repartitioned",
-            "the number of partitions has changed: all begin where the last of them was, and some events come again",
+            "its topics, their keys or the number of partitions have changed: all begin where the last of them was, and some events come again",
             LOG_STR("consumer", config->name), LOG_INT("partitions", config->partitions), LOG_INT("after", gr->written[0].settled));
     return err;
 }

@@ -21,7 +21,6 @@
 enum {
     GROUP_READ_WAIT_MS = 60000,
     GROUP_READ_AGAIN_MS = 1000,     /* after one that failed */
-    GROUP_READ_COUNT = 256,
     GROUP_REASON_SIZE = 256,
     GROUP_ANSWER_SIZE_MAX = 64 * 1024,
 };

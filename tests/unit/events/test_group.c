@@ -321,6 +321,9 @@ static void commit(struct world *w, size_t p, bool may_fail)
         struct group_cursor c = group_cursor_of(&w->g, p);
         assert_true(c.settled >= w->durable[p].settled);
         w->durable[p] = c;
+        for (size_t q = 0; q < PARTITIONS; q++)     /* the others' places go with it */
+            if (w->g.partitions[q].state != GROUP_SETTLING)
+                w->durable[q] = group_cursor_of(&w->g, q);
     }
     group_committed(&w->g, p, done, w->now, dice(w, 1000));
     (void)free_done(&w->g);
