@@ -318,6 +318,15 @@ int64_t group_tick(struct group *g, int64_t now_ms)
     return next;
 }
 
+void group_wake(struct group *g, int64_t now_ms)
+{
+    for (size_t i = 0; i < g->partition_count; i++) {
+        struct group_partition *p = &g->partitions[i];
+        if (p->state == GROUP_RESTING && p->tries > 0 && p->until_ms > now_ms)
+            p->until_ms = now_ms;
+    }
+}
+
 /* ---- seek ---- */
 
 void group_hold(struct group *g)

@@ -138,6 +138,9 @@ struct group_item *group_take(struct group *g, size_t partition);
 /* Rests and leases that are over. Returns when to call again, INT64_MAX: not by the time. */
 int64_t group_tick(struct group *g, int64_t now_ms);
 
+/* Whoever rests because nobody answered need not any more. */
+void group_wake(struct group *g, int64_t now_ms);
+
 /* ---- seek ---- */
 
 /* What is out is fenced, nothing is leased until group_go. No partition may be SETTLING. */

@@ -160,10 +160,20 @@ static void test_given_up(void **state)
             assert_int_equal(group_tick(&g, now), INT64_MAX);
         }
         assert_true(group_lease(&g, now, 1, 0, &p));
+        assert_int_equal(group_settle(&g, 0, g.partitions[0].epoch, 3, GROUP_AWAY, now, UINT64_MAX), GROUP_RESTS);
+        assert_true(group_tick(&g, now) > now);
+        group_wake(&g, now);            /* somebody has come */
+        (void)group_tick(&g, now);
+        assert_true(group_lease(&g, now, 1, 0, &p));
         assert_int_equal(group_settle(&g, 0, g.partitions[0].epoch, 3, GROUP_RETRY, now, 1), GROUP_COMMIT);
         assert_int_equal(g.partitions[0].is_dead, n == EVENT_REFUSALS_MAX);
         durable = group_cursor_of(&g, 0);
         group_committed(&g, 0, true, now, 0);
+        if (n < EVENT_REFUSALS_MAX) {
+            group_wake(&g, now);        /* one that was refused rests all the same */
+            (void)group_tick(&g, now);
+            assert_false(group_lease(&g, now, 1, 0, &p));
+        }
         free_all(&g);
     }
     assert_int_equal(durable.settled, 3);

@@ -50,6 +50,7 @@ struct world {
     int status;                 /* what the mailer answers; 0: nothing, it holds the stream */
     const char *body;
     size_t held;
+    struct http_stream *held_stream;    /* the last */
     int published;
     int to_close;
 };
@@ -99,10 +100,12 @@ static void part_body(void *arg, struct http_stream *s, struct slice body, enum 
     snprintf(seen->subject, sizeof seen->subject, SLICE_FMT, SLICE_ARG(json_string_or(json_get(root, "subject"), SLICE(""))));
     seen->n = json_i64_or(json_get(json_get(root, "data"), "n"), 0);
     arena_done(&a);
-    if (w->status == 0)
+    if (w->status == 0) {
         w->held++;
-    else
-        http_respond(s, w->status, NULL, 0, "application/json", slice_str(w->body));
+        w->held_stream = s;
+    } else {
+            http_respond(s, w->status, NULL, 0, "application/json", slice_str(w->body));
+    }
 }
 
 static void part_request(void *arg, struct http_stream *s, bool end, const struct env_peer *peer)
@@ -395,6 +398,33 @@ static void test_stopped_in_the_middle(void **state)
     world_free(w);
 }
 
+static void answer_held(void *arg)
+{
+    struct world *w = arg;
+    http_respond(w->held_stream, 204, NULL, 0, NULL, SLICE(""));
+}
+
+/* A hub that is told to stop waits for the answer to what it has posted: that does not come again. */
+static void test_planned_stop(void **state)
+{
+    (void)state;
+    struct world *w = world_new("10s");
+    struct env_timer later = {.fn = answer_held, .arg = w};
+    tell_registry(w);
+    w->status = 0;
+    publish(w, "a", "x", 1);
+    wait_seen(w, 1);
+    env_timer_start(w->env, &later, 50);
+    stop_hub(w);
+    w->status = 204;
+    start_hub(w);
+    tell_registry(w);
+    publish(w, "a", "x", 1);
+    wait_lag(w, "mailer", 0);
+    assert_int_equal(w->seen_count, 2);
+    world_free(w);
+}
+
 /* What refuses is seen as such, and why. */
 static void test_refused(void **state)
 {
@@ -564,7 +594,7 @@ static void test_stop_with_all_under_way(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_delivered), cmocka_unit_test(test_stopped_in_the_middle), cmocka_unit_test(test_refused), cmocka_unit_test(test_leased),
+        cmocka_unit_test(test_delivered), cmocka_unit_test(test_stopped_in_the_middle), cmocka_unit_test(test_planned_stop), cmocka_unit_test(test_refused), cmocka_unit_test(test_leased),
         cmocka_unit_test(test_seek), cmocka_unit_test(test_stop_with_all_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
