@@ -93,6 +93,20 @@ bool group_read_next(struct group *g, int64_t *ret_from, bool *ret_wait)
     return true;
 }
 
+size_t group_read_count(const struct group *g, int64_t from)
+{
+    size_t room = 0, standing = 0;
+    for (size_t i = 0; i < g->partition_count; i++) {
+        const struct group_partition *p = &g->partitions[i];
+        if (p->loaded < from || p->count >= GROUP_QUEUE_COUNT)
+            continue;
+        standing++;
+        room += GROUP_QUEUE_COUNT - p->count;
+    }
+    size_t count = standing == 0 ? 1 : room * g->partition_count / standing;
+    return count < GROUP_READ_COUNT ? count : GROUP_READ_COUNT;
+}
+
 bool group_read_better(const struct group *g, int64_t from)
 {
     bool at_front;
@@ -302,6 +316,15 @@ int64_t group_tick(struct group *g, int64_t now_ms)
         }
     }
     return next;
+}
+
+void group_wake(struct group *g, int64_t now_ms)
+{
+    for (size_t i = 0; i < g->partition_count; i++) {
+        struct group_partition *p = &g->partitions[i];
+        if (p->state == GROUP_RESTING && p->tries > 0 && p->until_ms > now_ms)
+            p->until_ms = now_ms;
+    }
 }
 
 /* ---- seek ---- */

@@ -34,6 +34,7 @@ enum {
     GROUP_LEASE_MAX = 32,               /* events in one lease */
     GROUP_QUEUE_COUNT = 32,             /* of a partition; */
     GROUP_QUEUE_SIZE = 256 * 1024,      /* and bytes, but always one event */
+    GROUP_READ_COUNT = 256,             /* events in a read, at most */
 };
 
 /* An event that waits in a partition; its owner puts it at the head of a struct of his own. */
@@ -107,6 +108,8 @@ size_t group_partition_of(const struct group *g, struct slice key);
 
 /* What to read next: events behind *ret_from; *ret_wait: all that have room are at the end, wait there for events. False: nobody has room. */
 bool group_read_next(struct group *g, int64_t *ret_from, bool *ret_wait);
+/* How many events to read from there: about as many as have room, when keys are spread evenly. */
+size_t group_read_count(const struct group *g, int64_t from);
 /* Is there room for a read that would bring something at once, so that one that waits at `from` had better be given up? */
 bool group_read_better(const struct group *g, int64_t from);
 /* Is the partition interested in the event at this offset, of a read from `from`? Else it was elsewhere, or has no room and reads it again. */
@@ -134,6 +137,9 @@ void group_committed(struct group *g, size_t partition, bool done, int64_t now_m
 struct group_item *group_take(struct group *g, size_t partition);
 /* Rests and leases that are over. Returns when to call again, INT64_MAX: not by the time. */
 int64_t group_tick(struct group *g, int64_t now_ms);
+
+/* Whoever rests because nobody answered need not any more. */
+void group_wake(struct group *g, int64_t now_ms);
 
 /* ---- seek ---- */
 

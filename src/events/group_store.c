@@ -5,6 +5,7 @@ static const struct db_migration migrations[] = {
     {1, "0001_group.sql",
         SLICE("CREATE TABLE group_cursor(consumer TEXT NOT NULL, partition INTEGER NOT NULL, settled INTEGER NOT NULL,"
               " refused INTEGER NOT NULL, refused_offset INTEGER NOT NULL, PRIMARY KEY(consumer, partition)) STRICT, WITHOUT ROWID;"
+              "CREATE TABLE group_shape(consumer TEXT PRIMARY KEY, shape INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
               "CREATE TABLE group_boot(one INTEGER PRIMARY KEY CHECK(one = 1), number INTEGER NOT NULL) STRICT;"
               "INSERT INTO group_boot(one, number) VALUES(1, 0);")},
 };
@@ -69,10 +70,23 @@ static enum ficus_err read_rows(struct db_conn *c, const char *group, size_t cou
     return row < 0 ? (enum ficus_err)-row : err;
 }
 
-static enum ficus_err begin_anew(struct db_conn *c, const char *group, size_t count, int64_t settled, struct group_cursor *ret_cursors,
-                                 struct ficus_error *reterr)
+static enum ficus_err is_shape(struct db_conn *c, const char *group, int64_t shape, bool *ret_same, struct ficus_error *reterr)
+{
+    struct db_stmt *s = NULL;
+    enum ficus_err err = db_query(c, &s, reterr, "SELECT 1 FROM group_shape WHERE consumer = ? AND shape = ?", "si", group, shape);
+    int row = err == FICUS_ERR_OK ? db_step(s, reterr) : 0;
+    db_finish(s);
+    *ret_same = row == 1;
+    return row < 0 ? (enum ficus_err)-row : err;
+}
+
+static enum ficus_err begin_anew(struct db_conn *c, const char *group, size_t count, int64_t shape, int64_t settled,
+                                 struct group_cursor *ret_cursors, struct ficus_error *reterr)
 {
     enum ficus_err err = db_exec(c, reterr, "DELETE FROM group_cursor WHERE consumer = ?", "s", group);
+    if (err == FICUS_ERR_OK)
+        err = db_exec(c, reterr, "INSERT INTO group_shape(consumer, shape) VALUES(?, ?) ON CONFLICT(consumer) DO UPDATE SET shape = excluded.shape",
+            "si", group, shape);
     for (size_t i = 0; i < count && err == FICUS_ERR_OK; i++) {
         ret_cursors[i] = (struct group_cursor){.settled = settled};
         err = group_store_write(c, group, i, &ret_cursors[i], reterr);
@@ -80,9 +94,10 @@ static enum ficus_err begin_anew(struct db_conn *c, const char *group, size_t co
     return err;
 }
 
-enum ficus_err group_store_load(struct db *d, const char *group, size_t count, struct group_cursor *ret_cursors, bool *ret_repartitioned,
-                                struct ficus_error *reterr)
+enum ficus_err group_store_load(struct db *d, const char *group, size_t count, int64_t shape, struct group_cursor *ret_cursors,
+                                bool *ret_repartitioned, struct ficus_error *reterr)
 {
+    bool same = false;
     struct db_tx tx = {0};
     size_t rows = 0;
     int64_t least = 0;
@@ -91,10 +106,13 @@ enum ficus_err group_store_load(struct db *d, const char *group, size_t count, s
         return err;
     struct db_conn *c = db_tx_conn(&tx);
     err = read_rows(c, group, count, ret_cursors, &rows, &least, reterr);
-    if (err == FICUS_ERR_OK && rows != count)
-        err = begin_anew(c, group, count, least, ret_cursors, reterr);
+    if (err == FICUS_ERR_OK)
+        err = is_shape(c, group, shape, &same, reterr);
+    same = same && rows == count;
+    if (err == FICUS_ERR_OK && !same)
+        err = begin_anew(c, group, count, shape, least, ret_cursors, reterr);
     if (ret_repartitioned != NULL)
-        *ret_repartitioned = rows != count && rows > 0;
+        *ret_repartitioned = !same && rows > 0;
     if (err == FICUS_ERR_OK)
         return db_tx_commit_wait(&tx, reterr);
     db_tx_rollback(&tx);

@@ -71,8 +71,8 @@ static void on_committed(void *arg, enum ficus_err err, int64_t last_offset, con
     for (size_t i = 0; i < gr->g.partition_count; i++)
         if (gr->g.partitions[i].in_commit)
             end_partition(gr, i, err, detail);
-    if (groups->closed != NULL && --groups->open == 0)
-        groups->closed(gr->hub);
+    if (groups->cut_off)
+        hub_groups_closed_if_idle(groups);
     else
         hub_group_kick(gr);
 }
@@ -146,12 +146,12 @@ static void begin_settled(struct hub_group *gr)
 void hub_commit_start(struct hub_group *gr)
 {
     bool settles = false;
-    if (gr->committing || gr->hub->groups->stopping)
+    if (gr->committing || gr->hub->groups->cut_off)
         return;
     for (size_t i = 0; i < gr->g.partition_count; i++)
         settles |= gr->g.partitions[i].state == GROUP_SETTLING;
     if (settles)
         begin_settled(gr);
-    else if (gr->seeker != NULL)
+    else if (gr->seeker != NULL && !gr->hub->groups->stopping)
         begin_seek(gr);
 }

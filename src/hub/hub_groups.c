@@ -5,6 +5,7 @@
 #include "hub_groups.h"
 
 #include "assert.h"
+#include "map.h"
 #include "mem.h"
 
 static const struct metric_def metric_table[] = {
@@ -139,7 +140,7 @@ static void read_on(struct hub_group *gr)
         return;
     enum ficus_err err = gr->reader == NULL ? elog_reader_new(gr->hub->log, &gr->reader) : FICUS_ERR_OK;
     if (err == FICUS_ERR_OK)
-        err = elog_read(gr->reader, gr->topics, gr->read_from, GROUP_READ_COUNT, gr->reading_waits ? GROUP_READ_WAIT_MS : 0, on_read, gr);
+        err = elog_read(gr->reader, gr->topics, gr->read_from, group_read_count(&gr->g, gr->read_from), gr->reading_waits ? GROUP_READ_WAIT_MS : 0, on_read, gr);
     gr->reading = err == FICUS_ERR_OK;
     if (err == FICUS_ERR_OK)
         return;
@@ -152,7 +153,7 @@ static void read_on(struct hub_group *gr)
 
 void hub_group_kick(struct hub_group *gr)
 {
-    if (!gr->hub->groups->stopping)
+    if (!gr->hub->groups->cut_off)
         env_timer_start(gr->hub->env, &gr->timer, 0);
 }
 
@@ -162,6 +163,10 @@ static void pump(void *arg)
     int64_t now_ms = env_now_ms(gr->hub->env);
     (void)group_tick(&gr->g, now_ms);
     hub_commit_start(gr);
+    if (gr->hub->groups->stopping) {
+        hub_groups_closed_if_idle(gr->hub->groups);     /* the last thing that is done: it may be the end of us */
+        return;
+    }
     read_on(gr);
     if (gr->seeker != NULL)
         ;   /* what is under way ends, then the group is moved */
@@ -192,6 +197,20 @@ struct hub_group *hub_group_find(struct hub *h, struct slice name)
 
 /* ---- life ---- */
 
+/* Over all that decides which partition an event is in, but the number of them: its topic's key. */
+static int64_t shape_of(const struct hub_config *c, const char *topics)
+{
+    static const uint64_t nobodys[2] = {0, 0};
+    uint64_t shape = 0;
+    for (struct slice rest = slice_str(topics); rest.p != NULL;) {
+        struct slice name = slice_cut(&rest, ',');
+        const struct hub_topic *t = topic_of(c, name);
+        uint64_t part[2] = {hash_sip13(nobodys, name.p, name.size), t == NULL ? 0 : hash_sip13(nobodys, t->key, strlen(t->key))};
+        shape ^= hash_sip13(nobodys, part, sizeof part);    /* in whatever order they are written */
+    }
+    return (int64_t)(shape >> 1);
+}
+
 static enum ficus_err group_open(struct hub *h, struct hub_group *gr, const struct hub_group_config *config, int64_t boot,
                                  struct ficus_error *reterr)
 {
@@ -209,12 +228,12 @@ static enum ficus_err group_open(struct hub *h, struct hub_group *gr, const stru
     }
     if (gr->topics == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "consumer groups: out of memory");
-    enum ficus_err err = group_store_load(elog_db(h->log), config->name, count, gr->written, &repartitioned, reterr);
+    enum ficus_err err = group_store_load(elog_db(h->log), config->name, count, shape_of(h->config, gr->topics), gr->written, &repartitioned, reterr);
     for (size_t i = 0; i < count && err == FICUS_ERR_OK; i++)
         group_begin(&gr->g, i, gr->written[i]);
     if (repartitioned)
         LOG(&h->process.log, LOG_WARN, NULL, "group.repartitioned",
-            "the number of partitions has changed: all begin where the last of them was, and some events come again",
+            "its topics, their keys or the number of partitions have changed: all begin where the last of them was, and some events come again",
             LOG_STR("consumer", config->name), LOG_INT("partitions", config->partitions), LOG_INT("after", gr->written[0].settled));
     return err;
 }
@@ -257,17 +276,9 @@ void hub_groups_stop(struct hub *h)
     groups->stopping = true;
     for (size_t i = 0; i < groups->count; i++) {
         struct hub_group *gr = &groups->list[i];
-        env_timer_stop(h->env, &gr->timer);
         hub_group_read_cancel(gr);
         while (!list_empty(&gr->waiting))
             answer_stopping(CONTAINER_OF(gr->waiting.next, struct hub_exchange, lease_link));
-        for (size_t p = 0; p < gr->g.partition_count; p++) {
-            struct hub_exchange *settler = gr->g.partitions[p].in_commit ? NULL : gr->settlers[p];
-            if (settler == NULL)
-                continue;
-            gr->settlers[p] = NULL;
-            hub_group_settle_answer(settler, FICUS_ERR_CANCELLED, "the hub is stopping");
-        }
         if (gr->seeker != NULL && !gr->seeking) {
             struct hub_exchange *seeker = gr->seeker;
             gr->seeker = NULL;
@@ -276,18 +287,68 @@ void hub_groups_stop(struct hub *h)
     }
 }
 
+static bool is_busy(const struct hub_groups *groups, const struct hub_group *gr)
+{
+    bool busy = gr->committing;
+    for (size_t i = 0; i < gr->g.partition_count && !groups->cut_off; i++)
+        busy |= gr->deliveries[i].fetch != NULL || gr->g.partitions[i].state == GROUP_SETTLING;
+    return busy;
+}
+
+void hub_groups_closed_if_idle(struct hub_groups *groups)
+{
+    void (*closed)(struct hub *h) = groups->closed;
+    for (size_t i = 0; i < groups->count && closed != NULL; i++)
+        if (is_busy(groups, &groups->list[i]))
+            return;
+    if (closed == NULL)
+        return;
+    groups->closed = NULL;
+    env_timer_stop(groups->hub->env, &groups->end);
+    for (size_t i = 0; i < groups->count; i++)
+        env_timer_stop(groups->hub->env, &groups->list[i].timer);
+    closed(groups->hub);
+}
+
+/* What is under way takes too long: it comes again. */
+static void on_end(void *arg)
+{
+    struct hub_groups *groups = arg;
+    groups->cut_off = true;
+    for (size_t i = 0; i < groups->count; i++) {
+        struct hub_group *gr = &groups->list[i];
+        hub_deliver_cancel(gr);
+        for (size_t p = 0; p < gr->g.partition_count; p++) {
+            struct hub_exchange *settler = gr->g.partitions[p].in_commit ? NULL : gr->settlers[p];
+            if (settler == NULL)
+                continue;
+            gr->settlers[p] = NULL;
+            hub_group_settle_answer(settler, FICUS_ERR_CANCELLED, "the hub is stopping");
+        }
+    }
+    hub_groups_closed_if_idle(groups);
+}
+
 void hub_groups_close(struct hub *h, void (*closed)(struct hub *h))
 {
     struct hub_groups *groups = h->groups;
-    hub_groups_stop(h);
-    for (size_t i = 0; groups != NULL && i < groups->count; i++) {
-        hub_deliver_cancel(&groups->list[i]);
-        groups->open += groups->list[i].committing ? 1 : 0;
-    }
-    if (groups == NULL || groups->open == 0)
+    if (groups == NULL) {
         closed(h);
-    else
-        groups->closed = closed;
+        return;
+    }
+    hub_groups_stop(h);
+    groups->closed = closed;
+    groups->end = (struct env_timer){.fn = on_end, .arg = groups};
+    env_timer_start(h->env, &groups->end, HUB_STOP_MS_MAX);
+    hub_groups_closed_if_idle(groups);
+}
+
+void hub_groups_wake(struct hub *h)
+{
+    for (size_t i = 0; h->groups != NULL && i < h->groups->count; i++) {
+        group_wake(&h->groups->list[i].g, env_now_ms(h->env));
+        hub_group_kick(&h->groups->list[i]);
+    }
 }
 
 void hub_groups_free(struct hub *h)

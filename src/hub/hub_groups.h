@@ -21,7 +21,6 @@
 enum {
     GROUP_READ_WAIT_MS = 60000,
     GROUP_READ_AGAIN_MS = 1000,     /* after one that failed */
-    GROUP_READ_COUNT = 256,
     GROUP_REASON_SIZE = 256,
     GROUP_ANSWER_SIZE_MAX = 64 * 1024,
 };
@@ -78,8 +77,9 @@ struct hub_groups {
     struct hub_group *list;
     size_t count;
     struct metric_family *settled;
-    bool stopping;
-    size_t open; /* that have a commit under way, while stopping */
+    /* nothing more is begun but commits; cut_off: nor these */
+    bool stopping, cut_off;
+    struct env_timer end; /* so long what is under way may take */
     void (*closed)(struct hub *h);
 };
 
@@ -88,10 +88,14 @@ struct hub_groups {
 enum ficus_err hub_groups_open(struct hub *h, struct ficus_error *reterr);
 /* Nothing more is delivered or leased; who waits for a lease is answered. */
 void hub_groups_stop(struct hub *h);
-/* closed comes when nothing is under way any more, perhaps before the return. */
+/* closed comes when nothing is under way any more, at the latest after HUB_STOP_MS_MAX and a commit; perhaps before the return. So that a
+ * planned restart of the hub lets nothing come twice that ends in time. */
 void hub_groups_close(struct hub *h, void (*closed)(struct hub *h));
+void hub_groups_closed_if_idle(struct hub_groups *groups); /* something has ended while closing; the hub may be gone at return */
 void hub_groups_free(struct hub *h); /* when the log is closed */
 void hub_groups_end(struct hub_exchange *x); /* the stream has ended */
+/* Services have come: whoever did not answer is tried at once. */
+void hub_groups_wake(struct hub *h);
 /* Something has changed: look, in the next turn of the loop, what there is to do. */
 void hub_group_kick(struct hub_group *gr);
 void hub_group_items_free(struct hub_group *gr, size_t partition);

@@ -10,14 +10,17 @@ import base64
 import hashlib
 import hmac
 import http.client
+import http.server
 import json
 import os
 import random
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 
 from checks import run_checked
@@ -85,6 +88,31 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
+class Outside(http.server.ThreadingHTTPServer):
+    """Somebody else's service, with a url."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        outside = self
+        self.came = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outside.came.append((self.path, self.headers.get("Ficus-Identity"), event))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
 class System(Shop):
     def __init__(self, build):
         super().__init__(build, "groups")
@@ -110,6 +138,8 @@ class System(Shop):
         self.write("services/shop/service.yaml", SERVICE % "shop" + "run: python3 idle.py\npublishes: { order.placed: {}, order.paid: { key: order }, other: {} }\n")
         self.write("services/reader/idle.py", IDLE)
         self.write("services/reader/service.yaml", SERVICE % "reader" + "run: python3 idle.py\nconsumes: [order.placed]\n")
+        self.outside = Outside()
+        self.write("services/outside/service.yaml", SERVICE % "outside" + f"url: http://127.0.0.1:{self.outside.server_port}\nconsumes: [order.paid]\ngroup: {{ to: /in, partitions: 3 }}\n")
         self.write("ficus.yaml", "ficus: 1\nsystem: letters\ninclude: [services/*/service.yaml]\n")
 
     def write(self, name, text):
@@ -146,19 +176,19 @@ class System(Shop):
         finally:
             connection.close()
 
-    def events(self, keys, topic="order.placed"):
+    def events(self, keys, topic="order.placed", subject=None):
         """Numbered within their key, from 1."""
         events = []
         for key in keys:
             self.count += 1
             self.numbers[key] = self.numbers.get(key, 0) + 1
-            events.append({"specversion": "1.0", "id": f"e{self.count}", "source": "/shop", "type": topic, "subject": key,
+            events.append({"specversion": "1.0", "id": f"e{self.count}", "source": "/shop", "type": topic, "subject": subject or key,
                            "traceparent": f"00-{self.count:032x}-00000000000000aa-01", "data": {"n": self.numbers[key], "order": key}})
         return events
 
-    def publish(self, keys, topic="order.placed"):
+    def publish(self, keys, topic="order.placed", subject=None):
         """As a publisher does: the same again until it is acknowledged."""
-        events = self.events(keys, topic)
+        events = self.events(keys, topic, subject)
         for at in range(0, len(events), 50):
             def once():
                 try:
@@ -417,6 +447,61 @@ def check_consume(s, checks):
     checks.check("and done by the next", len(audit("slow")) == 1)
 
 
+def check_outside(s, checks):
+    """A service at a url; and the declared key is what keeps the order: all of these have one subject."""
+    s.caught_up("outside")
+    before = len(s.outside.came)
+    keys = [f"paid-{i % 9}" for i in range(90)]
+    s.publish(keys, "order.paid", "one-subject")
+    s.caught_up("outside")
+    came = s.outside.came[before:]
+    order = {}
+    for _, _, event in came:
+        order.setdefault(event["data"]["order"], []).append(event["data"]["n"])
+    checks.check("a service at a url gets its events, in the order of the declared key", order == {k: list(range(1, 11)) for k in set(keys)}, str(order))
+    checks.check("at its path, without an identity", all(path == "/in" and identity is None for path, identity, _ in came))
+    lag = s.lag("outside")
+    checks.check("over all partitions", len({p["settled"] for p in lag["partitions"]}) >= 1 and lag["kind"] == "delivered", str(lag))
+
+
+def check_lost(s, checks):
+    """What retention took before it came is told, and the rest comes. The retention is ours: it would take days."""
+    s.run("stop", "mailer")
+    events = s.publish(["lost"] * 5)
+    after = s.lag("mailer")["after"]
+    s.down()
+    with sqlite3.connect(os.path.join(s.state, "data/hub-log.db")) as db:
+        db.execute("INSERT INTO cut(topic, offset) VALUES('order.placed', ?) ON CONFLICT DO UPDATE SET offset = excluded.offset", (after + 2,))
+    db.close()
+    s.up()
+    s.caught_up("mailer")
+    lost = [line for line in s.log("hub", "events.lost") if line["consumer"] == "mailer"]
+    checks.check("what retention took is told with topic and offsets", len(lost) == 1 and lost[0]["topic"] == "order.placed" and lost[0]["upto"] == after + 2, str(lost))
+    checks.check("what is left comes", [m["n"] for m in s.mails("lost")] == [1, 2, 3, 4, 5] and len(events) == 5, str(s.mails("lost")))
+
+
+def check_docs(checks):
+    """Each word, state and command of the docs is one, and each one has its line."""
+    def read(name):
+        with open(os.path.join(ROOT, name), encoding="utf-8") as f:
+            return f.read()
+
+    def cells(heading):
+        rows = re.match(r"\n\|[-|]+\|\n((?:\|.*\n)+)", docs.split(heading, 1)[1]).group(1).splitlines()
+        return {re.search(r"`([^`]+)`", row).group(1) for row in rows}
+
+    docs, table, api = read("docs/consumers.md"), read("src/manifest/manifest_table.c"), read("docs/hub-api.yaml")
+    words = set(re.findall(r'\{\.name = "(\w+)"', table.split("group_settings[] = {")[1].split("};")[0]))
+    checks.check("the docs have each word of a group", cells("| word | meaning |") == words, f"{cells('| word | meaning |')} {words}")
+    states = set(re.search(r"state: \{ enum: \[(idle.*?)\] \}", api).group(1).split(", "))
+    checks.check("and each state", cells("| state | meaning |") == states, f"{cells('| state | meaning |')} {states}")
+    source = read("src/hub/hub_lag.c")
+    checks.check("which are those of the hub", all(f'"{state}"' in source for state in states))
+    statuses = {int(n) for n in re.search(r"list\[\] = \{([\d, ]+)\}", read("src/hub/hub_deliver.c")).group(1).split(", ")}
+    row = next(line for line in docs.splitlines() if "not now" in line and line.startswith("|"))
+    checks.check("and each status that says not now", {int(n) for n in re.findall(r"\b\d{3}\b", row)} == statuses, row)
+
+
 def check_partitions(s, checks):
     """Another number of partitions: nothing is lost, the order holds."""
     s.down()
@@ -445,7 +530,10 @@ def run(s, checks):
     check_lag(s, checks)
     check_seek(s, checks)
     check_consume(s, checks)
+    check_outside(s, checks)
     check_partitions(s, checks)
+    check_lost(s, checks)
+    check_docs(checks)
 
 
 def main():

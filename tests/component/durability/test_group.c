@@ -50,7 +50,7 @@ static enum ficus_err open_log(struct crash_env *ce, struct elog **ret_log, int6
     err = group_store_open(elog_db(*ret_log), &boot, reterr);
     *ret_boot = err == FICUS_ERR_OK ? boot : 0; /* else it may count again */
     if (err == FICUS_ERR_OK)
-        err = group_store_load(elog_db(*ret_log), "mailer", PARTITIONS, cursors, NULL, reterr);
+        err = group_store_load(elog_db(*ret_log), "mailer", PARTITIONS, 7, cursors, NULL, reterr);
     if (err == FICUS_ERR_OK)
         return err;
     elog_close(*ret_log, NULL, NULL);

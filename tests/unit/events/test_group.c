@@ -160,10 +160,20 @@ static void test_given_up(void **state)
             assert_int_equal(group_tick(&g, now), INT64_MAX);
         }
         assert_true(group_lease(&g, now, 1, 0, &p));
+        assert_int_equal(group_settle(&g, 0, g.partitions[0].epoch, 3, GROUP_AWAY, now, UINT64_MAX), GROUP_RESTS);
+        assert_true(group_tick(&g, now) > now);
+        group_wake(&g, now);            /* somebody has come */
+        (void)group_tick(&g, now);
+        assert_true(group_lease(&g, now, 1, 0, &p));
         assert_int_equal(group_settle(&g, 0, g.partitions[0].epoch, 3, GROUP_RETRY, now, 1), GROUP_COMMIT);
         assert_int_equal(g.partitions[0].is_dead, n == EVENT_REFUSALS_MAX);
         durable = group_cursor_of(&g, 0);
         group_committed(&g, 0, true, now, 0);
+        if (n < EVENT_REFUSALS_MAX) {
+            group_wake(&g, now);        /* one that was refused rests all the same */
+            (void)group_tick(&g, now);
+            assert_false(group_lease(&g, now, 1, 0, &p));
+        }
         free_all(&g);
     }
     assert_int_equal(durable.settled, 3);
@@ -321,6 +331,9 @@ static void commit(struct world *w, size_t p, bool may_fail)
         struct group_cursor c = group_cursor_of(&w->g, p);
         assert_true(c.settled >= w->durable[p].settled);
         w->durable[p] = c;
+        for (size_t q = 0; q < PARTITIONS; q++)     /* the others' places go with it */
+            if (w->g.partitions[q].state != GROUP_SETTLING)
+                w->durable[q] = group_cursor_of(&w->g, q);
     }
     group_committed(&w->g, p, done, w->now, dice(w, 1000));
     (void)free_done(&w->g);

@@ -91,7 +91,7 @@ static struct appended append(const char *topic, int id, struct ride *ride)
 static void load(size_t count, struct group_cursor *cursors, bool repartitioned)
 {
     bool told = !repartitioned;
-    if (group_store_load(elog_db(elog), "mailer", count, cursors, &told, &error) != FICUS_ERR_OK)
+    if (group_store_load(elog_db(elog), "mailer", count, 7, cursors, &told, &error) != FICUS_ERR_OK)
         fail_msg("%s", error.text);
     assert_int_equal(told, repartitioned);
 }
@@ -118,7 +118,7 @@ static void test_cursors(void **state)
     assert_int_equal(c[1].settled, 41);
     assert_int_equal(c[1].refused, 3);
     assert_int_equal(c[1].refused_offset, 42);
-    assert_int_equal(group_store_load(elog_db(elog), "other", 1, other, NULL, &error), FICUS_ERR_OK);
+    assert_int_equal(group_store_load(elog_db(elog), "other", 1, 7, other, NULL, &error), FICUS_ERR_OK);
     assert_int_equal(other[0].settled, 0);
     /* without an event */
     ride.cursor = (struct group_cursor){50, 0, 0};
@@ -147,6 +147,24 @@ static void test_repartition(void **state)
     load(1, c, true);
     assert_int_equal(c[0].settled, 0);
     load(1, c, false);
+}
+
+/* So do other keys, with as many partitions. */
+static void test_other_keys(void **state)
+{
+    (void)state;
+    int64_t boot = 0;
+    bool told = false;
+    struct group_cursor c[2];
+    struct ride ride = {.cursor = {41, 3, 42}};
+    assert_int_equal(group_store_open(elog_db(elog), &boot, &error), FICUS_ERR_OK);
+    load(2, c, false);
+    (void)append("", 0, &ride);
+    assert_int_equal(group_store_load(elog_db(elog), "mailer", 2, 8, c, &told, &error), FICUS_ERR_OK);
+    assert_true(told);
+    assert_int_equal(c[1].settled, 0);
+    assert_int_equal(group_store_load(elog_db(elog), "mailer", 2, 8, c, &told, &error), FICUS_ERR_OK);
+    assert_false(told);
 }
 
 /* When the rider fails, the event is not in the log, nor what else was to be committed with it. */
@@ -257,6 +275,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_cursors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_repartition, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_other_keys, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rider_fails, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lag, setup, teardown),
     };
