@@ -55,13 +55,19 @@ static void add_wait(const struct flow_graph *g, struct flow_fold *f, const stru
         lower(&f->stuck_ms, w->until_ms);
 }
 
-/* The first event of these topics, or count. */
+static bool is_before(const struct flow_seen *a, const struct flow_seen *b)
+{
+    return a->time_ms != b->time_ms ? a->time_ms < b->time_ms : a->offset < b->offset;
+}
+
+/* The first event of these topics by its own time, or count. */
 static size_t first_of(const struct flow_seen *events, size_t count, uint64_t topics)
 {
-    size_t i = 0;
-    while (i < count && (topics & bit(events[i].topic)) == 0)
-        i++;
-    return i;
+    size_t first = count;
+    for (size_t i = 0; i < count; i++)
+        if ((topics & bit(events[i].topic)) != 0 && (first == count || is_before(&events[i], &events[first])))
+            first = i;
+    return first;
 }
 
 static void set_late(struct flow_fold *f, size_t event)
@@ -147,12 +153,9 @@ void flow_fold(const struct flow_graph *g, const struct flow_seen *events, size_
         else
             fold_consumer_step(g, events, count, s, f);
     }
-    uint64_t judged = 0;
-    for (size_t i = 0; i < count; i++) {
-        if ((judged & bit(events[i].topic)) == 0) /* the others of its topic have lost the same */
+    for (size_t i = 0; i < count; i++)
+        if (first_of(events, count, bit(events[i].topic)) == i) /* the others of its topic have lost the same */
             fold_lost(g, events, i, topics, f);
-        judged |= bit(events[i].topic);
-    }
 }
 
 enum flow_state_name flow_state_of(bool open, bool failed, int64_t stuck_ms, int64_t orphaned_ms, int64_t undone_ms, int64_t now_ms)
@@ -181,11 +184,8 @@ int64_t flow_due_ms(const struct flow_fold *f)
 
 size_t flow_spare(const struct flow_seen *events, size_t count)
 {
-    uint64_t topics = 0;
-    for (size_t i = 0; i < count; i++) {
-        if ((topics & bit(events[i].topic)) != 0)
+    for (size_t i = 0; i < count; i++)
+        if (first_of(events, count, bit(events[i].topic)) != i)
             return i;
-        topics |= bit(events[i].topic);
-    }
     FICUS_UNREACHABLE();
 }

@@ -4,8 +4,8 @@
  * give the same, in whatever order they came, and time is an argument. So nothing has to be written down when a time is over, a
  * late event repairs what was stuck, and after a kill the state is what it would have been.
  *
- * An event step is asked for by the first event of its causes and done by any of its events, be they before or behind the cause
- * in the log: their publishers' outboxes do not wait for each other. A consumer's step is asked for by each of its causes. An
+ * An event step is asked for by the first event of its causes, by their own times, and done by the first of its events, be they before or
+ * behind the cause in the log: their publishers' outboxes do not wait for each other. A consumer's step is asked for by each of its causes. An
  * event whose step nothing asked for has lost its cause: it is waited for as long as the step may take, then it is orphaned.
  */
 #ifndef FICUS_FLOW_FLOW_MACHINE_H
@@ -84,8 +84,8 @@ enum flow_state_name flow_state_at(const struct flow_fold *f, int64_t now_ms);
 enum flow_state_name flow_state_of(bool open, bool failed, int64_t stuck_ms, int64_t orphaned_ms, int64_t undone_ms, int64_t now_ms);
 /* The earliest end of a wait; FLOW_NEVER: nothing is waited for. */
 int64_t flow_due_ms(const struct flow_fold *f);
-/* Which event a full instance does without when another has come: the second of a topic that it has several times, since the first is
- * what times count from. events by offset; there are more than FLOW_TOPICS_MAX. */
+/* Which event a full instance does without when another has come: the one longest in the log that is not the first of its topic, since
+ * times count from that. events by offset; there are more than FLOW_TOPICS_MAX. */
 size_t flow_spare(const struct flow_seen *events, size_t count);
 
 #endif

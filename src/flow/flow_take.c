@@ -150,7 +150,7 @@ static enum ficus_err mark_consumers(struct take *k, size_t flow, struct slice i
     return err;
 }
 
-/* A full instance does without the second of a topic that it has several times. */
+/* A full instance does without an event of a topic that it has several times. */
 static enum ficus_err make_room(struct take *k, size_t flow, struct slice id)
 {
     const char *name = k->s->defs[flow].name;
@@ -159,10 +159,10 @@ static enum ficus_err make_room(struct take *k, size_t flow, struct slice id)
         struct db_stmt *s = NULL;
         size_t count = 0;
         int row = 0;
-        enum ficus_err err = db_query(k->c, &s, k->reterr, "SELECT offset, topic FROM flow_event WHERE flow = ? AND id = ? ORDER BY offset LIMIT ?", "sSi", name, id,
+        enum ficus_err err = db_query(k->c, &s, k->reterr, "SELECT offset, topic, time FROM flow_event WHERE flow = ? AND id = ? ORDER BY offset LIMIT ?", "sSi", name, id,
                                       (int64_t)ARRAY_COUNT(events));
         while (err == FICUS_ERR_OK && (row = db_step(s, k->reterr)) > 0)
-            events[count++] = (struct flow_seen){.offset = db_i64(s, 0), .topic = (int)db_i64(s, 1)};
+            events[count++] = (struct flow_seen){.offset = db_i64(s, 0), .topic = (int)db_i64(s, 1), .time_ms = db_i64(s, 2)};
         db_finish(s);
         if (err != FICUS_ERR_OK || row < 0)
             return err != FICUS_ERR_OK ? err : (enum ficus_err)-row;
