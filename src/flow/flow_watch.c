@@ -125,6 +125,7 @@ static void on_pulled(void *arg, enum ficus_err err, const struct event *events,
         if (w->pull_failures == 0 && err != FICUS_ERR_CONFLICT)
             LOG(w->options.log, LOG_WARN, NULL, "flow.pull", "events cannot be read; trying again", LOG_STR("error", err_text(err)));
         pull_again(w);
+        plan_turn(w);
         return;
     }
     w->pull_failures = 0;
