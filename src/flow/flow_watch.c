@@ -110,22 +110,28 @@ static bool is_new(struct flow_watch *w, const struct event *ev)
     return ev->time.p != NULL && time_parse(ev->time, &ms) && ms > wall_ms(w) - NEW_MS;
 }
 
-static void on_pulled(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next)
+/* Behind the log's end: it is another one, a copy that was put back or a new one. */
+static void pull_failed(struct flow_watch *w, enum ficus_err err)
 {
-    struct flow_watch *w = arg;
-    w->pulling = false;
     if (err == FICUS_ERR_CONFLICT && w->position > 0) {
         LOG(w->options.log, LOG_WARN, NULL, "flow.log_lost", "the event log is shorter than what was read of it; the flows are made anew of it",
             LOG_INT("position", w->position));
         begin_anew(w);
+    } else if (w->pull_failures == 0) {
+        LOG(w->options.log, LOG_WARN, NULL, "flow.pull", "events cannot be read; trying again", LOG_STR("error", err_text(err)));
     }
+    pull_again(w);
+    plan_turn(w);
+}
+
+static void on_pulled(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next)
+{
+    struct flow_watch *w = arg;
+    w->pulling = false;
     if (err == FICUS_ERR_OK && count > 0)
         err = batch_copy(w, events, count);
     if (err != FICUS_ERR_OK) {
-        if (w->pull_failures == 0 && err != FICUS_ERR_CONFLICT)
-            LOG(w->options.log, LOG_WARN, NULL, "flow.pull", "events cannot be read; trying again", LOG_STR("error", err_text(err)));
-        pull_again(w);
-        plan_turn(w);
+        pull_failed(w, err);
         return;
     }
     w->pull_failures = 0;
@@ -150,10 +156,12 @@ static void pull(struct flow_watch *w)
     if (w->pulling || w->closing || w->batch_count > 0 || w->anew || env_timer_armed(&w->pull_timer))
         return;
     w->pulling = true;
-    if (w->options.bus->ops->pull(w->options.bus, flow_store_topics(w->store), w->position, FLOW_BATCH, w->caught_up ? PULL_WAIT_MS : 0, on_pulled, w) == FICUS_ERR_OK)
+    enum ficus_err err = w->options.bus->ops->pull(w->options.bus, flow_store_topics(w->store), w->position, FLOW_BATCH, w->caught_up ? PULL_WAIT_MS : 0,
+                                                   on_pulled, w);
+    if (err == FICUS_ERR_OK)
         return;
     w->pulling = false;
-    pull_again(w);
+    pull_failed(w, err);
 }
 
 /* ---- turns ---- */
