@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ficus saga: what operators see of sagas and say to them, by the hub's operator socket.
+ * ficus saga: what operators see of sagas and say to them, by the hub's operator socket. Choreographed sagas, which the hub
+ * calls flows, are only seen.
  */
-#include "cli.h"
+#include "cmd_saga.h"
 
 #include "text.h"
 
@@ -20,20 +21,22 @@ static struct slice text_of(const struct json *v, const char *key)
 
 static void print_row(const struct json *v, struct buf *out)
 {
-    buf_printf(out, "%-14.*s %-36.*s %-12.*s %-12.*s %-20.*s " SLICE_FMT "\n", SLICE_ARG(text_of(v, "saga")),
-               SLICE_ARG(text_of(v, "id")), SLICE_ARG(text_of(v, "state")), SLICE_ARG(text_of(v, "step")),
+    buf_printf(out, "%-14.*s %-36.*s %-13.*s %-13.*s %-12.*s %-20.*s " SLICE_FMT "\n", SLICE_ARG(text_of(v, "saga")),
+               SLICE_ARG(text_of(v, "id")), SLICE_ARG(text_of(v, "kind")), SLICE_ARG(text_of(v, "state")), SLICE_ARG(text_of(v, "step")),
                SLICE_ARG(text_of(v, "failure")), SLICE_ARG(text_of(v, "updated_at")));
 }
 
 struct selection {
     const char *state, *saga, *after; /* encoded; NULL: none */
+    bool stuck;                       /* those that somebody has to look after */
     int64_t count_max;                /* INT64_MAX: all */
 };
 
-static const char *list_target(struct cli *cli, const struct selection *q, const char *after, int64_t count)
+static const char *list_target(struct cli *cli, const struct selection *q, bool flows, const char *after, int64_t count)
 {
-    return arena_printf(&cli->a, "/v1/sagas?limit=%lld%s%s%s%s%s%s", (long long)count, q->state == NULL ? "" : "&state=",
-                        q->state == NULL ? "" : q->state, q->saga == NULL ? "" : "&saga=", q->saga == NULL ? "" : q->saga,
+    const char *stuck = !q->stuck ? "" : flows ? "&trouble=true" : "&state=stuck";
+    return arena_printf(&cli->a, "/v1/%s?limit=%lld%s%s%s%s%s%s%s", flows ? "flows" : "sagas", (long long)count, stuck, q->state == NULL ? "" : "&state=",
+                        q->state == NULL ? "" : q->state, q->saga == NULL ? "" : flows ? "&flow=" : "&saga=", q->saga == NULL ? "" : q->saga,
                         after[0] == '\0' ? "" : "&after=", after);
 }
 
@@ -53,33 +56,40 @@ static void print_rows(struct cli *cli, const struct json *root, int64_t *left, 
     }
 }
 
-/* Page by page, as many as are wanted; as one JSON document, or as a table. */
-static int list(struct cli *cli, const struct selection *q)
+/* Page by page, as many as are wanted, of one kind. *ret_next: where more are; "": there are none. */
+static int list_kind(struct cli *cli, const struct selection *q, bool flows, const char *after, int64_t *left, struct buf *out, const char **ret_next)
 {
-    const char *after = q->after == NULL ? "" : cli_segment(cli, q->after), *next = "";
+    do {
+        const struct json *root = NULL;
+        const char *target = list_target(cli, q, flows, after, *left < PAGE ? *left : PAGE);
+        if (target == NULL)
+            return cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM});
+        int code = cli_ask(cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", target, 200, false}, NULL, NULL, &root);
+        if (code != EXIT_OK)
+            return code;
+        print_rows(cli, root, left, out);
+        *ret_next = arena_strdup(&cli->a, json_string_or(json_get(root, "after"), SLICE("")));
+        after = *ret_next == NULL ? "" : cli_segment(cli, *ret_next);
+    } while (after[0] != '\0' && *left > 0);
+    return EXIT_OK;
+}
+
+/* Both kinds, one behind the other, as one JSON document or as a table. */
+static int list(struct cli *cli, const struct selection *q, bool after_flow)
+{
+    const char *next = "", *after = q->after == NULL ? "" : cli_segment(cli, q->after);
     int64_t left = q->count_max;
     struct buf out;
-    int code;
+    int code = EXIT_OK;
     buf_init(&out, 64 << 20);
     if (cli->json)
         buf_add_str(&out, "{\"sagas\":[");
     else
-        buf_printf(&out, "%-14s %-36s %-12s %-12s %-20s %s\n", "saga", "id", "state", "step", "failure", "updated");
-    do {
-        const struct json *root = NULL;
-        const char *target = list_target(cli, q, after, left < PAGE ? left : PAGE);
-        if (target == NULL) {
-            code = cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM});
-            break;
-        }
-        code = cli_ask(cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", target, 200, false}, NULL, NULL,
-                       &root);
-        if (code != EXIT_OK)
-            break;
-        print_rows(cli, root, &left, &out);
-        next = arena_strdup(&cli->a, json_string_or(json_get(root, "after"), SLICE("")));
-        after = next == NULL ? "" : cli_segment(cli, next);
-    } while (after[0] != '\0' && left > 0);
+        buf_printf(&out, "%-14s %-36s %-13s %-13s %-12s %-20s %s\n", "saga", "id", "kind", "state", "step", "failure", "updated");
+    if (!after_flow && saga_kind_has_state(false, q->state))
+        code = list_kind(cli, q, false, after, &left, &out, &next);
+    if (code == EXIT_OK && left > 0 && saga_kind_has_state(true, q->state))
+        code = list_kind(cli, q, true, after_flow ? after : "", &left, &out, &next);
     if (code == EXIT_OK && cli->json) {
         struct json_writer w;
         buf_add_str(&out, next != NULL && next[0] != '\0' ? "],\"after\":" : "]");
@@ -99,9 +109,9 @@ static int list(struct cli *cli, const struct selection *q)
 static bool list_options(struct cli *cli, const struct command_call *c, struct selection *q)
 {
     const char *limit = command_value(c, "limit", NULL), *saga = command_value(c, "saga", NULL);
-    const char *state = command_has(c, "stuck") ? "stuck" : command_value(c, "state", NULL);
-    *q = (struct selection){.after = command_value(c, "after", NULL), .count_max = INT64_MAX};
-    q->state = state == NULL ? NULL : cli_segment(cli, state);
+    const char *state = command_value(c, "state", NULL);
+    *q = (struct selection){.after = command_value(c, "after", NULL), .stuck = command_has(c, "stuck"), .count_max = INT64_MAX};
+    q->state = state == NULL || q->stuck ? NULL : cli_segment(cli, state);
     q->saga = saga == NULL ? NULL : cli_segment(cli, saga);
     if (limit == NULL || (slice_to_i64(slice_str(limit), &q->count_max) && q->count_max > 0))
         return true;
@@ -109,21 +119,8 @@ static bool list_options(struct cli *cli, const struct command_call *c, struct s
     return false;
 }
 
-int cmd_saga_list(const struct command_call *c)
-{
-    struct cli cli;
-    struct selection q;
-    int code = EXIT_FAILED;
-    if (cli_init(&cli, c))
-        code = list_options(&cli, c, &q) ? list(&cli, &q) : EXIT_USAGE;
-    cli_done(&cli);
-    return code;
-}
-
-/* ---- one ---- */
-
-/* The names of all sagas, from the hub's resolved file: an id alone may belong to any of them. */
-static size_t saga_names(struct cli *cli, const char *names[SAGAS_MAX])
+/* The names of all sagas of a kind ("sagas", "flows"), from the hub's resolved file: an id alone may belong to any of them. */
+static size_t saga_names(struct cli *cli, const char *kind, const char *names[SAGAS_MAX])
 {
     struct slice text;
     struct json *root = NULL;
@@ -133,12 +130,38 @@ static size_t saga_names(struct cli *cli, const char *names[SAGAS_MAX])
         json_parse(&cli->a, text, &(struct json_limits){.size_max = FILE_SIZE_MAX, .values_max = 1000000}, &root,
                    NULL) != FICUS_ERR_OK)
         return 0;
-    const struct json *sagas = json_get(root, "sagas");
+    const struct json *sagas = json_get(root, kind);
     for (const struct json *v = sagas == NULL ? NULL : sagas->first; v != NULL && count < SAGAS_MAX; v = v->next)
         if ((names[count] = arena_strdup(&cli->a, json_string_or(json_get(v, "name"), SLICE("")))) != NULL)
             count++;
     return count;
 }
+
+static bool is_flow(struct cli *cli, struct slice name)
+{
+    const char *names[SAGAS_MAX];
+    size_t count = saga_names(cli, "flows", names);
+    for (size_t i = 0; i < count; i++)
+        if (slice_eq_str(name, names[i]))
+            return true;
+    return false;
+}
+
+int cmd_saga_list(const struct command_call *c)
+{
+    struct cli cli;
+    struct selection q;
+    int code = EXIT_FAILED;
+    if (cli_init(&cli, c)) {
+        bool fine = list_options(&cli, c, &q);
+        struct slice after = slice_str(q.after);
+        code = fine ? list(&cli, &q, q.after != NULL && is_flow(&cli, slice_cut(&after, '/'))) : EXIT_USAGE;
+    }
+    cli_done(&cli);
+    return code;
+}
+
+/* ---- one ---- */
 
 /* Loud: a terminated one has perhaps left something behind. */
 static void print_left(const struct json *v, struct buf *out)
@@ -186,9 +209,9 @@ static void print_saga(const struct json *v, struct buf *out)
 
 struct one {
     struct cli cli;
-    const char *id;               /* encoded */
-    const char *names[SAGAS_MAX]; /* encoded: the sagas to look in */
-    size_t count;
+    const char *id;                   /* encoded */
+    const char *names[2 * SAGAS_MAX]; /* encoded: the sagas to look in, behind them the flows */
+    size_t count, all_count;          /* of sagas; of both */
 };
 
 static bool one_init(struct one *o, const struct command_call *c)
@@ -198,19 +221,22 @@ static bool one_init(struct one *o, const struct command_call *c)
     struct slice id = slice_str(c->operands[0]);
     ptrdiff_t slash = slice_find(id, '/');
     if (slash > 0) {
-        const char *name = arena_strdup(&o->cli.a, slice_make(id.p, (size_t)slash));
+        struct slice saga = slice_make(id.p, (size_t)slash);
+        const char *name = arena_strdup(&o->cli.a, saga);
         o->names[0] = name == NULL ? "" : cli_segment(&o->cli, name);
-        o->count = 1;
+        o->count = is_flow(&o->cli, saga) ? 0 : 1;
+        o->all_count = 1;
         o->id = cli_segment(&o->cli, id.p + slash + 1);
         return true;
     }
-    o->count = saga_names(&o->cli, o->names);
-    for (size_t i = 0; i < o->count; i++)
+    o->count = saga_names(&o->cli, "sagas", o->names);
+    o->all_count = o->count + saga_names(&o->cli, "flows", o->names + o->count);
+    for (size_t i = 0; i < o->all_count; i++)
         o->names[i] = cli_segment(&o->cli, o->names[i]);
     o->id = cli_segment(&o->cli, c->operands[0]);
-    if (o->count == 0)
+    if (o->all_count == 0)
         dprintf(2, "ficus: no saga is known here; say SAGA/ID\n");
-    return o->count > 0;
+    return o->all_count > 0;
 }
 
 /* Look for the id in one of the sagas; 404 means: not this one. Returns the exit code. */
@@ -218,7 +244,7 @@ static int one_ask(struct one *o, size_t i, struct slice *ret_body, const struct
 {
     int status = 0;
     *ret_missing = false;
-    const char *target = arena_printf(&o->cli.a, "/v1/sagas/%s/%s", o->names[i], o->id);
+    const char *target = arena_printf(&o->cli.a, "/v1/%s/%s/%s", i < o->count ? "sagas" : "flows", o->names[i], o->id);
     if (target == NULL)
         return cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM});
     struct cli_request r = {"hub-ops.sock", "the hub", "GET", target, 200, true};
@@ -240,10 +266,12 @@ int cmd_saga_show(const struct command_call *c)
     buf_init(&out, 16 << 20);
     if (one_init(&o, c)) {
         code = EXIT_OK;
-        for (size_t i = 0; i < o.count && code == EXIT_OK; i++) {
+        for (size_t i = 0; i < o.all_count && code == EXIT_OK; i++) {
             const struct json *root = NULL;
             struct slice body = SLICE_NONE;
             bool missing;
+            if (o.cli.json && i == o.count && found > 0)
+                break; /* the one that is conducted, where an id alone is said */
             code = one_ask(&o, i, &body, &root, &missing);
             if (code != EXIT_OK || missing)
                 continue;
@@ -255,8 +283,10 @@ int cmd_saga_show(const struct command_call *c)
             }
             if (o.cli.json)
                 buf_printf(&out, SLICE_FMT "\n", SLICE_ARG(body));
-            else
+            else if (i < o.count)
                 print_saga(root, &out);
+            else
+                print_flow(root, &out);
         }
         if (code == EXIT_OK && found == 0) {
             dprintf(2, "ficus: there is no saga with id %s\n", c->operands[0]);
@@ -415,6 +445,8 @@ static int order(const struct command_call *c, const struct order *r)
         size_t i = 0;
         if (r->option != NULL && !json_option(&o.cli, c, r->option, &json)) {
             code = EXIT_USAGE;
+        } else if (o.count == 0) {
+            dprintf(2, "ficus: %s: a choreographed saga is conducted by nobody, so nothing can be said to it; ficus saga show tells what is missing\n", c->operands[0]);
         } else {
             if (o.count > 1)
                 i = one_choose(&o, c->operands[0], r->stuck, &code);
@@ -523,12 +555,12 @@ static void print_definition(const struct json *d, struct buf *out)
         print_version(v, text_of(d, "definition"), out);
 }
 
-static int describe(struct cli *cli, const char *name, struct slice hash)
+static int describe(struct cli *cli, bool flow, const char *name, struct slice hash)
 {
     struct slice body = SLICE_NONE;
     const struct json *root = NULL;
     struct buf out;
-    const char *target = arena_printf(&cli->a, "/v1/sagas/%s%s" SLICE_FMT, name, hash.size > 0 ? "?definition=" : "", SLICE_ARG(hash));
+    const char *target = arena_printf(&cli->a, "/v1/%s/%s%s" SLICE_FMT, flow ? "flows" : "sagas", name, hash.size > 0 ? "?definition=" : "", SLICE_ARG(hash));
     if (target == NULL)
         return cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM});
     int code = cli_ask(cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", target, 200, false}, NULL, &body, &root);
@@ -537,6 +569,8 @@ static int describe(struct cli *cli, const char *name, struct slice hash)
     buf_init(&out, 16 << 20);
     if (cli->json)
         buf_printf(&out, SLICE_FMT "\n", SLICE_ARG(body));
+    else if (flow)
+        print_flow_definition(root, &out);
     else
         print_definition(root, &out);
     cli_print(buf_slice(&out));
@@ -544,33 +578,42 @@ static int describe(struct cli *cli, const char *name, struct slice hash)
     return code;
 }
 
-/* A saga's name, or else the id of an instance, whose own definition is meant. */
+/* The saga of this name, or else that of the instance with this id, with the definition that it began with. */
+static int describe_one(struct one *o, const char *operand)
+{
+    const struct json *root = NULL;
+    bool missing = true;
+    size_t found = 0, at = 0, i = 0;
+    int code = EXIT_OK;
+    while (i < o->all_count && (slice_find(slice_str(operand), '/') >= 0 || strcmp(o->names[i], o->id) != 0))
+        i++;
+    if (i < o->all_count)
+        return describe(&o->cli, i >= o->count, o->names[i], SLICE_NONE);
+    for (i = 0; i < o->all_count && code == EXIT_OK && (i < o->count || found == 0); i++) {
+        code = one_ask(o, i, NULL, &root, &missing);
+        at = missing ? at : i;
+        found += missing ? 0 : 1;
+    }
+    if (code == EXIT_OK && found > 1)
+        at = one_choose(o, operand, false, &code);
+    if (code != EXIT_OK || (found > 1 && at == o->count))
+        return code;
+    if (found > 0 && at < o->count) {
+        code = one_ask(o, at, NULL, &root, &missing);
+        return code == EXIT_OK ? describe(&o->cli, false, o->names[at], text_of(root, "definition")) : code;
+    }
+    if (found > 0)
+        return describe(&o->cli, true, o->names[at], SLICE_NONE);
+    dprintf(2, "ficus: there is no saga %s, and none with this id\n", operand);
+    return EXIT_FAILED;
+}
+
 int cmd_saga_describe(const struct command_call *c)
 {
     struct one o = {0};
     int code = EXIT_FAILED;
-    if (one_init(&o, c)) {
-        size_t named = 0, i = 0;
-        while (named < o.count && (slice_find(slice_str(c->operands[0]), '/') >= 0 || strcmp(o.names[named], o.id) != 0))
-            named++;
-        code = EXIT_OK;
-        if (named < o.count) {
-            code = describe(&o.cli, o.names[named], SLICE_NONE);
-        } else {
-            const struct json *root = NULL;
-            bool missing = false;
-            if (o.count > 1)
-                i = one_choose(&o, c->operands[0], false, &code);
-            if (i < o.count)
-                code = one_ask(&o, i, NULL, &root, &missing);
-            if (missing) {
-                dprintf(2, "ficus: there is no saga %s, and none with this id\n", c->operands[0]);
-                code = EXIT_FAILED;
-            } else if (i < o.count && code == EXIT_OK) {
-                code = describe(&o.cli, o.names[i], text_of(root, "definition"));
-            }
-        }
-    }
+    if (one_init(&o, c))
+        code = describe_one(&o, c->operands[0]);
     cli_done(&o.cli);
     return code;
 }

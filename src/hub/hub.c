@@ -45,6 +45,8 @@ static void close_log(struct hub *h)
 {
     struct elog *log = h->log;
     h->log = NULL;
+    hub_bus_free(h->flow_bus);
+    h->flow_bus = NULL;
     hub_bus_free(h->saga_bus);
     h->saga_bus = NULL;
     if (log != NULL)
@@ -53,9 +55,24 @@ static void close_log(struct hub *h)
         on_log_closed(h);
 }
 
-static void on_sagas_closed(void *arg)
+static void on_flows_closed(void *arg)
 {
     close_log(arg);
+}
+
+static void close_flows(struct hub *h)
+{
+    struct flow_watch *flows = h->flows;
+    h->flows = NULL;
+    if (flows != NULL)
+        flow_watch_close(flows, on_flows_closed, h);
+    else
+        close_log(h);
+}
+
+static void on_sagas_closed(void *arg)
+{
+    close_flows(arg);
 }
 
 static void close_sagas(struct hub *h)
@@ -65,7 +82,7 @@ static void close_sagas(struct hub *h)
     if (sagas != NULL)
         saga_engine_close(sagas, on_sagas_closed, h);
     else
-        close_log(h);
+        close_flows(h);
 }
 
 static void on_server_closed(void *arg)
@@ -238,6 +255,8 @@ static enum ficus_err open_all(struct hub *h, struct ficus_error *reterr)
         err = hub_lag_open(h, reterr);
     if (err == FICUS_ERR_OK)
         err = make_sagas(h, reterr);
+    if (err == FICUS_ERR_OK)
+        err = hub_flows_open(h, reterr);
     if (err == FICUS_ERR_OK)
         err = make_server(h, false, c->listen, c->listen_count, &h->server, reterr);
     if (err == FICUS_ERR_OK)

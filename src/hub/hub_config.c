@@ -165,6 +165,8 @@ static const struct conf_table schedule_table = {.name = "hub schedule",
 
 static const struct conf_setting schedule_item = {
     .name = "schedule", .type = CONF_TABLE, .table = &schedule_table, .doc = "When an event is appended again and again."};
+static const struct conf_setting flow_item = {
+    .name = "flow", .type = CONF_TABLE, .table = &flow_def_table, .doc = "A flow."};
 
 static const char *check_absolute(struct slice text)
 {
@@ -245,6 +247,19 @@ static const struct conf_setting hub_settings[] = {
      CONF_LIST_AT(struct hub_config, sagas, saga_count),
      .item = &saga_item,
      .doc = "All sagas."},
+    {.name = "flow_file",
+     .type = CONF_STRING,
+     CONF_AT(struct hub_config, flow_file),
+     .min = 1,
+     .max = 1024,
+     .check = check_absolute,
+     .example = "/var/lib/shop/data/hub-flows.db",
+     .doc = "Database of what is known of flows; it is made of the event log and can be removed. Without it flows are not followed."},
+    {.name = "flows",
+     .type = CONF_LIST,
+     CONF_LIST_AT(struct hub_config, flows, flow_count),
+     .item = &flow_item,
+     .doc = "All flows."},
 };
 
 const struct conf_table hub_config_table = CONF_TABLE_OF("hub", struct hub_config, hub_settings);

@@ -5,6 +5,7 @@
 #ifndef FICUS_HUB_CONFIG_H
 #define FICUS_HUB_CONFIG_H
 
+#include "flow_def.h"
 #include "process_config.h"
 #include "saga_def.h"
 
@@ -52,6 +53,9 @@ struct hub_config {
     size_t group_count;
     struct saga_def *sagas;
     size_t saga_count;
+    const char *flow_file; /* what is known of flows; needed with flows */
+    struct flow_def *flows;
+    size_t flow_count;
 };
 
 extern const struct conf_table hub_config_table;

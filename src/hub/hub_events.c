@@ -253,8 +253,11 @@ static void begin_pull(struct hub_exchange *x, const char *topics, int64_t wait_
     int64_t after, limit, wait_ms = 0;
     if (hub_query_i64(x, "after", 0, INT64_MAX, 0, &after) &&
         hub_query_i64(x, "limit", 1, HUB_LIST_MAX, HUB_LIST_DEFAULT, &limit) &&
-        (wait_ms_max == 0 || hub_query_i64(x, "wait", 0, wait_ms_max, 0, &wait_ms)))
+        (wait_ms_max == 0 || hub_query_i64(x, "wait", 0, wait_ms_max, 0, &wait_ms))) {
         begin_read(x, topics, after, limit, wait_ms, on_read);
+        if (x->reader != NULL && x->hub->flows != NULL) /* not of another log: that was refused */
+            flow_watch_heard(x->hub->flows, x->claims.issuer, after);
+    }
 }
 
 /* Each service may read its own redrives. */

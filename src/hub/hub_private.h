@@ -8,6 +8,7 @@
 
 #include "db_watch.h"
 #include "elog.h"
+#include "flow_watch.h"
 #include "http_server.h"
 #include "hub.h"
 #include "process.h"
@@ -93,6 +94,8 @@ struct hub {
     struct elog *log;
     struct bus *saga_bus;
     struct saga_engine *sagas;
+    struct bus *flow_bus;
+    struct flow_watch *flows; /* NULL: there are none */
     struct http_server *server, *operator_server;
     struct list exchanges;
     size_t publishing, pulling;
@@ -166,6 +169,12 @@ void hub_sagas_retry(struct hub_exchange *x, struct slice body);
 void hub_sagas_cancel(struct hub_exchange *x, struct slice body);
 void hub_sagas_terminate(struct hub_exchange *x, struct slice body);
 void hub_sagas_signal(struct hub_exchange *x, struct slice body);
+
+/* hub_flows.c */
+enum ficus_err hub_flows_open(struct hub *h, struct ficus_error *reterr);
+void hub_flows_list(struct hub_exchange *x, struct slice body);
+void hub_flows_describe(struct hub_exchange *x, struct slice body);
+void hub_flows_show(struct hub_exchange *x, struct slice body);
 
 /* hub_bus.c: the log of this process as a bus; publish is refused (UNSUPPORTED). */
 enum ficus_err hub_bus_new(struct elog *l, struct bus **ret_bus);

@@ -8,6 +8,7 @@
 
 #include "call_policy.h"
 #include "conf.h"
+#include "flow_def.h"
 #include "proxy_config.h"
 #include "saga_def.h"
 #include "service_config.h"
@@ -188,6 +189,8 @@ struct manifest_service {
     size_t setting_count;
     struct saga_def *sagas;         /* owner is filled in */
     size_t saga_count;
+    struct flow_def *flows;         /* owner is filled in */
+    size_t flow_count;
 };
 
 enum manifest_kind { MANIFEST_HUB, MANIFEST_GATEWAY, MANIFEST_SERVICE };

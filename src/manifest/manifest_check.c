@@ -133,7 +133,7 @@ static bool is_elsewhere(const struct manifest_service *s)
 static void check_place(struct checker *c, const struct manifest_service *s)
 {
     static const char *const only_started[] = {"run", "store", "rebuildable", "migrations", "workers", "log_level", "slow_statement", "calls", "publishes",
-                                               "consumes", "schedules", "needs", "settings", "sagas"};
+                                               "consumes", "schedules", "needs", "settings", "sagas", "flows"};
     const struct conf_node *url = conf_get(s->node, "url"), *tls = conf_get(s->node, "tls"), *node;
     if (url == NULL && conf_get(s->node, "run") == NULL)
         conf_error_value(c->errors, s->node, "is neither started nor anywhere: say \"run\", or \"url\" when somebody else starts it");
@@ -598,6 +598,7 @@ void manifest_check(struct manifest *m, struct arena *a, struct conf_errors *err
     if (m->service_count == 0 && (errors->count > 0 || (include != NULL && include->kind != CONF_LIST_NODE)))
         c.names_known = false;
     check_services(&c);
+    manifest_check_flows(m, a, errors, c.all_decoded);
     check_gateway(&c);
     check_administrator(&c);
     map_done(&c.services);

@@ -46,6 +46,10 @@ void manifest_check_schedules(const struct manifest_service *s, struct conf_erro
 /* Everything that needs more than one setting. Adds errors. Also fills in what is derived from checks: owners of sagas. */
 void manifest_check(struct manifest *m, struct arena *a, struct conf_errors *errors);
 
+/* ---- manifest_flows.c: called by the above. all_decoded: nothing was wrong before ---- */
+
+void manifest_check_flows(struct manifest *m, struct arena *a, struct conf_errors *errors, bool all_decoded);
+
 /* ---- manifest_os.c: files, directly ---- */
 
 enum ficus_err manifest_read_file(struct arena *a, const char *path, size_t size_max, struct slice *ret_text, struct ficus_error *reterr);

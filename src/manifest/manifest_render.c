@@ -284,6 +284,18 @@ static void fill_groups(struct renderer *r, struct hub_config *c)
     }
 }
 
+static void fill_flows(struct renderer *r, struct hub_config *c)
+{
+    const struct manifest *m = r->m;
+    size_t count = 0;
+    for (size_t i = 0; i < m->service_count; i++)
+        count += m->services[i].flow_count;
+    c->flows = array(r, count, sizeof *c->flows);
+    for (size_t i = 0; c->flows != NULL && i < m->service_count; i++)
+        for (size_t k = 0; k < m->services[i].flow_count; k++)
+            c->flows[c->flow_count++] = m->services[i].flows[k];
+}
+
 /* The longest step: a breaker judges a deadline by the edge's timeout. */
 static int64_t longest_step(const struct manifest *m)
 {
@@ -331,6 +343,8 @@ static void render_hub(struct renderer *r, struct json_writer *w)
     c.services = names;
     fill_groups(r, &c);
     fill_sagas(r, &c);
+    c.flow_file = state_path(r, "data", "hub-flows.db", "");
+    fill_flows(r, &c);
     if (!r->failed)
         conf_encode(&hub_config_table, &c, w);
 }

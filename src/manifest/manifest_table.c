@@ -201,6 +201,7 @@ static const struct conf_setting need_item = {.name = "service", .type = CONF_ST
                                               .example = "identity", .doc = "A service."};
 static const struct conf_setting setting_item = {.name = "setting", .type = CONF_STRING, CONF_AT(struct service_setting, value), .min = 0,
                                                  .max = 4096, .doc = "The value, a text."};
+static const struct conf_setting flow_item = {.name = "flow", .type = CONF_TABLE, .table = &flow_def_table, .doc = "A flow."};
 static const struct conf_setting saga_item = {.name = "saga", .type = CONF_TABLE, .table = &saga_def_table, .doc = "A saga."};
 
 static const struct conf_setting upstream_tls_settings[] = {
@@ -270,6 +271,8 @@ static const struct conf_setting service_settings[] = {
      .item = &setting_item, .check = conf_check_name, .example = "currency", .doc = "Its own settings, texts."},
     {.name = "sagas", .type = CONF_MAP, CONF_MAP_AT(struct manifest_service, sagas, saga_count, struct saga_def, name), .item = &saga_item,
      .check = conf_check_name, .example = "checkout", .doc = "The sagas that belong to it."},
+    {.name = "flows", .type = CONF_MAP, CONF_MAP_AT(struct manifest_service, flows, flow_count, struct flow_def, name), .item = &flow_item,
+     .check = conf_check_name, .example = "order_told", .doc = "Choreographed sagas: which events are expected after which, and within what time."},
     NOT_BUILT("api", "OpenAPI file."),
     NOT_BUILT("slo", "What it promises."),
     NOT_BUILT("scale", "Replicas."),

@@ -89,6 +89,7 @@ static void write_time(struct json_writer *w, const char *key, int64_t wall_ms)
 
 static void write_row(struct json_writer *w, const struct saga_stored *st)
 {
+    json_write_kv_str(w, "kind", "orchestrated");
     json_write_kv_slice(w, "saga", st->start.saga);
     json_write_kv_slice(w, "id", st->start.id);
     json_write_kv_str(w, "state", saga_state_text(st->state));

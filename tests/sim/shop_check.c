@@ -87,6 +87,7 @@ static const char fact_tables[] =
     "CREATE TABLE stock(sku TEXT, on_hand INTEGER, reserved INTEGER);\n"
     "CREATE TABLE notification(order_id TEXT, kind TEXT);\n"
     "CREATE TABLE saga(saga TEXT, id TEXT, state TEXT);\n"
+    "CREATE TABLE flow(flow TEXT, id TEXT, state TEXT);\n"
     "CREATE TABLE event(topic TEXT, subject TEXT, id TEXT);\n"
     "CREATE TABLE outbox(host TEXT, seq INTEGER);\n"
     "CREATE TABLE cart_item(user_id TEXT, sku TEXT, quantity INTEGER);\n"
@@ -114,6 +115,7 @@ static const struct source {
     {"search", "SELECT p.sku, s.available FROM product p JOIN stock s ON s.sku = p.sku", "INSERT INTO search VALUES (?, ?)", "si", "DELETE FROM search"},
     {"catalog", "SELECT p.sku, s.available FROM product p JOIN stock s ON s.sku = p.sku", "INSERT INTO catalog VALUES (?, ?)", "si", "DELETE FROM catalog"},
     {"hub", "SELECT saga, id, state FROM saga_instance", "INSERT INTO saga VALUES (?, ?, ?)", "sss", "DELETE FROM saga"},
+    {"hub-flows", "SELECT flow, id, iif(open = 1, 'open', 'ended') FROM flow_instance", "INSERT INTO flow VALUES (?, ?, ?)", "sss", "DELETE FROM flow"},
     {"hub-log", "SELECT " ELOG_RECORD_COLUMNS " FROM record", "INSERT INTO event VALUES (?, ?, ?)", "events", "DELETE FROM event"},
 };
 
@@ -194,15 +196,19 @@ struct shop_facts {
     struct store_copy copies[ARRAY_COUNT(sources)]; /* at the first source of each store */
 };
 
-/* The hub has two: sources name its log "hub-log". */
+/* The hub has three: sources name its log "hub-log", what it knows of flows "hub-flows". */
 static const char *host_store(const struct shop_host *h, const char *source)
 {
-    return h->service != NULL ? h->service_config.store : strcmp(source, "hub") == 0 ? h->hub_config.journal_file : h->hub_config.log_file;
+    if (h->service != NULL)
+        return h->service_config.store;
+    if (strcmp(source, "hub-flows") == 0)
+        return h->hub_config.flow_file;
+    return strcmp(source, "hub") == 0 ? h->hub_config.journal_file : h->hub_config.log_file;
 }
 
 static bool source_is_of(const struct source *src, const struct shop_host *h)
 {
-    return strcmp(src->host, h->name) == 0 || (h->service == NULL && strcmp(src->host, "hub-log") == 0);
+    return strcmp(src->host, h->name) == 0 || (h->service == NULL && strncmp(src->host, "hub-", 4) == 0);
 }
 
 /* ---- facts ---- */
@@ -391,6 +397,10 @@ static const struct statement busy[] = {
     {"saga is not finished", false, "SELECT saga || ' ' || id || ' ' || state FROM saga WHERE state NOT IN ('completed', 'compensated')"},
     {"order is not in the log yet", false, "SELECT id FROM orders o WHERE NOT EXISTS (SELECT 1 FROM event e WHERE e.topic = 'order.placed' AND e.subject = o.id)"},
     {"order has no saga yet", false, "SELECT id FROM orders o WHERE NOT EXISTS (SELECT 1 FROM saga g WHERE g.saga = 'checkout' AND g.id = o.id)"},
+    {"order is not followed yet", false, "SELECT id FROM orders o WHERE NOT EXISTS (SELECT 1 FROM flow f WHERE f.flow = 'order_told' AND f.id = o.id)"},
+    {"change of a product is not followed yet", false,
+     "SELECT id FROM event e WHERE e.topic IN ('product.changed', 'stock.changed') AND NOT EXISTS (SELECT 1 FROM flow f WHERE f.flow = 'product_found' AND f.id = e.id)"},
+    {"flow has not ended", false, "SELECT flow || ' ' || id FROM flow WHERE state = 'open'"},
     {"order is pending", false, "SELECT id FROM orders WHERE status = 'pending'"},
     {"cancel has no saga yet", false,
      "SELECT a.id FROM answered a JOIN orders o ON o.id = a.id WHERE a.cancelled = 1 AND o.status = 'confirmed'"},

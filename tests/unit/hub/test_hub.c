@@ -18,6 +18,7 @@
 #include "process.h"
 #include "timefmt.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -40,7 +41,9 @@ static const char config_text[] =
     "{\"take\":{\"call\":\"POST inventory:/r/{id}/take\",\"retry\":\"forever\"}}]},"
     "{\"name\":\"loan\",\"owner\":\"orders\",\"start\":\"loan.requested\",\"steps\":["
     "{\"approval\":{\"signal\":\"approved\",\"timeout\":\"24h\"}},"
-    "{\"pay\":{\"call\":\"POST orders:/o/{id}/pay\",\"body\":\"{signals.approved.limit}\",\"pivot\":true}}]}]}";
+    "{\"pay\":{\"call\":\"POST orders:/o/{id}/pay\",\"body\":\"{signals.approved.limit}\",\"pivot\":true}}]}],"
+    "\"retention\":\"3650d\",\"flow_file\":\"%1$s/flows.db\",\"flows\":[{\"name\":\"told\",\"owner\":\"notifications\",\"start\":\"order.placed\",\"steps\":["
+    "{\"seen\":{\"consumed_by\":\"notifications\",\"within\":\"365d\"}}]}]}";
 
 struct answer {
     enum ficus_err err;
@@ -641,6 +644,42 @@ static void test_dead_letters(void **state)
 
 /* Endpoints: a young hub is warming; the supervisor's word ends that and wakes who waits; the same word again changes
  * nothing; a restarted hub has another version. */
+/* A flow's instance, from the event to the consumer's next pull; over another hub; what is asked wrongly is refused. */
+static void test_flows(void **state)
+{
+    struct world *w = *state = world_new();
+    const char *body;
+    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/flows", NULL)->body, "\"sagas\":[]"));
+    assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "f1"))->status, 200);
+    do
+        body = ask(w, w->orders, "ops", "GET", "/v1/flows/told/f1", NULL)->body;
+    while (strstr(body, "\"state\":\"running\"") == NULL); /* the alarm ends what would not */
+    assert_non_null(strstr(body, "{\"step\":\"seen\",\"consumed_by\":\"notifications\",\"after\":\"order.placed\",\"since\":\"2026-11-21T00:00:00.000Z\""));
+    int64_t offset = 0;
+    const char *at = strstr(body, "\"offset\":");
+    assert_true(at != NULL && sscanf(at, "\"offset\":%" SCNd64, &offset) == 1);
+    const char *pull = arena_printf(&w->arena, "/v1/events?topics=order.placed&after=%lld", (long long)offset + 1000);
+    assert_int_equal(ask(w, w->notifications, "hub", "GET", pull, NULL)->status, 409); /* of another log: nothing is heard */
+    stop_hub(w);
+    start_hub(w);
+    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/flows/told/f1", NULL)->body, "\"state\":\"running\""));
+    pull = arena_printf(&w->arena, "/v1/events?topics=order.placed&after=%lld", (long long)offset);
+    assert_int_equal(ask(w, w->notifications, "hub", "GET", pull, NULL)->status, 200);
+    do
+        body = ask(w, w->orders, "ops", "GET", "/v1/flows/told/f1", NULL)->body;
+    while (strstr(body, "\"state\":\"completed\"") == NULL);
+    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/flows?state=completed&flow=told", NULL)->body, "\"id\":\"f1\""));
+    assert_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/flows?trouble=true", NULL)->body, "\"id\":\"f1\""));
+    assert_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/flows?after=told/f1", NULL)->body, "\"id\":\"f1\""));
+    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/flows/told", NULL)->body, "\"completed\":1"));
+    assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/flows?state=waiting", NULL)->status, 400);
+    assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/flows?trouble=maybe", NULL)->status, 400);
+    assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/flows/none", NULL)->status, 404);
+    assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/flows/told/f2", NULL)->status, 404);
+    assert_int_equal(ask(w, w->orders, "hub", "GET", "/v1/flows/told", NULL)->status, 404); /* for operators alone */
+    world_free(w);
+}
+
 static void test_endpoints(void **state)
 {
     (void)state;
@@ -936,7 +975,7 @@ int main(void)
         cmocka_unit_test(test_saga_runs),       cmocka_unit_test(test_saga_survives_restart),
         cmocka_unit_test(test_stuck_retry),     cmocka_unit_test(test_pull_waits),
         cmocka_unit_test(test_rights),          cmocka_unit_test(test_operators),
-        cmocka_unit_test(test_dead_letters),
+        cmocka_unit_test(test_dead_letters),    cmocka_unit_test(test_flows),
         cmocka_unit_test(test_endpoints),       cmocka_unit_test(test_changes),
         cmocka_unit_test(test_half_told),
         cmocka_unit_test(test_stop_wakes),      cmocka_unit_test(test_identity),

@@ -94,7 +94,8 @@ static void put_good(struct system *s)
               "sagas:\n  checkout:\n    start: order.placed\n    steps:\n"
               "      - placed: { undo: \"POST orders:/v1/orders/{id}/reject\" }\n"
               "      - pay: { call: \"PUT bank:/v1/charges/{id}\", body: { total: \"{input.total}\" }, undo: \"DELETE bank:/v1/charges/{id}\" }\n");
-    files_put(&s->files, "services/bank/service.yaml", SERVICE("bank") "consumes: [order.done]\n");
+    files_put(&s->files, "services/bank/service.yaml", SERVICE("bank") "consumes: [order.done]\n"
+              "flows: { done: { start: order.placed, steps: [ paid: { event: [order.done], within: 1m }, seen: { after: order.done, consumed_by: bank, within: 2s } ] } }\n");
 }
 
 /* What is right loads without a word, in the order of the files. */
@@ -218,6 +219,12 @@ static void test_resolved(void **state)
     assert_string_equal(hub.sagas[0].name, "checkout");
     assert_string_equal(hub.sagas[0].owner, "orders");
     assert_string_equal(hub.sagas[0].steps[1].call.path, "/v1/charges/{id}");
+    assert_int_equal(hub.flow_count, 1);
+    assert_string_equal(hub.flows[0].name, "done");
+    assert_string_equal(hub.flows[0].owner, "bank");
+    assert_string_equal(hub.flows[0].steps[1].consumer, "bank");
+    assert_int_equal(hub.flows[0].steps[1].within_ms, 2000);
+    assert_non_null(strstr(hub.flow_file, "/data/hub-flows.db"));
     assert_int_equal(hub.common.edge_count, 2);
     assert_true(hub.common.edges[0].policy.keeps_keys);
     assert_int_equal(hub.common.edges[0].policy.retry.attempts, 1);
@@ -528,6 +535,34 @@ static void test_across(void **state)
          "services/x/service.yaml:6:36: sagas.s.steps[0].a: needs an undo"},
         {"services/x/service.yaml", SERVICE("x") "publishes: { a.b: {} }\nsagas: { s: { start: a.b, steps: [ a: { call: \"PUT bank:/{id}\", undo: \"PUT bank:/{id}\", pivot: true } ] } }\n",
          "services/x/service.yaml:6:71: sagas.s.steps[0].a.undo: pivot and undo exclude each other"},
+        {"services/x/service.yaml", SERVICE("x") "flows: { f: { start: order.plced, steps: [ s: { event: order.done, within: 1m } ] } }\n",
+         "services/x/service.yaml:5:22: flows.f.start: \"order.plced\" is published by no service (did you mean order.placed?)\n"},
+        {"services/x/service.yaml", SERVICE("x") "flows: { f: { start: order.placed, steps: [ s: { event: [order.done, who.knows], within: 1m } ] } }\n",
+         "services/x/service.yaml:5:70: flows.f.steps[0].s.event[1]: \"who.knows\" is published by no service\n"},
+        {"services/x/service.yaml", SERVICE("x") "publishes: { x.done: {} }\n" "flows: { f: { start: order.done, steps: [ s: { event: x.done, within: 1m } ] } }\n",
+         "services/x/service.yaml:6:55: flows.f.steps[0].s.event: \"x.done\" is published by \"x\", which neither consumes \"order.done\" nor is called because of it: add it to consumes in "},
+        {"services/x/service.yaml", SERVICE("x") "publishes: { x.done: {} }\nconsumes: [order.done]\n" "flows: { f: { start: order.done, steps: [ s: { event: x.done, within: 1m } ] } }\n",
+         ""},
+        {"services/x/service.yaml", SERVICE("x") "publishes: { x.done: {} }\n" "flows: { f: { start: order.placed, steps: [ s: { event: x.done, within: 1m } ] } }\n",
+         "services/x/service.yaml:6:57: flows.f.steps[0].s.event: \"x.done\" is published by \"x\", which neither consumes \"order.placed\" nor is called because of it"},
+        {"services/users/service.yaml", SERVICE("users") "store: sqlite:users.db\nmigrations: sql\npublishes: { u.done: {} }\n" "flows: { f: { start: order.placed, steps: [ s: { event: u.done, within: 1m } ] } }\n",
+         ""},
+        {"services/x/service.yaml", SERVICE("x") "publishes: { x.done: {} }\nconsumes: [order.done]\n" "flows: { f: { start: [order.done, order.placed], steps: [ s: { event: x.done, within: 1m } ] } }\n",
+         "services/x/service.yaml:7:35: flows.f.start[1]: \"order.placed\" leads to no event of step \"s\": no publisher of one consumes it\n"},
+        {"services/x/service.yaml", SERVICE("x") "flows: { f: { start: order.done, steps: [ s: { consumed_by: bank, within: 1m }, t: { consumed_by: users, within: 1m } ] } }\n",
+         "services/x/service.yaml:5:99: flows.f.steps[1].t.consumed_by: \"users\" does not consume \"order.done\": add it to consumes in "},
+        {"services/x/service.yaml", SERVICE("x") "flows: { f: { start: order.done, steps: [ s: { consumed_by: bnk, within: 1m } ] } }\n",
+         "services/x/service.yaml:5:61: flows.f.steps[0].s.consumed_by: \"bnk\" is no service of this system\n"},
+        {"services/x/service.yaml", SERVICE("x") "flows: { f: { start: order.placed, steps: [ s: { event: order.done, within: 8d } ] } }\n",
+         "services/x/service.yaml:5:77: flows.f.steps[0].s.within: is longer than events are kept (events.retention)"},
+        {"services/x/service.yaml", SERVICE("x") "flows: { f: { start: order.placed, failures: order.done, steps: [ s: { event: order.done, within: 1m } ] } }\n",
+         "services/x/service.yaml:5:46: flows.f.failures: \"order.done\" is compensated by nothing: add a step"},
+        {"services/x/service.yaml", SERVICE("x") "flows: { f: { start: order.placed, steps: [ s: { event: order.done, after: order.done, within: 1m } ] } }\n",
+         "services/x/service.yaml:5:45: flows.f.steps[0].s: closes a circle that has no end: order.done -> order.done\n"},
+        {"services/x/service.yaml", SERVICE("x") "flows: { checkout: { start: order.placed, steps: [ s: { event: order.done, within: 1m } ] } }\n",
+         "services/x/service.yaml:5:10: flows.checkout: \"checkout\" is the name of a saga, in services/orders/service.yaml:11\n"},
+        {"services/x/service.yaml", SERVICE("x") "flows: { done: { start: order.placed, steps: [ s: { event: order.done, within: 1m } ] } }\n",
+         "services/x/service.yaml:5:10: flows.done: \"done\" is the name of another flow, in services/bank/service.yaml:6\n"},
         {"services/x/service.yaml", SERVICE("x") "rebuildable: true\nconsumes: [order.done]\n", "services/x/service.yaml:5:14: rebuildable: needs a store\n"},
         {"services/x/service.yaml", SERVICE("x") "store: sqlite:x.db\nrebuildable: true\n", "services/x/service.yaml:6:14: rebuildable: needs consumes: the store is made of events\n"},
         {"services/x/service.yaml", SERVICE("x") "store: sqlite:x.db\nrebuildable: true\nconsumes: [order.done]\npublishes: { a.b: {} }\n",

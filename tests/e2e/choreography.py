@@ -1,0 +1,252 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Choreographed sagas on the real shop: what operators see of its notifications and its search when all goes well, when a consumer stands
+still, when it gives an event up, when the hub is killed, and when a flow is changed. Each test's docstring states what it checks.
+
+    tests/e2e/choreography.py [--build FOLDER] [names of tests]
+"""
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import unittest
+
+from checks import run_cases
+from shop import Shop, build_folder, copy_shop, wait_for
+
+SOON = "told:    { after: [order.confirmed, order.cancelled], consumed_by: notifications, within: 1m }"
+
+
+class Flows(Shop):
+    """The shop, whose customers are to be told within two seconds."""
+
+    def __init__(self, build):
+        super().__init__(build, "choreography")
+        self.own = os.path.join(self.folder, "shop")
+        copy_shop(self.own)
+        self.manifest = os.path.join(self.own, "ficus.yaml")
+        self.change("notifications", SOON, SOON.replace("1m", "2s"))
+        self.change("search", "within: 1m", "within: 2s")
+
+    def change(self, service, before, after):
+        path = os.path.join(self.own, "services", service, "service.yaml")
+        with open(path, encoding="utf-8") as f:
+            text = f.read()
+        assert before in text, before
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text.replace(before, after))
+
+    def show(self, name):
+        done = self.run("saga", "show", name, "--json")
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    def reaches(self, name, *states):
+        """The instance once it is in one of the states."""
+
+        def look():
+            shown = self.show(name)
+            return shown if shown is not None and shown["state"] in states else None
+
+        return wait_for(f"{name} to be {' or '.join(states)}", look, 90)
+
+    def stuck(self):
+        return {s["saga"] + "/" + s["id"]: s for s in self.json("saga", "list", "--stuck")["sagas"]}
+
+    def kill_hub(self):
+        pid = self.pids()["hub"]
+        os.kill(pid, signal.SIGKILL)
+        wait_for("the next hub", lambda: self.pids().get("hub", pid) != pid and self.run("saga", "list").returncode == 0)
+
+    def restart_hub(self):
+        self.run("stop", "hub")
+        self.run("start", "hub")
+
+    def metrics(self):
+        with open(os.path.join(self.state, "run/sockets"), encoding="utf-8") as f:
+            path = os.path.join(f.read().strip(), "hub-ops.sock")
+        command = ["curl", "-sS", "--max-time", "20", "--unix-socket", path, "http://hub/metrics"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    def gauge(self, flow, state):
+        found = re.search(rf'^flow_instances{{flow="{flow}",state="{state}"}} (\d+)$', self.metrics(), re.M)
+        return int(found.group(1)) if found else None
+
+
+def kinds(shown):
+    return [(r["kind"], r["step"], r["by"]) for r in shown["history"]]
+
+
+class Choreography(unittest.TestCase):
+    system = None
+    build = None
+
+    @classmethod
+    def setUpClass(cls):
+        Choreography.system = Flows(Choreography.build)
+        s = cls.system
+        s.up()
+        cls.admin = s.admin()
+        cls.user = s.user("ann@example.com")
+        s.product(cls.admin, "cup", 100, 1000)
+
+    def order(self, **how):
+        answer = self.system.order(self.user, {"cup": 1}, **how)
+        self.assertEqual(answer.status, 202, answer)
+        return answer.json["id"]
+
+    def test_completed(self):
+        """An order that is confirmed and told is a completed instance, with each event, who said it and who has consumed it; one that is cancelled
+        later goes on in the same instance."""
+        s = self.system
+        order = self.order()
+        shown = s.reaches("order_told/" + order, "completed")
+        self.assertEqual([("event", "order.placed", "orders"), ("event", "order.confirmed", "orders"), ("consumed", "order.confirmed", "notifications")], kinds(shown))
+        self.assertEqual(shown["missing"], [])
+        self.assertEqual(shown["kind"], "choreographed")
+        self.assertEqual(s.json("saga", "show", order)["saga"], "checkout")  # the one that is conducted, where an id alone is said
+        said = s.run("saga", "show", order).stdout
+        self.assertIn(f"saga checkout/{order}", said)
+        self.assertIn(f"saga order_told/{order} (choreographed)", said)
+        self.assertEqual(s.request("POST", f"/api/v1/orders/{order}/cancel", {}, self.user).status, 202)
+        wait_for("the cancel to be told", lambda: ("consumed", "order.cancelled", "notifications") in kinds(s.show("order_told/" + order)))
+        shown = s.reaches("order_told/" + order, "completed")
+        self.assertIn(("event", "order.cancel_requested", "orders"), kinds(shown))
+
+    def test_consumer_stands_still(self):
+        """A consumer that stands still makes its instances stuck when their time is over: the shell, the metric and the log say so, once. When
+        it goes on they complete, late, and nothing is stuck any more."""
+        s = self.system
+        pid = s.pids()["notifications"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            order = self.order()
+            shown = s.reaches("order_told/" + order, "stuck")
+            missing = shown["missing"]
+            self.assertEqual([(m["step"], m["consumed_by"], m["after"], m["overdue"]) for m in missing], [("told", "notifications", "order.confirmed", True)])
+            self.assertLess(missing[0]["since"], missing[0]["until"])
+            self.assertIn("order_told/" + order, s.stuck())
+            self.assertIn(f"MISSING told: that notifications consumes order.confirmed; since {missing[0]['since']}, until {missing[0]['until']}",
+                          s.run("saga", "show", "order_told/" + order).stdout)
+            wait_for("the metric", lambda: s.gauge("order_told", "stuck") == 1)
+            lines = wait_for("the log line", lambda: [l for l in s.run("logs", "hub", "--json").stdout.splitlines() if '"flow.stuck"' in l and order in l])
+            self.assertEqual(len(lines), 1, lines)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        shown = s.reaches("order_told/" + order, "completed")
+        self.assertTrue(shown["late"])
+        self.assertTrue([r for r in shown["history"] if r["kind"] == "consumed" and r.get("late")], shown["history"])
+        self.assertNotIn("order_told/" + order, s.stuck())
+        wait_for("the metric", lambda: s.gauge("order_told", "stuck") == 0)
+
+    def test_hub_killed(self):
+        """A hub that is killed while an instance is stuck finds it stuck again, and its end, too."""
+        s = self.system
+        pid = s.pids()["search"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            s.product(self.admin, "saucer", 50)
+            is_found = lambda: [s_ for name, s_ in s.stuck().items() if name.startswith("product_found/")]
+            before = wait_for("a stuck change", is_found)
+            s.kill_hub()
+            after = wait_for("the same after the kill", is_found)
+            self.assertEqual({x["id"] for x in before}, {x["id"] for x in after})
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        for x in before:
+            s.reaches("product_found/" + x["id"], "completed")
+
+    def test_given_up(self):
+        """A consumer that gives an event up makes its instance stuck at once, with the dead letter's number; redriven it completes."""
+        s = self.system
+        s.run("stop", "notifications")
+        db = sqlite3.connect(os.path.join(s.state, "data/notifications.db"))
+        db.execute("CREATE TRIGGER broken BEFORE INSERT ON notification BEGIN SELECT RAISE(ABORT, 'out of ink'); END")
+        db.commit()
+        db.close()
+        s.run("start", "notifications")
+        order = self.order()
+        shown = wait_for("the dead letter", lambda: next((x for x in [s.show("order_told/" + order)] if x and any("dead_letter" in m for m in x["missing"])), None), 120)
+        letter = shown["missing"][0]["dead_letter"]
+        self.assertEqual(shown["state"], "stuck")
+        self.assertIn(("given_up", "order.confirmed", "notifications"), kinds(shown))
+        self.assertIn(f"ficus events redrive {letter}", s.run("saga", "show", "order_told/" + order).stdout)
+        s.run("stop", "notifications")
+        db = sqlite3.connect(os.path.join(s.state, "data/notifications.db"))
+        db.execute("DROP TRIGGER broken")
+        db.commit()
+        db.close()
+        s.run("start", "notifications")
+        self.assertEqual(s.run("events", "redrive", str(letter)).returncode, 0)
+        shown = s.reaches("order_told/" + order, "completed")
+        self.assertIn(("consumed", "order.confirmed", "notifications"), kinds(shown))
+
+    def test_list(self):
+        """Both kinds stand in one list, page by page, and can be asked for by name and state."""
+        s = self.system
+        order = self.order()
+        s.reaches("order_told/" + order, "completed")
+        rows = s.json("saga", "list")["sagas"]
+        self.assertEqual({"orchestrated", "choreographed"}, {r["kind"] for r in rows})
+        self.assertEqual({"order_told"}, {r["saga"] for r in s.json("saga", "list", "--saga", "order_told")["sagas"]})
+        done = s.json("saga", "list", "--state", "completed")["sagas"]
+        self.assertEqual({"completed"}, {r["state"] for r in done})
+        self.assertIn(("order_told", order), {(r["saga"], r["id"]) for r in done})
+        self.assertEqual(s.json("saga", "list", "--state", "orphaned")["sagas"], [])
+        paged, after = [], None
+        while True:
+            page = s.json("saga", "list", "--limit", "3", *(["--after", after] if after else []))
+            paged += [(r["saga"], r["id"]) for r in page["sagas"]]
+            after = page.get("after")
+            if not after:
+                break
+        self.assertEqual(paged, [(r["saga"], r["id"]) for r in s.json("saga", "list")["sagas"]])
+        described = s.json("saga", "describe", "order_told")
+        self.assertEqual((described["kind"], described["owner"], described["id"]), ("choreographed", "notifications", "subject"))
+        self.assertGreater(described["instances"]["completed"], 0)
+        self.assertIn("consumed by notifications, after order.confirmed or order.cancelled, within 2s", s.run("saga", "describe", "order_told").stdout)
+        done = s.run("saga", "cancel", "order_told/" + order)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("conducted by nobody", done.stderr)
+        self.assertEqual(s.run("saga", "show", "order_told/nobody").returncode, 1)
+
+    def test_zz_changed(self):
+        """A flow that is changed is made anew of the log: instances of before are there, judged by what it says now. So it is when the file is gone
+        or damaged."""
+        s = self.system
+        order = self.order()
+        before = s.reaches("order_told/" + order, "completed")
+        path = os.path.join(s.state, "data/hub-flows.db")
+        s.change("notifications", "decided: {", "settled: {")
+        self.assertEqual(s.run("reload").returncode, 0)
+        s.restart_hub()
+        shown = s.reaches("order_told/" + order, "completed")
+        self.assertEqual([r["step"] for r in before["history"]], [r["step"] for r in shown["history"]])
+        self.assertIn("settled", [x["step"] for x in s.json("saga", "describe", "order_told")["steps"]])
+        for damage in ("gone", "damaged"):
+            s.run("stop", "hub")
+            if damage == "gone":
+                os.remove(path)
+            else:
+                with open(path, "r+b") as f:
+                    f.write(b"this is no database" * 100)
+            s.run("start", "hub")
+            shown = s.reaches("order_told/" + order, "completed")
+            self.assertEqual([r["step"] for r in before["history"]], [r["step"] for r in shown["history"]], damage)
+
+
+def end():
+    if Choreography.system is not None:
+        Choreography.system.end()
+
+
+def main():
+    Choreography.build, rest = build_folder(sys.argv[1:])
+    return run_cases(rest, end)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
