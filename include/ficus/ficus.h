@@ -36,7 +36,8 @@ struct ficus_req;  /* one request, event or start-up being handled */
 struct ficus_json; /* a parsed JSON value, read-only */
 struct ficus_out;  /* a JSON answer being written */
 struct ficus_rows; /* rows of a query */
-struct ficus_upcaster; /* see ficus/store.h, the event store */
+struct ficus_upcaster;   /* see ficus/store.h, the event store */
+struct ficus_projection; /* the same */
 
 typedef int (*ficus_handler)(struct ficus_req *req);
 
@@ -78,7 +79,8 @@ struct ficus_service {
     size_t body_size_max;
     /* frees what ficus_set_data left, after the last handler; not when the process is killed; NULL: none */
     void (*stop)(void *data);
-    const struct ficus_upcaster *upcasters; /* of the event store: ficus/store.h; NULL: none */
+    const struct ficus_upcaster *upcasters;     /* of the event store: ficus/store.h; NULL: none */
+    const struct ficus_projection *projections; /* the same */
 };
 
 /* Runs the service until SIGTERM; the exit code of the process. Configuration: the resolved file named by FICUS_CONFIG,

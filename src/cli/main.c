@@ -431,15 +431,17 @@ static const struct command commands[] = {
              "of one key one behind the other. A command that takes longer than the group's timeout is killed."},
     {.name = "events rebuild",
      .run = cmd_events_rebuild,
-     .operands = "SERVICE",
+     .operands = "SERVICE [PROJECTION]",
      .operand_min = 1,
-     .operand_max = 1,
+     .operand_max = 2,
      OPTIONS(rebuild_options),
-     .doc = "Build a service's store anew from the event log while it serves",
-     .text = "For services that the manifest calls rebuildable: their store is a read model, made of events alone. A new "
-             "one is filled beside the old one, which serves until the new one knows as much; then they change places "
+     .doc = "Build a service's read model anew from the events while it serves",
+     .text = "A new one is filled beside the old one, which serves until the new one knows as much; then they change places "
              "and the old one is removed. If anything goes wrong the old one stays. When the wait is over, or on "
-             "Ctrl-C, the rebuild goes on without its watcher; a restart of the service gives it up. What a topic "
+             "Ctrl-C, the rebuild goes on without its watcher. A projection of the service's event store, by name or "
+             "its only one: its tables are made of all events of that store, and a restart of the service goes on with them "
+             "(docs/store.md). Of services that the manifest calls rebuildable the whole store, which is made of events of "
+             "the log: a restart of the service gives that up. What a topic "
              "keeps: events.retention in the manifest, and for good the newest event of each key of topics with keep: "
              "latest."},
     {.name = "events verify",

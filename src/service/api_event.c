@@ -50,6 +50,8 @@ static int emit(struct ficus_req *req, const char *topic, const char *subject, c
     struct service *v = req->service;
     if (!request_may_go_on(req))
         return -1;
+    if (req->kind == REQUEST_PROJECTION)
+        return request_fail(req, 500, "internal", false, "a projection only changes its tables: it cannot emit");
     if (!req->tx_open || v->relay == NULL)
         return request_fail(req, 500, "internal", false, "ficus_emit before ficus_tx, or in a service without hub");
     if (topic == NULL || subject == NULL || !may_publish(v->config, topic))

@@ -49,6 +49,9 @@ enum {
 };
 #define STEP_KEPT_MS ((int64_t)30 * 24 * 3600 * 1000)
 
+struct ficus_stored; /* ficus/store.h */
+struct estore_event;
+
 /* ---- lifecycle of a request (request.c has the table and the diagram) ---- */
 
 enum request_state {
@@ -64,7 +67,7 @@ enum request_state {
     REQUEST_STATE_COUNT
 };
 
-enum request_kind { REQUEST_HTTP, REQUEST_EVENT, REQUEST_START };
+enum request_kind { REQUEST_HTTP, REQUEST_EVENT, REQUEST_START, REQUEST_PROJECTION /* inside another one's transaction */ };
 
 struct ficus_out {
     struct ficus_req *req;
@@ -154,6 +157,7 @@ struct ficus_req {
     uint8_t key_hash[KEYED_HASH_SIZE];
     struct event event; /* REQUEST_EVENT */
     bool event_redriven; /* it was a dead letter */
+    int64_t generation;  /* REQUEST_PROJECTION: whose tables the names in braces are */
     ficus_handler handler;
 
     /* [worker] */
@@ -165,6 +169,8 @@ struct ficus_req {
     int64_t changes;
     bool is_failed;    /* it cannot go on; the answer says why */
     bool is_technical; /* ... for a reason that is not the handler's */
+    enum ficus_err store_err; /* ... which is this one of the database; OK: another */
+    const char *fail_text;    /* ... in words; NULL: the answer has them */
     bool is_replayed;  /* the answer is the one kept for its key */
     bool is_duplicate; /* the event was processed before */
     struct answer answer;
@@ -226,6 +232,7 @@ enum service_metric {
     METRIC_EVENTS_HANDLED,
     METRIC_STREAMS,
     METRIC_REBUILD_EVENTS,
+    METRIC_PROJECTION_LAG,
     SERVICE_METRIC_COUNT
 };
 
@@ -244,6 +251,7 @@ struct service {
     struct bus *bus_out, *bus_in;
     struct outbox_relay *relay;
     struct feed feed;
+    struct projections *projections; /* NULL: none */
     struct dispatch dispatch;
     struct map keys; /* key hash -> struct key_entry that runs */
     struct list requests;
@@ -296,6 +304,9 @@ void request_problem(struct ficus_req *r, int status, const char *code, const ch
                      bool retry_after);                       /* answer at once, without the handler */
 void request_broken(struct ficus_req *r, enum ficus_err err); /* the answer cannot be sent (further): reset, over */
 void request_abandon_all(struct service *v);
+/* [worker] One that nobody sent, for a projection's handler in a transaction that is open. NULL: out of memory. */
+struct ficus_req *request_inside(struct service *v, int64_t generation);
+void request_inside_free(struct ficus_req *r);
 
 /* ---- reply.c [loop] ---- */
 void reply_send(struct ficus_req *r);
@@ -333,6 +344,7 @@ int request_fail(struct ficus_req *r, int status, const char *code, bool technic
     __attribute__((format(printf, 5, 6)));
 int request_fail_store(struct ficus_req *r, enum ficus_err err, const struct ficus_error *error, const char *what);
 bool request_may_go_on(struct ficus_req *r); /* false: failed, or abandoned (then it fails now) */
+const char *request_reason(struct ficus_req *r); /* why it failed, as the handler said it last */
 void out_init(struct ficus_out *o, struct ficus_req *r, size_t size_max);
 void out_done(struct ficus_out *o);
 bool out_complete(const struct ficus_out *o);
@@ -371,6 +383,36 @@ void janitor_stop(struct service *v);
 /* ---- api_store.c ---- */
 /* INVALID names the upcaster that is wrong. Pure. */
 enum ficus_err store_check_upcasters(const struct ficus_upcaster *list, struct ficus_error *reterr);
+int store_upcast(struct ficus_req *req, struct ficus_stored *ev); /* [worker] to the newest shape; 0 or -1 */
+
+/* ---- projections.c ---- */
+/* What the service's definition says of them. INVALID; NOMEM. */
+enum ficus_err projections_new(struct service *v, struct ficus_error *reterr);
+void projections_free(struct projections *p);
+enum ficus_err projections_open(struct service *v, struct ficus_error *reterr); /* [worker] the table, what serves */
+/* [worker] into all that serve, in the transaction that appended */
+enum ficus_err projections_append(struct ficus_req *r, const struct estore_event *ev, struct ficus_error *reterr);
+/* [loop] Make all whole that the service needs, then tell service_projections_done; then build what is to be built. */
+void projections_start(struct service *v);
+void projections_stop(struct service *v);       /* [loop] no further step; what was begun is gone on with at the next start */
+bool projections_busy(const struct service *v); /* [loop] service_check_end is told when it no longer is */
+
+enum projection_rebuild { PROJECTION_REBUILD_NONE, PROJECTION_REBUILD_RUNNING, PROJECTION_REBUILD_DONE, PROJECTION_REBUILD_FAILED };
+struct projection_status { /* [loop] of one name; the first three of what serves */
+    const char *name;
+    int64_t generation, version;
+    enum projection_rebuild last; /* since the process started */
+    int64_t events, total;        /* of it */
+    int64_t time_ms;              /* of the last event */
+    const char *error;
+};
+size_t projections_count(const struct service *v);
+void projections_status(const struct service *v, size_t i, struct projection_status *ret_status);
+/* Build the tables of one anew. BUSY: that goes on; CONFLICT: the service is starting or stopping. [loop] */
+enum ficus_err projections_rebuild(struct service *v, size_t i, struct ficus_error *reterr);
+
+/* ---- projections_operator.c: POST and GET /ficus/rebuild [loop] ---- */
+void projections_operator(struct service *v, struct http_stream *s);
 
 /* ---- operator.c ---- */
 /* A request under /ficus/. NULL: it is answered; else its route, to be run as any request's. [loop] */
@@ -379,6 +421,8 @@ const struct router_route *operator_answer(struct service *v, struct http_stream
 /* ---- chassis.c ---- */
 void service_check_end(struct service *v); /* something ended: see what is next */
 void service_start_settled(struct ficus_req *r);
+void service_projections_done(struct service *v, enum ficus_err err, const char *detail); /* once: OK: all serve */
+bool service_is_ending(const struct service *v);
 void metrics_queue(struct service *v);
 
 #endif
