@@ -74,6 +74,17 @@ static void print_each(void *arg, struct slice name, const struct json *process)
     p->pss += json_i64_or(json_get(process, "pss_bytes"), 0);
 }
 
+/* Services that somebody else starts. */
+static void print_externals(const struct json *status, struct buf *out)
+{
+    const struct json *services = json_get(status, "services");
+    for (const struct json *s = services == NULL ? NULL : services->first; s != NULL; s = s->next) {
+        struct slice url = json_string_or(json_get(s, "url"), SLICE_NONE), name = json_string_or(json_get(s, "name"), SLICE("?"));
+        if (url.p != NULL)
+            buf_printf(out, "%-14.*s %-11s %7s %9s %8s  " SLICE_FMT "\n", SLICE_ARG(name), "external", "-", "-", "-", SLICE_ARG(url));
+    }
+}
+
 /* One that is over and well is no news. */
 static void print_upgrade(const struct json *u, bool colour, struct buf *out)
 {
@@ -95,6 +106,7 @@ void print_status(const struct json *status, bool colour, struct buf *out)
     int64_t pid = json_i64_or(json_get(json_get(status, "supervisor"), "pid"), 0);
     buf_printf(out, "%-14s %-11s %7s %9s %8s  %s\n", "process", "state", "pid", "memory", "restarts", "address");
     for_each_process(status, print_each, &p);
+    print_externals(status, out);
     buf_printf(out, "system " SLICE_FMT ": ", SLICE_ARG(json_string_or(json_get(status, "system"), SLICE("?"))));
     if (pid > 0)
         buf_printf(out, "supervisor %lld, %.1f MB in all\n", (long long)pid, (double)p.pss / 1048576.0);
@@ -158,6 +170,14 @@ static void note_name(void *arg, struct slice name, const struct json *process)
 void cli_no_process(const struct json *status, const char *name)
 {
     struct names n = {.count = 0};
+    const struct json *services = json_get(status, "services");
+    for (const struct json *s = services == NULL ? NULL : services->first; s != NULL; s = s->next) {
+        struct slice url = json_string_or(json_get(s, "url"), SLICE_NONE);
+        if (url.p == NULL || !slice_eq_str(json_string_or(json_get(s, "name"), SLICE_NONE), name))
+            continue;
+        dprintf(2, "ficus: \"%s\" is started by somebody else (" SLICE_FMT "); nothing of it runs here\n", name, SLICE_ARG(url));
+        return;
+    }
     arena_init(&n.a, 1 << 20);
     for_each_process(status, note_name, &n);
     const char *near = text_nearest(slice_str(name), n.list, n.count);

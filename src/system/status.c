@@ -88,6 +88,17 @@ static void write_services(struct json_writer *w, const struct status *s)
         json_write_end(w);
         json_write_end(w);
     }
+    for (size_t i = 0; i < s->external_count; i++) {
+        const struct status_external *e = &s->externals[i];
+        json_write_object(w);
+        json_write_kv_str(w, "name", e->name);
+        json_write_kv_str(w, "team", e->team);
+        json_write_kv_str(w, "url", e->url);
+        json_write_key(w, "instances");
+        json_write_array(w);
+        json_write_end(w);
+        json_write_end(w);
+    }
     json_write_end(w);
 }
 

@@ -17,6 +17,11 @@ struct status_process {
     bool changed;        /* its configuration is newer than the process */
 };
 
+/* A service that somebody else starts. */
+struct status_external {
+    const char *name, *team, *url;
+};
+
 struct status_upgrade {
     const char *state;   /* "checking", "taking over", "rolling", "done", "failed" */
     const char *from, *to; /* versions; to NULL: not known yet */
@@ -32,6 +37,8 @@ struct status {
     int64_t supervisor_pid;                 /* 0: none */
     const struct status_process *processes; /* instances of one service stand together */
     size_t count;
+    const struct status_external *externals;
+    size_t external_count;
 };
 
 /* One JSON object. Reads the memory of each process from /proc. */

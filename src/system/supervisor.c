@@ -520,6 +520,8 @@ void supervisor_status(struct supervisor *s, struct buf *out)
                             .gateway_url = s->o.plan->gateway_url,
                             .supervisor_pid = getpid(),
                             .version = s->o.version,
+                            .externals = s->o.plan->externals,
+                            .external_count = s->o.plan->external_count,
                             .processes = list,
                             .count = list == NULL ? 0 : s->count};
     for (size_t i = 0; i < status.count; i++) {

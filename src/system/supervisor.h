@@ -28,12 +28,16 @@ the first is its address */
     size_t need_count;
 };
 
+struct status_external;
+
 struct supervisor_plan {
     const char *system, *gateway_url;
     const struct state *state; /* created and locked by the caller */
     const struct supervisor_process *processes;
     size_t process_count;             /* at most SUPERVISOR_PROCESSES_MAX */
     const char *hub_operator_address; /* of hub-ops.sock; NULL: no hub */
+    const struct status_external *externals; /* services that somebody else starts, for the status */
+    size_t external_count;
 };
 
 struct supervisor;

@@ -7,6 +7,7 @@
 #include "mem.h"
 #include "program.h"
 #include "restore.h"
+#include "status.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -107,6 +108,17 @@ static bool plan_process(struct up *u, const struct manifest_process *from, stru
     return p->listen[0] != NULL && (p->listen_count == 1 || p->listen[1] != NULL);
 }
 
+static bool plan_externals(struct up *u)
+{
+    const struct manifest *m = u->manifest;
+    struct status_external *list = ARENA_ARRAY(u->arena, struct status_external, m->service_count + 1);
+    u->plan.externals = list;
+    for (size_t i = 0; list != NULL && i < m->service_count; i++)
+        if (m->services[i].url != NULL)
+            list[u->plan.external_count++] = (struct status_external){m->services[i].name, m->services[i].team, m->services[i].url};
+    return list != NULL;
+}
+
 static enum ficus_err make_plan(struct up *u, struct ficus_error *reterr)
 {
     const struct manifest *m = u->manifest;
@@ -119,7 +131,7 @@ static enum ficus_err make_plan(struct up *u, struct ficus_error *reterr)
                                        .state = &u->state,
                                        .processes = list,
                                        .process_count = m->process_count};
-    bool ok = list != NULL && u->plan.gateway_url != NULL;
+    bool ok = list != NULL && u->plan.gateway_url != NULL && plan_externals(u);
     for (size_t i = 0; i < m->process_count && ok; i++)
         ok = plan_process(u, &m->processes[i], &list[i]);
     return ok ? FICUS_ERR_OK : err_set(reterr, FICUS_ERR_NOMEM, "out of memory");

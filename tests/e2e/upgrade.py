@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import time
 
@@ -196,8 +197,11 @@ def resumption(shop, checks):
         return stream.session, stream.session_reused
 
     kept, _ = session()
+    shop.operator("stop", "search")
     done = shop.operator("upgrade")
     checks.check("a TLS session is resumed by the gateway of the new program", done.returncode == 0 and session(kept)[1], done.stderr)
+    held = [p["state"] for s in shop.status()["services"] if s["name"] == "search" for p in s["instances"]]
+    checks.check("what is held down stays so", held == ["stopped"] and shop.operator("start", "search").returncode == 0, str(held))
 
 
 def half_way(shop, checks):
@@ -219,6 +223,27 @@ def half_way(shop, checks):
     done = shop.operator("upgrade")
     checks.check("repaired, the same again goes through", done.returncode == 0, f"{done.returncode} {done.stdout}{done.stderr}")
     checks.check("for all", all(p["state"] == "running" for s in shop.status()["services"] for p in s["instances"]))
+
+
+def foreground(shop, checks):
+    """A supervisor that is somebody's child keeps its pid, its terminal and what Ctrl-C does."""
+    shop.operator("down")
+    command = [shop.ficus, "up", "--set", f"gateway.listen=127.0.0.1:{shop.port}", "-f", shop.manifest]
+    with open(os.path.join(shop.folder, "foreground.txt"), "w+", encoding="utf-8") as said:
+        up = subprocess.Popen(command, env=shop.env, stdout=said, stderr=subprocess.STDOUT)
+        try:
+            wait_for("all processes", lambda: shop.operator("status").returncode == 0 and "administrator" in open(said.name, encoding="utf-8").read(), 60)
+            program = shop.install(shop.bin)
+            done = shop.operator("upgrade")
+            checks.check("in the foreground: upgraded", done.returncode == 0 and same_file(up.pid, program), f"{done.returncode} {done.stderr}")
+            checks.check("it serves", shop.request("GET", "/api/v1/products").status == 200)
+        finally:
+            up.send_signal(signal.SIGINT)
+        code = up.wait(60)
+        said.seek(0)
+        text = said.read()
+    checks.check("Ctrl-C stops everything, as before", code == 0 and "stopping ..." in text and not shop.pids(), f"{code} {text[-500:]} {shop.pids()}")
+    shop.up()
 
 
 def killed(shop, checks, token):
@@ -245,6 +270,7 @@ def run(shop, checks):
     shop.down()
     shop.up()  # from the first folder again
     half_way(shop, checks)
+    foreground(shop, checks)
     killed(shop, checks, token)
 
 
