@@ -25,6 +25,7 @@ enum {
     CODE_DROP = 65,         /* EX_DATAERR */
     CANNOT_RUN = -1, TOO_LONG = -2,
     WAIT_MS = 5000,         /* for events, in one request */
+    DRAIN_MS = 1000,        /* so long without one: there is none */
     AGAIN_MS = 500,         /* after a request without an answer */
     LEASE_COUNT = 16,
     ROUND_ARENA_SIZE = 64 << 20,
@@ -228,7 +229,7 @@ static int round_once(struct consumer *m, bool is_supervised)
     const struct json *lease = NULL;
     int status = 0;
     arena_init(&once.a, ROUND_ARENA_SIZE);
-    const char *target = arena_printf(&once.a, "/v1/groups/%s/lease?limit=%d&wait=%d", m->name, LEASE_COUNT, m->drain ? 0 : WAIT_MS);
+    const char *target = arena_printf(&once.a, "/v1/groups/%s/lease?limit=%d&wait=%d", m->name, LEASE_COUNT, m->drain ? DRAIN_MS : WAIT_MS);
     bool patient = (m->has_leased || is_supervised) && !m->drain;
     int code = post(m, &once, target, SLICE_NONE, 200, patient, &status, &lease);
     bool answered = code == EXIT_OK;

@@ -98,7 +98,7 @@ static const struct command_option seek_options[] = {
     {0, "to", "PLACE", "start, end, the number of an event (sequence), or a time: 2026-11-21T01:02:03Z"},
 };
 static const struct command_option consume_options[] = {
-    {0, "drain", NULL, "end when no event waits"},
+    {0, "drain", NULL, "end when there is no event to be had for a second"},
 };
 static const struct command_option verify_options[] = {
     {0, "head", "POSITION:HASH", "a head of this store that was written down before: is it still in it?"},
