@@ -320,6 +320,40 @@ static void test_repeated(void **state)
     assert_string_equal(seen.ids[seen.count - 1], "1");
 }
 
+enum { TOGETHER = 4 };
+
+static void publish_together(void)
+{
+    static char ids[TOGETHER][EVENT_BATCH_COUNT_MAX][16];
+    static struct event batches[TOGETHER][EVENT_BATCH_COUNT_MAX];
+    struct appended a[TOGETHER] = {{0}};
+    for (int i = 0; i < TOGETHER; i++) {
+        for (int k = 0; k < EVENT_BATCH_COUNT_MAX; k++) {
+            snprintf(ids[i][k], sizeof ids[i][k], "%d", i * EVENT_BATCH_COUNT_MAX + k);
+            batches[i][k] = make(ids[i][k], k % 2 == 0 ? now_ms() + DAY_MS : 0);
+        }
+        assert_int_equal(elog_append(elog, batches[i], EVENT_BATCH_COUNT_MAX, on_append, &a[i]), FICUS_ERR_OK);
+    }
+    crash_env_run(ce);
+    for (int i = 0; i < TOGETHER; i++)
+        assert_int_equal(a[i].err, FICUS_ERR_OK);
+}
+
+/* Many of both kinds in one transaction: each is known again, also after a restart. */
+static void test_together(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        publish_together();
+        publish_together();
+        assert_int_equal(elog_later_count(elog), TOGETHER * EVENT_BATCH_COUNT_MAX / 2);
+        (void)read_ids("a", 0);
+        assert_int_equal(seen.count, TOGETHER * EVENT_BATCH_COUNT_MAX / 2);
+        close_log();
+        open_log((struct elog_options){0});
+    }
+}
+
 /* Batches of delayed events alone, one after the other, survive restarts: offsets and ids of them are in no record. */
 static void test_only_later(void **state)
 {
@@ -609,6 +643,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_wakes_readers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_clock_jumps, setup, teardown),
         cmocka_unit_test_setup_teardown(test_repeated, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_together, setup, teardown),
         cmocka_unit_test_setup_teardown(test_only_later, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
         cmocka_unit_test_setup_teardown(test_take_out, setup, teardown),
