@@ -35,7 +35,8 @@ struct selection {
 static const char *list_target(struct cli *cli, const struct selection *q, bool flows, const char *after, int64_t count)
 {
     const char *stuck = !q->stuck ? "" : flows ? "&trouble=true" : "&state=stuck";
-    return arena_printf(&cli->a, "/v1/%s?limit=%lld%s%s%s%s%s%s%s", flows ? "flows" : "sagas", (long long)count, stuck, q->state == NULL ? "" : "&state=",
+    return arena_printf(&cli->a, "/v1/%s?limit=%lld%s%s%s%s%s%s%s", flows ? "flows" : "sagas", (long long)count, stuck,
+                        q->state == NULL ? "" : "&state=",
                         q->state == NULL ? "" : q->state, q->saga == NULL ? "" : flows ? "&flow=" : "&saga=", q->saga == NULL ? "" : q->saga,
                         after[0] == '\0' ? "" : "&after=", after);
 }
@@ -446,7 +447,8 @@ static int order(const struct command_call *c, const struct order *r)
         if (r->option != NULL && !json_option(&o.cli, c, r->option, &json)) {
             code = EXIT_USAGE;
         } else if (o.count == 0) {
-            dprintf(2, "ficus: %s: a choreographed saga is conducted by nobody, so nothing can be said to it; ficus saga show tells what is missing\n", c->operands[0]);
+            dprintf(2, "ficus: %s: a choreographed saga is conducted by nobody, so nothing can be said to it; ficus saga show tells what is "
+                       "missing\n", c->operands[0]);
         } else {
             if (o.count > 1)
                 i = one_choose(&o, c->operands[0], r->stuck, &code);
@@ -560,7 +562,8 @@ static int describe(struct cli *cli, bool flow, const char *name, struct slice h
     struct slice body = SLICE_NONE;
     const struct json *root = NULL;
     struct buf out;
-    const char *target = arena_printf(&cli->a, "/v1/%s/%s%s" SLICE_FMT, flow ? "flows" : "sagas", name, hash.size > 0 ? "?definition=" : "", SLICE_ARG(hash));
+    const char *target = arena_printf(&cli->a, "/v1/%s/%s%s" SLICE_FMT, flow ? "flows" : "sagas", name, hash.size > 0 ? "?definition=" : "",
+                                      SLICE_ARG(hash));
     if (target == NULL)
         return cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM});
     int code = cli_ask(cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", target, 200, false}, NULL, &body, &root);

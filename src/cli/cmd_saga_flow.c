@@ -43,7 +43,8 @@ static void print_missing(const struct json *m, struct buf *out)
     else if (json_get(m, "consumed_by") == NULL)
         buf_printf(out, " after " SLICE_FMT, SLICE_ARG(text_of(m, "after")));
     if (letter != NULL)
-        buf_printf(out, "; given up at " SLICE_FMT ", dead letter %lld (ficus events redrive %lld)\n", SLICE_ARG(text_of(m, "since")), (long long)json_i64_or(letter, 0),
+        buf_printf(out, "; given up at " SLICE_FMT ", dead letter %lld (ficus events redrive %lld)\n", SLICE_ARG(text_of(m, "since")),
+                   (long long)json_i64_or(letter, 0),
                    (long long)json_i64_or(letter, 0));
     else
         buf_printf(out, "; since " SLICE_FMT ", until " SLICE_FMT "\n", SLICE_ARG(text_of(m, "since")), SLICE_ARG(text_of(m, "until")));
@@ -51,7 +52,8 @@ static void print_missing(const struct json *m, struct buf *out)
 
 static void print_record(const struct json *r, struct buf *out)
 {
-    buf_printf(out, "  %-24.*s  %-9.*s %-24.*s by " SLICE_FMT, SLICE_ARG(text_of(r, "at")), SLICE_ARG(text_of(r, "kind")), SLICE_ARG(text_of(r, "step")),
+    buf_printf(out, "  %-24.*s  %-9.*s %-24.*s by " SLICE_FMT, SLICE_ARG(text_of(r, "at")), SLICE_ARG(text_of(r, "kind")),
+               SLICE_ARG(text_of(r, "step")),
                SLICE_ARG(text_of(r, "by")));
     if (json_get(r, "dead_letter") != NULL)
         buf_printf(out, ", dead letter %lld", (long long)json_i64_or(json_get(r, "dead_letter"), 0));
@@ -69,7 +71,8 @@ void print_flow(const struct json *v, struct buf *out)
     buf_printf(out, "saga " SLICE_FMT "/" SLICE_FMT " (choreographed)\n", SLICE_ARG(text_of(v, "saga")), SLICE_ARG(text_of(v, "id")));
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (json_get(v, keys[i]) != NULL)
-            buf_printf(out, "  %-12s " SLICE_FMT "%s\n", keys[i], SLICE_ARG(text_of(v, keys[i])), i == 0 && cli_is_true(json_get(v, "late")) ? ", late" : "");
+            buf_printf(out, "  %-12s " SLICE_FMT "%s\n", keys[i], SLICE_ARG(text_of(v, keys[i])),
+                       i == 0 && cli_is_true(json_get(v, "late")) ? ", late" : "");
     for (const struct json *m = missing == NULL ? NULL : missing->first; m != NULL; m = m->next)
         print_missing(m, out);
     for (const struct json *r = history == NULL ? NULL : history->first; r != NULL; r = r->next)
@@ -79,9 +82,11 @@ void print_flow(const struct json *v, struct buf *out)
 void print_flow_definition(const struct json *d, struct buf *out)
 {
     const struct json *steps = json_get(d, "steps"), *instances = json_get(d, "instances");
-    buf_printf(out, "saga " SLICE_FMT " of " SLICE_FMT " (choreographed), started by ", SLICE_ARG(text_of(d, "saga")), SLICE_ARG(text_of(d, "owner")));
+    buf_printf(out, "saga " SLICE_FMT " of " SLICE_FMT " (choreographed), started by ", SLICE_ARG(text_of(d, "saga")),
+               SLICE_ARG(text_of(d, "owner")));
     print_list(json_get(d, "start"), "", " or ", out);
-    buf_printf(out, ", one instance for each %s\n", slice_eq_str(text_of(d, "id"), "event") ? "of these events" : slice_eq_str(text_of(d, "id"), "subject") ? "subject" : "correlation id");
+    bool by_event = slice_eq_str(text_of(d, "id"), "event"), by_subject = slice_eq_str(text_of(d, "id"), "subject");
+    buf_printf(out, ", one instance for each %s\n", by_event ? "of these events" : by_subject ? "subject" : "correlation id");
     print_list(json_get(d, "failures"), "  failures ", ", ", out);
     buf_printf(out, "%ssteps\n", json_get(d, "failures") != NULL ? "\n" : "");
     for (const struct json *s = steps == NULL ? NULL : steps->first; s != NULL; s = s->next) {

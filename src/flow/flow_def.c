@@ -26,7 +26,8 @@ static bool topic_decode(const struct conf_node *node, const char **ret_name, st
 {
     const char *allowed = node->kind != CONF_SCALAR || node->text.size < 1 || node->text.size > 127 ? TOPICS_ALLOWED : conf_check_dotted(node->text);
     if (allowed != NULL) {
-        conf_error_value(errors, node, "%s%.127s%s: must be %s", node->kind == CONF_SCALAR ? "\"" : "", node->kind == CONF_SCALAR ? node->text.p : "this",
+        conf_error_value(errors, node, "%s%.127s%s: must be %s", node->kind == CONF_SCALAR ? "\"" : "",
+                         node->kind == CONF_SCALAR ? node->text.p : "this",
                          node->kind == CONF_SCALAR ? "\"" : "", allowed);
         return false;
     }
@@ -157,11 +158,13 @@ static const struct conf_node *topic_node(const struct conf_node *map, const cha
     return item != NULL ? item : n != NULL ? n : map;
 }
 
-static void check_known(const struct flow_graph *g, const struct conf_node *map, const char *word, const struct flow_topics *t, struct conf_errors *errors)
+static void check_known(const struct flow_graph *g, const struct conf_node *map, const char *word, const struct flow_topics *t,
+                        struct conf_errors *errors)
 {
     for (size_t i = 0; i < t->count; i++)
         if (flow_graph_topic(g, slice_str(t->names[i])) < 0)
-            conf_error_value(errors, topic_node(map, word, i), "\"%s\" is neither a start nor the event of a step of this flow, so nothing leads to it", t->names[i]);
+            conf_error_value(errors, topic_node(map, word, i),
+                             "\"%s\" is neither a start nor the event of a step of this flow, so nothing leads to it", t->names[i]);
 }
 
 static void check_circle(const struct flow_graph *g, const struct conf_node *node, struct conf_errors *errors)
@@ -243,7 +246,8 @@ static const struct conf_setting def_settings[] = {
      CONF_AT(struct flow_def, by),
      .words = flow_by_words,
      .fallback = FLOW_BY_SUBJECT,
-     .doc = "What an instance is named by, so which events belong together: those of one subject, of one correlation id, or those that one start event led to "
+     .doc = "What an instance is named by, so which events belong together: those of one subject, of one correlation id, or those that one start "
+            "event led to "
             "(by their causation ids)."},
     {.name = "start",
      .type = CONF_CUSTOM,

@@ -34,7 +34,8 @@ struct flow_store {
 /* The consumer's number, or -1: no step waits for it. */
 int flow_consumer_index(const struct flow_store *s, struct slice service);
 /* Events, marks and fold of an instance into *st, whose graph is set; texts of events and foreign marks only with an arena. */
-enum ficus_err flow_load(struct flow_store *s, struct db_conn *c, struct arena *a, struct slice id, struct flow_stored *st, struct ficus_error *reterr);
+enum ficus_err flow_load(struct flow_store *s, struct db_conn *c, struct arena *a, struct slice id, struct flow_stored *st,
+                         struct ficus_error *reterr);
 enum ficus_err flow_wipe(struct db_conn *c, struct ficus_error *reterr);
 enum ficus_err flow_meta_put(struct db_conn *c, const char *name, int64_t value, struct ficus_error *reterr);
 enum ficus_err flow_counts(struct db_conn *c, const char *flow, int64_t judged_ms, int64_t ret_counts[FLOW_STATE_COUNT], struct ficus_error *reterr);

@@ -125,7 +125,8 @@ static enum ficus_err begin_anew(struct db_conn *c, const char *hash, struct fic
 {
     enum ficus_err err = flow_wipe(c, reterr);
     return err != FICUS_ERR_OK ? err : db_exec(c, reterr,
-                                                "INSERT INTO flow_meta(name, value) VALUES('definitions', ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+                                                "INSERT INTO flow_meta(name, value) VALUES('definitions', ?) ON CONFLICT DO UPDATE SET value = "
+                                                "excluded.value",
                                                 "s", hash);
 }
 
@@ -149,7 +150,8 @@ static enum ficus_err read_places(struct flow_store *s, struct db_conn *c, struc
     struct db_stmt *st = NULL;
     int row = 0;
     enum ficus_err err = db_query(c, &st, reterr,
-                                  "SELECT name, value FROM flow_meta WHERE name <> 'definitions' UNION ALL SELECT '/' || service, position FROM flow_consumer", "");
+                                  "SELECT name, value FROM flow_meta WHERE name <> 'definitions' UNION ALL SELECT '/' || service, position FROM "
+                                  "flow_consumer", "");
     while (err == FICUS_ERR_OK && (row = db_step(st, reterr)) > 0) {
         struct slice name = db_text(st, 0);
         int consumer = name.size > 0 && name.p[0] == '/' ? flow_consumer_index(s, slice_from(name, 1)) : -1;
@@ -203,7 +205,8 @@ static enum ficus_err open_or_replace(struct flow_store *s, const char *path, co
     return err;
 }
 
-enum ficus_err flow_store_open(struct env *e, const struct flow_store_options *o, struct flow_store **ret_store, const char **ret_anew, struct ficus_error *reterr)
+enum ficus_err flow_store_open(struct env *e, const struct flow_store_options *o, struct flow_store **ret_store, const char **ret_anew,
+                               struct ficus_error *reterr)
 {
     FICUS_ASSERT(o->def_count > 0);
     struct flow_store *s = mem_zalloc(sizeof *s);
@@ -291,7 +294,8 @@ static enum ficus_err load_events(struct db_conn *c, struct arena *a, struct sli
     int row = 0;
     st->event_count = 0;
     enum ficus_err err = db_query(c, &s, reterr,
-                                  "SELECT offset, topic, time, event, source, correlation, causation, traceparent FROM flow_event WHERE flow = ? AND id = ? "
+                                  "SELECT offset, topic, time, event, source, correlation, causation, traceparent FROM flow_event WHERE flow = ? AND "
+                                  "id = ? "
                                   "ORDER BY offset LIMIT ?",
                                   "sSi", st->graph->def->name, id, (int64_t)FLOW_EVENTS_MAX);
     while (err == FICUS_ERR_OK && (row = db_step(s, reterr)) > 0) {
@@ -324,7 +328,8 @@ static enum ficus_err load_marks(struct db_conn *c, struct arena *a, struct slic
     int row = 0;
     st->mark_count = 0;
     enum ficus_err err = db_query(c, &s, reterr,
-                                  "SELECT offset, step, kind, at, letter, service FROM flow_mark WHERE flow = ? AND id = ? ORDER BY offset, step", "sS",
+                                  "SELECT offset, step, kind, at, letter, service FROM flow_mark WHERE flow = ? AND id = ? ORDER BY offset, "
+                                  "step", "sS",
                                   st->graph->def->name, id);
     while (err == FICUS_ERR_OK && count < MARKS_MAX && (row = db_step(s, reterr)) > 0) {
         int64_t offset = db_i64(s, 0), step = db_i64(s, 1);
@@ -341,14 +346,16 @@ static enum ficus_err load_marks(struct db_conn *c, struct arena *a, struct slic
         }
         if (a == NULL || st->mark_count == MARKS_MAX)
             continue;
-        st->marks[st->mark_count++] = (struct flow_stored_mark){.event = at, .step = (int)step, .service = arena_strdup(a, db_text(s, 5)), .kind = kind,
+        st->marks[st->mark_count++] = (struct flow_stored_mark){.event = at, .step = (int)step, .service = arena_strdup(a, db_text(s, 5)),
+                                                                .kind = kind,
                                                                 .at_ms = db_i64(s, 3), .letter = db_i64(s, 4)};
     }
     db_finish(s);
     return err == FICUS_ERR_OK && row < 0 ? (enum ficus_err)-row : err;
 }
 
-enum ficus_err flow_load(struct flow_store *s, struct db_conn *c, struct arena *a, struct slice id, struct flow_stored *st, struct ficus_error *reterr)
+enum ficus_err flow_load(struct flow_store *s, struct db_conn *c, struct arena *a, struct slice id, struct flow_stored *st,
+                         struct ficus_error *reterr)
 {
     (void)s;
     enum ficus_err err = load_events(c, a, id, st, reterr);
@@ -399,7 +406,8 @@ static const char *const state_conditions[FLOW_STATE_COUNT] = {
     [FLOW_COMPENSATED] = "open = 0 AND failure <> '' AND ?1 = ?1",
 };
 
-static enum ficus_err list_rows(struct db_conn *c, const struct flow_query *q, int64_t judged_ms, void (*fn)(void *arg, const struct flow_row *row), void *arg,
+static enum ficus_err list_rows(struct db_conn *c, const struct flow_query *q, int64_t judged_ms, void (*fn)(void *arg, const struct flow_row *row),
+                                void *arg,
                                 struct ficus_error *reterr)
 {
     const char *condition = q->state >= 0 ? state_conditions[q->state] : q->trouble ? "open = 1 AND due_at < ?1" : "?1 = ?1";
@@ -410,7 +418,8 @@ static enum ficus_err list_rows(struct db_conn *c, const struct flow_query *q, i
     buf_init(&sql, 2048);
     arena_init(&a, 64 * 1024);
     (void)buf_printf(&sql, /* room for all of it */
-                     "SELECT " ROW_COLUMNS " FROM flow_instance WHERE (flow, id) > (?2, ?3) AND (?4 IS NULL OR flow = ?4) AND %s ORDER BY flow, id LIMIT ?5",
+                     "SELECT " ROW_COLUMNS " FROM flow_instance WHERE (flow, id) > (?2, ?3) AND (?4 IS NULL OR flow = ?4) AND %s ORDER BY flow, id "
+                                           "LIMIT ?5",
                      condition);
     struct slice empty = SLICE("");
     enum ficus_err err = db_query(c, &s, reterr, buf_str(&sql), "iSSSi", judged_ms, q->after_flow.p == NULL ? empty : q->after_flow,
@@ -429,7 +438,8 @@ static enum ficus_err list_rows(struct db_conn *c, const struct flow_query *q, i
     return err == FICUS_ERR_OK && row < 0 ? (enum ficus_err)-row : err;
 }
 
-enum ficus_err flow_store_list(struct flow_store *s, const struct flow_query *q, int64_t judged_ms, void (*fn)(void *arg, const struct flow_row *row), void *arg,
+enum ficus_err flow_store_list(struct flow_store *s, const struct flow_query *q, int64_t judged_ms,
+                               void (*fn)(void *arg, const struct flow_row *row), void *arg,
                                struct ficus_error *reterr)
 {
     struct db_conn *c;
@@ -462,7 +472,8 @@ enum ficus_err flow_counts(struct db_conn *c, const char *flow, int64_t judged_m
     return err;
 }
 
-enum ficus_err flow_store_counts(struct flow_store *s, const char *flow, int64_t judged_ms, int64_t ret_counts[FLOW_STATE_COUNT], struct ficus_error *reterr)
+enum ficus_err flow_store_counts(struct flow_store *s, const char *flow, int64_t judged_ms, int64_t ret_counts[FLOW_STATE_COUNT],
+                                 struct ficus_error *reterr)
 {
     struct db_conn *c;
     enum ficus_err err = db_reader_take(s->db, &c, reterr);
@@ -489,7 +500,8 @@ static enum ficus_err load_row(struct db_conn *c, struct arena *a, struct slice 
     return err;
 }
 
-enum ficus_err flow_store_load(struct flow_store *s, struct arena *a, struct slice flow, struct slice id, int64_t judged_ms, struct flow_stored **ret_stored,
+enum ficus_err flow_store_load(struct flow_store *s, struct arena *a, struct slice flow, struct slice id, int64_t judged_ms,
+                               struct flow_stored **ret_stored,
                                struct ficus_error *reterr)
 {
     int index = flow_store_index(s, flow);

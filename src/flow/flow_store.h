@@ -96,10 +96,12 @@ struct flow_row {
     int64_t started_ms, updated_ms, due_ms; /* due: FLOW_NEVER */
 };
 /* By flow and id; what fn is given dies at return. */
-enum ficus_err flow_store_list(struct flow_store *s, const struct flow_query *q, int64_t judged_ms, void (*fn)(void *arg, const struct flow_row *row), void *arg,
+enum ficus_err flow_store_list(struct flow_store *s, const struct flow_query *q, int64_t judged_ms,
+                               void (*fn)(void *arg, const struct flow_row *row), void *arg,
                                struct ficus_error *reterr);
 /* How many there are in each state. */
-enum ficus_err flow_store_counts(struct flow_store *s, const char *flow, int64_t judged_ms, int64_t ret_counts[FLOW_STATE_COUNT], struct ficus_error *reterr);
+enum ficus_err flow_store_counts(struct flow_store *s, const char *flow, int64_t judged_ms, int64_t ret_counts[FLOW_STATE_COUNT],
+                                 struct ficus_error *reterr);
 
 struct flow_stored_event {
     struct slice id, source, correlation, causation, traceparent; /* SLICE_NONE: none */
@@ -121,7 +123,8 @@ struct flow_stored {
     struct flow_fold fold;
 };
 /* One with all there is, in the arena. NOT_FOUND. */
-enum ficus_err flow_store_load(struct flow_store *s, struct arena *a, struct slice flow, struct slice id, int64_t judged_ms, struct flow_stored **ret_stored,
+enum ficus_err flow_store_load(struct flow_store *s, struct arena *a, struct slice flow, struct slice id, int64_t judged_ms,
+                               struct flow_stored **ret_stored,
                                struct ficus_error *reterr);
 
 #endif

@@ -83,7 +83,8 @@ static enum ficus_err find_by_event(struct take *k, const char *flow, struct sli
 /* Events that came before what led to them wait under its id. Now it is there, they are its instance's. */
 static enum ficus_err gather(struct take *k, size_t flow, struct slice from, struct slice id)
 {
-    static const char *const statements[] = {"UPDATE flow_event SET id = ?3 WHERE flow = ?1 AND id = ?2", "UPDATE flow_mark SET id = ?3 WHERE flow = ?1 AND id = ?2",
+    static const char *const statements[] = {"UPDATE flow_event SET id = ?3 WHERE flow = ?1 AND id = ?2",
+                                             "UPDATE flow_mark SET id = ?3 WHERE flow = ?1 AND id = ?2",
                                              "DELETE FROM flow_instance WHERE flow = ?1 AND id = ?2 AND ?3 = ?3"};
     int64_t count;
     const char *name = k->s->defs[flow].name;
@@ -124,7 +125,8 @@ static int64_t time_of(const struct take *k, const struct event *ev)
     return ev->time.p != NULL && time_parse(ev->time, &ms) && ms < k->t->wall_ms ? ms : k->t->wall_ms; /* none is of the future */
 }
 
-static enum ficus_err mark(struct take *k, const char *flow, struct slice id, int64_t offset, int step, struct slice service, enum flow_mark_kind kind, int64_t at_ms,
+static enum ficus_err mark(struct take *k, const char *flow, struct slice id, int64_t offset, int step, struct slice service,
+                           enum flow_mark_kind kind, int64_t at_ms,
                            int64_t letter, int64_t need)
 {
     return db_exec(k->c, k->reterr,
@@ -159,7 +161,8 @@ static enum ficus_err make_room(struct take *k, size_t flow, struct slice id)
         struct db_stmt *s = NULL;
         size_t count = 0;
         int row = 0;
-        enum ficus_err err = db_query(k->c, &s, k->reterr, "SELECT offset, topic, time FROM flow_event WHERE flow = ? AND id = ? ORDER BY offset LIMIT ?", "sSi", name, id,
+        enum ficus_err err = db_query(k->c, &s, k->reterr, "SELECT offset, topic, time FROM flow_event WHERE flow = ? AND id = ? ORDER BY offset "
+                                                           "LIMIT ?", "sSi", name, id,
                                       (int64_t)ARRAY_COUNT(events));
         while (err == FICUS_ERR_OK && (row = db_step(s, k->reterr)) > 0)
             events[count++] = (struct flow_seen){.offset = db_i64(s, 0), .topic = (int)db_i64(s, 1), .time_ms = db_i64(s, 2)};
@@ -182,7 +185,8 @@ static enum ficus_err take_event(struct take *k, size_t flow, const struct event
     const char *name = k->s->defs[flow].name;
     int64_t again;
     struct slice id;
-    enum ficus_err err = ask_i64(k, 0, &again, "SELECT count(*) FROM flow_event WHERE event = ? AND flow = ? AND source = ?", "SsS", ev->id, name, ev->source);
+    enum ficus_err err = ask_i64(k, 0, &again, "SELECT count(*) FROM flow_event WHERE event = ? AND flow = ? AND source = ?", "SsS", ev->id, name,
+                                 ev->source);
     if (err != FICUS_ERR_OK || again > 0)
         return err;
     err = instance_of(k, flow, ev, topic, &id);
@@ -193,8 +197,10 @@ static enum ficus_err take_event(struct take *k, size_t flow, const struct event
         return FICUS_ERR_OK;
     }
     err = db_exec(k->c, k->reterr,
-                  "INSERT INTO flow_event(flow, id, offset, topic, time, event, source, correlation, causation, traceparent) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                  "sSiiiSSSSS", name, id, ev->offset, (int64_t)topic, time_of(k, ev), ev->id, ev->source, ev->correlation, ev->causation, ev->traceparent);
+                  "INSERT INTO flow_event(flow, id, offset, topic, time, event, source, correlation, causation, traceparent) VALUES(?, ?, ?, ?, ?, "
+                  "?, ?, ?, ?, ?)",
+                  "sSiiiSSSSS", name, id, ev->offset, (int64_t)topic, time_of(k, ev), ev->id, ev->source, ev->correlation, ev->causation,
+                  ev->traceparent);
     if (err == FICUS_ERR_OK)
         err = mark_consumers(k, flow, id, ev, topic);
     if (err == FICUS_ERR_OK)
@@ -205,7 +211,8 @@ static enum ficus_err take_event(struct take *k, size_t flow, const struct event
 /* ---- dead letters ---- */
 
 /* Who gave up which event: of a step, or only to be shown. */
-static enum ficus_err give_up(struct take *k, const struct event *letter, struct slice consumer, struct slice flow, struct slice id, int64_t offset, int topic)
+static enum ficus_err give_up(struct take *k, const struct event *letter, struct slice consumer, struct slice flow, struct slice id, int64_t offset,
+                              int topic)
 {
     int index = flow_store_index(k->s, flow), step = -1;
     if (index < 0)
@@ -218,7 +225,8 @@ static enum ficus_err give_up(struct take *k, const struct event *letter, struct
         step = (int)i;
         err = mark(k, g->def->name, id, offset, step, consumer, FLOW_MARK_GIVEN_UP, time_of(k, letter), letter->offset, -1);
     }
-    return err != FICUS_ERR_OK || step >= 0 ? err : mark(k, g->def->name, id, offset, -1, consumer, FLOW_MARK_GIVEN_UP, time_of(k, letter), letter->offset, -1);
+    return err != FICUS_ERR_OK || step >= 0 ? err : mark(k, g->def->name, id, offset, -1, consumer, FLOW_MARK_GIVEN_UP, time_of(k, letter),
+                                                         letter->offset, -1);
 }
 
 static enum ficus_err take_letter(struct take *k, const struct event *letter)
@@ -228,7 +236,8 @@ static enum ficus_err take_letter(struct take *k, const struct event *letter)
     int row = 0;
     if (letter->causation.size == 0 || consumer.size == 0)
         return FICUS_ERR_OK;
-    enum ficus_err err = db_query(k->c, &s, k->reterr, "SELECT flow, id, offset, topic FROM flow_event WHERE event = ? ORDER BY flow LIMIT 64", "S", letter->causation);
+    enum ficus_err err = db_query(k->c, &s, k->reterr, "SELECT flow, id, offset, topic FROM flow_event WHERE event = ? ORDER BY flow LIMIT 64", "S",
+                                  letter->causation);
     while (err == FICUS_ERR_OK && (row = db_step(s, k->reterr)) > 0)
         err = give_up(k, letter, consumer, db_text(s, 0), db_text(s, 1), db_i64(s, 2), (int)db_i64(s, 3));
     db_finish(s);
@@ -237,7 +246,8 @@ static enum ficus_err take_letter(struct take *k, const struct event *letter)
 
 /* An operator has looked after the letter. What brings the event again stands right behind this one in the log: both came in one
  * batch of the hub (hub_events.c). */
-static enum ficus_err close_mark(struct take *k, const struct event *closed, int64_t letter, bool redriven, struct slice flow, struct slice id, int64_t offset, int step,
+static enum ficus_err close_mark(struct take *k, const struct event *closed, int64_t letter, bool redriven, struct slice flow, struct slice id,
+                                 int64_t offset, int step,
                                  struct slice service)
 {
     int index = flow_store_index(k->s, flow), consumer = flow_consumer_index(k->s, service);
@@ -249,7 +259,8 @@ static enum ficus_err close_mark(struct take *k, const struct event *closed, int
         kind = FLOW_MARK_SEEN;
         at_ms = k->t->live ? k->t->wall_ms : 0;
     }
-    enum ficus_err err = mark(k, k->s->defs[index].name, id, offset, step, service, kind, at_ms, letter, kind == FLOW_MARK_WAITING && step >= 0 ? need : -1);
+    enum ficus_err err = mark(k, k->s->defs[index].name, id, offset, step, service, kind, at_ms, letter,
+                              kind == FLOW_MARK_WAITING && step >= 0 ? need : -1);
     return err == FICUS_ERR_OK ? touch(k, (size_t)index, id) : err;
 }
 
@@ -262,11 +273,13 @@ static enum ficus_err take_closed(struct take *k, const struct event *closed)
     int row = 0;
     arena_init(&a, LETTER_ARENA_MAX);
     enum ficus_err err = FICUS_ERR_OK;
-    if (closed->data.size > 0 && json_parse(&a, closed->data, NULL, &root, NULL) == FICUS_ERR_OK && json_i64(json_get(root, "letter"), &letter) && letter > 0) {
+    if (closed->data.size > 0 && json_parse(&a, closed->data, NULL, &root, NULL) == FICUS_ERR_OK && json_i64(json_get(root, "letter"), &letter) &&
+        letter > 0) {
         bool redriven = slice_eq_str(json_string_or(json_get(root, "as"), SLICE("")), "redriven");
         /* materialised first: the index that finds them is written meanwhile */
         err = db_query(k->c, &s, k->reterr,
-                       "SELECT flow, id, offset, step, service FROM (SELECT * FROM flow_mark WHERE letter = ? AND letter <> 0 ORDER BY flow, id LIMIT 64) ORDER BY +flow, +id",
+                       "SELECT flow, id, offset, step, service FROM (SELECT * FROM flow_mark WHERE letter = ? AND letter <> 0 ORDER BY flow, id "
+                       "LIMIT 64) ORDER BY +flow, +id",
                        "i", letter);
         while (err == FICUS_ERR_OK && (row = db_step(s, k->reterr)) > 0)
             err = close_mark(k, closed, letter, redriven, db_text(s, 0), db_text(s, 1), db_i64(s, 2), (int)db_i64(s, 3), db_text(s, 4));
@@ -308,9 +321,11 @@ static enum ficus_err pass(struct take *k, size_t consumer, bool *ret_all)
     size_t count = 0;
     int row = 0;
     enum ficus_err err = db_query(k->c, &s, k->reterr,
-                                  "UPDATE flow_mark SET kind = ?1, at = ?2, need = NULL WHERE (flow, id, offset, step, service) IN (SELECT flow, id, offset, step, service "
+                                  "UPDATE flow_mark SET kind = ?1, at = ?2, need = NULL WHERE (flow, id, offset, step, service) IN (SELECT flow, id, "
+                                  "offset, step, service "
                                   "FROM flow_mark WHERE service = ?3 AND need IS NOT NULL AND need <= ?4 ORDER BY need LIMIT ?5) RETURNING flow, id",
-                                  "iisii", (int64_t)FLOW_MARK_SEEN, k->t->live ? k->t->wall_ms : 0, c->name, k->consumers[consumer], (int64_t)SEEN_MAX);
+                                  "iisii", (int64_t)FLOW_MARK_SEEN, k->t->live ? k->t->wall_ms : 0, c->name, k->consumers[consumer],
+                                  (int64_t)SEEN_MAX);
     while (err == FICUS_ERR_OK && (row = db_step(s, k->reterr)) > 0) {
         int flow = flow_store_index(k->s, db_text(s, 0));
         if (flow >= 0)
@@ -342,7 +357,8 @@ static enum ficus_err write_places(struct take *k)
     enum ficus_err err = FICUS_ERR_OK;
     for (size_t i = 0; i < k->s->consumer_count && err == FICUS_ERR_OK; i++)
         if (k->consumers[i] > k->s->consumers[i].position)
-            err = db_exec(k->c, k->reterr, "INSERT INTO flow_consumer(service, position) VALUES(?, ?) ON CONFLICT DO UPDATE SET position = excluded.position", "si",
+            err = db_exec(k->c, k->reterr, "INSERT INTO flow_consumer(service, position) VALUES(?, ?) ON CONFLICT DO UPDATE SET position = "
+                                           "excluded.position", "si",
                           k->s->consumers[i].name, k->consumers[i]);
     if (err == FICUS_ERR_OK && t->next >= 0)
         err = flow_meta_put(k->c, "position", t->next, k->reterr);
@@ -353,7 +369,8 @@ static enum ficus_err find_needs(struct take *k)
 {
     enum ficus_err err = FICUS_ERR_OK;
     for (size_t i = 0; i < k->s->consumer_count && err == FICUS_ERR_OK; i++)
-        err = ask_i64(k, FLOW_NEVER, &k->t->needs[i], "SELECT min(need) FROM flow_mark WHERE service = ? AND need IS NOT NULL", "s", k->s->consumers[i].name);
+        err = ask_i64(k, FLOW_NEVER, &k->t->needs[i], "SELECT min(need) FROM flow_mark WHERE service = ? AND need IS NOT NULL", "s",
+                      k->s->consumers[i].name);
     return err;
 }
 
@@ -396,12 +413,15 @@ static enum ficus_err fold_one(struct take *k, const struct touched *one)
     const struct flow_wait *wait = first_wait(f);
     const char *step = wait == NULL ? "" : wait->lost_cause ? g->topics[st->events[wait->event].topic] : g->def->steps[wait->step].name;
     return db_exec(k->c, k->reterr,
-                   "INSERT INTO flow_instance(flow, id, open, failure, step, stuck_at, orphaned_at, undone_at, due_at, late, told, started_at, updated_at) "
-                   "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT DO UPDATE SET open = excluded.open, failure = excluded.failure, step = excluded.step, "
+                   "INSERT INTO flow_instance(flow, id, open, failure, step, stuck_at, orphaned_at, undone_at, due_at, late, told, started_at, "
+                   "updated_at) "
+                   "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT DO UPDATE SET open = excluded.open, failure = excluded.failure, step = "
+                   "excluded.step, "
                    "stuck_at = excluded.stuck_at, orphaned_at = excluded.orphaned_at, undone_at = excluded.undone_at, "
                    "told = CASE WHEN due_at = excluded.due_at THEN told ELSE 0 END, due_at = excluded.due_at, late = excluded.late, "
                    "started_at = excluded.started_at, updated_at = excluded.updated_at",
-                   "sSissiiiiiii", g->def->name, one->id, (int64_t)(f->wait_count > 0), failure_of(g, st), step, f->stuck_ms, f->orphaned_ms, f->undone_ms,
+                   "sSissiiiiiii", g->def->name, one->id, (int64_t)(f->wait_count > 0), failure_of(g, st), step, f->stuck_ms,
+                   f->orphaned_ms, f->undone_ms,
                    flow_due_ms(f), (int64_t)f->late, st->events[0].time_ms, marked_ms > updated_ms ? marked_ms : updated_ms);
 }
 
@@ -412,13 +432,17 @@ static enum ficus_err tell(struct take *k)
     struct db_stmt *s = NULL;
     int row = 0;
     enum ficus_err err = db_query(k->c, &s, k->reterr,
-                                  "SELECT flow, id, step, due_at, stuck_at, orphaned_at, undone_at FROM flow_instance WHERE open = 1 AND told = 0 AND due_at < ? "
+                                  "SELECT flow, id, step, due_at, stuck_at, orphaned_at, undone_at FROM flow_instance WHERE open = 1 AND told = 0 "
+                                  "AND due_at < ? "
                                   "ORDER BY due_at LIMIT ?",
                                   "ii", t->judged_ms, (int64_t)FLOW_TOLD_MAX);
     while (err == FICUS_ERR_OK && (row = db_step(s, k->reterr)) > 0) {
         struct flow_told *told = &t->told[t->told_count++];
-        *told = (struct flow_told){.flow = arena_strdup(t->arena, db_text(s, 0)), .id = arena_strdup(t->arena, db_text(s, 1)), .step = arena_strdup(t->arena, db_text(s, 2)),
-                                   .state = flow_state_of(true, false, db_i64(s, 4), db_i64(s, 5), db_i64(s, 6), t->judged_ms), .until_ms = db_i64(s, 3)};
+        *told = (struct flow_told){.flow = arena_strdup(t->arena, db_text(s, 0)),
+                                   .id = arena_strdup(t->arena, db_text(s, 1)),
+                                   .step = arena_strdup(t->arena, db_text(s, 2)),
+                                   .state = flow_state_of(true, false, db_i64(s, 4), db_i64(s, 5), db_i64(s, 6), t->judged_ms),
+                                   .until_ms = db_i64(s, 3)};
         if (told->flow == NULL || told->id == NULL || told->step == NULL)
             err = out_of_memory(k);
     }
@@ -447,10 +471,12 @@ static enum ficus_err trim(struct take *k)
     size_t count = 0;
     int row = 0;
     int64_t before_ms = t->wall_ms - k->s->retention_ms, crowd_ms;
-    enum ficus_err err = ask_i64(k, 0, &crowd_ms, "SELECT updated_at FROM flow_instance WHERE open = 0 ORDER BY updated_at DESC LIMIT 1 OFFSET ?", "i", (int64_t)k->s->ended_max);
+    enum ficus_err err = ask_i64(k, 0, &crowd_ms, "SELECT updated_at FROM flow_instance WHERE open = 0 ORDER BY updated_at DESC LIMIT 1 OFFSET ?",
+                                 "i", (int64_t)k->s->ended_max);
     if (err == FICUS_ERR_OK)
         err = db_query(k->c, &s, k->reterr,
-                       "DELETE FROM flow_instance WHERE (flow, id) IN (SELECT flow, id FROM flow_instance WHERE updated_at < max(?1, ?2) AND (open = 0 OR "
+                       "DELETE FROM flow_instance WHERE (flow, id) IN (SELECT flow, id FROM flow_instance WHERE updated_at < max(?1, ?2) AND (open = "
+                       "0 OR "
                        "(updated_at < ?1 AND due_at < ?3)) ORDER BY updated_at LIMIT ?4) RETURNING flow, id, open",
                        "iiii", before_ms, crowd_ms, t->judged_ms, (int64_t)TRIM_MAX);
     while (err == FICUS_ERR_OK && (row = db_step(s, k->reterr)) > 0) {

@@ -258,7 +258,8 @@ static void write_event(struct view *v, const struct flow_stored *st, size_t i)
     json_write_end(w);
 }
 
-static const char *const mark_texts[] = {[FLOW_MARK_WAITING] = "redriven", [FLOW_MARK_SEEN] = "consumed", [FLOW_MARK_GIVEN_UP] = "given_up", [FLOW_MARK_DROPPED] = "dropped"};
+static const char *const mark_texts[] = {[FLOW_MARK_WAITING] = "redriven", [FLOW_MARK_SEEN] = "consumed", [FLOW_MARK_GIVEN_UP] = "given_up",
+                                         [FLOW_MARK_DROPPED] = "dropped"};
 
 static void write_mark(struct view *v, const struct flow_stored *st, const struct flow_stored_mark *m)
 {

@@ -156,7 +156,8 @@ static void pull(struct flow_watch *w)
     if (w->pulling || w->closing || w->batch_count > 0 || w->anew || env_timer_armed(&w->pull_timer))
         return;
     w->pulling = true;
-    enum ficus_err err = w->options.bus->ops->pull(w->options.bus, flow_store_topics(w->store), w->position, FLOW_BATCH, w->caught_up ? PULL_WAIT_MS : 0,
+    enum ficus_err err = w->options.bus->ops->pull(w->options.bus, flow_store_topics(w->store), w->position, FLOW_BATCH,
+                                                   w->caught_up ? PULL_WAIT_MS : 0,
                                                    on_pulled, w);
     if (err == FICUS_ERR_OK)
         return;
@@ -184,7 +185,8 @@ static void set_gauges(struct flow_watch *w)
 {
     for (size_t i = 0; w->turn.gauges != NULL && i < w->options.def_count; i++)
         for (size_t s = 0; s < FLOW_STATE_COUNT; s++)
-            metric_set(METRIC(w->instances, slice_str(w->options.defs[i].name), slice_str(flow_state_text((enum flow_state_name)s))), w->turn.gauges[i][s]);
+            metric_set(METRIC(w->instances, slice_str(w->options.defs[i].name), slice_str(flow_state_text((enum flow_state_name)s))),
+                       w->turn.gauges[i][s]);
 }
 
 static void log_turn(struct flow_watch *w)
@@ -193,14 +195,15 @@ static void log_turn(struct flow_watch *w)
     for (size_t i = 0; i < w->turn.told_count; i++) {
         const struct flow_told *t = &w->turn.told[i];
         time_format(t->until_ms, until);
-        LOG(w->options.log, LOG_WARN, NULL, "flow.stuck", "an instance of a flow needs somebody: ficus saga show tells what is missing", LOG_STR("flow", t->flow),
+        LOG(w->options.log, LOG_WARN, NULL, "flow.stuck", "an instance of a flow needs somebody: ficus saga show tells what is missing",
+            LOG_STR("flow", t->flow),
             LOG_STR("id", t->id), LOG_STR("state", flow_state_text(t->state)), LOG_STR("step", t->step), LOG_STR("until", until));
     }
     if (w->turn.unnamed > 0)
         LOG(w->options.log, LOG_WARN, NULL, "flow.unnamed", "events without a subject belong to no instance of a flow whose id is the subject",
             LOG_INT("count", w->turn.unnamed));
     if (w->turn.forgotten > 0)
-        LOG(w->options.log, LOG_WARN, NULL, "flow.forgotten", "instances that nobody helped are older than the event log keeps events, and are forgotten",
+        LOG(w->options.log, LOG_WARN, NULL, "flow.forgotten", "instances that nobody helped are as old as the log's events, and are forgotten",
             LOG_INT("count", w->turn.forgotten));
 }
 

@@ -61,7 +61,8 @@ static bool read_query(struct hub_exchange *x, struct flow_query *q)
     struct slice state, trouble, after;
     enum flow_state_name name;
     int64_t limit;
-    if (!hub_query_text(x, "state", &state) || !hub_query_text(x, "trouble", &trouble) || !hub_query_text(x, "flow", &q->flow) || !hub_query_text(x, "after", &after) ||
+    if (!hub_query_text(x, "state", &state) || !hub_query_text(x, "trouble", &trouble) || !hub_query_text(x, "flow", &q->flow) ||
+        !hub_query_text(x, "after", &after) ||
         !hub_query_i64(x, "limit", 1, HUB_LIST_MAX, HUB_LIST_DEFAULT, &limit))
         return false;
     q->state = -1;

@@ -53,12 +53,14 @@ static void check_name(const struct flow_checker *c, const struct flow_def *d)
         const struct manifest_service *s = &c->m->services[i];
         for (size_t k = 0; k < s->saga_count; k++)
             if (s->sagas[k].name != NULL && s->sagas[k].node != NULL && strcmp(s->sagas[k].name, d->name) == 0)
-                conf_error_key(c->errors, d->node, "\"%s\" is the name of a saga, in %s:%u", d->name, s->sagas[k].node->file, s->sagas[k].node->key_line);
+                conf_error_key(c->errors, d->node, "\"%s\" is the name of a saga, in %s:%u", d->name, s->sagas[k].node->file,
+                               s->sagas[k].node->key_line);
         for (size_t k = 0; k < s->flow_count; k++) {
             if (&s->flows[k] == d)
                 return; /* what comes behind it says so itself */
             if (s->flows[k].name != NULL && s->flows[k].node != NULL && strcmp(s->flows[k].name, d->name) == 0)
-                conf_error_key(c->errors, d->node, "\"%s\" is the name of another flow, in %s:%u", d->name, s->flows[k].node->file, s->flows[k].node->key_line);
+                conf_error_key(c->errors, d->node, "\"%s\" is the name of another flow, in %s:%u", d->name, s->flows[k].node->file,
+                               s->flows[k].node->key_line);
         }
     }
 }
@@ -75,7 +77,8 @@ static bool check_published(const struct flow_checker *c, const struct conf_node
             for (size_t k = 0; k < c->m->services[s].publish_count && count < sizeof names / sizeof *names; k++)
                 names[count++] = c->m->services[s].publishes[k].name;
         const char *near = text_nearest(slice_str(t->names[i]), names, count);
-        conf_error_value(c->errors, topic_node(map, word, i), "\"%s\" is published by no service%s%s%s", t->names[i], near != NULL ? " (did you mean " : "",
+        conf_error_value(c->errors, topic_node(map, word, i), "\"%s\" is published by no service%s%s%s", t->names[i],
+                         near != NULL ? " (did you mean " : "",
                          near != NULL ? near : "", near != NULL ? "?)" : "");
         fine = false;
     }
@@ -157,13 +160,15 @@ static void check_arrows(const struct flow_checker *c, const struct flow_def *d,
         buf_init(&b, 400);
         add_causes(&b, causes);
         conf_error_value(c->errors, topic_node(s->node, "event", k),
-                         "\"%s\" is published by \"%s\", which neither consumes %s nor is called because of it: add it to consumes in %s", s->events.names[k], p->name,
+                         "\"%s\" is published by \"%s\", which neither consumes %s nor is called because of it: add it to consumes in "
+                         "%s", s->events.names[k], p->name,
                          buf_str(&b), p->node->file);
         buf_done(&b);
     }
     for (size_t i = 0; i < causes->count && all; i++)
         if (!leads[i])
-            conf_error_value(c->errors, topic_node(map, s->after.count == 0 ? "start" : "after", i), "\"%s\" leads to no event of step \"%s\": no publisher of one consumes it",
+            conf_error_value(c->errors, topic_node(map, s->after.count == 0 ? "start" : "after", i),
+                             "\"%s\" leads to no event of step \"%s\": no publisher of one consumes it",
                              causes->names[i], s->name);
 }
 
@@ -178,7 +183,8 @@ static void check_consumer(const struct flow_checker *c, const struct flow_def *
     }
     for (size_t i = 0; i < causes->count; i++)
         if (!consumes(service, causes->names[i]))
-            conf_error_value(c->errors, node, "\"%s\" does not consume \"%s\": add it to consumes in %s", s->consumer, causes->names[i], service->node->file);
+            conf_error_value(c->errors, node, "\"%s\" does not consume \"%s\": add it to consumes in %s", s->consumer, causes->names[i],
+                             service->node->file);
 }
 
 /* ---- limits ---- */
@@ -203,16 +209,19 @@ static void check_limits(struct flow_checker *c, const struct flow_def *d)
     for (size_t i = 0; i < g.topic_count; i++)
         topics = topics && add_name(c->topics, &c->topic_count, FLOW_READ_TOPICS_MAX, g.topics[i]);
     for (size_t i = 0; i < d->step_count; i++)
-        consumers = consumers && (d->steps[i].consumer == NULL || add_name(c->consumers, &c->consumer_count, FLOW_CONSUMERS_MAX, d->steps[i].consumer));
+        consumers = consumers && (d->steps[i].consumer == NULL || add_name(c->consumers, &c->consumer_count, FLOW_CONSUMERS_MAX,
+                                                                           d->steps[i].consumer));
     if (!topics || !consumers)
-        conf_error_key(c->errors, d->node, "all flows together have more than %d %s, which is not supported by this version", topics ? FLOW_CONSUMERS_MAX : FLOW_READ_TOPICS_MAX,
+        conf_error_key(c->errors, d->node, "all flows together have more than %d %s, which is not supported by this version",
+                       topics ? FLOW_CONSUMERS_MAX : FLOW_READ_TOPICS_MAX,
                        topics ? "consumers" : "topics");
 }
 
 static void check_times(const struct flow_checker *c, const struct flow_step *s)
 {
     if (s->within_ms > c->m->events.retention_ms)
-        conf_error_value(c->errors, conf_get(s->node, "within"), "is longer than events are kept (events.retention), so nobody could tell whether it came");
+        conf_error_value(c->errors, conf_get(s->node, "within"),
+                         "is longer than events are kept (events.retention), so nobody could tell whether it came");
 }
 
 static void check_flow(struct flow_checker *c, const struct flow_def *d)
