@@ -44,9 +44,9 @@ static inline const char *h1_name_span(const char *p, const char *end)
     while (end - p >= 16) {
         sixteen x = sixteen_load(p);
         unsigned others = ~sixteen_mask(sixteen_within(x | sixteen_all(0x20), 'a', 'z') | sixteen_is(x, '-')) & 0xffff;
+        p += others == 0 ? 16 : __builtin_ctz(others);
         if (others != 0)
-            return h1_span(p + __builtin_ctz(others), end, H1_TOKEN);
-        p += 16;
+            return *p == ':' ? p : h1_span(p, end, H1_TOKEN);
     }
     return h1_span(p, end, H1_TOKEN);
 }

@@ -120,7 +120,7 @@ struct cursor {
 /* True, and past it, when CR LF is next. */
 static bool take_crlf(struct cursor *c)
 {
-    if (c->end - c->at < 2 || c->at[0] != '\r' || c->at[1] != '\n')
+    if (c->end - c->at < 2 || memcmp(c->at, "\r\n", 2) != 0)
         return false;
     c->at += 2;
     return true;
@@ -153,7 +153,7 @@ static inline __attribute__((always_inline)) int field_parse(struct cursor *c, s
     const char *value = at + 1;
     c->at = h1_value_span(value, end);
     /* nearly always one blank is before a value and none behind it: then the line can go on as it is */
-    ret_field->whole = c->at - value >= 2 && value[0] == ' ' && !is_blank(value[1]) && !is_blank(c->at[-1]);
+    ret_field->whole = c->at - value >= 2 && value[0] == ' ' && (uint8_t)value[1] > ' ' && (uint8_t)c->at[-1] > ' ';
     ret_field->value = ret_field->whole ? slice_make(value + 1, (size_t)(c->at - value - 1))
                                         : slice_trim(slice_make(value, (size_t)(c->at - value)));
     if (!take_crlf(c))

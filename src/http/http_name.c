@@ -76,14 +76,25 @@ unsigned http_name_slot(struct slice name)
     return slot_of(name.p, name.size);
 }
 
+static inline bool stands_for(unsigned id, struct slice name)
+{
+    return http_names[id].size == name.size && is_known(http_names[id].p, name.p, name.size);
+}
+
+/* From a slot on that is another name's. */
+static __attribute__((noinline)) enum http_name probe(struct slice name, unsigned at)
+{
+    while (slots[at] != 0 && !stands_for(slots[at], name))
+        at = (at + 1) % sizeof slots;
+    return slots[at] != 0 ? (enum http_name)slots[at] : HTTP_OTHER;
+}
+
 enum http_name http_name_of(struct slice name)
 {
     if (name.size < 2)
         return HTTP_OTHER;
-    for (unsigned at = slot_of(name.p, name.size); slots[at] != 0; at = (at + 1) % sizeof slots) {
-        const struct slice *known = &http_names[slots[at]];
-        if (known->size == name.size && is_known(known->p, name.p, name.size))
-            return (enum http_name)slots[at];
-    }
-    return HTTP_OTHER;
+    unsigned at = slot_of(name.p, name.size), id = slots[at];
+    if (id == 0)
+        return HTTP_OTHER;
+    return stands_for(id, name) ? (enum http_name)id : probe(name, (at + 1) % sizeof slots);
 }

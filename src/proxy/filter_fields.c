@@ -48,7 +48,7 @@ static const uint8_t rules[HTTP_NAME_COUNT] = {
 };
 
 /* By its row; a name that was not looked up yet is. */
-static unsigned rule_of(const struct http_field *f, unsigned stops)
+static inline unsigned rule_of(const struct http_field *f, unsigned stops)
 {
     unsigned rule = rules[http_field_id(f)];
     return (rule & BY_NAME) != 0 && is_ficus(f->name) ? stops : rule;

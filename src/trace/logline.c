@@ -19,11 +19,12 @@
 enum {
     NAME_MAX_SIZE = 128,        /* service, instance, event, correlation */
     TAIL_SIZE = sizeof TAIL - 1,
-    BODY_MAX = LOG_LINE_SIZE_MAX - TAIL_SIZE,
+    BODY_MAX = LOG_LINE_BODY_MAX,
     NUMBER_SIZE = TEXT_I64_SIZE,
 };
 /* 5 names, msg, and 300 bytes for time, level, trace, span, suppressed and all keys and quotes. */
 _Static_assert(TIME_TEXT_SIZE <= sizeof((struct log_event){0}.time), "a time fits");
+_Static_assert(LOG_LINE_BODY_MAX + TAIL_SIZE <= LOG_LINE_SIZE_MAX, "the end has its place");
 _Static_assert(5 * NAME_MAX_SIZE + LOG_VALUE_SIZE_MAX + 300 < BODY_MAX, "the fixed members fit");
 
 static const char *const level_names[LOG_LEVEL_COUNT] = {"debug", "info", "warn", "error"};
@@ -198,39 +199,8 @@ static void put_fixed(struct log_line *l, const struct log_record *r)
     }
 }
 
-/* Whether key and so many bytes have their place, so that nothing is begun that could not be ended. */
-static bool has_room(struct log_line *l, struct slice key, size_t size)
+void log_line_string(struct log_line *l, struct slice text)
 {
-    bool has = room(l) >= key.size + size;
-    l->cut |= !has;
-    return has;
-}
-
-void log_line_int(struct log_line *l, struct slice key, int64_t number)
-{
-    if (!has_room(l, key, NUMBER_SIZE))
-        return;
-    char *at = slice_put(l->p + l->size, key);
-    l->size = (size_t)(at + text_i64(number, at) - l->p); /* its NUL is written over */
-}
-
-void log_line_plain(struct log_line *l, struct slice key, struct slice text)
-{
-    FICUS_ASSERT_HOT(plain_run(text.p, text.size) == text.size);
-    if (!has_room(l, key, text.size + 2))
-        return;
-    char *at = slice_put(l->p + l->size, key);
-    *at++ = '"';
-    at = slice_put(at, text);
-    *at++ = '"';
-    l->size = (size_t)(at - l->p);
-}
-
-void log_line_text(struct log_line *l, struct slice key, struct slice text)
-{
-    if (!has_room(l, key, NUMBER_SIZE)) /* for "null" and the empty string as well */
-        return;
-    put(l, key.p, key.size);
     if (text.p == NULL)
         put(l, "null", 4);
     else
@@ -244,10 +214,8 @@ static void put_field(struct log_line *l, const struct log_field *f)
         log_line_int(l, f->key, f->number);
         break;
     case LOG_FIELD_BOOL:
-        if (has_room(l, f->key, NUMBER_SIZE)) {
-            put(l, f->key.p, f->key.size);
+        if (log_line_key(l, f->key, NUMBER_SIZE))
             put(l, f->number != 0 ? "true" : "false", f->number != 0 ? 4 : 5);
-        }
         break;
     case LOG_FIELD_SLICE:
         log_line_text(l, f->key, f->text);
