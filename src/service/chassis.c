@@ -110,7 +110,8 @@ static enum ficus_err check_definition(const struct ficus_service *def, const st
         return err_set(reterr, FICUS_ERR_INVALID,
                        "a rebuildable store holds nothing but what came by events: the service must consume some, "
                        "publish none and have no keyed routes");
-    return store_check_upcasters(def->upcasters, reterr);
+    enum ficus_err err = store_check_upcasters(def->upcasters, reterr);
+    return err == FICUS_ERR_OK ? schemas_check_upcasters(def, reterr) : err;
 }
 
 enum ficus_err service_serve(struct service *v, struct ficus_error *reterr)
@@ -274,6 +275,7 @@ static void free_all(struct service *v)
     if (v->def->stop != NULL && data != NULL)
         v->def->stop(data);
     router_free(v->router);
+    schemas_close(v);
     map_done(&v->keys);
     map_done(&v->stream_keys);
     map_done(&v->stream_users);
@@ -325,6 +327,10 @@ enum ficus_err service_start(struct env *e, const struct ficus_service *def, con
         return err;
     }
     err = metrics_register_all(v->process.metrics, metric_defs, SERVICE_METRIC_COUNT, v->metrics);
+    if (err == FICUS_ERR_OK && (err = schemas_open(v, reterr)) != FICUS_ERR_OK) {
+        process_close(&v->process, free_later, v);
+        return err;
+    }
     v->open_job = (struct env_job){.work = open_work, .done = open_done, .arg = v};
     if (err == FICUS_ERR_OK)
         err = env_run(e, &v->open_job);
