@@ -45,10 +45,9 @@ static bool __attribute__((format(printf, 4, 5))) no(struct compare *c, const st
         return false;
     const struct json *at = json_get(n->at, keyword);
     const char *text = arena_printf(c->arena, "%s: %s", keyword, format);
-    const char *pointer = at == NULL ? n->pointer : arena_printf(c->arena, "%s/%s", n->pointer, keyword);
     va_list args;
     va_start(args, format);
-    jschema_fault_add(c->faults, pointer == NULL ? "" : pointer, at == NULL ? n->at->offset : at->offset, text == NULL ? format : text, args);
+    jschema_fault_add(c->faults, n->pointer, at == NULL ? n->at->offset : at->offset, text == NULL ? format : text, args);
     va_end(args);
     return false;
 }
