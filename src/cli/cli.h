@@ -45,6 +45,7 @@ int cmd_events_rebuild(const struct command_call *c);
 int cmd_events_lag(const struct command_call *c);
 int cmd_events_seek(const struct command_call *c);
 int cmd_events_consume(const struct command_call *c);
+int cmd_events_schema(const struct command_call *c);
 int cmd_events_verify(const struct command_call *c);
 int cmd_events_publish(const struct command_call *c);
 int cmd_events_read(const struct command_call *c);

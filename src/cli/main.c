@@ -378,6 +378,15 @@ static const struct command commands[] = {
      .operand_max = COMMAND_OPERANDS_MAX,
      .doc = "Remove events that wait for their time",
      .text = "They never come. The hub's log says who removed what."},
+    {.name = "events schema",
+     .run = cmd_events_schema,
+     .operands = "[TOPIC [VERSION]]",
+     .operand_max = 2,
+     OPTIONS(json_options),
+     .doc = "Show the registered schemas of topics",
+     .text = "Registered is what ficus up and ficus reload have accepted, so all that events may have been published under. "
+             "Without a topic: which topics have how many versions. Schemas are shown without what has no effect, a line each; "
+             "the system need not run."},
     {.name = "events dead",
      .run = cmd_events_dead,
      .operands = "",
@@ -461,7 +470,8 @@ static const struct command commands[] = {
      OPTIONS(config_options),
      .doc = "Check the manifest and show all its errors",
      .text = "FILE may also be one service's part (service.yaml): then it is checked alone, and what it says of other "
-             "services and of topics is not judged."},
+             "services and of topics is not judged. Schemas of topics are compared with the version before them, and with what is "
+             "registered in the system's state folder, if it has one."},
     {.name = "migrations lint",
      .run = cmd_migrations_lint,
      .operands = "[SERVICE...|FOLDER]",

@@ -4,7 +4,7 @@
  *
  *     record:  event event event ...           as many as the row's count, their offsets ascend from the row's first to at most its last
  *     event:   offset - first  u32             numbers little-endian
- *              size of data    u32             all ones: there is none
+ *              size of data    u32             all ones: there is none; else the lower 21 bits, and above them the version of its schema
  *              size of id, source, type, subject, time, traceparent, tracestate, correlationid, causationid   9 * u16, likewise
  *              the bytes of these nine, then of data, without anything between
  *

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One event: CloudEvents 1.0 in JSON. Ficus uses type = topic, subject = key (events of one key keep their order), and
- * the extensions traceparent, tracestate, correlationid, causationid (the id of the event that led to this one), and
+ * dataschema "urn:ficus:schema:TOPIC:VERSION", and the extensions traceparent, tracestate, correlationid, causationid (the id of the event that led to this one), and
  * deliverat: when it is to come into the log, at once without it. In the log an event has none any more.
  */
 #ifndef FICUS_EVENTS_EVENT_H
@@ -21,6 +21,7 @@ enum {
     EVENT_SOURCE_SIZE_MAX = 256,
     EVENT_TOPIC_SIZE_MAX = 128,
     EVENT_SUBJECT_SIZE_MAX = 512,
+    EVENT_SCHEMA_MAX = 1000,            /* versions of a topic's schema */
     EVENT_EXTENSION_SIZE_MAX = 512,     /* traceparent and the like */
     EVENT_TOPICS_MAX = 65,              /* in one comma-separated list: the most that a service consumes, and its redrives */
     /* levels of arrays and objects in data (in a dead letter's two more): leaves room for what it travels in (batches,
@@ -37,6 +38,7 @@ struct event {
     struct slice data;          /* raw JSON text of `data`, SLICE_NONE when absent */
     struct slice traceparent, tracestate, correlation, causation;  /* SLICE_NONE when absent */
     int64_t offset;             /* place in the log; 0 before it has one */
+    int64_t schema;             /* dataschema: the version of its topic's schema that data was made to; 0: it names none */
     int64_t at_ms;              /* deliverat, wall clock; 0: at once */
 };
 /* How far ahead an event may be published. */

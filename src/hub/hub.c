@@ -38,6 +38,7 @@ static void on_log_closed(void *arg)
     hub_registry_done(h);
     hub_groups_free(h);
     hub_lag_free(h);
+    hub_schemas_close(h);
     process_close(&h->process, on_process_closed, h);
 }
 
@@ -248,7 +249,9 @@ static enum ficus_err open_all(struct hub *h, struct ficus_error *reterr)
     h->requests = families[0];
     h->published = families[1];
     h->waiting = metric_only(families[2]);
-    err = open_log(h, reterr);
+    err = hub_schemas_open(h, reterr);
+    if (err == FICUS_ERR_OK)
+        err = open_log(h, reterr);
     if (err == FICUS_ERR_OK)
         err = hub_groups_open(h, reterr);
     if (err == FICUS_ERR_OK)

@@ -24,6 +24,9 @@ static const struct conf_setting service_item = {
     .doc = "A service.",
 };
 
+static const struct conf_setting schema_item = {
+    .name = "schema", .type = CONF_STRING, .min = 2, .max = 65536, .example = "{}", .doc = "JSON Schema."};
+
 static const struct conf_setting topic_settings[] = {
     {.name = "publisher",
      .type = CONF_STRING,
@@ -51,6 +54,11 @@ static const struct conf_setting topic_settings[] = {
      CONF_LIST_AT(struct hub_topic, consumers, consumer_count),
      .item = &service_item,
      .doc = "The services that may read it."},
+    {.name = "schemas",
+     .type = CONF_LIST,
+     CONF_LIST_AT(struct hub_topic, schemas, schema_count),
+     .item = &schema_item,
+     .doc = "What its events may be, version 1 first; empty: anything."},
 };
 
 static const struct conf_table topic_table = CONF_TABLE_OF("hub topic", struct hub_topic, topic_settings);

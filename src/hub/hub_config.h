@@ -16,6 +16,8 @@ struct hub_topic {
     const char *key;       /* where a key stands in the data: elog_kept.key; "": the subject is the key */
     const char *const *consumers;
     size_t consumer_count;
+    const char *const *schemas; /* what its events may be, JSON Schema, version 1 first; none: anything */
+    size_t schema_count;
 };
 
 enum { HUB_GROUP_PARTITIONS_MAX = 64 };

@@ -77,6 +77,8 @@ static bool read_batch(struct hub_exchange *x, struct arena *a, struct slice bod
     enum ficus_err err = event_http_read(a, x->s->head_in, body, ret_events, ret_count, &error);
     for (size_t i = 0; err == FICUS_ERR_OK && i < *ret_count; i++) {
         err = event_fit(x, &(*ret_events)[i], &error);
+        if (err == FICUS_ERR_OK)
+            err = hub_schemas_check(x->hub, &(*ret_events)[i], &error);
         if (err == FICUS_ERR_INVALID)
             err_wrap(&error, "event %zu", i);
     }

@@ -10,6 +10,7 @@
 #include "elog.h"
 #include "flow_watch.h"
 #include "http_server.h"
+#include "jschema.h"
 #include "hub.h"
 #include "process.h"
 #include "saga_engine.h"
@@ -100,6 +101,8 @@ struct hub {
     struct list exchanges;
     size_t publishing, pulling;
     struct hub_registry registry;
+    struct arena schema_arena;
+    struct jschema ***schemas; /* of each topic of the configuration, each version; NULL: it has none */
     struct metric_family *requests, *published;
     struct metric *waiting;
     struct hub_groups *groups;
@@ -135,6 +138,13 @@ struct http_stream *hub_exchange_hand_over(struct hub_exchange *x);
 /* hub_copies.c */
 void hub_copies_open(struct hub *h);
 void hub_copies_get(struct hub_exchange *x, struct slice body);
+
+/* hub_schemas.c */
+enum ficus_err hub_schemas_open(struct hub *h, struct ficus_error *reterr); /* compile those of all topics */
+void hub_schemas_close(struct hub *h);
+/* Does the data fit the schema that the event names, or the newest one, which it is said to have then? INVALID: it does not;
+ * UNAVAILABLE: it names a version that this hub does not know yet. Events of topics without schemas are left alone. */
+enum ficus_err hub_schemas_check(const struct hub *h, struct event *ev, struct ficus_error *reterr);
 
 /* hub_events.c */
 void hub_events_publish(struct hub_exchange *x, struct slice body);

@@ -12,6 +12,7 @@
 extern const struct conf_custom manifest_target_custom;     /* struct manifest_target */
 extern const struct conf_custom manifest_part_custom;       /* the same, with a path, which may have {jwt.sub} and a query */
 extern const struct conf_custom manifest_command_custom;    /* struct manifest_command */
+extern const struct conf_custom manifest_schemas_custom;    /* struct manifest_schemas; manifest_schemas.c */
 const char *manifest_check_peer(struct slice text);         /* whom a certificate names */
 const char *manifest_check_listen(struct slice text);
 const char *manifest_check_host(struct slice text);
@@ -49,6 +50,14 @@ void manifest_check(struct manifest *m, struct arena *a, struct conf_errors *err
 /* ---- manifest_flows.c: called by the above. all_decoded: nothing was wrong before ---- */
 
 void manifest_check_flows(struct manifest *m, struct arena *a, struct conf_errors *errors, bool all_decoded);
+
+/* ---- manifest_schemas.c ---- */
+
+/* Reads and compiles the schemas of topics, looks whether each reads the one before, and, when nothing else is wrong, whether they are what is
+ * registered. */
+void manifest_check_schemas(struct manifest *m, struct arena *a, struct conf_errors *errors);
+/* What is to be registered, as text of that file. False: there is nothing to register. */
+bool manifest_write_registered(const struct manifest *m, struct buf *out);
 
 /* ---- manifest_os.c: files, directly ---- */
 

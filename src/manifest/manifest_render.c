@@ -176,6 +176,42 @@ static void add_derived_edges(struct renderer *r, struct process_config *c, bool
 
 /* ---- services ---- */
 
+static const struct manifest_topic *topic_named(const struct manifest *m, const char *name)
+{
+    for (size_t i = 0; i < m->service_count; i++)
+        for (size_t k = 0; k < m->services[i].publish_count; k++)
+            if (strcmp(m->services[i].publishes[k].name, name) == 0)
+                return &m->services[i].publishes[k];
+    return NULL;
+}
+
+/* Of a topic without schemas nothing is said. is_published: else it is only consumed. */
+static void add_schema(struct renderer *r, struct service_config *c, const struct manifest_topic *t, bool is_published)
+{
+    struct service_schema *s = NULL;
+    if (t == NULL || t->schemas.count == 0 || c->schemas == NULL)
+        return;
+    for (size_t i = 0; i < c->schema_count; i++)
+        if (strcmp(c->schemas[i].topic, t->name) == 0)
+            return; /* it is published as well */
+    s = &c->schemas[c->schema_count++];
+    *s = (struct service_schema){.topic = t->name, .version = (int64_t)t->schemas.count, .text = is_published ? t->schemas.list[t->schemas.count - 1].meaning : ""};
+    int64_t *upcasts = array(r, t->schemas.count, sizeof *upcasts);
+    for (size_t i = 0; upcasts != NULL && i < t->schemas.count; i++)
+        if (t->schemas.list[i].upcast)
+            upcasts[s->upcast_count++] = (int64_t)i + 1;
+    s->upcasts = upcasts;
+}
+
+static void fill_schemas(struct renderer *r, const struct manifest_service *s, struct service_config *c)
+{
+    c->schemas = array(r, s->publish_count + s->consume_count, sizeof *c->schemas);
+    for (size_t i = 0; i < s->publish_count; i++)
+        add_schema(r, c, &s->publishes[i], true);
+    for (size_t i = 0; i < s->consume_count; i++)
+        add_schema(r, c, topic_named(r->m, s->consumes[i]), false);
+}
+
 static void fill_settings(struct renderer *r, const struct manifest_service *s, struct service_config *c)
 {
     const struct manifest_administrator *admin = r->m->administrator;
@@ -214,6 +250,7 @@ static void render_service(struct renderer *r, struct json_writer *w)
     c.publish_count = s->publish_count;
     c.consumes = s->consumes;
     c.consume_count = s->group == NULL ? s->consume_count : 0;      /* else they are brought */
+    fill_schemas(r, s, &c);
     fill_settings(r, s, &c);
     if (!r->failed)
         conf_encode(&service_config_table, &c, w);
@@ -235,6 +272,10 @@ static void fill_topics(struct renderer *r, struct hub_config *c)
             t->publisher = m->services[i].name;
             t->keep_latest = m->services[i].publishes[k].keep >= 0;
             t->key = m->services[i].publishes[k].key != NULL ? m->services[i].publishes[k].key : "";
+            const char **schemas = array(r, m->services[i].publishes[k].schemas.count, sizeof *schemas);
+            for (size_t n = 0; schemas != NULL && n < m->services[i].publishes[k].schemas.count; n++)
+                schemas[t->schema_count++] = m->services[i].publishes[k].schemas.list[n].meaning;
+            t->schemas = schemas;
             const char **list = array(r, m->service_count, sizeof *list);
             for (size_t n = 0; list != NULL && n < m->service_count; n++)
                 if (consumes(&m->services[n], t->name))
@@ -551,6 +592,17 @@ static enum ficus_err write_changed(const struct manifest *m, struct arena *a, c
     return err;
 }
 
+static enum ficus_err write_registered(const struct manifest *m, struct arena *a, struct buf *text, struct ficus_error *reterr)
+{
+    const char *path = m->options.registered;
+    if (buf_failed(text))
+        return err_set(reterr, FICUS_ERR_TOO_LARGE, "%s: the schemas of all topics and versions are over %zu bytes", path, text->size_max);
+    if (is_there(a, path, buf_slice(text)))
+        return FICUS_ERR_OK;
+    enum ficus_err err = manifest_stage_file(path, buf_slice(text), reterr);
+    return err == FICUS_ERR_OK ? manifest_place_file(path, reterr) : err;
+}
+
 enum ficus_err manifest_render(const struct manifest *m, struct arena *a, bool *ret_changed, struct ficus_error *reterr)
 {
     struct slice *texts = ARENA_ARRAY(a, struct slice, m->process_count + 1);
@@ -564,6 +616,9 @@ enum ficus_err manifest_render(const struct manifest *m, struct arena *a, bool *
         if (err == FICUS_ERR_OK && (texts[i] = arena_slice(a, buf_slice(&b))).p == NULL)
             err = err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
     }
+    buf_clear(&b);
+    if (err == FICUS_ERR_OK && m->options.registered != NULL && manifest_write_registered(m, &b))
+        err = write_registered(m, a, &b, reterr);
     buf_done(&b);
     if (err == FICUS_ERR_OK)
         err = write_changed(m, a, texts, changed, reterr);

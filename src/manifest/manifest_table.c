@@ -178,7 +178,8 @@ static const struct conf_setting topic_settings[] = {
      .doc = "Which member of the data names what the event is about: sku, or items.sku for each element of a list; absent: the event's subject."},
     {.name = "keep", .type = CONF_ENUM, CONF_AT(struct manifest_topic, keep), .words = keep_words, .fallback = -1,
      .doc = "latest: the newest event of each key is kept for ever, so that a reader from the start learns the present state of all; absent: events go after events.retention."},
-    NOT_BUILT("schema", "JSON Schema of the event's data."),
+    {.name = "schema", .type = CONF_CUSTOM, CONF_AT(struct manifest_topic, schemas), .custom = &manifest_schemas_custom,
+     .doc = "JSON Schema files of the event's data beside this file, version 1 first; the last is what is published. A version that cannot read the one before it says {file: ..., upcast: true}. Absent: any data."},
     NOT_BUILT("retention", "How long events of the topic are kept."),
 };
 static const struct conf_table topic_table = CONF_TABLE_OF("topic", struct manifest_topic, topic_settings);

@@ -71,7 +71,7 @@ static int emit(struct ficus_req *req, const char *topic, const char *subject, c
     const char *id = event_id(req, topic);
     if (id == NULL)
         return -1;
-    const struct event ev = {
+    struct event ev = {
         .id = slice_str(id),
         .source = slice_str(source),
         .topic = slice_str(topic),
@@ -84,6 +84,8 @@ static int emit(struct ficus_req *req, const char *topic, const char *subject, c
         .causation = req->event.id,
         .at_ms = at_ms > 0 ? at_ms : 0,
     };
+    if (schemas_emit(req, &ev) != 0)
+        return -1;
     struct ficus_error error = {0};
     enum ficus_err err = outbox_add(db_tx_conn(&req->tx), &ev, &error);
     if (err != FICUS_ERR_OK)

@@ -117,7 +117,8 @@ static enum ficus_err check_definition(const struct ficus_service *def, const st
                        "publish none and have no keyed routes");
     if (def->projections != NULL && (c->store[0] == '\0' || c->rebuildable))
         return err_set(reterr, FICUS_ERR_INVALID, "projections are made of the streams in the service's own store: it needs one, and not a rebuildable one");
-    return store_check_upcasters(def->upcasters, reterr);
+    enum ficus_err err = store_check_upcasters(def->upcasters, reterr);
+    return err == FICUS_ERR_OK ? schemas_check_upcasters(def, reterr) : err;
 }
 
 enum ficus_err service_serve(struct service *v, struct ficus_error *reterr)
@@ -297,6 +298,7 @@ static void free_all(struct service *v)
         v->def->stop(data);
     router_free(v->router);
     projections_free(v->projections);
+    schemas_close(v);
     map_done(&v->keys);
     map_done(&v->stream_keys);
     map_done(&v->stream_users);
@@ -350,6 +352,10 @@ enum ficus_err service_start(struct env *e, const struct ficus_service *def, con
         return err;
     }
     err = metrics_register_all(v->process.metrics, metric_defs, SERVICE_METRIC_COUNT, v->metrics);
+    if (err == FICUS_ERR_OK && (err = schemas_open(v, reterr)) != FICUS_ERR_OK) {
+        process_close(&v->process, free_later, v);
+        return err;
+    }
     v->open_job = (struct env_job){.work = open_work, .done = open_done, .arg = v};
     if (err == FICUS_ERR_OK)
         err = env_run(e, &v->open_job);

@@ -38,6 +38,7 @@ static bool copy_event(struct ficus_req *r, const struct event *ev)
         .subject = keep(a, ev->subject),
         .time = keep(a, ev->time),
         .data = keep(a, ev->data),
+        .schema = ev->schema,
         .traceparent = keep(a, ev->traceparent),
         .tracestate = keep(a, ev->tracestate),
         .correlation = keep(a, ev->correlation),

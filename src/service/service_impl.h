@@ -16,6 +16,7 @@
 #include "db_watch.h"
 #include "http_server.h"
 #include "map.h"
+#include "jschema.h"
 #include "mem.h"
 #include "outbox.h"
 #include "router.h"
@@ -253,6 +254,8 @@ struct service {
     struct feed feed;
     struct projections *projections; /* NULL: none */
     struct dispatch dispatch;
+    struct arena schema_arena;
+    struct jschema **schemas; /* as config->schemas; NULL: of one that is only consumed. Any worker reads them */
     struct map keys; /* key hash -> struct key_entry that runs */
     struct list requests;
     size_t request_count;
@@ -413,6 +416,15 @@ enum ficus_err projections_rebuild(struct service *v, size_t i, struct ficus_err
 
 /* ---- projections_operator.c: POST and GET /ficus/rebuild [loop] ---- */
 void projections_operator(struct service *v, struct http_stream *s);
+
+/* ---- api_schema.c ---- */
+enum ficus_err schemas_check_upcasters(const struct ficus_service *def, struct ficus_error *reterr); /* INVALID names the wrong one */
+enum ficus_err schemas_open(struct service *v, struct ficus_error *reterr); /* [loop] compile; the logger is there */
+void schemas_close(struct service *v);                                      /* [loop] */
+/* [worker] Look whether the data fits its topic's schema, and name that in *ev. 0; -1: it does not, the request has failed. */
+int schemas_emit(struct ficus_req *r, struct event *ev);
+/* [worker] Bring the body of a consumed event to the newest version that is known. 0 or -1. */
+int schemas_upcast(struct ficus_req *r);
 
 /* ---- operator.c ---- */
 /* A request under /ficus/. NULL: it is answered; else its route, to be run as any request's. [loop] */

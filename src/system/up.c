@@ -156,6 +156,7 @@ static enum ficus_err prepare_state(struct env *e, struct up *u, struct manifest
         return err;
     o->state = u->state.root;
     o->sockets = u->state.sockets;
+    o->registered = u->state.schemas_file;
     err = manifest_load(u->arena, file, o, &u->manifest, errors);
     if (err != FICUS_ERR_OK)
         return conf_errors_first(errors, reterr);
@@ -281,7 +282,8 @@ enum ficus_err up_reload(struct env *e, const struct up *u, struct arena *a, con
                                  .sets = u->sets,
                                  .set_count = u->set_count,
                                  .state = u->state.root,
-                                 .sockets = u->state.sockets};
+                                 .sockets = u->state.sockets,
+                                 .registered = u->state.schemas_file};
     struct up *now = ARENA_NEW(a, struct up);
     if (now == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
