@@ -27,6 +27,21 @@ bool saga_step_waits(const struct saga_step *s)
     return s->wait_ms > 0 || s->signal != NULL;
 }
 
+size_t saga_group_first(const struct saga_def *d, size_t step)
+{
+    while (step > 0 && d->steps[step].group != 0 && d->steps[step - 1].group == d->steps[step].group)
+        step--;
+    return step;
+}
+
+size_t saga_group_end(const struct saga_def *d, size_t step)
+{
+    size_t end = step + 1;
+    while (end < d->step_count && d->steps[step].group != 0 && d->steps[end].group == d->steps[step].group)
+        end++;
+    return end;
+}
+
 size_t saga_signal_step(const struct saga_def *d, struct slice signal)
 {
     size_t i = 0;
@@ -408,19 +423,26 @@ static void check_with_pivot(const struct saga_def *d, size_t pivot, struct conf
     }
 }
 
+static bool calls_before(const struct saga_def *d, size_t end)
+{
+    while (end > 0)
+        if (saga_call_present(&d->steps[--end].call))
+            return true;
+    return false;
+}
+
 static void check_without_pivot(const struct saga_def *d, struct conf_errors *errors)
 {
-    bool any_forever = false, called = false;
+    bool any_forever = false;
     for (size_t i = 0; i < d->step_count; i++)
         any_forever = any_forever || d->steps[i].retry_forever;
     for (size_t i = 0; i < d->step_count; i++) {
         const struct saga_step *s = &d->steps[i];
-        if (s->signal != NULL && any_forever && called)
+        if (s->signal != NULL && any_forever && calls_before(d, saga_group_end(d, i)))
             conf_error_key(errors, s->node,
                            "may be refused, and the calls before it have no undo; wait for the signal before the first call");
         if (!saga_call_present(&s->call))
             continue;
-        called = true;
         if (any_forever && (!s->retry_forever || saga_call_present(&s->undo)))
             conf_error_key(
                 errors, s->node,
@@ -437,7 +459,7 @@ static void check_signal_names(const struct saga_def *d, size_t at, const struct
         check_signal_names(d, at, child, errors);
     struct slice text = node->kind == CONF_SCALAR ? node->text : SLICE(""), name;
     while (saga_template_signal(&text, &name))
-        if (saga_signal_step(d, name) >= at)
+        if (saga_signal_step(d, name) >= saga_group_first(d, at))
             conf_error_value(errors, node, "{signals." SLICE_FMT "}: no step before this one waits for a signal \"" SLICE_FMT "\"",
                              SLICE_ARG(name), SLICE_ARG(name));
 }
@@ -454,6 +476,24 @@ static void check_signals(const struct saga_def *d, struct conf_errors *errors)
         for (size_t k = 0; k < ARRAY_COUNT(words); k++)
             if (conf_get(s->node, words[k]) != NULL)
                 check_signal_names(d, i, conf_get(s->node, words[k]), errors);
+    }
+}
+
+static void check_groups(const struct saga_def *d, struct conf_errors *errors)
+{
+    for (size_t i = 0; i < d->step_count; i++) {
+        const struct saga_step *s = &d->steps[i];
+        size_t width = saga_group_end(d, i) - i;
+        if (s->group == 0 || s->node == NULL)
+            continue;
+        const struct conf_node *group = s->node->parent->parent; /* the list of maps with one entry each */
+        if (saga_group_first(d, i) == i && (width < 2 || width > SAGA_WIDTH_MAX))
+            conf_error_key(errors, group, "has %zu step%s; 2 to %d may run at the same time", width, width == 1 ? "" : "s", SAGA_WIDTH_MAX);
+        if (s->pivot)
+            conf_error_value(errors, conf_get(s->node, "pivot"),
+                             "is not for a step of a parallel: while the others run nobody could say whether there is a way back");
+        if (!saga_call_present(&s->call) && !saga_step_waits(s))
+            conf_error_key(errors, s->node, "has no call, so it was done before the saga began and does not stand in a parallel");
     }
 }
 
@@ -477,6 +517,7 @@ static void def_check(const struct conf_node *node, void *value, struct conf_err
     if (call_count == 0)
         conf_error_value(errors, steps, "needs at least one step with a call");
     check_signals(d, errors);
+    check_groups(d, errors);
     if (pivot != SIZE_MAX)
         check_with_pivot(d, pivot, errors);
     else
@@ -527,7 +568,9 @@ static const struct conf_setting def_settings[] = {
      .flags = CONF_REQUIRED | CONF_AS_LIST | CONF_NOT_EMPTY,
      CONF_MAP_AT(struct saga_def, steps, step_count, struct saga_step, name),
      .item = &step_item,
-     .doc = "The steps in order."},
+     .group_word = "parallel",
+     .group_offset = offsetof(struct saga_step, group),
+     .doc = "The steps in order; the 2 to 8 of a \"- parallel: [ ... ]\" at the same time."},
     {.name = "test",
      .type = CONF_MAP,
      .flags = CONF_MANIFEST_ONLY,

@@ -8,7 +8,7 @@
 #include "conf.h"
 #include "saga_scenario.h"
 
-enum { SAGA_STEPS_MAX = 32, SAGA_NEVER = -1 /* as a timeout */ };
+enum { SAGA_STEPS_MAX = 32, SAGA_WIDTH_MAX = 8 /* of a group */, SAGA_NEVER = -1 /* as a timeout */ };
 
 enum saga_on_timeout { SAGA_ON_TIMEOUT_NONE = -1, SAGA_ON_TIMEOUT_UNDO, SAGA_ON_TIMEOUT_GO_ON };
 
@@ -33,6 +33,7 @@ struct saga_step {
     int64_t give_up_ms;           /* 0: never */
     const char *code;             /* failure.code when given up, timed out, refused; NULL: these words */
     const struct conf_node *node; /* where it was written; NULL when it was not decoded */
+    uint32_t group;               /* number of its `parallel`, from 1: its steps are neighbours; 0: none */
 };
 
 struct saga_def {
@@ -54,6 +55,9 @@ extern const struct conf_table saga_def_table;
 const char *saga_call_parse(struct arena *a, struct slice text, struct saga_call *ret_call);
 bool saga_call_present(const struct saga_call *c);
 bool saga_step_waits(const struct saga_step *s); /* for time or for a signal */
+/* First step of the step's group, and the one behind its last: a step of no `parallel` is a group of one. */
+size_t saga_group_first(const struct saga_def *d, size_t step);
+size_t saga_group_end(const struct saga_def *d, size_t step);
 /* The step that waits for the signal; d->step_count: none does. */
 size_t saga_signal_step(const struct saga_def *d, struct slice signal);
 

@@ -37,26 +37,40 @@ static const struct metric_def metric_table[] = {
 
 void saga_move(struct saga_instance *i, enum saga_place to)
 {
-    struct saga_engine *g = i->g;
-    if (i->place != SAGA_PLACE_NOWHERE) {
-        FICUS_ASSERT(g->counts[i->place] > 0);
+    if (i->place != SAGA_PLACE_NOWHERE)
         list_remove(&i->link);
-        g->counts[i->place]--;
-    }
     i->place = to;
-    if (to != SAGA_PLACE_NOWHERE) {
-        list_add_tail(&g->lists[to], &i->link);
-        g->counts[to]++;
+    if (to != SAGA_PLACE_NOWHERE)
+        list_add_tail(&i->g->lists[to], &i->link);
+}
+
+bool saga_is_free(const struct saga_instance *i)
+{
+    return i->place == SAGA_PLACE_NOWHERE || i->place == SAGA_PLACE_WORKING;
+}
+
+void saga_work_move(struct saga_work *k, enum saga_work_place to)
+{
+    struct saga_engine *g = k->i->g;
+    if (k->place != SAGA_WORK_NONE) {
+        FICUS_ASSERT(g->work_counts[k->place] > 0);
+        list_remove(&k->link);
+        g->work_counts[k->place]--;
+        k->i->busy_count--;
+    }
+    k->place = to;
+    if (to != SAGA_WORK_NONE) {
+        list_add_tail(&g->works[to], &k->link);
+        g->work_counts[to]++;
+        k->i->busy_count++;
     }
 }
 
-static void on_timer(void *arg)
+static void on_pause_over(void *arg)
 {
-    struct saga_instance *i = arg;
-    FICUS_ASSERT(i->place == SAGA_PLACE_TIMER);
-    saga_move(i, SAGA_PLACE_NOWHERE);
-    struct saga_input in = {.kind = SAGA_INPUT_TIMER};
-    saga_input(i, &in);
+    struct saga_work *k = arg;
+    FICUS_ASSERT(k->place == SAGA_WORK_PAUSE);
+    saga_work_tell(k, &(struct saga_input){.kind = SAGA_INPUT_TIMER});
 }
 
 struct saga_instance *saga_instance_new(struct saga_engine *g)
@@ -68,7 +82,6 @@ struct saga_instance *saga_instance_new(struct saga_engine *g)
     list_init(&i->link);
     list_init(&i->commands);
     arena_init(&i->arena, SAGA_INPUT_ARENA_MAX);
-    i->timer = (struct env_timer){.fn = on_timer, .arg = i};
     return i;
 }
 
@@ -76,14 +89,25 @@ void saga_instance_free(struct saga_instance *i)
 {
     if (i == NULL)
         return;
-    FICUS_ASSERT(i->view == NULL && i->fetch == NULL && list_empty(&i->commands));
-    env_timer_stop(i->g->env, &i->timer);
+    FICUS_ASSERT(i->view == NULL && i->busy_count == 0 && list_empty(&i->commands));
     saga_move(i, SAGA_PLACE_NOWHERE);
     if (i->key.size > 0 && map_get(&i->g->live, i->key) == i)
         map_remove(&i->g->live, i->key);
     metric_set(i->g->running, (int64_t)map_count(&i->g->live));
     arena_done(&i->arena);
     mem_free(i);
+}
+
+static bool make_works(struct saga_instance *i, size_t count)
+{
+    i->works = ARENA_ARRAY(&i->arena, struct saga_work, count);
+    i->work_count = i->works == NULL ? 0 : count;
+    for (size_t k = 0; k < i->work_count; k++) {
+        i->works[k].i = i;
+        list_init(&i->works[k].link);
+        i->works[k].timer = (struct env_timer){.fn = on_pause_over, .arg = &i->works[k]};
+    }
+    return i->works != NULL;
 }
 
 static bool keep(struct arena *a, struct slice from, struct slice *to)
@@ -104,6 +128,7 @@ enum ficus_err saga_instance_fill(struct saga_instance *i, const struct saga_sta
               keep(&i->arena, start->traceparent, &s->traceparent) &&
               keep(&i->arena, start->tracestate, &s->tracestate) &&
               keep(&i->arena, start->correlation, &s->correlation);
+    ok = ok && make_works(i, known->width);
     char *key = ok ? arena_printf(&i->arena, SLICE_FMT "/" SLICE_FMT, SLICE_ARG(s->saga), SLICE_ARG(s->id)) : NULL;
     if (key == NULL)
         return FICUS_ERR_NOMEM;
@@ -140,6 +165,9 @@ enum ficus_err saga_def_know(struct saga_engine *g, struct slice hash, struct sl
         if (err == FICUS_ERR_OK && !slice_eq_str(hash, k->hash))
             err = err_set(reterr, FICUS_ERR_CORRUPT, "its definition does not have the hash %s", k->hash);
         k->def = def;
+        for (size_t s = 0; err == FICUS_ERR_OK && s < def->step_count; s = saga_group_end(def, s))
+            if (saga_group_end(def, s) - s > k->width)
+                k->width = saga_group_end(def, s) - s;
         if (err == FICUS_ERR_OK && !map_put(&g->defs, hash, k))
             err = err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
         if (err != FICUS_ERR_OK) {
@@ -159,51 +187,102 @@ void saga_ready_kick(struct saga_engine *g)
     if (g->calling_ready || g->held || g->closing)
         return;
     g->calling_ready = true;
-    while (g->counts[SAGA_PLACE_CALLING] < SAGA_CALLING_MAX && g->counts[SAGA_PLACE_READY] > 0)
-        saga_call_begin(CONTAINER_OF(g->lists[SAGA_PLACE_READY].next, struct saga_instance, link));
+    while (g->work_counts[SAGA_WORK_CALLING] < SAGA_CALLING_MAX && g->work_counts[SAGA_WORK_READY] > 0)
+        saga_call_begin(CONTAINER_OF(g->works[SAGA_WORK_READY].next, struct saga_work, link));
     g->calling_ready = false;
 }
 
 static void act(struct saga_instance *i)
 {
-    switch (i->out.action) {
-    case SAGA_ACTION_CALL:
-        saga_move(i, SAGA_PLACE_READY);
-        return;
-    case SAGA_ACTION_TIMER:
-        saga_move(i, SAGA_PLACE_TIMER);
-        env_timer_start(i->g->env, &i->timer, i->out.delay_ms);
-        return;
-    case SAGA_ACTION_REST:
-    case SAGA_ACTION_NONE:
-        FICUS_UNREACHABLE(); /* an instance without an action is at rest and leaves the memory (after_append) */
+    for (size_t n = 0; n < i->out.action_count && !i->g->closing; n++) {
+        const struct saga_action *a = &i->out.actions[n];
+        struct saga_work *k = &i->works[saga_slot(&i->state, a->step)];
+        FICUS_ASSERT(k->place == SAGA_WORK_NONE);
+        k->step = a->step;
+        k->undo = i->state.undo;
+        saga_work_move(k, a->delay_ms == 0 ? SAGA_WORK_READY : SAGA_WORK_PAUSE);
+        if (a->delay_ms > 0)
+            env_timer_start(i->g->env, &k->timer, a->delay_ms);
     }
+    saga_move(i, i->busy_count > 0 || i->g->closing ? SAGA_PLACE_WORKING : SAGA_PLACE_NOWHERE);
+}
+
+/* What the state just reached does not call is called no more: other steps of a group that turns back. */
+static void drop_works(struct saga_instance *i)
+{
+    for (size_t n = 0; n < i->work_count; n++) {
+        struct saga_work *k = &i->works[n];
+        if (k->place != SAGA_WORK_NONE && (k->undo != i->state.undo || !saga_is_calling(i->def, &i->state, k->step, k->undo)))
+            saga_call_cancel(k);
+    }
+}
+
+static void count_step(struct saga_instance *i, const struct saga_input *in, int64_t begun_ms)
+{
+    const struct saga_record *r = &i->out.records[0];
+    if (in->kind == SAGA_INPUT_ANSWER && i->g->step_seconds != NULL)
+        metric_observe(METRIC(i->g->step_seconds, i->start.saga, slice_str(i->def->steps[r->step].name),
+                              slice_str(r->kind >= SAGA_RECORD_UNDO_BEGUN ? "undo" : "do")),
+                       (in->wall_ms - begun_ms) * 1000000);
 }
 
 void saga_input(struct saga_instance *i, struct saga_input *in)
 {
     struct saga_engine *g = i->g;
-    FICUS_ASSERT(i->place == SAGA_PLACE_NOWHERE);
+    FICUS_ASSERT(saga_is_free(i));
     in->wall_ms = env_wall_ms(g->env);
     in->random = env_random_u64(g->env);
-    int64_t begun_ms = i->state.begun_ms;
+    int64_t begun_ms = in->kind == SAGA_INPUT_ANSWER ? i->state.begun_ms[saga_slot(&i->state, in->step)] : 0;
     i->before = i->state.name;
     saga_machine_input(i->def, &i->state, in, &i->out);
+    drop_works(i);
     if (i->out.record_count == 0) {
         act(i);
-        if (!list_empty(&i->commands))
-            saga_commands_run(i);
-        saga_ready_kick(g);
-        return;
+    } else {
+        count_step(i, in, begun_ms);
+        saga_move(i, in->kind == SAGA_INPUT_START ? SAGA_PLACE_STARTING : SAGA_PLACE_WAITING);
+        saga_writer_kick(g);
     }
-    const struct saga_record *r = &i->out.records[0];
-    if (in->kind == SAGA_INPUT_ANSWER && g->step_seconds != NULL)
-        metric_observe(METRIC(g->step_seconds, i->start.saga, slice_str(i->def->steps[r->step].name),
-                              slice_str(r->kind >= SAGA_RECORD_UNDO_BEGUN ? "undo" : "do")),
-                       (in->wall_ms - begun_ms) * 1000000);
-    saga_move(i, in->kind == SAGA_INPUT_START ? SAGA_PLACE_STARTING : SAGA_PLACE_WAITING);
-    saga_writer_kick(g);
     saga_ready_kick(g); /* a calling slot may have become free */
+}
+
+static struct saga_work *told_work(struct saga_instance *i)
+{
+    for (size_t n = 0; n < i->work_count; n++)
+        if (i->works[n].place == SAGA_WORK_TOLD)
+            return &i->works[n];
+    return NULL;
+}
+
+void saga_go_on(struct saga_instance *i)
+{
+    struct saga_work *k;
+    if (i->g->closing)
+        return;
+    saga_commands_run(i);
+    while (saga_is_free(i) && (k = told_work(i)) != NULL) {
+        struct saga_input in = k->told;
+        /* A wait beside calls is looked at between their attempts: the instance is not waiting, so nobody wakes it. */
+        if (i->wake_at_ms != 0 && i->wake_at_ms <= saga_waits_now(i->g))
+            in = (struct saga_input){.kind = SAGA_INPUT_WAKE};
+        else
+            saga_work_move(k, SAGA_WORK_NONE);
+        saga_input(i, &in);
+    }
+    if (i->place == SAGA_PLACE_NOWHERE)
+        saga_instance_free(i);
+}
+
+void saga_work_tell(struct saga_work *k, const struct saga_input *in)
+{
+    k->told = *in;
+    k->told.step = k->step;
+    snprintf(k->code, sizeof k->code, SLICE_FMT, SLICE_ARG(in->code));
+    if (in->code.p != NULL)
+        k->told.code = slice_str(k->code);
+    saga_work_move(k, SAGA_WORK_TOLD);
+    if (saga_is_free(k->i))
+        saga_go_on(k->i);
 }
 
 /* ---- the writer ---- */
@@ -291,18 +370,14 @@ static void after_append(struct saga_instance *i)
     for (size_t r = 0; r < i->out.record_count; r++)
         log_record(i, &i->out.records[r]);
     count_change(i);
-    if (i->out.action == SAGA_ACTION_NONE)
+    if (i->state.name == SAGA_STUCK || saga_state_is_final(i->state.name))
         log_rest(i);
-    if (i->entry.wait_ms > 0)
-        saga_wake_at(i->g, i->entry.wake_at_ms);
+    if (i->state.name == SAGA_WAITING && i->wake_at_ms != 0)
+        saga_wake_at(i->g, i->wake_at_ms);
     if (i->view != NULL)
         saga_command_done(i);
-    if (i->out.action == SAGA_ACTION_CALL || i->out.action == SAGA_ACTION_TIMER)
-        act(i);
-    if (!list_empty(&i->commands))
-        saga_commands_run(i);
-    else if (i->place == SAGA_PLACE_NOWHERE)
-        saga_instance_free(i);
+    act(i);
+    saga_go_on(i);
 }
 
 static void writer_work(void *arg)
@@ -363,6 +438,23 @@ static void writer_done(void *arg)
     saga_closing_step(g);
 }
 
+/* When the first of the open waits is over, and whether the journal knows it already. */
+static void set_wake(struct saga_instance *i)
+{
+    const struct saga_output *o = &i->out;
+    bool rests = i->state.name == SAGA_WAITING && i->before != SAGA_WAITING;
+    if (o->wait_ms == 0 || o->wait_ms == SAGA_NEVER)
+        i->wake_at_ms = 0;
+    else if (o->wait_is_new)
+        i->wake_at_ms = saga_waits_now(i->g) + o->wait_ms;
+    else
+        i->wake_at_ms += o->wait_ms - o->wait_was_ms;
+    if (o->wait_ms == 0 || !(rests || o->wait_is_new || o->wait_ms != o->wait_was_ms))
+        return;
+    i->entry.wait_ms = o->wait_ms;
+    i->entry.wake_at_ms = i->wake_at_ms;
+}
+
 static void take_entries(struct saga_engine *g, enum saga_place from, size_t count_max)
 {
     while (count_max-- > 0 && !list_empty(&g->lists[from])) {
@@ -376,11 +468,7 @@ static void take_entries(struct saga_engine *g, enum saga_place from, size_t cou
             .record_count = i->out.record_count,
             .state = &i->state,
         };
-        if (i->out.action == SAGA_ACTION_REST && i->out.delay_ms != 0) {
-            i->entry.wait_ms = i->out.delay_ms;
-            i->wake_at_ms = i->out.delay_ms == SAGA_NEVER ? 0 : saga_waits_now(g) + i->out.delay_ms;
-            i->entry.wake_at_ms = i->wake_at_ms;
-        }
+        set_wake(i);
         FICUS_ASSERT(g->entry_count < ARRAY_COUNT(g->entries));
         g->entries[g->entry_count++] = &i->entry;
     }
@@ -527,6 +615,8 @@ enum ficus_err saga_engine_new(struct env *e, const struct saga_engine_options *
     map_init(&g->defs, seed);
     for (int p = 0; p < SAGA_PLACE_COUNT; p++)
         list_init(&g->lists[p]);
+    for (int p = 0; p < SAGA_WORK_COUNT; p++)
+        list_init(&g->works[p]);
     g->writer_timer = (struct env_timer){.fn = on_writer_timer, .arg = g};
     g->trim_timer = (struct env_timer){.fn = on_trim_timer, .arg = g};
     make_metrics(g);
@@ -601,8 +691,9 @@ void saga_engine_close(struct saga_engine *g, void (*closed)(void *arg), void *a
     if (g->pulling)
         g->options.bus->ops->cancel_pull(g->options.bus);
     g->pulling = false;
-    LIST_FOREACH_SAFE (&g->lists[SAGA_PLACE_CALLING], it, tmp)
-        saga_call_cancel(CONTAINER_OF(it, struct saga_instance, link));
+    for (int p = 1; p < SAGA_WORK_COUNT; p++)
+        while (!list_empty(&g->works[p]))
+            saga_call_cancel(CONTAINER_OF(g->works[p].next, struct saga_work, link));
     for (int p = 1; p < SAGA_PLACE_COUNT; p++) {
         LIST_FOREACH_SAFE (&g->lists[p], it, tmp) {
             struct saga_instance *i = CONTAINER_OF(it, struct saga_instance, link);
@@ -611,7 +702,6 @@ void saga_engine_close(struct saga_engine *g, void (*closed)(void *arg), void *a
             if (v != NULL)
                 saga_view_answer(v, FICUS_ERR_CANCELLED, SLICE_NONE, "the hub is stopping");
             saga_commands_cancel(&i->commands);
-            env_timer_stop(g->env, &i->timer);
         }
     }
     /* Never from inside this call: the caller's closed must not fire re-entrantly, and jobs' done callbacks never do.

@@ -108,7 +108,7 @@ struct saga_command {
     struct slice owner;         /* not NONE: only of a saga of this service, else FORBIDDEN */
 };
 /* OK is answered when it is synced, with {saga,id,state,again}; again: it was so before, and nothing was written. The
- * strings of c are copied. NOT_FOUND; INVALID; CONFLICT with the reason; TOO_LARGE; BUSY. A call that is under way is given up
+ * strings of c are copied. NOT_FOUND; INVALID (the id: saga_id_check); CONFLICT with the reason; TOO_LARGE; BUSY. A call that is under way is given up
  * for CANCEL, TERMINATE and a refused signal; the others wait for its answer. */
 enum ficus_err saga_engine_command(struct saga_engine *g, const struct saga_command *c, saga_view_done done, void *arg);
 

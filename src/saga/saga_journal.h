@@ -51,7 +51,7 @@ struct saga_stored {
     enum saga_state_name state;
     const char *step, *failure;
     int64_t started_ms, updated_ms;
-    int64_t wake_at_ms; /* WAITING: when the wait is over; 0: it has no end */
+    int64_t wake_at_ms; /* when the open wait that is over first is over; 0: it has no end; without meaning where none is open */
     struct saga_stored_record *records;
     size_t record_count;
 };

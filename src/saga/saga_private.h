@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Shared by the files of the engine: saga_engine.c (life, journal writer, instances' moves), saga_start.c (start events
- * and taking up), saga_request.c (one call), saga_view.c (what operators see), saga_command.c (what is said to instances
+ * and taking up), saga_request.c (one call of one step), saga_view.c (what operators see), saga_command.c (what is said to instances
  * from outside, and waits that are over).
  */
 #ifndef FICUS_SAGA_PRIVATE_H
@@ -9,9 +9,9 @@
 
 #include "map.h"
 #include "saga_engine.h"
+#include "saga_template.h"
 
 enum {
-    SAGA_ID_SIZE_MAX = 128,  /* of an instance's id: part of Idempotency-Key */
     SAGA_START_BATCH = 64,   /* start events of one pull, all in one transaction */
     SAGA_APPEND_BATCH = 256, /* entries beside them in one transaction */
     SAGA_WAKE_BATCH = 256, /* instances whose wait is over, at a time */
@@ -22,13 +22,41 @@ enum {
 /* Where an instance is. Moves with its list: saga_move is the only place that changes either. */
 enum saga_place {
     SAGA_PLACE_NOWHERE,
-    SAGA_PLACE_STARTING,  /* g->starting: new, its first records wait for the writer */
-    SAGA_PLACE_WAITING,   /* g->waiting: records wait for the writer */
-    SAGA_PLACE_APPENDING, /* g->appending: the writer's job owns out, state and start */
-    SAGA_PLACE_READY,     /* g->ready: synced, waits for a calling slot */
-    SAGA_PLACE_CALLING,   /* g->calling */
-    SAGA_PLACE_TIMER,     /* g->sleeping */
+    SAGA_PLACE_STARTING,  /* new, its first records wait for the writer */
+    SAGA_PLACE_WAITING,   /* records wait for the writer */
+    SAGA_PLACE_APPENDING, /* the writer's job owns out, state and start */
+    SAGA_PLACE_WORKING,   /* synced; its works do something */
     SAGA_PLACE_COUNT
+};
+
+/* Where a call of an instance is; beside the instance's place, because the records of one step are written while others are
+ * called. saga_work_move changes it. */
+enum saga_work_place {
+    SAGA_WORK_NONE,
+    SAGA_WORK_READY,   /* begun on the disk, waits for a calling slot */
+    SAGA_WORK_CALLING,
+    SAGA_WORK_PAUSE,   /* before its next attempt */
+    SAGA_WORK_TOLD,    /* answered, or its pause is over: the machine hears of it when the instance is not with the writer */
+    SAGA_WORK_COUNT
+};
+
+/* One call: of the step at the same slot of the instance's state. */
+struct saga_work {
+    struct saga_instance *i;
+    struct list link;
+    enum saga_work_place place;
+    size_t step;
+    bool undo;
+    struct env_timer timer;
+    struct saga_input told;
+    char code[SAGA_CODE_SIZE_MAX + 1]; /* of told */
+    /* the request */
+    struct arena arena;
+    struct buf path, body;
+    struct call_request request;
+    struct http_field fields[2];
+    char idempotency[SAGA_ID_SIZE_MAX + 160];
+    struct call_fetch *fetch;
 };
 
 struct saga_instance {
@@ -43,21 +71,15 @@ struct saga_instance {
     struct saga_state state;
     struct saga_output out;
     struct saga_journal_entry entry;
-    struct env_timer timer;
     struct log_context log;
-    /* one call */
-    struct arena call_arena;
-    struct buf path, body;
-    struct call_request request;
-    struct http_field fields[2];
-    char idempotency[SAGA_ID_SIZE_MAX + 160];
-    struct call_fetch *fetch;
+    struct saga_work *works; /* as many as the widest group of the definition; in the arena */
+    size_t work_count, busy_count;
     /* from outside: the one that waits for the sync, NULL: none; and those behind it (struct saga_view) */
     struct saga_view *view;
     struct saga_note note;
     struct list commands;
     enum saga_state_name before; /* the state that out leads away from */
-    int64_t wake_at_ms;          /* of the present wait; 0: it has no end */
+    int64_t wake_at_ms;          /* when the first of the open waits is over; 0: none is open, or none has an end */
 };
 
 /* Something that was asked of the engine: a job that reads, or a command on its way. */
@@ -101,6 +123,7 @@ struct saga_visit {
 /* A definition in use: of the configuration, or read back from the journal. Kept until the engine closes. */
 struct saga_known_def {
     const struct saga_def *def;
+    size_t width; /* of its widest group */
     struct slice text;
     char hash[65];
     struct arena arena;
@@ -116,7 +139,8 @@ struct saga_engine {
     struct map defs;                          /* hash -> struct saga_known_def */
     const struct saga_known_def **start_defs; /* by index in options.defs */
     struct list lists[SAGA_PLACE_COUNT];
-    size_t counts[SAGA_PLACE_COUNT];
+    struct list works[SAGA_WORK_COUNT];
+    size_t work_counts[SAGA_WORK_COUNT];
     /* the writer: one job */
     struct env_job writer;
     bool writer_busy;
@@ -171,7 +195,12 @@ void saga_instance_free(struct saga_instance *i); /* leaves list and map too */
 /* Copy start's strings into the instance and enter it in g->live. NOMEM. */
 enum ficus_err saga_instance_fill(struct saga_instance *i, const struct saga_start *start,
                                   const struct saga_known_def *known);
+bool saga_is_free(const struct saga_instance *i); /* not with the writer: it takes inputs and commands */
 void saga_input(struct saga_instance *i, struct saga_input *in); /* wall_ms and random are filled in here */
+/* Do what came while it was with the writer: commands, answers. One that has nothing to do in memory leaves it: i may be gone. */
+void saga_go_on(struct saga_instance *i);
+void saga_work_move(struct saga_work *k, enum saga_work_place to);
+void saga_work_tell(struct saga_work *k, const struct saga_input *in); /* in.code is copied; the instance may be gone */
 void saga_writer_kick(struct saga_engine *g);
 void saga_ready_kick(struct saga_engine *g); /* begin the calls that have a slot */
 /* The definition with this hash: known already, or parsed from text. */
@@ -187,9 +216,8 @@ enum ficus_err saga_take_up_stored(struct saga_engine *g, const struct saga_stor
 void saga_pull(struct saga_engine *g);
 
 /* saga_request.c */
-void saga_call_begin(struct saga_instance *i);
-void saga_call_cancel(struct saga_instance *i);
-void saga_call_done(struct saga_instance *i); /* forget request and answer */
+void saga_call_begin(struct saga_work *k); /* the instance may be gone */
+void saga_call_cancel(struct saga_work *k); /* whatever it does, it does it no more */
 
 /* saga_view.c */
 enum ficus_err saga_view_new(struct saga_engine *g, saga_view_done done, void *arg, struct saga_view **ret_view);
@@ -197,8 +225,7 @@ void saga_view_free(struct saga_view *v); /* one that was never counted */
 void saga_view_answer(struct saga_view *v, enum ficus_err err, struct slice json, const char *detail); /* and free it */
 
 /* saga_command.c */
-/* Do the instance's commands as far as its place allows. One that is NOWHERE afterwards is gone: nothing came of them. */
-void saga_commands_run(struct saga_instance *i);
+void saga_commands_run(struct saga_instance *i); /* as far as its place allows; by saga_go_on alone */
 /* The command's record is synced: answer it. */
 void saga_command_done(struct saga_instance *i);
 void saga_commands_cancel(struct list *commands);

@@ -56,8 +56,8 @@ static enum ficus_err start_one(struct saga_engine *g, const struct saga_known_d
 
 static enum ficus_err start_event(struct saga_engine *g, const struct event *ev)
 {
-    if (ev->subject.size == 0 || ev->subject.size > SAGA_ID_SIZE_MAX || !text_printable_ascii(ev->subject)) {
-        refuse_event(g, ev, "the subject must have 1 to 128 printable ASCII characters");
+    if (saga_id_check(ev->subject) != NULL) {
+        refuse_event(g, ev, saga_id_check(ev->subject));
         return FICUS_ERR_OK;
     }
     for (size_t d = 0; d < g->options.def_count; d++) {
@@ -178,7 +178,9 @@ enum ficus_err saga_take_up_stored(struct saga_engine *g, const struct saga_stor
         return err_set(reterr, err, "out of memory");
     }
     i->state = state;
-    i->wake_at_ms = stored->wake_at_ms;
+    int64_t wait_ms = saga_wait_ms(known->def, &state), latest_ms = saga_waits_now(g) + wait_ms;
+    if (wait_ms > 0) /* beside calls it is not among those whose clock was looked at (saga_journal_limit_waits) */
+        i->wake_at_ms = stored->wake_at_ms < latest_ms ? stored->wake_at_ms : latest_ms;
     *ret_instance = i;
     return FICUS_ERR_OK;
 }

@@ -97,7 +97,7 @@ static void write_row(struct json_writer *w, const struct saga_stored *st)
         json_write_kv_str(w, "step", st->step);
     if (st->failure[0] != '\0')
         json_write_kv_str(w, "failure", st->failure);
-    if (st->wake_at_ms != 0)
+    if (st->state == SAGA_WAITING && st->wake_at_ms != 0)
         write_time(w, "until", st->wake_at_ms);
     write_time(w, "started_at", st->started_ms);
     write_time(w, "updated_at", st->updated_ms);
@@ -185,6 +185,19 @@ static void write_record(struct json_writer *w, const struct saga_stored_record 
     json_write_end(w);
 }
 
+/* Of a group the steps that are under way. */
+static void write_open(struct json_writer *w, const struct saga_def *def, const struct saga_state *s)
+{
+    if (s->undo || s->open == 0 || saga_group_end(def, s->step) - s->step < 2)
+        return;
+    json_write_key(w, "open");
+    json_write_array(w);
+    for (size_t i = s->step; i < saga_group_end(def, s->step); i++)
+        if ((s->open & (uint32_t)1 << i) != 0)
+            json_write_str(w, def->steps[i].name);
+    json_write_end(w);
+}
+
 /* What is said of the state beside the journal's columns. A journal that does not fold is shown as it is. */
 static void write_state(struct saga_view *v)
 {
@@ -194,8 +207,12 @@ static void write_state(struct saga_view *v)
     if (st->start.def_text.p == NULL || saga_def_read(&v->arena, st->start.def_text, &def, NULL) != FICUS_ERR_OK ||
         saga_stored_fold(st, def, &state, NULL) != FICUS_ERR_OK)
         return;
-    if (state.name == SAGA_WAITING && def->steps[state.step].signal != NULL)
-        json_write_kv_str(&v->w, "signal", def->steps[state.step].signal);
+    for (size_t i = 0; i < def->step_count && state.name == SAGA_WAITING; i++)
+        if ((state.open & (uint32_t)1 << i) != 0 && def->steps[i].signal != NULL) {
+            json_write_kv_str(&v->w, "signal", def->steps[i].signal);
+            break;
+        }
+    write_open(&v->w, def, &state);
     if (state.name != SAGA_TERMINATED)
         return;
     json_write_key(&v->w, "left");
@@ -263,7 +280,9 @@ enum ficus_err saga_engine_show(struct saga_engine *g, struct slice saga, struct
     if (err != FICUS_ERR_OK)
         return err;
     const struct saga_instance *i = find_live(v, saga, id);
-    v->attempts = i != NULL && i->state.begun ? i->state.attempts : 0;
+    for (size_t n = 0; i != NULL && n < i->work_count; n++)
+        if (i->works[n].place != SAGA_WORK_NONE && i->state.attempts[n] > v->attempts)
+            v->attempts = i->state.attempts[n];
     return view_run(v, show_work, view_done);
 }
 
@@ -289,6 +308,8 @@ static void write_step(struct json_writer *w, const struct saga_step *s)
 {
     json_write_object(w);
     json_write_kv_str(w, "step", s->name);
+    if (s->group != 0)
+        json_write_kv_i64(w, "parallel", s->group);
     write_call(w, "call", &s->call);
     write_call(w, "undo", &s->undo);
     if (s->pivot)

@@ -27,6 +27,10 @@ WRONG = [
     ("{ signal: signed, timeout: never }", "{ signal: approved, timeout: never }", 0, '"approved" is waited for by "approval" already'),
     ("{signals.approved.by}", "{signals.aproved.by}", 0, "{signals.aproved}: no step before this one waits for a signal"),
     ("on_timeout: undo", "on_timeout: redo", 0, "on_timeout"),
+    ("          - tell: {", "          - parallel:\n              - tell: {", 0, 'stands inside another "parallel"'),
+    ("- tell: {", "- take: {", 0, '"take" occurs twice, first in line'),
+    (', undo: "DELETE seats:/v1/holds/{id}" }\n          - clear', " }\n          - clear", 0, 'steps[1].parallel[1].seat: needs an undo'),
+    ("          - tell:", "      - tell:", -2, "has 1 step; 2 to 8 may run at the same time"),
 ]
 
 
@@ -64,7 +68,7 @@ def cells(text, heading):
 
 def check_tables(build, checks, text):
     with open(os.path.join(ROOT, "src/saga/saga_def.c"), encoding="utf-8") as f:
-        words = set(re.findall(r'\{\.name = "(\w+)"', f.read())) - {"name"}
+        words = set(re.findall(r'(?:\{\.name|\.group_word) = "(\w+)"', f.read())) - {"name"}
     checks.check("each word has its line", words == set(cells(text, "| word | meaning |")), str(words ^ set(cells(text, "| word | meaning |"))))
     with open(os.path.join(ROOT, "src/saga/saga_machine.h"), encoding="utf-8") as f:
         states = set(re.findall(r'X\([A-Z]+, "(\w+)"\)', f.read().split("#define SAGA_STATE_LIST")[1].split("enum saga_state_name")[0]))
