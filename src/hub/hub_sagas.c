@@ -7,6 +7,8 @@
  */
 #include "hub_private.h"
 
+#include "saga_template.h"
+
 #include <stdio.h>
 
 enum { BODY_ARENA_MAX = 32 * EVENT_SIZE_MAX, BODY_DEPTH_MAX = 32 /* it is shown inside a history */ };
@@ -128,6 +130,8 @@ static enum ficus_err read_command(struct hub_exchange *x, struct arena *a, stru
     if (json_get(root, "refuse") != NULL && !json_bool(json_get(root, "refuse"), &c->refuse))
         return err_set(reterr, FICUS_ERR_INVALID, "refuse must be true or false");
     const struct json *v = json_get(root, c->kind == SAGA_START ? "input" : "data");
+    if (v != NULL && c->kind == SAGA_START && v->type != JSON_OBJECT)
+        return err_set(reterr, FICUS_ERR_INVALID, "input must be a JSON object, as the data of a start event is");
     if (v != NULL) {
         struct json_writer w;
         json_write_init(&w, data);
@@ -159,7 +163,7 @@ static void command(struct hub_exchange *x, struct slice body, enum saga_command
         x->busy = err == FICUS_ERR_OK;
     }
     if (err == FICUS_ERR_INVALID && error.text[0] == '\0')
-        err_set(&error, err, "an id has 1 to 128 printable ASCII characters");
+        err_set(&error, err, "the id \"" SLICE_FMT "\" is not %s", SLICE_ARG(c.id), saga_id_check(c.id));
     if (err != FICUS_ERR_OK)
         hub_problem_err(x, err, error.text);
     buf_done(&data);
