@@ -606,9 +606,10 @@ static void print_version(const struct json *v, struct slice present, struct buf
 
 static void print_definition(const struct json *d, struct buf *out)
 {
-    buf_printf(out, "saga " SLICE_FMT " of " SLICE_FMT ", started by " SLICE_FMT "\n  definition " SLICE_FMT "\nsteps\n",
-               SLICE_ARG(text_of(d, "saga")), SLICE_ARG(text_of(d, "owner")), SLICE_ARG(text_of(d, "start")),
-               SLICE_ARG(text_of(d, "definition")));
+    bool by_event = json_get(d, "start") != NULL;
+    buf_printf(out, "saga " SLICE_FMT " of " SLICE_FMT ", %s" SLICE_FMT "\n  definition " SLICE_FMT "\nsteps\n",
+               SLICE_ARG(text_of(d, "saga")), SLICE_ARG(text_of(d, "owner")), by_event ? "started by " : "begun by its owner",
+               SLICE_ARG(by_event ? text_of(d, "start") : SLICE("")), SLICE_ARG(text_of(d, "definition")));
     int64_t group = 0;
     const struct json *steps = json_get(d, "steps"), *versions = json_get(d, "versions");
     for (const struct json *s = steps == NULL ? NULL : steps->first; s != NULL; s = s->next)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Operators' view of the sagas, and what they say to them; signals also by the service that a saga belongs to.
+ * Operators' view of the sagas, and what they say to them; signals and a look at an instance also by the service that a
+ * saga belongs to.
  *
  * Bodies of commands are JSON objects; all members but a termination's reason may be absent: {"by": who, "reason": why,
  * "input": of a start, "data": of a signal, "refuse": true}.
@@ -56,7 +57,7 @@ void hub_sagas_show(struct hub_exchange *x, struct slice body)
 {
     (void)body;
     x->busy = true;
-    begun(x, saga_engine_show(x->hub->sagas, x->params[0], x->params[1], on_json, x));
+    begun(x, saga_engine_show(x->hub->sagas, x->params[0], x->params[1], x->claims.issuer, on_json, x));
 }
 
 void hub_sagas_describe(struct hub_exchange *x, struct slice body)

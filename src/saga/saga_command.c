@@ -233,7 +233,7 @@ static void visit_work(void *arg)
     t->err = saga_journal_load(t->g->journal, &t->arena, t->saga, t->id, &t->stored, &t->error);
 }
 
-static const struct saga_known_def *start_def(const struct saga_engine *g, struct slice saga)
+const struct saga_known_def *saga_start_def(const struct saga_engine *g, struct slice saga)
 {
     for (size_t d = 0; d < g->options.def_count; d++)
         if (slice_eq_str(saga, g->options.defs[d].name))
@@ -245,7 +245,7 @@ static const struct saga_known_def *start_def(const struct saga_engine *g, struc
 static enum ficus_err begin(struct saga_visit *t, struct saga_view *v)
 {
     struct saga_engine *g = t->g;
-    const struct saga_known_def *known = start_def(g, t->saga);
+    const struct saga_known_def *known = saga_start_def(g, t->saga);
     const struct saga_start start = {.saga = t->saga, .id = t->id, .input = v->command.data};
     if (known == NULL)
         return err_set(&v->error, FICUS_ERR_NOT_FOUND, "there is no saga \"" SLICE_FMT "\"", SLICE_ARG(t->saga));
@@ -433,6 +433,11 @@ static bool keep_command(struct saga_view *v, const struct saga_command *c)
 
 enum ficus_err saga_engine_command(struct saga_engine *g, const struct saga_command *c, saga_view_done done, void *arg)
 {
+    return g->command_count >= SAGA_COMMANDS_MAX ? FICUS_ERR_BUSY : saga_command_new(g, c, done, arg);
+}
+
+enum ficus_err saga_command_new(struct saga_engine *g, const struct saga_command *c, saga_view_done done, void *arg)
+{
     struct saga_view *v;
     FICUS_ASSERT(done != NULL && c->kind != SAGA_WAKE);
     FICUS_ASSERT(c->kind != SAGA_TERMINATE || (c->actor.size > 0 && c->reason.size > 0));
@@ -442,8 +447,6 @@ enum ficus_err saga_engine_command(struct saga_engine *g, const struct saga_comm
     if (c->actor.size + c->reason.size > SAGA_NOTE_SIZE_MAX || (c->kind == SAGA_SIGNAL && c->data.size > SAGA_NOTE_SIZE_MAX) ||
         c->data.size > EVENT_SIZE_MAX)
         return FICUS_ERR_TOO_LARGE;
-    if (g->command_count >= SAGA_COMMANDS_MAX)
-        return FICUS_ERR_BUSY;
     enum ficus_err err = saga_view_new(g, done, arg, &v);
     if (err != FICUS_ERR_OK)
         return err;

@@ -39,7 +39,7 @@ struct saga_step {
 struct saga_def {
     const char *name;  /* "checkout" */
     const char *owner; /* service */
-    const char *start; /* topic; the event's subject is the instance's id, its data the input */
+    const char *start; /* topic; the event's subject is the instance's id, its data the input; NULL: none */
     struct saga_step *steps;
     size_t step_count;
     struct saga_scenario *scenarios; /* in the manifest alone */

@@ -551,10 +551,13 @@ static enum ficus_err know_configured(struct saga_engine *g, struct ficus_error 
             err_wrap(reterr, "saga %s", g->options.defs[i].name);
         bool first = true;
         for (size_t j = 0; j < i; j++)
-            first = first && strcmp(g->options.defs[j].start, g->options.defs[i].start) != 0;
-        if (first)
+            first = first && (g->options.defs[j].start == NULL || g->options.defs[i].start == NULL ||
+                              strcmp(g->options.defs[j].start, g->options.defs[i].start) != 0);
+        if (first && g->options.defs[i].start != NULL)
             buf_printf(&topics, "%s%s", buf_slice(&topics).size > 0 ? "," : "", g->options.defs[i].start);
     }
+    if (g->options.def_count > 0)
+        buf_printf(&topics, "%s" EVENT_TOPIC_SAGA, buf_slice(&topics).size > 0 ? "," : "");
     if (err == FICUS_ERR_OK && (buf_failed(&topics) || (g->topics = mem_strdup(buf_str(&topics))) == NULL))
         err = err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
     arena_done(&a);

@@ -81,9 +81,9 @@ typedef void (*saga_view_done)(void *arg, enum ficus_err err, struct slice json,
 /* {"sagas":[{saga,id,state,step,failure,started_at,updated_at}],"after":"saga/id" when there may be more} */
 enum ficus_err saga_engine_list(struct saga_engine *g, const struct saga_query *q, saga_view_done done, void *arg);
 /* One instance with its history; of a terminated one also `left`, the steps that are (perhaps) done and not undone.
- * NOT_FOUND. */
-enum ficus_err saga_engine_show(struct saga_engine *g, struct slice saga, struct slice id, saga_view_done done,
-                                void *arg);
+ * owner: not NONE: only of a saga of this service, else DENIED. NOT_FOUND. */
+enum ficus_err saga_engine_show(struct saga_engine *g, struct slice saga, struct slice id, struct slice owner,
+                                saga_view_done done, void *arg);
 /* A saga's definition: the one that new instances take, or with this hash; and how many instances that have not ended
  * run on each. NOT_FOUND. */
 enum ficus_err saga_engine_describe(struct saga_engine *g, struct slice saga, struct slice hash, saga_view_done done,

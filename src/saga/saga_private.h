@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Shared by the files of the engine: saga_engine.c (life, journal writer, instances' moves), saga_start.c (start events
- * and taking up), saga_request.c (one call of one step), saga_view.c (what operators see), saga_command.c (what is said to instances
- * from outside, and waits that are over).
+ * and taking up), saga_request.c (one call of one step), saga_view.c (what operators see), saga_told.c (what services say by the log), saga_command.c
+ * (what is said to instances from outside, and waits that are over).
  */
 #ifndef FICUS_SAGA_PRIVATE_H
 #define FICUS_SAGA_PRIVATE_H
@@ -163,6 +163,8 @@ struct saga_engine {
     bool calling_ready; /* start_ready runs; it never nests */
     struct env_timer pull_timer;
     int pull_failures;
+    size_t told_count; /* signals of the batch that are not answered yet: its position is written when they are */
+    bool told_failed;  /* one could not be written now: the batch is read again */
     /* views; of these commands from outside, and waits that are over */
     size_t view_count, command_count, wake_count;
     /* waits that are over (saga_command.c) */
@@ -214,6 +216,15 @@ enum ficus_err saga_take_up(struct saga_engine *g, struct ficus_error *reterr); 
 enum ficus_err saga_take_up_stored(struct saga_engine *g, const struct saga_stored *stored,
                                    struct saga_instance **ret_instance, struct ficus_error *reterr);
 void saga_pull(struct saga_engine *g);
+void saga_pull_again(struct saga_engine *g); /* after a while */
+/* The instance of the event's subject, or nothing when it is live already. actor: who says so, beside the event; SLICE_NONE.
+ * NOMEM. */
+enum ficus_err saga_start_by(struct saga_engine *g, const struct saga_known_def *known, const struct event *ev, struct slice input,
+                             struct slice actor);
+
+/* saga_told.c */
+/* Begin to do what a service says by an event of EVENT_TOPIC_SAGA. What cannot be done ever is logged, and OK. NOMEM. */
+enum ficus_err saga_told(struct saga_engine *g, const struct event *ev);
 
 /* saga_request.c */
 void saga_call_begin(struct saga_work *k); /* the instance may be gone */
@@ -225,6 +236,9 @@ void saga_view_free(struct saga_view *v); /* one that was never counted */
 void saga_view_answer(struct saga_view *v, enum ficus_err err, struct slice json, const char *detail); /* and free it */
 
 /* saga_command.c */
+const struct saga_known_def *saga_start_def(const struct saga_engine *g, struct slice saga); /* of new instances; NULL: no such saga */
+/* As saga_engine_command, however many commands there are. */
+enum ficus_err saga_command_new(struct saga_engine *g, const struct saga_command *c, saga_view_done done, void *arg);
 void saga_commands_run(struct saga_instance *i); /* as far as its place allows; by saga_go_on alone */
 /* The command's record is synced: answer it. */
 void saga_command_done(struct saga_instance *i);

@@ -223,10 +223,23 @@ static void write_state(struct saga_view *v)
     json_write_end(&v->w);
 }
 
+/* Is the instance the owner's that asks? One whose definition cannot be read is nobody's. */
+static bool is_owners(struct saga_view *v)
+{
+    struct saga_def *def;
+    struct slice text = v->stored->start.def_text;
+    if (v->command.owner.p == NULL)
+        return true;
+    return text.p != NULL && saga_def_read(&v->arena, text, &def, NULL) == FICUS_ERR_OK && def->owner != NULL &&
+           slice_eq_str(v->command.owner, def->owner);
+}
+
 static void show_work(void *arg)
 {
     struct saga_view *v = arg;
     v->err = saga_journal_load(v->g->journal, &v->arena, v->saga, v->id, &v->stored, &v->error);
+    if (v->err == FICUS_ERR_OK && !is_owners(v))
+        v->err = err_set(&v->error, FICUS_ERR_DENIED, "saga " SLICE_FMT " is another service's", SLICE_ARG(v->saga));
     if (v->err != FICUS_ERR_OK)
         return;
     struct json_writer *w = &v->w;
@@ -272,13 +285,17 @@ static enum ficus_err view_of(struct saga_engine *g, struct slice saga, struct s
     return FICUS_ERR_OK;
 }
 
-enum ficus_err saga_engine_show(struct saga_engine *g, struct slice saga, struct slice id, saga_view_done done,
-                                void *arg)
+enum ficus_err saga_engine_show(struct saga_engine *g, struct slice saga, struct slice id, struct slice owner,
+                                saga_view_done done, void *arg)
 {
     struct saga_view *v;
     enum ficus_err err = view_of(g, saga, id, done, arg, &v);
     if (err != FICUS_ERR_OK)
         return err;
+    if (owner.p != NULL && (v->command.owner = arena_slice(&v->arena, owner)).p == NULL) {
+        saga_view_free(v);
+        return FICUS_ERR_NOMEM;
+    }
     const struct saga_instance *i = find_live(v, saga, id);
     for (size_t n = 0; i != NULL && n < i->work_count; n++)
         if (i->works[n].place != SAGA_WORK_NONE && i->state.attempts[n] > v->attempts)
@@ -362,7 +379,8 @@ static void describe_work(void *arg)
     json_write_object(w);
     json_write_kv_str(w, "saga", def->name);
     json_write_kv_str(w, "owner", def->owner != NULL ? def->owner : "");
-    json_write_kv_str(w, "start", def->start);
+    if (def->start != NULL)
+        json_write_kv_str(w, "start", def->start);
     json_write_kv_slice(w, "definition", v->id);
     json_write_key(w, "steps");
     json_write_array(w);
