@@ -85,9 +85,11 @@ static enum verdict judge_obstacle(struct saga_view *v, const char *obstacle, bo
 
 static enum verdict judge_signal(const struct saga_instance *i, struct saga_view *v)
 {
-    const struct saga_command *c = &v->command;
+    struct saga_command *c = &v->command;
     bool same;
-    size_t step = saga_signal_step(i->def, c->signal);
+    size_t step = c->topic.p != NULL ? saga_topic_step(i->def, c->topic, &c->refuse) : saga_signal_step(i->def, c->signal);
+    if (c->topic.p != NULL)
+        c->signal = step < i->def->step_count ? slice_str(i->def->steps[step].signal) : c->topic;
     if (c->owner.p != NULL && !slice_eq_str(c->owner, i->def->owner != NULL ? i->def->owner : "")) {
         v->err = err_set(&v->error, FICUS_ERR_DENIED, "saga %s is another service's", i->def->name);
         return ANSWER;
@@ -423,7 +425,7 @@ static bool keep_command(struct saga_view *v, const struct saga_command *c)
     k->refuse = c->refuse;
     bool kept = keep(&v->arena, c->saga, &k->saga) && keep(&v->arena, c->id, &k->id) && keep(&v->arena, c->actor, &k->actor) &&
                 keep(&v->arena, c->reason, &k->reason) && keep(&v->arena, c->data, &k->data) &&
-                keep(&v->arena, c->signal, &k->signal) && keep(&v->arena, c->owner, &k->owner);
+                keep(&v->arena, c->signal, &k->signal) && keep(&v->arena, c->topic, &k->topic) && keep(&v->arena, c->owner, &k->owner);
     char *key = kept ? arena_printf(&v->arena, SLICE_FMT "/" SLICE_FMT, SLICE_ARG(k->saga), SLICE_ARG(k->id)) : NULL;
     v->saga = k->saga;
     v->id = k->id;

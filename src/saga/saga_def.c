@@ -50,6 +50,20 @@ size_t saga_signal_step(const struct saga_def *d, struct slice signal)
     return i;
 }
 
+static bool is_topic(const char *name, struct slice topic)
+{
+    return name != NULL && slice_eq_str(topic, name);
+}
+
+size_t saga_topic_step(const struct saga_def *d, struct slice topic, bool *ret_refuse)
+{
+    size_t i = 0;
+    while (i < d->step_count && !is_topic(d->steps[i].given_by, topic) && !is_topic(d->steps[i].refused_by, topic))
+        i++;
+    *ret_refuse = i < d->step_count && !is_topic(d->steps[i].given_by, topic);
+    return i;
+}
+
 /* ---- "POST orders:/v1/orders/{id}" ---- */
 
 #define CALL_ALLOWED "METHOD SERVICE:/PATH, such as POST orders:/v1/orders/{id}/confirm"
@@ -253,7 +267,7 @@ static void check_undoable(const struct conf_node *node, const struct saga_step 
         conf_error_value(errors, conf_get(node, "code"), "is the failure code of give_up or of a signal, and this step has neither");
 }
 
-static const char *const signal_words[] = {"timeout", "on_timeout", "code"};
+static const char *const signal_words[] = {"timeout", "on_timeout", "code", "given_by", "refused_by"};
 
 /* A waiting step has nothing of a call. */
 static void check_waiting(const struct conf_node *node, const struct saga_step *s, struct conf_errors *errors)
@@ -276,6 +290,8 @@ static void check_signal(const struct conf_node *node, const struct saga_step *s
         conf_error_value(errors, conf_get(node, "on_timeout"), "has no meaning with \"timeout: never\"");
 }
 
+static const char *const topic_words[] = {"given_by", "refused_by"};
+
 static void check_calling(const struct conf_node *node, const struct saga_step *s, struct conf_errors *errors)
 {
     const struct conf_node *timeout = conf_get(node, "timeout");
@@ -285,6 +301,9 @@ static void check_calling(const struct conf_node *node, const struct saga_step *
         conf_error_value(errors, timeout, "of a call may be at most 10m");
     if (s->on_timeout != SAGA_ON_TIMEOUT_NONE)
         conf_error_value(errors, conf_get(node, "on_timeout"), "is only for a signal; a call has give_up");
+    for (size_t i = 0; i < ARRAY_COUNT(topic_words); i++)
+        if (conf_get(node, topic_words[i]) != NULL)
+            conf_error_value(errors, conf_get(node, topic_words[i]), "is only for a signal: a call has its answer");
 }
 
 static void step_check(const struct conf_node *node, void *value, struct conf_errors *errors)
@@ -375,6 +394,22 @@ static const struct conf_setting step_settings[] = {
      .check = conf_check_name,
      .example = "approved",
      .doc = "Instead of a call: the step is done when somebody gives this signal; when it is refused, what was done is undone."},
+    {.name = "given_by",
+     .type = CONF_STRING,
+     CONF_AT(struct saga_step, given_by),
+     .min = 1,
+     .max = 127,
+     .check = conf_check_dotted,
+     .example = "payment.settled",
+     .doc = "Topic: an event whose subject is the instance's id gives the signal, with the event's data."},
+    {.name = "refused_by",
+     .type = CONF_STRING,
+     CONF_AT(struct saga_step, refused_by),
+     .min = 1,
+     .max = 127,
+     .check = conf_check_dotted,
+     .example = "payment.failed",
+     .doc = "Topic: an event whose subject is the instance's id refuses the signal."},
     {.name = "on_timeout",
      .type = CONF_ENUM,
      CONF_AT(struct saga_step, on_timeout),
@@ -464,6 +499,19 @@ static void check_signal_names(const struct saga_def *d, size_t at, const struct
                              SLICE_ARG(name), SLICE_ARG(name));
 }
 
+/* A topic says one thing to a saga. */
+static void check_topics(const struct saga_def *d, size_t at, struct conf_errors *errors)
+{
+    const char *topics[] = {d->steps[at].given_by, d->steps[at].refused_by};
+    for (size_t k = 0; k < ARRAY_COUNT(topics); k++) {
+        bool refuse;
+        size_t first = topics[k] == NULL ? at : saga_topic_step(d, slice_str(topics[k]), &refuse);
+        if (topics[k] != NULL && (first != at || refuse != (k == 1)))
+            conf_error_value(errors, conf_get(d->steps[at].node, topic_words[k]), "\"%s\" is what the signal of \"%s\" is %s already", topics[k],
+                             d->steps[first].name, refuse ? "refused by" : "given by");
+    }
+}
+
 static void check_signals(const struct saga_def *d, struct conf_errors *errors)
 {
     static const char *const words[] = {"call", "body", "undo"};
@@ -473,6 +521,7 @@ static void check_signals(const struct saga_def *d, struct conf_errors *errors)
         if (first != i)
             conf_error_value(errors, conf_get(s->node, "signal"), "\"%s\" is waited for by \"%s\" already", s->signal,
                              d->steps[first].name);
+        check_topics(d, i, errors);
         for (size_t k = 0; k < ARRAY_COUNT(words); k++)
             if (conf_get(s->node, words[k]) != NULL)
                 check_signal_names(d, i, conf_get(s->node, words[k]), errors);

@@ -534,8 +534,6 @@ static void default_cancel(void *arg, struct call_fetch *f)
 static enum ficus_err know_configured(struct saga_engine *g, struct ficus_error *reterr)
 {
     g->start_defs = mem_array(g->options.def_count + 1, sizeof *g->start_defs);
-    struct buf topics;
-    buf_init(&topics, 64 * 1024);
     struct arena a;
     arena_init(&a, 4 * 1024 * 1024);
     enum ficus_err err = g->start_defs == NULL ? err_set(reterr, FICUS_ERR_NOMEM, "out of memory") : FICUS_ERR_OK;
@@ -549,19 +547,10 @@ static enum ficus_err know_configured(struct saga_engine *g, struct ficus_error 
             err_set(reterr, err, "%s", err_text(err));
         if (err != FICUS_ERR_OK)
             err_wrap(reterr, "saga %s", g->options.defs[i].name);
-        bool first = true;
-        for (size_t j = 0; j < i; j++)
-            first = first && (g->options.defs[j].start == NULL || g->options.defs[i].start == NULL ||
-                              strcmp(g->options.defs[j].start, g->options.defs[i].start) != 0);
-        if (first && g->options.defs[i].start != NULL)
-            buf_printf(&topics, "%s%s", buf_slice(&topics).size > 0 ? "," : "", g->options.defs[i].start);
     }
-    if (g->options.def_count > 0)
-        buf_printf(&topics, "%s" EVENT_TOPIC_SAGA, buf_slice(&topics).size > 0 ? "," : "");
-    if (err == FICUS_ERR_OK && (buf_failed(&topics) || (g->topics = mem_strdup(buf_str(&topics))) == NULL))
-        err = err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
+    if (err == FICUS_ERR_OK)
+        err = saga_topics_know(g, reterr);
     arena_done(&a);
-    buf_done(&topics);
     return err;
 }
 
@@ -598,6 +587,7 @@ static void engine_free(struct saga_engine *g)
     map_done(&g->live);
     mem_free(g->start_defs);
     mem_free(g->topics);
+    arena_done(&g->await_arena);
     mem_free(g);
 }
 

@@ -104,6 +104,7 @@ struct saga_command {
     struct slice actor, reason; /* for the history; SLICE_NONE: not said. TERMINATE needs both */
     struct slice data;          /* START: the input; SIGNAL: its data. JSON text, or SLICE_NONE */
     struct slice signal;        /* SIGNAL: its name */
+    struct slice topic;         /* SIGNAL: not NONE: the one that an event of this topic gives or refuses, instead of signal and refuse */
     bool refuse;                /* SIGNAL */
     struct slice owner;         /* not NONE: only of a saga of this service, else FORBIDDEN */
 };

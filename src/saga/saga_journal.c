@@ -502,6 +502,21 @@ enum ficus_err saga_journal_definition(struct saga_journal *j, struct arena *a, 
     return query_end(&r, err);
 }
 
+enum ficus_err saga_journal_awaiting(struct saga_journal *j, void (*fn)(void *arg, struct slice hash, struct slice text), void *arg,
+                                     struct ficus_error *reterr)
+{
+    struct query r = {.j = j};
+    enum ficus_err err = db_reader_take(j->db, &r.c, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    err = db_query(r.c, &r.s, reterr,
+                   "SELECT hash, text FROM saga_definition WHERE text LIKE '%\"given\\_by\":%' ESCAPE '\\' OR text LIKE "
+                   "'%\"refused\\_by\":%' ESCAPE '\\'", "");
+    while (query_row(&r, &err, reterr))
+        fn(arg, db_text(r.s, 0), db_text(r.s, 1));
+    return query_end(&r, err);
+}
+
 enum ficus_err saga_journal_due(struct saga_journal *j, int64_t now_ms, size_t count_max,
                                 void (*fn)(void *arg, struct slice saga, struct slice id), void *arg, int64_t *ret_next_ms,
                                 struct ficus_error *reterr)

@@ -129,6 +129,12 @@ struct saga_known_def {
     struct arena arena;
 };
 
+/* An event of the topic is a signal to instances of the saga: by a definition of the manifest, or one that instances of before
+ * may still run on. */
+struct saga_await {
+    struct slice topic, saga;
+};
+
 struct saga_engine {
     struct env *env;
     struct saga_engine_options options;
@@ -156,6 +162,9 @@ struct saga_engine {
     struct env_timer trim_timer;
     /* start events */
     char *topics;
+    struct saga_await *awaits; /* in await_arena */
+    size_t await_count;
+    struct arena await_arena;
     int64_t position;   /* read and synced up to here */
     int64_t batch_next; /* the batch in g->starting brings position here */
     bool pulling, batch_open;
@@ -225,6 +234,10 @@ enum ficus_err saga_start_by(struct saga_engine *g, const struct saga_known_def 
 /* saga_told.c */
 /* Begin to do what a service says by an event of EVENT_TOPIC_SAGA. What cannot be done ever is logged, and OK. NOMEM. */
 enum ficus_err saga_told(struct saga_engine *g, const struct event *ev);
+/* Begin to give, or refuse, the signals that the event is. NOMEM. */
+enum ficus_err saga_awaited(struct saga_engine *g, const struct event *ev);
+/* Before the loop runs: which topics are to be read, into g->topics. */
+enum ficus_err saga_topics_know(struct saga_engine *g, struct ficus_error *reterr);
 
 /* saga_request.c */
 void saga_call_begin(struct saga_work *k); /* the instance may be gone */

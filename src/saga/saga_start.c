@@ -63,18 +63,18 @@ static enum ficus_err start_event(struct saga_engine *g, const struct event *ev)
 {
     if (slice_eq_str(ev->topic, EVENT_TOPIC_SAGA))
         return saga_told(g, ev);
-    if (saga_id_check(ev->subject) != NULL) {
-        refuse_event(g, ev, saga_id_check(ev->subject));
-        return FICUS_ERR_OK;
-    }
     for (size_t d = 0; d < g->options.def_count; d++) {
         if (g->options.defs[d].start == NULL || !slice_eq_str(ev->topic, g->options.defs[d].start))
             continue;
+        if (saga_id_check(ev->subject) != NULL) {
+            refuse_event(g, ev, saga_id_check(ev->subject));
+            return FICUS_ERR_OK;
+        }
         enum ficus_err err = saga_start_by(g, g->start_defs[d], ev, ev->data, SLICE_NONE);
         if (err != FICUS_ERR_OK)
             return err;
     }
-    return FICUS_ERR_OK;
+    return saga_awaited(g, ev);
 }
 
 void saga_pull_again(struct saga_engine *g)
@@ -140,7 +140,8 @@ void saga_pull(struct saga_engine *g)
     g->pull_timer = (struct env_timer){.fn = on_pull_timer, .arg = g};
     g->pulling = true;
     /* An event may start as many instances as there are sagas; all must fit into one transaction. */
-    size_t count_max = g->options.def_count >= SAGA_START_BATCH ? 1 : SAGA_START_BATCH / g->options.def_count;
+    size_t defs = g->options.def_count > 0 ? g->options.def_count : 1;
+    size_t count_max = defs >= SAGA_START_BATCH ? 1 : SAGA_START_BATCH / defs;
     if (g->options.bus->ops->pull(g->options.bus, g->topics, g->position, count_max, PULL_WAIT_MS, on_pulled, g) !=
         FICUS_ERR_OK) {
         g->pulling = false;

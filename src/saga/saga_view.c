@@ -337,6 +337,10 @@ static void write_step(struct json_writer *w, const struct saga_step *s)
         write_duration(w, "wait", s->wait_ms);
     if (s->signal != NULL)
         json_write_kv_str(w, "signal", s->signal);
+    if (s->given_by != NULL)
+        json_write_kv_str(w, "given_by", s->given_by);
+    if (s->refused_by != NULL)
+        json_write_kv_str(w, "refused_by", s->refused_by);
     if (s->timeout_ms != 0)
         write_duration(w, "timeout", s->timeout_ms);
     if (s->on_timeout != SAGA_ON_TIMEOUT_NONE)

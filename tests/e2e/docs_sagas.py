@@ -26,6 +26,8 @@ WRONG = [
     ("{ signal: signed, timeout: never }", "{ signal: signed }", 0, 'needs a timeout: how long it is waited for, such as "timeout: 24h"'),
     ("{ signal: signed, timeout: never }", "{ signal: approved, timeout: never }", 0, '"approved" is waited for by "approval" already'),
     ("{signals.approved.by}", "{signals.aproved.by}", 0, "{signals.aproved}: no step before this one waits for a signal"),
+    ("given_by: payment.settled", "given_by: payment.setled", 0, '"payment.setled" is published by no service (did you mean payment.settled?)'),
+    ("refused_by: payment.failed", "refused_by: payment.settled", 0, 'is what the signal of "payment" is given by already'),
     ("on_timeout: undo", "on_timeout: redo", 0, "on_timeout"),
     ("          - tell: {", "          - parallel:\n              - tell: {", 0, 'stands inside another "parallel"'),
     ("- tell: {", "- take: {", 0, '"take" occurs twice, first in line'),
@@ -53,7 +55,8 @@ def check(build, example):
     shutil.rmtree(folder, ignore_errors=True)
     write(folder, "ficus.yaml", "ficus: 1\nsystem: docs\ninclude: [services/*/service.yaml]\n")
     for name in SERVICES:
-        write(folder, f"services/{name}/service.yaml", f"service: {name}\nteam: t\ndoes: nothing\nrun: ./{name}\n")
+        publishes = "publishes: { payment.settled: { key: id }, payment.failed: { key: id } }\n" if name == "payments" else ""
+        write(folder, f"services/{name}/service.yaml", f"service: {name}\nteam: t\ndoes: nothing\nrun: ./{name}\n{publishes}")
     write(folder, "services/desk/service.yaml", PREFIX + example)
     code, said = ficus(build, "config", "check", folder=folder)
     return code == 0, said

@@ -9,6 +9,7 @@ tells its saga in its transactions; hub and service are killed in between. Each 
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,16 @@ import unittest
 from checks import run_cases
 from sagas import Participant
 from shop import ROOT, Shop, build_folder, wait_for
+
+
+TRADE = """  trade:
+    steps:
+      - hold: { call: "PUT accounts:/trades/{id}", undo: "DELETE accounts:/trades/{id}" }
+      - parallel:
+          - weigh:  { call: "PUT accounts:/trades/{id}/weight", undo: "DELETE accounts:/trades/{id}/weight" }
+          - booked: { signal: booked, given_by: booking.placed, timeout: 1h }
+      - send: { call: "POST accounts:/trades/{id}/send", body: { of: "{signals.booked.id}" }, pivot: true }
+"""
 
 
 class Bank(Shop):
@@ -28,8 +39,13 @@ class Bank(Shop):
         with open(os.path.join(ROOT, "docs/sagas.md"), encoding="utf-8") as f:
             desk = re.search(r"^```yaml\n(store: sqlite:desk\.db\n.*?)^```$", f.read(), re.M | re.S).group(1)
         os.makedirs(self.own)
-        self.write("ficus.yaml", "ficus: 1\nsystem: bank\ninclude: [desk.yaml, accounts.yaml]\ngateway:\n  routes:\n    - { path: /loans, to: desk }\n    - { path: /loans/**, to: \"desk:/loans/**\" }\n")
-        self.write("desk.yaml", f"service: desk\nteam: t\ndoes: lends\nrun: {os.path.abspath(build)}/tests/e2e/desk_service\n" + desk)
+        self.write("ficus.yaml", "ficus: 1\nsystem: bank\ninclude: [desk.yaml, accounts.yaml, ledger.yaml]\ngateway:\n  routes:\n    - { path: /loans, to: desk }\n    - { path: /loans/**, to: \"desk:/loans/**\" }\n"
+                   "    - { path: /bookings, to: \"ledger:/v1/bookings\" }\n")
+        self.write("desk.yaml", f"service: desk\nteam: t\ndoes: lends\nrun: {os.path.abspath(build)}/tests/e2e/desk_service\n" + desk + TRADE)
+        # The shop of another team, whose event one of the desk's sagas waits for.
+        self.write("ledger.yaml", f"service: ledger\nteam: t\ndoes: books\nrun: {os.path.abspath(build)}/tests/e2e/ledger_service\nstore: sqlite:ledger.db\n"
+                   "migrations: migrations\nsettings: { effect: stored }\npublishes: { booking.placed: { key: id } }\n")
+        shutil.copytree(os.path.join(ROOT, "tests/e2e/ledger/migrations"), os.path.join(self.own, "migrations"))
         port = self.participant.server_address[1]
         self.write("accounts.yaml", f"service: accounts\nteam: t\ndoes: books\nurl: http://127.0.0.1:{port}\nkeeps_keys: true\n")
 
@@ -46,6 +62,10 @@ class Bank(Shop):
             command += ["-H", f"Idempotency-Key: {key}"]
         said, status = subprocess.run(command, capture_output=True, text=True, check=True).stdout.rsplit("\n", 1)
         return int(status), json.loads(said) if said else None
+
+    def kill(self, name):
+        """The present process of that name, once it has one."""
+        os.kill(wait_for(name, lambda: self.pids().get(name)), signal.SIGKILL)
 
     def until_told(self, *request, status=202):
         """The same request, as a client repeats it, until it is answered so."""
@@ -96,6 +116,20 @@ class SagaApi(unittest.TestCase):
         wait_for("the warning", lambda: '"saga.told"' in self.system.run("logs", "hub", "--level", "warn", "--json").stdout)
         self.assertEqual(self.system.participant.lines(name), [f"PUT /v1/blocks/{name}", f"DELETE /v1/blocks/{name}"])
 
+    def test_event(self):
+        """A saga goes on by another service's event of its id, whose hub is killed before and behind it; what is not its id is nothing to it."""
+        system = self.system
+        for name in ("e1", "e2"):
+            self.assertEqual(system.run("saga", "start", "trade", name).returncode, 0)
+        wait_for("the signal", lambda: system.json("saga", "show", "trade/e1")["state"] == "waiting")
+        system.kill("hub")
+        system.until_told("POST", "/bookings", {"id": "e1"}, "b1")
+        system.kill("hub")
+        shown = wait_for("its end", lambda: (lambda d: d.returncode == 0 and json.loads(d.stdout)["state"] == "completed" and d)(system.run("saga", "show", "trade/e1", "--json")), 30)
+        self.assertIn('"actor":"service ledger","reason":"booking.placed"', shown.stdout)
+        self.assertIn(("POST /trades/e1/send", '{"of":"e1"}', "trade/e1/send/do"), system.participant.seen)
+        self.assertEqual(system.json("saga", "show", "trade/e2")["state"], "waiting")
+
     def test_none(self):
         """What is not there is 404; what is no loan is 422 and begins nothing."""
         self.assertEqual(self.system.ask("GET", "/loans/nobody")[0], 404)
@@ -108,11 +142,11 @@ class SagaApi(unittest.TestCase):
         system, names = self.system, []
         for i in range(6):
             names.append(self.begin(f"k{i}"))
-            os.kill(system.pids()["hub" if i % 2 == 0 else "desk"], signal.SIGKILL)
+            system.kill("hub" if i % 2 == 0 else "desk")
         for i, name in enumerate(names):
             self.until(name, state="waiting")
             system.until_told("PUT", f"/loans/{name}/approval", {"decision": "approve" if i % 3 != 0 else "refuse", "by": "ann"})
-            os.kill(system.pids()["hub" if i % 2 == 0 else "desk"], signal.SIGKILL)
+            system.kill("hub" if i % 2 == 0 else "desk")
         for i, name in enumerate(names):
             self.until(name, state="completed" if i % 3 != 0 else "compensated")
             last = {f"POST /v1/blocks/{name}/pay"} if i % 3 != 0 else {f"DELETE /v1/blocks/{name}"}

@@ -142,6 +142,74 @@ static void test_many(void **state)
     world_free(w);
 }
 
+/* ---- events that give or refuse a signal ---- */
+
+#define TRADE(steps) "{\"name\":\"checkout\",\"owner\":\"orders\",\"start\":\"order.placed\",\"steps\":[" \
+    "{\"block\":{\"call\":\"PUT accounts:/blocks/{id}\",\"undo\":\"DELETE accounts:/blocks/{id}\"}}," steps \
+    "{\"send\":{\"call\":\"POST accounts:/blocks/{id}/send\",\"body\":{\"ref\":\"{signals.paid.ref}\"},\"pivot\":true}}]}"
+static const char trade_text[] = TRADE("{\"payment\":{\"signal\":\"paid\",\"given_by\":\"payment.settled\",\"refused_by\":\"payment.failed\","
+                                       "\"timeout\":\"1h\",\"code\":\"not_paid\"}},");
+static const char trade_by_hand_text[] = TRADE("{\"payment\":{\"signal\":\"paid\",\"timeout\":\"1h\"}},");
+
+static void tell_event(struct world *w, const char *topic, const char *id, const char *data)
+{
+    tell(w, "/payments", id, data);
+    w->events[w->event_count - 1].topic = slice_str(topic);
+}
+
+/* An event of the topic with the instance's id gives its signal, or refuses it; one of another key, or of no instance, says
+ * nothing; the same again changes nothing; by hand it can be given as well. */
+static void test_event(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    w->topics = "order.placed,ficus.saga,payment.settled,payment.failed";
+    open_engine(w, trade_text);
+    place(w, "o1");
+    place(w, "o2");
+    place(w, "o3");
+    tell_event(w, "payment.settled", "o1", "{\"ref\":\"p1\"}"); /* perhaps before its step */
+    tell_event(w, "payment.settled", "another", "{\"ref\":\"p1\"}");
+    tell_event(w, "payment.settled", "no/key \x01", "{}");
+    crash_env_run_ms(w->ce, 1000);
+    assert_state(w, "o1", "completed");
+    assert_string_equal(w->last_body, "{\"ref\":\"p1\"}");
+    assert_has(show(w, "o1"), "\"kind\":\"signalled\",\"step\":\"payment\",\"actor\":\"service payments\",\"reason\":\"payment.settled\"");
+    assert_state(w, "o2", "waiting");
+    tell_event(w, "payment.failed", "o2", "{\"why\":\"no money\"}");
+    tell_event(w, "payment.settled", "o1", "{\"ref\":\"p1\"}");
+    tell_event(w, "payment.failed", "o1", "{}"); /* too late */
+    crash_env_run_ms(w->ce, 1000);
+    assert_state(w, "o1", "completed");
+    assert_state(w, "o2", "compensated");
+    assert_has(show(w, "o2"), "\"failure\":\"not_paid\"");
+    tell(w, "/orders", "o3", "{\"command\":\"signal\",\"saga\":\"checkout\",\"signal\":\"paid\",\"data\":{\"ref\":\"x\"}}");
+    crash_env_run_ms(w->ce, 1000);
+    assert_state(w, "o3", "completed");
+    world_free(w);
+}
+
+/* An instance of before goes on by its event although the manifest knows that topic no more; a new one does not. */
+static void test_event_of_before(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    w->topics = "order.placed,ficus.saga,payment.settled,payment.failed";
+    open_engine(w, trade_text);
+    place(w, "o1");
+    crash_env_run_ms(w->ce, 1000);
+    close_engine(w);
+    open_engine(w, trade_by_hand_text);
+    place(w, "o2");
+    crash_env_run_ms(w->ce, 1000);
+    tell_event(w, "payment.settled", "o1", "{\"ref\":\"p1\"}");
+    tell_event(w, "payment.settled", "o2", "{\"ref\":\"p2\"}");
+    crash_env_run_ms(w->ce, 1000);
+    assert_state(w, "o1", "completed");
+    assert_state(w, "o2", "waiting");
+    world_free(w);
+}
+
 /* Power is lost after every operation of the disk: what the log has said is done, and once. */
 static void test_crash_everywhere(void **state)
 {
@@ -182,6 +250,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_in_order),      cmocka_unit_test(test_refuse), cmocka_unit_test(test_refused),
         cmocka_unit_test(test_journal_fails), cmocka_unit_test(test_many),   cmocka_unit_test(test_crash_everywhere),
+        cmocka_unit_test(test_event),         cmocka_unit_test(test_event_of_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
