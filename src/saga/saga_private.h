@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Shared by the files of the engine: saga_engine.c (life, journal writer, instances' moves), saga_start.c (start events
+ * Shared by the files of the engine: saga_engine.c (life, journal writer), saga_instance.c (instances' moves), saga_start.c (start events
  * and taking up), saga_request.c (one call of one step), saga_view.c (what operators see), saga_told.c (what services say by the log), saga_command.c
  * (what is said to instances from outside, and waits that are over).
  */
@@ -199,7 +199,7 @@ struct saga_engine {
     struct metric *stuck, *running, *damaged, *waiting;
 };
 
-/* saga_engine.c */
+/* saga_instance.c */
 void saga_move(struct saga_instance *i, enum saga_place to);
 struct saga_instance *saga_instance_new(struct saga_engine *g);
 void saga_instance_free(struct saga_instance *i); /* leaves list and map too */
@@ -212,8 +212,11 @@ void saga_input(struct saga_instance *i, struct saga_input *in); /* wall_ms and 
 void saga_go_on(struct saga_instance *i);
 void saga_work_move(struct saga_work *k, enum saga_work_place to);
 void saga_work_tell(struct saga_work *k, const struct saga_input *in); /* in.code is copied; the instance may be gone */
-void saga_writer_kick(struct saga_engine *g);
+void saga_act(struct saga_instance *i); /* what the machine said, its records being synced */
 void saga_ready_kick(struct saga_engine *g); /* begin the calls that have a slot */
+
+/* saga_engine.c */
+void saga_writer_kick(struct saga_engine *g);
 /* The definition with this hash: known already, or parsed from text. */
 enum ficus_err saga_def_know(struct saga_engine *g, struct slice hash, struct slice text,
                              const struct saga_known_def **ret_known, struct ficus_error *reterr);
