@@ -202,7 +202,8 @@ void saga_go_on(struct saga_instance *i)
     while (saga_is_free(i) && (k = told_work(i)) != NULL) {
         struct saga_input in = k->told;
         /* A wait beside calls is looked at between their attempts: the instance is not waiting, so nobody wakes it. */
-        if (i->wake_at_ms != 0 && i->wake_at_ms <= saga_waits_now(i->g))
+        if (i->wake_at_ms != 0 && i->wake_at_ms <= saga_waits_now(i->g) && i->state.name == SAGA_RUNNING &&
+            saga_wait_ms(i->def, &i->state) > 0)
             in = (struct saga_input){.kind = SAGA_INPUT_WAKE};
         else
             saga_work_move(k, SAGA_WORK_NONE);

@@ -109,6 +109,13 @@ def main():
         line = PREFIX.count("\n") + example[: example.index(right)].count("\n") + 1 + below
         checks.check(f"{wrong!r} is refused", not fine and message in said, said)
         checks.check(f"{wrong!r} is refused at its line", f"services/desk/service.yaml:{line}:" in said, f"{line}: {said}")
+    for count in (64, 65):
+        topics = [f"topic.n{i}" for i in range(count)]
+        saga = "  s{0}:\n    start: {1}\n    steps:\n      - a: {{ call: \"PUT orders:/a/{{id}}\", undo: \"DELETE orders:/a/{{id}}\" }}\n"
+        many = "publishes:\n" + "".join(f"  {t}: {{ key: id }}\n" for t in topics) + "sagas:\n" + "".join(saga.format(i, t) for i, t in enumerate(topics))
+        fine, said = check(build, many)
+        wanted = fine if count == 64 else not fine and "sagas.s64.start: is one more than the 64 topics" in said
+        checks.check(f"sagas with {count} topics are {'taken' if count == 64 else 'refused'}", wanted, said)
     check_tables(build, checks, text)
     return checks.end()
 
