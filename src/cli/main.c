@@ -113,7 +113,7 @@ static const struct command_option saga_list_options[] = {
     JSON_OPTION,
 };
 static const struct command_option saga_start_options[] = {
-    {0, "input", "JSON|@FILE", "what the start event's data would be"},
+    {0, "input", "JSON|@FILE|@-", "what the start event's data would be"},
     JSON_OPTION,
 };
 static const struct command_option saga_reason_options[] = {
@@ -121,7 +121,7 @@ static const struct command_option saga_reason_options[] = {
     JSON_OPTION,
 };
 static const struct command_option saga_signal_options[] = {
-    {0, "data", "JSON|@FILE", "data of the signal, for {signals.SIGNAL.NAME} of later steps"},
+    {0, "data", "JSON|@FILE|@-", "data of the signal, for {signals.SIGNAL.NAME} of later steps"},
     {0, "refuse", NULL, "refuse it: what was done is undone"},
     {0, "reason", "TEXT", "why, for the history"},
     JSON_OPTION,

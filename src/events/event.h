@@ -15,6 +15,9 @@
 #define EVENT_TOPIC_DEAD "ficus.dead"
 #define EVENT_TOPIC_CLOSED "ficus.dead.closed"
 #define EVENT_TOPIC_REDRIVE "ficus.redrive."
+/* What a service says to its sagas: subject: the instance's id; data {command: start, saga, input} or {command: signal, saga, signal,
+ * refuse, data}. Any service may publish it; whose saga it is the engine judges. */
+#define EVENT_TOPIC_SAGA "ficus.saga"
 
 enum {
     EVENT_ID_SIZE_MAX = 128,

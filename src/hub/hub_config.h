@@ -49,7 +49,7 @@ struct hub_config {
     size_t schedule_count;
     struct hub_topic *topics;
     size_t topic_count;
-    const char *const *services; /* whose identities are known; all may publish dead letters */
+    const char *const *services; /* whose identities are known; all may publish dead letters and commands to sagas */
     size_t service_count;
     struct hub_group_config *groups;
     size_t group_count;

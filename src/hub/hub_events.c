@@ -36,7 +36,7 @@ static bool contains(const char *const *names, size_t count, struct slice name)
 
 static bool may_publish(const struct hub_config *c, struct slice who, struct slice topic)
 {
-    if (slice_eq_str(topic, EVENT_TOPIC_DEAD))
+    if (slice_eq_str(topic, EVENT_TOPIC_DEAD) || slice_eq_str(topic, EVENT_TOPIC_SAGA))
         return contains(c->services, c->service_count, who);
     const struct hub_topic *t = find_topic(c, topic);
     return t != NULL && slice_eq_str(who, t->publisher);

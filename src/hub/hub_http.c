@@ -21,6 +21,7 @@ static const struct hub_route routes[] = {
     {"PUT", "/v1/registry", true, HUB_REGISTRY_SIZE_MAX, hub_registry_put},
     {"GET", "/v1/sagas", true, 0, hub_sagas_list},
     {"GET", "/v1/sagas/{}/{}", true, 0, hub_sagas_show},
+    {"GET", "/v1/sagas/{}/{}", false, 0, hub_sagas_show},
     {"PUT", "/v1/sagas/{}/{}", true, EVENT_SIZE_MAX, hub_sagas_start},
     {"GET", "/v1/sagas/{}", true, 0, hub_sagas_describe},
     {"POST", "/v1/sagas/{}/{}/retry", true, HUB_COMMAND_SIZE_MAX, hub_sagas_retry},

@@ -14,6 +14,7 @@ struct checker {
     struct conf_errors *errors;
     struct map services;        /* name -> struct manifest_service */
     struct map topics;          /* name -> its publisher, struct manifest_service */
+    struct map saga_topics;     /* that sagas begin with or wait for; the values are nothing */
     struct map stores, sagas;   /* name -> the node that named it first */
     bool names_known;           /* every file was read and told its service's name, so that "unknown" is true */
     bool all_decoded;           /* nothing was wrong before, so that "nobody publishes" is true */
@@ -214,6 +215,24 @@ static void check_group(struct checker *c, const struct manifest_service *s)
         conf_error_key(c->errors, group, "is not for a rebuildable service, which keeps its place in its store");
 }
 
+/* One reader reads all topics of sagas, so there is an end to them. */
+static void count_saga_topic(struct checker *c, const struct conf_node *node, const char *topic)
+{
+    if (node == NULL || topic == NULL || map_get(&c->saga_topics, slice_str(topic)) != NULL)
+        return;
+    put(c, &c->saga_topics, topic, (void *)(uintptr_t)node);
+    if (map_count(&c->saga_topics) == SAGA_TOPICS_MAX + 1)
+        conf_error_value(c->errors, node, "is one more than the %d topics that all sagas together may begin with and wait for", SAGA_TOPICS_MAX);
+}
+
+/* Of a step's signal: it has to be published by somebody. */
+static void check_saga_topic(struct checker *c, const struct conf_node *node, const char *topic)
+{
+    count_saga_topic(c, node, topic);
+    if (topic != NULL && c->all_decoded && map_get(&c->topics, slice_str(topic)) == NULL)
+        check_topic(c, node, topic);
+}
+
 static void check_saga(struct checker *c, const struct manifest_service *s, struct saga_def *d)
 {
     if (d->name == NULL || d->node == NULL)
@@ -229,6 +248,7 @@ static void check_saga(struct checker *c, const struct manifest_service *s, stru
         return;
     const struct manifest_service *publisher = d->start == NULL ? NULL : map_get(&c->topics, slice_str(d->start));
     const struct conf_node *start = conf_get(d->node, "start");
+    count_saga_topic(c, start, d->start);
     if (c->all_decoded && publisher == NULL && d->start != NULL)
         check_topic(c, start, d->start);
     else if (c->all_decoded && publisher != NULL && strcmp(publisher->name, d->owner) != 0)
@@ -239,6 +259,8 @@ static void check_saga(struct checker *c, const struct manifest_service *s, stru
             continue;
         (void)check_service(c, conf_get(step->node, "call"), false, step->call.service);   /* reported, nothing else depends on it */
         (void)check_service(c, conf_get(step->node, "undo"), false, step->undo.service);
+        check_saga_topic(c, conf_get(step->node, "given_by"), step->given_by);
+        check_saga_topic(c, conf_get(step->node, "refused_by"), step->refused_by);
     }
 }
 
@@ -591,6 +613,7 @@ void manifest_check(struct manifest *m, struct arena *a, struct conf_errors *err
     map_init(&c.services, trusted);
     map_init(&c.topics, trusted);
     map_init(&c.stores, trusted);
+    map_init(&c.saga_topics, trusted);
     map_init(&c.sagas, trusted);
     for (size_t i = 0; i < m->service_count; i++)
         c.names_known &= m->services[i].name != NULL;
@@ -604,5 +627,6 @@ void manifest_check(struct manifest *m, struct arena *a, struct conf_errors *err
     map_done(&c.services);
     map_done(&c.topics);
     map_done(&c.stores);
+    map_done(&c.saga_topics);
     map_done(&c.sagas);
 }

@@ -224,6 +224,20 @@ static void fill_settings(struct renderer *r, const struct manifest_service *s, 
         c->settings[c->setting_count++] = (struct service_setting){.name = "admin_file", .value = r->m->admin_file};
 }
 
+static void fill_own_sagas(struct renderer *r, const struct manifest_service *s, struct service_config *c)
+{
+    const struct manifest *m = r->m;
+    size_t count = 0;
+    for (size_t i = 0; i < m->service_count; i++)
+        count += m->services[i].saga_count;
+    const char **names = array(r, count, sizeof *names);
+    for (size_t i = 0; names != NULL && i < m->service_count; i++)
+        for (size_t k = 0; k < m->services[i].saga_count; k++)
+            if (strcmp(m->services[i].sagas[k].owner, s->name) == 0)
+                names[c->saga_count++] = m->services[i].sagas[k].name;
+    c->sagas = names;
+}
+
 static void render_service(struct renderer *r, struct json_writer *w)
 {
     const struct manifest_service *s = manifest_find_service(r->m, r->p->name);
@@ -248,6 +262,7 @@ static void render_service(struct renderer *r, struct json_writer *w)
         topics[i] = s->publishes[i].name;
     c.publishes = topics;
     c.publish_count = s->publish_count;
+    fill_own_sagas(r, s, &c);
     c.consumes = s->consumes;
     c.consume_count = s->group == NULL ? s->consume_count : 0;      /* else they are brought */
     fill_schemas(r, s, &c);

@@ -50,10 +50,6 @@ static int emit(struct ficus_req *req, const char *topic, const char *subject, c
     struct service *v = req->service;
     if (!request_may_go_on(req))
         return -1;
-    if (req->kind == REQUEST_PROJECTION)
-        return request_fail(req, 500, "internal", false, "a projection only changes its tables: it cannot emit");
-    if (!req->tx_open || v->relay == NULL)
-        return request_fail(req, 500, "internal", false, "ficus_emit before ficus_tx, or in a service without hub");
     if (topic == NULL || subject == NULL || !may_publish(v->config, topic))
         return request_fail(req, 500, "internal", false,
                             "topic %s is not declared under publishes, or the subject is missing",
@@ -63,6 +59,16 @@ static int emit(struct ficus_req *req, const char *topic, const char *subject, c
                             EVENT_DATA_SIZE_MAX);
     if (at_ms - env_wall_ms(v->env) > EVENT_LATER_MS_MAX)
         return request_fail(req, 500, "internal", false, "an event may be emitted for at most %d days ahead", EVENT_LATER_DAYS_MAX);
+    return request_emit(req, topic, subject, data, at_ms);
+}
+
+int request_emit(struct ficus_req *req, const char *topic, const char *subject, const char *data, int64_t at_ms)
+{
+    struct service *v = req->service;
+    if (req->kind == REQUEST_PROJECTION)
+        return request_fail(req, 500, "internal", false, "a projection only changes its tables: it cannot emit, nor say anything to a saga");
+    if (!req->tx_open || v->relay == NULL)
+        return request_fail(req, 500, "internal", false, "an event (%s) before ficus_tx, or in a service without store or hub", topic);
     char time[TIME_TEXT_SIZE], parent[TRACE_PARENT_TEXT_SIZE], source[80];
     int64_t now_ms = env_wall_ms(v->env);
     time_format(at_ms > now_ms ? at_ms : now_ms, time);

@@ -37,6 +37,8 @@ struct service_config {
     size_t caller_count;
     const char *const *publishes;
     size_t publish_count;
+    const char *const *sagas; /* that it may begin and signal */
+    size_t saga_count;
     const char *const *consumes;
     size_t consume_count;
     struct service_schema *schemas; /* of those topics that have any */

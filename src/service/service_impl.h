@@ -345,6 +345,9 @@ bool answer_header(struct ficus_req *r, const char *name, const char *value);
 /* The request cannot go on. technical: not the handler's fault. Logs. Returns -1. */
 int request_fail(struct ficus_req *r, int status, const char *code, bool technical, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
+/* An event into the outbox of the open transaction, whatever its topic: the caller knows that it may be published. at_ms: as of
+ * ficus_emit_at; 0: now. 0 or -1. */
+int request_emit(struct ficus_req *req, const char *topic, const char *subject, const char *data, int64_t at_ms);
 int request_fail_store(struct ficus_req *r, enum ficus_err err, const struct ficus_error *error, const char *what);
 bool request_may_go_on(struct ficus_req *r); /* false: failed, or abandoned (then it fails now) */
 const char *request_reason(struct ficus_req *r); /* why it failed, as the handler said it last */
