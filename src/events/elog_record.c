@@ -6,7 +6,7 @@
 
 enum { DATA_AT = 4, SIZES_AT = 8, PARTS = 9, REQUIRED = 3, HEAD_SIZE = SIZES_AT + 2 * PARTS };
 enum { DATA_BITS = 21, DATA_MASK = (1 << DATA_BITS) - 1 };
-_Static_assert(EVENT_SIZE_MAX <= DATA_MASK && EVENT_SCHEMA_MAX < 1 << (31 - DATA_BITS), "size of data and version of its schema share 32 bits");
+_Static_assert((int)EVENT_SIZE_MAX <= (int)DATA_MASK && EVENT_SCHEMA_MAX < 1 << (31 - DATA_BITS), "size of data and version of its schema share 32 bits");
 
 /* In the order of the format; the first REQUIRED are always there. */
 static const size_t parts[PARTS] = {
