@@ -36,7 +36,8 @@ struct ficus_req;  /* one request, event or start-up being handled */
 struct ficus_json; /* a parsed JSON value, read-only */
 struct ficus_out;  /* a JSON answer being written */
 struct ficus_rows; /* rows of a query */
-struct ficus_upcaster; /* see ficus/store.h, the event store */
+struct ficus_upcaster;   /* see ficus/store.h */
+struct ficus_projection; /* the same */
 
 typedef int (*ficus_handler)(struct ficus_req *req);
 
@@ -78,7 +79,12 @@ struct ficus_service {
     size_t body_size_max;
     /* frees what ficus_set_data left, after the last handler; not when the process is killed; NULL: none */
     void (*stop)(void *data);
-    const struct ficus_upcaster *upcasters; /* of the event store: ficus/store.h; NULL: none */
+    const struct ficus_upcaster *upcasters;     /* of the event store: ficus/store.h; NULL: none */
+    const struct ficus_projection *projections; /* the same */
+    /* Of consumed events: `type` is the topic, `from` a version of its schema, `old` has the event's subject as stream,
+     * its data, version as `schema` and time. Handlers only ever see what the last one makes. Not every version needs
+     * one: those that read the version before do without. NULL: none */
+    const struct ficus_upcaster *event_upcasters;
 };
 
 /* Runs the service until SIGTERM; the exit code of the process. Configuration: the resolved file named by FICUS_CONFIG,
@@ -223,9 +229,14 @@ struct ficus_answer {
 FICUS_API int ficus_call(struct ficus_req *req, const struct ficus_call *call, struct ficus_answer *ret_answer);
 /* percent-encoded as one path segment or query value */
 FICUS_API const char *ficus_segment(struct ficus_req *req, const char *text);
-/* In a transaction: publish when it commits. subject: the key (events of one key keep their order). data: JSON text. What
+/* In a transaction: publish when it commits. subject: the key (events of one key keep their order). data: JSON text, which
+ * has to fit the topic's schema, if the manifest names one: else the request fails, and nothing is emitted. What
  * a call of a saga, or an event, brings about is the same event however often it is brought about: the first one counts. */
 FICUS_API int ficus_emit(struct ficus_req *req, const char *topic, const char *subject, const char *data);
+/* The same for later: consumers get it once the wall clock has come to at_ms (ms since 1970, see ficus_now_ms), in the past: at
+ * once; at most 366 days ahead. Its time is at_ms; among those of a key it has its place by when it comes. The hub keeps it until
+ * then. */
+FICUS_API int ficus_emit_at(struct ficus_req *req, const char *topic, const char *subject, const char *data, int64_t at_ms);
 
 /* ---- saga participants: the four rules as a state table (in a transaction) ----
  * kind: what is done ("reservation"), id: of the saga instance. */

@@ -63,6 +63,31 @@ struct ficus_upcaster {
     const char *(*upcast)(struct ficus_req *req, const struct ficus_stored *old);
 };
 
+/* ---- projections: tables that are what all events of the store add up to ----
+ * "My orders": what is found by user and state, made of all streams. Each event is given to the handler in the transaction
+ * that appends it, so who reads afterwards, or later in the same handler, finds what was written. The handler alone writes
+ * these tables; it names them in braces, `INSERT INTO {orders} ...`, and may read nothing else. Everybody else reads them
+ * as `orders`, a view, which cannot be written.
+ *
+ * The tables are built anew from the first event on, beside those that serve and stay current meanwhile: when the version
+ * is raised, and by `ficus events rebuild SERVICE [NAME]`. When they have all events the two change places in one
+ * transaction. So another shape, or a repaired handler, is another version, and one release may have both: queries that
+ * fit both are served by the old one until the new one is ready. When the version that serves is not in the table any
+ * more, or there is none, the service builds before it takes requests. docs/store.md has an example.
+ */
+struct ficus_projection {
+    const char *name; /* 1 to 64 of a-z A-Z 0-9 _, a letter first; NULL ends the table */
+    int version;      /* from 1; raise it when tables or handler change. The table may have several of one name */
+    /* CREATE TABLE and CREATE INDEX statements, all their names in braces: no other projection and no migration may have
+     * tables of these names. At most 64 KiB. */
+    const char *tables;
+    /* ev: of the newest schema version. It is the same when it is appended and years later: so the handler may only read
+     * and write its tables, and must always do the same for the same; it has no user, emits nothing and calls nobody. An
+     * event that is not for it is passed over. 0, or anything else (ficus_problem says why): then what was appended fails
+     * too, and a rebuild is given up, the old tables serve on. */
+    int (*handler)(struct ficus_req *req, const struct ficus_stored *ev);
+};
+
 /* ---- snapshots: a cache, for streams that are long ----
  * What the events up to a version add up to, so that only later ones need be read. schema: number of the layout of
  * data; one of another number is as if it were not there: raise it when the layout, or what is made of the events,

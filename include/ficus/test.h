@@ -34,7 +34,7 @@ struct ficus_test_request {
 };
 
 /* A fake of another service: fill *status and return the JSON body (static or malloc'd memory that stays valid), or
- * NULL for none. Runs on the loop thread: do not block. */
+ * NULL for none. Runs on the loop thread: do not block. One with the name "hub" answers what ficus_saga_state asks. */
 typedef const char *(*ficus_test_fake)(void *arg, const char *method, const char *path, const char *body, int *status);
 
 /* migrations_dir: folder of NNNN_name.sql, or NULL. settings: name, value, ..., NULL; or NULL. Aborts the test process

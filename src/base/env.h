@@ -127,6 +127,7 @@ struct env_ops {
 
     enum ficus_err (*lookup)(struct env *e, const char *host, void (*done)(void *arg, enum ficus_err err, const struct env_hosts *hosts, const char *detail),
                              void *arg);
+    void (*lookup_cancel)(struct env *e, const void *arg);
 
     enum ficus_err (*run)(struct env *e, struct env_job *job);
     void (*wait)(struct env *e, struct env_waiter *w);
@@ -300,11 +301,14 @@ static inline enum ficus_err env_file_in_place(struct env *e, struct env_file *f
 
 /* ---- workers ---- */
 
-/* [any] Queue a job. The queue is bounded (set at creation): BUSY when full. Jobs start in order of queueing. */
 /* [loop] The addresses that the system's resolver knows for a host name (hosts file, DNS), in the order in which it would try them, at most
  * ENV_HOSTS_MAX, each once. done fires once, never from inside, after as long as the resolver takes (resolv.conf(5)); hosts and detail live for the call.
- * It cannot be taken back: the env lives until then. UNAVAILABLE: there are none, or the resolver did not answer; detail says which. NOMEM: not begun. */
+ * Until then it may be taken back by env_lookup_cancel, and is when the env is freed. UNAVAILABLE: there are none, or the resolver did not answer;
+ * detail says which. NOMEM: not begun. */
 static inline enum ficus_err env_lookup(struct env *e, const char *host, void (*done)(void *arg, enum ficus_err err, const struct env_hosts *hosts, const char *detail), void *arg) { return e->ops->lookup(e, host, done, arg); }
+/* [loop] done of the lookups with this arg does not come. The resolver may work on; nobody waits for it. */
+static inline void env_lookup_cancel(struct env *e, const void *arg) { e->ops->lookup_cancel(e, arg); }
+/* [any] Queue a job. The queue is bounded (set at creation): BUSY when full. Jobs start in order of queueing. */
 static inline enum ficus_err env_run(struct env *e, struct env_job *job) { return e->ops->run(e, job); }
 /* [worker] Block until env_wake(w) was called, be it before or after; consumes it. In the simulator other workers and the loop run meanwhile. */
 static inline void env_wait(struct env *e, struct env_waiter *w) { e->ops->wait(e, w); }

@@ -45,6 +45,35 @@ static inline struct slice slice_from(struct slice s, size_t offset)
     return offset >= s.size ? (struct slice){s.p + s.size, 0} : (struct slice){s.p + offset, s.size - offset};
 }
 
+/* Copies s to at, where there is room; returns the end. Most texts of heads and lines have up to 32 bytes: two words that may
+ * overlap cost less than a call. */
+static inline char *slice_put(char *at, struct slice s)
+{
+    if (s.size > 32 || s.size < 4) {
+        if (s.size > 0)
+            memcpy(at, s.p, s.size);
+    } else if (s.size >= 16) {
+        char first[16], last[16];
+        memcpy(first, s.p, sizeof first);
+        memcpy(last, s.p + s.size - sizeof last, sizeof last);
+        memcpy(at, first, sizeof first);
+        memcpy(at + s.size - sizeof last, last, sizeof last);
+    } else if (s.size >= 8) {
+        uint64_t first, last;
+        memcpy(&first, s.p, sizeof first);
+        memcpy(&last, s.p + s.size - sizeof last, sizeof last);
+        memcpy(at, &first, sizeof first);
+        memcpy(at + s.size - sizeof last, &last, sizeof last);
+    } else {
+        uint32_t first, last;
+        memcpy(&first, s.p, sizeof first);
+        memcpy(&last, s.p + s.size - sizeof last, sizeof last);
+        memcpy(at, &first, sizeof first);
+        memcpy(at + s.size - sizeof last, &last, sizeof last);
+    }
+    return at + s.size;
+}
+
 bool slice_bytes_eq_nocase(const char *a, const char *b, size_t size); /* behind slice_eq_nocase */
 /* ASCII only. Names are compared with many others, most of another size or with another first letter: those cost no call. */
 static inline bool slice_eq_nocase(struct slice a, struct slice b)

@@ -246,7 +246,7 @@ const char *text_nearest(struct slice word, const char *const *candidates, size_
     return nearest;
 }
 
-size_t text_i64(int64_t value, char ret_text[TEXT_I64_SIZE])
+size_t text_i64_many(int64_t value, char ret_text[TEXT_I64_SIZE])
 {
     static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
                                 "40414243444546474849505152535455565758596061626364656667686970717273747576777879"

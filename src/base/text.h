@@ -27,7 +27,15 @@ bool text_printable_ascii(struct slice s);  /* 0x20..0x7e only */
 
 enum { TEXT_I64_SIZE = 21 }; /* "-9223372036854775808" and a NUL */
 /* Decimal digits and a NUL; returns how many characters come before it. */
-size_t text_i64(int64_t value, char ret_text[TEXT_I64_SIZE]);
+size_t text_i64_many(int64_t value, char ret_text[TEXT_I64_SIZE]); /* behind it */
+static inline size_t text_i64(int64_t value, char ret_text[TEXT_I64_SIZE])
+{
+    if ((uint64_t)value >= 10)
+        return text_i64_many(value, ret_text);
+    ret_text[0] = (char)('0' + value);
+    ret_text[1] = '\0';
+    return 1;
+}
 
 /* The candidate nearest to word (edit distance at most 2 and less than half its size), or NULL: for "did you mean". */
 const char *text_nearest(struct slice word, const char *const *candidates, size_t count);

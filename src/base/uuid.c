@@ -11,15 +11,15 @@ static void put(uint8_t bytes[16], unsigned version, char ret_text[UUID_TEXT_SIZ
 {
     bytes[6] = (uint8_t)(version << 4 | (bytes[6] & 0x0f));
     bytes[8] = (uint8_t)(0x80 | (bytes[8] & 0x3f));
-    char *at = ret_text;
-    static const uint8_t groups[] = {4, 2, 2, 2, 6};
-    const uint8_t *from = bytes;
-    for (size_t i = 0; i < sizeof groups; from += groups[i++]) {
-        if (i > 0)
-            *at++ = '-';
-        at = hex_put(at, from, groups[i]);
-    }
-    *at = '\0';
+    char digits[32];
+    (void)hex_put(digits, bytes, 16);
+    memcpy(ret_text, digits, 8);
+    memcpy(ret_text + 9, digits + 8, 4);
+    memcpy(ret_text + 14, digits + 12, 4);
+    memcpy(ret_text + 19, digits + 16, 4);
+    memcpy(ret_text + 24, digits + 20, 12);
+    ret_text[8] = ret_text[13] = ret_text[18] = ret_text[23] = '-';
+    ret_text[36] = '\0';
 }
 
 void uuid_v7(int64_t wall_ms, const uint8_t random[10], char ret_text[UUID_TEXT_SIZE])

@@ -55,27 +55,27 @@ static int64_t call_left_ms(const struct call *c)
 
 /* ---- the end ---- */
 
-static const char *outcome_name(enum ficus_err err, int status)
+static enum call_end end_of(enum ficus_err err, int status)
 {
     switch (err) {
     case FICUS_ERR_OK:
-        return status >= 500 ? "failed" : "ok";
+        return status >= 500 ? CALL_END_FAILED : CALL_END_OK;
     case FICUS_ERR_TIMEOUT:
-        return "timeout";
+        return CALL_END_TIMEOUT;
     case FICUS_ERR_REFUSED:
-        return "refused";
+        return CALL_END_REFUSED;
     case FICUS_ERR_RESET:
-        return "reset";
+        return CALL_END_RESET;
     case FICUS_ERR_UNAVAILABLE:
-        return "unavailable";
+        return CALL_END_UNAVAILABLE;
     case FICUS_ERR_BUSY:
-        return "busy";
+        return CALL_END_BUSY;
     case FICUS_ERR_PROTOCOL:
-        return "protocol";
+        return CALL_END_PROTOCOL;
     case FICUS_ERR_CANCELLED:
-        return "cancelled";
+        return CALL_END_CANCELLED;
     default:
-        return "other";
+        return CALL_END_OTHER;
     }
 }
 
@@ -109,7 +109,7 @@ static void call_finish(struct call *c, enum ficus_err err)
     pool_release(&c->edge->pool, &c->waiter);
     call_bulkhead_leave(c);
     list_remove(&c->link);
-    call_edge_count(c->edge, outcome_name(err, c->status), call_now_ns(c) - c->started_ns);
+    call_edge_count(c->edge, end_of(err, c->status), call_now_ns(c) - c->started_ns);
     call_move(c, CALL_ENDED);
 }
 
@@ -230,32 +230,64 @@ static bool own_field(const struct call *c, struct slice name)
     return c->r.correlation.p != NULL && slice_eq_nocase(name, SLICE("x-request-id"));
 }
 
-static struct slice decimal(struct arena *a, int64_t v)
-{
-    char *text = arena_alloc(a, TEXT_I64_SIZE);
-    return text == NULL ? SLICE_NONE : slice_make(text, text_i64(v, text));
-}
-
 /* A field that we write ourselves. */
 static bool keep(struct http_msg *m, enum http_name id, struct slice value)
 {
     return http_msg_keep(m, (struct http_field){http_names[id], value, id});
 }
 
-static bool add_trace(struct call *c, struct http_msg *m, struct arena *a)
+/* "name: number" CR LF at at; returns its end. */
+static char *number_line(char *at, enum http_name id, int64_t number, struct http_field *ret_field)
 {
+    char *value = slice_put(slice_put(at, http_names[id]), SLICE(": "));
+    size_t size = text_i64(number, value);
+    *ret_field = http_line(id, at, http_names[id].size, size);
+    return slice_put(value + size, SLICE("\r\n"));
+}
+
+/* Time left, attempt and trace: lines one behind the other, so that they are written in one piece. */
+static bool add_lines(struct call *c, struct http_msg *m, struct arena *a)
+{
+    enum { NUMBER_LINE_SIZE = 32 + TEXT_I64_SIZE };
+    char *line = arena_alloc(a, 2 * NUMBER_LINE_SIZE + TRACE_LINE_SIZE);
+    if (line == NULL)
+        return false;
+    struct http_field timeout, attempt;
+    int64_t left_ms = call_left_ms(c);
+    line = number_line(line, HTTP_FICUS_TIMEOUT_MS, left_ms < 1 ? 1 : left_ms, &timeout);
+    line = number_line(line, HTTP_FICUS_ATTEMPT, c->attempt_number, &attempt);
     struct trace_context span;
     uint8_t random[8];
     env_random(c->engine->env, random, sizeof random);
     trace_child(&c->trace, random, &span);
-    char *text = arena_alloc(a, TRACE_PARENT_TEXT_SIZE);
-    if (text == NULL)
-        return false;
-    trace_format(&span, text);
-    if (!keep(m, HTTP_TRACEPARENT, slice_make(text, TRACE_PARENT_TEXT_SIZE - 1)))
-        return false;
-    return c->r.tracestate.size == 0 || !trace_present(c->r.trace) ||
-        http_msg_add(m, SLICE("tracestate"), c->r.tracestate);
+    trace_line(&span, line);
+    return http_msg_keep(m, timeout) && http_msg_keep(m, attempt) &&
+           http_msg_keep(m, http_line(HTTP_TRACEPARENT, line, http_names[HTTP_TRACEPARENT].size, TRACE_PARENT_TEXT_SIZE - 1)) &&
+           (c->r.tracestate.size == 0 || !trace_present(c->r.trace) || http_msg_add(m, SLICE("tracestate"), c->r.tracestate));
+}
+
+/* Of no user, from the edge, where it is kept as long as one would be remembered. */
+static enum ficus_err add_identity_of_nobody(struct call_edge *edge, const struct identity_claims *claims, struct http_msg *m,
+                                             struct arena *a)
+{
+    struct call_engine *g = edge->engine;
+    struct slice name = http_names[HTTP_FICUS_IDENTITY];
+    int64_t wall_ms = env_wall_ms(g->env), age_ms = wall_ms - edge->identity_ms;
+    if (edge->identity == NULL || age_ms < 0 || age_ms >= IDENTITY_MEMO_REUSE_MS) {
+        struct slice token;
+        enum ficus_err err = identity_make(g->key, a, claims, wall_ms, &token, NULL);
+        if (err != FICUS_ERR_OK)
+            return err;
+        call_edge_identity_forget(edge);
+        edge->identity_size = name.size + 2 + token.size + 2;
+        edge->identity = mem_alloc(edge->identity_size);
+        if (edge->identity == NULL)
+            return FICUS_ERR_NOMEM;
+        edge->identity_ms = wall_ms;
+        (void)slice_put(slice_put(slice_put(slice_put(edge->identity, name), SLICE(": ")), token), SLICE("\r\n"));
+    }
+    struct http_field field = http_line(HTTP_FICUS_IDENTITY, edge->identity, name.size, edge->identity_size - name.size - 4);
+    return http_msg_keep(m, field) ? FICUS_ERR_OK : FICUS_ERR_NOMEM;
 }
 
 static enum ficus_err add_identity(struct call *c, struct http_msg *m, struct arena *a)
@@ -263,11 +295,13 @@ static enum ficus_err add_identity(struct call *c, struct http_msg *m, struct ar
     struct call_engine *g = c->engine;
     struct identity_claims claims = {
         .issuer = slice_str(g->self),
-        .audience = slice_str(c->edge->name),
+        .audience = slice_make(c->edge->name, c->edge->name_size),
         .subject = c->r.user,
         .roles = c->r.roles,
         .role_count = c->r.role_count,
     };
+    if (c->r.user.p == NULL && c->r.role_count == 0)
+        return add_identity_of_nobody(c->edge, &claims, m, a);
     struct slice token;
     enum ficus_err err = identity_memo_make(&g->identities, g->key, a, &claims, env_wall_ms(g->env), &token, NULL);
     if (err == FICUS_ERR_OK && !keep(m, HTTP_FICUS_IDENTITY, token))
@@ -280,12 +314,9 @@ static enum ficus_err add_own_fields(struct call *c, struct http_msg *m, struct 
     enum ficus_err err = c->edge->policy.upstream == NULL ? add_identity(c, m, a) : FICUS_ERR_OK;
     if (err != FICUS_ERR_OK)
         return err;
-    int64_t left_ms = call_left_ms(c);
-    struct slice timeout = decimal(a, left_ms < 1 ? 1 : left_ms), attempt = decimal(a, c->attempt_number);
-    bool fine = timeout.p != NULL && attempt.p != NULL && keep(m, HTTP_FICUS_TIMEOUT_MS, timeout) &&
-                keep(m, HTTP_FICUS_ATTEMPT, attempt) && add_trace(c, m, a) &&
-                (c->r.correlation.p == NULL ||
-                 (http_value_valid(c->r.correlation) && keep(m, HTTP_X_REQUEST_ID, c->r.correlation)));
+    bool fine = add_lines(c, m, a) &&
+                (c->r.correlation.p == NULL || ((c->r.judged || http_value_valid(c->r.correlation)) &&
+                                                keep(m, HTTP_X_REQUEST_ID, c->r.correlation)));
     return fine ? FICUS_ERR_OK : arena_overflowed(a) ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
 }
 
@@ -294,6 +325,7 @@ enum ficus_err call_attempt_head(struct call *c, struct http_msg *m, struct aren
     http_msg_init(m, a);
     m->method = c->r.method;
     m->authority = c->edge->authority;
+    m->judged = c->r.judged && c->edge->authority_valid;
     ptrdiff_t mark = slice_find(c->r.path, '?');
     m->path = mark < 0 ? c->r.path : slice_make(c->r.path.p, (size_t)mark);
     m->query = mark < 0 ? SLICE_NONE : slice_from(c->r.path, (size_t)mark + 1);
@@ -305,7 +337,7 @@ enum ficus_err call_attempt_head(struct call *c, struct http_msg *m, struct aren
     if (m->fields == NULL)
         return FICUS_ERR_NOMEM;
     m->field_capacity = capacity;
-    if (c->r.fields_valid) {
+    if (c->r.judged) {
         memcpy(m->fields, c->r.fields, c->r.field_count * sizeof *m->fields);
         m->field_count = c->r.field_count;
         return add_own_fields(c, m, a);
@@ -416,8 +448,9 @@ static void attempt_run(struct call *c, struct pool_conn *conn)
     if (err == FICUS_ERR_RESET)
         attempt_take(c);        /* ends: each round closes a connection of the pool, then a new one is made */
     else
-        call_fail_later(c, err, err == FICUS_ERR_UNSUPPORTED ? "only HTTP/1.1 can be upgraded, and HTTP/2 is spoken there"
-                                                             : "the request cannot be written");
+        call_fail_later(c, err, err == FICUS_ERR_UNSUPPORTED
+                                    ? "the service takes no WebSockets over HTTP/2 (SETTINGS_ENABLE_CONNECT_PROTOCOL, RFC 8441)"
+                                    : "the request cannot be written");
 }
 
 static void attempt_start(struct call *c)
@@ -671,6 +704,7 @@ static enum ficus_err reset_err(enum ficus_err err)
     case FICUS_ERR_NOMEM:
     case FICUS_ERR_INVALID:
     case FICUS_ERR_PROTOCOL:
+    case FICUS_ERR_UNSUPPORTED:
         return err;
     case FICUS_ERR_PARSE:
     case FICUS_ERR_TOO_LARGE:
@@ -735,7 +769,7 @@ static void on_deadline(void *arg)
 
 static bool request_valid(const struct call_request *r)
 {
-    return http_token_valid(r->method) && r->path.size > 0 && (r->path.p[0] == '/' || slice_eq_str(r->path, "*"));
+    return r->judged || (http_token_valid(r->method) && r->path.size > 0 && (r->path.p[0] == '/' || slice_eq_str(r->path, "*")));
 }
 
 /* What ring_hash goes by: the user, else the field that the policy names. */
@@ -752,7 +786,7 @@ static void waiter_key(struct pool_waiter *w, const struct call_request *r, cons
 enum ficus_err call_start(struct call_engine *g, const struct call_request *r, const struct call_handler *h, void *arg,
                           struct call **ret_call)
 {
-    struct call_edge *edge = map_get(&g->edges, slice_str(r->callee));
+    struct call_edge *edge = call_edge_find(g, r->callee);
     if (g->closing)
         return FICUS_ERR_CANCELLED;
     if (edge == NULL || !edge->declared || !request_valid(r))
@@ -845,7 +879,8 @@ void call_recv(struct call *c)
 void call_trail(const struct call *c, struct call_trail *ret_trail)
 {
     *ret_trail = (struct call_trail){.attempts = c->attempt_number,
-                                     .address = c->conn == NULL ? "" : pool_conn_address(c->conn)};
+                                     .address = c->conn == NULL ? "" : pool_conn_address(c->conn),
+                                     .is_h2 = c->conn != NULL && http_client_is_shared(c->conn->http)};
 }
 
 void call_endless(struct call *c, int64_t idle_ms)

@@ -84,8 +84,8 @@ struct call_request {
     struct slice path;                      /* with query; values already percent-encoded */
     const struct http_field *fields;
     size_t field_count;
-    /* a parser has judged the fields, and none is one that the engine writes: they are not looked at again */
-    bool fields_valid;
+    /* a parser has judged method, path and fields, and none of these is one that the engine writes: they are not looked at again */
+    bool judged;
     struct slice body;                      /* borrowed until the call ends; may be sent again */
     /* < -1 or 0: none; > 0: that many bytes follow by call_send; -1: unknown many follow */
     int64_t body_stream_size;
@@ -146,6 +146,7 @@ void call_cancel(struct call *c);
 struct call_trail {
     unsigned attempts;
     const char *address;
+    bool is_h2; /* HTTP/2 is spoken there */
 };
 void call_trail(const struct call *c, struct call_trail *ret_trail);
 

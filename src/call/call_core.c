@@ -34,6 +34,7 @@ enum call_outcome call_outcome_of_reset(enum ficus_err err)
     case FICUS_ERR_NOMEM:
     case FICUS_ERR_INVALID:
     case FICUS_ERR_CANCELLED:
+    case FICUS_ERR_UNSUPPORTED: /* it would be the same again */
         return CALL_OUTCOME_LOCAL;
     default:
         return CALL_OUTCOME_LOST;

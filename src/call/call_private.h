@@ -27,6 +27,9 @@ enum call_metric { CALL_METRIC_REQUESTS, CALL_METRIC_ATTEMPTS, CALL_METRIC_DURAT
     CALL_METRICS };
 
 enum call_hedge_end { CALL_HEDGE_WON, CALL_HEDGE_LOST, CALL_HEDGE_ENDS };
+/* What became of a call, for its metric. */
+enum call_end { CALL_END_OK, CALL_END_FAILED, CALL_END_TIMEOUT, CALL_END_REFUSED, CALL_END_RESET, CALL_END_UNAVAILABLE,
+    CALL_END_BUSY, CALL_END_PROTOCOL, CALL_END_CANCELLED, CALL_END_OTHER, CALL_ENDS };
 enum call_fault_kind { CALL_FAULT_DELAY, CALL_FAULT_ABORT, CALL_FAULT_RESET, CALL_FAULT_KINDS };
 
 struct call_checker;
@@ -59,9 +62,18 @@ struct call_edge {
     uint64_t random;                /* call_random: faults */
     struct metric *hedges[CALL_HEDGE_ENDS], *faults[CALL_FAULT_KINDS];
     struct metric *attempts, *duration;     /* NULL without metrics */
+    struct metric *ends[CALL_ENDS];         /* NULL: did not happen yet, or without metrics */
     struct slice authority;         /* what its requests name: its name, or the host of its url */
+    bool authority_valid;
+    /* the line Ficus-Identity for calls of no user, as it was signed at identity_ms; NULL: none was yet */
+    char *identity;
+    size_t identity_size;           /* with CR LF */
+    int64_t identity_ms;
+    size_t name_size;
     char name[];
 };
+
+enum { CALL_RECENT = 16 };
 
 struct call_engine {
     struct env *env;
@@ -73,6 +85,7 @@ struct call_engine {
     struct metrics *metrics;
     struct metric_family *families[CALL_METRICS];
     struct map edges;               /* name -> struct call_edge */
+    struct call_edge *recent[CALL_RECENT];  /* some of them, found without a hash of many steps; NULL: none */
     struct list calls;              /* struct call, running */
     struct list spare;              /* memory of calls that ended, by link, for those to come */
     size_t spare_count;
@@ -224,8 +237,6 @@ enum ficus_err call_names_lead(struct call_edge *edge, const struct call_url *ur
 void call_names_stop(struct call_edge *edge);
 /* Why the name had no address when it was looked up last; NULL: it is no name, or was found. */
 const char *call_names_failure(const struct call_edge *edge);
-/* True: nothing is under way; else call_engine_part_closed follows. */
-bool call_names_close(struct call_edge *edge);
 
 /* check.c */
 enum ficus_err call_checker_make(struct call_edge *edge);
@@ -235,12 +246,14 @@ size_t call_checker_close(struct call_checker *k);
 void call_checker_free(struct call_checker *k);
 
 /* engine.c */
+struct call_edge *call_edge_find(struct call_engine *g, const char *callee);    /* NULL: there is none */
+void call_edge_identity_forget(struct call_edge *edge);
 void call_edge_note(struct call_edge *edge, bool probe, enum call_health health);
 enum call_admission call_edge_admit(struct call_edge *edge);
 bool call_edge_lets(struct call_edge *edge, int64_t now_ns);    /* would it be admitted then? */
 void call_edge_request(struct call_edge *edge);                 /* a call begins: for the budget */
 bool call_edge_repeat(struct call_edge *edge);                  /* take a repetition from the budget */
-void call_edge_count(struct call_edge *edge, const char *outcome, int64_t duration_ns);
+void call_edge_count(struct call_edge *edge, enum call_end end, int64_t duration_ns);
 void call_engine_part_closed(void *engine);
 
 #endif

@@ -8,19 +8,20 @@
  */
 #include "assert.h"
 #include "call_private.h"
+#include "h1_parse.h"
 #include "mem.h"
 
 #include <stdio.h>
 
 static const struct metric_def call_metric_defs[CALL_METRICS] = {
     [CALL_METRIC_REQUESTS] = {.name = "call_requests_total", .type = METRIC_COUNTER, .labels = {"callee", "outcome"},
-                              .children_max = 512,
+                              .children_max = 512, .one_thread = true,
                               .help = "Outbound calls that ended, by outcome: ok, failed (answer 5xx), timeout, "
                                       "refused, reset, unavailable, busy, protocol, cancelled, other."},
-    [CALL_METRIC_ATTEMPTS] = {.name = "call_attempts_total", .type = METRIC_COUNTER, .labels = {"callee"},
+    [CALL_METRIC_ATTEMPTS] = {.name = "call_attempts_total", .type = METRIC_COUNTER, .labels = {"callee"}, .one_thread = true,
                               .help = "Attempts of outbound calls, repetitions included."},
     [CALL_METRIC_DURATION] = {.name = "call_duration_seconds", .type = METRIC_HISTOGRAM, .unit = METRIC_SECONDS,
-                              .labels = {"callee"},
+                              .labels = {"callee"}, .one_thread = true,
                               .help = "Duration of outbound calls with all attempts, to the end of the answer."},
     [CALL_METRIC_BREAKER] = {.name = "call_breaker_state", .type = METRIC_GAUGE, .labels = {"callee"},
                              .help = "Circuit breaker: 0 closed, 1 open, 2 half open."},
@@ -93,6 +94,7 @@ static void engine_free(struct call_engine *g)
         mem_free(edge->latency);
         mem_free(edge->told);
         mem_free(edge->names);
+        call_edge_identity_forget(edge);
         mem_free(edge);
     }
     map_done(&g->edges);
@@ -121,6 +123,28 @@ static struct call_edge *edge_get(const struct call_engine *g, const char *calle
     return map_get(&g->edges, slice_str(callee));
 }
 
+struct call_edge *call_edge_find(struct call_engine *g, const char *callee)
+{
+    struct slice name = slice_str(callee);
+    if (name.size == 0)
+        return NULL;
+    struct call_edge **recent = &g->recent[(name.size + (unsigned char)name.p[0] + (unsigned char)name.p[name.size - 1]) % CALL_RECENT];
+    if (*recent == NULL || !slice_eq(name, slice_make((*recent)->name, (*recent)->name_size))) {
+        struct call_edge *edge = map_get(&g->edges, name);
+        if (edge == NULL)
+            return NULL;
+        *recent = edge;
+    }
+    return *recent;
+}
+
+void call_edge_identity_forget(struct call_edge *edge)
+{
+    if (edge->identity != NULL)
+        mem_wipe(edge->identity, edge->identity_size);
+    MEM_FREE(edge->identity);
+}
+
 static struct call_edge *edge_make(struct call_engine *g, const char *callee)
 {
     struct call_edge *edge = edge_get(g, callee);
@@ -131,6 +155,7 @@ static struct call_edge *edge_make(struct call_engine *g, const char *callee)
     if (edge == NULL)
         return NULL;
     memcpy(edge->name, callee, size + 1);
+    edge->name_size = size;
     edge->shared = call_shared_edge(g->shared, callee, env_now_ns(g->env));
     if (edge->shared == NULL || !map_put(&g->edges, slice_str(callee), edge)) {
         mem_free(edge);
@@ -268,6 +293,7 @@ enum ficus_err call_engine_edge(struct call_engine *g, const char *callee, const
     call_policy_done(&edge->policy);
     edge->policy = own;
     edge->authority = own.upstream != NULL ? url.authority : slice_str(edge->name);
+    edge->authority_valid = h1_authority_valid(edge->authority);
     int protocol = own.upstream != NULL ? own.upstream->protocol : CALL_PROTOCOL_HTTP1;
     pool_set_side(&edge->pool, tls, protocol == CALL_PROTOCOL_H2 || protocol == CALL_PROTOCOL_H2C,
                   tls != NULL && protocol == CALL_PROTOCOL_ANY);
@@ -416,12 +442,16 @@ bool call_edge_repeat(struct call_edge *edge)
     return may;
 }
 
-void call_edge_count(struct call_edge *edge, const char *outcome, int64_t duration_ns)
+void call_edge_count(struct call_edge *edge, enum call_end end, int64_t duration_ns)
 {
+    static const char *const words[CALL_ENDS] = {"ok", "failed", "timeout", "refused", "reset", "unavailable", "busy", "protocol",
+                                                 "cancelled", "other"};
     struct call_engine *g = edge->engine;
     if (g->metrics == NULL)
         return;
-    metric_inc(METRIC(g->families[CALL_METRIC_REQUESTS], slice_str(edge->name), slice_str(outcome)));
+    if (edge->ends[end] == NULL)
+        edge->ends[end] = METRIC(g->families[CALL_METRIC_REQUESTS], slice_str(edge->name), slice_str(words[end]));
+    metric_inc(edge->ends[end]);
     metric_observe(edge->duration, duration_ns);
 }
 
@@ -492,7 +522,7 @@ static void engine_close_now(void *arg)
     while (map_next(&g->edges, &pos, &name, &value)) {
         struct call_edge *edge = value;
         g->parts_closing += edge->checker != NULL ? call_checker_close(edge->checker) : 0;
-        g->parts_closing += !call_names_close(edge);
+        call_names_stop(edge);
         g->parts_closing += !call_bulkhead_close(edge);
         g->parts_closing += !pool_close(&edge->pool);
     }

@@ -4,9 +4,8 @@
  * time to time: the system's resolver does not tell how long an answer holds.
  *
  *     IDLE -> names_lead -> LOOKING -> found -> the pool has them; RESTING 30 s -> LOOKING
- *                             | ^  `-> not found -> what was known stays; RESTING 1 s, 2 s, .. 30 s -> LOOKING
- *                             | `---- leads elsewhere meanwhile (again)
- *                             `-----> names_stop -> its result is nobody's -> IDLE
+ *                             |    `-> not found -> what was known stays; RESTING 1 s, 2 s, .. 30 s -> LOOKING
+ *                             `-----> names_stop, or it leads elsewhere: what is looked for is given up -> IDLE
  *
  * Until the first result calls wait, as they do for a place. A name that is not found fails them at once, with the
  * resolver's reason, until it is.
@@ -25,7 +24,6 @@ struct call_names {
     struct call_edge *edge;
     enum names_state state;
     bool wanted;                /* the edge leads to a name */
-    bool again;                 /* LOOKING: for what is not wanted any more */
     char host[ENV_HOST_SIZE];
     uint16_t port;
     int64_t retry_ms;
@@ -78,22 +76,19 @@ static void found(struct call_names *n, const struct env_hosts *hosts)
 static void looked(void *arg, enum ficus_err err, const struct env_hosts *hosts, const char *detail)
 {
     struct call_names *n = arg;
-    struct call_engine *g = n->edge->engine;
     n->state = NAMES_IDLE;
-    if (g->closing) {
-        call_engine_part_closed(g);     /* frees us, perhaps */
-        return;
-    }
-    bool stale = n->again;
-    n->again = false;
-    if (!n->wanted)
-        return;
-    if (stale)
-        look(n);
-    else if (err == FICUS_ERR_OK)
+    if (err == FICUS_ERR_OK)
         found(n, hosts);
     else
         not_found(n, detail);
+}
+
+static void give_up(struct call_names *n)
+{
+    if (n->state == NAMES_LOOKING)
+        env_lookup_cancel(n->edge->engine->env, n);
+    env_timer_stop(n->edge->engine->env, &n->timer);
+    n->state = NAMES_IDLE;
 }
 
 static void look(struct call_names *n)
@@ -123,11 +118,7 @@ enum ficus_err call_names_lead(struct call_edge *edge, const struct call_url *ur
     n->wanted = true;
     n->retry_ms = 0;
     pool_await(&edge->pool, true);
-    if (n->state == NAMES_LOOKING) {
-        n->again = true;
-        return FICUS_ERR_OK;
-    }
-    env_timer_stop(edge->engine->env, &n->timer);
+    give_up(n);
     look(n);
     return FICUS_ERR_OK;
 }
@@ -138,10 +129,7 @@ void call_names_stop(struct call_edge *edge)
     if (n == NULL || !n->wanted)
         return;
     n->wanted = false;
-    if (n->state == NAMES_RESTING) {
-        env_timer_stop(edge->engine->env, &n->timer);
-        n->state = NAMES_IDLE;
-    }
+    give_up(n);
     pool_await(&edge->pool, false);
 }
 
@@ -149,10 +137,4 @@ const char *call_names_failure(const struct call_edge *edge)
 {
     const struct call_names *n = edge->names;
     return n != NULL && n->wanted && n->failure[0] != '\0' ? n->failure : NULL;
-}
-
-bool call_names_close(struct call_edge *edge)
-{
-    call_names_stop(edge);
-    return edge->names == NULL || edge->names->state != NAMES_LOOKING;
 }

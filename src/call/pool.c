@@ -42,6 +42,7 @@ void pool_done(struct pool *p)
 {
     FICUS_ASSERT(p->conn_count == 0 && p->waiting_count == 0);
     env_timer_stop(p->env, &p->sweep);
+    env_timer_stop(p->env, &p->lack);
     env_tls_client_free(p->env, p->tls);
     p->tls = NULL;
     LIST_FOREACH_SAFE(&p->addresses, l, tmp)
@@ -465,7 +466,13 @@ bool pool_leave(struct pool *p, struct pool_waiter *w)
     return true;
 }
 
-/* A place became free: serve the queue while it lasts. */
+static void on_lack_over(void *arg)
+{
+    pool_pump(arg);
+}
+
+/* A place became free: serve the queue while it lasts. What we lack ourselves (memory, descriptors) is the first one's bad luck and no
+ * more: the others wait for what the next place, or a moment, brings. */
 static void pool_pump(struct pool *p)
 {
     while (p->waiting_count > 0 && (p->free_count > 0 || p->conn_count < p->conns_max)) {
@@ -474,6 +481,13 @@ static void pool_pump(struct pool *p)
         w->queued = false;
         p->waiting_count--;
         enum ficus_err err = pool_take_some(p, w, true, &c);
+        if (err == FICUS_ERR_NOMEM && p->waiting_count > 0) {
+            p->lack.fn = on_lack_over;
+            p->lack.arg = p;
+            env_timer_start(p->env, &p->lack, POOL_LACK_MS);
+            w->on_failed(w, err);
+            return;
+        }
         if (err != FICUS_ERR_OK)
             w->on_failed(w, err);
         else if (c != NULL)
@@ -665,6 +679,7 @@ bool pool_close(struct pool *p)
 {
     p->closing = true;
     env_timer_stop(p->env, &p->sweep);
+    env_timer_stop(p->env, &p->lack);
     FICUS_ASSERT(p->waiting_count == 0);
     LIST_FOREACH(&p->addresses, al) {
         struct pool_address *a = CONTAINER_OF(al, struct pool_address, link);

@@ -29,6 +29,7 @@ enum {
     POOL_DRAIN_SIZE_MAX = 64 * 1024,
     POOL_SWEEP_MS = 5 * 1000,
     POOL_CONNECT_MS = 5 * 1000,     /* so long a connection may take that nobody but sharers waits for */
+    POOL_LACK_MS = 100,             /* so long the queue rests when a connection could not be made for want of memory or descriptors */
     POOL_SHARERS_MAX = 100,         /* so many wait for a connection of HTTP/2 that is being made; the next makes another */
 };
 
@@ -97,6 +98,7 @@ struct pool {
     struct list waiting;
     size_t waiting_count, conn_count, free_count, drain_count;
     struct env_timer sweep;
+    struct env_timer lack;          /* the queue goes on then */
     bool closing;
 };
 

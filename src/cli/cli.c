@@ -99,6 +99,18 @@ bool cli_duration(const struct command_call *c, const char *option, const char *
     return false;
 }
 
+bool cli_time(struct cli *cli, const char *option, const char *text, int sign, int64_t *ret_ms)
+{
+    int64_t ms;
+    if (duration_parse(slice_str(text), &ms) && ms >= 0)
+        *ret_ms = env_wall_ms(cli->e) + sign * ms;
+    else if (!time_parse(slice_str(text), ret_ms)) {
+        dprintf(2, "ficus: --%s: \"%s\" is no time such as 2026-11-30T02:00:00Z, and no duration such as 30s, 10m or 24h\n", option, text);
+        return false;
+    }
+    return true;
+}
+
 const char *cli_segment(struct cli *cli, const char *text)
 {
     struct buf out;
@@ -172,7 +184,8 @@ int cli_call(struct cli *cli, const struct cli_request *r, struct ops_call *ret_
     if (err != FICUS_ERR_OK)
         return r->quiet ? err_exit_code(err) : cli_fail(&error);
     *ret_call = (struct ops_call){
-        .env = cli->e, .address = address, .method = r->method, .target = r->target, .body = r->body, .identity = identity};
+        .env = cli->e, .address = address, .method = r->method, .target = r->target, .body = r->body, .identity = identity,
+        .timeout_ms = r->timeout_ms};
     return EXIT_OK;
 }
 
@@ -190,7 +203,7 @@ int cli_answer(struct cli *cli, const struct cli_request *r, const struct ficus_
     if (error->code != FICUS_ERR_OK)
         return r->quiet ? EXIT_FAILED : err_exit_code(error->code);
     if (body.size > 0 &&
-        json_parse(&cli->a, body, &(struct json_limits){.size_max = OPS_BODY_SIZE_MAX, .values_max = 1000000}, &root,
+        json_parse(&cli->a, body, &(struct json_limits){.size_max = OPS_BODY_SIZE_MAX, .values_max = OPS_BODY_SIZE_MAX / 2}, &root,
                    &wrong) != FICUS_ERR_OK)
         return r->quiet ? EXIT_FAILED : cli_fail(&wrong);
     if (status != r->expected)

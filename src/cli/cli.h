@@ -25,6 +25,7 @@ int cmd_doctor(const struct command_call *c);
 int cmd_status(const struct command_call *c);
 int cmd_logs(const struct command_call *c);
 int cmd_reload(const struct command_call *c);
+int cmd_upgrade(const struct command_call *c);
 int cmd_restart(const struct command_call *c);
 int cmd_stop(const struct command_call *c);
 int cmd_start(const struct command_call *c);
@@ -41,7 +42,15 @@ int cmd_events_dead(const struct command_call *c);
 int cmd_events_redrive(const struct command_call *c);
 int cmd_events_drop(const struct command_call *c);
 int cmd_events_rebuild(const struct command_call *c);
+int cmd_events_lag(const struct command_call *c);
+int cmd_events_seek(const struct command_call *c);
+int cmd_events_consume(const struct command_call *c);
+int cmd_events_schema(const struct command_call *c);
 int cmd_events_verify(const struct command_call *c);
+int cmd_events_publish(const struct command_call *c);
+int cmd_events_read(const struct command_call *c);
+int cmd_events_scheduled(const struct command_call *c);
+int cmd_events_unschedule(const struct command_call *c);
 int cmd_migrations_lint(const struct command_call *c);
 int cmd_test_saga(const struct command_call *c);
 int cmd_config_check(const struct command_call *c);
@@ -81,6 +90,9 @@ const char *cli_package_folder(struct arena *a);
 /* A duration option in ms; false: said why. */
 bool cli_duration(const struct command_call *c, const char *option, const char *fallback, int64_t *ret_ms);
 
+/* A time by RFC 3339, or a duration from now on (sign 1) or back (-1). False: said why. */
+bool cli_time(struct cli *cli, const char *option, const char *text, int sign, int64_t *ret_ms);
+
 /* Ask an operator socket ("supervisor.sock", "hub-ops.sock"), or a service as operator, and expect JSON. Returns an
  * exit code; EXIT_NOT_RUNNING when nobody listens. quiet: print nothing then. Problems that it answers are printed.
  * ret_json may be NULL. */
@@ -91,6 +103,7 @@ struct cli_request {
     bool quiet;
     const char *service; /* not NULL: the socket is this service's, which asks who we are */
     struct slice body;   /* JSON; SLICE_NONE: none */
+    int64_t timeout_ms;  /* 0: as ops_call.h says */
 };
 int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struct slice *ret_body,
             const struct json **ret_json);

@@ -322,7 +322,7 @@ static int copy_files(struct job *j)
         else if (wanted(j, name) && strcmp(name, BACKUP_HUB) != 0)
             err = backup_add_tree(&j->maker, &j->cli->state, path, name, &j->error);
     }
-    static const char *const own[] = {"system.key", "admin.json"};
+    static const char *const own[] = {"system.key", "admin.json", "schemas.json"};
     for (size_t i = 0; j->name_count == 0 && i < ARRAY_COUNT(own) && err == FICUS_ERR_OK; i++)
         err = backup_add_tree(&j->maker, &j->cli->state, own[i], "", &j->error);
     return err == FICUS_ERR_OK ? EXIT_OK : cli_fail(&j->error);

@@ -15,12 +15,15 @@ int cmd_config_check(const struct command_call *c)
     struct manifest *m = NULL;
     struct buf out;
     const char *file = c->operand_count > 0 ? c->operands[0] : command_value(c, "file", "ficus.yaml");
+    struct state state;
     const char *sets[COMMAND_OPTIONS_MAX];
     struct manifest_options o = {.sets = sets, .set_count = command_values(c, "set", sets, COMMAND_OPTIONS_MAX),
                                  .part_allowed = true};
     arena_init(&a, MANIFEST_ARENA_SIZE_MAX);
     conf_errors_init(&errors, &a);
     buf_init(&out, 1 << 20);
+    if (state_locate(&a, file, &state, NULL) == FICUS_ERR_OK && state_exists(&state))
+        o.registered = state.schemas_file;
     enum ficus_err err = manifest_load(&a, file, &o, &m, &errors);
     if (command_has(c, "json")) {
         struct json_writer w;

@@ -239,9 +239,11 @@ enum { LOOK_AGAIN_MS = 100 };
 struct watch {
     struct cli *cli;
     const char *name;
+    const char *what; /* the service's name, or the projection's */
     struct cli_request look;
     bool is_terminal;
-    int64_t total; /* events of the service's topics in the log; 0: not known */
+    bool is_projection; /* its tables are gone on with after a restart */
+    int64_t total; /* events of the service's topics in the log, or of its event store; 0: not known */
     int64_t end_ms;
 };
 
@@ -268,9 +270,9 @@ static void show_progress(const struct watch *w, int64_t events, bool last)
     if (!w->is_terminal)
         return;
     if (w->total > 0)
-        dprintf(2, "\r%s: %lld of about %lld events%s", w->name, (long long)events, (long long)w->total, last ? "\n" : "");
+        dprintf(2, "\r%s: %lld of about %lld events%s", w->what, (long long)events, (long long)w->total, last ? "\n" : "");
     else
-        dprintf(2, "\r%s: %lld events%s", w->name, (long long)events, last ? "\n" : "");
+        dprintf(2, "\r%s: %lld events%s", w->what, (long long)events, last ? "\n" : "");
 }
 
 /* The exit code when it is over, -1 while it goes on. */
@@ -278,32 +280,35 @@ static int look_once(struct watch *w, int64_t generation)
 {
     const struct json *root = NULL;
     int code = cli_ask(w->cli, &w->look, NULL, NULL, &root);
+    if (code != EXIT_OK && w->is_projection)
+        return -1;
     if (code != EXIT_OK) {
         dprintf(2, "ficus: %s does not answer any more (ficus status; a restart gives a rebuild up)\n", w->name);
         return code;
     }
     struct slice state = json_string_or(json_get(root, "rebuild"), SLICE_NONE);
     int64_t events = json_i64_or(json_get(root, "events"), 0);
+    w->total = json_i64_or(json_get(root, "total"), w->total);
     if (slice_eq_str(state, "running")) {
         show_progress(w, events, false);
         return -1;
     }
     show_progress(w, events, true);
     if (json_i64_or(json_get(root, "generation"), 0) >= generation) {
-        dprintf(2, "%s: rebuilt from %lld events\n", w->name, (long long)events);
+        dprintf(2, "%s: rebuilt from %lld events\n", w->what, (long long)events);
         return EXIT_OK;
     }
     struct slice error = json_string_or(json_get(root, "error"), SLICE_NONE);
-    dprintf(2, "ficus: %s was not rebuilt, the old store serves: " SLICE_FMT "\n", w->name,
+    dprintf(2, "ficus: %s was not rebuilt, the old %s: " SLICE_FMT "\n", w->what, w->is_projection ? "tables serve" : "store serves",
             SLICE_ARG(error.size > 0 ? error : SLICE("the service was restarted")));
     return EXIT_FAILED;
 }
 
-static int rebuild(struct watch *w, const char *socket)
+static int rebuild(struct watch *w, const char *socket, const char *path)
 {
     const struct json *root = NULL;
-    const struct cli_request look = {socket, w->name, "GET", OPERATOR_REBUILD_PATH, 200, false, w->name};
-    const struct cli_request begin = {socket, w->name, "POST", OPERATOR_REBUILD_PATH, 202, false, w->name};
+    const struct cli_request look = {socket, w->name, "GET", path, 200, false, w->name};
+    const struct cli_request begin = {socket, w->name, "POST", path, 202, false, w->name};
     w->total = count_events(w->cli, w->name);
     /* The socket is the supervisor's: what is sent while no process reads waits there and would be obeyed when we have
      * long given up. So it is only sent to somebody who answers. */
@@ -313,12 +318,18 @@ static int rebuild(struct watch *w, const char *socket)
     if (code != EXIT_OK || (code = cli_ask(w->cli, &begin, NULL, NULL, &root)) != EXIT_OK)
         return code;
     int64_t generation = json_i64_or(json_get(root, "generation"), 0) + 1;
+    struct slice projection = json_string_or(json_get(root, "projection"), SLICE_NONE);
+    w->is_projection = projection.p != NULL;
+    if (w->is_projection)
+        w->what = arena_printf(&w->cli->a, "%s " SLICE_FMT, w->name, SLICE_ARG(projection));
+    if (w->what == NULL)
+        return EXIT_FAILED;
     w->look = look;
     w->look.quiet = true;
     while ((code = look_once(w, generation)) < 0) {
         if (env_now_ms(w->cli->e) >= w->end_ms || arena_overflowed(&w->cli->a)) {
             dprintf(2, "%sficus: %s is still being rebuilt; it goes on, and ficus logs %s will tell\n",
-                    w->is_terminal ? "\n" : "", w->name, w->name);
+                    w->is_terminal ? "\n" : "", w->what, w->name);
             return EXIT_NOT_HEALTHY;
         }
         nanosleep(&(struct timespec){.tv_nsec = LOOK_AGAIN_MS * 1000000}, NULL);
@@ -334,9 +345,11 @@ int cmd_events_rebuild(const struct command_call *c)
     if (!cli_duration(c, "wait", "60s", &wait_ms))
         return EXIT_USAGE;
     if (cli_init(&cli, c)) {
-        struct watch w = {.cli = &cli, .name = c->operands[0], .is_terminal = isatty(2) == 1};
+        struct watch w = {.cli = &cli, .name = c->operands[0], .what = c->operands[0], .is_terminal = isatty(2) == 1};
         w.end_ms = env_now_ms(cli.e) + wait_ms;
         const char *socket = arena_printf(&cli.a, "%s.1.sock", cli_segment(&cli, w.name));
+        const char *path = c->operand_count < 2 ? OPERATOR_REBUILD_PATH
+                                                : arena_printf(&cli.a, OPERATOR_REBUILD_PATH "?projection=%s", cli_segment(&cli, c->operands[1]));
         const struct json *status = NULL;
         code = cli_ask(&cli, &(struct cli_request){"supervisor.sock", "the supervisor", "GET", "/v1/status", 200, false},
                        NULL, NULL, &status);
@@ -344,7 +357,7 @@ int cmd_events_rebuild(const struct command_call *c)
             cli_no_process(status, w.name);
             code = EXIT_FAILED;
         } else if (code == EXIT_OK) {
-            code = socket == NULL ? EXIT_FAILED : rebuild(&w, socket);
+            code = socket == NULL || path == NULL ? EXIT_FAILED : rebuild(&w, socket, path);
         }
     }
     cli_done(&cli);

@@ -5,6 +5,7 @@
  */
 #include "cmd_saga.h"
 
+#include "saga_template.h"
 #include "text.h"
 
 #include <stdio.h>
@@ -184,7 +185,10 @@ static void print_saga(const struct json *v, struct buf *out)
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (json_get(v, keys[i]) != NULL)
             buf_printf(out, "  %-12s " SLICE_FMT "\n", keys[i], SLICE_ARG(text_of(v, keys[i])));
-    const struct json *history = json_get(v, "history");
+    const struct json *history = json_get(v, "history"), *open = json_get(v, "open");
+    for (const struct json *s = open == NULL ? NULL : open->first; s != NULL; s = s->next)
+        buf_printf(out, s == open->first ? "  open         " SLICE_FMT "%s" : " " SLICE_FMT "%s", SLICE_ARG(json_string_or(s, SLICE("-"))),
+                   s->next == NULL ? "\n" : ",");
     for (const struct json *r = history == NULL ? NULL : history->first; r != NULL; r = r->next) {
         buf_printf(out, "  " SLICE_FMT "  %-14.*s %-12.*s", SLICE_ARG(text_of(r, "at")), SLICE_ARG(text_of(r, "kind")),
                    SLICE_ARG(text_of(r, "step")));
@@ -213,10 +217,28 @@ struct one {
     const char *id;                   /* encoded */
     const char *names[2 * SAGAS_MAX]; /* encoded: the sagas to look in, behind them the flows */
     size_t count, all_count;          /* of sagas; of both */
+    bool with_saga;                   /* SAGA/ID was said */
 };
 
-static bool one_init(struct one *o, const struct command_call *c)
+/* The saga of SAGA/ID is perhaps one that the manifest has no more, but more often somebody took an id for it. */
+static void hint_saga(struct one *o)
 {
+    const char *names[2 * SAGAS_MAX];
+    size_t count = saga_names(&o->cli, "sagas", names);
+    count += saga_names(&o->cli, "flows", names + count);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(cli_segment(&o->cli, names[i]), o->names[0]) == 0)
+            return;
+    dprintf(2, "ficus: the manifest has no saga \"%s\"; it has:", o->names[0]);
+    for (size_t i = 0; i < count; i++)
+        dprintf(2, "%s %s", i > 0 ? "," : "", names[i]);
+    dprintf(2, "%s\n", count == 0 ? " none" : "");
+}
+
+/* False: said why, with the exit code. */
+static bool one_init(struct one *o, const struct command_call *c, int *ret_code)
+{
+    *ret_code = EXIT_FAILED;
     if (!cli_init(&o->cli, c))
         return false;
     struct slice id = slice_str(c->operands[0]);
@@ -227,6 +249,7 @@ static bool one_init(struct one *o, const struct command_call *c)
         o->names[0] = name == NULL ? "" : cli_segment(&o->cli, name);
         o->count = is_flow(&o->cli, saga) ? 0 : 1;
         o->all_count = 1;
+        o->with_saga = true;
         o->id = cli_segment(&o->cli, id.p + slash + 1);
         return true;
     }
@@ -235,9 +258,15 @@ static bool one_init(struct one *o, const struct command_call *c)
     for (size_t i = 0; i < o->all_count; i++)
         o->names[i] = cli_segment(&o->cli, o->names[i]);
     o->id = cli_segment(&o->cli, c->operands[0]);
-    if (o->all_count == 0)
+    if (o->all_count > 0)
+        return true;
+    /* No system here, as for the other commands; or one without sagas. */
+    *ret_code = cli_ask(&o->cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", "/v1/sagas?limit=1", 200, false}, NULL, NULL, NULL);
+    if (*ret_code == EXIT_OK) {
         dprintf(2, "ficus: no saga is known here; say SAGA/ID\n");
-    return o->all_count > 0;
+        *ret_code = EXIT_FAILED;
+    }
+    return false;
 }
 
 /* Look for the id in one of the sagas; 404 means: not this one. Returns the exit code. */
@@ -261,11 +290,11 @@ static int one_ask(struct one *o, size_t i, struct slice *ret_body, const struct
 int cmd_saga_show(const struct command_call *c)
 {
     struct one o = {0};
-    int code = EXIT_FAILED;
+    int code;
     size_t found = 0;
     struct buf out;
     buf_init(&out, 16 << 20);
-    if (one_init(&o, c)) {
+    if (one_init(&o, c, &code)) {
         code = EXIT_OK;
         for (size_t i = 0; i < o.all_count && code == EXIT_OK; i++) {
             const struct json *root = NULL;
@@ -291,6 +320,8 @@ int cmd_saga_show(const struct command_call *c)
         }
         if (code == EXIT_OK && found == 0) {
             dprintf(2, "ficus: there is no saga with id %s\n", c->operands[0]);
+            if (o.with_saga)
+                hint_saga(&o);
             code = EXIT_FAILED;
         }
     }
@@ -314,7 +345,26 @@ static const char *person(void)
     return NULL;
 }
 
-/* The value of an option that takes JSON or @FILE, as one JSON value; false: said why. SLICE_NONE: not given. */
+/* All of standard input, to its end. TOO_LARGE over INPUT_SIZE_MAX. */
+static enum ficus_err read_stdin(struct cli *cli, struct slice *ret_text, struct ficus_error *reterr)
+{
+    struct buf text;
+    char part[16384];
+    size_t size;
+    buf_init(&text, INPUT_SIZE_MAX);
+    while ((size = fread(part, 1, sizeof part, stdin)) > 0)
+        buf_add(&text, part, size);
+    enum ficus_err err = ferror(stdin) ? err_set(reterr, FICUS_ERR_IO, "standard input cannot be read") : FICUS_ERR_OK;
+    if (err == FICUS_ERR_OK && buf_failed(&text))
+        err = err_set(reterr, FICUS_ERR_TOO_LARGE, "standard input has more than %d bytes", INPUT_SIZE_MAX);
+    if (err == FICUS_ERR_OK && (*ret_text = arena_slice(&cli->a, buf_slice(&text))).p == NULL)
+        err = err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
+    buf_done(&text);
+    return err;
+}
+
+/* The value of an option that takes JSON, @FILE or @- (standard input), as one JSON value, of start an object; false: said why.
+ * SLICE_NONE: not given. */
 static bool json_option(struct cli *cli, const struct command_call *c, const char *option, struct slice *ret_json)
 {
     struct ficus_error error = {0};
@@ -325,12 +375,16 @@ static bool json_option(struct cli *cli, const struct command_call *c, const cha
     if (value == NULL)
         return true;
     enum ficus_err err = FICUS_ERR_OK;
-    if (value[0] == '@')
+    if (strcmp(value, "@-") == 0)
+        err = read_stdin(cli, &text, &error);
+    else if (value[0] == '@')
         err = env_file_load(cli->e, &cli->a, value + 1, INPUT_SIZE_MAX, &text, &error);
     if (err == FICUS_ERR_OK)
         err = json_parse(&cli->a, text, &(struct json_limits){.size_max = INPUT_SIZE_MAX}, &root, &error);
+    if (err == FICUS_ERR_OK && strcmp(option, "input") == 0 && root->type != JSON_OBJECT)
+        err = err_set(&error, FICUS_ERR_INVALID, "it must be an object, as the data of a start event is");
     if (err != FICUS_ERR_OK) {
-        dprintf(2, "ficus: --%s must be JSON, or @FILE with JSON in it: %s\n", option, error.text);
+        dprintf(2, "ficus: --%s must be JSON, @FILE with JSON in it, or @- for standard input: %s\n", option, error.text);
         return false;
     }
     *ret_json = text;
@@ -440,9 +494,9 @@ static int order_one(struct one *o, size_t i, const struct order *r, struct slic
 static int order(const struct command_call *c, const struct order *r)
 {
     struct one o = {0};
-    int code = EXIT_FAILED;
+    int code;
     struct slice json = SLICE_NONE;
-    if (one_init(&o, c)) {
+    if (one_init(&o, c, &code)) {
         size_t i = 0;
         if (r->option != NULL && !json_option(&o.cli, c, r->option, &json)) {
             code = EXIT_USAGE;
@@ -498,6 +552,10 @@ static int start(struct cli *cli, const struct command_call *c)
     const struct json *root = NULL;
     if (!json_option(cli, c, "input", &input))
         return EXIT_USAGE;
+    if (saga_id_check(slice_str(c->operands[1])) != NULL) {
+        dprintf(2, "ficus: the id \"%s\" is not %s\n", c->operands[1], saga_id_check(slice_str(c->operands[1])));
+        return EXIT_USAGE;
+    }
     const char *target = arena_printf(&cli->a, "/v1/sagas/%s/%s", cli_segment(cli, c->operands[0]), cli_segment(cli, c->operands[1]));
     if (target != NULL)
         body = command_body(cli, c, "input", input);
@@ -522,10 +580,15 @@ int cmd_saga_start(const struct command_call *c)
 
 /* ---- describe ---- */
 
-static void print_step(const struct json *s, struct buf *out)
+/* Steps of one group stand below its line. *group: of the step before. */
+static void print_step(const struct json *s, int64_t *group, struct buf *out)
 {
-    static const char *const words[] = {"call", "undo", "wait", "signal", "timeout", "on_timeout", "give_up", "retry"};
-    buf_printf(out, "  %-14.*s", SLICE_ARG(text_of(s, "step")));
+    static const char *const words[] = {"call", "undo", "wait", "signal", "given_by", "refused_by", "timeout", "on_timeout", "give_up", "retry"};
+    int64_t own = json_i64_or(json_get(s, "parallel"), 0);
+    if (own != 0 && own != *group)
+        buf_add_str(out, "  parallel\n");
+    *group = own;
+    buf_printf(out, own != 0 ? "    %-12.*s" : "  %-14.*s", SLICE_ARG(text_of(s, "step")));
     if (cli_is_true(json_get(s, "pivot")))
         buf_add_str(out, " pivot");
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
@@ -545,12 +608,14 @@ static void print_version(const struct json *v, struct slice present, struct buf
 
 static void print_definition(const struct json *d, struct buf *out)
 {
-    buf_printf(out, "saga " SLICE_FMT " of " SLICE_FMT ", started by " SLICE_FMT "\n  definition " SLICE_FMT "\nsteps\n",
-               SLICE_ARG(text_of(d, "saga")), SLICE_ARG(text_of(d, "owner")), SLICE_ARG(text_of(d, "start")),
-               SLICE_ARG(text_of(d, "definition")));
+    bool by_event = json_get(d, "start") != NULL;
+    buf_printf(out, "saga " SLICE_FMT " of " SLICE_FMT ", %s" SLICE_FMT "\n  definition " SLICE_FMT "\nsteps\n",
+               SLICE_ARG(text_of(d, "saga")), SLICE_ARG(text_of(d, "owner")), by_event ? "started by " : "begun by its owner",
+               SLICE_ARG(by_event ? text_of(d, "start") : SLICE("")), SLICE_ARG(text_of(d, "definition")));
+    int64_t group = 0;
     const struct json *steps = json_get(d, "steps"), *versions = json_get(d, "versions");
     for (const struct json *s = steps == NULL ? NULL : steps->first; s != NULL; s = s->next)
-        print_step(s, out);
+        print_step(s, &group, out);
     bool any = versions != NULL && versions->first != NULL;
     buf_add_str(out, any ? "instances that have not ended, by definition\n" : "no instance that has not ended\n");
     for (const struct json *v = any ? versions->first : NULL; v != NULL; v = v->next)
@@ -614,8 +679,8 @@ static int describe_one(struct one *o, const char *operand)
 int cmd_saga_describe(const struct command_call *c)
 {
     struct one o = {0};
-    int code = EXIT_FAILED;
-    if (one_init(&o, c))
+    int code;
+    if (one_init(&o, c, &code))
         code = describe_one(&o, c->operands[0]);
     cli_done(&o.cli);
     return code;

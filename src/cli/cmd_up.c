@@ -5,10 +5,15 @@
  * In the background a child becomes the supervisor; it tells by a pipe what became of the start: one byte, 'H' for
  * healthy and then what the user is to see, or the exit code of a failure after it has said why on the terminal. By
  * then it has let go of terminal and pipes: 0, 1 and 2 lead to /dev/null and to log/supervisor.log, all else is closed.
+ *
+ * In an upgrade (supervisor_upgrade.c) this is the new program: as a trial, which says whether it can take over and ends; then
+ * in the supervisor's own process, with its descriptors and children. What was redirected stays so. When the manifest or the disk
+ * has changed between the two, it becomes the program of before again.
  */
 #include "cli.h"
 
 #include "children.h"
+#include "handover.h"
 #include "io_env.h"
 #include "logline.h"
 #include "mem.h"
@@ -41,6 +46,7 @@ struct running {
     int report; /* the pipe of -d: 'H' and what the user sees, or an exit code; -1 in the foreground */
     bool colour;
     int64_t wait_ms;
+    const struct handover *handover; /* NULL: starts anew */
 };
 
 /* ---- what the user sees ---- */
@@ -170,7 +176,8 @@ static enum ficus_err redirect(struct running *r, struct ficus_error *reterr)
     return ok ? FICUS_ERR_OK : err_sys(reterr, errno, "redirect the supervisor's output");
 }
 
-static enum ficus_err prepare(struct running *r, struct conf_errors *errors, struct ficus_error *reterr)
+/* before: the plan that another one runs, to be taken over; NULL: start. */
+static enum ficus_err prepare(struct running *r, const struct supervisor_plan *before, struct conf_errors *errors, struct ficus_error *reterr)
 {
     const char *sets[COMMAND_OPTIONS_MAX];
     size_t set_count = command_values(r->call, "set", sets, COMMAND_OPTIONS_MAX);
@@ -183,8 +190,9 @@ static enum ficus_err prepare(struct running *r, struct conf_errors *errors, str
     memcpy(kept, sets, set_count * sizeof sets[0]);
     if (r->listen != NULL)
         kept[set_count++] = r->listen;
-    enum ficus_err err = up_prepare(e, &r->arena, command_value(r->call, "file", "ficus.yaml"), cli_program_folder(&r->arena),
-                                    kept, set_count, &r->up, errors, reterr);
+    const char *file = command_value(r->call, "file", "ficus.yaml"), *build = cli_program_folder(&r->arena);
+    enum ficus_err err = before == NULL ? up_prepare(e, &r->arena, file, build, kept, set_count, &r->up, errors, reterr)
+                                        : up_take_over(&r->arena, file, build, kept, set_count, before, &r->up, errors, reterr);
     env_uv_free(e);
     return err;
 }
@@ -195,6 +203,10 @@ static enum ficus_err start(struct running *r, struct ficus_error *reterr)
                                     .log = &r->log,
                                     .crash_folder = r->crash_folder,
                                     .reload = on_reload,
+                                    .version = FICUS_VERSION,
+                                    .program = r->crash_folder == NULL ? r->up.program : NULL, /* a test ends with the one who began it */
+                                    .lock_fd = r->up.lock_fd,
+                                    .handover = r->handover,
                                     .on_healthy = on_healthy,
                                     .on_stopped = on_stopped,
                                     .arg = r};
@@ -207,7 +219,7 @@ static enum ficus_err start(struct running *r, struct ficus_error *reterr)
     if (err != FICUS_ERR_OK)
         return err;
     r->patience = (struct env_timer){.fn = on_patience_over, .arg = r};
-    if (!r->detached)
+    if (!r->detached && r->handover == NULL)
         env_timer_start(r->e, &r->patience, r->wait_ms);
     return supervisor_new(r->e, &o, &r->supervisor, reterr);
 }
@@ -224,7 +236,9 @@ static int run(struct running *r, int errors_to)
     logger_init(&r->log, r->e, "supervisor", "1", LOG_INFO);
     int code = EXIT_OK;
     if (start(r, &error) == FICUS_ERR_OK) {
-        if (r->detached)
+        if (r->handover != NULL)
+            handover_signals();
+        else if (r->detached)
             close(errors_to); /* the terminal is let go before health is reported */
         env_uv_run(r->e);
     } else {
@@ -246,7 +260,7 @@ static int up(struct running *r)
     conf_errors_init(&errors, &r->arena);
     umask(077);
     int code = EXIT_OK, errors_to = -1;
-    enum ficus_err err = prepare(r, &errors, &error);
+    enum ficus_err err = prepare(r, NULL, &errors, &error);
     if (err != FICUS_ERR_OK && errors.count > 0) {
         cli_print_errors(&errors);
         code = EXIT_USAGE;
@@ -259,6 +273,96 @@ static int up(struct running *r)
     up_done(&r->up);
     arena_done(&r->arena);
     return code;
+}
+
+/* ---- in the place of another program ---- */
+
+static enum ficus_err write_files(struct running *r, struct ficus_error *reterr)
+{
+    struct env *e = env_uv_new(NULL, reterr);
+    enum ficus_err err = e == NULL ? reterr->code : up_write(e, &r->up, reterr);
+    env_uv_free(e);
+    return err;
+}
+
+/* The plan that runs, as far as the handover tells. */
+static bool plan_before(struct arena *a, const struct handover *h, struct supervisor_plan *ret_plan)
+{
+    static const char *const unknown[] = {NULL};
+    struct supervisor_process *list = ARENA_ARRAY(a, struct supervisor_process, h->count + 1);
+    for (size_t i = 0; list != NULL && i < h->count; i++) {
+        list[i] = (struct supervisor_process){.name = h->processes[i].name, .argv = unknown, .folder = "", .listen_count = h->processes[i].listen_count};
+        memcpy(list[i].listen, h->processes[i].listen, sizeof list[i].listen);
+    }
+    *ret_plan = (struct supervisor_plan){.processes = list, .process_count = h->count};
+    return list != NULL;
+}
+
+/* Only when all else has failed. */
+static void give_back(struct running *r, const struct handover *h, const struct conf_errors *errors, const struct ficus_error *error)
+{
+    char path[PATH_MAX];
+    struct handover back = *h;
+    struct ficus_error wrong = {0};
+    char number[64];
+    snprintf(number, sizeof number, "/proc/self/fd/%d", h->previous);
+    ssize_t n = h->previous < 0 ? -1 : readlink(number, path, sizeof path - 1);
+    path[n > 0 ? n : 0] = '\0';
+    const char *const *argv = handover_argv(&r->arena, path);
+    back.failed = arena_printf(&r->arena, "ficus " FICUS_VERSION " could not take over: %s", error->text);
+    back.previous = -1;
+    if (n > 0 && argv != NULL && back.failed != NULL)
+        (void)handover_exec(&back, h->previous, argv, &wrong);
+    cli_print_errors(errors);
+}
+
+static int take_over(struct running *r, int fd, bool trial)
+{
+    struct handover h;
+    struct conf_errors errors;
+    struct ficus_error error = {0};
+    struct supervisor_plan before;
+    arena_init(&r->arena, 2 * (size_t)MANIFEST_ARENA_SIZE_MAX);
+    conf_errors_init(&errors, &r->arena);
+    (void)prctl(PR_SET_NAME, "ficus"); /* it would be the number of a descriptor */
+    (void)unsetenv(trial ? HANDOVER_TRIAL_VARIABLE : HANDOVER_VARIABLE);
+    enum ficus_err err = handover_load(&r->arena, fd, &h, &error);
+    close(fd);
+    if (err != FICUS_ERR_OK)
+        return cli_fail(&error);
+    if (!trial)
+        handover_keep(&h, false);
+    err = plan_before(&r->arena, &h, &before) ? prepare(r, &before, &errors, &error) : err_set(&error, FICUS_ERR_NOMEM, "out of memory");
+    if (err == FICUS_ERR_OK && !trial && write_files(r, &error) != FICUS_ERR_OK && h.failed == NULL)
+        err = error.code; /* when we are back, what was written before is good enough to go on with */
+    int code = EXIT_OK;
+    if (trial && err == FICUS_ERR_OK) {
+        cli_print(SLICE("ficus " FICUS_VERSION " " HANDOVER_TRIAL_WORDS));
+    } else if (trial) {
+        cli_print_errors(&errors);
+        code = errors.count > 0 ? EXIT_USAGE : cli_fail(&error);
+    } else {
+        if (err != FICUS_ERR_OK) {
+            give_back(r, &h, &errors, &error);
+            return cli_fail(&error); /* nobody could take it back: our end is that of what runs */
+        }
+        if (h.previous >= 0)
+            close(h.previous);
+        r->handover = &h;
+        r->up.lock_fd = h.lock_fd;
+        code = run(r, 2);
+        up_done(&r->up);
+    }
+    arena_done(&r->arena);
+    return code;
+}
+
+/* The descriptor of a handover; -1: there is none. */
+static int handover_variable(const char *name)
+{
+    uint64_t fd;
+    const char *text = getenv(name);
+    return text != NULL && slice_to_u64(slice_str(text), &fd) && fd > 2 && fd < INT_MAX ? (int)fd : -1;
 }
 
 /* ---- in the background ---- */
@@ -343,6 +447,11 @@ int cmd_up(const struct command_call *c)
     int64_t wait_ms;
     if (!cli_duration(c, "wait", "30s", &wait_ms))
         return EXIT_USAGE;
+    int trial = handover_variable(HANDOVER_TRIAL_VARIABLE), handover = handover_variable(HANDOVER_VARIABLE);
+    if (trial >= 0 || handover >= 0) {
+        struct running r = {.call = c, .report = -1, .detached = command_has(c, "detach"), .colour = cli_colour(1), .wait_ms = wait_ms};
+        return take_over(&r, trial >= 0 ? trial : handover, trial >= 0);
+    }
     if (command_has(c, "detach"))
         return detach(c, NULL, wait_ms);
     struct running r = {.call = c, .report = -1, .colour = cli_colour(1), .wait_ms = wait_ms};

@@ -45,6 +45,21 @@ static const struct command_option doctor_options[] = {
     JSON_OPTION,
 };
 static const struct command_option json_options[] = {JSON_OPTION};
+static const struct command_option read_options[] = {
+    {0, "after", "OFFSET", "begin behind this offset"},
+    {0, "since", "TIME", "begin with what came then or later: 2026-11-30T02:00:00Z, or 10m ago"},
+    {0, "subject", "SUBJECT", "only events with this subject"},
+    {0, "limit", "COUNT", "at most COUNT events"},
+    {0, "follow", NULL, "go on with events as they come, until Ctrl-C"},
+    JSON_OPTION,
+};
+static const struct command_option publish_options[] = {
+    {0, "subject", "SUBJECT", "what it is about; events of one subject keep their order"},
+    {0, "data", "JSON", "its data: JSON, @FILE, or @- for what comes on the standard input"},
+    {0, "at", "TIME", "not before this time: 2026-11-30T02:00:00Z, or 10m from now"},
+    {0, "id", "ID", "its id (default: a new UUID)"},
+    JSON_OPTION,
+};
 static const struct command_option logs_options[] = {
     {0, "trace", "ID", "only lines of this trace id or correlation id: the whole story of one order"},
     {0, "level", "LEVEL", "only lines of this level or worse: debug, info, warn, error"},
@@ -57,6 +72,11 @@ static const struct command_option start_options[] = {
 };
 static const struct command_option reload_options[] = {
     {0, "wait", "DURATION", "how long to wait for the gateway (default 10s)"},
+    JSON_OPTION,
+};
+static const struct command_option upgrade_options[] = {
+    {0, "binary", "FILE", "the new program (default: the file that the running one came from)"},
+    {0, "wait", "DURATION", "how long to wait until all run it (default 5m)"},
     JSON_OPTION,
 };
 static const struct command_option stop_options[] = {
@@ -74,6 +94,12 @@ static const struct command_option close_options[] = {
 static const struct command_option rebuild_options[] = {
     {0, "wait", "DURATION", "how long to wait for the end (default 60s)"},
 };
+static const struct command_option seek_options[] = {
+    {0, "to", "PLACE", "start, end, the number of an event (sequence), or a time: 2026-11-21T01:02:03Z"},
+};
+static const struct command_option consume_options[] = {
+    {0, "drain", NULL, "end when there is no event to be had for a second"},
+};
 static const struct command_option verify_options[] = {
     {0, "head", "POSITION:HASH", "a head of this store that was written down before: is it still in it?"},
     JSON_OPTION,
@@ -87,7 +113,7 @@ static const struct command_option saga_list_options[] = {
     JSON_OPTION,
 };
 static const struct command_option saga_start_options[] = {
-    {0, "input", "JSON|@FILE", "what the start event's data would be"},
+    {0, "input", "JSON|@FILE|@-", "what the start event's data would be"},
     JSON_OPTION,
 };
 static const struct command_option saga_reason_options[] = {
@@ -95,7 +121,7 @@ static const struct command_option saga_reason_options[] = {
     JSON_OPTION,
 };
 static const struct command_option saga_signal_options[] = {
-    {0, "data", "JSON|@FILE", "data of the signal, for {signals.SIGNAL.NAME} of later steps"},
+    {0, "data", "JSON|@FILE|@-", "data of the signal, for {signals.SIGNAL.NAME} of later steps"},
     {0, "refuse", NULL, "refuse it: what was done is undone"},
     {0, "reason", "TEXT", "why, for the history"},
     JSON_OPTION,
@@ -217,6 +243,16 @@ static const struct command commands[] = {
              "process starts beside the old one and takes over when it is ready; if it ends or is not ready within "
              "ten seconds, the old one goes on. Gateway and hub run the program file that is there now: so a new "
              "version is taken up."},
+    {.name = "upgrade",
+     .run = cmd_upgrade,
+     .operands = "",
+     OPTIONS(upgrade_options),
+     .doc = "Have another ficus take over the running system without losing a request",
+     .text = "The new program is tried first: it reads the manifest and says whether it can go on with what runs. If not, nothing "
+             "has changed, and its reason is shown. Else the supervisor becomes that program, in the same process, with the same children and "
+             "sockets, and restarts the hub, the services and the gateway on it, one after another, each as ficus restart does. The first "
+             "one that does not come back ends it; the others run on as they were. The manifest is read again on the way, as by ficus reload, "
+             "and ${build} is the new program's folder. When the wait is over or on Ctrl-C it goes on without its watcher; ficus status shows how far it is."},
     {.name = "stop",
      .run = cmd_stop,
      .operands = "SERVICE",
@@ -310,6 +346,47 @@ static const struct command commands[] = {
      .operands = "",
      OPTIONS(json_options),
      .doc = "List the topics"},
+    {.name = "events read",
+     .run = cmd_events_read,
+     .operands = "TOPIC...",
+     .operand_min = 1,
+     .operand_max = COMMAND_OPERANDS_MAX,
+     OPTIONS(read_options),
+     .doc = "Print events of topics, from an offset or a time on",
+     .text = "Oldest first, all that the log still holds unless --after or --since says where to begin. A line has offset, time, "
+             "topic, subject and data; with --json it is the event as a CloudEvent. Nothing is changed: consumers have offsets "
+             "of their own."},
+    {.name = "events publish",
+     .run = cmd_events_publish,
+     .operands = "TOPIC",
+     .operand_min = 1,
+     .operand_max = 1,
+     OPTIONS(publish_options),
+     .doc = "Publish an event in the place of the topic's service",
+     .text = "Its source is /operator/UID, so that everybody sees that no service said it, and the hub's log has a line. The "
+             "command ends when it is synced. Said again with the same --id it is the same event."},
+    {.name = "events scheduled",
+     .run = cmd_events_scheduled,
+     .operands = "",
+     OPTIONS(json_options),
+     .doc = "List the schedules, and the events that wait for their time",
+     .text = "The next due first. Each event has a number, for ficus events unschedule."},
+    {.name = "events unschedule",
+     .run = cmd_events_unschedule,
+     .operands = "NUMBER...",
+     .operand_min = 1,
+     .operand_max = COMMAND_OPERANDS_MAX,
+     .doc = "Remove events that wait for their time",
+     .text = "They never come. The hub's log says who removed what."},
+    {.name = "events schema",
+     .run = cmd_events_schema,
+     .operands = "[TOPIC [VERSION]]",
+     .operand_max = 2,
+     OPTIONS(json_options),
+     .doc = "Show the registered schemas of topics",
+     .text = "Registered is what ficus up and ficus reload have accepted, so all that events may have been published under. "
+             "Without a topic: which topics have how many versions. Schemas are shown without what has no effect, a line each; "
+             "the system need not run."},
     {.name = "events dead",
      .run = cmd_events_dead,
      .operands = "",
@@ -332,17 +409,48 @@ static const struct command commands[] = {
      OPTIONS(close_options),
      .doc = "Note that nothing is to be done about dead letters",
      .text = "They are listed no more but by ficus events dead --all, and may still be redriven."},
-    {.name = "events rebuild",
-     .run = cmd_events_rebuild,
+    {.name = "events lag",
+     .run = cmd_events_lag,
+     .operands = "[SERVICE...]",
+     .operand_max = COMMAND_OPERANDS_MAX,
+     OPTIONS(json_options),
+     .doc = "Show how far each consumer is behind",
+     .text = "How many events wait for it, since when the oldest does, and what it is doing. Of groups the hub knows the place; "
+             "of services that keep it themselves (libficus) it is what they asked for last. Where a group does not get on, the "
+             "partition and the reason follow."},
+    {.name = "events seek",
+     .run = cmd_events_seek,
      .operands = "SERVICE",
      .operand_min = 1,
      .operand_max = 1,
+     OPTIONS(seek_options),
+     .doc = "Move a consumer group: have events come again, or leave some out",
+     .text = "All its partitions go on there. What is under way at that moment does not count any more. Only for groups: a "
+             "service that keeps its own place has ficus events rebuild."},
+    {.name = "events consume",
+     .run = cmd_events_consume,
+     .operands = "SERVICE -- COMMAND [ARGUMENT...]",
+     .operand_min = 2,
+     .operand_max = COMMAND_OPERANDS_MAX - 1, /* a NULL follows them */
+     OPTIONS(consume_options),
+     .doc = "Run a command for each event of a consumer group",
+     .text = "The command gets the event, one CloudEvent in JSON, on its input. Exit code 0: it is done; 65: it is not for this "
+             "consumer and does not come again; any other, such as 75: it comes again after a pause, at the tenth time a dead "
+             "letter. For groups without to: in the manifest. Several may run at once, each event goes to one of them, and those "
+             "of one key one behind the other. A command that takes longer than the group's timeout is killed."},
+    {.name = "events rebuild",
+     .run = cmd_events_rebuild,
+     .operands = "SERVICE [PROJECTION]",
+     .operand_min = 1,
+     .operand_max = 2,
      OPTIONS(rebuild_options),
-     .doc = "Build a service's store anew from the event log while it serves",
-     .text = "For services that the manifest calls rebuildable: their store is a read model, made of events alone. A new "
-             "one is filled beside the old one, which serves until the new one knows as much; then they change places "
+     .doc = "Build a service's read model anew from the events while it serves",
+     .text = "A new one is filled beside the old one, which serves until the new one knows as much; then they change places "
              "and the old one is removed. If anything goes wrong the old one stays. When the wait is over, or on "
-             "Ctrl-C, the rebuild goes on without its watcher; a restart of the service gives it up. What a topic "
+             "Ctrl-C, the rebuild goes on without its watcher. A projection of the service's event store, by name or "
+             "its only one: its tables are made of all events of that store, and a restart of the service goes on with them "
+             "(docs/store.md). Of services that the manifest calls rebuildable the whole store, which is made of events of "
+             "the log: a restart of the service gives that up. What a topic "
              "keeps: events.retention in the manifest, and for good the newest event of each key of topics with keep: "
              "latest."},
     {.name = "events verify",
@@ -362,7 +470,8 @@ static const struct command commands[] = {
      OPTIONS(config_options),
      .doc = "Check the manifest and show all its errors",
      .text = "FILE may also be one service's part (service.yaml): then it is checked alone, and what it says of other "
-             "services and of topics is not judged."},
+             "services and of topics is not judged. Schemas of topics are compared with the version before them, and with what is "
+             "registered in the system's state folder, if it has one."},
     {.name = "migrations lint",
      .run = cmd_migrations_lint,
      .operands = "[SERVICE...|FOLDER]",

@@ -74,17 +74,45 @@ static void print_each(void *arg, struct slice name, const struct json *process)
     p->pss += json_i64_or(json_get(process, "pss_bytes"), 0);
 }
 
+/* Services that somebody else starts. */
+static void print_externals(const struct json *status, struct buf *out)
+{
+    const struct json *services = json_get(status, "services");
+    for (const struct json *s = services == NULL ? NULL : services->first; s != NULL; s = s->next) {
+        struct slice url = json_string_or(json_get(s, "url"), SLICE_NONE), name = json_string_or(json_get(s, "name"), SLICE("?"));
+        if (url.p != NULL)
+            buf_printf(out, "%-14.*s %-11s %7s %9s %8s  " SLICE_FMT "\n", SLICE_ARG(name), "external", "-", "-", "-", SLICE_ARG(url));
+    }
+}
+
+/* One that is over and well is no news. */
+static void print_upgrade(const struct json *u, bool colour, struct buf *out)
+{
+    struct slice state = json_string_or(json_get(u, "state"), SLICE("done")), message = json_string_or(json_get(u, "message"), SLICE(""));
+    struct slice to = json_string_or(json_get(u, "to"), SLICE("another ficus")), process = json_string_or(json_get(u, "process"), SLICE(""));
+    if (slice_eq_str(state, "done"))
+        return;
+    buf_printf(out, "%supgrade to " SLICE_FMT ": " SLICE_FMT "%s", colour && message.size > 0 ? "\033[31m" : "", SLICE_ARG(to), SLICE_ARG(state),
+               message.size > 0 ? ": " : "");
+    if (process.size > 0)
+        buf_printf(out, ", %lld of %lld are restarted, " SLICE_FMT " is being", (long long)json_i64_or(json_get(u, "done"), 0),
+                   (long long)json_i64_or(json_get(u, "of"), 0), SLICE_ARG(process));
+    buf_printf(out, SLICE_FMT "%s\n", SLICE_ARG(message), colour && message.size > 0 ? "\033[0m" : "");
+}
+
 void print_status(const struct json *status, bool colour, struct buf *out)
 {
     struct printing p = {.colour = colour, .out = out};
     int64_t pid = json_i64_or(json_get(json_get(status, "supervisor"), "pid"), 0);
     buf_printf(out, "%-14s %-11s %7s %9s %8s  %s\n", "process", "state", "pid", "memory", "restarts", "address");
     for_each_process(status, print_each, &p);
+    print_externals(status, out);
     buf_printf(out, "system " SLICE_FMT ": ", SLICE_ARG(json_string_or(json_get(status, "system"), SLICE("?"))));
     if (pid > 0)
         buf_printf(out, "supervisor %lld, %.1f MB in all\n", (long long)pid, (double)p.pss / 1048576.0);
     else
         buf_add_str(out, "no supervisor\n");
+    print_upgrade(json_get(json_get(status, "supervisor"), "upgrade"), colour, out);
 }
 
 static void note_unhealthy(void *arg, struct slice name, const struct json *process)
@@ -142,6 +170,14 @@ static void note_name(void *arg, struct slice name, const struct json *process)
 void cli_no_process(const struct json *status, const char *name)
 {
     struct names n = {.count = 0};
+    const struct json *services = json_get(status, "services");
+    for (const struct json *s = services == NULL ? NULL : services->first; s != NULL; s = s->next) {
+        struct slice url = json_string_or(json_get(s, "url"), SLICE_NONE);
+        if (url.p == NULL || !slice_eq_str(json_string_or(json_get(s, "name"), SLICE_NONE), name))
+            continue;
+        dprintf(2, "ficus: \"%s\" is started by somebody else (" SLICE_FMT "); nothing of it runs here\n", name, SLICE_ARG(url));
+        return;
+    }
     arena_init(&n.a, 1 << 20);
     for_each_process(status, note_name, &n);
     const char *near = text_nearest(slice_str(name), n.list, n.count);

@@ -147,6 +147,9 @@ struct conf_setting {
     const struct conf_table *table;     /* table, table_ptr, inline */
     const struct conf_setting *item;    /* list, map: how one is written; .offset counts inside the item */
     size_t count_offset, item_size, key_offset;
+    const char *group_word;     /* CONF_AS_LIST: "- WORD: [ ... ]" is a list of entries that belong together; NULL: none. They become
+                                   items like the others, which know the number of their group, from 1; 0: none. No group in a group */
+    size_t group_offset;        /* of a uint32_t in the item */
     const struct conf_custom *custom;
     const char *example;        /* a value in YAML flow form that is taken; needed where a string has a .check; goes before custom->example */
 };

@@ -260,19 +260,36 @@ static void default_item(const struct conf_setting *item, char *base)
     set_default(item, base);
 }
 
+/* The list of a group, when the entry of a list of one-entry maps is one; else NULL. */
+static const struct conf_node *group_of(const struct conf_setting *s, const struct conf_node *entry)
+{
+    bool grouped = s->group_word != NULL && entry->kind == CONF_MAP_NODE && entry->count == 1 && entry->first->kind == CONF_LIST_NODE;
+    return grouped && slice_eq_str(entry->first->key, s->group_word) ? entry->first : NULL;
+}
+
+static uint32_t count_items(const struct conf_setting *s, const struct conf_node *node)
+{
+    uint32_t count = node->count;
+    for (const struct conf_node *n = s->group_word == NULL ? NULL : node->first; n != NULL; n = n->next)
+        if (group_of(s, n) != NULL)
+            count += group_of(s, n)->count - 1;
+    return count;
+}
+
 /* Room for the items of a list or map; NULL when out of memory. */
 static char *make_items(struct decoder *d, const struct conf_setting *s, const struct conf_node *node, char *base)
 {
     size_t size;
-    char *items = __builtin_mul_overflow(s->item_size, (size_t)node->count, &size) ? NULL : arena_zalloc(d->arena, size);
+    uint32_t count = count_items(s, node);
+    char *items = __builtin_mul_overflow(s->item_size, (size_t)count, &size) ? NULL : arena_zalloc(d->arena, size);
     if (items == NULL) {
         (void)fail_memory(d, node);
         return NULL;
     }
-    for (uint32_t i = 0; i < node->count; i++)
+    for (uint32_t i = 0; i < count; i++)
         default_item(s->item, items + i * s->item_size);
     *(void **)(void *)(base + s->offset) = items;
-    *(size_t *)(void *)(base + s->count_offset) = node->count;
+    *(size_t *)(void *)(base + s->count_offset) = count;
     return items;
 }
 
@@ -313,24 +330,52 @@ static bool decode_entry(struct decoder *d, const struct conf_setting *s, const 
     return ok;
 }
 
-/* Names that occur twice in a list of one-entry maps; within one map the readers have refused them already. */
-static bool check_names_once(struct decoder *d, const struct conf_node *list)
+/* Names that occur twice in a list of one-entry maps, its groups included; within one map the readers have refused them already. */
+static bool check_names_once(struct decoder *d, const struct conf_setting *s, const struct conf_node *list, struct map *seen)
 {
-    struct map seen;
     bool ok = true;
-    map_init(&seen, (const uint64_t[2]){0, 0});
     for (const struct conf_node *n = list->first; n != NULL && ok; n = n->next) {
         if (n->kind != CONF_MAP_NODE || n->first == NULL)
             continue;
-        const struct conf_node *before = map_get(&seen, n->first->key);
+        if (group_of(s, n) != NULL) {
+            ok = check_names_once(d, s, group_of(s, n), seen);
+            continue;
+        }
+        const struct conf_node *before = map_get(seen, n->first->key);
         if (before != NULL) {
             conf_error_key(d->errors, n->first, "\"%s\" occurs twice, first in line %u", n->first->key.p, before->key_line);
             ok = false;
         } else {
-            ok = map_put(&seen, n->first->key, n->first) || fail_memory(d, n);
+            ok = map_put(seen, n->first->key, n->first) || fail_memory(d, n);
         }
     }
-    map_done(&seen);
+    return ok;
+}
+
+/* The entries of one list to items from *at on. group: 0, or the number of the group that they are. */
+static bool decode_entries(struct decoder *d, const struct conf_setting *s, const struct conf_node *list, uint32_t group, uint32_t *groups, char **at)
+{
+    bool ok = check_not_empty(d, s, list);
+    for (const struct conf_node *n = list->first; n != NULL; n = n->next) {
+        const struct conf_node *inner = group_of(s, n);
+        if (inner != NULL && group == 0) {
+            ++*groups;
+            ok &= decode_entries(d, s, inner, *groups, groups, at);
+            continue;
+        }
+        if (inner != NULL) {
+            conf_error_key(d->errors, inner, "stands inside another \"%s\"; write its entries into that one", s->group_word);
+            ok = false;
+        } else if (n->kind == CONF_MAP_NODE && n->count == 1) {
+            ok &= decode_entry(d, s, n->first, *at);
+            if (s->group_word != NULL)
+                *(uint32_t *)(void *)(*at + s->group_offset) = group;
+        } else {
+            conf_error_value(d->errors, n, "found %s, expected a map with one entry", n->kind == CONF_MAP_NODE ? "a map with other than one entry" : found(d->arena, n));
+            ok = false;
+        }
+        *at += s->item_size;
+    }
     return ok;
 }
 
@@ -341,16 +386,12 @@ static bool decode_entries_as_list(struct decoder *d, const struct conf_setting 
     char *items = make_items(d, s, node, base);
     if (items == NULL)
         return false;
-    bool ok = check_not_empty(d, s, node) && check_names_once(d, node);
-    for (const struct conf_node *n = node->first; n != NULL; n = n->next) {
-        if (n->kind == CONF_MAP_NODE && n->count == 1) {
-            ok &= decode_entry(d, s, n->first, items + n->index * s->item_size);
-            continue;
-        }
-        conf_error_value(d->errors, n, "found %s, expected a map with one entry", n->kind == CONF_MAP_NODE ? "a map with other than one entry" : found(d->arena, n));
-        ok = false;
-    }
-    return ok;
+    struct map seen;
+    uint32_t groups = 0;
+    map_init(&seen, (const uint64_t[2]){0, 0});
+    bool ok = check_names_once(d, s, node, &seen);
+    map_done(&seen);
+    return decode_entries(d, s, node, 0, &groups, &items) && ok;
 }
 
 static bool decode_map(struct decoder *d, const struct conf_setting *s, const struct conf_node *node, char *base)

@@ -40,6 +40,32 @@ static bool is_present(const struct conf_setting *s, const char *base)
     FICUS_UNREACHABLE();
 }
 
+/* The item's group; 0: none. */
+static uint32_t group_at(const struct conf_setting *s, const char *item)
+{
+    return s->group_word == NULL ? 0 : *(const uint32_t *)(const void *)(item + s->group_offset);
+}
+
+/* "{NAME: value}" of a list of one-entry maps, the frame of its group around the first and the last of one. */
+static void encode_entry(const struct conf_setting *s, const char *items, size_t i, size_t count, struct json_writer *w)
+{
+    const char *item = items + i * s->item_size;
+    uint32_t group = group_at(s, item);
+    json_write_object(w);
+    if (group != 0 && (i == 0 || group_at(s, item - s->item_size) != group)) {
+        json_write_key(w, s->group_word);
+        json_write_array(w);
+        json_write_object(w);
+    }
+    json_write_key(w, *(const char *const *)(const void *)(item + s->key_offset));
+    encode_value(s->item, item, w);
+    json_write_end(w);
+    if (group != 0 && (i + 1 == count || group_at(s, item + s->item_size) != group)) {
+        json_write_end(w);
+        json_write_end(w);
+    }
+}
+
 static void encode_items(const struct conf_setting *s, const char *base, struct json_writer *w)
 {
     const char *items = string_at(s, base);
@@ -51,13 +77,13 @@ static void encode_items(const struct conf_setting *s, const char *base, struct 
         json_write_array(w);
     for (size_t i = 0; i < count; i++) {
         const char *item = items + i * s->item_size;
-        if (map && as_list)
-            json_write_object(w);
+        if (map && as_list) {
+            encode_entry(s, items, i, count, w);
+            continue;
+        }
         if (map)
             json_write_key(w, *(const char *const *)(const void *)(item + s->key_offset));
         encode_value(s->item, item, w);
-        if (map && as_list)
-            json_write_end(w);
     }
     json_write_end(w);
 }
@@ -158,6 +184,30 @@ static void schema_words(const struct conf_setting *s, struct json_writer *w)
 
 static void schema_value(const struct conf_setting *s, enum conf_form form, struct json_writer *w);
 
+/* "items" of a list of one-entry maps; with groups: one of its properties may be a list of such maps. */
+static void schema_entries(const struct conf_setting *s, bool groups, enum conf_form form, struct json_writer *w)
+{
+    json_write_key(w, "items");
+    json_write_object(w);
+    json_write_kv_str(w, "type", "object");
+    json_write_kv_i64(w, "minProperties", 1);
+    json_write_kv_i64(w, "maxProperties", 1);
+    if (groups) {
+        json_write_key(w, "properties");
+        json_write_object(w);
+        json_write_key(w, s->group_word);
+        json_write_object(w);
+        json_write_kv_str(w, "type", "array");
+        json_write_kv_i64(w, "minItems", 1);
+        schema_entries(s, false, form, w);
+        json_write_end(w);
+        json_write_end(w);
+    }
+    json_write_key(w, "additionalProperties");
+    schema_value(s->item, form, w);
+    json_write_end(w);
+}
+
 static void schema_items(const struct conf_setting *s, enum conf_form form, struct json_writer *w)
 {
     bool map = s->type == CONF_MAP, as_list = (s->flags & CONF_AS_LIST) != 0;
@@ -165,16 +215,11 @@ static void schema_items(const struct conf_setting *s, enum conf_form form, stru
     if (s->flags & CONF_NOT_EMPTY)
         json_write_kv_i64(w, map && !as_list ? "minProperties" : "minItems", 1);
     if (map && as_list) {
-        json_write_key(w, "items");
-        json_write_object(w);
-        json_write_kv_str(w, "type", "object");
-        json_write_kv_i64(w, "minProperties", 1);
-        json_write_kv_i64(w, "maxProperties", 1);
+        schema_entries(s, s->group_word != NULL, form, w);
+        return;
     }
     json_write_key(w, map ? "additionalProperties" : "items");
     schema_value(s->item, form, w);
-    if (map && as_list)
-        json_write_end(w);
 }
 
 static void schema_keywords(const struct conf_setting *s, enum conf_form form, struct json_writer *w)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Three kinds of jobs run on workers, each sees only what it was given: append (one at a time, all batches that wait in
- * one transaction), read (one a reader, from a snapshot), janitor. Everything else is loop thread.
+ * one transaction; or what is due, elog_later.c), read (one a reader, from a snapshot), janitor. Everything else is loop thread.
  */
 #include "elog_private.h"
 
@@ -37,9 +37,15 @@ static const struct db_migration migrations[] = {
               "CREATE TABLE recent(source TEXT NOT NULL, record INTEGER NOT NULL, ids BLOB NOT NULL, PRIMARY KEY(source, record))"
               " STRICT, WITHOUT ROWID;"
               "CREATE TABLE once(source TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY(source, id)) STRICT, WITHOUT ROWID;")},
+    {4, "0004_later.sql",
+        SLICE("CREATE TABLE later(number INTEGER PRIMARY KEY, at INTEGER NOT NULL, damaged INTEGER NOT NULL, size INTEGER NOT NULL,"
+              " source TEXT NOT NULL, id TEXT NOT NULL, sum INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE(source, id)) STRICT;"
+              "CREATE INDEX later_due ON later(at, number);"
+              "CREATE TABLE schedule(source TEXT PRIMARY KEY, every INTEGER NOT NULL, phase INTEGER NOT NULL, at INTEGER NOT NULL)"
+              " STRICT, WITHOUT ROWID;")},
 };
 
-static void append_start(void *arg);
+static void append_retry(void *arg);
 static void janitor_start(void *arg);
 static void close_go_on(struct elog *l);
 
@@ -101,7 +107,9 @@ static enum ficus_err file_open(struct elog *l, const struct elog_options *o, st
         err = elog_convert(l, reterr);
     if (err == FICUS_ERR_OK)
         err = last_offset_read(l->db, &l->last_offset, reterr);
-    return err == FICUS_ERR_OK ? elog_keep_open(l, o, reterr) : err;
+    if (err == FICUS_ERR_OK)
+        err = elog_keep_open(l, o, reterr);
+    return err == FICUS_ERR_OK ? elog_later_open(l, o, reterr) : err;
 }
 
 static void log_free(struct elog *l)
@@ -119,6 +127,7 @@ static void options_take(struct elog *l, const struct elog_options *o)
 {
     l->o = *o;
     l->o.kept = NULL;
+    l->o.schedules = NULL;
     l->o.path = NULL;
     if (l->last_offset < o->offset_min)
         l->last_offset = o->offset_min;
@@ -154,9 +163,10 @@ enum ficus_err elog_open(struct env *e, const struct elog_options *o, struct elo
         return err;
     }
     options_take(l, o);
-    l->append_retry = (struct env_timer){.fn = append_start, .arg = l};
+    l->append_retry = (struct env_timer){.fn = append_retry, .arg = l};
     l->janitor_timer = (struct env_timer){.fn = janitor_start, .arg = l};
     env_timer_start(e, &l->janitor_timer, JANITOR_MS);
+    elog_later_start(l);
     *ret_log = l;
     return FICUS_ERR_OK;
 }
@@ -173,8 +183,18 @@ struct db *elog_db(const struct elog *l)
 
 /* ---- append ---- */
 
-static void append_free(struct append *ap)
+struct append *elog_append_new(void)
 {
+    struct append *ap = mem_zalloc(sizeof *ap);
+    if (ap != NULL)
+        arena_init(&ap->arena, APPEND_ARENA_MAX);
+    return ap;
+}
+
+void elog_append_free(struct append *ap)
+{
+    if (ap == NULL)
+        return;
     arena_done(&ap->arena);
     mem_free(ap);
 }
@@ -210,27 +230,42 @@ static enum ficus_err append_row_make(struct elog *l, struct append *ap, const s
 
 static enum ficus_err append_make(struct elog *l, const struct event *events, size_t count, struct append **ret_append)
 {
-    struct append *ap = mem_zalloc(sizeof *ap);
+    struct append *ap = elog_append_new();
     if (ap == NULL)
         return FICUS_ERR_NOMEM;
-    arena_init(&ap->arena, APPEND_ARENA_MAX);
-    ap->rows = ARENA_ARRAY(&ap->arena, struct append_row, count);
+    ap->rows = ARENA_ARRAY(&ap->arena, struct append_row, count + 1);
     enum ficus_err err = ap->rows == NULL ? FICUS_ERR_NOMEM : FICUS_ERR_OK;
     for (; err == FICUS_ERR_OK && ap->count < count; ap->count++)
         err = append_row_make(l, ap, &events[ap->count], &ap->rows[ap->count]);
     if (err == FICUS_ERR_OK)
+        err = elog_later_reserve(l, ap);
+    if (err == FICUS_ERR_OK)
         *ret_append = ap;
     else
-        append_free(ap);
+        elog_append_free(ap);
     return err;
+}
+
+void elog_append_queue(struct elog *l, struct append *ap)
+{
+    ap->queued_size = arena_size(&ap->arena);
+    l->queue_size += ap->queued_size;
+    list_add_tail(&l->waiting, &ap->link);
+    elog_append_start(l);
 }
 
 enum ficus_err elog_append(struct elog *l, const struct event *events, size_t count,
                            void (*done)(void *arg, enum ficus_err err, int64_t last_offset, const char *detail),
                            void *arg)
 {
+    return elog_append_with(l, events, count, NULL, done, arg);
+}
+
+enum ficus_err elog_append_with(struct elog *l, const struct event *events, size_t count, const struct elog_rider *rider,
+                                void (*done)(void *arg, enum ficus_err err, int64_t last_offset, const char *detail), void *arg)
+{
     struct append *ap = NULL;
-    if (count == 0 || count > EVENT_BATCH_COUNT_MAX)
+    if ((count == 0 && rider == NULL) || count > EVENT_BATCH_COUNT_MAX)
         return FICUS_ERR_INVALID;
     if (l->closing)
         return FICUS_ERR_CANCELLED;
@@ -239,23 +274,25 @@ enum ficus_err elog_append(struct elog *l, const struct event *events, size_t co
     enum ficus_err err = append_make(l, events, count, &ap);
     if (err != FICUS_ERR_OK)
         return err;
+    if (rider != NULL)
+        ap->rider = *rider;
     ap->done = done;
     ap->arg = arg;
-    l->queue_size += arena_size(&ap->arena);
-    list_add_tail(&l->waiting, &ap->link);
-    if (!l->append_runs)
-        append_start(l);
+    elog_append_queue(l, ap);
     return FICUS_ERR_OK;
 }
 
 /* ---- [worker] writing ---- */
 
+/* What is only for later is in no record: its ids get the key that a record with it would have. */
 static enum ficus_err record_end(struct elog *l, struct db_conn *c)
 {
-    if (l->writer.head.count == 0)
-        return FICUS_ERR_OK;
-    enum ficus_err err = elog_writer_insert(&l->writer, c, &l->write_error);
-    return err == FICUS_ERR_OK ? elog_recent_store(&l->recent, c, l->writer.head.last, &l->write_error) : err;
+    int64_t key = l->writer.head.count > 0 ? l->writer.head.last : l->write_last_offset;
+    enum ficus_err err = l->writer.head.count > 0 ? elog_writer_insert(&l->writer, c, &l->write_error) : FICUS_ERR_OK;
+    if (err != FICUS_ERR_OK || l->write_fresh == 0)
+        return err;
+    l->write_fresh = 0;
+    return elog_recent_store(&l->recent, c, key, &l->write_error);
 }
 
 /* Else it is remembered. */
@@ -265,24 +302,26 @@ static enum ficus_err is_repeated(struct elog *l, struct db_conn *c, const struc
     enum ficus_err err = *ret_repeated || !elog_is_once(ev) ? FICUS_ERR_OK : elog_once_add(c, ev, ret_repeated, &l->write_error);
     if (err != FICUS_ERR_OK || *ret_repeated)
         return err;
+    l->write_fresh++;
     err = elog_recent_add(&l->recent, ev);
     return err == FICUS_ERR_OK ? err : err_set(&l->write_error, err, "event log: out of memory");
 }
 
-/* A repeated one takes no offset. */
-static enum ficus_err row_write(struct elog *l, struct db_conn *c, struct append_row *r, int64_t now_ms)
+static enum ficus_err record_room(struct elog *l, struct db_conn *c, size_t size, int64_t now_ms)
+{
+    if (elog_writer_has_room(&l->writer, size) && l->write_fresh < ELOG_RECORD_COUNT)
+        return FICUS_ERR_OK;
+    enum ficus_err err = record_end(l, c);
+    elog_writer_begin(&l->writer, 0, now_ms);
+    return err;
+}
+
+enum ficus_err elog_row_store(struct elog *l, struct db_conn *c, struct append_row *r, int64_t now_ms)
 {
     struct elog_writer *w = &l->writer;
     int64_t offset = l->write_last_offset + 1;
-    bool repeated = false;
-    enum ficus_err err = FICUS_ERR_OK;
-    if (!elog_writer_has_room(w, r->size)) {
-        err = record_end(l, c);
-        elog_writer_begin(w, 0, now_ms);
-    }
-    if (err == FICUS_ERR_OK)
-        err = is_repeated(l, c, &r->ev, &repeated);
-    if (err != FICUS_ERR_OK || repeated)
+    enum ficus_err err = record_room(l, c, r->size, now_ms);
+    if (err != FICUS_ERR_OK)
         return err;
     if (w->head.count == 0)
         elog_writer_begin(w, offset, now_ms);
@@ -294,18 +333,56 @@ static enum ficus_err row_write(struct elog *l, struct db_conn *c, struct append
     return r->keeper == NULL ? err : elog_keep(c, r->keeper, &r->ev, offset, &l->write_error);
 }
 
+/* A repeated one takes no offset. */
+static enum ficus_err row_write(struct elog *l, struct db_conn *c, struct append_row *r, int64_t now_ms)
+{
+    bool repeated = false;
+    enum ficus_err err = record_room(l, c, r->size, now_ms);
+    if (err == FICUS_ERR_OK)
+        err = is_repeated(l, c, &r->ev, &repeated);
+    if (err != FICUS_ERR_OK || repeated)
+        return err;
+    return r->ev.at_ms > now_ms ? elog_later_add(l, c, r, ++l->write_last_offset) : elog_row_store(l, c, r, now_ms);
+}
+
+static enum ficus_err append_write(struct elog *l, struct db_conn *c, struct append *ap, int64_t now_ms)
+{
+    enum ficus_err err = ap->remove == 0 ? FICUS_ERR_OK : elog_later_take_out(l, c, ap);
+    for (size_t i = 0; i < ap->count && err == FICUS_ERR_OK; i++)
+        err = row_write(l, c, &ap->rows[i], now_ms);
+    if (err == FICUS_ERR_OK && ap->rider.write != NULL)
+        err = ap->rider.write(ap->rider.arg, c, &l->write_error);
+    ap->last_offset = l->write_last_offset;
+    return err;
+}
+
+/* Offsets that were given to what waits are in no record, and are given all the same. */
+static enum ficus_err sequence_store(struct elog *l, struct db_conn *c)
+{
+    if (l->writer.head.count > 0 && l->writer.head.last == l->write_last_offset)
+        return FICUS_ERR_OK;
+    enum ficus_err err = db_exec(c, &l->write_error, "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'record'", "i",
+        l->write_last_offset);
+    return err != FICUS_ERR_OK || db_changes(c) > 0 ? err
+        : db_exec(c, &l->write_error, "INSERT INTO sqlite_sequence(name, seq) VALUES('record', ?)", "i", l->write_last_offset);
+}
+
 static enum ficus_err appends_write(struct elog *l, struct db_conn *c)
 {
-    int64_t now_ms = env_wall_ms(l->env);
+    int64_t now_ms = env_wall_ms(l->env), last_offset = l->write_last_offset;
     enum ficus_err err = l->recent.is_loaded ? FICUS_ERR_OK : elog_recent_load(&l->recent, c, &l->write_error);
     elog_writer_begin(&l->writer, 0, now_ms);
-    LIST_FOREACH(&l->writing, it) {
-        struct append *ap = CONTAINER_OF(it, struct append, link);
-        for (size_t i = 0; i < ap->count && err == FICUS_ERR_OK; i++)
-            err = row_write(l, c, &ap->rows[i], now_ms);
-        ap->last_offset = l->write_last_offset;
-    }
-    return err == FICUS_ERR_OK ? record_end(l, c) : err;
+    l->write_fresh = 0;
+    elog_later_begin(l);
+    if (err == FICUS_ERR_OK && l->later.moves)
+        err = elog_later_move(l, c);
+    LIST_FOREACH(&l->writing, it)
+        err = err == FICUS_ERR_OK ? append_write(l, c, CONTAINER_OF(it, struct append, link), now_ms) : err;
+    if (err == FICUS_ERR_OK)
+        err = record_end(l, c);
+    if (err == FICUS_ERR_OK && l->write_last_offset > last_offset)
+        err = sequence_store(l, c);
+    return err == FICUS_ERR_OK ? elog_later_end(l, c) : err;
 }
 
 static void append_work(void *arg)
@@ -332,11 +409,15 @@ static void appends_end(struct elog *l, struct list *ended, enum ficus_err err, 
 {
     for (struct list *it; (it = list_pop_head(ended)) != NULL;) {
         struct append *ap = CONTAINER_OF(it, struct append, link);
-        l->queue_size -= arena_size(&ap->arena);
+        l->queue_size -= ap->queued_size;
+        elog_later_release(l, ap);
         if (err == FICUS_ERR_OK)
             l->size_since += arena_size(&ap->arena);
-        ap->done(ap->arg, err, err == FICUS_ERR_OK ? ap->last_offset : 0, detail);
-        append_free(ap);
+        if (ap->remove != 0)
+            ap->removed(ap->arg, err == FICUS_ERR_OK ? ap->err : err, ap->was, detail);
+        else
+            ap->done(ap->arg, err, err == FICUS_ERR_OK ? ap->last_offset : 0, detail);
+        elog_append_free(ap);
     }
 }
 
@@ -357,28 +438,39 @@ static void append_done(void *arg)
         l->last_offset = l->write_last_offset;
         elog_readers_tell(l, &ended);
     }
+    elog_later_done(l, e.code == FICUS_ERR_OK);
     l->append_runs = false;
-    append_start(l);        /* what came meanwhile is written while the publishers hear of the former */
+    elog_append_start(l);   /* what came meanwhile is written while the publishers hear of the former */
+    if (!l->append_runs)
+        elog_later_start(l);
     appends_end(l, &ended, e.code, e.code == FICUS_ERR_OK ? "" : e.text);
     if (l->size_since >= JANITOR_SIZE)
         janitor_start(l);
     elog_job_ended(l);
 }
 
-static void append_start(void *arg)
+void elog_append_start(struct elog *l)
 {
-    struct elog *l = arg;
-    if (l->append_runs || l->closing || list_empty(&l->waiting))
+    bool idle = list_empty(&l->waiting), due = elog_later_is_due(l);
+    if (l->append_runs || l->closing || (idle && !due))
         return;
     l->append_job = (struct env_job){.work = append_work, .done = append_done, .arg = l};
     l->append_runs = true;
     l->write_last_offset = l->last_offset;
-    list_move(&l->writing, &l->waiting);
+    l->later.moves = due && (idle || !l->later.moved_last);
+    if (!l->later.moves)
+        list_move(&l->writing, &l->waiting);
     if (elog_job_run(l, &l->append_job) == FICUS_ERR_OK)
         return;
     l->append_runs = false;
-    list_move(&l->waiting, &l->writing);
+    if (!l->later.moves)
+        list_move(&l->waiting, &l->writing);
     env_timer_start(l->env, &l->append_retry, ELOG_RETRY_MS);
+}
+
+static void append_retry(void *arg)
+{
+    elog_append_start(arg);
 }
 
 /* ---- janitor ---- */
@@ -401,7 +493,7 @@ static bool janitor_round(struct elog *l)
         return false;
     struct db_conn *c = db_tx_conn(&tx);
     int64_t pages = number(c, "PRAGMA page_count"), unused = number(c, "PRAGMA freelist_count");
-    int64_t size = (pages - unused) * number(c, "PRAGMA page_size");
+    int64_t size = (pages - unused) * number(c, "PRAGMA page_size") - l->janitor_spared;
     int64_t oldest_ms = size > l->o.size_max ? INT64_MAX : env_wall_ms(l->env) - l->o.retention_ms;
     bool more = false;
     int64_t deleted = elog_sweep(l, c, oldest_ms, &more);
@@ -440,6 +532,7 @@ static void janitor_start(void *arg)
     env_timer_stop(l->env, &l->janitor_timer);
     l->janitor_job = (struct env_job){.work = janitor_work, .done = janitor_done, .arg = l};
     l->size_since = 0;
+    l->janitor_spared = l->later.size;
     l->janitor_runs = elog_job_run(l, &l->janitor_job) == FICUS_ERR_OK;
     if (!l->janitor_runs)
         env_timer_start(l->env, &l->janitor_timer, JANITOR_MS);
@@ -494,6 +587,7 @@ void elog_close(struct elog *l, void (*closed)(void *arg), void *arg)
     l->closed_arg = arg;
     env_timer_stop(l->env, &l->append_retry);
     env_timer_stop(l->env, &l->janitor_timer);
+    elog_later_stop(l);
     /* from the loop, not from in here: publishers are told */
     l->close_timer = (struct env_timer){.fn = close_timer, .arg = l};
     env_timer_start(l->env, &l->close_timer, 0);

@@ -2,7 +2,8 @@
  *
  * What the files of the event log share: elog.c (open, append, janitor, close), elog_read.c (readers, list of topics),
  * elog_keep.c (what stays and what goes), elog_recent.c (what was published last), elog_store.c (writing records),
- * elog_convert.c (logs of the first format). What a record looks like: elog_record.h.
+ * elog_convert.c (logs of the first format), elog_lag.c (how much lies behind a place, and when), elog_later.c (what waits
+ * for its time), elog_time.c. What a record looks like: elog_record.h.
  */
 #ifndef FICUS_EVENTS_ELOG_PRIVATE_H
 #define FICUS_EVENTS_ELOG_PRIVATE_H
@@ -44,8 +45,16 @@ struct append {
     struct append_row *rows;
     size_t count;
     int64_t last_offset;
+    struct elog_rider rider;    /* write NULL: none */
     void (*done)(void *arg, enum ficus_err err, int64_t last_offset, const char *detail);
     void *arg;
+    size_t queued_size;                 /* in log->queue_size */
+    size_t later_count, later_size;     /* of it, reserved among what may wait for its time */
+    /* instead of rows: what waits under this number is to go */
+    int64_t remove;
+    struct elog_waiting *was;
+    enum ficus_err err;
+    void (*removed)(void *arg, enum ficus_err err, const struct elog_waiting *was, const char *detail);
 };
 
 /* ---- elog_store.c ---- */
@@ -104,6 +113,20 @@ enum ficus_err elog_recent_add(struct elog_recent *m, const struct event *ev);
 /* [in the transaction] Write what was added since into the table, with the record that has it. */
 enum ficus_err elog_recent_store(struct elog_recent *m, struct db_conn *c, int64_t key, struct ficus_error *reterr);
 
+/* ---- elog_later.c ---- */
+struct elog_later {
+    struct elog_schedule *schedules;
+    size_t schedule_count;
+    int64_t count, size, next_ms;       /* what waits, as committed; next_ms: INT64_MAX when there is nothing */
+    size_t count_reserved, size_reserved;   /* that may be added by appends which wait or run */
+    struct env_timer timer;
+    bool rests, moved_last;
+    /* the job's: how it is in its transaction */
+    bool moves, touched;
+    int64_t job_count, job_size, job_next_ms, damaged;
+    struct append *moved;
+};
+
 struct elog {
     struct env *env;
     struct db *db;
@@ -124,12 +147,15 @@ struct elog {
     struct env_job append_job;
     struct env_timer append_retry;
     int64_t write_last_offset;          /* the job's, as it begins and as it ends */
+    size_t write_fresh;                 /* ids remembered since a row of table recent was written */
     struct ficus_error write_error;
+    struct elog_later later;
     /* janitor */
     bool janitor_runs;
     struct env_job janitor_job;
     struct env_timer janitor_timer;
     size_t size_since;                  /* appended since it ran */
+    int64_t janitor_spared;             /* bytes of what waits for its time, when it began */
     int64_t janitor_after;              /* the job's: it has looked up to this record */
     struct elog_writer janitor_writer;
     struct buf janitor_record;
@@ -154,6 +180,31 @@ enum ficus_err elog_keep(struct db_conn *c, const struct elog_keeper *k, const s
 /* [worker, in a transaction] Of some records behind l->janitor_after: the events of those older than this go, unless they are
  * kept. *ret_more: there may be more of them. Returns how many went, < 0: -(enum ficus_err). A damaged record stays. */
 int64_t elog_sweep(struct elog *l, struct db_conn *c, int64_t oldest_ms, bool *ret_more);
+
+/* ---- elog_later.c ---- */
+/* Blocks: what the file has, and the options' schedules. */
+enum ficus_err elog_later_open(struct elog *l, const struct elog_options *o, struct ficus_error *reterr);
+void elog_later_start(struct elog *l);      /* the timer; also after each change */
+void elog_later_stop(struct elog *l);
+bool elog_later_is_due(const struct elog *l);
+/* Is there room for what of these events waits? Then it is reserved. BUSY; INVALID: too far ahead. */
+enum ficus_err elog_later_reserve(struct elog *l, struct append *ap);
+void elog_later_release(struct elog *l, const struct append *ap);
+/* [worker] Before the transaction; in it: an event waits under this number; what is due goes into the log, and l->later.moved has
+ * it; at its end. */
+void elog_later_begin(struct elog *l);
+enum ficus_err elog_later_add(struct elog *l, struct db_conn *c, const struct append_row *r, int64_t number);
+enum ficus_err elog_later_move(struct elog *l, struct db_conn *c);
+enum ficus_err elog_later_take_out(struct elog *l, struct db_conn *c, struct append *ap);   /* ap->err: NOT_FOUND */
+enum ficus_err elog_later_end(struct elog *l, struct db_conn *c);
+/* The job is over: its transaction was kept, or not. Tells readers. */
+void elog_later_done(struct elog *l, bool kept);
+/* [worker, in the transaction of the append job] See elog.c. */
+enum ficus_err elog_row_store(struct elog *l, struct db_conn *c, struct append_row *r, int64_t now_ms);
+struct append *elog_append_new(void);        /* NULL: out of memory */
+void elog_append_free(struct append *ap);   /* NULL is fine */
+void elog_append_queue(struct elog *l, struct append *ap);
+void elog_append_start(struct elog *l);     /* if it does not run and there is something to do */
 
 /* ---- elog_convert.c ---- */
 /* Blocks: what a log of the first format holds becomes records. */

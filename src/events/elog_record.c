@@ -5,6 +5,8 @@
 #include "map.h"
 
 enum { DATA_AT = 4, SIZES_AT = 8, PARTS = 9, REQUIRED = 3, HEAD_SIZE = SIZES_AT + 2 * PARTS };
+enum { DATA_BITS = 21, DATA_MASK = (1 << DATA_BITS) - 1 };
+_Static_assert((int)EVENT_SIZE_MAX <= (int)DATA_MASK && EVENT_SCHEMA_MAX < 1 << (31 - DATA_BITS), "size of data and version of its schema share 32 bits");
 
 /* In the order of the format; the first REQUIRED are always there. */
 static const size_t parts[PARTS] = {
@@ -52,9 +54,9 @@ size_t elog_pack_size(const struct event *ev)
 void elog_pack(char *to, const struct event *ev, struct event *ret_packed)
 {
     char *at = to + HEAD_SIZE;
-    struct event packed = {.offset = 0};
+    struct event packed = {.at_ms = ev->at_ms, .schema = ev->data.p == NULL ? 0 : ev->schema};
     put(to, 0, 4);
-    put(to + DATA_AT, ev->data.p == NULL ? UINT32_MAX : ev->data.size, 4);
+    put(to + DATA_AT, ev->data.p == NULL ? UINT32_MAX : (uint64_t)ev->schema << DATA_BITS | ev->data.size, 4);
     for (size_t i = 0; i < PARTS; i++) {
         struct slice v = part_of(ev, i);
         FICUS_ASSERT_HOT(v.size < UINT16_MAX);
@@ -130,6 +132,8 @@ int elog_record_next(struct elog_cursor *cu, struct event *ret_event, struct sli
     }
     size_t data_size = get(rest.p + DATA_AT, 4);
     if (data_size != UINT32_MAX) {
+        ev.schema = (int64_t)(data_size >> DATA_BITS);
+        data_size &= DATA_MASK;
         if (data_size > rest.size - at)
             return -(int)damaged(cu, reterr);
         ev.data = slice_make(rest.p + at, data_size);

@@ -4,7 +4,7 @@
  *
  *     record:  event event event ...           as many as the row's count, their offsets ascend from the row's first to at most its last
  *     event:   offset - first  u32             numbers little-endian
- *              size of data    u32             all ones: there is none
+ *              size of data    u32             all ones: there is none; else the lower 21 bits, and above them the version of its schema
  *              size of id, source, type, subject, time, traceparent, tracestate, correlationid, causationid   9 * u16, likewise
  *              the bytes of these nine, then of data, without anything between
  *
@@ -28,7 +28,7 @@ struct elog_head {
 
 /* Attributes must be within their bounds. */
 size_t elog_pack_size(const struct event *ev);
-/* Write elog_pack_size bytes; *ret_packed borrows from them. The offset is put in by elog_pack_offset. */
+/* Write elog_pack_size bytes; *ret_packed borrows from them. The offset is put in by elog_pack_offset; at_ms is in no record. */
 void elog_pack(char *to, const struct event *ev, struct event *ret_packed);
 /* False: too far from first for one record. */
 bool elog_pack_offset(char *packed, int64_t first, int64_t offset);

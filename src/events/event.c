@@ -13,6 +13,8 @@
  * a dead letter. */
 enum { TREE_VALUES_MAX = EVENT_BATCH_SIZE_MAX, DEAD_LEVELS = 2 };
 
+#define SCHEMA_PREFIX "urn:ficus:schema:"
+
 /* Attributes that are plain strings, in the order in which they are written. */
 static const struct attribute {
     const char *name;
@@ -156,6 +158,16 @@ void event_write(struct json_writer *w, const struct event *ev)
         if (v.p != NULL)
             json_write_kv_slice(w, attributes[i].name, v);
     }
+    if (ev->schema > 0) {
+        char text[sizeof SCHEMA_PREFIX + EVENT_TOPIC_SIZE_MAX + TEXT_I64_SIZE];
+        (void)snprintf(text, sizeof text, SCHEMA_PREFIX SLICE_FMT ":%lld", SLICE_ARG(ev->topic), (long long)ev->schema);
+        json_write_kv_str(w, "dataschema", text);
+    }
+    if (ev->at_ms > 0) {
+        char text[TIME_TEXT_SIZE];
+        time_format(ev->at_ms, text);
+        json_write_kv_str(w, "deliverat", text);
+    }
     if (ev->offset > 0) {
         char text[24];
         snprintf(text, sizeof text, "%lld", (long long)ev->offset);
@@ -233,6 +245,21 @@ static enum ficus_err data_read(struct arena *a, const struct json *data, struct
     return err;
 }
 
+/* Another's names are ignored, as extensions that we do not know. */
+static bool schema_read(struct event *ev, const struct json *v)
+{
+    struct slice text = SLICE_NONE;
+    if (v == NULL || v->type == JSON_NULL)
+        return true;
+    if (!json_string(v, &text) || text.size == 0)
+        return false;
+    if (!slice_starts(text, SLICE(SCHEMA_PREFIX)))
+        return true;
+    text = slice_from(text, sizeof SCHEMA_PREFIX - 1);
+    return slice_starts(text, ev->topic) && text.size > ev->topic.size && text.p[ev->topic.size] == ':' &&
+           slice_to_i64(slice_from(text, ev->topic.size + 1), &ev->schema) && ev->schema >= 1 && ev->schema <= EVENT_SCHEMA_MAX;
+}
+
 enum ficus_err event_read(struct arena *a, const struct json *v, struct event *ret_event, struct ficus_error *reterr)
 {
     struct event ev = {.offset = 0};
@@ -255,6 +282,11 @@ enum ficus_err event_read(struct arena *a, const struct json *v, struct event *r
     const struct json *sequence = json_get(v, "sequence");
     if (sequence != NULL && !(json_string(sequence, &text) && slice_to_i64(text, &ev.offset) && ev.offset > 0))
         return err_set(reterr, FICUS_ERR_PARSE, "event: sequence must be a string of digits");
+    if (!schema_read(&ev, json_get(v, "dataschema")))
+        return err_set(reterr, FICUS_ERR_PARSE, "event: dataschema must be " SCHEMA_PREFIX SLICE_FMT ":VERSION, or another system's name", SLICE_ARG(ev.topic));
+    const struct json *later = json_get(v, "deliverat");
+    if (later != NULL && later->type != JSON_NULL && !(json_string(later, &text) && time_parse(text, &ev.at_ms) && ev.at_ms > 0))
+        return err_set(reterr, FICUS_ERR_PARSE, "event: deliverat must be a string with a time by RFC 3339, such as 2026-11-30T02:00:00Z");
     if (json_get(v, "data_base64") != NULL)
         return err_set(reterr, FICUS_ERR_PARSE, "event: data_base64 is not accepted, data must be JSON");
     const struct json *data = json_get(v, "data");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One event: CloudEvents 1.0 in JSON. Ficus uses type = topic, subject = key (events of one key keep their order), and
- * the extensions traceparent, tracestate, correlationid, causationid (the id of the event that led to this one).
+ * dataschema "urn:ficus:schema:TOPIC:VERSION", and the extensions traceparent, tracestate, correlationid, causationid (the id of the event that led to this one), and
+ * deliverat: when it is to come into the log, at once without it. In the log an event has none any more.
  */
 #ifndef FICUS_EVENTS_EVENT_H
 #define FICUS_EVENTS_EVENT_H
@@ -14,12 +15,16 @@
 #define EVENT_TOPIC_DEAD "ficus.dead"
 #define EVENT_TOPIC_CLOSED "ficus.dead.closed"
 #define EVENT_TOPIC_REDRIVE "ficus.redrive."
+/* What a service says to its sagas: subject: the instance's id; data {command: start, saga, input} or {command: signal, saga, signal,
+ * refuse, data}. Any service may publish it; whose saga it is the engine judges. */
+#define EVENT_TOPIC_SAGA "ficus.saga"
 
 enum {
     EVENT_ID_SIZE_MAX = 128,
     EVENT_SOURCE_SIZE_MAX = 256,
     EVENT_TOPIC_SIZE_MAX = 128,
     EVENT_SUBJECT_SIZE_MAX = 512,
+    EVENT_SCHEMA_MAX = 1000,            /* versions of a topic's schema */
     EVENT_EXTENSION_SIZE_MAX = 512,     /* traceparent and the like */
     EVENT_TOPICS_MAX = 65,              /* in one comma-separated list: the most that a service consumes, and its redrives */
     /* levels of arrays and objects in data (in a dead letter's two more): leaves room for what it travels in (batches,
@@ -36,12 +41,20 @@ struct event {
     struct slice data;          /* raw JSON text of `data`, SLICE_NONE when absent */
     struct slice traceparent, tracestate, correlation, causation;  /* SLICE_NONE when absent */
     int64_t offset;             /* place in the log; 0 before it has one */
+    int64_t schema;             /* dataschema: the version of its topic's schema that data was made to; 0: it names none */
+    int64_t at_ms;              /* deliverat, wall clock; 0: at once */
 };
+/* How far ahead an event may be published. */
+enum { EVENT_LATER_DAYS_MAX = 366 };
+#define EVENT_LATER_MS_MAX (EVENT_LATER_DAYS_MAX * 24ll * 3600 * 1000)
 
 enum { EVENT_SIZE_MAX = 1024 * 1024, EVENT_BATCH_COUNT_MAX = 256, EVENT_BATCH_SIZE_MAX = 4 * 1024 * 1024 };
 /* How many of the last events that a publisher got acknowledged it may publish again, beside a batch that is under way. The
  * relay keeps to it, the log knows twice as many again. */
 enum { EVENT_AGAIN_MAX = 1024 };
+
+/* A consumer that refuses an event gets it again, after a back-off that doubles; at the last time it becomes a dead letter. */
+enum { EVENT_REFUSALS_MAX = 10, EVENT_BACKOFF_MS_MIN = 200, EVENT_BACKOFF_MS_MAX = 10000 };
 
 /* Events of the topic up to this offset were removed from the log before they were read. */
 struct event_cut {

@@ -6,7 +6,8 @@
 #ifndef FICUS_HTTP_H1_CHARS_H
 #define FICUS_HTTP_H1_CHARS_H
 
-#include <endian.h>
+#include "sixteen.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -37,52 +38,30 @@ static inline const char *h1_span(const char *p, const char *end, unsigned class
     return p;
 }
 
-/* The same for H1_TOKEN, where a field name begins: most have letters and "-" only, and eight of them are looked at together.
- * A byte of the mask is set for every other character. */
+/* The same for H1_TOKEN, where a field name begins: most have letters and "-" only, and sixteen of them are looked at together. */
 static inline const char *h1_name_span(const char *p, const char *end)
 {
-    const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7;
-    while (end - p >= 8) {
-        uint64_t x, low, lower, letter, hyphen, mask;
-        memcpy(&x, p, sizeof x);
-        x = le64toh(x);
-        low = x & ~highs;
-        lower = low | ones * 0x20;
-        letter = (lower + ones * (0x80 - 'a')) & ~(lower + ones * (0x7f - 'z'));
-        hyphen = ~((low ^ ones * '-') + ones * 0x7f);
-        mask = (~(letter | hyphen) | x) & highs;
-        if (mask != 0)
-            return h1_span(p + __builtin_ctzll(mask) / 8, end, H1_TOKEN);
-        p += 8;
+    while (end - p >= 16) {
+        sixteen x = sixteen_load(p);
+        unsigned others = ~sixteen_mask(sixteen_within(x | sixteen_all(0x20), 'a', 'z') | sixteen_is(x, '-')) & 0xffff;
+        p += others == 0 ? 16 : __builtin_ctz(others);
+        if (others != 0)
+            return *p == ':' ? p : h1_span(p, end, H1_TOKEN);
     }
     return h1_span(p, end, H1_TOKEN);
-}
-
-/* A set bit for each control character (below 0x20, or 0x7f) among eight, and for what a carry from another makes look like
- * one. */
-static inline uint64_t h1_controls(const char *p)
-{
-    const uint64_t ones = UINT64_C(0x0101010101010101);
-    uint64_t x;
-    memcpy(&x, p, sizeof x);
-    x = le64toh(x);
-    return ((x - ones * 0x20) | (x + ones)) & ~x & ones << 7;
 }
 
 /* The same for H1_VALUE. Values are the bulk of a head, and all of their characters but HTAB are no control characters:
  * sixteen are looked at together. */
 static inline const char *h1_value_span(const char *p, const char *end)
 {
-    while (end - p >= 16 && (h1_controls(p) | h1_controls(p + 8)) == 0)
-        p += 16;
-    while (end - p >= 8) {
-        uint64_t controls = h1_controls(p);
-        if (controls == 0) {
-            p += 8;
+    while (end - p >= 16) {
+        sixteen x = sixteen_load(p);
+        unsigned controls = sixteen_mask(sixteen_within(x, 0, 0x1f) | sixteen_is(x, 0x7f));
+        p += controls == 0 ? 16 : __builtin_ctz(controls);
+        if (controls == 0)
             continue;
-        }
-        p += __builtin_ctzll(controls) / 8;
-        if (!h1_is(*p, H1_VALUE))
+        if (*p != '\t')
             return p;
         p++;
     }

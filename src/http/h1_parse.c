@@ -10,23 +10,50 @@
 
 enum { CONNECTION_OPTIONS_MAX = 16 };
 
+/* Whether the LF at lf ends an empty line. */
+static bool ends_empty_line(const char *p, size_t lf)
+{
+    if (lf > 0 && p[lf - 1] == '\r')
+        lf--;
+    return lf == 0 || p[lf - 1] == '\n';
+}
+
+/* A bit for each LF among 32 bytes. */
+static uint32_t lfs_of(const char *p)
+{
+    return sixteen_mask(sixteen_is(sixteen_load(p), '\n')) | sixteen_mask(sixteen_is(sixteen_load(p + 16), '\n')) << 16;
+}
+
+/* As h1_head_end from at on, byte by byte. */
+static size_t head_end_slow(const char *p, size_t size, size_t at)
+{
+    for (; at < size; at++)
+        if (p[at] == '\n' && ends_empty_line(p, at))
+            return at + 1;
+    return 0;
+}
+
+/* The LF of an empty line has another one close before it, which few others have: so 32 bytes are looked at together, and each
+ * block begins two bytes before the end of the last one. */
 size_t h1_head_end(const char *p, size_t size, struct h1_scan *scan)
 {
+    size_t at = scan->at < 2 ? 0 : scan->at - 2;
     FICUS_ASSERT_HOT(scan->at <= size);
-    while (scan->at < size) {
-        const char *lf = memchr(p + scan->at, '\n', size - scan->at);
-        if (lf == NULL) {
-            scan->at = size;
+    scan->at = size;
+    if (size < 32)
+        return head_end_slow(p, size, at);
+    if (p[0] == '\n' || (p[0] == '\r' && p[1] == '\n'))
+        return head_end_slow(p, 2, 0);
+    for (;;) {
+        at = at < size - 32 ? at : size - 32;
+        uint32_t lfs = lfs_of(p + at), close = lfs & (lfs << 1 | lfs << 2);
+        for (; close != 0; close &= close - 1)
+            if (ends_empty_line(p, at + (size_t)__builtin_ctz(close)))
+                return at + (size_t)__builtin_ctz(close) + 1;
+        if (at == size - 32)
             return 0;
-        }
-        size_t end = (size_t)(lf - p);
-        size_t line_size = end - scan->line;
-        scan->at = end + 1;
-        if (line_size == 0 || (line_size == 1 && p[scan->line] == '\r'))
-            return end + 1;
-        scan->line = end + 1;
+        at += 30;
     }
-    return 0;
 }
 
 /* ---- fields ---- */
@@ -93,7 +120,7 @@ struct cursor {
 /* True, and past it, when CR LF is next. */
 static bool take_crlf(struct cursor *c)
 {
-    if (c->end - c->at < 2 || c->at[0] != '\r' || c->at[1] != '\n')
+    if (c->end - c->at < 2 || memcmp(c->at, "\r\n", 2) != 0)
         return false;
     c->at += 2;
     return true;
@@ -105,13 +132,18 @@ static int refuse(int status, const char *detail, const char **reterr_detail)
     return status;
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
 /* One "name: value" CR LF (RFC 9112 5). 0 or a status. */
 static inline __attribute__((always_inline)) int field_parse(struct cursor *c, struct http_field *ret_field, const char **reterr_detail)
 {
     const char *name = c->at, *end = c->end;
     const char *at = h1_name_span(name, end);
     if (at == name) {
-        bool folded = at < end && (*at == ' ' || *at == '\t');
+        bool folded = at < end && is_blank(*at);
         return refuse(400, folded ? "folded field line" : "field name is not a token", reterr_detail);
     }
     if (at == end || *at != ':')
@@ -120,7 +152,10 @@ static inline __attribute__((always_inline)) int field_parse(struct cursor *c, s
     ret_field->id = http_name_of(ret_field->name);
     const char *value = at + 1;
     c->at = h1_value_span(value, end);
-    ret_field->value = slice_trim(slice_make(value, (size_t)(c->at - value)));
+    /* nearly always one blank is before a value and none behind it: then the line can go on as it is */
+    ret_field->whole = c->at - value >= 2 && value[0] == ' ' && (uint8_t)value[1] > ' ' && (uint8_t)c->at[-1] > ' ';
+    ret_field->value = ret_field->whole ? slice_make(value + 1, (size_t)(c->at - value - 1))
+                                        : slice_trim(slice_make(value, (size_t)(c->at - value)));
     if (!take_crlf(c))
         return refuse(400, "control character in a field value", reterr_detail);
     return 0;
@@ -137,6 +172,7 @@ static int fields_parse(const struct cursor *begin, size_t field_count_max, stru
                         const char **reterr_detail)
 {
     struct cursor c = *begin; /* a copy that nobody else sees can live in registers */
+    uint64_t seen = 0;
     for (size_t count = 0; !take_crlf(&c);) {
         if (m->field_count == m->field_capacity && !http_msg_grow(m))
             return arena_refusal(m, reterr_detail);
@@ -146,6 +182,11 @@ static int fields_parse(const struct cursor *begin, size_t field_count_max, stru
             return status;
         if (++count > field_count_max)
             return refuse(431, "too many fields", reterr_detail);
+        if ((http_name_facts[field->id] & HTTP_NAME_HOP) == 0 && field->id != HTTP_EXPECT) {
+            m->field_count++;
+            seen |= http_name_bit(field->id);
+            continue;
+        }
         switch (field->id) {
         case HTTP_HOST:
             facts->host = field->value;
@@ -166,7 +207,7 @@ static int fields_parse(const struct cursor *begin, size_t field_count_max, stru
         case HTTP_EXPECT:
             facts->expect = field->value;
             facts->expect_count++;
-            break;
+            break; /* it is answered here, and goes no further */
         case HTTP_UPGRADE:
             facts->upgrade = field->value;
             facts->upgrade_count++;
@@ -174,13 +215,13 @@ static int fields_parse(const struct cursor *begin, size_t field_count_max, stru
         case HTTP_TE:
             facts->takes_trailers |= te_has_trailers(field->value);
             break;
-        default:
-            m->field_count += (http_name_facts[field->id] & HTTP_NAME_HOP) == 0;
+        default: /* belongs to the connection */
             break;
         }
     }
     if (c.at != c.end)
         return refuse(400, "bytes after the empty line", reterr_detail);
+    m->absent = ~seen;
     for (size_t i = 0; i < facts->option_count; i++)
         http_msg_remove(m, facts->options[i]);
     return 0;

@@ -11,8 +11,7 @@
 
 /* Where the search for the end of a head stands. Zero-initialise for each head. */
 struct h1_scan {
-    size_t line; /* offset of the line that is not complete yet */
-    size_t at;   /* bytes before this were looked at */
+    size_t at; /* bytes before this were looked at */
 };
 
 /* Size of the head that begins at p, its empty line included; 0: not complete yet. p may have moved between calls, its

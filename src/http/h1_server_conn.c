@@ -89,7 +89,8 @@ static void move(struct h1_server_conn *c, enum state next)
 {
     FICUS_ASSERT((states[c->state].next & 1u << next) != 0);
     c->state = next;
-    c->since_ms = env_now_ms(c->io.env);
+    if (next != EXCHANGE) /* its time is that of its bytes */
+        c->since_ms = env_now_ms(c->io.env);
     server_conn_wait(&c->conn, is_waiting(next));
     FICUS_ASSERT((c->stream != NULL) == (next == EXCHANGE));
     FICUS_ASSERT((c->drain_body != NULL) == (next == DRAIN));

@@ -13,56 +13,61 @@ enum {
     /* Of all lines below but for what the message and its owner say; each sizeof has a NUL to spare. */
     REQUEST_OWN_SIZE_MAX = sizeof " ? HTTP/1.1\r\n" + sizeof "Host: localhost\r\n" +
                            sizeof "TE: trailers\r\nConnection: TE\r\n",
-    RESPONSE_OWN_SIZE_MAX = sizeof "HTTP/1.1  \r\n" + TEXT_I64_SIZE + STATUS_TEXT_SIZE_MAX + sizeof "Date: \r\n" +
+    RESPONSE_OWN_SIZE_MAX = sizeof "HTTP/1.1  \r\n" + TEXT_I64_SIZE + STATUS_TEXT_SIZE_MAX + sizeof "Date: \r\n" + HTTP_DATE_SIZE +
                             sizeof "Server: \r\n",
     FIELDS_OWN_SIZE_MAX = sizeof "Transfer-Encoding: chunked\r\n" + sizeof "Content-Length: \r\n" + TEXT_I64_SIZE +
                           sizeof "Connection: close\r\n" + sizeof "Connection: Upgrade\r\nUpgrade: \r\n" +
                           sizeof "\r\n",
 };
 
-/* Many names and values have 8 to 16 bytes: two words that may overlap cost less than a call. */
-static inline char *put(char *p, struct slice text)
-{
-    if (text.size >= 8 && text.size <= 16) {
-        uint64_t first, last;
-        memcpy(&first, text.p, sizeof first);
-        memcpy(&last, text.p + text.size - sizeof last, sizeof last);
-        memcpy(p, &first, sizeof first);
-        memcpy(p + text.size - sizeof last, &last, sizeof last);
-    } else if (text.size > 0) {
-        memcpy(p, text.p, text.size);
-    }
-    return p + text.size;
-}
-
 static char *put_field(char *p, struct slice name, struct slice value)
 {
-    p = put(p, name);
-    p = put(p, SLICE(": "));
-    p = put(p, value);
-    return put(p, SLICE("\r\n"));
+    p = slice_put(p, name);
+    p = slice_put(p, SLICE(": "));
+    p = slice_put(p, value);
+    return slice_put(p, SLICE("\r\n"));
+}
+
+static bool is_hop(const struct http_field *f)
+{
+    return (http_name_facts[http_field_id(f)] & HTTP_NAME_HOP) != 0;
+}
+
+/* Behind the line of a field that is whole. */
+static const char *line_end(const struct http_field *f)
+{
+    return f->value.p + f->value.size + 2;
 }
 
 static char *put_fields(char *p, const struct h1_write *w)
 {
     const struct http_msg *m = w->m;
-    for (size_t i = 0; i < m->field_count; i++)
-        if ((http_name_facts[http_field_id(&m->fields[i])] & HTTP_NAME_HOP) == 0)
-            p = put_field(p, m->fields[i].name, m->fields[i].value);
+    for (const struct http_field *f = m->fields, *end = f + m->field_count; f < end; f++) {
+        if (is_hop(f))
+            continue;
+        if (!f->whole) {
+            p = put_field(p, f->name, f->value);
+            continue;
+        }
+        const char *begin = f->name.p; /* lines that follow one another in memory, as they came, are one piece */
+        while (f + 1 < end && f[1].whole && f[1].name.p == line_end(f) && !is_hop(f + 1))
+            f++;
+        p = slice_put(p, slice_make(begin, (size_t)(line_end(f) - begin)));
+    }
     if (w->framing == H1_BODY_CHUNKED) {
-        p = put(p, SLICE("Transfer-Encoding: chunked\r\n"));
+        p = slice_put(p, SLICE("Transfer-Encoding: chunked\r\n"));
     } else if (w->content_length >= 0 && w->framing != H1_BODY_UNTIL_CLOSE) {
-        p = put(p, SLICE("Content-Length: "));
+        p = slice_put(p, SLICE("Content-Length: "));
         p += text_i64(w->content_length, p); /* its NUL is written over */
-        p = put(p, SLICE("\r\n"));
+        p = slice_put(p, SLICE("\r\n"));
     }
     if (w->close)
-        p = put(p, SLICE("Connection: close\r\n"));
+        p = slice_put(p, SLICE("Connection: close\r\n"));
     if (w->upgrade.p != NULL) {
-        p = put(p, SLICE("Connection: Upgrade\r\n"));
+        p = slice_put(p, SLICE("Connection: Upgrade\r\n"));
         p = put_field(p, SLICE("Upgrade"), w->upgrade);
     }
-    return put(p, SLICE("\r\n"));
+    return slice_put(p, SLICE("\r\n"));
 }
 
 static size_t fields_size_max(const struct h1_write *w)
@@ -89,7 +94,7 @@ bool h1_request_valid(const struct http_msg *m)
 size_t h1_request_size_max(const struct h1_write *w)
 {
     const struct http_msg *m = w->m;
-    if (!h1_request_valid(m))
+    if (!m->judged && !h1_request_valid(m))
         return 0;
     if (w->upgrade.p != NULL && !http_token_valid(w->upgrade))
         return 0;
@@ -101,18 +106,18 @@ size_t h1_request_write(const struct h1_write *w, char *p)
 {
     const struct http_msg *m = w->m;
     char *begin = p;
-    p = put(p, m->method);
-    p = put(p, SLICE(" "));
-    p = put(p, m->path);
+    p = slice_put(p, m->method);
+    p = slice_put(p, SLICE(" "));
+    p = slice_put(p, m->path);
     if (m->query.p != NULL) {
-        p = put(p, SLICE("?"));
-        p = put(p, m->query);
+        p = slice_put(p, SLICE("?"));
+        p = slice_put(p, m->query);
     }
-    p = put(p, SLICE(" HTTP/1.1\r\n"));
+    p = slice_put(p, SLICE(" HTTP/1.1\r\n"));
     /* RFC 9112 3.2 wants a Host always. Over a unix socket there may be no name to say. */
     p = put_field(p, SLICE("Host"), m->authority.p != NULL ? m->authority : SLICE("localhost"));
     if (m->takes_trailers) /* RFC 9110 10.1.4: for the next hop alone */
-        p = put(p, SLICE("TE: trailers\r\nConnection: TE\r\n"));
+        p = slice_put(p, SLICE("TE: trailers\r\nConnection: TE\r\n"));
     return (size_t)(put_fields(p, w) - begin);
 }
 
@@ -120,23 +125,28 @@ size_t h1_response_size_max(const struct h1_write *w)
 {
     if (w->m->status < 100 || w->m->status > 599)
         return 0;
-    return RESPONSE_OWN_SIZE_MAX + slice_str(w->date).size + slice_str(w->server).size + fields_size_max(w);
+    return RESPONSE_OWN_SIZE_MAX + slice_str(w->server).size + fields_size_max(w);
+}
+
+static char *put_status_line(char *p, int status)
+{
+    struct slice text = slice_str(http_status_text(status));
+    FICUS_ASSERT(text.size <= STATUS_TEXT_SIZE_MAX);
+    p = slice_put(p, SLICE("HTTP/1.1 "));
+    p += text_i64(status, p); /* its NUL is written over */
+    p = slice_put(p, SLICE(" "));
+    p = slice_put(p, text);
+    return slice_put(p, SLICE("\r\n"));
 }
 
 size_t h1_response_write(const struct h1_write *w, char *p)
 {
     const struct http_msg *m = w->m;
     char *begin = p;
-    struct slice text = slice_str(http_status_text(m->status));
-    FICUS_ASSERT(text.size <= STATUS_TEXT_SIZE_MAX);
-    p = put(p, SLICE("HTTP/1.1 "));
-    p += text_i64(m->status, p);
-    p = put(p, SLICE(" "));
-    p = put(p, text);
-    p = put(p, SLICE("\r\n"));
-    if (w->date != NULL && http_msg_get(m, "date").p == NULL)
-        p = put_field(p, SLICE("Date"), slice_str(w->date));
-    if (w->server != NULL && http_msg_get(m, "server").p == NULL)
+    p = m->status == 200 ? slice_put(p, SLICE("HTTP/1.1 200 OK\r\n")) : put_status_line(p, m->status);
+    if (w->date != NULL && http_msg_first(m, HTTP_DATE).p == NULL)
+        p = put_field(p, SLICE("Date"), slice_make(w->date, HTTP_DATE_SIZE - 1));
+    if (w->server != NULL && http_msg_first(m, HTTP_SERVER).p == NULL)
         p = put_field(p, SLICE("Server"), slice_str(w->server));
     return (size_t)(put_fields(p, w) - begin);
 }

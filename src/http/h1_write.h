@@ -19,7 +19,7 @@ struct h1_write {
         content_length; /* ...and with NONE: -1 says nothing, >= 0 writes Content-Length (also without a body: HEAD) */
     bool close;         /* Connection: close */
     struct slice upgrade; /* the protocol that is asked for, or switched to; p NULL: none */
-    const char *date;   /* response: Date field when m has none; NULL: none */
+    const char *date;   /* response: Date field when m has none, as http_date_format made it; NULL: none */
     const char *server; /* response: Server field when m has none; NULL: none */
 };
 

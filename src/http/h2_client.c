@@ -7,7 +7,7 @@
  * Reading and writing are in h2_conn.c, and the pump is as on the server. What differs:
  *
  * GOAWAY. No exchange begins any more; those that the server took on go on, the others end with `unprocessed`; the
- * connection closes behind the last one.
+ * connection closes behind the last one. So does one whose server allows no stream (MAX_CONCURRENT_STREAMS 0).
  * Silence. A connection whose server is gone without a word looks idle, and every exchange on it would run into its
  * deadline. So when one is given up and nothing has come since it began, the server is asked for a sign of life (PING); until
  * one comes there is no room, and after H2_PING_MS the connection is broken.
@@ -74,8 +74,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     return 0;
 }
 
-/* Of requests that are on their way nghttp2 says which the server left out. Those that have not left yet never will, but
- * while the server lets nothing run (MAX_CONCURRENT_STREAMS) nghttp2 keeps them and is silent. */
+/* No exchange begins any more. Of requests that are on their way nghttp2 says which the server left out. Those that have not left yet
+ * never will, but while the server lets nothing run (MAX_CONCURRENT_STREAMS) nghttp2 keeps them and is silent. */
 static void goaway(struct h2_client *c)
 {
     c->h2.over = true;
@@ -86,17 +86,31 @@ static void goaway(struct h2_client *c)
     }
 }
 
+static void settings(struct h2_client *c)
+{
+    c->h2.settings_seen = true;
+    LIST_FOREACH (&c->h2.streams, it)
+        h2_client_stream_settings(h2_client_stream_of(CONTAINER_OF(it, struct h2_stream, link)));
+}
+
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct h2_client *c = arg;
     if (frame->hd.type == NGHTTP2_GOAWAY)
         goaway(c);
     if (frame->hd.type == NGHTTP2_SETTINGS)
-        c->h2.settings_seen = true;
+        settings(c);
+    if (frame->hd.type == NGHTTP2_SETTINGS && (frame->hd.flags & NGHTTP2_FLAG_ACK) == 0 &&
+        nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) == 0) {
+        c->shut = true; /* no stream at all is a GOAWAY in other words: who waits for better ones would wait for ever */
+        goaway(c);
+    }
     if (frame->hd.type == NGHTTP2_SETTINGS || frame->hd.type == NGHTTP2_GOAWAY)
         c->room_changed = true;
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
         return 0;
+    if (frame->hd.type == NGHTTP2_DATA)
+        h2_conn_data_came(&c->h2, frame);
     struct h2_client_stream *ss = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     if (ss == NULL)
         return 0;
@@ -175,6 +189,27 @@ static void session_recv(struct h2_conn *h2, const char *p, size_t size)
 
 /* ---- the pump ---- */
 
+/* All that is left are requests that were given up before they left, and nghttp2 keeps them. */
+static bool only_kept(const struct h2_client *c)
+{
+    LIST_FOREACH (&c->h2.streams, it) {
+        const struct h2_client_stream *ss = CONTAINER_OF(it, struct h2_client_stream, h2.link);
+        if (ss->begun || !ss->h2.abandoned)
+            return false;
+    }
+    return true;
+}
+
+/* Those whose server has ended its side: there is nobody to send to any more. */
+static void tunnels_end(struct h2_client *c)
+{
+    LIST_FOREACH (&c->h2.streams, it) {
+        struct h2_client_stream *ss = CONTAINER_OF(it, struct h2_client_stream, h2.link);
+        if (ss->tunnel && ss->h2.end_told)
+            h2_stream_ready(&ss->h2);
+    }
+}
+
 /* True: something changed. */
 static bool ends_step(struct h2_client *c)
 {
@@ -185,8 +220,12 @@ static bool ends_step(struct h2_client *c)
     if (c->h2.broken == FICUS_ERR_OK && !c->h2.writing && !nghttp2_session_want_read(c->h2.session) &&
         !nghttp2_session_want_write(c->h2.session))
         h2_conn_break(&c->h2, FICUS_ERR_PROTOCOL, not_spoken(c));
-    if (c->h2.broken != FICUS_ERR_OK)
+    if (c->shut && c->h2.broken == FICUS_ERR_OK && c->h2.stream_count > 0 && only_kept(c))
+        h2_conn_break(&c->h2, FICUS_ERR_RESET, "server allows no request");
+    if (c->h2.broken != FICUS_ERR_OK) {
         h2_conn_streams_fail(&c->h2, c->h2.broken, c->h2.broken_detail);
+        tunnels_end(c);
+    }
     bool ended = c->h2.stream_count == 0 && (c->h2.broken != FICUS_ERR_OK || c->h2.over);
     if (ended)
         conn_close(c);

@@ -16,6 +16,7 @@ struct h2_client {
     uint64_t exchange_count;
     bool close_wanted;
     bool room_changed; /* the user is to be told */
+    bool shut;         /* the server allows no stream */
     int64_t heard_ms; /* the last byte came */
     int64_t ping_ms;  /* we asked for a sign of life; 0: we did not */
     struct env_timer timer;
@@ -34,6 +35,8 @@ struct h2_client_stream {
     struct h2_interim *interims, **interims_end;
     unsigned interim_count;
     bool asks_head; /* the request is HEAD */
+    bool asks_tunnel, tunnel; /* the answer was 2xx: both bodies are its bytes */
+    struct http_msg *waits;   /* the head of one that asks for a tunnel, until the server has said whether it takes such; NULL: none */
     bool head_given;
     bool answer_begun;
     int64_t begun_ms;
@@ -58,6 +61,8 @@ void h2_client_stream_trailers_end(struct h2_client_stream *ss);
 void h2_client_stream_in_end(struct h2_client_stream *ss);
 /* The server did nothing about it and will not. */
 void h2_client_stream_left_out(struct h2_client_stream *ss);
+/* The server's settings are known: a request for a tunnel can go, or not. */
+void h2_client_stream_settings(struct h2_client_stream *ss);
 /* Of struct h2_side. */
 void h2_client_stream_closed(struct h2_stream *ss, uint32_t error_code);
 bool h2_client_stream_step(struct h2_stream *ss);

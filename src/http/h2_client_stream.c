@@ -7,6 +7,10 @@
  * Reset, malformed, connection lost -> on_reset; an answer that had come whole before that is given whole all the same.
  * http_reset -> RST_STREAM and no callback.
  *
+ * A tunnel (RFC 8441: extended CONNECT) is asked for by http_msg.protocol, as on HTTP/1.1, and only of a server that has said that it
+ * takes such (SETTINGS_ENABLE_CONNECT_PROTOCOL): the head waits for its first SETTINGS, else the stream fails with UNSUPPORTED. An answer
+ * of 2xx is told as 101. Its two sides end each by itself; on_done comes when both have, or the server has closed the stream.
+ *
  * http_progress.request_sent is false when the server said that it did nothing about the request: REFUSED_STREAM, or a
  * number above the last one of its GOAWAY (RFC 9113 6.8, 8.7). It may be sent again whatever its method.
  */
@@ -21,6 +25,8 @@ enum {
     INTERIM_COUNT_MAX = 16,
     H2_LATE_FRAMES = 32, /* of an answer that were on their way when its call was given up: they bring nothing, and are no flood */
 };
+
+#define H2_NO_TUNNELS "the service takes no WebSockets over HTTP/2 (SETTINGS_ENABLE_CONNECT_PROTOCOL, RFC 8441)"
 
 /* ---- life ---- */
 
@@ -84,6 +90,15 @@ static bool interim_keep(struct h2_client_stream *ss)
     return true;
 }
 
+/* RFC 8441 5: the stream is one of bytes from here on. */
+static void tunnel_begins(struct h2_client_stream *ss)
+{
+    ss->tunnel = true;
+    ss->h2.head.status = 101;
+    ss->h2.head.protocol = SLICE("websocket");
+    ss->h2.head.content_length = -1;
+}
+
 void h2_client_stream_head_end(struct h2_client_stream *ss, bool end)
 {
     ss->answer_begun = true;
@@ -92,7 +107,9 @@ void h2_client_stream_head_end(struct h2_client_stream *ss, bool end)
         h2_stream_fail(&ss->h2, err_of(&ss->h2.parsed), ss->h2.parsed.detail);
         return;
     }
-    if (ss->h2.head.status >= 200) {
+    if (ss->asks_tunnel && ss->h2.head.status / 100 == 2)
+        tunnel_begins(ss);
+    if (ss->h2.head.status >= 200 || ss->tunnel) {
         ss->h2.head_done = true;
         h2_stream_body_comes(&ss->h2, !end);
     } else if (!interim_keep(ss)) {
@@ -150,6 +167,73 @@ static struct slice path_of(const struct http_msg *m, struct arena *a)
     return slice_make(text, m->path.size + 1 + m->query.size);
 }
 
+/* With the head that waits. */
+static enum ficus_err tunnel_submit(struct h2_client_stream *ss)
+{
+    struct h2_client *c = conn_of(ss);
+    const struct http_msg *m = ss->waits;
+    struct h2_fields f;
+    if (nghttp2_session_get_remote_settings(c->h2.session, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) != 1)
+        return FICUS_ERR_UNSUPPORTED;
+    struct slice path = path_of(m, &ss->arena);
+    if (path.p == NULL || !h2_fields_init(&f, m))
+        return FICUS_ERR_NOMEM;
+    ss->waits = NULL;
+    h2_fields_put(&f, SLICE(":method"), SLICE("CONNECT"));
+    h2_fields_put(&f, SLICE(":protocol"), SLICE("websocket"));
+    h2_fields_put(&f, SLICE(":scheme"), c->conn->secure ? SLICE("https") : SLICE("http"));
+    h2_fields_put(&f, SLICE(":authority"), m->authority);
+    h2_fields_put(&f, SLICE(":path"), path);
+    h2_fields_message(&f, m);
+    int32_t id = nghttp2_submit_request(c->h2.session, NULL, f.nv, f.count, &h2_stream_body, &ss->h2);
+    h2_fields_done(&f);
+    if (id < 0)
+        return id == NGHTTP2_ERR_NOMEM ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
+    ss->h2.id = id;
+    ss->begun_ms = env_now_ms(c->h2.env);
+    h2_stream_out_begin(&ss->h2, -1, false);
+    return FICUS_ERR_OK;
+}
+
+/* m in the stream's own memory, without what HTTP/1.1 alone has (RFC 8441 5). */
+static bool tunnel_keep(struct h2_client_stream *ss, const struct http_msg *m)
+{
+    struct http_msg *kept = ARENA_NEW(&ss->arena, struct http_msg);
+    if (kept == NULL)
+        return false;
+    http_msg_init(kept, &ss->arena);
+    kept->authority = arena_slice(&ss->arena, m->authority);
+    kept->path = arena_slice(&ss->arena, m->path);
+    kept->query = m->query.p == NULL ? SLICE_NONE : arena_slice(&ss->arena, m->query);
+    for (size_t i = 0; i < m->field_count; i++) {
+        struct http_field field = m->fields[i];
+        field.name = arena_slice(&ss->arena, field.name);
+        field.value = arena_slice(&ss->arena, field.value);
+        if (field.name.p == NULL || field.value.p == NULL ||
+            (http_field_id(&field) != HTTP_SEC_WEBSOCKET_KEY && !http_msg_keep(kept, field)))
+            return false;
+    }
+    ss->waits = kept;
+    return kept->authority.p != NULL && kept->path.p != NULL && (m->query.p == NULL || kept->query.p != NULL);
+}
+
+static enum ficus_err tunnel_ask(struct h2_client_stream *ss, const struct http_msg *m)
+{
+    ss->asks_tunnel = true;
+    if (!tunnel_keep(ss, m))
+        return FICUS_ERR_NOMEM;
+    return conn_of(ss)->h2.settings_seen ? tunnel_submit(ss) : FICUS_ERR_OK;
+}
+
+void h2_client_stream_settings(struct h2_client_stream *ss)
+{
+    if (ss->waits == NULL || ss->h2.abandoned || ss->h2.fail != FICUS_ERR_OK)
+        return;
+    enum ficus_err err = tunnel_submit(ss);
+    if (err != FICUS_ERR_OK)
+        h2_stream_fail(&ss->h2, err, err == FICUS_ERR_UNSUPPORTED ? H2_NO_TUNNELS : "request takes too much memory");
+}
+
 static enum ficus_err stream_send_head(struct http_stream *s, const struct http_msg *m, bool end)
 {
     struct h2_client_stream *ss = stream_of(s);
@@ -157,10 +241,10 @@ static enum ficus_err stream_send_head(struct http_stream *s, const struct http_
     if (ss->h2.fail != FICUS_ERR_OK || ss->h2.abandoned)
         return FICUS_ERR_RESET;
     FICUS_ASSERT(ss->h2.out == H2_OUT_HEAD);
-    if (m->protocol.p != NULL)
-        return FICUS_ERR_UNSUPPORTED;
     if (slice_eq_str(m->method, "CONNECT") || (end && m->content_length > 0))
         return FICUS_ERR_INVALID;
+    if (m->protocol.p != NULL)
+        return end && slice_eq_nocase(m->protocol, SLICE("websocket")) && h1_request_valid(m) ? tunnel_ask(ss, m) : FICUS_ERR_INVALID;
     if (!h1_request_valid(m)) /* nghttp2 sends whatever it is given, and the server may pass it on as HTTP/1.1 */
         return FICUS_ERR_INVALID;
     struct slice path = path_of(m, &ss->arena);
@@ -256,7 +340,7 @@ static bool give_head(struct h2_client_stream *ss)
     if (!ss->h2.head_done || ss->head_given)
         return false;
     ss->head_given = true;
-    ss->h2.end_told = ss->h2.in_ended && ss->h2.in.size == 0 && ss->h2.trailers.field_count == 0;
+    ss->h2.end_told = !ss->tunnel && ss->h2.in_ended && ss->h2.in.size == 0 && ss->h2.trailers.field_count == 0;
     ss->h2.s.head_in = &ss->h2.head;
     ss->h2.s.handler->on_head(ss->h2.s.arg, &ss->h2.s, &ss->h2.head, ss->h2.end_told);
     return true;
@@ -276,7 +360,7 @@ bool h2_client_stream_step(struct h2_stream *h2)
         break_off(ss);
         return true;
     }
-    if (h2->end_told) {
+    if (h2->end_told && (!ss->tunnel || h2->closed || h2->c->broken != FICUS_ERR_OK)) {
         h2->s.handler->on_done(h2->s.arg, &h2->s);
         h2_conn_charge(h2->c, -10);
         h2_stream_rst(h2, NGHTTP2_CANCEL); /* of a request that is not complete yet; else the stream is closed */

@@ -173,6 +173,13 @@ void h2_conn_charge(struct h2_conn *c, int32_t cost)
     c->side->flooded(c);
 }
 
+void h2_conn_data_came(struct h2_conn *c, const nghttp2_frame *frame)
+{
+    bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    if (!end && frame->hd.length > 0 && frame->hd.length == frame->data.padlen) /* one of no bytes has paid at its beginning */
+        h2_conn_charge(c, 1);
+}
+
 void h2_conn_data_sent(struct h2_conn *c, size_t size)
 {
     h2_conn_charge(c, -2 - 2 * (int32_t)(size / 1024)); /* Go's client says both for each 4 KiB that its user reads */

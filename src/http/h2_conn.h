@@ -105,6 +105,8 @@ void h2_conn_streams_fail(struct h2_conn *c, enum ficus_err err, const char *det
 /* Frames that cost us and bring nobody anything draw on a budget, which time and (cost < 0) useful work refill. */
 void h2_conn_charge(struct h2_conn *c, int32_t cost);
 
+/* A DATA frame came: one that is all padding brings nothing either. */
+void h2_conn_data_came(struct h2_conn *c, const nghttp2_frame *frame);
 /* A DATA frame of this size went out: the peer may answer it by WINDOW_UPDATEs of stream and connection, for each KiB at most. */
 void h2_conn_data_sent(struct h2_conn *c, size_t size);
 

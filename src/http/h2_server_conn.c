@@ -158,6 +158,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         return 0;
     if (frame->hd.type == NGHTTP2_HEADERS)
         c->block_ms = 0;
+    else
+        h2_conn_data_came(&c->h2, frame);
     struct h2_server_stream *ss = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     if (ss == NULL)
         return 0;

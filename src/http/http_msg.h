@@ -15,7 +15,16 @@ struct http_field {
     struct slice name;  /* as received; compare without case */
     struct slice value; /* no blanks around it */
     enum http_name id;  /* of name, or UNREAD: then it is looked up where it matters */
+    bool whole;         /* it stands in memory as a line: name ": " value CR LF, so that HTTP/1.1 can copy it in one piece */
 };
+
+/* The field of a line that stands at p: name ": " value CR LF. */
+static inline struct http_field http_line(enum http_name id, const char *p, size_t name_size, size_t value_size)
+{
+    return (struct http_field){{p, name_size}, {p + name_size + 2, value_size}, id, true};
+}
+/* The same of two literals. */
+#define HTTP_LINE(id, name, value) http_line((id), name ": " value "\r\n", sizeof(name) - 1, sizeof(value) - 1)
 
 static inline enum http_name http_field_id(const struct http_field *f)
 {
@@ -35,6 +44,7 @@ struct http_msg {
      * tunnel: both bodies are its bytes, each ends by itself. On HTTP/1.1 such a request ends with its head, and what comes
      * behind it is the tunnel's only once the answer is 101. An answer of 101 has here what it switches to. */
     struct slice protocol;
+    bool judged;            /* request, when it is written: method, target and authority are known to be valid (h1_request_valid) */
     bool takes_trailers;    /* request: trailers may come behind the answer (TE: trailers, RFC 9110 10.1.4) */
     int status;             /* response: 100..599; 101 only to a request with protocol (HTTP/2 sends it as 200) */
     int64_t
@@ -42,7 +52,13 @@ struct http_msg {
     struct http_field
         *fields; /* in order; without Host, Content-Length, Transfer-Encoding, Connection and other hop-by-hop fields */
     size_t field_count, field_capacity;
+    uint64_t absent;        /* a bit for each of the first 64 names (1 << id) that a parser has not seen; 0: nothing is known */
 };
+
+static inline uint64_t http_name_bit(enum http_name id)
+{
+    return id < 64 ? UINT64_C(1) << id : 0;
+}
 
 void http_msg_init(struct http_msg *m, struct arena *a); /* content_length 0, scheme "http" */
 /* Add, set (replace all of that name) or remove. name and value must outlive the message (arena or literal). False:
@@ -56,6 +72,7 @@ static inline bool http_msg_keep(struct http_msg *m, struct http_field field)
     if (m->field_count == m->field_capacity && !http_msg_grow(m))
         return false;
     field.id = http_field_id(&field);
+    m->absent &= ~http_name_bit(field.id);
     m->fields[m->field_count++] = field;
     return true;
 }

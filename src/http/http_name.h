@@ -15,16 +15,18 @@ enum {
                              (RFC 9110 6.5.1) */
 };
 
-/* Rows are ordered by the size of the name. X(id, name, what is true of it) */
+/* X(id, name, what is true of it) */
 #define HTTP_NAMES(X) \
     X(TE, "te", HTTP_NAME_HOP) \
     X(AGE, "age", HTTP_NAME_FRONT) \
+    X(DATE, "date", 0) \
     X(HOST, "host", HTTP_NAME_HOP) \
     X(VARY, "vary", HTTP_NAME_FRONT) \
     X(RANGE, "range", HTTP_NAME_FRONT) \
     X(COOKIE, "cookie", HTTP_NAME_FRONT) \
     X(EXPECT, "expect", HTTP_NAME_FRONT) \
     X(PRAGMA, "pragma", HTTP_NAME_FRONT) \
+    X(SERVER, "server", 0) \
     X(TRAILER, "trailer", HTTP_NAME_FRONT) \
     X(UPGRADE, "upgrade", HTTP_NAME_HOP) \
     X(IF_MATCH, "if-match", HTTP_NAME_FRONT) \
@@ -86,5 +88,7 @@ extern const uint8_t http_name_facts[HTTP_NAME_COUNT];
 
 /* Without case; never UNREAD. name is a token (RFC 9110 5.6.2); of what is none, control characters may be taken for others. */
 enum http_name http_name_of(struct slice name);
+/* Behind it: where the table is asked first; name.size >= 2. */
+unsigned http_name_slot(struct slice name);
 
 #endif

@@ -97,6 +97,8 @@ struct slice http_msg_find(const struct http_msg *m, struct slice name)
 
 struct slice http_msg_first(const struct http_msg *m, enum http_name id)
 {
+    if ((m->absent & http_name_bit(id)) != 0)
+        return SLICE_NONE;
     for (const struct http_field *f = m->fields, *end = f + m->field_count; f < end; f++)
         if (http_field_id(f) == id)
             return f->value;
@@ -105,6 +107,8 @@ struct slice http_msg_first(const struct http_msg *m, enum http_name id)
 
 struct slice http_msg_single(const struct http_msg *m, enum http_name id)
 {
+    if ((m->absent & http_name_bit(id)) != 0)
+        return SLICE_NONE;
     struct slice found = SLICE_NONE;
     for (const struct http_field *f = m->fields, *end = f + m->field_count; f < end; f++) {
         if (http_field_id(f) != id)

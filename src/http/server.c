@@ -172,6 +172,7 @@ enum ficus_err http_server_new(struct env *e, const struct http_server_options *
     v->handshakes = (struct env_timer){.fn = handshakes_over, .arg = v};
     v->gone_kick = (struct env_timer){.fn = gone_check, .arg = v};
     v->date_second = -1;
+    http_date_format(0, v->date); /* said while the clock stands before 1970 */
     *ret_server = v;
     return FICUS_ERR_OK;
 }

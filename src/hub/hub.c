@@ -2,7 +2,7 @@
  *
  * See hub.h: the hub's life. Started from the bottom up (process, log, sagas, servers), stopped from the top down.
  */
-#include "hub_private.h"
+#include "hub_groups.h"
 
 #include "assert.h"
 #include "mem.h"
@@ -36,6 +36,9 @@ static void on_log_closed(void *arg)
 {
     struct hub *h = arg;
     hub_registry_done(h);
+    hub_groups_free(h);
+    hub_lag_free(h);
+    hub_schemas_close(h);
     process_close(&h->process, on_process_closed, h);
 }
 
@@ -87,8 +90,10 @@ static void on_server_closed(void *arg)
 {
     struct hub *h = arg;
     FICUS_ASSERT(h->servers_open > 0);
-    if (--h->servers_open == 0)
-        close_sagas(h);
+    if (--h->servers_open == 0) {
+        hub_lag_stop(h);
+        hub_groups_close(h, close_sagas);
+    }
 }
 
 /* Its exchange is reset with its server. How many ends are to be waited for. */
@@ -138,6 +143,7 @@ void hub_stop(struct hub *h, void (*closed)(void *arg), void *arg)
     h->closed = closed;
     h->closed_arg = arg;
     hub_registry_wake(h);
+    hub_groups_stop(h);
     LIST_FOREACH_SAFE (&h->exchanges, it, tmp)
         hub_events_wake(CONTAINER_OF(it, struct hub_exchange, link));
     h->stop_timer = (struct env_timer){.fn = on_stop_timer, .arg = h};
@@ -210,15 +216,26 @@ static enum ficus_err open_log(struct hub *h, struct ficus_error *reterr)
 {
     const struct hub_config *c = h->config;
     struct elog_kept *kept = mem_array(c->topic_count + 1, sizeof *kept);
-    struct elog_options o = {.path = c->log_file, .kept = kept, .retention_ms = c->retention_ms,
-                             .offset_min = env_wall_ms(h->env) * 1000};
-    if (kept == NULL)
+    struct elog_schedule *schedules = mem_array(c->schedule_count + 1, sizeof *schedules);
+    struct elog_options o = {.path = c->log_file, .kept = kept, .schedules = schedules, .damaged = hub_later_damaged, .damaged_arg = h,
+                             .retention_ms = c->retention_ms, .size_max = c->size_max, .offset_min = env_wall_ms(h->env) * 1000};
+    if (kept == NULL || schedules == NULL) {
+        mem_free(kept);
+        mem_free(schedules);
         return err_set(reterr, FICUS_ERR_NOMEM, "event log: out of memory");
+    }
+    for (size_t i = 0; i < c->schedule_count; i++)
+        schedules[o.schedule_count++] = (struct elog_schedule){.source = c->schedules[i].source,
+                                                               .name = c->schedules[i].name,
+                                                               .topic = c->schedules[i].topic,
+                                                               .every_ms = c->schedules[i].every_ms,
+                                                               .phase_ms = c->schedules[i].phase_ms};
     for (size_t i = 0; i < c->topic_count; i++)
         if (c->topics[i].keep_latest)
             kept[o.kept_count++] = (struct elog_kept){c->topics[i].name, c->topics[i].key};
     enum ficus_err err = elog_open(h->env, &o, &h->log, reterr);
     mem_free(kept);
+    mem_free(schedules);
     return err;
 }
 
@@ -232,7 +249,13 @@ static enum ficus_err open_all(struct hub *h, struct ficus_error *reterr)
     h->requests = families[0];
     h->published = families[1];
     h->waiting = metric_only(families[2]);
-    err = open_log(h, reterr);
+    err = hub_schemas_open(h, reterr);
+    if (err == FICUS_ERR_OK)
+        err = open_log(h, reterr);
+    if (err == FICUS_ERR_OK)
+        err = hub_groups_open(h, reterr);
+    if (err == FICUS_ERR_OK)
+        err = hub_lag_open(h, reterr);
     if (err == FICUS_ERR_OK)
         err = make_sagas(h, reterr);
     if (err == FICUS_ERR_OK)

@@ -4,6 +4,8 @@
  */
 #include "hub_config.h"
 
+#include "group.h"
+
 static const struct conf_setting address_item = {
     .name = "address",
     .type = CONF_STRING,
@@ -21,6 +23,9 @@ static const struct conf_setting service_item = {
     .example = "orders",
     .doc = "A service.",
 };
+
+static const struct conf_setting schema_item = {
+    .name = "schema", .type = CONF_STRING, .min = 2, .max = 65536, .example = "{}", .doc = "JSON Schema."};
 
 static const struct conf_setting topic_settings[] = {
     {.name = "publisher",
@@ -49,6 +54,11 @@ static const struct conf_setting topic_settings[] = {
      CONF_LIST_AT(struct hub_topic, consumers, consumer_count),
      .item = &service_item,
      .doc = "The services that may read it."},
+    {.name = "schemas",
+     .type = CONF_LIST,
+     CONF_LIST_AT(struct hub_topic, schemas, schema_count),
+     .item = &schema_item,
+     .doc = "What its events may be, version 1 first; empty: anything."},
 };
 
 static const struct conf_table topic_table = CONF_TABLE_OF("hub topic", struct hub_topic, topic_settings);
@@ -62,9 +72,107 @@ static const struct conf_setting topic_item = {
     .doc = "Who may publish and read a topic.",
 };
 
+_Static_assert((int)HUB_GROUP_PARTITIONS_MAX == (int)GROUP_PARTITIONS_MAX, "one number for two floors");
+
+static const struct conf_setting group_settings[] = {
+    {.name = "to",
+     .type = CONF_STRING,
+     CONF_AT(struct hub_group_config, to),
+     .min = 1,
+     .max = 512,
+     .example = "/events",
+     .doc = "Path of the service that events are posted to; absent: members lease them."},
+    {.name = "partitions",
+     .type = CONF_INT,
+     CONF_AT(struct hub_group_config, partitions),
+     .min = 1,
+     .max = HUB_GROUP_PARTITIONS_MAX,
+     .fallback = 8,
+     .doc = "How many events may be under way at a time."},
+    {.name = "timeout",
+     .type = CONF_DURATION,
+     CONF_AT(struct hub_group_config, timeout_ms),
+     .min = 100,
+     .max = 3600000,
+     .fallback = 30000,
+     .doc = "How long one delivery, or a lease, may take."},
+};
+
+static const struct conf_table group_table = CONF_TABLE_OF("hub group", struct hub_group_config, group_settings);
+
+static const struct conf_setting group_item = {
+    .name = "group",
+    .type = CONF_TABLE,
+    .table = &group_table,
+    .check = conf_check_name,
+    .example = "mailer",
+    .doc = "A consumer group.",
+};
+
 static const struct conf_setting saga_item = {
     .name = "saga", .type = CONF_TABLE, .table = &saga_def_table, .doc = "A saga."};
 
+#define DAY_MS (24ll * 3600 * 1000)
+#define GIB (1024ll * 1024 * 1024)
+
+static const struct conf_setting schedule_settings[] = {
+    {.name = "source",
+     .type = CONF_STRING,
+     .flags = CONF_REQUIRED,
+     CONF_AT(struct hub_schedule, source),
+     .min = 2,
+     .max = 200,
+     .example = "/reports/schedules/nightly",
+     .doc = "The source of its events."},
+    {.name = "name",
+     .type = CONF_STRING,
+     .flags = CONF_REQUIRED,
+     CONF_AT(struct hub_schedule, name),
+     .min = 1,
+     .max = 63,
+     .check = conf_check_name,
+     .example = "nightly",
+     .doc = "Its name, the subject of its events."},
+    {.name = "topic",
+     .type = CONF_STRING,
+     .flags = CONF_REQUIRED,
+     CONF_AT(struct hub_schedule, topic),
+     .min = 1,
+     .max = 63,
+     .check = conf_check_dotted,
+     .example = "report.due",
+     .doc = "The topic of its events."},
+    {.name = "every",
+     .type = CONF_DURATION,
+     .flags = CONF_REQUIRED,
+     CONF_AT(struct hub_schedule, every_ms),
+     .min = 1000,
+     .max = 366 * DAY_MS,
+     .doc = "From one time to the next."},
+    {.name = "phase",
+     .type = CONF_DURATION,
+     CONF_AT(struct hub_schedule, phase_ms),
+     .min = 0,
+     .max = 366 * DAY_MS,
+     .fallback = 0,
+     .doc = "How long after 1970-01-01 UTC the times are counted from; less than every."},
+};
+
+static void schedule_check(const struct conf_node *node, void *value, struct conf_errors *errors)
+{
+    const struct hub_schedule *s = value;
+    if (s->phase_ms >= s->every_ms)
+        conf_error_value(errors, conf_get(node, "phase"), "must be less than every");
+}
+
+static const struct conf_table schedule_table = {.name = "hub schedule",
+                                                 .size = sizeof(struct hub_schedule),
+                                                 .settings = schedule_settings,
+                                                 .count = sizeof schedule_settings / sizeof *schedule_settings,
+                                                 .check = schedule_check};
+
+static const struct conf_setting schedule_item = {
+    .name = "schedule", .type = CONF_TABLE, .table = &schedule_table, .doc = "When an event is appended again and again."};
 static const struct conf_setting flow_item = {
     .name = "flow", .type = CONF_TABLE, .table = &flow_def_table, .doc = "A flow."};
 
@@ -72,8 +180,6 @@ static const char *check_absolute(struct slice text)
 {
     return text.size > 0 && text.p[0] == '/' ? NULL : "an absolute path";
 }
-
-#define DAY_MS (24ll * 3600 * 1000)
 
 static const struct conf_setting hub_settings[] = {
     {.name = "common",
@@ -117,6 +223,18 @@ static const struct conf_setting hub_settings[] = {
      .max = 3650 * DAY_MS,
      .fallback = 7 * DAY_MS,
      .doc = "How long events and finished sagas are kept."},
+    {.name = "size",
+     .type = CONF_SIZE,
+     CONF_AT(struct hub_config, size_max),
+     .min = 16 * 1024 * 1024,
+     .max = 1024 * GIB,
+     .fallback = 4 * GIB,
+     .doc = "How large the event log may become: beyond it the oldest events go."},
+    {.name = "schedules",
+     .type = CONF_LIST,
+     CONF_LIST_AT(struct hub_config, schedules, schedule_count),
+     .item = &schedule_item,
+     .doc = "Events that the hub appends by itself."},
     {.name = "topics",
      .type = CONF_MAP,
      CONF_MAP_AT(struct hub_config, topics, topic_count, struct hub_topic, name),
@@ -127,6 +245,11 @@ static const struct conf_setting hub_settings[] = {
      CONF_LIST_AT(struct hub_config, services, service_count),
      .item = &service_item,
      .doc = "All services of the system."},
+    {.name = "groups",
+     .type = CONF_MAP,
+     CONF_MAP_AT(struct hub_config, groups, group_count, struct hub_group_config, name),
+     .item = &group_item,
+     .doc = "The consumer groups, by the names of their services."},
     {.name = "sagas",
      .type = CONF_LIST,
      CONF_LIST_AT(struct hub_config, sagas, saga_count),

@@ -13,9 +13,27 @@ struct hub_topic {
     const char *name;
     const char *publisher; /* the one service that may publish it */
     bool keep_latest;      /* the newest event of each key is kept for ever */
-    const char *key;       /* where that stands in the data: elog_kept.key; "": the subject is the key */
+    const char *key;       /* where a key stands in the data: elog_kept.key; "": the subject is the key */
     const char *const *consumers;
     size_t consumer_count;
+    const char *const *schemas; /* what its events may be, JSON Schema, version 1 first; none: anything */
+    size_t schema_count;
+};
+
+enum { HUB_GROUP_PARTITIONS_MAX = 64 };
+
+/* A service whose events the hub keeps the place of: it delivers them, or members lease them. */
+struct hub_group_config {
+    const char *name;   /* the service's */
+    const char *to;     /* path that events are posted to; NULL: members lease them */
+    int64_t partitions, timeout_ms;
+};
+
+/* At each of its times the hub appends an event: elog.h. */
+struct hub_schedule {
+    const char *source; /* "/reports/schedules/nightly" */
+    const char *name, *topic;
+    int64_t every_ms, phase_ms;
 };
 
 struct hub_config {
@@ -26,10 +44,15 @@ struct hub_config {
     size_t operator_listen_count;
     const char *log_file, *journal_file;
     int64_t retention_ms; /* of events and finished sagas */
+    int64_t size_max;     /* bytes of the event log; the oldest events go when it is larger */
+    struct hub_schedule *schedules;
+    size_t schedule_count;
     struct hub_topic *topics;
     size_t topic_count;
-    const char *const *services; /* whose identities are known; all may publish dead letters */
+    const char *const *services; /* whose identities are known; all may publish dead letters and commands to sagas */
     size_t service_count;
+    struct hub_group_config *groups;
+    size_t group_count;
     struct saga_def *sagas;
     size_t saga_count;
     const char *flow_file; /* what is known of flows; needed with flows */

@@ -3,9 +3,10 @@
  * Publishing, pulling, topics and dead letters. Rights come from the configuration: one publisher a topic, declared
  * consumers; nothing of a batch is stored when one of its events may not be published.
  */
-#include "hub_private.h"
+#include "hub_groups.h"
 
 #include "assert.h"
+#include "event_http.h"
 #include "mem.h"
 #include "timefmt.h"
 
@@ -13,7 +14,7 @@
 
 /* A batch of the largest size can hold millions of small values; only one is parsed at a time, and its tree dies before
  * the next. */
-enum { PARSE_VALUES_MAX = EVENT_BATCH_SIZE_MAX, PARSE_ARENA_MAX = 256 * 1024 * 1024 };
+enum { PARSE_ARENA_MAX = 256 * 1024 * 1024, DAY_MS = 24 * 3600 * 1000 };
 
 static const struct hub_topic *find_topic(const struct hub_config *c, struct slice name)
 {
@@ -35,57 +36,74 @@ static bool contains(const char *const *names, size_t count, struct slice name)
 
 static bool may_publish(const struct hub_config *c, struct slice who, struct slice topic)
 {
-    if (slice_eq_str(topic, EVENT_TOPIC_DEAD))
+    if (slice_eq_str(topic, EVENT_TOPIC_DEAD) || slice_eq_str(topic, EVENT_TOPIC_SAGA))
         return contains(c->services, c->service_count, who);
     const struct hub_topic *t = find_topic(c, topic);
     return t != NULL && slice_eq_str(who, t->publisher);
 }
 
-/* Events of the array into *ret_events; false: answered. Also the source must be the caller's own: the log drops
- * repeated (source, id), so another's name could swallow that one's events. */
-static bool read_batch(struct hub_exchange *x, struct arena *a, struct slice body, struct event **ret_events,
-                       size_t *ret_count)
+/* A service publishes its topics under its name: the log drops repeated (source, id), so another's name could swallow that
+ * one's events. An operator may publish any declared topic, under the user that the socket's other end is. */
+static enum ficus_err rights_check(const struct hub_exchange *x, const struct event *ev, struct ficus_error *reterr)
 {
     const struct hub_config *c = x->hub->config;
     struct slice who = x->claims.issuer;
-    struct json *root;
+    char source[128];
+    if (x->route->is_operator && find_topic(c, ev->topic) == NULL)
+        return err_set(reterr, FICUS_ERR_DENIED, "topic " SLICE_FMT " is published by no service of the manifest", SLICE_ARG(ev->topic));
+    if (!x->route->is_operator && !may_publish(c, who, ev->topic))
+        return err_set(reterr, FICUS_ERR_DENIED, SLICE_FMT " is not the declared publisher of topic " SLICE_FMT, SLICE_ARG(who),
+                       SLICE_ARG(ev->topic));
+    if (x->route->is_operator)
+        snprintf(source, sizeof source, "/operator/%lld", (long long)x->uid);
+    else
+        snprintf(source, sizeof source, "/" SLICE_FMT, SLICE_ARG(who));
+    return slice_eq_str(ev->source, source) ? FICUS_ERR_OK
+                                            : err_set(reterr, FICUS_ERR_DENIED, "source \"" SLICE_FMT "\" is not \"%s\"", SLICE_ARG(ev->source), source);
+}
+
+static enum ficus_err event_fit(const struct hub_exchange *x, const struct event *ev, struct ficus_error *reterr)
+{
+    if (ev->at_ms - env_wall_ms(x->hub->env) > EVENT_LATER_MS_MAX + DAY_MS)
+        return err_set(reterr, FICUS_ERR_INVALID, "deliverat is more than %d days ahead", EVENT_LATER_DAYS_MAX);
+    return rights_check(x, ev, reterr);
+}
+
+/* Events of the request into *ret_events; false: answered. */
+static bool read_batch(struct hub_exchange *x, struct arena *a, struct slice body, struct event **ret_events,
+                       size_t *ret_count)
+{
     struct ficus_error error = {0};
-    const struct json_limits limits = {.size_max = EVENT_BATCH_SIZE_MAX, .values_max = PARSE_VALUES_MAX};
-    enum ficus_err err = json_parse(a, body, &limits, &root, &error);
-    if (err == FICUS_ERR_OK && root->type != JSON_ARRAY)
-        err = err_set(&error, FICUS_ERR_PARSE, "the body must be a JSON array of CloudEvents");
-    if (err == FICUS_ERR_OK && (root->count < 1 || root->count > EVENT_BATCH_COUNT_MAX))
-        err = err_set(&error, FICUS_ERR_INVALID, "a batch has 1 to %d events, this one has %u", EVENT_BATCH_COUNT_MAX,
-                      root->count);
-    struct event *events = err == FICUS_ERR_OK ? ARENA_ARRAY(a, struct event, root->count) : NULL;
-    if (err == FICUS_ERR_OK && events == NULL)
-        err = err_set(&error, FICUS_ERR_NOMEM, "out of memory");
-    size_t count = 0;
-    for (const struct json *v = err == FICUS_ERR_OK ? root->first : NULL; v != NULL && err == FICUS_ERR_OK;
-         v = v->next) {
-        err = event_read(a, v, &events[count], &error);
-        if (err != FICUS_ERR_OK) {
-            err_wrap(&error, "event %zu", count);
-            break;
-        }
-        const struct event *ev = &events[count++];
-        if (!may_publish(c, who, ev->topic))
-            err = err_set(&error, FICUS_ERR_DENIED, SLICE_FMT " is not the declared publisher of topic " SLICE_FMT,
-                          SLICE_ARG(who), SLICE_ARG(ev->topic));
-        else if (ev->source.size != who.size + 1 || ev->source.p[0] != '/' || !slice_eq(slice_from(ev->source, 1), who))
-            err = err_set(&error, FICUS_ERR_DENIED, "source \"" SLICE_FMT "\" is not \"/" SLICE_FMT "\"",
-                          SLICE_ARG(ev->source), SLICE_ARG(who));
+    enum ficus_err err = event_http_read(a, x->s->head_in, body, ret_events, ret_count, &error);
+    for (size_t i = 0; err == FICUS_ERR_OK && i < *ret_count; i++) {
+        err = event_fit(x, &(*ret_events)[i], &error);
+        if (err == FICUS_ERR_OK)
+            err = hub_schemas_check(x->hub, &(*ret_events)[i], &error);
+        if (err == FICUS_ERR_INVALID)
+            err_wrap(&error, "event %zu", i);
     }
-    if (err != FICUS_ERR_OK) {
-        if (err == FICUS_ERR_DENIED)
-            hub_problem(x, 403, "publisher", error.text);
-        else
-            hub_problem_err(x, err, error.text);
-        return false;
-    }
-    *ret_events = events;
-    *ret_count = count;
-    return true;
+    if (err == FICUS_ERR_DENIED)
+        hub_problem(x, 403, "publisher", error.text);
+    else if (err == FICUS_ERR_UNSUPPORTED)
+        hub_problem(x, 415, "unsupported", error.text);
+    else if (err != FICUS_ERR_OK)
+        hub_problem_err(x, err, error.text);
+    return err == FICUS_ERR_OK;
+}
+
+static bool has_later(const struct event *events, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (events[i].at_ms > 0)
+            return true;
+    return false;
+}
+
+/* Who published what in a service's place. */
+static void log_operator(const struct hub_exchange *x, const struct event *ev)
+{
+    LOG(&x->hub->process.log, LOG_INFO, NULL, "events.operator_published", "an operator publishes an event", LOG_INT("uid", x->uid),
+        LOG_SLICE("topic", ev->topic), LOG_SLICE("id", ev->id), LOG_SLICE("subject", ev->subject));
 }
 
 static void on_appended(void *arg, enum ficus_err err, int64_t last_offset, const char *detail)
@@ -118,12 +136,18 @@ void hub_events_publish(struct hub_exchange *x, struct slice body)
     }
     x->busy = true;
     enum ficus_err err = elog_append(h->log, events, count, on_appended, x);
-    for (size_t i = 0; i < count && err == FICUS_ERR_OK; i++)
+    for (size_t i = 0; i < count && err == FICUS_ERR_OK; i++) {
         metric_inc(METRIC(h->published, events[i].topic));
+        if (x->route->is_operator)
+            log_operator(x, &events[i]);
+    }
+    const char *detail = err == FICUS_ERR_BUSY && has_later(events, count)
+                             ? "too many events wait for their time (ficus events scheduled lists them), or too much is being stored"
+                             : NULL;
     arena_done(&a);
     if (err != FICUS_ERR_OK) {
         x->busy = false;
-        hub_problem_err(x, err, NULL);
+        hub_problem_err(x, err, detail);
     }
 }
 
@@ -138,6 +162,7 @@ void hub_events_end(struct hub_exchange *x)
     FICUS_ASSERT(x->hub->pulling > 0);
     x->hub->pulling--;
     metric_set(x->hub->waiting, (int64_t)x->hub->pulling);
+    hub_lag_end(x);
 }
 
 static void write_cuts(struct hub_exchange *x, struct json_writer *w)
@@ -215,10 +240,12 @@ static void begin_read(struct hub_exchange *x, const char *topics, int64_t after
     }
     h->pulling++;
     metric_set(h->waiting, (int64_t)h->pulling);
+    if (done == on_read && !x->route->is_operator)
+        hub_lag_pull(x, after);
     err = elog_read(x->reader, topics, after, (size_t)limit, wait_ms, done, x);
     if (err != FICUS_ERR_OK) {
         hub_events_end(x);
-        hub_problem_err(x, err, NULL);
+        hub_problem_err(x, err, err == FICUS_ERR_CONFLICT ? "that offset lies behind the end of the log" : NULL);
     }
 }
 
@@ -260,6 +287,7 @@ static bool may_consume(struct hub_exchange *x, struct slice topics)
     return true;
 }
 
+/* A service reads what it consumes, an operator what he wants to. */
 void hub_events_pull(struct hub_exchange *x, struct slice body)
 {
     (void)body;
@@ -270,7 +298,7 @@ void hub_events_pull(struct hub_exchange *x, struct slice body)
         hub_problem(x, 400, "query", "topics is missing: names with commas between them");
         return;
     }
-    if (!may_consume(x, topics))
+    if (!x->route->is_operator && !may_consume(x, topics))
         return;
     x->topics = mem_strndup(topics.p, topics.size);
     if (x->topics == NULL)

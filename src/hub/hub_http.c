@@ -3,7 +3,7 @@
  * Requests in, answers out: who may ask, which route, the body, and the sending of answers larger than a stream's
  * buffer.
  */
-#include "hub_private.h"
+#include "hub_groups.h"
 
 #include "assert.h"
 #include "mem.h"
@@ -21,6 +21,7 @@ static const struct hub_route routes[] = {
     {"PUT", "/v1/registry", true, HUB_REGISTRY_SIZE_MAX, hub_registry_put},
     {"GET", "/v1/sagas", true, 0, hub_sagas_list},
     {"GET", "/v1/sagas/{}/{}", true, 0, hub_sagas_show},
+    {"GET", "/v1/sagas/{}/{}", false, 0, hub_sagas_show},
     {"PUT", "/v1/sagas/{}/{}", true, EVENT_SIZE_MAX, hub_sagas_start},
     {"GET", "/v1/sagas/{}", true, 0, hub_sagas_describe},
     {"POST", "/v1/sagas/{}/{}/retry", true, HUB_COMMAND_SIZE_MAX, hub_sagas_retry},
@@ -33,9 +34,20 @@ static const struct hub_route routes[] = {
     {"GET", "/v1/flows/{}/{}", true, 0, hub_flows_show},
     {"GET", "/v1/copies/{}", true, 0, hub_copies_get},
     {"GET", "/v1/topics", true, 0, hub_events_topics},
+    {"POST", "/v1/events", true, EVENT_BATCH_SIZE_MAX, hub_events_publish},
+    {"GET", "/v1/events", true, 0, hub_events_pull},
+    {"GET", "/v1/offset", true, 0, hub_offset_at},
+    {"GET", "/v1/scheduled", true, 0, hub_later_list},
+    {"DELETE", "/v1/scheduled/{}", true, 0, hub_later_remove},
     {"GET", "/v1/dead", true, 0, hub_events_dead},
     {"POST", "/v1/dead/{}/redrive", true, 0, hub_events_redrive},
     {"POST", "/v1/dead/{}/drop", true, 0, hub_events_drop},
+    {"GET", "/v1/consumers", true, 0, hub_lag_get},
+    {"POST", "/v1/groups/{}/lease", true, 0, hub_groups_lease},
+    {"POST", "/v1/groups/{}/lease", false, 0, hub_groups_lease},
+    {"POST", "/v1/groups/{}/settle", true, HUB_COMMAND_SIZE_MAX, hub_groups_settle},
+    {"POST", "/v1/groups/{}/settle", false, HUB_COMMAND_SIZE_MAX, hub_groups_settle},
+    {"POST", "/v1/groups/{}/seek", true, HUB_COMMAND_SIZE_MAX, hub_groups_seek},
 };
 
 /* ---- life of an exchange ---- */
@@ -60,6 +72,7 @@ static void stream_ended(struct hub_exchange *x)
     x->s = NULL;
     hub_events_end(x);
     hub_registry_end(x);
+    hub_groups_end(x);
     exchange_free_if_over(x);
 }
 

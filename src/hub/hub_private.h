@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Shared by the files of the hub: hub.c (life), hub_http.c (requests in, answers out), hub_events.c, hub_registry.c,
- * hub_sagas.c (the API), hub_bus.c (the log as the saga engine's bus).
+ * Shared by the files of the hub: hub.c (life), hub_http.c (requests in, answers out), hub_events.c, hub_later.c, hub_registry.c,
+ * hub_sagas.c (the API), hub_bus.c (the log as the saga engine's bus). Consumer groups and lag: hub_groups.h.
  */
 #ifndef FICUS_HUB_PRIVATE_H
 #define FICUS_HUB_PRIVATE_H
@@ -10,6 +10,7 @@
 #include "elog.h"
 #include "flow_watch.h"
 #include "http_server.h"
+#include "jschema.h"
 #include "hub.h"
 #include "process.h"
 #include "saga_engine.h"
@@ -64,6 +65,11 @@ struct hub_exchange {
     struct list wait_link; /* for endpoints: in hub->registry.waiting */
     int64_t version;       /* of the endpoints that the caller has */
     struct env_timer timer;
+    /* groups and consumers (hub_groups.h) */
+    struct hub_group *group;
+    struct list lease_link; /* waits for a lease, in group->waiting */
+    int64_t seek_to;
+    struct hub_consumer *consumer; /* whose pull it is */
 };
 
 struct hub_service {
@@ -95,8 +101,12 @@ struct hub {
     struct list exchanges;
     size_t publishing, pulling;
     struct hub_registry registry;
+    struct arena schema_arena;
+    struct jschema ***schemas; /* of each topic of the configuration, each version; NULL: it has none */
     struct metric_family *requests, *published;
     struct metric *waiting;
+    struct hub_groups *groups;
+    struct hub_lag *lag;
     struct db_watch log_watch, journal_watch;
     struct store_copy log_copy, journal_copy;
     /* stopping */
@@ -129,6 +139,13 @@ struct http_stream *hub_exchange_hand_over(struct hub_exchange *x);
 void hub_copies_open(struct hub *h);
 void hub_copies_get(struct hub_exchange *x, struct slice body);
 
+/* hub_schemas.c */
+enum ficus_err hub_schemas_open(struct hub *h, struct ficus_error *reterr); /* compile those of all topics */
+void hub_schemas_close(struct hub *h);
+/* Does the data fit the schema that the event names, or the newest one, which it is said to have then? INVALID: it does not;
+ * UNAVAILABLE: it names a version that this hub does not know yet. Events of topics without schemas are left alone. */
+enum ficus_err hub_schemas_check(const struct hub *h, struct event *ev, struct ficus_error *reterr);
+
 /* hub_events.c */
 void hub_events_publish(struct hub_exchange *x, struct slice body);
 void hub_events_pull(struct hub_exchange *x, struct slice body);
@@ -138,6 +155,12 @@ void hub_events_redrive(struct hub_exchange *x, struct slice body);
 void hub_events_drop(struct hub_exchange *x, struct slice body);
 void hub_events_end(struct hub_exchange *x);  /* the stream ended or the pull is over: give its reader back */
 void hub_events_wake(struct hub_exchange *x); /* stopping: answer a waiting pull with nothing */
+
+/* hub_later.c */
+void hub_later_list(struct hub_exchange *x, struct slice body);
+void hub_later_remove(struct hub_exchange *x, struct slice body);
+void hub_later_damaged(void *arg, int64_t number); /* elog_options.damaged; arg: struct hub */
+void hub_offset_at(struct hub_exchange *x, struct slice body);
 
 /* hub_registry.c */
 void hub_registry_init(struct hub *h);

@@ -7,7 +7,7 @@
  * a history; who has none, or another hub's, is told all. A service that is no longer named needs no word: its callers keep what
  * they have, in both cases.
  */
-#include "hub_private.h"
+#include "hub_groups.h"
 
 #include "assert.h"
 #include "mem.h"
@@ -230,6 +230,7 @@ static enum ficus_err take_registry(struct hub *h, struct arena *a, struct slice
     r->warming = false;
     r->version++;
     hub_registry_wake(h);
+    hub_groups_wake(h);
     return FICUS_ERR_OK;
 }
 

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Operators' view of the sagas, and what they say to them; signals also by the service that a saga belongs to.
+ * Operators' view of the sagas, and what they say to them; signals and a look at an instance also by the service that a
+ * saga belongs to.
  *
  * Bodies of commands are JSON objects; all members but a termination's reason may be absent: {"by": who, "reason": why,
  * "input": of a start, "data": of a signal, "refuse": true}.
  */
 #include "hub_private.h"
+
+#include "saga_template.h"
 
 #include <stdio.h>
 
@@ -54,7 +57,7 @@ void hub_sagas_show(struct hub_exchange *x, struct slice body)
 {
     (void)body;
     x->busy = true;
-    begun(x, saga_engine_show(x->hub->sagas, x->params[0], x->params[1], on_json, x));
+    begun(x, saga_engine_show(x->hub->sagas, x->params[0], x->params[1], x->claims.issuer, on_json, x));
 }
 
 void hub_sagas_describe(struct hub_exchange *x, struct slice body)
@@ -128,6 +131,8 @@ static enum ficus_err read_command(struct hub_exchange *x, struct arena *a, stru
     if (json_get(root, "refuse") != NULL && !json_bool(json_get(root, "refuse"), &c->refuse))
         return err_set(reterr, FICUS_ERR_INVALID, "refuse must be true or false");
     const struct json *v = json_get(root, c->kind == SAGA_START ? "input" : "data");
+    if (v != NULL && c->kind == SAGA_START && v->type != JSON_OBJECT)
+        return err_set(reterr, FICUS_ERR_INVALID, "input must be a JSON object, as the data of a start event is");
     if (v != NULL) {
         struct json_writer w;
         json_write_init(&w, data);
@@ -159,7 +164,7 @@ static void command(struct hub_exchange *x, struct slice body, enum saga_command
         x->busy = err == FICUS_ERR_OK;
     }
     if (err == FICUS_ERR_INVALID && error.text[0] == '\0')
-        err_set(&error, err, "an id has 1 to 128 printable ASCII characters");
+        err_set(&error, err, "the id \"" SLICE_FMT "\" is not %s", SLICE_ARG(c.id), saga_id_check(c.id));
     if (err != FICUS_ERR_OK)
         hub_problem_err(x, err, error.text);
     buf_done(&data);

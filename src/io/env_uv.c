@@ -27,6 +27,7 @@
 enum {
     LOG_SIZE_MAX = 32 * 1024 * 1024,
     TRIM_MS = 3000,
+    WALL_READ_NS = 10 * 1000 * 1000,
 };
 
 /* ---- clock and random ---- */
@@ -54,14 +55,18 @@ static int64_t uv_now_ns(struct env *base)
     return e->now_ns;
 }
 
+/* Of the wall clock only how far it is ahead is read, now and then: that changes when somebody sets it. */
 static int64_t uv_wall_ms(struct env *base)
 {
     struct env_uv *e = env_uv_of(base);
     if (env_here != e)
         return clock_ns(CLOCK_REALTIME) / 1000000;
-    if (e->wall_ms == 0)
-        e->wall_ms = clock_ns(CLOCK_REALTIME) / 1000000;
-    return e->wall_ms;
+    int64_t now_ns = uv_now_ns(base);
+    if (now_ns - e->wall_read_ns >= WALL_READ_NS) {
+        e->wall_read_ns = now_ns;
+        e->wall_ahead_ns = clock_ns(CLOCK_REALTIME) - now_ns;
+    }
+    return (now_ns + e->wall_ahead_ns) / 1000000;
 }
 
 static void system_random(void *p, size_t size)
@@ -336,6 +341,7 @@ static const struct env_ops ops_uv = {
     .file_in_place = file_os_in_place,
     .dir_sync = file_os_dir_sync,
     .lookup = lookup_uv,
+    .lookup_cancel = lookup_uv_cancel,
     .run = uv_run_job,
     .wait = uv_wait,
     .wake = uv_wake,
@@ -401,6 +407,7 @@ struct env *env_uv_new(const struct env_uv_options *options, struct ficus_error 
     list_init(&e->listeners);
     list_init(&e->tasks);
     list_init(&e->jobs_done);
+    list_init(&e->lookups);
     pthread_mutex_init(&e->mutex, NULL);
     e->workers = workers_new(o.workers_count, o.jobs_max, o.stack_size, on_job_finished, e);
     bool logs = true;
@@ -454,6 +461,7 @@ void env_uv_free(struct env *base)
     struct env_uv *e = env_uv_of(base);
     workers_free(e->workers);
     stream_uv_close_all(e);
+    lookup_uv_leave_all(e);
     timers_done(&e->timers);
     for (size_t i = 0; i < SIGNALS_MAX; i++)
         if (e->signals[i].signum != 0)

@@ -17,6 +17,8 @@
 
 struct env_file {
     int fd;
+    dev_t device; /* with inode: which file it is, whatever name it has */
+    ino_t inode;
     struct crash *crash; /* NULL: nobody counts what is written */
     int crash_file;
     atomic_ullong crash_batch;
@@ -41,11 +43,16 @@ enum ficus_err file_os_open(struct env *e, const char *path, unsigned flags, str
         f->fd = fcntl(low, F_DUPFD_CLOEXEC, 3);
         close(low);
     }
-    if (f->fd < 0) {
+    struct stat opened;
+    if (f->fd < 0 || fstat(f->fd, &opened) != 0) {
         enum ficus_err err = err_sys(reterr, errno, "open %s", path);
+        if (f->fd >= 0)
+            close(f->fd);
         mem_free(f);
         return err;
     }
+    f->device = opened.st_dev;
+    f->inode = opened.st_ino;
     f->crash = file_os_crash(e);
     if (f->crash != NULL)
         f->crash_file = crash_file(f->crash, path, false);
@@ -156,11 +163,9 @@ enum ficus_err file_os_exists(struct env *e, const char *path, bool *ret_exists)
 
 enum ficus_err file_os_in_place(struct env *e, struct env_file *f, const char *path, bool *ret_in_place)
 {
-    struct stat opened, named;
-    if (fstat(f->fd, &opened) != 0)
-        return err_from_errno(errno);
+    struct stat named;
     if (stat(path, &named) == 0)
-        *ret_in_place = named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
+        *ret_in_place = named.st_dev == f->device && named.st_ino == f->inode;
     else if (errno == ENOENT || errno == ENOTDIR)
         *ret_in_place = false;
     else

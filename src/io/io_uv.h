@@ -33,7 +33,8 @@ struct env_uv {
     uv_timer_t alarm;     /* one for all of timers */
     int64_t alarm_due_ns; /* INT64_MAX: not started */
     int loops_beside;     /* envs made beside this one, ever */
-    int64_t now_ns, wall_ms; /* while running: of this event; 0: nobody has asked yet */
+    int64_t now_ns; /* while running: of this event; 0: nobody has asked yet */
+    int64_t wall_read_ns, wall_ahead_ns; /* the wall clock: when it was read, and how far it was ahead of now_ns */
     char scratch[ENV_SCRATCH_SIZE];
     bool firing;          /* the alarm is set once, after all that are due have fired */
     uv_timer_t trim;      /* when a stream was closed, or it was asked for, the heap is looked at later; nothing wakes an idle process */
@@ -41,6 +42,8 @@ struct env_uv {
     struct heap_os heap;
     uv_idle_t turn;       /* makes the loop not sleep while tasks are queued that the loop itself posted, or timers are due */
     struct list streams, listeners;
+    struct list lookups; /* in their order; the first ones run */
+    size_t lookup_count;
     uint8_t random[4096];   /* random bytes that nobody has had yet, from random_at on; what was handed out is zero */
     size_t random_at;
     struct env_uv_signal signals[SIGNALS_MAX];
@@ -65,7 +68,7 @@ static inline struct env_uv *env_uv_of(struct env *e)
 /* [loop] A callback of libuv begins: the clocks are read anew. */
 static inline void env_uv_event(struct env_uv *e)
 {
-    e->now_ns = e->wall_ms = 0;
+    e->now_ns = 0;
 }
 
 /* [loop] Take a task out of the queue; it will not run. */
@@ -73,6 +76,9 @@ void env_uv_unpost(struct env_uv *e, struct env_task *t);
 
 enum ficus_err lookup_uv(struct env *e, const char *host, void (*done)(void *arg, enum ficus_err err, const struct env_hosts *hosts, const char *detail),
                          void *arg);
+void lookup_uv_cancel(struct env *e, const void *arg);
+/* What runs goes on without us. */
+void lookup_uv_leave_all(struct env_uv *e);
 
 enum ficus_err stream_uv_listen(struct env *e, const char *address, struct tls_server *tls,
                                 void (*on_accept)(void *arg, struct env_stream *s), void *arg,

@@ -66,12 +66,19 @@ static void rest(struct worker *w)
     p->idle--;
 }
 
-/* Under the mutex. Nobody: all are at work, or on their way to the queue. */
-static void wake_one(struct workers *p)
+/* Under the mutex; to be woken by the caller once he has left it, for else it would only wait for the mutex. NULL: all are
+ * at work, or on their way to the queue. */
+static struct worker *take_resting(struct workers *p)
 {
     struct list *link = list_pop_head(&p->resting);
-    if (link != NULL)
-        pthread_cond_signal(&CONTAINER_OF(link, struct worker, link)->woken);
+    return link == NULL ? NULL : CONTAINER_OF(link, struct worker, link);
+}
+
+/* The worker may have gone on and to rest again meanwhile (rest looks whether it was meant), but it lives as long as the pool. */
+static void wake(struct worker *w)
+{
+    if (w != NULL)
+        pthread_cond_signal(&w->woken);
 }
 
 static void *worker_main(void *arg)
@@ -132,6 +139,7 @@ enum ficus_err workers_run(struct workers *p, struct env_job *job)
 {
     FICUS_ASSERT(job->work != NULL);
     enum ficus_err err = FICUS_ERR_OK;
+    struct worker *rested = NULL;
     pthread_mutex_lock(&p->mutex);
     if (p->queued >= p->jobs_max || p->stopping) {
         err = FICUS_ERR_BUSY;
@@ -144,10 +152,11 @@ enum ficus_err workers_run(struct workers *p, struct env_job *job)
             p->queued--;
             err = FICUS_ERR_NOMEM;
         } else {
-            wake_one(p);
+            rested = take_resting(p);
         }
     }
     pthread_mutex_unlock(&p->mutex);
+    wake(rested);
     return err;
 }
 
@@ -182,7 +191,7 @@ void workers_free(struct workers *p)
     pthread_mutex_lock(&p->mutex);
     p->stopping = true;
     while (!list_empty(&p->resting))
-        wake_one(p);
+        wake(take_resting(p));
     uint32_t started = p->started;
     pthread_mutex_unlock(&p->mutex);
     for (uint32_t i = 0; i < started; i++) {

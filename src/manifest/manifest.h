@@ -9,6 +9,7 @@
 #include "call_policy.h"
 #include "conf.h"
 #include "flow_def.h"
+#include "jschema.h"
 #include "proxy_config.h"
 #include "saga_def.h"
 #include "service_config.h"
@@ -28,6 +29,8 @@ struct manifest_options {
     const char *const *sets;        /* "gateway.listen=127.0.0.1:18080", "services.orders.workers=16": values put into the root file, or into that
                                        service's, before it is checked */
     size_t set_count;
+    const char *registered;         /* absolute file of the schemas' versions that were accepted so far, which must not change; manifest_render
+                                       adds the new ones. NULL: not looked at. It may not be there yet */
     bool part_allowed;              /* path may also be one service's part: then only it is read, and what it says of others is not judged */
 };
 
@@ -130,10 +133,35 @@ struct manifest_gateway {
 };
 extern const char *const manifest_levels[];     /* debug info warn error, NULL */
 
+/* One version of what a topic's events may be. */
+struct manifest_schema {
+    const struct conf_node *node;
+    const char *file;               /* as written, beside the service's file */
+    bool upcast;                    /* it does not read the version before: consumers have an upcaster from that one */
+    /* derived */
+    const char *shown, *meaning;    /* the file, for messages; jschema_meaning */
+    struct slice source;
+    struct jschema *schema;
+};
+
+struct manifest_schemas {
+    struct manifest_schema *list;   /* version 1 first */
+    size_t count;
+};
+
 struct manifest_topic {
     const char *name;
     const char *key;                /* "sku", "items.sku"; NULL: not said */
     int keep;                       /* 0: latest; -1: as long as events.retention says */
+    struct manifest_schemas schemas;    /* none: any data */
+};
+
+/* When the hub publishes an event in the service's name. */
+struct manifest_schedule {
+    const struct conf_node *node;
+    const char *name, *topic;
+    int64_t every_ms;
+    const char *at;                 /* "02:00", UTC; NULL: midnight */
 };
 
 struct manifest_command {
@@ -168,6 +196,13 @@ struct manifest_service {
     size_t publish_count;
     const char *const *consumes;
     size_t consume_count;
+    struct manifest_group {
+        const struct conf_node *node;
+        const char *to;             /* path; NULL: members lease them */
+        int64_t partitions, timeout_ms;
+    } *group;                       /* the hub keeps its place in the log; NULL: it does itself */
+    struct manifest_schedule *schedules;
+    size_t schedule_count;
     const char *const *needs;
     size_t need_count;
     struct service_setting *settings;
@@ -208,7 +243,7 @@ struct manifest {
     struct manifest_gateway *gateway;   /* NULL: none */
     struct manifest_events {
         const char *log;            /* "embedded" */
-        int64_t retention_ms;
+        int64_t retention_ms, size_max;
     } events;
     struct manifest_hub {
         int log_level;
@@ -219,6 +254,7 @@ struct manifest {
     size_t service_count;
     struct manifest_process *processes; /* hub, gateway (if any), services */
     size_t process_count;
+    const struct json *registered;  /* what options.registered has: topics and their schemas; NULL: nothing yet */
     const char *admin_file;         /* STATE/admin.json; NULL without administrator or state */
     struct manifest_options options;
 };
@@ -231,7 +267,8 @@ enum ficus_err manifest_load(struct arena *a, const char *path, const struct man
 /* The resolved file of one process as JSON text into out. */
 enum ficus_err manifest_render_process(const struct manifest *m, const struct manifest_process *p, struct arena *a, struct buf *out, struct ficus_error *reterr);
 /* Write the resolved file of every process for which it is not there as it shall be: NAME.json.tmp, mode 0600, synced, renamed. All are rendered
- * before the first is written, and all written before the first is renamed: what fails before leaves the files as they were. ret_changed (NULL, or
+ * before the first is written, and all written before the first is renamed: what fails before leaves the files as they were. Before all of them
+ * options.registered, since no process may publish under a schema that is not in it. ret_changed (NULL, or
  * process_count long): which were renamed. STATE/run must exist. */
 enum ficus_err manifest_render(const struct manifest *m, struct arena *a, bool *ret_changed, struct ficus_error *reterr);
 

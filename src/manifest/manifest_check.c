@@ -14,6 +14,7 @@ struct checker {
     struct conf_errors *errors;
     struct map services;        /* name -> struct manifest_service */
     struct map topics;          /* name -> its publisher, struct manifest_service */
+    struct map saga_topics;     /* that sagas begin with or wait for; the values are nothing */
     struct map stores, sagas;   /* name -> the node that named it first */
     bool names_known;           /* every file was read and told its service's name, so that "unknown" is true */
     bool all_decoded;           /* nothing was wrong before, so that "nobody publishes" is true */
@@ -133,7 +134,7 @@ static bool is_elsewhere(const struct manifest_service *s)
 static void check_place(struct checker *c, const struct manifest_service *s)
 {
     static const char *const only_started[] = {"run", "store", "rebuildable", "migrations", "workers", "log_level", "slow_statement", "calls", "publishes",
-                                               "consumes", "needs", "settings", "sagas", "flows"};
+                                               "consumes", "schedules", "needs", "settings", "sagas", "flows"};
     const struct conf_node *url = conf_get(s->node, "url"), *tls = conf_get(s->node, "tls"), *node;
     if (url == NULL && conf_get(s->node, "run") == NULL)
         conf_error_value(c->errors, s->node, "is neither started nor anywhere: say \"run\", or \"url\" when somebody else starts it");
@@ -149,7 +150,7 @@ static void check_place(struct checker *c, const struct manifest_service *s)
     if (s->url != NULL && !plain && s->protocol == CALL_PROTOCOL_H2C)
         conf_error_value(c->errors, conf_get(s->node, "protocol"), "\"h2c\" is without TLS, and the url is https (did you mean h2?)");
     for (size_t i = 0; url != NULL && i < sizeof only_started / sizeof only_started[0]; i++)
-        if ((node = conf_get(s->node, only_started[i])) != NULL)
+        if ((node = conf_get(s->node, only_started[i])) != NULL && strcmp(only_started[i], "consumes") != 0)
             conf_error_key(c->errors, node, "has no meaning beside \"url\": Ficus does not start this service");
 }
 
@@ -200,6 +201,38 @@ static void check_consumes(struct checker *c, const struct manifest_service *s)
     }
 }
 
+/* Who keeps the place of a consumer. */
+static void check_group(struct checker *c, const struct manifest_service *s)
+{
+    const struct conf_node *consumes = conf_get(s->node, "consumes"), *group = conf_get(s->node, "group");
+    if (group != NULL && consumes == NULL)
+        conf_error_key(c->errors, group, "needs consumes: the topics whose events it gets");
+    if (is_elsewhere(s) && consumes != NULL && group == NULL)
+        conf_error_key(c->errors, consumes, "needs \"group\" beside \"url\": the hub posts events to a service that Ficus does not start");
+    if (is_elsewhere(s) && s->group != NULL && s->group->node != NULL && conf_get(s->group->node, "to") == NULL)
+        conf_error_key(c->errors, group, "needs \"to\" beside \"url\": a service that Ficus does not start cannot reach the hub to lease events");
+    if (group != NULL && s->rebuildable)
+        conf_error_key(c->errors, group, "is not for a rebuildable service, which keeps its place in its store");
+}
+
+/* One reader reads all topics of sagas, so there is an end to them. */
+static void count_saga_topic(struct checker *c, const struct conf_node *node, const char *topic)
+{
+    if (node == NULL || topic == NULL || map_get(&c->saga_topics, slice_str(topic)) != NULL)
+        return;
+    put(c, &c->saga_topics, topic, (void *)(uintptr_t)node);
+    if (map_count(&c->saga_topics) == SAGA_TOPICS_MAX + 1)
+        conf_error_value(c->errors, node, "is one more than the %d topics that all sagas together may begin with and wait for", SAGA_TOPICS_MAX);
+}
+
+/* Of a step's signal: it has to be published by somebody. */
+static void check_saga_topic(struct checker *c, const struct conf_node *node, const char *topic)
+{
+    count_saga_topic(c, node, topic);
+    if (topic != NULL && c->all_decoded && map_get(&c->topics, slice_str(topic)) == NULL)
+        check_topic(c, node, topic);
+}
+
 static void check_saga(struct checker *c, const struct manifest_service *s, struct saga_def *d)
 {
     if (d->name == NULL || d->node == NULL)
@@ -215,6 +248,7 @@ static void check_saga(struct checker *c, const struct manifest_service *s, stru
         return;
     const struct manifest_service *publisher = d->start == NULL ? NULL : map_get(&c->topics, slice_str(d->start));
     const struct conf_node *start = conf_get(d->node, "start");
+    count_saga_topic(c, start, d->start);
     if (c->all_decoded && publisher == NULL && d->start != NULL)
         check_topic(c, start, d->start);
     else if (c->all_decoded && publisher != NULL && strcmp(publisher->name, d->owner) != 0)
@@ -225,6 +259,8 @@ static void check_saga(struct checker *c, const struct manifest_service *s, stru
             continue;
         (void)check_service(c, conf_get(step->node, "call"), false, step->call.service);   /* reported, nothing else depends on it */
         (void)check_service(c, conf_get(step->node, "undo"), false, step->undo.service);
+        check_saga_topic(c, conf_get(step->node, "given_by"), step->given_by);
+        check_saga_topic(c, conf_get(step->node, "refused_by"), step->refused_by);
     }
 }
 
@@ -346,16 +382,6 @@ static void check_target(struct checker *c, const struct manifest_route *r, cons
         conf_error_value(c->errors, node, "/** must end both the path and the target, or none of them");
 }
 
-/* An upgrade of HTTP/1.1 cannot be asked for over HTTP/2. */
-static void check_websocket(struct checker *c, const struct manifest_route *r, const char *service)
-{
-    const struct manifest_service *s = service == NULL ? NULL : service_named(c, service);
-    bool may_h2 = s != NULL && s->url != NULL && s->protocol != CALL_PROTOCOL_HTTP1 &&
-                  (s->protocol != CALL_PROTOCOL_ANY || strncmp(s->url, "https:", 6) == 0);
-    if (r->websocket && may_h2)
-        conf_error_key(c->errors, conf_get(r->node, "websocket"), "needs HTTP/1.1: say \"protocol: http/1.1\" in the file of \"%s\"", service);
-}
-
 static void check_splits(struct checker *c, const struct manifest_route *r)
 {
     const struct conf_node *node = conf_get(r->node, "split"), *sticky = conf_get(r->node, "sticky");
@@ -365,7 +391,6 @@ static void check_splits(struct checker *c, const struct manifest_route *r)
         sum += part->weight;
         if (part->node != NULL && part->to.service != NULL)
             check_target(c, r, conf_get(part->node, "to"), &part->to);
-        check_websocket(c, r, part->to.service);
     }
     if (c->all_decoded && r->split_count > 0 && sum == 0)
         conf_error_value(c->errors, node, "has no part with a weight over 0");
@@ -493,7 +518,6 @@ static void check_route(struct checker *c, const struct manifest_route *r, struc
     check_kind(c, r);
     check_conditions(c, r);
     check_target(c, r, conf_get(r->node, "to"), &r->to);
-    check_websocket(c, r, r->to.service);
     check_splits(c, r);
     check_fallback(c, r);
     check_parts(c, r);
@@ -573,7 +597,9 @@ static void check_services(struct checker *c)
             continue;
         check_calls(c, s);
         check_consumes(c, s);
+        check_group(c, s);
         check_rebuildable(c, s);
+        manifest_check_schedules(s, c->errors);
         for (size_t k = 0; k < s->saga_count; k++)
             check_saga(c, s, &s->sagas[k]);
     }
@@ -587,6 +613,7 @@ void manifest_check(struct manifest *m, struct arena *a, struct conf_errors *err
     map_init(&c.services, trusted);
     map_init(&c.topics, trusted);
     map_init(&c.stores, trusted);
+    map_init(&c.saga_topics, trusted);
     map_init(&c.sagas, trusted);
     for (size_t i = 0; i < m->service_count; i++)
         c.names_known &= m->services[i].name != NULL;
@@ -600,5 +627,6 @@ void manifest_check(struct manifest *m, struct arena *a, struct conf_errors *err
     map_done(&c.services);
     map_done(&c.topics);
     map_done(&c.stores);
+    map_done(&c.saga_topics);
     map_done(&c.sagas);
 }

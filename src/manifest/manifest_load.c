@@ -515,6 +515,7 @@ static bool load_part(struct loader *l, const struct conf_node *root, const char
     m->service_count = 1;
     load_service(l, real, path, m->services);
     manifest_check(m, l->arena, l->errors);
+    manifest_check_schemas(m, l->arena, l->errors);
     return true;
 }
 
@@ -552,6 +553,7 @@ static void load(struct loader *l, const char *path)
     load_services(l);
     report_unused_sets(l);
     manifest_check(m, l->arena, l->errors);
+    manifest_check_schemas(m, l->arena, l->errors);
     if (l->errors->count == 0)
         list_processes(l);
 }

@@ -12,6 +12,7 @@
 extern const struct conf_custom manifest_target_custom;     /* struct manifest_target */
 extern const struct conf_custom manifest_part_custom;       /* the same, with a path, which may have {jwt.sub} and a query */
 extern const struct conf_custom manifest_command_custom;    /* struct manifest_command */
+extern const struct conf_custom manifest_schemas_custom;    /* struct manifest_schemas; manifest_schemas.c */
 const char *manifest_check_peer(struct slice text);         /* whom a certificate names */
 const char *manifest_check_listen(struct slice text);
 const char *manifest_check_host(struct slice text);
@@ -22,6 +23,7 @@ const char *manifest_check_email(struct slice text);
 const char *manifest_check_system(struct slice text);
 const char *manifest_check_topic(struct slice text);
 const char *manifest_check_key(struct slice text);
+const char *manifest_check_group_to(struct slice text);
 const char *manifest_check_service(struct slice text);      /* a name that is none of Ficus' own processes */
 const char *manifest_check_folder(struct slice text);       /* relative, inside the service's folder */
 const char *manifest_check_inside(struct slice text);       /* relative, inside the folder of this file */
@@ -34,6 +36,12 @@ bool manifest_template_has_rest(struct slice path);
 /* The next {name} at or after *at: true, *ret_name set and *at behind it. */
 bool manifest_template_next(struct slice path, size_t *at, struct slice *ret_name);
 
+/* ---- manifest_schedule.c ---- */
+const char *manifest_check_clock(struct slice text);        /* "02:00" */
+/* From 1970-01-01 UTC to the schedule's first time behind it: less than every_ms. */
+int64_t manifest_schedule_phase(const struct manifest_schedule *s);
+void manifest_check_schedules(const struct manifest_service *s, struct conf_errors *errors);
+
 /* ---- manifest_check.c ---- */
 
 /* Everything that needs more than one setting. Adds errors. Also fills in what is derived from checks: owners of sagas. */
@@ -42,6 +50,14 @@ void manifest_check(struct manifest *m, struct arena *a, struct conf_errors *err
 /* ---- manifest_flows.c: called by the above. all_decoded: nothing was wrong before ---- */
 
 void manifest_check_flows(struct manifest *m, struct arena *a, struct conf_errors *errors, bool all_decoded);
+
+/* ---- manifest_schemas.c ---- */
+
+/* Reads and compiles the schemas of topics, looks whether each reads the one before, and, when nothing else is wrong, whether they are what is
+ * registered. */
+void manifest_check_schemas(struct manifest *m, struct arena *a, struct conf_errors *errors);
+/* What is to be registered, as text of that file. False: there is nothing to register. */
+bool manifest_write_registered(const struct manifest *m, struct buf *out);
 
 /* ---- manifest_os.c: files, directly ---- */
 

@@ -90,6 +90,9 @@ static bool saga_calls(const struct saga_def *d, const char *service)
 
 static bool hub_calls(const struct manifest *m, const char *service)
 {
+    const struct manifest_service *called = manifest_find_service(m, service);
+    if (called != NULL && called->group != NULL && called->group->to != NULL)
+        return true;
     for (size_t i = 0; i < m->service_count; i++)
         for (size_t k = 0; k < m->services[i].saga_count; k++)
             if (saga_calls(&m->services[i].sagas[k], service))
@@ -173,6 +176,42 @@ static void add_derived_edges(struct renderer *r, struct process_config *c, bool
 
 /* ---- services ---- */
 
+static const struct manifest_topic *topic_named(const struct manifest *m, const char *name)
+{
+    for (size_t i = 0; i < m->service_count; i++)
+        for (size_t k = 0; k < m->services[i].publish_count; k++)
+            if (strcmp(m->services[i].publishes[k].name, name) == 0)
+                return &m->services[i].publishes[k];
+    return NULL;
+}
+
+/* Of a topic without schemas nothing is said. is_published: else it is only consumed. */
+static void add_schema(struct renderer *r, struct service_config *c, const struct manifest_topic *t, bool is_published)
+{
+    struct service_schema *s = NULL;
+    if (t == NULL || t->schemas.count == 0 || c->schemas == NULL)
+        return;
+    for (size_t i = 0; i < c->schema_count; i++)
+        if (strcmp(c->schemas[i].topic, t->name) == 0)
+            return; /* it is published as well */
+    s = &c->schemas[c->schema_count++];
+    *s = (struct service_schema){.topic = t->name, .version = (int64_t)t->schemas.count, .text = is_published ? t->schemas.list[t->schemas.count - 1].meaning : ""};
+    int64_t *upcasts = array(r, t->schemas.count, sizeof *upcasts);
+    for (size_t i = 0; upcasts != NULL && i < t->schemas.count; i++)
+        if (t->schemas.list[i].upcast)
+            upcasts[s->upcast_count++] = (int64_t)i + 1;
+    s->upcasts = upcasts;
+}
+
+static void fill_schemas(struct renderer *r, const struct manifest_service *s, struct service_config *c)
+{
+    c->schemas = array(r, s->publish_count + s->consume_count, sizeof *c->schemas);
+    for (size_t i = 0; i < s->publish_count; i++)
+        add_schema(r, c, &s->publishes[i], true);
+    for (size_t i = 0; i < s->consume_count; i++)
+        add_schema(r, c, topic_named(r->m, s->consumes[i]), false);
+}
+
 static void fill_settings(struct renderer *r, const struct manifest_service *s, struct service_config *c)
 {
     const struct manifest_administrator *admin = r->m->administrator;
@@ -183,6 +222,20 @@ static void fill_settings(struct renderer *r, const struct manifest_service *s, 
         c->settings[c->setting_count++] = s->settings[i];
     if (admin != NULL && strcmp(admin->service, s->name) == 0)
         c->settings[c->setting_count++] = (struct service_setting){.name = "admin_file", .value = r->m->admin_file};
+}
+
+static void fill_own_sagas(struct renderer *r, const struct manifest_service *s, struct service_config *c)
+{
+    const struct manifest *m = r->m;
+    size_t count = 0;
+    for (size_t i = 0; i < m->service_count; i++)
+        count += m->services[i].saga_count;
+    const char **names = array(r, count, sizeof *names);
+    for (size_t i = 0; names != NULL && i < m->service_count; i++)
+        for (size_t k = 0; k < m->services[i].saga_count; k++)
+            if (strcmp(m->services[i].sagas[k].owner, s->name) == 0)
+                names[c->saga_count++] = m->services[i].sagas[k].name;
+    c->sagas = names;
 }
 
 static void render_service(struct renderer *r, struct json_writer *w)
@@ -209,8 +262,10 @@ static void render_service(struct renderer *r, struct json_writer *w)
         topics[i] = s->publishes[i].name;
     c.publishes = topics;
     c.publish_count = s->publish_count;
+    fill_own_sagas(r, s, &c);
     c.consumes = s->consumes;
-    c.consume_count = s->consume_count;
+    c.consume_count = s->group == NULL ? s->consume_count : 0;      /* else they are brought */
+    fill_schemas(r, s, &c);
     fill_settings(r, s, &c);
     if (!r->failed)
         conf_encode(&service_config_table, &c, w);
@@ -231,7 +286,11 @@ static void fill_topics(struct renderer *r, struct hub_config *c)
             t->name = m->services[i].publishes[k].name;
             t->publisher = m->services[i].name;
             t->keep_latest = m->services[i].publishes[k].keep >= 0;
-            t->key = t->keep_latest && m->services[i].publishes[k].key != NULL ? m->services[i].publishes[k].key : "";
+            t->key = m->services[i].publishes[k].key != NULL ? m->services[i].publishes[k].key : "";
+            const char **schemas = array(r, m->services[i].publishes[k].schemas.count, sizeof *schemas);
+            for (size_t n = 0; schemas != NULL && n < m->services[i].publishes[k].schemas.count; n++)
+                schemas[t->schema_count++] = m->services[i].publishes[k].schemas.list[n].meaning;
+            t->schemas = schemas;
             const char **list = array(r, m->service_count, sizeof *list);
             for (size_t n = 0; list != NULL && n < m->service_count; n++)
                 if (consumes(&m->services[n], t->name))
@@ -239,6 +298,23 @@ static void fill_topics(struct renderer *r, struct hub_config *c)
             t->consumers = list;
         }
     }
+}
+
+static void fill_schedules(struct renderer *r, struct hub_config *c)
+{
+    const struct manifest *m = r->m;
+    size_t count = 0;
+    for (size_t i = 0; i < m->service_count; i++)
+        count += m->services[i].schedule_count;
+    c->schedules = array(r, count, sizeof *c->schedules);
+    for (size_t i = 0; c->schedules != NULL && i < m->service_count; i++)
+        for (size_t k = 0; k < m->services[i].schedule_count; k++) {
+            const struct manifest_schedule *s = &m->services[i].schedules[k];
+            c->schedules[c->schedule_count++] = (struct hub_schedule){
+                .source = arena_printf(r->arena, "/%s/schedules/%s", m->services[i].name, s->name), .name = s->name, .topic = s->topic,
+                .every_ms = s->every_ms, .phase_ms = manifest_schedule_phase(s)};
+            r->failed |= c->schedules[c->schedule_count - 1].source == NULL;
+        }
 }
 
 static void fill_sagas(struct renderer *r, struct hub_config *c)
@@ -251,6 +327,17 @@ static void fill_sagas(struct renderer *r, struct hub_config *c)
     for (size_t i = 0; c->sagas != NULL && i < m->service_count; i++)
         for (size_t k = 0; k < m->services[i].saga_count; k++)
             c->sagas[c->saga_count++] = m->services[i].sagas[k];
+}
+
+static void fill_groups(struct renderer *r, struct hub_config *c)
+{
+    const struct manifest *m = r->m;
+    c->groups = array(r, m->service_count, sizeof *c->groups);
+    for (size_t i = 0; c->groups != NULL && i < m->service_count; i++) {
+        const struct manifest_group *g = m->services[i].group;
+        if (g != NULL)
+            c->groups[c->group_count++] = (struct hub_group_config){m->services[i].name, g->to, g->partitions, g->timeout_ms};
+    }
 }
 
 static void fill_flows(struct renderer *r, struct hub_config *c)
@@ -277,6 +364,16 @@ static int64_t longest_step(const struct manifest *m)
     return longest;
 }
 
+/* A service that events are posted to may take its time for each. */
+static void allow_deliveries(const struct manifest *m, struct process_config *c)
+{
+    for (size_t i = 0; i < c->edge_count; i++) {
+        const struct manifest_service *s = manifest_find_service(m, c->edges[i].callee);
+        if (s != NULL && s->group != NULL && s->group->to != NULL && s->group->timeout_ms > c->edges[i].policy.timeout_ms)
+            c->edges[i].policy.timeout_ms = s->group->timeout_ms;
+    }
+}
+
 static void render_hub(struct renderer *r, struct json_writer *w)
 {
     const struct manifest *m = r->m;
@@ -284,6 +381,7 @@ static void render_hub(struct renderer *r, struct json_writer *w)
     conf_defaults(&hub_config_table, &c);
     fill_common(r, &c.common, m->hub.log_level);
     add_derived_edges(r, &c.common, hub_calls, longest_step(m));
+    allow_deliveries(m, &c.common);
     c.listen = one_word(r, "fd:3");
     c.listen_count = 1;
     c.operator_listen = one_word(r, "fd:4");
@@ -291,12 +389,15 @@ static void render_hub(struct renderer *r, struct json_writer *w)
     c.log_file = state_path(r, "data", "hub-log.db", "");
     c.journal_file = state_path(r, "data", "hub-sagas.db", "");
     c.retention_ms = m->events.retention_ms;
+    c.size_max = m->events.size_max;
     fill_topics(r, &c);
+    fill_schedules(r, &c);
     const char **names = array(r, m->service_count, sizeof *names);
     for (size_t i = 0; names != NULL && i < m->service_count; i++)
         if (m->services[i].url == NULL)
             names[c.service_count++] = m->services[i].name;
     c.services = names;
+    fill_groups(r, &c);
     fill_sagas(r, &c);
     c.flow_file = state_path(r, "data", "hub-flows.db", "");
     fill_flows(r, &c);
@@ -506,6 +607,17 @@ static enum ficus_err write_changed(const struct manifest *m, struct arena *a, c
     return err;
 }
 
+static enum ficus_err write_registered(const struct manifest *m, struct arena *a, struct buf *text, struct ficus_error *reterr)
+{
+    const char *path = m->options.registered;
+    if (buf_failed(text))
+        return err_set(reterr, FICUS_ERR_TOO_LARGE, "%s: the schemas of all topics and versions are over %zu bytes", path, text->size_max);
+    if (is_there(a, path, buf_slice(text)))
+        return FICUS_ERR_OK;
+    enum ficus_err err = manifest_stage_file(path, buf_slice(text), reterr);
+    return err == FICUS_ERR_OK ? manifest_place_file(path, reterr) : err;
+}
+
 enum ficus_err manifest_render(const struct manifest *m, struct arena *a, bool *ret_changed, struct ficus_error *reterr)
 {
     struct slice *texts = ARENA_ARRAY(a, struct slice, m->process_count + 1);
@@ -519,6 +631,9 @@ enum ficus_err manifest_render(const struct manifest *m, struct arena *a, bool *
         if (err == FICUS_ERR_OK && (texts[i] = arena_slice(a, buf_slice(&b))).p == NULL)
             err = err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
     }
+    buf_clear(&b);
+    if (err == FICUS_ERR_OK && m->options.registered != NULL && manifest_write_registered(m, &b))
+        err = write_registered(m, a, &b, reterr);
     buf_done(&b);
     if (err == FICUS_ERR_OK)
         err = write_changed(m, a, texts, changed, reterr);

@@ -5,6 +5,8 @@
  */
 #include "manifest_private.h"
 
+#include "hub_config.h"
+
 enum { SECOND_MS = 1000, MINUTE_MS = 60 * SECOND_MS };
 #define DAY_MS (INT64_C(24) * 60 * MINUTE_MS)
 
@@ -176,11 +178,23 @@ static const struct conf_setting topic_settings[] = {
      .doc = "Which member of the data names what the event is about: sku, or items.sku for each element of a list; absent: the event's subject."},
     {.name = "keep", .type = CONF_ENUM, CONF_AT(struct manifest_topic, keep), .words = keep_words, .fallback = -1,
      .doc = "latest: the newest event of each key is kept for ever, so that a reader from the start learns the present state of all; absent: events go after events.retention."},
-    NOT_BUILT("schema", "JSON Schema of the event's data."),
+    {.name = "schema", .type = CONF_CUSTOM, CONF_AT(struct manifest_topic, schemas), .custom = &manifest_schemas_custom,
+     .doc = "JSON Schema files of the event's data beside this file, version 1 first; the last is what is published. A version that cannot read the one before it says {file: ..., upcast: true}. Absent: any data."},
     NOT_BUILT("retention", "How long events of the topic are kept."),
 };
 static const struct conf_table topic_table = CONF_TABLE_OF("topic", struct manifest_topic, topic_settings);
 static const struct conf_setting topic_item = {.name = "topic", .type = CONF_TABLE, .table = &topic_table, .doc = "A topic."};
+
+static const struct conf_setting schedule_settings[] = {
+    {.name = "topic", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct manifest_schedule, topic), .min = 1, .max = 63, .check = conf_check_dotted,
+     .example = "report.due", .doc = "The topic of its events, one that the service publishes."},
+    {.name = "every", .type = CONF_DURATION, .flags = CONF_REQUIRED, CONF_AT(struct manifest_schedule, every_ms), .min = 1000, .max = 366 * DAY_MS,
+     .doc = "From one time to the next, counted from 1970-01-01 UTC."},
+    {.name = "at", .type = CONF_STRING, CONF_AT(struct manifest_schedule, at), .min = 5, .max = 5, .check = manifest_check_clock, .example = "02:00",
+     .doc = "The time of day, UTC, from which is counted; absent: midnight."},
+};
+static const struct conf_table schedule_table = TABLE_WITH_NODE("schedule", "When the hub publishes an event in the service's name.", struct manifest_schedule, schedule_settings);
+static const struct conf_setting schedule_item = {.name = "schedule", .type = CONF_TABLE, .table = &schedule_table, .doc = "A schedule."};
 
 static const struct conf_setting consumed_item = {.name = "topic", .type = CONF_STRING, .min = 1, .max = 63, .check = conf_check_dotted,
                                                   .example = "order.placed", .doc = "A topic that some service publishes."};
@@ -202,6 +216,16 @@ static const struct conf_setting upstream_tls_settings[] = {
      .doc = "PEM file of its key, without a pass phrase."},
 };
 static const struct conf_table upstream_tls_table = TABLE_WITH_NODE("tls", "TLS towards a service.", struct manifest_upstream_tls, upstream_tls_settings);
+
+static const struct conf_setting group_settings[] = {
+    {.name = "to", .type = CONF_STRING, CONF_AT(struct manifest_group, to), .min = 1, .max = 512, .check = manifest_check_group_to, .example = "/events",
+     .doc = "Path of the service that events are posted to, one CloudEvent each. Absent: members lease them (ficus events consume)."},
+    {.name = "partitions", .type = CONF_INT, CONF_AT(struct manifest_group, partitions), .min = 1, .max = HUB_GROUP_PARTITIONS_MAX, .fallback = 8,
+     .doc = "How many events may be under way at a time; events of one key are always in one partition, one behind the other."},
+    {.name = "timeout", .type = CONF_DURATION, CONF_AT(struct manifest_group, timeout_ms), .min = 100, .max = 60 * MINUTE_MS, .fallback = 30 * SECOND_MS,
+     .doc = "How long the answer to one event may take, and how long a lease lasts."},
+};
+static const struct conf_table group_table = TABLE_WITH_NODE("group", "A consumer group: the hub keeps the service's place in the log.", struct manifest_group, group_settings);
 
 static const struct conf_setting service_settings[] = {
     {.name = "service", .type = CONF_STRING, .flags = CONF_REQUIRED, CONF_AT(struct manifest_service, name), .min = 1, .max = 63,
@@ -238,6 +262,10 @@ static const struct conf_setting service_settings[] = {
      .item = &topic_item, .check = manifest_check_topic, .example = "order.placed", .doc = "The topics of which it alone is the source."},
     {.name = "consumes", .type = CONF_LIST, CONF_LIST_AT(struct manifest_service, consumes, consume_count), .item = &consumed_item,
      .doc = "The topics that it handles."},
+    {.name = "group", .type = CONF_TABLE_PTR, CONF_AT(struct manifest_service, group), .table = &group_table,
+     .doc = "For services without libficus: events are posted to it, or leased by its members, and the hub keeps its place."},
+    {.name = "schedules", .type = CONF_MAP, CONF_MAP_AT(struct manifest_service, schedules, schedule_count, struct manifest_schedule, name),
+     .item = &schedule_item, .check = conf_check_name, .example = "nightly", .doc = "When the hub publishes an event of its topics by itself, again and again."},
     {.name = "needs", .type = CONF_LIST, CONF_LIST_AT(struct manifest_service, needs, need_count), .item = &need_item,
      .doc = "Services that must be healthy before it starts: for true order only, never in a circle."},
     {.name = "settings", .type = CONF_MAP, CONF_MAP_AT(struct manifest_service, settings, setting_count, struct service_setting, name),
@@ -275,6 +303,8 @@ static const struct conf_setting events_settings[] = {
      .fallback_text = "embedded", .example = "embedded", .doc = "Where events are kept."},
     {.name = "retention", .type = CONF_DURATION, CONF_AT(struct manifest_events, retention_ms), .min = MINUTE_MS, .max = 3650 * DAY_MS,
      .fallback = 7 * DAY_MS, .doc = "How long events are kept."},
+    {.name = "size", .type = CONF_SIZE, CONF_AT(struct manifest_events, size_max), .min = INT64_C(16) << 20, .max = INT64_C(1) << 40, .fallback = INT64_C(4) << 30,
+     .doc = "How large the event log may become: beyond it the oldest events go before their time."},
 };
 static const struct conf_table events_table = CONF_TABLE_OF("events", struct manifest_events, events_settings);
 

@@ -58,6 +58,14 @@ const char *manifest_check_key(struct slice text)
     return NULL;
 }
 
+const char *manifest_check_group_to(struct slice text)
+{
+    bool ok = text.size > 0 && text.p[0] == '/' && text_printable_ascii(text);
+    for (size_t i = 0; i < text.size && ok; i++)
+        ok = strchr(" #{}\"", text.p[i]) == NULL;
+    return ok ? NULL : "a path such as /events; it is posted to";
+}
+
 const char *manifest_check_email(struct slice text)
 {
     ptrdiff_t at = slice_find(text, '@');

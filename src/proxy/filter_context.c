@@ -22,14 +22,14 @@ enum proxy_verdict filter_context(struct proxy_request *q)
 {
     struct env *e = q->proxy->env;
     const struct http_msg *m = q->stream->head_in;
+    uint8_t random[24 + 10]; /* for a trace, for an id */
+    env_random(e, random, sizeof random);
     struct slice parent = http_msg_single(m, HTTP_TRACEPARENT);
     if (parent.p != NULL && trace_parse(parent, &q->trace)) {
         struct slice state = http_msg_single(m, HTTP_TRACESTATE);
         if (state.p != NULL && trace_state_valid(state))
             q->tracestate = state;
     } else {
-        uint8_t random[24];
-        env_random(e, random, sizeof random);
         trace_root(random, true, &q->trace);
     }
     struct slice id = http_msg_single(m, HTTP_X_REQUEST_ID);
@@ -37,14 +37,12 @@ enum proxy_verdict filter_context(struct proxy_request *q)
         q->request_id = id;
         return PROXY_PASS;
     }
-    uint8_t random[10];
     char *text = arena_alloc(q->stream->arena, UUID_TEXT_SIZE);
     if (text == NULL) {
         proxy_problem(q, 503, NULL, "the gateway is out of memory", NULL, 0);
         return PROXY_ANSWERED;
     }
-    env_random(e, random, sizeof random);
-    uuid_v7(env_wall_ms(e), random, text);
-    q->request_id = slice_str(text);
+    uuid_v7(env_wall_ms(e), random + 24, text);
+    q->request_id = slice_make(text, UUID_TEXT_SIZE - 1);
     return PROXY_PASS;
 }

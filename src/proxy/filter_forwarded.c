@@ -114,6 +114,20 @@ static bool add(struct http_field *fields, size_t *count, enum http_name id, str
     return value.p != NULL;
 }
 
+static bool add_field(struct http_field *fields, size_t *count, struct http_field field)
+{
+    fields[(*count)++] = field;
+    return true;
+}
+
+/* What a scheme of ours is said with. */
+static struct http_field proto_field(struct slice proto)
+{
+    return slice_eq(proto, SLICE("http"))    ? HTTP_LINE(HTTP_X_FORWARDED_PROTO, "X-Forwarded-Proto", "http")
+           : slice_eq(proto, SLICE("https")) ? HTTP_LINE(HTTP_X_FORWARDED_PROTO, "X-Forwarded-Proto", "https")
+                                             : (struct http_field){SLICE("X-Forwarded-Proto"), proto, HTTP_X_FORWARDED_PROTO};
+}
+
 static struct slice hops_left(struct proxy_request *q)
 {
     uint64_t hops;
@@ -136,8 +150,8 @@ bool proxy_forwarded_fields(struct proxy_request *q, struct http_field *fields, 
         host = believed(m, HTTP_X_FORWARDED_HOST, h1_authority_valid, host);
     }
     return add(fields, count, HTTP_X_FORWARDED_FOR, SLICE("X-Forwarded-For"), address) &&
-           add(fields, count, HTTP_X_FORWARDED_PROTO, SLICE("X-Forwarded-Proto"), proto) &&
+           add_field(fields, count, proto_field(proto)) &&
            add(fields, count, HTTP_X_FORWARDED_HOST, SLICE("X-Forwarded-Host"), host) &&
-           add(fields, count, HTTP_OTHER, SLICE("Via"), is_h1 ? SLICE("1.1 ficus") : SLICE("2.0 ficus")) &&
+           add_field(fields, count, is_h1 ? HTTP_LINE(HTTP_OTHER, "Via", "1.1 ficus") : HTTP_LINE(HTTP_OTHER, "Via", "2.0 ficus")) &&
            add(fields, count, HTTP_MAX_FORWARDS, SLICE("Max-Forwards"), hops_left(q));
 }

@@ -3,9 +3,10 @@
  * WebSocket handshakes (RFC 6455; over HTTP/2 RFC 8441): only where a route takes them, and only well-formed ones. That
  * pages of other origins may not make one is filter_origin's.
  *
- * Over HTTP/2 there is no Sec-WebSocket-Key: towards the service, which speaks HTTP/1.1, the gateway is the client then,
- * and makes one. Either way it looks whether the service's answer belongs to the key: what does not is no WebSocket, and
- * a tunnel to it would be bytes that nobody judges any more.
+ * Over HTTP/2 there is no Sec-WebSocket-Key and no -Accept, on either side: towards a service that speaks HTTP/1.1 the gateway is the
+ * client then, and makes a key; towards a client that does it is the service, and answers the key. A service that speaks HTTP/1.1 has
+ * to answer the key: what does not is no WebSocket, and a tunnel to it would be bytes that nobody judges any more. An answer over
+ * HTTP/2 belongs to its stream and to nothing else.
  */
 #include "proxy_private.h"
 
@@ -58,12 +59,22 @@ enum proxy_verdict filter_websocket(struct proxy_request *q)
 bool proxy_websocket_passes(const struct proxy_request *q, const struct http_field *f)
 {
     enum http_name id = http_field_id(f);
-    return (id != HTTP_SEC_WEBSOCKET_KEY && id != HTTP_SEC_WEBSOCKET_ACCEPT) || has_keys(q);
+    return (id != HTTP_SEC_WEBSOCKET_KEY && id != HTTP_SEC_WEBSOCKET_ACCEPT) || (has_keys(q) && !q->upstream_h2);
+}
+
+bool proxy_websocket_answer(struct proxy_request *q, struct http_msg *m)
+{
+    if (m->status != 101 || !has_keys(q) || !q->upstream_h2)
+        return true;
+    char *accept = arena_alloc(m->arena, WEBSOCKET_ACCEPT_SIZE);
+    return accept != NULL && websocket_accept(q->websocket_key, accept) && http_msg_add(m, SLICE("Sec-WebSocket-Accept"), slice_str(accept));
 }
 
 bool proxy_websocket_accepted(const struct proxy_request *q, const struct http_msg *head)
 {
     char accept[WEBSOCKET_ACCEPT_SIZE];
+    if (q->upstream_h2)
+        return q->websocket_key.p != NULL;
     return q->websocket_key.p != NULL && websocket_accept(q->websocket_key, accept) &&
            slice_eq_str(http_msg_single(head, HTTP_SEC_WEBSOCKET_ACCEPT), accept);
 }

@@ -9,6 +9,7 @@
 
 #include "mem.h"
 
+enum { ANSWER_FIELDS = 6 }; /* that an answer may get here: more grow it */
 enum { BODY_GATHER_MAX = HTTP_BODY_BUFFER_SIZE, UP_DISCARD_MAX = 64 * 1024 };
 
 /* The request is given up from our side: no callback of the stream comes any more. */
@@ -26,11 +27,16 @@ static bool response_head(struct proxy_request *q, const struct http_msg *head, 
     http_msg_init(m, q->stream->arena);
     m->status = head->status;
     m->content_length = head->content_length;
+    m->field_capacity = head->field_count + ANSWER_FIELDS;
+    m->fields = arena_alloc(m->arena, m->field_capacity * sizeof *m->fields);
+    if (m->fields == NULL)
+        return false;
     for (size_t i = 0; i < head->field_count; i++)
-        if (filter_response_field(&head->fields[i]) && proxy_websocket_passes(q, &head->fields[i]) &&
-            !http_msg_keep(m, head->fields[i]))
-            return false;
+        if (filter_response_passes(q, &head->fields[i]))
+            m->fields[m->field_count++] = head->fields[i];
     if (q->fallback != NULL && !http_msg_add(m, SLICE("Ficus-Fallback"), slice_str(q->fallback)))
+        return false;
+    if (!proxy_websocket_answer(q, m))
         return false;
     return proxy_split_mark(q, m) && proxy_mark_answer(q, m);
 }
@@ -112,6 +118,7 @@ static void note_trail(struct proxy_request *q, const struct call *c)
     struct call_trail trail;
     call_trail(c, &trail);
     q->attempts = trail.attempts;
+    q->upstream_h2 = trail.is_h2;
     size_t size = strnlen(trail.address, sizeof q->address - 1);
     memcpy(q->address, trail.address, size);
     q->address[size] = '\0';
@@ -122,7 +129,8 @@ static void call_head(void *arg, struct call *c, struct http_msg *head, bool end
     struct proxy_request *q = arg;
     struct http_msg m;
     note_trail(q, c);
-    q->upstream_ns = env_now_ns(q->proxy->env) - q->upstream_begin_ns;
+    int64_t now_ns = env_now_ns(q->proxy->env);
+    q->upstream_ns = now_ns - q->upstream_begin_ns;
     if (proxy_fallback_for(head->status) &&
         proxy_fallback(q, FICUS_ERR_UNAVAILABLE, "the service answered that it, or what it needs, is not available"))
         return;
@@ -158,7 +166,7 @@ static void call_head(void *arg, struct call *c, struct http_msg *head, bool end
         return;
     }
     q->status = m.status;
-    q->head_ns = env_now_ns(q->proxy->env);
+    q->head_ns = now_ns;
     q->is_events = is_events;
     q->is_tunnel = is_tunnel;
     proxy_fallback_head(q, head, end);
@@ -393,7 +401,7 @@ void proxy_forward_to(struct proxy_request *q, const char *service, struct slice
     r.path = path;
     r.fields = fields;
     r.field_count = field_count;
-    r.fields_valid = true;
+    r.judged = true;
     r.body = body;
     r.body_stream_size = stream_size;
     r.keyed = http_msg_single(m, HTTP_IDEMPOTENCY_KEY).p != NULL;

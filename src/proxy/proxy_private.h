@@ -57,7 +57,7 @@ struct proxy {
     int64_t probe_due_ns;
     bool probe_seen; /* a request came since it was started */
     struct metric_family *metrics[PROXY_METRIC_COUNT];
-    struct log_event answered;   /* the line of a request */
+    struct log_event answered, probed; /* the line of a request; of one that says nothing */
     struct env_timer ready_kick, drain_limit;
     struct env_timer retell;    /* first loop: addresses are to be told to the others again */
     char refusal_id[UUID_TEXT_SIZE],
@@ -142,6 +142,7 @@ struct proxy_request {
     int64_t head_ns;   /* when the head of the answer was sent; 0: not yet */
     int64_t gather_ns; /* how long a body was waited for; until it was there: when that began, negative */
     const char *service;    /* that was called; NULL: none, or several */
+    bool upstream_h2;       /* HTTP/2 is spoken to it */
     char address[64];       /* of the instance that answered, cut; "": none did */
     unsigned attempts;
     uint32_t flags;         /* enum access_flag */
@@ -254,11 +255,16 @@ bool proxy_forwarded_fields(struct proxy_request *q, struct http_field *fields, 
 struct slice proxy_client_address(const struct proxy_request *q);
 /* Whether a field of a handshake, or of the answer to it, goes on. */
 bool proxy_websocket_passes(const struct proxy_request *q, const struct http_field *f);
+/* What the client's handshake wants to hear, when the service was asked in another way. False: out of memory. */
+bool proxy_websocket_answer(struct proxy_request *q, struct http_msg *m);
 /* Whether the service's 101 answers the handshake. */
 bool proxy_websocket_accepted(const struct proxy_request *q, const struct http_msg *head);
 /* Fields that go on to the service (filter_fields.c). NULL: arena full. */
 struct http_field *filter_request_fields(struct proxy_request *q, size_t *ret_count);
 bool filter_request_field(const struct http_field *f);  /* whether one of a client goes to the service */
 bool filter_response_field(const struct http_field *f); /* whether a field of a service goes to the client */
+/* The same, also for what only handshakes have. */
+bool filter_request_passes(const struct proxy_request *q, const struct http_field *f);
+bool filter_response_passes(const struct proxy_request *q, const struct http_field *f);
 
 #endif

@@ -61,14 +61,13 @@ bool proxy_mark_answer(const struct proxy_request *q, struct http_msg *m)
 {
     if (q->request_id.p == NULL)
         return true; /* only when memory was short before it was known */
-    char *trace = arena_alloc(q->stream->arena, TRACE_PARENT_TEXT_SIZE);
+    char *trace = arena_alloc(q->stream->arena, TRACE_LINE_SIZE);
     if (trace == NULL)
         return false;
-    trace_format(&q->trace, trace);
+    trace_line(&q->trace, trace);
     /* both were judged, or made, by filter_context */
     return add_hsts(q, m) && http_msg_keep(m, (struct http_field){SLICE("X-Request-ID"), q->request_id, HTTP_X_REQUEST_ID}) &&
-           http_msg_keep(m, (struct http_field){SLICE(TRACE_PARENT_HEADER), slice_make(trace, TRACE_PARENT_TEXT_SIZE - 1),
-                                                HTTP_TRACEPARENT});
+           http_msg_keep(m, http_line(HTTP_TRACEPARENT, trace, strlen(TRACE_PARENT_HEADER), TRACE_PARENT_TEXT_SIZE - 1));
 }
 
 bool proxy_answer_more(struct proxy_request *q)
@@ -161,6 +160,9 @@ void proxy_problem_of(struct proxy_request *q, enum ficus_err err)
     case FICUS_ERR_INVALID:
         proxy_problem(q, 400, "invalid", "the request cannot be passed on", NULL, 0);
         break;
+    case FICUS_ERR_UNSUPPORTED:
+        proxy_problem(q, 501, "no_websocket", "the service behind this path takes no WebSockets over HTTP/2, which is spoken to it", NULL, 0);
+        break;
     case FICUS_ERR_NOMEM:
         proxy_problem(q, 503, "overloaded", "the gateway has more to do than it can", &retry, 1);
         break;
@@ -182,24 +184,23 @@ static struct metric *with_status(struct metric_family *f, struct slice route, c
 static void request_count(struct proxy_request *q, const char *route, int64_t ns, int64_t added)
 {
     struct proxy *p = q->proxy;
-    struct slice label = slice_str(route);
     struct proxy_counts none = {0}, *c = &none;
     if (q->route != NULL)
         c = &q->snapshot->counts[q->route - q->snapshot->config->routes];
     if (c->requests == NULL || c->status != q->status) {
         c->status = q->status;
-        c->requests = with_status(p->metrics[PROXY_REQUESTS], label, NULL, q->status);
+        c->requests = with_status(p->metrics[PROXY_REQUESTS], slice_str(route), NULL, q->status);
     }
     if (c->seconds == NULL)
-        c->seconds = METRIC(p->metrics[PROXY_SECONDS], label);
+        c->seconds = METRIC(p->metrics[PROXY_SECONDS], slice_str(route));
     if (c->upstream_seconds == NULL && q->upstream_ns > 0)
-        c->upstream_seconds = METRIC(p->metrics[PROXY_UPSTREAM_SECONDS], label);
+        c->upstream_seconds = METRIC(p->metrics[PROXY_UPSTREAM_SECONDS], slice_str(route));
     metric_inc(c->requests);
     metric_observe_traced(c->seconds, ns, &q->trace);
     if (added >= 0)
         metric_observe(metric_only(p->metrics[PROXY_ADDED_SECONDS]), added);
     if (q->part_name != NULL)
-        metric_inc(with_status(p->metrics[PROXY_SPLIT], label, q->part_name, q->status));
+        metric_inc(with_status(p->metrics[PROXY_SPLIT], slice_str(route), q->part_name, q->status));
     if (q->upstream_ns > 0)
         metric_observe(c->upstream_seconds, q->upstream_ns);
 }

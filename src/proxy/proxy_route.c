@@ -30,16 +30,28 @@ static bool is_dots(struct slice s)
     return s.size <= 2 && s.size > 0 && s.p[0] == '.' && s.p[s.size - 1] == '.';
 }
 
+/* Where the segment at p ends, and which kinds of characters are in it. */
+static const char *segment_end(const char *p, const char *end, unsigned *ret_kinds)
+{
+    unsigned kinds = 0;
+    for (; p < end && *p != '/'; p++)
+        kinds |= char_kinds[(uint8_t)*p];
+    *ret_kinds = kinds;
+    return p;
+}
+
 enum proxy_found proxy_path_split(struct slice path, struct arena *a, struct proxy_path *ret_path)
 {
+    const char *at = path.p, *end = path.p + path.size;
     ret_path->segment_count = 0;
     ret_path->separators = false;
-    if (path.size == 0 || path.p[0] != '/')
+    if (path.size == 0 || *at != '/')
         return PROXY_NO_ROUTE; /* "*" */
-    path = slice_from(path, 1);
-    do {
-        struct slice segment = slice_cut(&path, '/');
-        unsigned kinds = kinds_in(segment);
+    while (at < end) {
+        unsigned kinds;
+        const char *begin = at + 1;
+        at = segment_end(begin, end, &kinds);
+        struct slice segment = slice_make(begin, (size_t)(at - begin));
         if (ret_path->segment_count == PROXY_SEGMENTS_MAX)
             return PROXY_BAD_PATH;
         if ((kinds & CHAR_ESCAPE) != 0) {
@@ -47,12 +59,11 @@ enum proxy_found proxy_path_split(struct slice path, struct arena *a, struct pro
                 return arena_overflowed(a) ? PROXY_NO_MEMORY : PROXY_BAD_PATH;
             kinds = kinds_in(segment);
         }
-        bool last = path.p == NULL;
-        if ((kinds & CHAR_CONTROL) != 0 || is_dots(segment) || (segment.size == 0 && !last))
+        if ((kinds & CHAR_CONTROL) != 0 || is_dots(segment) || (segment.size == 0 && at < end))
             return PROXY_BAD_PATH;
         ret_path->separators |= (kinds & CHAR_SEPARATOR) != 0;
         ret_path->segments[ret_path->segment_count++] = segment;
-    } while (path.p != NULL);
+    }
     return PROXY_FOUND;
 }
 

@@ -9,6 +9,7 @@
 #include "proxy_router.h"
 
 #include "assert.h"
+#include "h1_chars.h"
 #include "map.h"
 #include "mem.h"
 #include "text.h"
@@ -346,10 +347,32 @@ static int param_index(struct slice path, struct slice segment, bool last)
     return PARAM_NONE;
 }
 
+static bool escape_whole(struct slice s)
+{
+    return s.size >= 3 && h1_is(s.p[1], H1_HEX) && h1_is(s.p[2], H1_HEX);
+}
+
+/* Of what RFC 9112 3.2 allows in a target, but for the braces of parameters: what is made of it is not judged again. */
+static bool target_valid(const char *text)
+{
+    struct slice query = slice_str(text), path = slice_cut(&query, '?');
+    for (size_t i = 0; i < path.size; i++)
+        if (path.p[i] == '%' ? !escape_whole(slice_from(path, i)) : !h1_is(path.p[i], H1_PATH) && path.p[i] != '{' && path.p[i] != '}')
+            return false;
+    for (size_t i = 0; i < query.size; i++)
+        if (!h1_is(query.p[i], H1_QUERY))
+            return false;
+    return path.size > 0 && path.p[0] == '/';
+}
+
 static enum ficus_err target_compile(struct proxy_router *r, const char *path, const char *text, struct target *t,
                                      struct ficus_error *reterr)
 {
     struct slice query = slice_str(text), rest = slice_cut(&query, '?');
+    if (!target_valid(text))
+        return err_set(reterr, FICUS_ERR_INVALID,
+                       "route %s: target %s has a character that a path cannot have, or does not begin with / (others are written as %%XX)",
+                       path, text);
     t->pieces = ARENA_ARRAY(&r->arena, struct piece, PROXY_PARAMS_MAX + 2);
     if (t->pieces == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "routes");

@@ -8,8 +8,8 @@
  *                  v                             | taken up (or begun: start)
  *               a visit: the journal is read ----+----> not there: answered
  *
- * While its records wait for the writer an instance takes no command; while it calls, one that needs no haste waits for
- * the answer. What a command changes is synced before it is answered.
+ * While its records wait for the writer an instance takes no command. What a command changes is synced before it is
+ * answered.
  */
 #include "saga_private.h"
 
@@ -24,7 +24,7 @@ static void wake_arm(struct saga_engine *g);
 
 /* ---- judging ---- */
 
-enum verdict { ANSWER, APPLY, LATER };
+enum verdict { ANSWER, APPLY };
 
 static void again(struct saga_view *v, const struct saga_instance *i)
 {
@@ -85,9 +85,11 @@ static enum verdict judge_obstacle(struct saga_view *v, const char *obstacle, bo
 
 static enum verdict judge_signal(const struct saga_instance *i, struct saga_view *v)
 {
-    const struct saga_command *c = &v->command;
+    struct saga_command *c = &v->command;
     bool same;
-    size_t step = saga_signal_step(i->def, c->signal);
+    size_t step = c->topic.p != NULL ? saga_topic_step(i->def, c->topic, &c->refuse) : saga_signal_step(i->def, c->signal);
+    if (c->topic.p != NULL)
+        c->signal = step < i->def->step_count ? slice_str(i->def->steps[step].signal) : c->topic;
     if (c->owner.p != NULL && !slice_eq_str(c->owner, i->def->owner != NULL ? i->def->owner : "")) {
         v->err = err_set(&v->error, FICUS_ERR_DENIED, "saga %s is another service's", i->def->name);
         return ANSWER;
@@ -100,8 +102,7 @@ static enum verdict judge_signal(const struct saga_instance *i, struct saga_view
     const char *obstacle = saga_signal_obstacle(i->def, &i->state, step, c->refuse, &same);
     if (same && !c->refuse && !same_json(c->data, i->signals != NULL ? i->signals[step] : SLICE_NONE))
         return conflict(v, "the signal was given before, with other data");
-    enum verdict verdict = judge_obstacle(v, obstacle, same);
-    return verdict == APPLY && !c->refuse && i->place == SAGA_PLACE_CALLING ? LATER : verdict;
+    return judge_obstacle(v, obstacle, same);
 }
 
 static enum verdict judge(struct saga_instance *i, struct saga_view *v)
@@ -151,38 +152,26 @@ static enum ficus_err keep_note(struct saga_instance *i, const struct saga_comma
     return kept ? FICUS_ERR_OK : FICUS_ERR_NOMEM;
 }
 
-static bool takes_commands(const struct saga_instance *i)
-{
-    return i->place == SAGA_PLACE_NOWHERE || i->place == SAGA_PLACE_READY || i->place == SAGA_PLACE_CALLING ||
-           i->place == SAGA_PLACE_TIMER;
-}
-
 static void apply(struct saga_instance *i, struct saga_view *v)
 {
     static const enum saga_input_kind kinds[] = {
         [SAGA_START] = SAGA_INPUT_START,   [SAGA_RETRY] = SAGA_INPUT_RETRY,   [SAGA_CANCEL] = SAGA_INPUT_CANCEL,
-        [SAGA_TERMINATE] = SAGA_INPUT_TERMINATE, [SAGA_SIGNAL] = SAGA_INPUT_SIGNAL, [SAGA_WAKE] = SAGA_INPUT_TIMER,
+        [SAGA_TERMINATE] = SAGA_INPUT_TERMINATE, [SAGA_SIGNAL] = SAGA_INPUT_SIGNAL, [SAGA_WAKE] = SAGA_INPUT_WAKE,
     };
     const struct saga_command *c = &v->command;
-    if (i->place == SAGA_PLACE_CALLING)
-        saga_call_cancel(i);
-    env_timer_stop(i->g->env, &i->timer);
-    saga_move(i, SAGA_PLACE_NOWHERE);
     i->view = v; /* answered when the record is synced */
     struct saga_input in = {.kind = kinds[c->kind], .refuse = c->refuse, .note = c->kind == SAGA_WAKE ? NULL : &i->note};
     if (c->kind == SAGA_SIGNAL)
         in.step = saga_signal_step(i->def, c->signal);
     saga_input(i, &in);
-    FICUS_ASSERT(!takes_commands(i)); /* it waits for the writer, or is there already */
+    FICUS_ASSERT(!saga_is_free(i)); /* it waits for the writer, or is there already */
 }
 
 void saga_commands_run(struct saga_instance *i)
 {
-    while (takes_commands(i) && !list_empty(&i->commands)) {
+    while (saga_is_free(i) && !list_empty(&i->commands)) {
         struct saga_view *v = CONTAINER_OF(i->commands.next, struct saga_view, link);
         enum verdict verdict = judge(i, v);
-        if (verdict == LATER)
-            return;
         list_remove(&v->link);
         if (verdict == APPLY && keep_note(i, &v->command) != FICUS_ERR_OK) {
             verdict = ANSWER;
@@ -196,8 +185,6 @@ void saga_commands_run(struct saga_instance *i)
             again(v, i);
         saga_view_answer(v, v->err, buf_slice(&v->json), v->err == FICUS_ERR_OK ? NULL : v->error.text);
     }
-    if (i->place == SAGA_PLACE_NOWHERE)
-        saga_instance_free(i);
 }
 
 void saga_command_done(struct saga_instance *i)
@@ -224,7 +211,7 @@ void saga_commands_cancel(struct list *commands)
 static void add_command(struct list *commands, struct saga_view *v)
 {
     if (v->command.kind == SAGA_TERMINATE || v->command.kind == SAGA_CANCEL)
-        list_add_head(commands, &v->link); /* these do not wait for a call's answer, nor for one that does */
+        list_add_head(commands, &v->link); /* these are before all that waits */
     else
         list_add_tail(commands, &v->link);
 }
@@ -248,7 +235,7 @@ static void visit_work(void *arg)
     t->err = saga_journal_load(t->g->journal, &t->arena, t->saga, t->id, &t->stored, &t->error);
 }
 
-static const struct saga_known_def *start_def(const struct saga_engine *g, struct slice saga)
+const struct saga_known_def *saga_start_def(const struct saga_engine *g, struct slice saga)
 {
     for (size_t d = 0; d < g->options.def_count; d++)
         if (slice_eq_str(saga, g->options.defs[d].name))
@@ -260,7 +247,7 @@ static const struct saga_known_def *start_def(const struct saga_engine *g, struc
 static enum ficus_err begin(struct saga_visit *t, struct saga_view *v)
 {
     struct saga_engine *g = t->g;
-    const struct saga_known_def *known = start_def(g, t->saga);
+    const struct saga_known_def *known = saga_start_def(g, t->saga);
     const struct saga_start start = {.saga = t->saga, .id = t->id, .input = v->command.data};
     if (known == NULL)
         return err_set(&v->error, FICUS_ERR_NOT_FOUND, "there is no saga \"" SLICE_FMT "\"", SLICE_ARG(t->saga));
@@ -369,7 +356,7 @@ static void visit_done(void *arg)
     }
     if (i != NULL && !list_empty(&t->commands)) {
         saga_commands_move(&t->commands, &i->commands);
-        saga_commands_run(i);
+        saga_go_on(i);
     }
     visit_free(t);
 }
@@ -403,12 +390,12 @@ static void command_go(struct saga_view *v)
     enum ficus_err err = FICUS_ERR_OK;
     if (g->closing) {
         saga_view_answer(v, FICUS_ERR_CANCELLED, SLICE_NONE, "the hub is stopping");
-    } else if (i != NULL && v->command.kind == SAGA_WAKE && takes_commands(i)) {
+    } else if (i != NULL && v->command.kind == SAGA_WAKE && saga_is_free(i)) {
         saga_view_answer(v, FICUS_ERR_OK, SLICE_NONE, NULL); /* it waits no more */
     } else if (i != NULL) {
         add_command(&i->commands, v);
-        if (takes_commands(i))
-            saga_commands_run(i);
+        if (saga_is_free(i))
+            saga_go_on(i);
     } else if (t != NULL) {
         add_command(&t->commands, v);
     } else if ((err = visit_begin(v)) != FICUS_ERR_OK) {
@@ -438,7 +425,7 @@ static bool keep_command(struct saga_view *v, const struct saga_command *c)
     k->refuse = c->refuse;
     bool kept = keep(&v->arena, c->saga, &k->saga) && keep(&v->arena, c->id, &k->id) && keep(&v->arena, c->actor, &k->actor) &&
                 keep(&v->arena, c->reason, &k->reason) && keep(&v->arena, c->data, &k->data) &&
-                keep(&v->arena, c->signal, &k->signal) && keep(&v->arena, c->owner, &k->owner);
+                keep(&v->arena, c->signal, &k->signal) && keep(&v->arena, c->topic, &k->topic) && keep(&v->arena, c->owner, &k->owner);
     char *key = kept ? arena_printf(&v->arena, SLICE_FMT "/" SLICE_FMT, SLICE_ARG(k->saga), SLICE_ARG(k->id)) : NULL;
     v->saga = k->saga;
     v->id = k->id;
@@ -448,16 +435,20 @@ static bool keep_command(struct saga_view *v, const struct saga_command *c)
 
 enum ficus_err saga_engine_command(struct saga_engine *g, const struct saga_command *c, saga_view_done done, void *arg)
 {
+    return g->command_count >= SAGA_COMMANDS_MAX ? FICUS_ERR_BUSY : saga_command_new(g, c, done, arg);
+}
+
+enum ficus_err saga_command_new(struct saga_engine *g, const struct saga_command *c, saga_view_done done, void *arg)
+{
     struct saga_view *v;
     FICUS_ASSERT(done != NULL && c->kind != SAGA_WAKE);
     FICUS_ASSERT(c->kind != SAGA_TERMINATE || (c->actor.size > 0 && c->reason.size > 0));
-    if (c->id.size == 0 || c->id.size > SAGA_ID_SIZE_MAX || !text_printable_ascii(c->id))
+    if (c->id.size == 0 || c->id.size > SAGA_ID_SIZE_MAX || !text_printable_ascii(c->id) ||
+        (c->kind == SAGA_START && saga_id_check(c->id) != NULL)) /* one of before may have another */
         return FICUS_ERR_INVALID;
     if (c->actor.size + c->reason.size > SAGA_NOTE_SIZE_MAX || (c->kind == SAGA_SIGNAL && c->data.size > SAGA_NOTE_SIZE_MAX) ||
         c->data.size > EVENT_SIZE_MAX)
         return FICUS_ERR_TOO_LARGE;
-    if (g->command_count >= SAGA_COMMANDS_MAX)
-        return FICUS_ERR_BUSY;
     enum ficus_err err = saga_view_new(g, done, arg, &v);
     if (err != FICUS_ERR_OK)
         return err;

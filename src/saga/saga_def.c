@@ -2,7 +2,7 @@
  *
  * See saga_def.h: the table, its rules, and the canonical text of a definition.
  */
-#include "saga_def.h"
+#include "saga_def_rules.h"
 
 #include "sha256.h"
 #include "mem.h"
@@ -27,11 +27,40 @@ bool saga_step_waits(const struct saga_step *s)
     return s->wait_ms > 0 || s->signal != NULL;
 }
 
+size_t saga_group_first(const struct saga_def *d, size_t step)
+{
+    while (step > 0 && d->steps[step].group != 0 && d->steps[step - 1].group == d->steps[step].group)
+        step--;
+    return step;
+}
+
+size_t saga_group_end(const struct saga_def *d, size_t step)
+{
+    size_t end = step + 1;
+    while (end < d->step_count && d->steps[step].group != 0 && d->steps[end].group == d->steps[step].group)
+        end++;
+    return end;
+}
+
 size_t saga_signal_step(const struct saga_def *d, struct slice signal)
 {
     size_t i = 0;
     while (i < d->step_count && (d->steps[i].signal == NULL || !slice_eq_str(signal, d->steps[i].signal)))
         i++;
+    return i;
+}
+
+static bool is_topic(const char *name, struct slice topic)
+{
+    return name != NULL && slice_eq_str(topic, name);
+}
+
+size_t saga_topic_step(const struct saga_def *d, struct slice topic, bool *ret_refuse)
+{
+    size_t i = 0;
+    while (i < d->step_count && !is_topic(d->steps[i].given_by, topic) && !is_topic(d->steps[i].refused_by, topic))
+        i++;
+    *ret_refuse = i < d->step_count && !is_topic(d->steps[i].given_by, topic);
     return i;
 }
 
@@ -238,7 +267,7 @@ static void check_undoable(const struct conf_node *node, const struct saga_step 
         conf_error_value(errors, conf_get(node, "code"), "is the failure code of give_up or of a signal, and this step has neither");
 }
 
-static const char *const signal_words[] = {"timeout", "on_timeout", "code"};
+static const char *const signal_words[] = {"timeout", "on_timeout", "code", "given_by", "refused_by"};
 
 /* A waiting step has nothing of a call. */
 static void check_waiting(const struct conf_node *node, const struct saga_step *s, struct conf_errors *errors)
@@ -261,6 +290,8 @@ static void check_signal(const struct conf_node *node, const struct saga_step *s
         conf_error_value(errors, conf_get(node, "on_timeout"), "has no meaning with \"timeout: never\"");
 }
 
+static const char *const topic_words[] = {"given_by", "refused_by"};
+
 static void check_calling(const struct conf_node *node, const struct saga_step *s, struct conf_errors *errors)
 {
     const struct conf_node *timeout = conf_get(node, "timeout");
@@ -270,6 +301,9 @@ static void check_calling(const struct conf_node *node, const struct saga_step *
         conf_error_value(errors, timeout, "of a call may be at most 10m");
     if (s->on_timeout != SAGA_ON_TIMEOUT_NONE)
         conf_error_value(errors, conf_get(node, "on_timeout"), "is only for a signal; a call has give_up");
+    for (size_t i = 0; i < ARRAY_COUNT(topic_words); i++)
+        if (conf_get(node, topic_words[i]) != NULL)
+            conf_error_value(errors, conf_get(node, topic_words[i]), "is only for a signal: a call has its answer");
 }
 
 static void step_check(const struct conf_node *node, void *value, struct conf_errors *errors)
@@ -360,6 +394,22 @@ static const struct conf_setting step_settings[] = {
      .check = conf_check_name,
      .example = "approved",
      .doc = "Instead of a call: the step is done when somebody gives this signal; when it is refused, what was done is undone."},
+    {.name = "given_by",
+     .type = CONF_STRING,
+     CONF_AT(struct saga_step, given_by),
+     .min = 1,
+     .max = 127,
+     .check = conf_check_dotted,
+     .example = "payment.settled",
+     .doc = "Topic: an event whose subject is the instance's id gives the signal, with the event's data."},
+    {.name = "refused_by",
+     .type = CONF_STRING,
+     CONF_AT(struct saga_step, refused_by),
+     .min = 1,
+     .max = 127,
+     .check = conf_check_dotted,
+     .example = "payment.failed",
+     .doc = "Topic: an event whose subject is the instance's id refuses the signal."},
     {.name = "on_timeout",
      .type = CONF_ENUM,
      CONF_AT(struct saga_step, on_timeout),
@@ -378,110 +428,6 @@ static const struct conf_table step_table = {
     .node_offset = offsetof(struct saga_step, node),
     .check = step_check,
 };
-
-/* ---- rules between steps (that names differ is conf's own rule) ---- */
-
-static void check_with_pivot(const struct saga_def *d, size_t pivot, struct conf_errors *errors)
-{
-    for (size_t i = 0; i < d->step_count; i++) {
-        const struct saga_step *s = &d->steps[i];
-        bool call = saga_call_present(&s->call), undo = saga_call_present(&s->undo);
-        if (i != pivot && s->pivot)
-            conf_error_key(errors, s->node, "is a second pivot; a saga has at most one, and \"%s\" is it",
-                           d->steps[pivot].name);
-        else if (i < pivot && call && !undo)
-            conf_error_key(errors, s->node, "needs an undo: it is called before the pivot \"%s\"",
-                           d->steps[pivot].name);
-        else if (i > pivot && call && !s->retry_forever)
-            conf_error_key(errors, s->node, "needs \"retry: forever\": it is called behind the pivot \"%s\"",
-                           d->steps[pivot].name);
-        else if (i > pivot && undo)
-            conf_error_value(errors, conf_get(s->node, "undo"), "is behind the pivot \"%s\", where nothing is undone",
-                             d->steps[pivot].name);
-        else if (i > pivot && saga_step_waits(s))
-            conf_error_key(errors, s->node,
-                           "waits behind the pivot \"%s\"; move it before the pivot, or begin another saga with what comes after the wait",
-                           d->steps[pivot].name);
-        else if (i <= pivot && s->retry_forever)
-            conf_error_value(errors, conf_get(s->node, "retry"), "forever is allowed only behind the pivot \"%s\"",
-                             d->steps[pivot].name);
-    }
-}
-
-static void check_without_pivot(const struct saga_def *d, struct conf_errors *errors)
-{
-    bool any_forever = false, called = false;
-    for (size_t i = 0; i < d->step_count; i++)
-        any_forever = any_forever || d->steps[i].retry_forever;
-    for (size_t i = 0; i < d->step_count; i++) {
-        const struct saga_step *s = &d->steps[i];
-        if (s->signal != NULL && any_forever && called)
-            conf_error_key(errors, s->node,
-                           "may be refused, and the calls before it have no undo; wait for the signal before the first call");
-        if (!saga_call_present(&s->call))
-            continue;
-        called = true;
-        if (any_forever && (!s->retry_forever || saga_call_present(&s->undo)))
-            conf_error_key(
-                errors, s->node,
-                "a saga without a pivot needs \"retry: forever\" and no undo on every call, or an undo on every call");
-        else if (!any_forever && !saga_call_present(&s->undo))
-            conf_error_key(errors, s->node, "needs an undo (or the saga a pivot, or every call \"retry: forever\")");
-    }
-}
-
-/* Every "{signals.NAME" in the texts of step `at` names a signal that a step before it waits for. */
-static void check_signal_names(const struct saga_def *d, size_t at, const struct conf_node *node, struct conf_errors *errors)
-{
-    for (const struct conf_node *child = node->first; child != NULL; child = child->next)
-        check_signal_names(d, at, child, errors);
-    struct slice text = node->kind == CONF_SCALAR ? node->text : SLICE(""), name;
-    while (saga_template_signal(&text, &name))
-        if (saga_signal_step(d, name) >= at)
-            conf_error_value(errors, node, "{signals." SLICE_FMT "}: no step before this one waits for a signal \"" SLICE_FMT "\"",
-                             SLICE_ARG(name), SLICE_ARG(name));
-}
-
-static void check_signals(const struct saga_def *d, struct conf_errors *errors)
-{
-    static const char *const words[] = {"call", "body", "undo"};
-    for (size_t i = 0; i < d->step_count; i++) {
-        const struct saga_step *s = &d->steps[i];
-        size_t first = s->signal == NULL ? i : saga_signal_step(d, slice_str(s->signal));
-        if (first != i)
-            conf_error_value(errors, conf_get(s->node, "signal"), "\"%s\" is waited for by \"%s\" already", s->signal,
-                             d->steps[first].name);
-        for (size_t k = 0; k < ARRAY_COUNT(words); k++)
-            if (conf_get(s->node, words[k]) != NULL)
-                check_signal_names(d, i, conf_get(s->node, words[k]), errors);
-    }
-}
-
-static void def_check(const struct conf_node *node, void *value, struct conf_errors *errors)
-{
-    const struct saga_def *d = value;
-    const struct conf_node *steps = conf_get(node, "steps");
-    if (d->step_count > SAGA_STEPS_MAX)
-        conf_error_value(errors, steps, "has %zu steps; at most %d are allowed", d->step_count, SAGA_STEPS_MAX);
-    size_t pivot = SIZE_MAX, call_count = 0;
-    for (size_t i = 0; i < d->step_count; i++) {
-        const struct saga_step *s = &d->steps[i];
-        if (s->pivot && pivot == SIZE_MAX)
-            pivot = i;
-        if (saga_call_present(&s->call))
-            call_count++;
-        else if (call_count > 0 && !saga_step_waits(s))
-            conf_error_key(errors, s->node,
-                           "has no call, so it was done before the saga began and must stand before every call");
-    }
-    if (call_count == 0)
-        conf_error_value(errors, steps, "needs at least one step with a call");
-    check_signals(d, errors);
-    if (pivot != SIZE_MAX)
-        check_with_pivot(d, pivot, errors);
-    else
-        check_without_pivot(d, errors);
-}
 
 static const struct conf_setting step_item = {
     .name = "step",
@@ -515,19 +461,20 @@ static const struct conf_setting def_settings[] = {
      .doc = "The service that the saga belongs to; default: the one whose part of the manifest names it."},
     {.name = "start",
      .type = CONF_STRING,
-     .flags = CONF_REQUIRED,
      CONF_AT(struct saga_def, start),
      .min = 1,
      .max = 127,
      .check = conf_check_dotted,
      .example = "order.placed",
-     .doc = "Topic whose events start an instance: the subject is its id, the data its input."},
+     .doc = "Topic whose events start an instance: the subject is its id, the data its input. Absent: its owner begins them, or an operator."},
     {.name = "steps",
      .type = CONF_MAP,
      .flags = CONF_REQUIRED | CONF_AS_LIST | CONF_NOT_EMPTY,
      CONF_MAP_AT(struct saga_def, steps, step_count, struct saga_step, name),
      .item = &step_item,
-     .doc = "The steps in order."},
+     .group_word = "parallel",
+     .group_offset = offsetof(struct saga_step, group),
+     .doc = "The steps in order; the 2 to 8 of a \"- parallel: [ ... ]\" at the same time."},
     {.name = "test",
      .type = CONF_MAP,
      .flags = CONF_MANIFEST_ONLY,
@@ -546,7 +493,7 @@ const struct conf_table saga_def_table = {
     .count = sizeof def_settings / sizeof def_settings[0],
     .has_node = true,
     .node_offset = offsetof(struct saga_def, node),
-    .check = def_check,
+    .check = saga_def_check,
 };
 
 /* ---- canonical text ---- */

@@ -8,7 +8,7 @@
 #include "conf.h"
 #include "saga_scenario.h"
 
-enum { SAGA_STEPS_MAX = 32, SAGA_NEVER = -1 /* as a timeout */ };
+enum { SAGA_STEPS_MAX = 32, SAGA_WIDTH_MAX = 8 /* of a group */, SAGA_TOPICS_MAX = 64 /* of all sagas of a system */, SAGA_NEVER = -1 /* as a timeout */ };
 
 enum saga_on_timeout { SAGA_ON_TIMEOUT_NONE = -1, SAGA_ON_TIMEOUT_UNDO, SAGA_ON_TIMEOUT_GO_ON };
 
@@ -28,17 +28,19 @@ struct saga_step {
     bool retry_forever;           /* implied for every step after the pivot (must be said) */
     int64_t wait_ms;              /* 0: it does not wait for time */
     const char *signal;           /* the signal that it waits for; NULL: none */
+    const char *given_by, *refused_by; /* topics: an event whose subject is the instance's id gives, refuses the signal; NULL: none */
     int on_timeout;               /* enum saga_on_timeout: of a signal */
     int64_t timeout_ms;           /* per attempt, default 5 s; of a signal: how long it is waited for, or SAGA_NEVER */
     int64_t give_up_ms;           /* 0: never */
     const char *code;             /* failure.code when given up, timed out, refused; NULL: these words */
     const struct conf_node *node; /* where it was written; NULL when it was not decoded */
+    uint32_t group;               /* number of its `parallel`, from 1: its steps are neighbours; 0: none */
 };
 
 struct saga_def {
     const char *name;  /* "checkout" */
     const char *owner; /* service */
-    const char *start; /* topic; the event's subject is the instance's id, its data the input */
+    const char *start; /* topic; the event's subject is the instance's id, its data the input; NULL: none */
     struct saga_step *steps;
     size_t step_count;
     struct saga_scenario *scenarios; /* in the manifest alone */
@@ -54,8 +56,13 @@ extern const struct conf_table saga_def_table;
 const char *saga_call_parse(struct arena *a, struct slice text, struct saga_call *ret_call);
 bool saga_call_present(const struct saga_call *c);
 bool saga_step_waits(const struct saga_step *s); /* for time or for a signal */
+/* First step of the step's group, and the one behind its last: a step of no `parallel` is a group of one. */
+size_t saga_group_first(const struct saga_def *d, size_t step);
+size_t saga_group_end(const struct saga_def *d, size_t step);
 /* The step that waits for the signal; d->step_count: none does. */
 size_t saga_signal_step(const struct saga_def *d, struct slice signal);
+/* The step whose signal an event of the topic gives, or refuses; d->step_count: none. */
+size_t saga_topic_step(const struct saga_def *d, struct slice topic, bool *ret_refuse);
 
 /* Canonical JSON text of a definition (stored with each instance) and its SHA-256 in hex; and back. Strings in the
  * arena. */

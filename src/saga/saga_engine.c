@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See saga_engine.h. This file: the engine's life, the one writer, and the moves of an instance between places.
+ * See saga_engine.h. This file: the engine's life, its definitions, and the one writer.
  */
 #include "saga_private.h"
 
@@ -33,90 +33,7 @@ static const struct metric_def metric_table[] = {
     {.name = "saga_waiting", .type = METRIC_GAUGE, .help = "Instances that wait for time or a signal."},
 };
 
-/* ---- instances and their places ---- */
-
-void saga_move(struct saga_instance *i, enum saga_place to)
-{
-    struct saga_engine *g = i->g;
-    if (i->place != SAGA_PLACE_NOWHERE) {
-        FICUS_ASSERT(g->counts[i->place] > 0);
-        list_remove(&i->link);
-        g->counts[i->place]--;
-    }
-    i->place = to;
-    if (to != SAGA_PLACE_NOWHERE) {
-        list_add_tail(&g->lists[to], &i->link);
-        g->counts[to]++;
-    }
-}
-
-static void on_timer(void *arg)
-{
-    struct saga_instance *i = arg;
-    FICUS_ASSERT(i->place == SAGA_PLACE_TIMER);
-    saga_move(i, SAGA_PLACE_NOWHERE);
-    struct saga_input in = {.kind = SAGA_INPUT_TIMER};
-    saga_input(i, &in);
-}
-
-struct saga_instance *saga_instance_new(struct saga_engine *g)
-{
-    struct saga_instance *i = mem_zalloc(sizeof *i);
-    if (i == NULL)
-        return NULL;
-    i->g = g;
-    list_init(&i->link);
-    list_init(&i->commands);
-    arena_init(&i->arena, SAGA_INPUT_ARENA_MAX);
-    i->timer = (struct env_timer){.fn = on_timer, .arg = i};
-    return i;
-}
-
-void saga_instance_free(struct saga_instance *i)
-{
-    if (i == NULL)
-        return;
-    FICUS_ASSERT(i->view == NULL && i->fetch == NULL && list_empty(&i->commands));
-    env_timer_stop(i->g->env, &i->timer);
-    saga_move(i, SAGA_PLACE_NOWHERE);
-    if (i->key.size > 0 && map_get(&i->g->live, i->key) == i)
-        map_remove(&i->g->live, i->key);
-    metric_set(i->g->running, (int64_t)map_count(&i->g->live));
-    arena_done(&i->arena);
-    mem_free(i);
-}
-
-static bool keep(struct arena *a, struct slice from, struct slice *to)
-{
-    *to = from.p == NULL ? SLICE_NONE : arena_slice(a, from);
-    return from.p == NULL || to->p != NULL;
-}
-
-enum ficus_err saga_instance_fill(struct saga_instance *i, const struct saga_start *start,
-                                  const struct saga_known_def *known)
-{
-    struct saga_start *s = &i->start;
-    i->def = known->def;
-    s->def_hash = slice_str(known->hash);
-    s->def_text = known->text;
-    bool ok = keep(&i->arena, start->saga, &s->saga) && keep(&i->arena, start->id, &s->id) &&
-              keep(&i->arena, start->input, &s->input) && keep(&i->arena, start->event_id, &s->event_id) &&
-              keep(&i->arena, start->traceparent, &s->traceparent) &&
-              keep(&i->arena, start->tracestate, &s->tracestate) &&
-              keep(&i->arena, start->correlation, &s->correlation);
-    char *key = ok ? arena_printf(&i->arena, SLICE_FMT "/" SLICE_FMT, SLICE_ARG(s->saga), SLICE_ARG(s->id)) : NULL;
-    if (key == NULL)
-        return FICUS_ERR_NOMEM;
-    i->key = slice_str(key);
-    if (!trace_parse(s->traceparent, &i->log.trace))
-        i->log.trace = (struct trace_context){0};
-    i->log.correlation = s->correlation.size > 0 ? s->correlation : s->id;
-    FICUS_ASSERT(map_get(&i->g->live, i->key) == NULL);
-    if (!map_put(&i->g->live, i->key, i))
-        return FICUS_ERR_NOMEM;
-    metric_set(i->g->running, (int64_t)map_count(&i->g->live));
-    return FICUS_ERR_OK;
-}
+/* ---- definitions ---- */
 
 enum ficus_err saga_def_know(struct saga_engine *g, struct slice hash, struct slice text,
                              const struct saga_known_def **ret_known, struct ficus_error *reterr)
@@ -140,6 +57,9 @@ enum ficus_err saga_def_know(struct saga_engine *g, struct slice hash, struct sl
         if (err == FICUS_ERR_OK && !slice_eq_str(hash, k->hash))
             err = err_set(reterr, FICUS_ERR_CORRUPT, "its definition does not have the hash %s", k->hash);
         k->def = def;
+        for (size_t s = 0; err == FICUS_ERR_OK && s < def->step_count; s = saga_group_end(def, s))
+            if (saga_group_end(def, s) - s > k->width)
+                k->width = saga_group_end(def, s) - s;
         if (err == FICUS_ERR_OK && !map_put(&g->defs, hash, k))
             err = err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
         if (err != FICUS_ERR_OK) {
@@ -150,60 +70,6 @@ enum ficus_err saga_def_know(struct saga_engine *g, struct slice hash, struct sl
     }
     *ret_known = k;
     return FICUS_ERR_OK;
-}
-
-/* ---- what the machine says ---- */
-
-void saga_ready_kick(struct saga_engine *g)
-{
-    if (g->calling_ready || g->held || g->closing)
-        return;
-    g->calling_ready = true;
-    while (g->counts[SAGA_PLACE_CALLING] < SAGA_CALLING_MAX && g->counts[SAGA_PLACE_READY] > 0)
-        saga_call_begin(CONTAINER_OF(g->lists[SAGA_PLACE_READY].next, struct saga_instance, link));
-    g->calling_ready = false;
-}
-
-static void act(struct saga_instance *i)
-{
-    switch (i->out.action) {
-    case SAGA_ACTION_CALL:
-        saga_move(i, SAGA_PLACE_READY);
-        return;
-    case SAGA_ACTION_TIMER:
-        saga_move(i, SAGA_PLACE_TIMER);
-        env_timer_start(i->g->env, &i->timer, i->out.delay_ms);
-        return;
-    case SAGA_ACTION_REST:
-    case SAGA_ACTION_NONE:
-        FICUS_UNREACHABLE(); /* an instance without an action is at rest and leaves the memory (after_append) */
-    }
-}
-
-void saga_input(struct saga_instance *i, struct saga_input *in)
-{
-    struct saga_engine *g = i->g;
-    FICUS_ASSERT(i->place == SAGA_PLACE_NOWHERE);
-    in->wall_ms = env_wall_ms(g->env);
-    in->random = env_random_u64(g->env);
-    int64_t begun_ms = i->state.begun_ms;
-    i->before = i->state.name;
-    saga_machine_input(i->def, &i->state, in, &i->out);
-    if (i->out.record_count == 0) {
-        act(i);
-        if (!list_empty(&i->commands))
-            saga_commands_run(i);
-        saga_ready_kick(g);
-        return;
-    }
-    const struct saga_record *r = &i->out.records[0];
-    if (in->kind == SAGA_INPUT_ANSWER && g->step_seconds != NULL)
-        metric_observe(METRIC(g->step_seconds, i->start.saga, slice_str(i->def->steps[r->step].name),
-                              slice_str(r->kind >= SAGA_RECORD_UNDO_BEGUN ? "undo" : "do")),
-                       (in->wall_ms - begun_ms) * 1000000);
-    saga_move(i, in->kind == SAGA_INPUT_START ? SAGA_PLACE_STARTING : SAGA_PLACE_WAITING);
-    saga_writer_kick(g);
-    saga_ready_kick(g); /* a calling slot may have become free */
 }
 
 /* ---- the writer ---- */
@@ -291,18 +157,14 @@ static void after_append(struct saga_instance *i)
     for (size_t r = 0; r < i->out.record_count; r++)
         log_record(i, &i->out.records[r]);
     count_change(i);
-    if (i->out.action == SAGA_ACTION_NONE)
+    if (i->state.name == SAGA_STUCK || saga_state_is_final(i->state.name))
         log_rest(i);
-    if (i->entry.wait_ms > 0)
-        saga_wake_at(i->g, i->entry.wake_at_ms);
+    if (i->state.name == SAGA_WAITING && i->wake_at_ms != 0)
+        saga_wake_at(i->g, i->wake_at_ms);
     if (i->view != NULL)
         saga_command_done(i);
-    if (i->out.action == SAGA_ACTION_CALL || i->out.action == SAGA_ACTION_TIMER)
-        act(i);
-    if (!list_empty(&i->commands))
-        saga_commands_run(i);
-    else if (i->place == SAGA_PLACE_NOWHERE)
-        saga_instance_free(i);
+    saga_act(i);
+    saga_go_on(i);
 }
 
 static void writer_work(void *arg)
@@ -363,6 +225,23 @@ static void writer_done(void *arg)
     saga_closing_step(g);
 }
 
+/* When the first of the open waits is over, and whether the journal knows it already. */
+static void set_wake(struct saga_instance *i)
+{
+    const struct saga_output *o = &i->out;
+    bool rests = i->state.name == SAGA_WAITING && i->before != SAGA_WAITING;
+    if (o->wait_ms == 0 || o->wait_ms == SAGA_NEVER)
+        i->wake_at_ms = 0;
+    else if (o->wait_is_new)
+        i->wake_at_ms = saga_waits_now(i->g) + o->wait_ms;
+    else
+        i->wake_at_ms += o->wait_ms - o->wait_was_ms;
+    if (o->wait_ms == 0 || !(rests || o->wait_is_new || o->wait_ms != o->wait_was_ms))
+        return;
+    i->entry.wait_ms = o->wait_ms;
+    i->entry.wake_at_ms = i->wake_at_ms;
+}
+
 static void take_entries(struct saga_engine *g, enum saga_place from, size_t count_max)
 {
     while (count_max-- > 0 && !list_empty(&g->lists[from])) {
@@ -376,11 +255,7 @@ static void take_entries(struct saga_engine *g, enum saga_place from, size_t cou
             .record_count = i->out.record_count,
             .state = &i->state,
         };
-        if (i->out.action == SAGA_ACTION_REST && i->out.delay_ms != 0) {
-            i->entry.wait_ms = i->out.delay_ms;
-            i->wake_at_ms = i->out.delay_ms == SAGA_NEVER ? 0 : saga_waits_now(g) + i->out.delay_ms;
-            i->entry.wake_at_ms = i->wake_at_ms;
-        }
+        set_wake(i);
         FICUS_ASSERT(g->entry_count < ARRAY_COUNT(g->entries));
         g->entries[g->entry_count++] = &i->entry;
     }
@@ -446,8 +321,6 @@ static void default_cancel(void *arg, struct call_fetch *f)
 static enum ficus_err know_configured(struct saga_engine *g, struct ficus_error *reterr)
 {
     g->start_defs = mem_array(g->options.def_count + 1, sizeof *g->start_defs);
-    struct buf topics;
-    buf_init(&topics, 64 * 1024);
     struct arena a;
     arena_init(&a, 4 * 1024 * 1024);
     enum ficus_err err = g->start_defs == NULL ? err_set(reterr, FICUS_ERR_NOMEM, "out of memory") : FICUS_ERR_OK;
@@ -461,16 +334,10 @@ static enum ficus_err know_configured(struct saga_engine *g, struct ficus_error 
             err_set(reterr, err, "%s", err_text(err));
         if (err != FICUS_ERR_OK)
             err_wrap(reterr, "saga %s", g->options.defs[i].name);
-        bool first = true;
-        for (size_t j = 0; j < i; j++)
-            first = first && strcmp(g->options.defs[j].start, g->options.defs[i].start) != 0;
-        if (first)
-            buf_printf(&topics, "%s%s", buf_slice(&topics).size > 0 ? "," : "", g->options.defs[i].start);
     }
-    if (err == FICUS_ERR_OK && (buf_failed(&topics) || (g->topics = mem_strdup(buf_str(&topics))) == NULL))
-        err = err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
+    if (err == FICUS_ERR_OK)
+        err = saga_topics_know(g, reterr);
     arena_done(&a);
-    buf_done(&topics);
     return err;
 }
 
@@ -507,6 +374,7 @@ static void engine_free(struct saga_engine *g)
     map_done(&g->live);
     mem_free(g->start_defs);
     mem_free(g->topics);
+    arena_done(&g->await_arena);
     mem_free(g);
 }
 
@@ -527,6 +395,8 @@ enum ficus_err saga_engine_new(struct env *e, const struct saga_engine_options *
     map_init(&g->defs, seed);
     for (int p = 0; p < SAGA_PLACE_COUNT; p++)
         list_init(&g->lists[p]);
+    for (int p = 0; p < SAGA_WORK_COUNT; p++)
+        list_init(&g->works[p]);
     g->writer_timer = (struct env_timer){.fn = on_writer_timer, .arg = g};
     g->trim_timer = (struct env_timer){.fn = on_trim_timer, .arg = g};
     make_metrics(g);
@@ -601,8 +471,9 @@ void saga_engine_close(struct saga_engine *g, void (*closed)(void *arg), void *a
     if (g->pulling)
         g->options.bus->ops->cancel_pull(g->options.bus);
     g->pulling = false;
-    LIST_FOREACH_SAFE (&g->lists[SAGA_PLACE_CALLING], it, tmp)
-        saga_call_cancel(CONTAINER_OF(it, struct saga_instance, link));
+    for (int p = 1; p < SAGA_WORK_COUNT; p++)
+        while (!list_empty(&g->works[p]))
+            saga_call_cancel(CONTAINER_OF(g->works[p].next, struct saga_work, link));
     for (int p = 1; p < SAGA_PLACE_COUNT; p++) {
         LIST_FOREACH_SAFE (&g->lists[p], it, tmp) {
             struct saga_instance *i = CONTAINER_OF(it, struct saga_instance, link);
@@ -611,7 +482,6 @@ void saga_engine_close(struct saga_engine *g, void (*closed)(void *arg), void *a
             if (v != NULL)
                 saga_view_answer(v, FICUS_ERR_CANCELLED, SLICE_NONE, "the hub is stopping");
             saga_commands_cancel(&i->commands);
-            env_timer_stop(g->env, &i->timer);
         }
     }
     /* Never from inside this call: the caller's closed must not fire re-entrantly, and jobs' done callbacks never do.

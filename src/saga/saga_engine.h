@@ -81,9 +81,9 @@ typedef void (*saga_view_done)(void *arg, enum ficus_err err, struct slice json,
 /* {"sagas":[{saga,id,state,step,failure,started_at,updated_at}],"after":"saga/id" when there may be more} */
 enum ficus_err saga_engine_list(struct saga_engine *g, const struct saga_query *q, saga_view_done done, void *arg);
 /* One instance with its history; of a terminated one also `left`, the steps that are (perhaps) done and not undone.
- * NOT_FOUND. */
-enum ficus_err saga_engine_show(struct saga_engine *g, struct slice saga, struct slice id, saga_view_done done,
-                                void *arg);
+ * owner: not NONE: only of a saga of this service, else DENIED. NOT_FOUND. */
+enum ficus_err saga_engine_show(struct saga_engine *g, struct slice saga, struct slice id, struct slice owner,
+                                saga_view_done done, void *arg);
 /* A saga's definition: the one that new instances take, or with this hash; and how many instances that have not ended
  * run on each. NOT_FOUND. */
 enum ficus_err saga_engine_describe(struct saga_engine *g, struct slice saga, struct slice hash, saga_view_done done,
@@ -104,11 +104,12 @@ struct saga_command {
     struct slice actor, reason; /* for the history; SLICE_NONE: not said. TERMINATE needs both */
     struct slice data;          /* START: the input; SIGNAL: its data. JSON text, or SLICE_NONE */
     struct slice signal;        /* SIGNAL: its name */
+    struct slice topic;         /* SIGNAL: not NONE: the one that an event of this topic gives or refuses, instead of signal and refuse */
     bool refuse;                /* SIGNAL */
     struct slice owner;         /* not NONE: only of a saga of this service, else FORBIDDEN */
 };
 /* OK is answered when it is synced, with {saga,id,state,again}; again: it was so before, and nothing was written. The
- * strings of c are copied. NOT_FOUND; INVALID; CONFLICT with the reason; TOO_LARGE; BUSY. A call that is under way is given up
+ * strings of c are copied. NOT_FOUND; INVALID (the id: saga_id_check); CONFLICT with the reason; TOO_LARGE; BUSY. A call that is under way is given up
  * for CANCEL, TERMINATE and a refused signal; the others wait for its answer. */
 enum ficus_err saga_engine_command(struct saga_engine *g, const struct saga_command *c, saga_view_done done, void *arg);
 

@@ -87,7 +87,8 @@ void saga_journal_close(struct saga_journal *j)
 
 static const char *step_name(const struct saga_def *def, const struct saga_state *s)
 {
-    return s->step < def->step_count && !saga_state_is_final(s->name) ? def->steps[s->step].name : "";
+    size_t step = saga_shown_step(def, s);
+    return step < def->step_count ? def->steps[step].name : "";
 }
 
 static enum ficus_err insert_instance(struct db_conn *c, const struct saga_journal_entry *en, int64_t at_ms,
@@ -306,7 +307,7 @@ static enum ficus_err read_row(struct db_stmt *s, struct arena *a, struct saga_s
     st->start.traceparent = copy(a, db_text(s, 9), &failed);
     st->start.tracestate = copy(a, db_text(s, 10), &failed);
     st->start.correlation = copy(a, db_text(s, 11), &failed);
-    st->wake_at_ms = st->state == SAGA_WAITING ? db_i64(s, 12) : 0;
+    st->wake_at_ms = db_i64(s, 12);
     return failed ? err_set(reterr, FICUS_ERR_NOMEM, "out of memory") : FICUS_ERR_OK;
 }
 
@@ -498,6 +499,21 @@ enum ficus_err saga_journal_definition(struct saga_journal *j, struct arena *a, 
     } else if (err == FICUS_ERR_OK) {
         err = err_set(reterr, FICUS_ERR_NOT_FOUND, "there is no definition " SLICE_FMT, SLICE_ARG(hash));
     }
+    return query_end(&r, err);
+}
+
+enum ficus_err saga_journal_awaiting(struct saga_journal *j, void (*fn)(void *arg, struct slice hash, struct slice text), void *arg,
+                                     struct ficus_error *reterr)
+{
+    struct query r = {.j = j};
+    enum ficus_err err = db_reader_take(j->db, &r.c, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    err = db_query(r.c, &r.s, reterr,
+                   "SELECT hash, text FROM saga_definition WHERE text LIKE '%\"given\\_by\":%' ESCAPE '\\' OR text LIKE "
+                   "'%\"refused\\_by\":%' ESCAPE '\\'", "");
+    while (query_row(&r, &err, reterr))
+        fn(arg, db_text(r.s, 0), db_text(r.s, 1));
     return query_end(&r, err);
 }
 

@@ -51,7 +51,7 @@ struct saga_stored {
     enum saga_state_name state;
     const char *step, *failure;
     int64_t started_ms, updated_ms;
-    int64_t wake_at_ms; /* WAITING: when the wait is over; 0: it has no end */
+    int64_t wake_at_ms; /* when the open wait that is over first is over; 0: it has no end; without meaning where none is open */
     struct saga_stored_record *records;
     size_t record_count;
 };
@@ -89,6 +89,9 @@ enum ficus_err saga_journal_list(struct saga_journal *j, const struct saga_journ
 enum ficus_err saga_journal_versions(struct saga_journal *j, struct slice saga,
                                      void (*fn)(void *arg, struct slice hash, enum saga_state_name state, int64_t count),
                                      void *arg, struct ficus_error *reterr);
+/* Those that have steps whose signal events give or refuse. What fn is given dies at return. */
+enum ficus_err saga_journal_awaiting(struct saga_journal *j, void (*fn)(void *arg, struct slice hash, struct slice text), void *arg,
+                                     struct ficus_error *reterr);
 /* A stored definition's text. NOT_FOUND. */
 enum ficus_err saga_journal_definition(struct saga_journal *j, struct arena *a, struct slice hash, struct slice *ret_text,
                                        struct ficus_error *reterr);

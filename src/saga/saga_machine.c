@@ -37,87 +37,115 @@ static bool has_call(const struct saga_def *def, size_t step)
     return saga_call_present(&def->steps[step].call);
 }
 
-/* First step from `step` on with something to do: a call, a wait, or a signal that did not come yet. The others were
- * done before the saga began. */
-static size_t next_step(const struct saga_def *def, const struct saga_state *s, size_t step)
+static bool is_done(const struct saga_state *s, size_t step)
 {
-    for (; step < def->step_count; step++)
-        if (has_call(def, step) || (saga_step_waits(&def->steps[step]) && (s->signals & bit(step)) == 0))
-            return step;
-    return NO_STEP;
+    return (s->done & bit(step)) != 0;
 }
 
-/* Last step before `end` that has an undo. */
-static size_t last_undo(const struct saga_def *def, size_t end)
+static bool is_open(const struct saga_state *s, size_t step)
 {
-    while (end-- > 0)
-        if (saga_call_present(&def->steps[end].undo))
-            return end;
+    return (s->open & bit(step)) != 0;
+}
+
+size_t saga_slot(const struct saga_state *s, size_t step)
+{
+    FICUS_ASSERT(step >= s->step && step - s->step < SAGA_WIDTH_MAX);
+    return step - s->step;
+}
+
+/* Last step that is done, or perhaps done, and has an undo. */
+static size_t last_undo(const struct saga_def *def, const struct saga_state *s)
+{
+    size_t step = def->step_count;
+    while (step-- > 0)
+        if (is_done(s, step) && saga_call_present(&def->steps[step].undo))
+            return step;
     return NO_STEP;
 }
 
 /* ---- fold ---- */
 
-static void enter_running(const struct saga_def *def, struct saga_state *s, size_t from)
+/* A step of the present group changed: what the instance is now. */
+static void settle(const struct saga_def *def, struct saga_state *s)
 {
-    size_t step = next_step(def, s, from);
-    s->name = step == NO_STEP ? SAGA_COMPLETED : SAGA_RUNNING;
-    s->step = step == NO_STEP ? def->step_count : step;
-    s->undo = s->begun = false;
+    s->name = SAGA_COMPLETED;
+    while (s->step < def->step_count) {
+        size_t end = saga_group_end(def, s->step);
+        bool calls = false, fresh = false;
+        for (size_t i = s->step; i < end; i++) {
+            if ((s->signals & bit(i)) != 0 && !is_open(s, i)) /* it came before */
+                s->done |= bit(i);
+            calls = calls || (is_open(s, i) && has_call(def, i));
+            fresh = fresh || (!is_open(s, i) && !is_done(s, i));
+        }
+        if (calls || fresh || s->open != 0) {
+            s->name = calls || fresh ? SAGA_RUNNING : SAGA_WAITING;
+            return;
+        }
+        s->step = end;
+    }
 }
 
-static void enter_undoing(const struct saga_def *def, struct saga_state *s, size_t end)
+static void undo_next(const struct saga_def *def, struct saga_state *s)
 {
-    size_t step = last_undo(def, end);
+    size_t step = last_undo(def, s);
     s->name = step == NO_STEP ? SAGA_COMPENSATED : SAGA_UNDOING;
     s->step = step == NO_STEP ? 0 : step;
     s->undo = true;
-    s->begun = false;
+    s->open = 0;
+}
+
+/* What is open is perhaps done. */
+static void turn_back(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
+{
+    memcpy(s->failure, r->code, sizeof s->failure);
+    s->done |= s->open;
+    undo_next(def, s);
 }
 
 static void fold_started(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
 {
     (void)r;
-    enter_running(def, s, 0);
+    for (size_t i = 0; i < def->step_count; i++)
+        if (!has_call(def, i) && !saga_step_waits(&def->steps[i])) /* it was done before the saga began */
+            s->done |= bit(i);
+    settle(def, s);
 }
 
 static void fold_begun(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
 {
-    (void)def;
-    s->begun = true;
-    s->begun_ms = r->at_ms;
+    s->open |= bit(r->step);
+    s->begun_ms[saga_slot(s, r->step)] = r->at_ms;
+    if (!s->undo)
+        settle(def, s);
 }
 
 static void fold_do_done(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
 {
-    enter_running(def, s, r->step + 1);
-}
-
-static void fail(struct saga_state *s, const struct saga_record *r)
-{
-    memcpy(s->failure, r->code, sizeof s->failure);
+    s->open &= ~bit(r->step);
+    s->done |= bit(r->step);
+    settle(def, s);
 }
 
 static void fold_do_refused(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
 {
+    s->open &= ~bit(r->step); /* the refused step itself had no effect */
     if (saga_step_is_forward_only(def, r->step)) {
         s->name = SAGA_STUCK;
-        s->begun = false;
         return;
     }
-    fail(s, r);
-    enter_undoing(def, s, r->step); /* the refused step itself had no effect */
+    turn_back(def, s, r);
 }
 
-static void fold_do_given_up(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
+static void fold_turned_back(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
 {
-    fail(s, r);
-    enter_undoing(def, s, r->step + 1); /* perhaps done: undone like a done one */
+    turn_back(def, s, r);
 }
 
 static void fold_undo_done(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
 {
-    enter_undoing(def, s, r->step);
+    s->done &= ~bit(r->step);
+    undo_next(def, s);
 }
 
 static void fold_undo_refused(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
@@ -125,32 +153,14 @@ static void fold_undo_refused(const struct saga_def *def, struct saga_state *s, 
     (void)def;
     (void)r;
     s->name = SAGA_STUCK;
-    s->begun = false;
-}
-
-static void fold_wait_begun(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
-{
-    fold_begun(def, s, r);
-    s->name = SAGA_WAITING;
-}
-
-/* What is begun is perhaps done. */
-static size_t begun_end(const struct saga_state *s)
-{
-    return s->begun ? s->step + 1 : s->step;
-}
-
-static void fold_turned_back(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
-{
-    fail(s, r);
-    enter_undoing(def, s, begun_end(s));
+    s->open = 0;
 }
 
 static void fold_signalled(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
 {
     s->signals |= bit(r->step);
-    if (s->name == SAGA_WAITING && s->step == r->step)
-        enter_running(def, s, r->step);
+    s->open &= ~bit(r->step);
+    settle(def, s);
 }
 
 static void fold_terminated(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
@@ -167,8 +177,9 @@ static void fold_retried(const struct saga_def *def, struct saga_state *s, const
     s->name = s->undo ? SAGA_UNDOING : SAGA_RUNNING;
 }
 
-/* In which states a record may come. at_step: it must name the present step; begun: what s->begun must be. */
-enum begun { NOT_BEGUN, BEGUN, EITHER };
+/* In which states a record may come. at: it must name a step of the present group (undoing: the present one) that is so;
+ * ANY: any step, or none. */
+enum at { ANY, FRESH, OPEN };
 enum {
     IN_NONE = 1 << SAGA_NONE,
     IN_RUNNING = 1 << SAGA_RUNNING,
@@ -179,33 +190,49 @@ enum {
 };
 static const struct {
     unsigned from;
-    bool at_step;
-    enum begun begun;
+    enum at at;
     void (*fold)(const struct saga_def *def, struct saga_state *s, const struct saga_record *r);
 } fold_table[SAGA_RECORD_COUNT] = {
-    [SAGA_RECORD_STARTED] = {IN_NONE, false, NOT_BEGUN, fold_started},
-    [SAGA_RECORD_DO_BEGUN] = {IN_RUNNING, true, NOT_BEGUN, fold_begun},
-    [SAGA_RECORD_DO_DONE] = {IN_RUNNING, true, BEGUN, fold_do_done},
-    [SAGA_RECORD_DO_REFUSED] = {IN_RUNNING, true, BEGUN, fold_do_refused},
-    [SAGA_RECORD_DO_GIVEN_UP] = {IN_RUNNING, true, BEGUN, fold_do_given_up},
-    [SAGA_RECORD_UNDO_BEGUN] = {IN_UNDOING, true, NOT_BEGUN, fold_begun},
-    [SAGA_RECORD_UNDO_DONE] = {IN_UNDOING, true, BEGUN, fold_undo_done},
-    [SAGA_RECORD_UNDO_REFUSED] = {IN_UNDOING, true, BEGUN, fold_undo_refused},
-    [SAGA_RECORD_RETRIED] = {IN_STUCK, false, NOT_BEGUN, fold_retried},
-    [SAGA_RECORD_WAIT_BEGUN] = {IN_RUNNING, true, NOT_BEGUN, fold_wait_begun},
-    [SAGA_RECORD_WAIT_DONE] = {IN_WAITING, true, BEGUN, fold_do_done},
-    [SAGA_RECORD_WAIT_GIVEN_UP] = {IN_WAITING, true, BEGUN, fold_turned_back},
-    [SAGA_RECORD_SIGNALLED] = {IN_FORWARD, false, EITHER, fold_signalled},
-    [SAGA_RECORD_SIGNAL_REFUSED] = {IN_FORWARD, false, EITHER, fold_turned_back},
-    [SAGA_RECORD_CANCELLED] = {IN_FORWARD | IN_STUCK, false, EITHER, fold_turned_back},
-    [SAGA_RECORD_TERMINATED] = {IN_FORWARD | IN_UNDOING | IN_STUCK, false, EITHER, fold_terminated},
+    [SAGA_RECORD_STARTED] = {IN_NONE, ANY, fold_started},
+    [SAGA_RECORD_DO_BEGUN] = {IN_RUNNING, FRESH, fold_begun},
+    [SAGA_RECORD_DO_DONE] = {IN_RUNNING, OPEN, fold_do_done},
+    [SAGA_RECORD_DO_REFUSED] = {IN_RUNNING, OPEN, fold_do_refused},
+    [SAGA_RECORD_DO_GIVEN_UP] = {IN_RUNNING, OPEN, fold_turned_back},
+    [SAGA_RECORD_UNDO_BEGUN] = {IN_UNDOING, FRESH, fold_begun},
+    [SAGA_RECORD_UNDO_DONE] = {IN_UNDOING, OPEN, fold_undo_done},
+    [SAGA_RECORD_UNDO_REFUSED] = {IN_UNDOING, OPEN, fold_undo_refused},
+    [SAGA_RECORD_RETRIED] = {IN_STUCK, ANY, fold_retried},
+    [SAGA_RECORD_WAIT_BEGUN] = {IN_RUNNING, FRESH, fold_begun},
+    [SAGA_RECORD_WAIT_DONE] = {IN_FORWARD, OPEN, fold_do_done},
+    [SAGA_RECORD_WAIT_GIVEN_UP] = {IN_FORWARD, OPEN, fold_turned_back},
+    [SAGA_RECORD_SIGNALLED] = {IN_FORWARD, ANY, fold_signalled},
+    [SAGA_RECORD_SIGNAL_REFUSED] = {IN_FORWARD, ANY, fold_turned_back},
+    [SAGA_RECORD_CANCELLED] = {IN_FORWARD | IN_STUCK, ANY, fold_turned_back},
+    [SAGA_RECORD_TERMINATED] = {IN_FORWARD | IN_UNDOING | IN_STUCK, ANY, fold_terminated},
 };
+
+static bool is_at(const struct saga_def *def, const struct saga_state *s, size_t step, enum at at)
+{
+    if (at == ANY)
+        return true;
+    if (s->undo)
+        return step == s->step && is_open(s, step) == (at == OPEN);
+    return saga_group_first(def, step) == s->step && is_open(s, step) == (at == OPEN) && !is_done(s, step);
+}
 
 /* Does every call that is begun or done have an undo? */
 static bool has_way_back(const struct saga_def *def, const struct saga_state *s)
 {
-    for (size_t i = 0; i < begun_end(s); i++)
-        if (has_call(def, i) && !saga_call_present(&def->steps[i].undo))
+    for (size_t i = 0; i < def->step_count; i++)
+        if ((is_open(s, i) || is_done(s, i)) && has_call(def, i) && !saga_call_present(&def->steps[i].undo))
+            return false;
+    return true;
+}
+
+static bool is_in_group(const struct saga_def *def, const struct saga_state *s, uint32_t steps)
+{
+    for (size_t i = 0; i < def->step_count; i++)
+        if ((steps & bit(i)) != 0 && (s->undo ? i : saga_group_first(def, i)) != s->step)
             return false;
     return true;
 }
@@ -213,27 +240,27 @@ static bool has_way_back(const struct saga_def *def, const struct saga_state *s)
 static void check_invariants(const struct saga_def *def, const struct saga_state *s)
 {
     bool failed = s->failure[0] != '\0';
+    FICUS_ASSERT(s->undo || (s->open & s->done) == 0); /* I5 */
+    FICUS_ASSERT(is_in_group(def, s, s->open));        /* I5 */
     switch (s->name) {
     case SAGA_RUNNING:
     case SAGA_WAITING:
-        FICUS_ASSERT(s->step < def->step_count && next_step(def, s, s->step) == s->step); /* I1 */
-        FICUS_ASSERT(s->name == SAGA_RUNNING || (!has_call(def, s->step) && s->begun));   /* I1 */
-        FICUS_ASSERT(!s->undo && !failed);                                                /* I2 */
+        FICUS_ASSERT(s->step < def->step_count && !is_done(s, saga_shown_step(def, s))); /* I1 */
+        FICUS_ASSERT(s->name == SAGA_RUNNING || saga_wait_ms(def, s) != 0);              /* I1 */
+        FICUS_ASSERT(!s->undo && !failed);                                             /* I2 */
         break;
     case SAGA_UNDOING:
-        FICUS_ASSERT(s->step < def->step_count && saga_call_present(&def->steps[s->step].undo)); /* I1 */
-        FICUS_ASSERT(s->undo && failed);                                                         /* I2 */
-        FICUS_ASSERT(pivot_of(def) == NO_STEP || s->step < pivot_of(def));                       /* I3 */
+        FICUS_ASSERT(s->step == last_undo(def, s));                                    /* I1 */
+        FICUS_ASSERT(s->undo && failed);                                               /* I2 */
+        FICUS_ASSERT(pivot_of(def) == NO_STEP || !is_done(s, pivot_of(def)));          /* I3 */
         break;
     case SAGA_COMPLETED:
-        FICUS_ASSERT(!failed && !s->begun); /* I2, I4 */
+        FICUS_ASSERT(!failed && s->open == 0); /* I2, I4 */
         break;
     case SAGA_COMPENSATED:
-        FICUS_ASSERT(failed && !s->begun); /* I2, I4 */
+        FICUS_ASSERT(failed && s->open == 0); /* I2, I4 */
         break;
     case SAGA_STUCK:
-        FICUS_ASSERT(s->step < def->step_count && !s->begun);
-        break;
     case SAGA_TERMINATED: /* as it was left */
         FICUS_ASSERT(s->step < def->step_count);
         break;
@@ -243,6 +270,17 @@ static void check_invariants(const struct saga_def *def, const struct saga_state
     }
 }
 
+/* Has the time of this signal's step gone by? */
+static bool is_past(const struct saga_def *def, const struct saga_state *s, size_t step)
+{
+    return saga_group_first(def, step) < s->step || is_done(s, step);
+}
+
+static bool takes_signal(const struct saga_def *def, const struct saga_state *s, size_t step)
+{
+    return def->steps[step].signal != NULL && (s->signals & bit(step)) == 0 && !is_past(def, s, step);
+}
+
 /* What the table does not say: NULL, or why the record does not fit its step. */
 static const char *misfit(const struct saga_def *def, const struct saga_state *s, const struct saga_record *r)
 {
@@ -250,27 +288,32 @@ static const char *misfit(const struct saga_def *def, const struct saga_state *s
     switch (r->kind) {
     case SAGA_RECORD_DO_BEGUN: return has_call(def, r->step) ? NULL : "it has no call";
     case SAGA_RECORD_WAIT_BEGUN: return has_call(def, r->step) ? "it does not wait" : NULL;
+    case SAGA_RECORD_DO_DONE: return has_call(def, r->step) ? NULL : "it has no call";
     case SAGA_RECORD_WAIT_DONE:
+        if (has_call(def, r->step))
+            return "it does not wait";
         return step->signal != NULL && step->on_timeout != SAGA_ON_TIMEOUT_GO_ON ? "it waits for its signal" : NULL;
     case SAGA_RECORD_DO_GIVEN_UP:
-        if (!saga_call_present(&step->undo))
+        if (!has_call(def, r->step) || !saga_call_present(&step->undo))
             return "it was given up but has no undo";
         break;
     case SAGA_RECORD_WAIT_GIVEN_UP:
         if (step->signal == NULL || step->on_timeout != SAGA_ON_TIMEOUT_UNDO)
             return "its time does not undo";
         break;
-    case SAGA_RECORD_SIGNALLED:
-        return step->signal == NULL || r->step < s->step || (s->signals & bit(r->step)) != 0 ? "it waits for no signal" : NULL;
+    case SAGA_RECORD_SIGNALLED: return takes_signal(def, s, r->step) ? NULL : "it waits for no signal";
     case SAGA_RECORD_SIGNAL_REFUSED:
-        if (step->signal == NULL || r->step < s->step || (s->signals & bit(r->step)) != 0 || !has_way_back(def, s))
+        if (!takes_signal(def, s, r->step) || !has_way_back(def, s))
             return "it waits for no signal";
         break;
     case SAGA_RECORD_CANCELLED:
         if (s->undo || !has_way_back(def, s))
             return "there is no way back";
         break;
-    case SAGA_RECORD_DO_REFUSED: break;
+    case SAGA_RECORD_DO_REFUSED:
+        if (!has_call(def, r->step))
+            return "it has no call";
+        break;
     default: return NULL;
     }
     return r->code[0] == '\0' ? "there is no code" : NULL;
@@ -280,9 +323,8 @@ enum ficus_err saga_fold(const struct saga_def *def, struct saga_state *s, const
                          struct ficus_error *reterr)
 {
     FICUS_ASSERT((unsigned)r->kind < SAGA_RECORD_COUNT);
-    if ((fold_table[r->kind].from & 1u << s->name) == 0 ||
-        (fold_table[r->kind].begun != EITHER && s->begun != (fold_table[r->kind].begun == BEGUN)) ||
-        (fold_table[r->kind].at_step && r->step != s->step) || r->step >= def->step_count)
+    if (r->step >= def->step_count || (fold_table[r->kind].from & 1u << s->name) == 0 ||
+        !is_at(def, s, r->step, fold_table[r->kind].at))
         return err_set(reterr, FICUS_ERR_CORRUPT, "saga %s: record %s of step %zu cannot follow state %s at step %zu",
                        def->name, saga_record_text(r->kind), r->step, saga_state_text(s->name), s->step);
     const char *wrong = misfit(def, s, r);
@@ -301,18 +343,18 @@ static struct slice code_of(const struct saga_step *step, const char *fallback)
     return slice_str(step->code != NULL && step->code[0] != '\0' ? step->code : fallback);
 }
 
-static struct saga_record *emit(const struct saga_def *def, struct saga_state *s, struct saga_output *out,
-                                enum saga_record_kind kind, const struct saga_input *in, struct slice code)
+static void emit(const struct saga_def *def, struct saga_state *s, struct saga_output *out, enum saga_record_kind kind,
+                 size_t step, const struct saga_input *in, struct slice code)
 {
     FICUS_ASSERT(out->record_count < SAGA_OUTPUT_RECORDS_MAX);
     struct saga_record *r = &out->records[out->record_count++];
     *r = (struct saga_record){.kind = kind, .at_ms = in->wall_ms};
     if (saga_record_has_step(kind))
-        r->step = in->kind == SAGA_INPUT_SIGNAL && out->record_count == 1 ? in->step : s->step;
+        r->step = step;
     if (out->record_count == 1) { /* the others follow from it */
         r->note = in->note;
         r->status = in->kind == SAGA_INPUT_ANSWER ? in->status : 0;
-        r->attempts = in->kind == SAGA_INPUT_ANSWER ? s->attempts : 0;
+        r->attempts = in->kind == SAGA_INPUT_ANSWER ? s->attempts[saga_slot(s, step)] : 0;
     }
     if (code.size > 0)
         snprintf(r->code, sizeof r->code, SLICE_FMT,
@@ -320,7 +362,12 @@ static struct saga_record *emit(const struct saga_def *def, struct saga_state *s
     struct ficus_error error = {0};
     enum ficus_err err = saga_fold(def, s, r, &error);
     FICUS_ASSERT(err == FICUS_ERR_OK);
-    return r;
+}
+
+static void call(struct saga_output *out, size_t step, int64_t delay_ms)
+{
+    FICUS_ASSERT(out->action_count < SAGA_WIDTH_MAX);
+    out->actions[out->action_count++] = (struct saga_action){step, delay_ms};
 }
 
 static int64_t wait_of(const struct saga_step *step)
@@ -328,51 +375,80 @@ static int64_t wait_of(const struct saga_step *step)
     return step->signal != NULL ? step->timeout_ms : step->wait_ms;
 }
 
-/* What comes next in the state just reached: begin its step, if it has one. */
-static void go_on(const struct saga_def *def, struct saga_state *s, struct saga_output *out,
-                  const struct saga_input *in)
+/* Begin what of the steps in [first, end) is to be begun and has a call (or none, as `calls` says); call it. */
+static void begin_fresh(const struct saga_def *def, struct saga_state *s, size_t end, bool calls, struct saga_output *out,
+                        const struct saga_input *in)
 {
-    if (s->name == SAGA_RUNNING && !has_call(def, s->step)) {
-        emit(def, s, out, SAGA_RECORD_WAIT_BEGUN, in, SLICE_NONE);
-        out->action = SAGA_ACTION_REST;
-        out->delay_ms = wait_of(&def->steps[s->step]);
-        return;
+    for (size_t i = s->step; i < end; i++) {
+        if (has_call(def, i) != calls || is_open(s, i) || is_done(s, i))
+            continue;
+        emit(def, s, out, calls ? SAGA_RECORD_DO_BEGUN : SAGA_RECORD_WAIT_BEGUN, i, in, SLICE_NONE);
+        if (!calls)
+            continue;
+        s->attempts[saga_slot(s, i)] = 1;
+        call(out, i, 0);
     }
-    if (s->name == SAGA_WAITING)
-        out->action = SAGA_ACTION_REST; /* as long as it was */
-    if (s->name != SAGA_RUNNING && s->name != SAGA_UNDOING)
-        return;
-    if (!s->begun)
-        emit(def, s, out, s->undo ? SAGA_RECORD_UNDO_BEGUN : SAGA_RECORD_DO_BEGUN, in, SLICE_NONE);
-    s->attempts = 1;
-    out->action = SAGA_ACTION_CALL;
 }
 
-static int64_t give_up_at(const struct saga_def *def, const struct saga_state *s)
+/* Call what is open already, as nobody does. */
+static void call_again(const struct saga_def *def, struct saga_state *s, struct saga_output *out)
 {
-    const struct saga_step *step = &def->steps[s->step];
-    if (s->undo || step->give_up_ms <= 0 || step->pivot || saga_step_is_forward_only(def, s->step) ||
+    for (size_t i = 0; i < def->step_count; i++) {
+        if (!saga_is_calling(def, s, i, s->undo))
+            continue;
+        s->attempts[saga_slot(s, i)] = 1;
+        call(out, i, 0);
+    }
+}
+
+/* What comes next in the state just reached: begin its steps, or its undo. Calls first: a group with one is never WAITING
+ * while it begins. */
+static void go_on(const struct saga_def *def, struct saga_state *s, struct saga_output *out, const struct saga_input *in)
+{
+    if (s->name == SAGA_RUNNING) {
+        size_t end = saga_group_end(def, s->step);
+        begin_fresh(def, s, end, true, out, in);
+        begin_fresh(def, s, end, false, out, in);
+    } else if (s->name == SAGA_UNDOING && s->open == 0) {
+        emit(def, s, out, SAGA_RECORD_UNDO_BEGUN, s->step, in, SLICE_NONE);
+        s->attempts[0] = 1;
+        call(out, s->step, 0);
+    }
+}
+
+static int64_t give_up_at(const struct saga_def *def, const struct saga_state *s, size_t at)
+{
+    const struct saga_step *step = &def->steps[at];
+    if (s->undo || step->give_up_ms <= 0 || step->pivot || saga_step_is_forward_only(def, at) ||
         !saga_call_present(&step->undo))
         return INT64_MAX;
     /* Of time in which somebody tried: after an outage the participants often come up later than the engine, and an order
      * must not fall for that. */
-    return (s->begun_ms > s->resumed_ms ? s->begun_ms : s->resumed_ms) + step->give_up_ms;
+    int64_t begun_ms = s->begun_ms[saga_slot(s, at)];
+    return (begun_ms > s->resumed_ms ? begun_ms : s->resumed_ms) + step->give_up_ms;
 }
 
 static void give_up(const struct saga_def *def, struct saga_state *s, struct saga_output *out,
                     const struct saga_input *in)
 {
-    emit(def, s, out, SAGA_RECORD_DO_GIVEN_UP, in, code_of(&def->steps[s->step], "given_up"));
+    emit(def, s, out, SAGA_RECORD_DO_GIVEN_UP, in->step, in, code_of(&def->steps[in->step], "given_up"));
     go_on(def, s, out, in);
 }
 
+/* One wait at a time: of two that end together the other is over still. */
 static void wait_over(const struct saga_def *def, struct saga_state *s, struct saga_output *out, const struct saga_input *in)
 {
-    const struct saga_step *step = &def->steps[s->step];
+    int64_t wait_ms = saga_wait_ms(def, s);
+    size_t at = s->step;
+    if (wait_ms <= 0) /* none is open, or none has an end */
+        return;
+    while (!is_open(s, at) || has_call(def, at) || wait_of(&def->steps[at]) != wait_ms)
+        at++;
+    const struct saga_step *step = &def->steps[at];
     if (step->signal != NULL && step->on_timeout == SAGA_ON_TIMEOUT_UNDO)
-        emit(def, s, out, SAGA_RECORD_WAIT_GIVEN_UP, in, code_of(step, "timed_out"));
+        emit(def, s, out, SAGA_RECORD_WAIT_GIVEN_UP, at, in, code_of(step, "timed_out"));
     else
-        emit(def, s, out, SAGA_RECORD_WAIT_DONE, in, SLICE_NONE);
+        emit(def, s, out, SAGA_RECORD_WAIT_DONE, at, in, SLICE_NONE);
     go_on(def, s, out, in);
 }
 
@@ -381,33 +457,30 @@ static void on_signal(const struct saga_def *def, struct saga_state *s, struct s
     bool same;
     if (saga_signal_obstacle(def, s, in->step, in->refuse, &same) != NULL)
         return;
-    uint32_t attempts = s->attempts;
-    bool goes_on = !in->refuse && s->name == SAGA_RUNNING;
     if (in->refuse)
-        emit(def, s, out, SAGA_RECORD_SIGNAL_REFUSED, in, code_of(&def->steps[in->step], "refused"));
+        emit(def, s, out, SAGA_RECORD_SIGNAL_REFUSED, in->step, in, code_of(&def->steps[in->step], "refused"));
     else
-        emit(def, s, out, SAGA_RECORD_SIGNALLED, in, SLICE_NONE);
+        emit(def, s, out, SAGA_RECORD_SIGNALLED, in->step, in, SLICE_NONE);
     go_on(def, s, out, in);
-    if (goes_on && attempts < UINT32_MAX) /* its step is the same: the call is one more attempt */
-        s->attempts = attempts + 1;
 }
 
 static void on_unknown(const struct saga_def *def, struct saga_state *s, struct saga_output *out,
                        const struct saga_input *in)
 {
-    int64_t end_ms = give_up_at(def, s);
+    int64_t end_ms = give_up_at(def, s, in->step);
     if (in->wall_ms >= end_ms) {
         give_up(def, s, out, in);
         return;
     }
-    unsigned shift = s->attempts < 6 ? s->attempts - 1 : 5;
+    uint32_t attempts = s->attempts[saga_slot(s, in->step)];
+    unsigned shift = attempts < 6 ? attempts - 1 : 5;
     int64_t cap_ms = (int64_t)SAGA_BACKOFF_MS_MIN << shift;
     if (cap_ms > SAGA_BACKOFF_MS_MAX)
         cap_ms = SAGA_BACKOFF_MS_MAX;
-    out->action = SAGA_ACTION_TIMER;
-    out->delay_ms = 1 + (int64_t)(in->random % (uint64_t)cap_ms);
-    if (end_ms != INT64_MAX && out->delay_ms > end_ms - in->wall_ms)
-        out->delay_ms = end_ms - in->wall_ms;
+    int64_t delay_ms = 1 + (int64_t)(in->random % (uint64_t)cap_ms);
+    if (end_ms != INT64_MAX && delay_ms > end_ms - in->wall_ms)
+        delay_ms = end_ms - in->wall_ms;
+    call(out, in->step, delay_ms);
 }
 
 static void on_answer(const struct saga_def *def, struct saga_state *s, struct saga_output *out,
@@ -418,70 +491,89 @@ static void on_answer(const struct saga_def *def, struct saga_state *s, struct s
         on_unknown(def, s, out, in);
         return;
     case SAGA_ANSWER_DONE:
-        emit(def, s, out, s->undo ? SAGA_RECORD_UNDO_DONE : SAGA_RECORD_DO_DONE, in, SLICE_NONE);
+        emit(def, s, out, s->undo ? SAGA_RECORD_UNDO_DONE : SAGA_RECORD_DO_DONE, in->step, in, SLICE_NONE);
         break;
     case SAGA_ANSWER_REFUSED:
-        emit(def, s, out, s->undo ? SAGA_RECORD_UNDO_REFUSED : SAGA_RECORD_DO_REFUSED, in,
+        emit(def, s, out, s->undo ? SAGA_RECORD_UNDO_REFUSED : SAGA_RECORD_DO_REFUSED, in->step, in,
              in->code.size > 0 ? in->code : SLICE("refused"));
         break;
     }
     go_on(def, s, out, in);
 }
 
-void saga_machine_input(const struct saga_def *def, struct saga_state *s, const struct saga_input *in,
-                        struct saga_output *ret_out)
+static void on_timer(const struct saga_def *def, struct saga_state *s, struct saga_output *out, const struct saga_input *in)
 {
-    *ret_out = (struct saga_output){0};
-    bool same, calling = (s->name == SAGA_RUNNING || s->name == SAGA_UNDOING) && s->begun;
+    if (in->wall_ms >= give_up_at(def, s, in->step)) {
+        give_up(def, s, out, in);
+        return;
+    }
+    uint32_t *attempts = &s->attempts[saga_slot(s, in->step)];
+    if (*attempts < UINT32_MAX)
+        ++*attempts;
+    call(out, in->step, 0);
+}
+
+static void take(const struct saga_def *def, struct saga_state *s, const struct saga_input *in, struct saga_output *out)
+{
+    bool same, calling = in->step < def->step_count && saga_is_calling(def, s, in->step, s->undo);
     switch (in->kind) {
     case SAGA_INPUT_START:
         if (s->name != SAGA_NONE)
             return;
-        emit(def, s, ret_out, SAGA_RECORD_STARTED, in, SLICE_NONE);
-        go_on(def, s, ret_out, in);
+        emit(def, s, out, SAGA_RECORD_STARTED, 0, in, SLICE_NONE);
+        go_on(def, s, out, in);
         return;
     case SAGA_INPUT_ANSWER:
         if (calling)
-            on_answer(def, s, ret_out, in);
+            on_answer(def, s, out, in);
         return;
     case SAGA_INPUT_TIMER:
-        if (s->name == SAGA_WAITING && wait_of(&def->steps[s->step]) != SAGA_NEVER)
-            wait_over(def, s, ret_out, in);
-        if (!calling)
-            return;
-        if (in->wall_ms >= give_up_at(def, s)) {
-            give_up(def, s, ret_out, in);
-            return;
-        }
-        if (s->attempts < UINT32_MAX)
-            s->attempts++;
-        ret_out->action = SAGA_ACTION_CALL;
+        if (calling)
+            on_timer(def, s, out, in);
+        return;
+    case SAGA_INPUT_WAKE:
+        if (s->name == SAGA_WAITING || s->name == SAGA_RUNNING)
+            wait_over(def, s, out, in);
         return;
     case SAGA_INPUT_RESUME:
         /* A begun step is called again at once, also past its give_up: whether it was done is unknown, and time in
          * which nobody tried must not decide an order's fate. */
         s->resumed_ms = in->wall_ms;
-        go_on(def, s, ret_out, in);
+        call_again(def, s, out);
+        go_on(def, s, out, in);
         return;
     case SAGA_INPUT_RETRY:
         if (s->name != SAGA_STUCK)
             return;
-        emit(def, s, ret_out, SAGA_RECORD_RETRIED, in, SLICE_NONE);
-        go_on(def, s, ret_out, in);
+        emit(def, s, out, SAGA_RECORD_RETRIED, s->step, in, SLICE_NONE);
+        call_again(def, s, out);
+        go_on(def, s, out, in);
         return;
     case SAGA_INPUT_CANCEL:
         if (saga_cancel_obstacle(def, s, &same) != NULL)
             return;
-        emit(def, s, ret_out, SAGA_RECORD_CANCELLED, in, SLICE("cancelled"));
-        go_on(def, s, ret_out, in);
+        emit(def, s, out, SAGA_RECORD_CANCELLED, s->step, in, SLICE("cancelled"));
+        go_on(def, s, out, in);
         return;
     case SAGA_INPUT_TERMINATE:
         if (saga_terminate_obstacle(s, &same) == NULL)
-            emit(def, s, ret_out, SAGA_RECORD_TERMINATED, in, SLICE_NONE);
+            emit(def, s, out, SAGA_RECORD_TERMINATED, s->step, in, SLICE_NONE);
         return;
-    case SAGA_INPUT_SIGNAL: on_signal(def, s, ret_out, in); return;
+    case SAGA_INPUT_SIGNAL: on_signal(def, s, out, in); return;
     }
     FICUS_UNREACHABLE();
+}
+
+void saga_machine_input(const struct saga_def *def, struct saga_state *s, const struct saga_input *in,
+                        struct saga_output *ret_out)
+{
+    *ret_out = (struct saga_output){0};
+    size_t step = s->step;
+    ret_out->wait_was_ms = saga_wait_ms(def, s);
+    take(def, s, in, ret_out);
+    ret_out->wait_ms = saga_wait_ms(def, s);
+    /* All waits of a group begin together, so the next one's end follows from the end of the one before. */
+    ret_out->wait_is_new = ret_out->wait_ms != 0 && (ret_out->wait_was_ms == 0 || s->step != step);
 }
 
 /* ---- what may be said from outside ---- */
@@ -506,7 +598,7 @@ const char *saga_cancel_obstacle(const struct saga_def *def, const struct saga_s
     if (has_way_back(def, s))
         return NULL;
     size_t pivot = pivot_of(def);
-    if (pivot == s->step)
+    if (pivot != NO_STEP && !is_done(s, pivot))
         return "its pivot is under way and perhaps done: wait for its answer, or terminate it";
     return pivot != NO_STEP ? "its pivot is done, and behind that nothing is undone: let it end, or terminate it"
                             : "what it has done has no undo: let it end, or terminate it";
@@ -529,90 +621,44 @@ const char *saga_signal_obstacle(const struct saga_def *def, const struct saga_s
         return ended(s);
     if (s->undo)
         return "it is being undone";
-    if (s->name == SAGA_STUCK || step < s->step) /* stuck: behind the pivot */
+    if (s->name == SAGA_STUCK || is_past(def, s, step)) /* stuck: behind the pivot */
         return "its time was over, and the instance has gone on without it";
     return refuse && !has_way_back(def, s) ? "what it has done has no undo" : NULL;
 }
 
 bool saga_step_is_left(const struct saga_def *def, const struct saga_state *s, size_t step)
 {
-    bool undo = saga_call_present(&def->steps[step].undo);
-    if (s->name == SAGA_COMPENSATED || (!undo && !has_call(def, step)))
-        return false;
+    bool effect = has_call(def, step) || saga_call_present(&def->steps[step].undo);
+    return s->name != SAGA_COMPENSATED && effect && (is_open(s, step) || is_done(s, step));
+}
+
+bool saga_is_calling(const struct saga_def *def, const struct saga_state *s, size_t step, bool undo)
+{
+    FICUS_ASSERT(step < def->step_count);
+    if (undo)
+        return s->name == SAGA_UNDOING && is_open(s, step);
+    return s->name == SAGA_RUNNING && is_open(s, step) && has_call(def, step);
+}
+
+int64_t saga_wait_ms(const struct saga_def *def, const struct saga_state *s)
+{
+    int64_t shortest = 0;
     if (s->undo)
-        return undo && step <= s->step;
-    return step < begun_end(s);
-}
-
-enum saga_answer saga_classify(enum ficus_err err, int status)
-{
-    if (err != FICUS_ERR_OK)
-        return SAGA_ANSWER_UNKNOWN;
-    if (status >= 200 && status <= 299)
-        return SAGA_ANSWER_DONE;
-    if (status >= 400 && status <= 499 && status != 401 && status != 408 && status != 425 && status != 429)
-        return SAGA_ANSWER_REFUSED;
-    return SAGA_ANSWER_UNKNOWN;
-}
-
-/* ---- names ---- */
-
-bool saga_state_is_final(enum saga_state_name name)
-{
-    return name == SAGA_COMPLETED || name == SAGA_COMPENSATED || name == SAGA_TERMINATED;
-}
-
-const char *saga_state_text(enum saga_state_name name)
-{
-    switch (name) {
-#define X(n, text) \
-    case SAGA_##n: \
-        return text;
-        SAGA_STATE_LIST(X)
-#undef X
-    case SAGA_NONE:
-    case SAGA_STATE_COUNT:
-        break;
+        return 0;
+    for (size_t i = 0; i < def->step_count; i++) {
+        int64_t ms = is_open(s, i) && !has_call(def, i) ? wait_of(&def->steps[i]) : 0;
+        if (ms != 0 && (shortest <= 0 || (ms != SAGA_NEVER && ms < shortest)))
+            shortest = ms;
     }
-    return "none";
+    return shortest;
 }
 
-bool saga_state_parse(struct slice text, enum saga_state_name *ret_name)
+size_t saga_shown_step(const struct saga_def *def, const struct saga_state *s)
 {
-    for (enum saga_state_name n = SAGA_RUNNING; n < SAGA_STATE_COUNT; n++) {
-        if (slice_eq_str(text, saga_state_text(n))) {
-            *ret_name = n;
-            return true;
-        }
-    }
-    return false;
-}
-
-static const char *const record_texts[SAGA_RECORD_COUNT] = {
-#define X(name, text) [SAGA_RECORD_##name] = text,
-    SAGA_RECORD_LIST(X)
-#undef X
-};
-
-const char *saga_record_text(enum saga_record_kind kind)
-{
-    FICUS_ASSERT((unsigned)kind < SAGA_RECORD_COUNT);
-    return record_texts[kind];
-}
-
-bool saga_record_has_step(enum saga_record_kind kind)
-{
-    return kind != SAGA_RECORD_STARTED && kind != SAGA_RECORD_RETRIED && kind != SAGA_RECORD_CANCELLED &&
-           kind != SAGA_RECORD_TERMINATED;
-}
-
-bool saga_record_parse(struct slice text, enum saga_record_kind *ret_kind)
-{
-    for (size_t i = 0; i < SAGA_RECORD_COUNT; i++) {
-        if (slice_eq_str(text, record_texts[i])) {
-            *ret_kind = (enum saga_record_kind)i;
-            return true;
-        }
-    }
-    return false;
+    size_t step = s->step;
+    if (saga_state_is_final(s->name) || step >= def->step_count)
+        return def->step_count;
+    while (!s->undo && step + 1 < saga_group_end(def, s->step) && is_done(s, step))
+        step++;
+    return step;
 }

@@ -27,33 +27,37 @@
  * Records and the states in which they may come (fold_table in saga_machine.c is this table):
  *
  *   record          from                 needs                            then
- *   started         none                                                  the first step
- *   do_begun        RUNNING              a call, not begun                RUNNING
- *   do_done         RUNNING              begun                            the next step, or COMPLETED
- *   do_refused      RUNNING              begun                            undo what is before it, or STUCK
- *   do_given_up     RUNNING              begun, with an undo              undo it and what is before it
- *   wait_begun      RUNNING              a wait or a signal, not begun    WAITING
- *   wait_done       WAITING              begun                            the next step
- *   wait_given_up   WAITING              a signal whose time undoes       undo what is before it
- *   signalled       RUNNING, WAITING     a signal not given and not past  as it was; the next step when it waited for it
- *   signal_refused  RUNNING, WAITING     the same                         undo all that is begun
- *   undo_begun      UNDOING              not begun                        UNDOING
- *   undo_done       UNDOING              begun                            the undo before it, or COMPENSATED
- *   undo_refused    UNDOING              begun                            STUCK
+ *   started         none                                                  the first group
+ *   do_begun        RUNNING              a call, neither open nor done    it is open
+ *   do_done         RUNNING              open                             it is done
+ *   do_refused      RUNNING              open                             undo all that is open or done but it, or STUCK
+ *   do_given_up     RUNNING              open, with an undo               undo all that is open or done
+ *   wait_begun      RUNNING              a wait or a signal, neither      it is open
+ *   wait_done       RUNNING, WAITING     open                             it is done
+ *   wait_given_up   RUNNING, WAITING     a signal whose time undoes, open undo all that is open or done
+ *   signalled       RUNNING, WAITING     a signal not given and not past  it is done, when its group is the present one
+ *   signal_refused  RUNNING, WAITING     the same                         undo all that is open or done
+ *   undo_begun      UNDOING              not open                         UNDOING
+ *   undo_done       UNDOING              open                             the undo before it, or COMPENSATED
+ *   undo_refused    UNDOING              open                             STUCK
  *   retried         STUCK                                                 RUNNING or UNDOING, the same step
- *   cancelled       RUNNING, WAITING,    a way back                       undo all that is begun
+ *   cancelled       RUNNING, WAITING,    a way back                       undo all that is open or done
  *                   STUCK before it is undone
  *   terminated      all but the ends                                      TERMINATED; nothing is done or undone any more
  *
- * There is a way back while every call that is begun or done has an undo. A step whose signal came before it is passed
- * over without a record of its own.
+ * Steps of one `parallel` are a group; another step is a group of one. All steps of a group begin together. When all are
+ * done the next group is the present one, or the instance is COMPLETED. Forward, it is WAITING when all that is open waits
+ * for time or signals, else RUNNING. Undoing is one path: one step after another, in reverse order of the definition.
+ * There is a way back while every call that is open or done has an undo. A step whose signal came before its group is done
+ * when the group begins, without a record of its own. (ADR 37)
  *
  * Invariants, asserted after each fold:
- *   I1  RUNNING: step is a call, a wait, or a signal that did not come; WAITING: a wait or such a signal; UNDOING: step
- *       is a step with an undo.
+ *   I1  RUNNING, WAITING: a step of the present group is not done; WAITING: no call is open, a wait is; UNDOING: step is a
+ *       done step with an undo, and no later one is.
  *   I2  UNDOING and COMPENSATED: there is a failure code. RUNNING, WAITING and COMPLETED: there is none.
  *   I3  behind a done pivot there is no UNDOING and no COMPENSATED.
- *   I4  COMPLETED, COMPENSATED: nothing is begun. Behind these and TERMINATED no record may follow.
+ *   I4  COMPLETED, COMPENSATED: nothing is open. Behind these and TERMINATED no record may follow.
+ *   I5  nothing is open and done; what is open is in the present group or is the present undo.
  *
  * Pure: no clock, no memory of its own, no I/O. Attempts are counted in memory only and begin anew after a crash.
  */
@@ -67,7 +71,7 @@ enum {
     SAGA_CODE_SIZE_MAX = 64, /* bytes of failure.code that are kept */
     SAGA_BACKOFF_MS_MIN = 200,
     SAGA_BACKOFF_MS_MAX = 5000,
-    SAGA_OUTPUT_RECORDS_MAX = 3,
+    SAGA_OUTPUT_RECORDS_MAX = 1 + SAGA_WIDTH_MAX, /* what came, and the begin of a group */
 };
 
 /* X(NAME, text in the journal and in the API) */
@@ -133,27 +137,28 @@ struct saga_record {
 
 struct saga_state {
     enum saga_state_name name;
-    size_t step;      /* the present one */
+    size_t step;      /* the first one of the present group; undoing, the one that is undone */
     bool undo;        /* its undo is meant; kept while STUCK */
-    bool begun;       /* journaled as begun, and neither done nor refused yet */
-    int64_t begun_ms; /* wall time of the first attempt, from the journal */
+    uint32_t open;    /* bit I: step I is begun (undoing: its undo), and neither done nor refused yet */
+    uint32_t done;    /* bit I: step I is done; undoing: done or perhaps done, and not undone */
     uint32_t signals; /* bit I: the signal of step I came and was not refused */
+    int64_t begun_ms[SAGA_WIDTH_MAX]; /* by saga_slot: wall time of the first attempt, from the journal */
     char failure[SAGA_CODE_SIZE_MAX + 1];
     /* not part of the fold */
     int64_t resumed_ms; /* when the engine took the instance up again; 0: it began in this one */
-    uint32_t attempts;
+    uint32_t attempts[SAGA_WIDTH_MAX]; /* by saga_slot */
 };
 
 enum saga_answer { SAGA_ANSWER_DONE, SAGA_ANSWER_REFUSED, SAGA_ANSWER_UNKNOWN };
 
 enum saga_input_kind {
     SAGA_INPUT_START,  /* the start event came; state is SAGA_NONE */
-    SAGA_INPUT_ANSWER, /* of the call that was put out last */
-    SAGA_INPUT_TIMER,  /* the timer that was put out last; WAITING: its time is over, which the engine judges */
+    SAGA_INPUT_ANSWER, /* of the step's call that was put out */
+    SAGA_INPUT_TIMER,  /* the pause before the step's next attempt is over */
+    SAGA_INPUT_WAKE,   /* the shortest of the waits that are open is over, which the engine judges */
     SAGA_INPUT_RESUME, /* first input after a fold from the journal */
     SAGA_INPUT_RETRY,  /* an operator's; state is STUCK */
-    /* From outside, too; taken when saga_cancel_obstacle, saga_terminate_obstacle, saga_signal_obstacle know none. What
-     * was called is called no more: the caller drops the call before. */
+    /* From outside, too; taken when saga_cancel_obstacle, saga_terminate_obstacle, saga_signal_obstacle know none. */
     SAGA_INPUT_CANCEL,
     SAGA_INPUT_TERMINATE,
     SAGA_INPUT_SIGNAL,
@@ -166,19 +171,25 @@ struct saga_input {
     enum saga_answer answer; /* ANSWER */
     int status;              /* ANSWER; 0: none came */
     struct slice code;       /* ANSWER, refused: problem's code or SLICE_NONE */
-    size_t step;             /* SIGNAL: the one that waits for it */
+    size_t step;             /* ANSWER, TIMER; SIGNAL: the one that waits for it */
     bool refuse;             /* SIGNAL */
     const struct saga_note *note; /* START, RETRY, CANCEL, TERMINATE, SIGNAL; or NULL */
 };
 
-/* REST: nothing in memory is needed until the wait is over or somebody says something. */
-enum saga_action { SAGA_ACTION_NONE, SAGA_ACTION_CALL, SAGA_ACTION_TIMER, SAGA_ACTION_REST };
+/* Call the step (or its undo) after so long; 0: at once. */
+struct saga_action {
+    size_t step;
+    int64_t delay_ms;
+};
 
+/* An input changes nothing of calls that are under way and that saga_is_calling still knows; the others are called no more. */
 struct saga_output {
-    struct saga_record records[SAGA_OUTPUT_RECORDS_MAX]; /* to be synced before the action; none: act at once */
+    struct saga_record records[SAGA_OUTPUT_RECORDS_MAX]; /* to be synced before the actions; none: act at once */
     size_t record_count;
-    enum saga_action action;
-    int64_t delay_ms; /* TIMER; REST: how long, SAGA_NEVER: for ever, 0: the wait goes on as it was */
+    struct saga_action actions[SAGA_WIDTH_MAX];
+    size_t action_count;
+    int64_t wait_ms, wait_was_ms; /* saga_wait_ms after and before */
+    bool wait_is_new;             /* it counts from now; else from when the one before began */
 };
 
 /* Fold one record. CORRUPT: it cannot follow the state (a damaged journal or another definition); *s is then unchanged.
@@ -194,6 +205,15 @@ const char *saga_signal_obstacle(const struct saga_def *def, const struct saga_s
 
 /* Is this step done or begun, perhaps done, and not undone, by state s? For what a terminated instance leaves. */
 bool saga_step_is_left(const struct saga_def *def, const struct saga_state *s, size_t step);
+/* Is the step's call (undo: its undo) to be under way, or to be repeated? */
+bool saga_is_calling(const struct saga_def *def, const struct saga_state *s, size_t step, bool undo);
+/* Place of a step of the present group in begun_ms and attempts; below SAGA_WIDTH_MAX. */
+size_t saga_slot(const struct saga_state *s, size_t step);
+/* Of the waits that are open the one that is over first: how long it is from its group's begin; SAGA_NEVER: none has an end;
+ * 0: none is open. */
+int64_t saga_wait_ms(const struct saga_def *def, const struct saga_state *s);
+/* The step that a list shows: of a group the first that is not done. step_count: none. */
+size_t saga_shown_step(const struct saga_def *def, const struct saga_state *s);
 
 /* Take one input. One that does not fit the state (an answer that came twice) changes nothing and puts out NONE. */
 void saga_machine_input(const struct saga_def *def, struct saga_state *s, const struct saga_input *in,

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Shared by the files of the engine: saga_engine.c (life, journal writer, instances' moves), saga_start.c (start events
- * and taking up), saga_request.c (one call), saga_view.c (what operators see), saga_command.c (what is said to instances
- * from outside, and waits that are over).
+ * Shared by the files of the engine: saga_engine.c (life, journal writer), saga_instance.c (instances' moves), saga_start.c (start events
+ * and taking up), saga_request.c (one call of one step), saga_view.c (what operators see), saga_told.c (what services say by the log), saga_command.c
+ * (what is said to instances from outside, and waits that are over).
  */
 #ifndef FICUS_SAGA_PRIVATE_H
 #define FICUS_SAGA_PRIVATE_H
 
 #include "map.h"
 #include "saga_engine.h"
+#include "saga_template.h"
 
 enum {
-    SAGA_ID_SIZE_MAX = 128,  /* of an instance's id: part of Idempotency-Key */
     SAGA_START_BATCH = 64,   /* start events of one pull, all in one transaction */
     SAGA_APPEND_BATCH = 256, /* entries beside them in one transaction */
     SAGA_WAKE_BATCH = 256, /* instances whose wait is over, at a time */
@@ -22,13 +22,41 @@ enum {
 /* Where an instance is. Moves with its list: saga_move is the only place that changes either. */
 enum saga_place {
     SAGA_PLACE_NOWHERE,
-    SAGA_PLACE_STARTING,  /* g->starting: new, its first records wait for the writer */
-    SAGA_PLACE_WAITING,   /* g->waiting: records wait for the writer */
-    SAGA_PLACE_APPENDING, /* g->appending: the writer's job owns out, state and start */
-    SAGA_PLACE_READY,     /* g->ready: synced, waits for a calling slot */
-    SAGA_PLACE_CALLING,   /* g->calling */
-    SAGA_PLACE_TIMER,     /* g->sleeping */
+    SAGA_PLACE_STARTING,  /* new, its first records wait for the writer */
+    SAGA_PLACE_WAITING,   /* records wait for the writer */
+    SAGA_PLACE_APPENDING, /* the writer's job owns out, state and start */
+    SAGA_PLACE_WORKING,   /* synced; its works do something */
     SAGA_PLACE_COUNT
+};
+
+/* Where a call of an instance is; beside the instance's place, because the records of one step are written while others are
+ * called. saga_work_move changes it. */
+enum saga_work_place {
+    SAGA_WORK_NONE,
+    SAGA_WORK_READY,   /* begun on the disk, waits for a calling slot */
+    SAGA_WORK_CALLING,
+    SAGA_WORK_PAUSE,   /* before its next attempt */
+    SAGA_WORK_TOLD,    /* answered, or its pause is over: the machine hears of it when the instance is not with the writer */
+    SAGA_WORK_COUNT
+};
+
+/* One call: of the step at the same slot of the instance's state. */
+struct saga_work {
+    struct saga_instance *i;
+    struct list link;
+    enum saga_work_place place;
+    size_t step;
+    bool undo;
+    struct env_timer timer;
+    struct saga_input told;
+    char code[SAGA_CODE_SIZE_MAX + 1]; /* of told */
+    /* the request */
+    struct arena arena;
+    struct buf path, body;
+    struct call_request request;
+    struct http_field fields[2];
+    char idempotency[SAGA_ID_SIZE_MAX + 160];
+    struct call_fetch *fetch;
 };
 
 struct saga_instance {
@@ -43,21 +71,15 @@ struct saga_instance {
     struct saga_state state;
     struct saga_output out;
     struct saga_journal_entry entry;
-    struct env_timer timer;
     struct log_context log;
-    /* one call */
-    struct arena call_arena;
-    struct buf path, body;
-    struct call_request request;
-    struct http_field fields[2];
-    char idempotency[SAGA_ID_SIZE_MAX + 160];
-    struct call_fetch *fetch;
+    struct saga_work *works; /* as many as the widest group of the definition; in the arena */
+    size_t work_count, busy_count;
     /* from outside: the one that waits for the sync, NULL: none; and those behind it (struct saga_view) */
     struct saga_view *view;
     struct saga_note note;
     struct list commands;
     enum saga_state_name before; /* the state that out leads away from */
-    int64_t wake_at_ms;          /* of the present wait; 0: it has no end */
+    int64_t wake_at_ms;          /* when the first of the open waits is over; 0: none is open, or none has an end */
 };
 
 /* Something that was asked of the engine: a job that reads, or a command on its way. */
@@ -101,9 +123,16 @@ struct saga_visit {
 /* A definition in use: of the configuration, or read back from the journal. Kept until the engine closes. */
 struct saga_known_def {
     const struct saga_def *def;
+    size_t width; /* of its widest group */
     struct slice text;
     char hash[65];
     struct arena arena;
+};
+
+/* An event of the topic is a signal to instances of the saga: by a definition of the manifest, or one that instances of before
+ * may still run on. */
+struct saga_await {
+    struct slice topic, saga;
 };
 
 struct saga_engine {
@@ -116,7 +145,8 @@ struct saga_engine {
     struct map defs;                          /* hash -> struct saga_known_def */
     const struct saga_known_def **start_defs; /* by index in options.defs */
     struct list lists[SAGA_PLACE_COUNT];
-    size_t counts[SAGA_PLACE_COUNT];
+    struct list works[SAGA_WORK_COUNT];
+    size_t work_counts[SAGA_WORK_COUNT];
     /* the writer: one job */
     struct env_job writer;
     bool writer_busy;
@@ -132,6 +162,9 @@ struct saga_engine {
     struct env_timer trim_timer;
     /* start events */
     char *topics;
+    struct saga_await *awaits; /* in await_arena */
+    size_t await_count;
+    struct arena await_arena;
     int64_t position;   /* read and synced up to here */
     int64_t batch_next; /* the batch in g->starting brings position here */
     bool pulling, batch_open;
@@ -139,6 +172,8 @@ struct saga_engine {
     bool calling_ready; /* start_ready runs; it never nests */
     struct env_timer pull_timer;
     int pull_failures;
+    size_t told_count; /* signals of the batch that are not answered yet: its position is written when they are */
+    bool told_failed;  /* one could not be written now: the batch is read again */
     /* views; of these commands from outside, and waits that are over */
     size_t view_count, command_count, wake_count;
     /* waits that are over (saga_command.c) */
@@ -164,16 +199,24 @@ struct saga_engine {
     struct metric *stuck, *running, *damaged, *waiting;
 };
 
-/* saga_engine.c */
+/* saga_instance.c */
 void saga_move(struct saga_instance *i, enum saga_place to);
 struct saga_instance *saga_instance_new(struct saga_engine *g);
 void saga_instance_free(struct saga_instance *i); /* leaves list and map too */
 /* Copy start's strings into the instance and enter it in g->live. NOMEM. */
 enum ficus_err saga_instance_fill(struct saga_instance *i, const struct saga_start *start,
                                   const struct saga_known_def *known);
+bool saga_is_free(const struct saga_instance *i); /* not with the writer: it takes inputs and commands */
 void saga_input(struct saga_instance *i, struct saga_input *in); /* wall_ms and random are filled in here */
-void saga_writer_kick(struct saga_engine *g);
+/* Do what came while it was with the writer: commands, answers. One that has nothing to do in memory leaves it: i may be gone. */
+void saga_go_on(struct saga_instance *i);
+void saga_work_move(struct saga_work *k, enum saga_work_place to);
+void saga_work_tell(struct saga_work *k, const struct saga_input *in); /* in.code is copied; the instance may be gone */
+void saga_act(struct saga_instance *i); /* what the machine said, its records being synced */
 void saga_ready_kick(struct saga_engine *g); /* begin the calls that have a slot */
+
+/* saga_engine.c */
+void saga_writer_kick(struct saga_engine *g);
 /* The definition with this hash: known already, or parsed from text. */
 enum ficus_err saga_def_know(struct saga_engine *g, struct slice hash, struct slice text,
                              const struct saga_known_def **ret_known, struct ficus_error *reterr);
@@ -185,11 +228,23 @@ enum ficus_err saga_take_up(struct saga_engine *g, struct ficus_error *reterr); 
 enum ficus_err saga_take_up_stored(struct saga_engine *g, const struct saga_stored *stored,
                                    struct saga_instance **ret_instance, struct ficus_error *reterr);
 void saga_pull(struct saga_engine *g);
+void saga_pull_again(struct saga_engine *g); /* after a while */
+/* The instance of the event's subject, or nothing when it is live already. actor: who says so, beside the event; SLICE_NONE.
+ * NOMEM. */
+enum ficus_err saga_start_by(struct saga_engine *g, const struct saga_known_def *known, const struct event *ev, struct slice input,
+                             struct slice actor);
+
+/* saga_told.c */
+/* Begin to do what a service says by an event of EVENT_TOPIC_SAGA. What cannot be done ever is logged, and OK. NOMEM. */
+enum ficus_err saga_told(struct saga_engine *g, const struct event *ev);
+/* Begin to give, or refuse, the signals that the event is. NOMEM. */
+enum ficus_err saga_awaited(struct saga_engine *g, const struct event *ev);
+/* Before the loop runs: which topics are to be read, into g->topics. */
+enum ficus_err saga_topics_know(struct saga_engine *g, struct ficus_error *reterr);
 
 /* saga_request.c */
-void saga_call_begin(struct saga_instance *i);
-void saga_call_cancel(struct saga_instance *i);
-void saga_call_done(struct saga_instance *i); /* forget request and answer */
+void saga_call_begin(struct saga_work *k); /* the instance may be gone */
+void saga_call_cancel(struct saga_work *k); /* whatever it does, it does it no more */
 
 /* saga_view.c */
 enum ficus_err saga_view_new(struct saga_engine *g, saga_view_done done, void *arg, struct saga_view **ret_view);
@@ -197,8 +252,10 @@ void saga_view_free(struct saga_view *v); /* one that was never counted */
 void saga_view_answer(struct saga_view *v, enum ficus_err err, struct slice json, const char *detail); /* and free it */
 
 /* saga_command.c */
-/* Do the instance's commands as far as its place allows. One that is NOWHERE afterwards is gone: nothing came of them. */
-void saga_commands_run(struct saga_instance *i);
+const struct saga_known_def *saga_start_def(const struct saga_engine *g, struct slice saga); /* of new instances; NULL: no such saga */
+/* As saga_engine_command, however many commands there are. */
+enum ficus_err saga_command_new(struct saga_engine *g, const struct saga_command *c, saga_view_done done, void *arg);
+void saga_commands_run(struct saga_instance *i); /* as far as its place allows; by saga_go_on alone */
 /* The command's record is synced: answer it. */
 void saga_command_done(struct saga_instance *i);
 void saga_commands_cancel(struct list *commands);

@@ -16,17 +16,17 @@ enum { PULL_WAIT_MS = 30000, PULL_RETRY_MS_MAX = 3000 };
 static void refuse_event(struct saga_engine *g, const struct event *ev, const char *why)
 {
     LOG(g->options.log, LOG_ERROR, NULL, "saga.start_refused", "a start event cannot start an instance",
-        LOG_SLICE("topic", ev->topic), LOG_SLICE("event", ev->id), LOG_SLICE("subject", ev->subject),
+        LOG_SLICE("topic", ev->topic), LOG_SLICE("event_id", ev->id), LOG_SLICE("subject", ev->subject),
         LOG_STR("reason", why));
 }
 
-/* NOMEM, or OK (also when there is nothing to start). */
-static enum ficus_err start_one(struct saga_engine *g, const struct saga_known_def *known, const struct event *ev)
+enum ficus_err saga_start_by(struct saga_engine *g, const struct saga_known_def *known, const struct event *ev, struct slice input,
+                             struct slice actor)
 {
     const struct saga_start start = {
         .saga = slice_str(known->def->name),
         .id = ev->subject,
-        .input = ev->data,
+        .input = input,
         .event_id = ev->id,
         .traceparent = ev->traceparent,
         .tracestate = ev->tracestate,
@@ -49,28 +49,35 @@ static enum ficus_err start_one(struct saga_engine *g, const struct saga_known_d
         saga_instance_free(i);
         return FICUS_ERR_NOMEM;
     }
-    struct saga_input in = {.kind = SAGA_INPUT_START};
+    if (actor.p != NULL && (i->note.actor = arena_slice(&i->arena, actor)).p == NULL) {
+        saga_instance_free(i);
+        return FICUS_ERR_NOMEM;
+    }
+    struct saga_input in = {.kind = SAGA_INPUT_START, .note = actor.p != NULL ? &i->note : NULL};
     saga_input(i, &in);
     return FICUS_ERR_OK;
 }
 
+/* NOMEM, or OK (also when there is nothing to start). */
 static enum ficus_err start_event(struct saga_engine *g, const struct event *ev)
 {
-    if (ev->subject.size == 0 || ev->subject.size > SAGA_ID_SIZE_MAX || !text_printable_ascii(ev->subject)) {
-        refuse_event(g, ev, "the subject must have 1 to 128 printable ASCII characters");
-        return FICUS_ERR_OK;
-    }
+    if (slice_eq_str(ev->topic, EVENT_TOPIC_SAGA))
+        return saga_told(g, ev);
     for (size_t d = 0; d < g->options.def_count; d++) {
-        if (!slice_eq_str(ev->topic, g->options.defs[d].start))
+        if (g->options.defs[d].start == NULL || !slice_eq_str(ev->topic, g->options.defs[d].start))
             continue;
-        enum ficus_err err = start_one(g, g->start_defs[d], ev);
+        if (saga_id_check(ev->subject) != NULL) {
+            refuse_event(g, ev, saga_id_check(ev->subject));
+            return FICUS_ERR_OK;
+        }
+        enum ficus_err err = saga_start_by(g, g->start_defs[d], ev, ev->data, SLICE_NONE);
         if (err != FICUS_ERR_OK)
             return err;
     }
-    return FICUS_ERR_OK;
+    return saga_awaited(g, ev);
 }
 
-static void pull_again(struct saga_engine *g)
+void saga_pull_again(struct saga_engine *g)
 {
     int64_t cap_ms = g->pull_failures < 5 ? 100ll << g->pull_failures : PULL_RETRY_MS_MAX;
     g->pull_failures++;
@@ -92,7 +99,7 @@ static void on_pulled(void *arg, enum ficus_err err, const struct event *events,
         if (g->pull_failures == 0)
             LOG(g->options.log, LOG_WARN, NULL, "saga.pull", "start events cannot be read; trying again",
                 LOG_STR("error", err_text(err)));
-        pull_again(g);
+        saga_pull_again(g);
         return;
     }
     g->pull_failures = 0;
@@ -115,7 +122,7 @@ static void on_pulled(void *arg, enum ficus_err err, const struct event *events,
     }
     g->held = false;
     g->batch_next = err == FICUS_ERR_OK ? next : seen;
-    g->batch_open = true;
+    g->batch_open = g->told_count == 0; /* else when all that was told is written (saga_told.c): these are begun before */
     saga_writer_kick(g);
     saga_ready_kick(g);
 }
@@ -127,17 +134,18 @@ static void on_pull_timer(void *arg)
 
 void saga_pull(struct saga_engine *g)
 {
-    if (g->pulling || g->closing || g->batch_open || g->topics[0] == '\0' || env_timer_armed(&g->pull_timer) ||
+    if (g->pulling || g->closing || g->batch_open || g->told_count > 0 || g->topics[0] == '\0' || env_timer_armed(&g->pull_timer) ||
         map_count(&g->live) >= SAGA_LIVE_MAX)
         return;
     g->pull_timer = (struct env_timer){.fn = on_pull_timer, .arg = g};
     g->pulling = true;
     /* An event may start as many instances as there are sagas; all must fit into one transaction. */
-    size_t count_max = g->options.def_count >= SAGA_START_BATCH ? 1 : SAGA_START_BATCH / g->options.def_count;
+    size_t defs = g->options.def_count > 0 ? g->options.def_count : 1;
+    size_t count_max = defs >= SAGA_START_BATCH ? 1 : SAGA_START_BATCH / defs;
     if (g->options.bus->ops->pull(g->options.bus, g->topics, g->position, count_max, PULL_WAIT_MS, on_pulled, g) !=
         FICUS_ERR_OK) {
         g->pulling = false;
-        pull_again(g);
+        saga_pull_again(g);
     }
 }
 
@@ -178,7 +186,9 @@ enum ficus_err saga_take_up_stored(struct saga_engine *g, const struct saga_stor
         return err_set(reterr, err, "out of memory");
     }
     i->state = state;
-    i->wake_at_ms = stored->wake_at_ms;
+    int64_t wait_ms = saga_wait_ms(known->def, &state), latest_ms = saga_waits_now(g) + wait_ms;
+    if (wait_ms > 0) /* beside calls it is not among those whose clock was looked at (saga_journal_limit_waits) */
+        i->wake_at_ms = stored->wake_at_ms < latest_ms ? stored->wake_at_ms : latest_ms;
     *ret_instance = i;
     return FICUS_ERR_OK;
 }

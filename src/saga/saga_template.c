@@ -8,6 +8,13 @@
 
 enum { TEMPLATE_TEXT_SIZE_MAX = 64 * 1024 };
 
+const char *saga_id_check(struct slice id)
+{
+    bool fits = id.size >= 1 && id.size <= SAGA_ID_SIZE_MAX && text_printable_ascii(id) && slice_find(id, '/') < 0 &&
+                !slice_eq_str(id, ".") && !slice_eq_str(id, "..");
+    return fits ? NULL : "1 to 128 printable ASCII characters without \"/\", and neither \".\" nor \"..\": it becomes one segment of a path";
+}
+
 /* The next piece of *rest: text before a template, or (true) a template's name without braces. *rest is not empty. */
 static bool next_piece(struct slice *rest, struct slice *ret_piece)
 {

@@ -23,6 +23,12 @@ struct saga_vars {
     size_t signal_count;
 };
 
+enum { SAGA_ID_SIZE_MAX = 128 }; /* of an instance's id: part of Idempotency-Key */
+
+/* Ids of new instances: NULL, or what is allowed instead. An id becomes one segment of a path: what cannot be one would leave
+ * an instance with calls, and undos, that can never be made. */
+const char *saga_id_check(struct slice id);
+
 /* NULL when every template in text is known, else what is allowed. */
 const char *saga_template_check(struct slice text, bool reason_allowed);
 

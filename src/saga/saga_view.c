@@ -97,7 +97,7 @@ static void write_row(struct json_writer *w, const struct saga_stored *st)
         json_write_kv_str(w, "step", st->step);
     if (st->failure[0] != '\0')
         json_write_kv_str(w, "failure", st->failure);
-    if (st->wake_at_ms != 0)
+    if (st->state == SAGA_WAITING && st->wake_at_ms != 0)
         write_time(w, "until", st->wake_at_ms);
     write_time(w, "started_at", st->started_ms);
     write_time(w, "updated_at", st->updated_ms);
@@ -185,6 +185,19 @@ static void write_record(struct json_writer *w, const struct saga_stored_record 
     json_write_end(w);
 }
 
+/* Of a group the steps that are under way. */
+static void write_open(struct json_writer *w, const struct saga_def *def, const struct saga_state *s)
+{
+    if (s->undo || s->open == 0 || saga_group_end(def, s->step) - s->step < 2)
+        return;
+    json_write_key(w, "open");
+    json_write_array(w);
+    for (size_t i = s->step; i < saga_group_end(def, s->step); i++)
+        if ((s->open & (uint32_t)1 << i) != 0)
+            json_write_str(w, def->steps[i].name);
+    json_write_end(w);
+}
+
 /* What is said of the state beside the journal's columns. A journal that does not fold is shown as it is. */
 static void write_state(struct saga_view *v)
 {
@@ -194,8 +207,12 @@ static void write_state(struct saga_view *v)
     if (st->start.def_text.p == NULL || saga_def_read(&v->arena, st->start.def_text, &def, NULL) != FICUS_ERR_OK ||
         saga_stored_fold(st, def, &state, NULL) != FICUS_ERR_OK)
         return;
-    if (state.name == SAGA_WAITING && def->steps[state.step].signal != NULL)
-        json_write_kv_str(&v->w, "signal", def->steps[state.step].signal);
+    for (size_t i = 0; i < def->step_count && state.name == SAGA_WAITING; i++)
+        if ((state.open & (uint32_t)1 << i) != 0 && def->steps[i].signal != NULL) {
+            json_write_kv_str(&v->w, "signal", def->steps[i].signal);
+            break;
+        }
+    write_open(&v->w, def, &state);
     if (state.name != SAGA_TERMINATED)
         return;
     json_write_key(&v->w, "left");
@@ -206,10 +223,23 @@ static void write_state(struct saga_view *v)
     json_write_end(&v->w);
 }
 
+/* Is the instance the owner's that asks? One whose definition cannot be read is nobody's. */
+static bool is_owners(struct saga_view *v)
+{
+    struct saga_def *def;
+    struct slice text = v->stored->start.def_text;
+    if (v->command.owner.p == NULL)
+        return true;
+    return text.p != NULL && saga_def_read(&v->arena, text, &def, NULL) == FICUS_ERR_OK && def->owner != NULL &&
+           slice_eq_str(v->command.owner, def->owner);
+}
+
 static void show_work(void *arg)
 {
     struct saga_view *v = arg;
     v->err = saga_journal_load(v->g->journal, &v->arena, v->saga, v->id, &v->stored, &v->error);
+    if (v->err == FICUS_ERR_OK && !is_owners(v))
+        v->err = err_set(&v->error, FICUS_ERR_DENIED, "saga " SLICE_FMT " is another service's", SLICE_ARG(v->saga));
     if (v->err != FICUS_ERR_OK)
         return;
     struct json_writer *w = &v->w;
@@ -255,15 +285,21 @@ static enum ficus_err view_of(struct saga_engine *g, struct slice saga, struct s
     return FICUS_ERR_OK;
 }
 
-enum ficus_err saga_engine_show(struct saga_engine *g, struct slice saga, struct slice id, saga_view_done done,
-                                void *arg)
+enum ficus_err saga_engine_show(struct saga_engine *g, struct slice saga, struct slice id, struct slice owner,
+                                saga_view_done done, void *arg)
 {
     struct saga_view *v;
     enum ficus_err err = view_of(g, saga, id, done, arg, &v);
     if (err != FICUS_ERR_OK)
         return err;
+    if (owner.p != NULL && (v->command.owner = arena_slice(&v->arena, owner)).p == NULL) {
+        saga_view_free(v);
+        return FICUS_ERR_NOMEM;
+    }
     const struct saga_instance *i = find_live(v, saga, id);
-    v->attempts = i != NULL && i->state.begun ? i->state.attempts : 0;
+    for (size_t n = 0; i != NULL && n < i->work_count; n++)
+        if (i->works[n].place != SAGA_WORK_NONE && i->state.attempts[n] > v->attempts)
+            v->attempts = i->state.attempts[n];
     return view_run(v, show_work, view_done);
 }
 
@@ -289,6 +325,8 @@ static void write_step(struct json_writer *w, const struct saga_step *s)
 {
     json_write_object(w);
     json_write_kv_str(w, "step", s->name);
+    if (s->group != 0)
+        json_write_kv_i64(w, "parallel", s->group);
     write_call(w, "call", &s->call);
     write_call(w, "undo", &s->undo);
     if (s->pivot)
@@ -299,6 +337,10 @@ static void write_step(struct json_writer *w, const struct saga_step *s)
         write_duration(w, "wait", s->wait_ms);
     if (s->signal != NULL)
         json_write_kv_str(w, "signal", s->signal);
+    if (s->given_by != NULL)
+        json_write_kv_str(w, "given_by", s->given_by);
+    if (s->refused_by != NULL)
+        json_write_kv_str(w, "refused_by", s->refused_by);
     if (s->timeout_ms != 0)
         write_duration(w, "timeout", s->timeout_ms);
     if (s->on_timeout != SAGA_ON_TIMEOUT_NONE)
@@ -341,7 +383,8 @@ static void describe_work(void *arg)
     json_write_object(w);
     json_write_kv_str(w, "saga", def->name);
     json_write_kv_str(w, "owner", def->owner != NULL ? def->owner : "");
-    json_write_kv_str(w, "start", def->start);
+    if (def->start != NULL)
+        json_write_kv_str(w, "start", def->start);
     json_write_kv_slice(w, "definition", v->id);
     json_write_key(w, "steps");
     json_write_array(w);

@@ -113,6 +113,7 @@ int request_fail(struct ficus_req *r, int status, const char *code, bool technic
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    r->fail_text = arena_strdup(&r->arena, slice_str(text));
     /* What is wrong inside is for the log; the client can do nothing with it. */
     answer_problem(r, status, code, status == 500 ? "the service failed" : text);
     LOG(&r->service->process.log, LOG_ERROR, &r->log, "request.failed", "a handler could not go on",
@@ -153,7 +154,9 @@ int request_fail_store(struct ficus_req *r, enum ficus_err err, const struct fic
         code = store_faults[i].code;
         text = store_faults[i].text;
         r->is_technical = true;
+        r->store_err = err;
     }
+    r->fail_text = arena_strdup(&r->arena, slice_str(detail));
     answer_problem(r, status, code, text);
     LOG(&r->service->process.log, LOG_ERROR, &r->log, "store.failed", "the database failed a request",
         LOG_STR("what", what), LOG_STR("code", code), LOG_STR("error", detail));
@@ -171,4 +174,16 @@ bool request_may_go_on(struct ficus_req *r)
     r->is_technical = true;
     answer_problem(r, 504, "timeout", "the deadline passed");
     return false;
+}
+
+const char *request_reason(struct ficus_req *r)
+{
+    struct json *problem = NULL;
+    if (!r->answer.is_problem || !out_complete(&r->answer.out) ||
+        json_parse(&r->arena, buf_slice(&r->answer.out.text), NULL, &problem, NULL) != FICUS_ERR_OK)
+        return r->fail_text != NULL ? r->fail_text : "refused";
+    struct slice detail = json_string_or(json_get(problem, "detail"), SLICE(""));
+    const char *reason = arena_printf(&r->arena, SLICE_FMT ": " SLICE_FMT, SLICE_ARG(json_string_or(json_get(problem, "code"), SLICE("refused"))),
+                                      SLICE_ARG(r->fail_text != NULL ? slice_str(r->fail_text) : detail));
+    return reason == NULL ? "refused" : reason;
 }

@@ -4,7 +4,10 @@
  * statement but a unique key that was there already ends the request: what was half done can never be committed by a
  * handler that forgot to look.
  */
+#include "projection.h"
 #include "service_impl.h"
+
+enum { SQL_SIZE_MAX = 64 * 1024 };
 
 static bool format_valid(const char *format)
 {
@@ -112,6 +115,22 @@ int ficus_tx(struct ficus_req *req)
     return request_may_go_on(req) ? tx_opened(req) : -1;
 }
 
+/* What is run: to a projection's handler the names in braces are its tables. NULL: failed. */
+static const char *sql_for(struct ficus_req *req, const char *sql)
+{
+    if (req->kind != REQUEST_PROJECTION)
+        return sql;
+    struct buf text;
+    struct ficus_error error = {0};
+    buf_init(&text, SQL_SIZE_MAX);
+    enum ficus_err err = projection_expand(slice_str(sql), req->generation, &text, &error);
+    const char *copy = err == FICUS_ERR_OK ? arena_strdup(&req->arena, buf_slice(&text)) : NULL;
+    buf_done(&text);
+    if (copy == NULL)
+        (void)request_fail(req, 500, "internal", false, "%s", err == FICUS_ERR_OK ? "over the request's memory" : error.text);
+    return copy;
+}
+
 int ficus_exec(struct ficus_req *req, const char *sql, const char *format, ...)
 {
     if (!request_may_go_on(req))
@@ -120,6 +139,8 @@ int ficus_exec(struct ficus_req *req, const char *sql, const char *format, ...)
         return request_fail(req, 500, "internal", false, "ficus_exec before ficus_tx");
     if (!format_valid(format))
         return request_fail(req, 500, "internal", false, "unknown letter in the format \"%s\"", format);
+    if ((sql = sql_for(req, sql)) == NULL)
+        return -1;
     struct ficus_error error = {0};
     struct db_stmt *s = NULL;
     struct db_conn *c = db_tx_conn(&req->tx);
@@ -147,7 +168,7 @@ int64_t ficus_changes(struct ficus_req *req)
 
 struct ficus_rows *ficus_query(struct ficus_req *req, const char *sql, const char *format, ...)
 {
-    if (!request_may_go_on(req) || (!req->tx_open && request_reader(req) != 0))
+    if (!request_may_go_on(req) || (!req->tx_open && request_reader(req) != 0) || (sql = sql_for(req, sql)) == NULL)
         return NULL;
     struct ficus_rows *rows = format_valid(format) ? ARENA_NEW(&req->arena, struct ficus_rows) : NULL;
     if (rows == NULL) {

@@ -44,13 +44,12 @@ static const char *event_id(struct ficus_req *r, const char *topic)
     return text;
 }
 
-int ficus_emit(struct ficus_req *req, const char *topic, const char *subject, const char *data)
+/* at_ms 0: at once. */
+static int emit(struct ficus_req *req, const char *topic, const char *subject, const char *data, int64_t at_ms)
 {
     struct service *v = req->service;
     if (!request_may_go_on(req))
         return -1;
-    if (!req->tx_open || v->relay == NULL)
-        return request_fail(req, 500, "internal", false, "ficus_emit before ficus_tx, or in a service without hub");
     if (topic == NULL || subject == NULL || !may_publish(v->config, topic))
         return request_fail(req, 500, "internal", false,
                             "topic %s is not declared under publishes, or the subject is missing",
@@ -58,15 +57,27 @@ int ficus_emit(struct ficus_req *req, const char *topic, const char *subject, co
     if (data == NULL || strlen(data) > EVENT_DATA_SIZE_MAX)
         return request_fail(req, 500, "internal", false, "the event has no data, or more than %d bytes",
                             EVENT_DATA_SIZE_MAX);
+    if (at_ms - env_wall_ms(v->env) > EVENT_LATER_MS_MAX)
+        return request_fail(req, 500, "internal", false, "an event may be emitted for at most %d days ahead", EVENT_LATER_DAYS_MAX);
+    return request_emit(req, topic, subject, data, at_ms);
+}
+
+int request_emit(struct ficus_req *req, const char *topic, const char *subject, const char *data, int64_t at_ms)
+{
+    struct service *v = req->service;
+    if (req->kind == REQUEST_PROJECTION)
+        return request_fail(req, 500, "internal", false, "a projection only changes its tables: it cannot emit, nor say anything to a saga");
+    if (!req->tx_open || v->relay == NULL)
+        return request_fail(req, 500, "internal", false, "an event (%s) before ficus_tx, or in a service without store or hub", topic);
     char time[TIME_TEXT_SIZE], parent[TRACE_PARENT_TEXT_SIZE], source[80];
     int64_t now_ms = env_wall_ms(v->env);
-    time_format(now_ms, time);
+    time_format(at_ms > now_ms ? at_ms : now_ms, time);
     trace_format(&req->log.trace, parent);
     (void)snprintf(source, sizeof source, "/%s", v->def->name);
     const char *id = event_id(req, topic);
     if (id == NULL)
         return -1;
-    const struct event ev = {
+    struct event ev = {
         .id = slice_str(id),
         .source = slice_str(source),
         .topic = slice_str(topic),
@@ -77,11 +88,24 @@ int ficus_emit(struct ficus_req *req, const char *topic, const char *subject, co
         .tracestate = req->context.tracestate,
         .correlation = req->context.correlation,
         .causation = req->event.id,
+        .at_ms = at_ms > 0 ? at_ms : 0,
     };
+    if (schemas_emit(req, &ev) != 0)
+        return -1;
     struct ficus_error error = {0};
     enum ficus_err err = outbox_add(db_tx_conn(&req->tx), &ev, &error);
     if (err != FICUS_ERR_OK)
         return request_fail_store(req, err, &error, "write the outbox");
     req->emitted_count++;
     return 0;
+}
+
+int ficus_emit(struct ficus_req *req, const char *topic, const char *subject, const char *data)
+{
+    return emit(req, topic, subject, data, 0);
+}
+
+int ficus_emit_at(struct ficus_req *req, const char *topic, const char *subject, const char *data, int64_t at_ms)
+{
+    return emit(req, topic, subject, data, at_ms);
 }

@@ -50,7 +50,9 @@ static bool may_write(struct ficus_req *req)
 {
     if (!request_may_go_on(req))
         return false;
-    if (!req->tx_open)
+    if (req->kind == REQUEST_PROJECTION)
+        (void)request_fail(req, 500, "internal", false, "a projection only changes its tables: it cannot append");
+    else if (!req->tx_open)
         (void)request_fail(req, 500, "internal", false, "the event store is written before ficus_tx");
     else if (req->service->config->rebuildable)
         (void)request_fail(req, 500, "internal", false, "the store is rebuildable: it holds nothing but what came by events, so no streams");
@@ -98,13 +100,15 @@ int ficus_store_append(struct ficus_req *req, const char *stream, int64_t expect
         ev.metadata = buf_slice(&metadata);
         err = estore_append(db_tx_conn(&req->tx), expected, &ev, &error);
     }
+    bool is_elsewhere = err == FICUS_ERR_CONFLICT;
+    if (err == FICUS_ERR_OK)
+        err = projections_append(req, &ev, &error);
     buf_done(&metadata);
-    if (err == FICUS_ERR_OK || err == FICUS_ERR_CONFLICT) {
-        if (ret_version != NULL)
-            *ret_version = ev.version;
-        return err == FICUS_ERR_OK ? 0 : 1;
-    }
-    return request_fail_store(req, err, &error, "append to the event store");
+    if (err != FICUS_ERR_OK && !is_elsewhere)
+        return request_fail_store(req, err, &error, "append to the event store");
+    if (ret_version != NULL)
+        *ret_version = ev.version;
+    return is_elsewhere ? 1 : 0;
 }
 
 /* ---- reading ---- */
@@ -117,7 +121,7 @@ struct ficus_rows *ficus_store_read(struct ficus_req *req, const char *stream, i
                        "si", stream, from);
 }
 
-static int upcast(struct ficus_req *req, struct ficus_stored *ev)
+int store_upcast(struct ficus_req *req, struct ficus_stored *ev)
 {
     const struct ficus_upcaster *list = req->service->def->upcasters;
     int64_t newest = schema_of(list, ev->type);
@@ -151,7 +155,7 @@ int ficus_store_row(struct ficus_rows *rows, struct ficus_stored *ret_event)
         .data = ficus_col_str(rows, 6),
         .metadata = ficus_col_str(rows, 7),
     };
-    if (rows->req->is_failed || upcast(rows->req, &ev) != 0)
+    if (rows->req->is_failed || store_upcast(rows->req, &ev) != 0)
         return -1;
     *ret_event = ev;
     return 1;

@@ -59,6 +59,8 @@ int ficus_stream_send(struct ficus_req *req, const char *key, int64_t id, const 
 {
     if (!request_may_go_on(req))
         return -1;
+    if (req->kind == REQUEST_PROJECTION)
+        return request_fail(req, 500, "internal", false, "a projection only changes its tables: it cannot send to streams");
     if (!req->tx_open || !key_valid(key) || req->note_count == STREAM_SENDS_MAX)
         return request_fail(req, 500, "internal", false,
                             "ficus_stream_send before ficus_tx, too often, or with a bad key");

@@ -46,9 +46,14 @@ static const struct metric_def metric_defs[SERVICE_METRIC_COUNT] = {
                                .labels = {"topic", "result"},
                                .children_max = 256},
     [METRIC_STREAMS] = {.name = "service_streams", .type = METRIC_GAUGE, .help = "Streaming answers that are open."},
+    [METRIC_PROJECTION_LAG] = {.name = "projection_lag",
+                               .type = METRIC_GAUGE,
+                               .help = "Events of the store that the newest tables of a projection do not have; those that serve have all.",
+                               .labels = {"projection"},
+                               .children_max = 64},
     [METRIC_REBUILD_EVENTS] = {.name = "rebuild_events",
                                .type = METRIC_GAUGE,
-                               .help = "Events that a rebuild of the store has handled so far; 0: none is going on."},
+                               .help = "Events that a rebuild, of the store or of a projection, has handled so far; 0: none is going on."},
 };
 
 struct process *service_process(struct service *s)
@@ -110,7 +115,10 @@ static enum ficus_err check_definition(const struct ficus_service *def, const st
         return err_set(reterr, FICUS_ERR_INVALID,
                        "a rebuildable store holds nothing but what came by events: the service must consume some, "
                        "publish none and have no keyed routes");
-    return store_check_upcasters(def->upcasters, reterr);
+    if (def->projections != NULL && (c->store[0] == '\0' || c->rebuildable))
+        return err_set(reterr, FICUS_ERR_INVALID, "projections are made of the streams in the service's own store: it needs one, and not a rebuildable one");
+    enum ficus_err err = store_check_upcasters(def->upcasters, reterr);
+    return err == FICUS_ERR_OK ? schemas_check_upcasters(def, reterr) : err;
 }
 
 enum ficus_err service_serve(struct service *v, struct ficus_error *reterr)
@@ -249,11 +257,26 @@ static void open_work(void *arg)
     v->open_err = tables_open(v, &v->open_error);
 }
 
+bool service_is_ending(const struct service *v)
+{
+    return v->state == SERVICE_CLOSING || v->state == SERVICE_DRAINING || v->drained != NULL || v->closed != NULL;
+}
+
+void service_projections_done(struct service *v, enum ficus_err err, const char *detail)
+{
+    if (err != FICUS_ERR_OK)
+        tell_ready(v, err, detail);
+    else if (v->def->start != NULL)
+        run_start_handler(v);
+    else
+        serve(v);
+}
+
 static void open_done(void *arg)
 {
     struct service *v = arg;
     v->is_opening = false;
-    if (v->state == SERVICE_CLOSING || v->drained != NULL) {
+    if (service_is_ending(v)) {
         tell_ready(v, FICUS_ERR_CANCELLED, "closed while starting");
         service_check_end(v);
         return;
@@ -262,10 +285,10 @@ static void open_done(void *arg)
         v->open_err = start_events(v, &v->open_error);
     if (v->open_err != FICUS_ERR_OK)
         tell_ready(v, v->open_err, v->open_error.text);
-    else if (v->def->start != NULL)
-        run_start_handler(v);
+    else if (v->projections != NULL)
+        projections_start(v);
     else
-        serve(v);
+        service_projections_done(v, FICUS_ERR_OK, "");
 }
 
 static void free_all(struct service *v)
@@ -274,6 +297,8 @@ static void free_all(struct service *v)
     if (v->def->stop != NULL && data != NULL)
         v->def->stop(data);
     router_free(v->router);
+    projections_free(v->projections);
+    schemas_close(v);
     map_done(&v->keys);
     map_done(&v->stream_keys);
     map_done(&v->stream_users);
@@ -291,6 +316,8 @@ static enum ficus_err start_checked(struct service *v, struct ficus_error *reter
     enum ficus_err err = check_definition(v->def, v->config, reterr);
     if (err == FICUS_ERR_OK)
         err = router_new(v->def->routes, &v->router, reterr);
+    if (err == FICUS_ERR_OK)
+        err = projections_new(v, reterr);
     if (err == FICUS_ERR_OK)
         err = process_init(&v->process, v->env, &v->config->common, reterr);
     return err;
@@ -325,6 +352,10 @@ enum ficus_err service_start(struct env *e, const struct ficus_service *def, con
         return err;
     }
     err = metrics_register_all(v->process.metrics, metric_defs, SERVICE_METRIC_COUNT, v->metrics);
+    if (err == FICUS_ERR_OK && (err = schemas_open(v, reterr)) != FICUS_ERR_OK) {
+        process_close(&v->process, free_later, v);
+        return err;
+    }
     v->open_job = (struct env_job){.work = open_work, .done = open_done, .arg = v};
     if (err == FICUS_ERR_OK)
         err = env_run(e, &v->open_job);
@@ -362,6 +393,7 @@ void service_drain(struct service *v, void (*drained)(void *arg), void *arg)
     if (v->state == SERVICE_READY) {
         v->state = SERVICE_DRAINING;
         janitor_stop(v);
+        projections_stop(v);
         env_timer_stop(v->env, &v->watch_timer);
         (void)db_watch_stop(&v->store_watch); /* is_quiet asks again */
         feed_stop(v);
@@ -378,6 +410,7 @@ void service_close(struct service *v, void (*closed)(void *arg), void *arg)
     v->closed_arg = arg;
     v->state = SERVICE_CLOSING;
     janitor_stop(v);
+    projections_stop(v);
     env_timer_stop(v->env, &v->watch_timer);
     (void)db_watch_stop(&v->store_watch); /* is_quiet asks again */
     feed_stop(v);
@@ -423,7 +456,7 @@ static void close_done(void *arg)
 static bool is_quiet(const struct service *v)
 {
     return v->request_count == 0 && v->feed.consumer == NULL && !v->janitor_runs && !v->store_watch.is_probing &&
-           !v->is_opening && !store_copy_busy(&v->store_copy);
+           !v->is_opening && !projections_busy(v) && !store_copy_busy(&v->store_copy);
 }
 
 static void close_next(struct service *v)

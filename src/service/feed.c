@@ -38,6 +38,7 @@ static bool copy_event(struct ficus_req *r, const struct event *ev)
         .subject = keep(a, ev->subject),
         .time = keep(a, ev->time),
         .data = keep(a, ev->data),
+        .schema = ev->schema,
         .traceparent = keep(a, ev->traceparent),
         .tracestate = keep(a, ev->tracestate),
         .correlation = keep(a, ev->correlation),
@@ -124,19 +125,6 @@ void feed_emitted(struct service *v, size_t count)
         v->hooks.emitted(v->hooks.arg, count);
 }
 
-/* What the handler said last, for those who look at dead letters. */
-static const char *reason_of(struct ficus_req *r)
-{
-    struct json *problem = NULL;
-    if (!r->answer.is_problem || !out_complete(&r->answer.out) ||
-        json_parse(&r->arena, buf_slice(&r->answer.out.text), NULL, &problem, NULL) != FICUS_ERR_OK)
-        return "refused";
-    const char *reason = arena_printf(&r->arena, SLICE_FMT ": " SLICE_FMT,
-                                      SLICE_ARG(json_string_or(json_get(problem, "code"), SLICE("refused"))),
-                                      SLICE_ARG(json_string_or(json_get(problem, "detail"), SLICE(""))));
-    return reason == NULL ? "refused" : reason;
-}
-
 void feed_settled(struct ficus_req *r)
 {
     struct service *v = r->service;
@@ -153,7 +141,7 @@ void feed_settled(struct ficus_req *r)
         v->hooks.event_handled(v->hooks.arg, &r->event, processed);
     go_on(v, done);
     if (!done && r->is_technical && v->hooks.event_failed != NULL)
-        v->hooks.event_failed(v->hooks.arg, reason_of(r));
+        v->hooks.event_failed(v->hooks.arg, request_reason(r));
     request_unref(r);
 }
 
@@ -246,7 +234,7 @@ static enum ficus_err write_dead(struct ficus_req *r, struct db_conn *c, int64_t
     struct arena a;
     struct event dead;
     arena_init(&a, 4 * EVENT_SIZE_MAX);
-    enum ficus_err err = event_dead_letter(r->service->env, &a, &r->event, r->service->def->name, reason_of(r),
+    enum ficus_err err = event_dead_letter(r->service->env, &a, &r->event, r->service->def->name, request_reason(r),
                                            attempts, &dead, reterr);
     if (err == FICUS_ERR_OK)
         err = outbox_add(c, &dead, reterr);

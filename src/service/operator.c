@@ -106,9 +106,13 @@ static void answer_copy(struct service *v, struct http_stream *s)
 
 static void answer_rebuild(struct service *v, struct http_stream *s)
 {
-    if (!v->config->rebuildable || v->hooks.operator_request == NULL)
+    if (v->projections != NULL)
+        projections_operator(v, s);
+    else if (!v->config->rebuildable || v->hooks.operator_request == NULL)
         (void)http_respond_problem(s, 409, "not_rebuildable",
-                                   "its store is not made of events alone, as far as the manifest says (rebuildable: true)");
+                                   "it has no projections, and its store is not made of events alone, as far as the manifest says (rebuildable: true)");
+    else if (s->head_in->query.p != NULL)
+        (void)http_respond_problem(s, 404, "projection", "it has no projections: its whole store is rebuilt");
     else
         v->hooks.operator_request(v->hooks.arg, s);
 }

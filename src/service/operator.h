@@ -6,6 +6,8 @@
  *     GET  /ficus/rebuild   200 of the last rebuild since the process started:
  *                           {"rebuild": "none" | "running" | "done" | "failed", "generation": of the store in use,
  *                            "events": handled, "event_time": of the last of them, "error": why it failed}
+ *     ... ?projection=NAME  the same of a projection of a service that has some; without a name: of its only one. Besides
+ *                           "projection": NAME, "version": that serves, "total": events of the store. 404 no such projection
  *     GET  /ficus/copy      200 the store as it is at one moment (store_copy.h)
  *     GET  /ficus/store?position=&chain=&hash=[&head=]
  *                           200 verifies the next events of its event store (estore.h), on a worker: {"position", "chain",

@@ -61,14 +61,14 @@ static void move(struct ficus_req *r, enum request_state to)
 
 /* ---- memory ---- */
 
-struct ficus_req *request_new(struct service *v, enum request_kind kind)
+static struct ficus_req *request_make(struct service *v, enum request_kind kind, enum request_state state)
 {
     struct ficus_req *r = mem_zalloc(sizeof *r);
     if (r == NULL)
         return NULL;
     r->service = v;
     r->kind = kind;
-    atomic_init(&r->state, kind == REQUEST_HTTP ? REQUEST_READING : REQUEST_QUEUED);
+    atomic_init(&r->state, (int)state);
     arena_init(&r->arena, REQUEST_ARENA_SIZE_MAX);
     list_init(&r->rows);
     list_init(&r->outs);
@@ -78,9 +78,46 @@ struct ficus_req *request_new(struct service *v, enum request_kind kind)
     r->begun_ns = env_now_ns(v->env);
     r->refs = 1;
     out_init(&r->answer.out, r, ANSWER_SIZE_MAX);
+    return r;
+}
+
+struct ficus_req *request_new(struct service *v, enum request_kind kind)
+{
+    struct ficus_req *r = request_make(v, kind, kind == REQUEST_HTTP ? REQUEST_READING : REQUEST_QUEUED);
+    if (r == NULL)
+        return NULL;
     list_add_tail(&v->requests, &r->link);
     v->request_count++;
     return r;
+}
+
+static void request_free(struct ficus_req *r)
+{
+    while (!list_empty(&r->outs))
+        out_done(CONTAINER_OF(r->outs.next, struct ficus_out, link));
+    answer_done(&r->answer);
+    arena_done(&r->arena);
+    mem_free(r);
+}
+
+struct ficus_req *request_inside(struct service *v, int64_t generation)
+{
+    struct ficus_req *r = request_make(v, REQUEST_PROJECTION, REQUEST_RUNNING);
+    if (r == NULL)
+        return NULL;
+    r->caller = "";
+    r->body = "null";
+    r->body_size = 4;
+    r->generation = generation;
+    r->tx.db = v->db;
+    r->tx_open = true;
+    return r;
+}
+
+void request_inside_free(struct ficus_req *r)
+{
+    db_rows_close(r, false);
+    request_free(r);
 }
 
 void request_ref(struct ficus_req *r)
@@ -104,11 +141,7 @@ void request_unref(struct ficus_req *r)
     list_remove(&r->link);
     v->request_count--;
     http_collect_done(&r->collect);
-    while (!list_empty(&r->outs))
-        out_done(CONTAINER_OF(r->outs.next, struct ficus_out, link));
-    answer_done(&r->answer);
-    arena_done(&r->arena);
-    mem_free(r);
+    request_free(r);
     service_check_end(v);
 }
 

@@ -19,6 +19,33 @@ static const struct conf_setting setting_item = {.name = "setting",
                                                  .max = 4096,
                                                  .doc = "The value, a text."};
 
+static const struct conf_setting upcast_item = {
+    .name = "version", .type = CONF_INT, .min = 2, .max = 1000, .doc = "A version that does not read the one before."};
+static const struct conf_setting schema_settings[] = {
+    {.name = "version",
+     .type = CONF_INT,
+     .flags = CONF_REQUIRED,
+     CONF_AT(struct service_schema, version),
+     .min = 1,
+     .max = 1000,
+     .doc = "The newest version."},
+    {.name = "text",
+     .type = CONF_STRING,
+     CONF_AT(struct service_schema, text),
+     .min = 0,
+     .max = 65536,
+     .fallback_text = "",
+     .doc = "JSON Schema of the newest version, when the service publishes the topic."},
+    {.name = "upcasts",
+     .type = CONF_LIST,
+     CONF_LIST_AT(struct service_schema, upcasts, upcast_count),
+     .item = &upcast_item,
+     .doc = "The versions for which consumers need an upcaster from the one before."},
+};
+static const struct conf_table schema_table = CONF_TABLE_OF("topic schema", struct service_schema, schema_settings);
+static const struct conf_setting schema_item = {
+    .name = "schema", .type = CONF_TABLE, .table = &schema_table, .doc = "What the events of a topic may be."};
+
 static const struct conf_setting service_settings[] = {
     {.name = "common",
      .type = CONF_INLINE,
@@ -79,11 +106,21 @@ static const struct conf_setting service_settings[] = {
      CONF_LIST_AT(struct service_config, publishes, publish_count),
      .item = &topic_item,
      .doc = "Topics that the service may emit."},
+    {.name = "sagas",
+     .type = CONF_LIST,
+     CONF_LIST_AT(struct service_config, sagas, saga_count),
+     .item = &name_item,
+     .doc = "The sagas that belong to the service."},
     {.name = "consumes",
      .type = CONF_LIST,
      CONF_LIST_AT(struct service_config, consumes, consume_count),
      .item = &topic_item,
      .doc = "Topics that the service handles."},
+    {.name = "schemas",
+     .type = CONF_MAP,
+     CONF_MAP_AT(struct service_config, schemas, schema_count, struct service_schema, topic),
+     .item = &schema_item,
+     .doc = "What the events of topics may be, as far as it is said."},
     {.name = "settings",
      .type = CONF_MAP,
      CONF_MAP_AT(struct service_config, settings, setting_count, struct service_setting, name),

@@ -11,6 +11,15 @@ struct service_setting {
     const char *name, *value;
 };
 
+/* What the events of a topic may be. */
+struct service_schema {
+    const char *topic;
+    int64_t version;            /* the newest; events are published under it */
+    const char *text;           /* of the newest, of a topic that the service publishes; else "" */
+    const int64_t *upcasts;     /* versions that do not read the one before, ascending */
+    size_t upcast_count;
+};
+
 struct service_config {
     struct process_config common; /* first */
     const char *const *listen;    /* addresses of env_listen */
@@ -28,8 +37,12 @@ struct service_config {
     size_t caller_count;
     const char *const *publishes;
     size_t publish_count;
+    const char *const *sagas; /* that it may begin and signal */
+    size_t saga_count;
     const char *const *consumes;
     size_t consume_count;
+    struct service_schema *schemas; /* of those topics that have any */
+    size_t schema_count;
     struct service_setting *settings;
     size_t setting_count;
 };

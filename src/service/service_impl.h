@@ -16,6 +16,7 @@
 #include "db_watch.h"
 #include "http_server.h"
 #include "map.h"
+#include "jschema.h"
 #include "mem.h"
 #include "outbox.h"
 #include "router.h"
@@ -40,9 +41,6 @@ enum {
     KEY_WAITING_MAX = 32,  /* requests that wait for the first one with their key */
     WAITING_EARLY_MS = 100, /* before their deadline they are told that it still runs; at most a tenth of the time */
     KEY_KEPT_MS = 48 * 3600 * 1000,
-    EVENT_REFUSALS_MAX = 10,
-    EVENT_BACKOFF_MS_MIN = 200,
-    EVENT_BACKOFF_MS_MAX = 10000,
     STREAM_PENDING_MAX = 64, /* events that a slow reader may be behind */
     STREAM_SENDS_MAX = 64,   /* ficus_stream_send in one transaction */
     STREAM_COUNT_MAX = 8192, /* well below PROCESS_CONNS_MAX: requests need connections too */
@@ -51,6 +49,9 @@ enum {
     STREAM_COMMENT_MS = 15000,
 };
 #define STEP_KEPT_MS ((int64_t)30 * 24 * 3600 * 1000)
+
+struct ficus_stored; /* ficus/store.h */
+struct estore_event;
 
 /* ---- lifecycle of a request (request.c has the table and the diagram) ---- */
 
@@ -67,7 +68,7 @@ enum request_state {
     REQUEST_STATE_COUNT
 };
 
-enum request_kind { REQUEST_HTTP, REQUEST_EVENT, REQUEST_START };
+enum request_kind { REQUEST_HTTP, REQUEST_EVENT, REQUEST_START, REQUEST_PROJECTION /* inside another one's transaction */ };
 
 struct ficus_out {
     struct ficus_req *req;
@@ -157,6 +158,7 @@ struct ficus_req {
     uint8_t key_hash[KEYED_HASH_SIZE];
     struct event event; /* REQUEST_EVENT */
     bool event_redriven; /* it was a dead letter */
+    int64_t generation;  /* REQUEST_PROJECTION: whose tables the names in braces are */
     ficus_handler handler;
 
     /* [worker] */
@@ -168,6 +170,8 @@ struct ficus_req {
     int64_t changes;
     bool is_failed;    /* it cannot go on; the answer says why */
     bool is_technical; /* ... for a reason that is not the handler's */
+    enum ficus_err store_err; /* ... which is this one of the database; OK: another */
+    const char *fail_text;    /* ... in words; NULL: the answer has them */
     bool is_replayed;  /* the answer is the one kept for its key */
     bool is_duplicate; /* the event was processed before */
     struct answer answer;
@@ -229,6 +233,7 @@ enum service_metric {
     METRIC_EVENTS_HANDLED,
     METRIC_STREAMS,
     METRIC_REBUILD_EVENTS,
+    METRIC_PROJECTION_LAG,
     SERVICE_METRIC_COUNT
 };
 
@@ -247,7 +252,10 @@ struct service {
     struct bus *bus_out, *bus_in;
     struct outbox_relay *relay;
     struct feed feed;
+    struct projections *projections; /* NULL: none */
     struct dispatch dispatch;
+    struct arena schema_arena;
+    struct jschema **schemas; /* as config->schemas; NULL: of one that is only consumed. Any worker reads them */
     struct map keys; /* key hash -> struct key_entry that runs */
     struct list requests;
     size_t request_count;
@@ -299,6 +307,9 @@ void request_problem(struct ficus_req *r, int status, const char *code, const ch
                      bool retry_after);                       /* answer at once, without the handler */
 void request_broken(struct ficus_req *r, enum ficus_err err); /* the answer cannot be sent (further): reset, over */
 void request_abandon_all(struct service *v);
+/* [worker] One that nobody sent, for a projection's handler in a transaction that is open. NULL: out of memory. */
+struct ficus_req *request_inside(struct service *v, int64_t generation);
+void request_inside_free(struct ficus_req *r);
 
 /* ---- reply.c [loop] ---- */
 void reply_send(struct ficus_req *r);
@@ -334,8 +345,12 @@ bool answer_header(struct ficus_req *r, const char *name, const char *value);
 /* The request cannot go on. technical: not the handler's fault. Logs. Returns -1. */
 int request_fail(struct ficus_req *r, int status, const char *code, bool technical, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
+/* An event into the outbox of the open transaction, whatever its topic: the caller knows that it may be published. at_ms: as of
+ * ficus_emit_at; 0: now. 0 or -1. */
+int request_emit(struct ficus_req *req, const char *topic, const char *subject, const char *data, int64_t at_ms);
 int request_fail_store(struct ficus_req *r, enum ficus_err err, const struct ficus_error *error, const char *what);
 bool request_may_go_on(struct ficus_req *r); /* false: failed, or abandoned (then it fails now) */
+const char *request_reason(struct ficus_req *r); /* why it failed, as the handler said it last */
 void out_init(struct ficus_out *o, struct ficus_req *r, size_t size_max);
 void out_done(struct ficus_out *o);
 bool out_complete(const struct ficus_out *o);
@@ -374,6 +389,45 @@ void janitor_stop(struct service *v);
 /* ---- api_store.c ---- */
 /* INVALID names the upcaster that is wrong. Pure. */
 enum ficus_err store_check_upcasters(const struct ficus_upcaster *list, struct ficus_error *reterr);
+int store_upcast(struct ficus_req *req, struct ficus_stored *ev); /* [worker] to the newest shape; 0 or -1 */
+
+/* ---- projections.c ---- */
+/* What the service's definition says of them. INVALID; NOMEM. */
+enum ficus_err projections_new(struct service *v, struct ficus_error *reterr);
+void projections_free(struct projections *p);
+enum ficus_err projections_open(struct service *v, struct ficus_error *reterr); /* [worker] the table, what serves */
+/* [worker] into all that serve, in the transaction that appended */
+enum ficus_err projections_append(struct ficus_req *r, const struct estore_event *ev, struct ficus_error *reterr);
+/* [loop] Make all whole that the service needs, then tell service_projections_done; then build what is to be built. */
+void projections_start(struct service *v);
+void projections_stop(struct service *v);       /* [loop] no further step; what was begun is gone on with at the next start */
+bool projections_busy(const struct service *v); /* [loop] service_check_end is told when it no longer is */
+
+enum projection_rebuild { PROJECTION_REBUILD_NONE, PROJECTION_REBUILD_RUNNING, PROJECTION_REBUILD_DONE, PROJECTION_REBUILD_FAILED };
+struct projection_status { /* [loop] of one name; the first three of what serves */
+    const char *name;
+    int64_t generation, version;
+    enum projection_rebuild last; /* since the process started */
+    int64_t events, total;        /* of it */
+    int64_t time_ms;              /* of the last event */
+    const char *error;
+};
+size_t projections_count(const struct service *v);
+void projections_status(const struct service *v, size_t i, struct projection_status *ret_status);
+/* Build the tables of one anew. BUSY: that goes on; CONFLICT: the service is starting or stopping. [loop] */
+enum ficus_err projections_rebuild(struct service *v, size_t i, struct ficus_error *reterr);
+
+/* ---- projections_operator.c: POST and GET /ficus/rebuild [loop] ---- */
+void projections_operator(struct service *v, struct http_stream *s);
+
+/* ---- api_schema.c ---- */
+enum ficus_err schemas_check_upcasters(const struct ficus_service *def, struct ficus_error *reterr); /* INVALID names the wrong one */
+enum ficus_err schemas_open(struct service *v, struct ficus_error *reterr); /* [loop] compile; the logger is there */
+void schemas_close(struct service *v);                                      /* [loop] */
+/* [worker] Look whether the data fits its topic's schema, and name that in *ev. 0; -1: it does not, the request has failed. */
+int schemas_emit(struct ficus_req *r, struct event *ev);
+/* [worker] Bring the body of a consumed event to the newest version that is known. 0 or -1. */
+int schemas_upcast(struct ficus_req *r);
 
 /* ---- operator.c ---- */
 /* A request under /ficus/. NULL: it is answered; else its route, to be run as any request's. [loop] */
@@ -382,6 +436,8 @@ const struct router_route *operator_answer(struct service *v, struct http_stream
 /* ---- chassis.c ---- */
 void service_check_end(struct service *v); /* something ended: see what is next */
 void service_start_settled(struct ficus_req *r);
+void service_projections_done(struct service *v, enum ficus_err err, const char *detail); /* once: OK: all serve */
+bool service_is_ending(const struct service *v);
 void metrics_queue(struct service *v);
 
 #endif

@@ -143,6 +143,8 @@ enum ficus_err tables_open(struct service *v, struct ficus_error *reterr)
     if (err == FICUS_ERR_OK)
         err = estore_import(v->db, reterr);
     if (err == FICUS_ERR_OK)
+        err = projections_open(v, reterr);
+    if (err == FICUS_ERR_OK)
         err = feed_open(v, reterr);
     return err == FICUS_ERR_OK ? err : err_wrap(reterr, "store");
 }

@@ -124,7 +124,7 @@ static void run_handler(struct ficus_req *r)
             return;
         }
     }
-    r->result = r->handler(r);
+    r->result = r->kind == REQUEST_EVENT && schemas_upcast(r) != 0 ? -1 : r->handler(r);
 }
 
 void request_work(void *arg)

@@ -66,7 +66,7 @@ void backup_write(const struct backup *b, struct buf *out)
  * not a backup's. */
 static bool path_allowed(struct slice path)
 {
-    if (slice_eq_str(path, "system.key") || slice_eq_str(path, "admin.json"))
+    if (slice_eq_str(path, "system.key") || slice_eq_str(path, "admin.json") || slice_eq_str(path, "schemas.json"))
         return true;
     if (path.size >= BACKUP_PATH_SIZE_MAX || memchr(path.p, '\0', path.size) != NULL)
         return false;

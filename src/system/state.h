@@ -4,6 +4,7 @@
  *
  *     .ficus-state      marker with the schema version; only a folder that has it is ever purged
  *     system.key        0600, made once      admin.json   0600, made once
+ *     schemas.json      registered schemas of topics (manifest_options.registered)
  *     data/             stores               private/     one folder per service
  *     log/              NAME.N.log, supervisor.log
  *     restore.json, restore.partial/   while ficus restore is at work (restore.h)
@@ -29,7 +30,7 @@ struct state {
     const char *root; /* absolute, as all below */
     const char *run, *log, *data, *private_root;
     const char *sockets; /* folder of the unix sockets */
-    const char *key_file, *admin_file, *lock_file, *children_file;
+    const char *key_file, *admin_file, *schemas_file, *lock_file, *children_file;
 };
 
 /* Where the state of the manifest's system lies: $FICUS_STATE, else .ficus beside the manifest. Looks at the disk

@@ -87,6 +87,7 @@ enum ficus_err state_locate(struct arena *a, const char *manifest, struct state 
     s.private_root = arena_printf(a, "%s/private", s.root);
     s.key_file = arena_printf(a, "%s/system.key", s.root);
     s.admin_file = arena_printf(a, "%s/admin.json", s.root);
+    s.schemas_file = arena_printf(a, "%s/schemas.json", s.root);
     s.lock_file = arena_printf(a, "%s/lock", s.run);
     s.children_file = arena_printf(a, "%s/children.json", s.run);
     if (arena_overflowed(a) || s.children_file == NULL)
@@ -469,7 +470,7 @@ enum ficus_err state_purge(struct arena *a, const struct state *s, const char **
         (void)remove_tree(AT_FDCWD, s->sockets, 1);
     /* the marker goes last: a purge that was interrupted can be repeated */
     static const char *const folders[] = {"run", "log", "data"};
-    static const char *const whole[] = {"private", "system.key", "system.key.tmp", "admin.json", "admin.json.tmp", "restore.partial",
+    static const char *const whole[] = {"private", "system.key", "system.key.tmp", "admin.json", "admin.json.tmp", "schemas.json", "schemas.json.tmp", "restore.partial",
                                         "restore.json", "restore.json.tmp", MARKER ".tmp"};
     bool ok = true;
     for (size_t i = 0; i < ARRAY_COUNT(folders); i++)

@@ -88,6 +88,31 @@ static void write_services(struct json_writer *w, const struct status *s)
         json_write_end(w);
         json_write_end(w);
     }
+    for (size_t i = 0; i < s->external_count; i++) {
+        const struct status_external *e = &s->externals[i];
+        json_write_object(w);
+        json_write_kv_str(w, "name", e->name);
+        json_write_kv_str(w, "team", e->team);
+        json_write_kv_str(w, "url", e->url);
+        json_write_key(w, "instances");
+        json_write_array(w);
+        json_write_end(w);
+        json_write_end(w);
+    }
+    json_write_end(w);
+}
+
+static void write_upgrade(struct json_writer *w, const struct status_upgrade *u)
+{
+    json_write_key(w, "upgrade");
+    json_write_object(w);
+    json_write_kv_str(w, "state", u->state);
+    json_write_kv_str(w, "from", u->from);
+    json_write_kv_str(w, "to", u->to);
+    json_write_kv_str(w, "process", u->process);
+    json_write_kv_i64(w, "done", (int64_t)u->done);
+    json_write_kv_i64(w, "of", (int64_t)u->count);
+    json_write_kv_str(w, "message", u->message);
     json_write_end(w);
 }
 
@@ -100,6 +125,10 @@ void status_write(const struct status *s, struct buf *out)
     json_write_key(&w, "supervisor");
     json_write_object(&w);
     write_id(&w, "pid", s->supervisor_pid);
+    if (s->version != NULL)
+        json_write_kv_str(&w, "version", s->version);
+    if (s->upgrade != NULL)
+        write_upgrade(&w, s->upgrade);
     json_write_end(&w);
     write_single(&w, s, CHILD_GATEWAY);
     write_single(&w, s, CHILD_HUB);

@@ -17,11 +17,28 @@ struct status_process {
     bool changed;        /* its configuration is newer than the process */
 };
 
+/* A service that somebody else starts. */
+struct status_external {
+    const char *name, *team, *url;
+};
+
+struct status_upgrade {
+    const char *state;   /* "checking", "taking over", "rolling", "done", "failed" */
+    const char *from, *to; /* versions; to NULL: not known yet */
+    const char *process; /* that is restarted now; NULL: none */
+    size_t done, count;  /* processes */
+    const char *message; /* why it failed; NULL */
+};
+
 struct status {
     const char *system, *gateway_url;
+    const char *version;                    /* the supervisor's; NULL: not known */
+    const struct status_upgrade *upgrade;   /* NULL: none was asked for */
     int64_t supervisor_pid;                 /* 0: none */
     const struct status_process *processes; /* instances of one service stand together */
     size_t count;
+    const struct status_external *externals;
+    size_t external_count;
 };
 
 /* One JSON object. Reads the memory of each process from /proc. */

@@ -68,6 +68,7 @@ static void write_record(struct supervisor *s)
 /* Record, then let go whoever waits at its gate. */
 void supervisor_flush(struct supervisor *s)
 {
+    supervisor_upgrade_changed(s);
     if (!s->record_wanted)
         return;
     s->record_wanted = false;
@@ -254,6 +255,7 @@ static void on_api_closed(void *arg)
 {
     struct supervisor *s = arg;
     s->api = NULL;
+    supervisor_api_close(s);
     s->o.on_stopped(s->o.arg);
 }
 
@@ -341,7 +343,7 @@ static void on_unit_timer(void *arg)
 /* ---- deaths ---- */
 
 /* What the dead leader had started goes with it, before its pid (and with it the group's number) is given free. */
-static bool reap(const struct child_record *record, siginfo_t *ret_info)
+bool supervisor_reap(const struct child_record *record, siginfo_t *ret_info)
 {
     pid_t pid = (pid_t)record->pid;
     *ret_info = (siginfo_t){0};
@@ -375,7 +377,7 @@ static void others_reap(struct supervised *p)
 {
     siginfo_t info;
     bool any = false;
-    if (reap(&p->next, &info)) {
+    if (supervisor_reap(&p->next, &info)) {
         any = true;
         log_end(p, p->next.pid, &info, p->unit.state != UNIT_REPLACING);
         p->next.pid = 0;
@@ -385,7 +387,7 @@ static void others_reap(struct supervised *p)
             replace_failed(p, "ended");
         supervisor_event(p, UNIT_NEXT_EXIT);
     }
-    if (reap(&p->leaving, &info)) {
+    if (supervisor_reap(&p->leaving, &info)) {
         any = true;
         log_end(p, p->leaving.pid, &info, true);
         p->leaving.pid = 0;
@@ -402,11 +404,12 @@ static void on_child(void *arg, int signum)
 {
     struct supervisor *s = arg;
     supervisor_notify_read(s); /* its last words */
+    supervisor_upgrade_reap(s);
     for (size_t i = 0; i < s->count; i++) {
         struct supervised *p = &s->processes[i];
         siginfo_t info;
         others_reap(p);
-        if (!reap(&p->record, &info))
+        if (!supervisor_reap(&p->record, &info))
             continue;
         bool wanted = p->unit.state == UNIT_STOPPING || p->unit.state == UNIT_RESTARTING;
         log_end(p, p->record.pid, &info, wanted);
@@ -467,10 +470,21 @@ static void program_renew(struct supervised *p)
     p->program = program;
 }
 
+void supervisor_restart(struct supervised *p)
+{
+    if (p->process->kind == CHILD_GATEWAY && (p->unit.state == UNIT_READY || p->unit.state == UNIT_REPLACING)) {
+        p->message[0] = '\0';
+        replace(p);
+        return;
+    }
+    program_renew(p);
+    p->replace_wanted = false;
+    supervisor_event(p, UNIT_RESTART);
+}
+
 enum ficus_err supervisor_order(struct supervisor *s, struct slice name, enum supervisor_order order)
 {
-    static const enum unit_event events[] = {[SUPERVISOR_RESTART] = UNIT_RESTART,
-                                             [SUPERVISOR_STOP] = UNIT_STOP,
+    static const enum unit_event events[] = {[SUPERVISOR_STOP] = UNIT_STOP,
                                              [SUPERVISOR_KILL] = UNIT_STOP,
                                              [SUPERVISOR_START] = UNIT_START};
     bool found = false;
@@ -481,13 +495,11 @@ enum ficus_err supervisor_order(struct supervisor *s, struct slice name, enum su
             continue;
         struct supervised *p = &s->processes[i];
         found = true;
-        if (order == SUPERVISOR_RESTART && p->process->kind == CHILD_GATEWAY &&
-            (p->unit.state == UNIT_READY || p->unit.state == UNIT_REPLACING)) {
-            p->message[0] = '\0';
-            replace(p);
+        if (order == SUPERVISOR_RESTART) {
+            supervisor_restart(p);
             continue;
         }
-        if (order == SUPERVISOR_RESTART || order == SUPERVISOR_START)
+        if (order == SUPERVISOR_START)
             program_renew(p);
         p->replace_wanted = false;
         /* one that waits for what it needs goes on waiting */
@@ -507,6 +519,9 @@ void supervisor_status(struct supervisor *s, struct buf *out)
     struct status status = {.system = s->o.plan->system,
                             .gateway_url = s->o.plan->gateway_url,
                             .supervisor_pid = getpid(),
+                            .version = s->o.version,
+                            .externals = s->o.plan->externals,
+                            .external_count = s->o.plan->external_count,
                             .processes = list,
                             .count = list == NULL ? 0 : s->count};
     for (size_t i = 0; i < status.count; i++) {
@@ -517,6 +532,8 @@ void supervisor_status(struct supervisor *s, struct buf *out)
         list[i].reloading = p->reloading;
         list[i].changed = p->changed;
     }
+    struct status_upgrade upgrade;
+    status.upgrade = supervisor_upgrade_status(s, &upgrade);
     status_write(&status, out);
     mem_free(list);
 }
@@ -641,6 +658,23 @@ static enum ficus_err make_crash_pages(struct supervisor *s, struct ficus_error 
     return err;
 }
 
+/* Of a system that runs: what has happened between the two programs, and what the one before had in hand. */
+static void go_on(struct supervisor *s)
+{
+    const struct handover *h = s->o.handover;
+    on_child(s, SIGCHLD);
+    for (size_t i = 0; i < s->count; i++) {
+        struct supervised *p = &s->processes[i];
+        if (p->unit.state == UNIT_BACKOFF)
+            env_timer_start(s->env, &p->timer, 0); /* its next program may be the remedy */
+        if (p->process->kind == CHILD_HUB && p->unit.listed)
+            registry_push_hub(&s->registry, true);
+    }
+    s->record_wanted = true;
+    supervisor_upgrade_roll(s, h->from, h->failed);
+    s->o.handover = NULL;
+}
+
 enum ficus_err supervisor_new(struct env *e, const struct supervisor_options *o, struct supervisor **ret_supervisor,
                               struct ficus_error *reterr)
 {
@@ -653,7 +687,8 @@ enum ficus_err supervisor_new(struct env *e, const struct supervisor_options *o,
         return err_set(reterr, FICUS_ERR_NOMEM, "supervisor: out of memory");
     s->env = e;
     s->o = *o;
-    s->notify_fd = -1;
+    s->notify_fd = s->api_fd = -1;
+    supervisor_upgrade_init(s);
     if (!set_up_processes(s)) {
         supervisor_free(s);
         return err_set(reterr, FICUS_ERR_NOMEM, "supervisor: out of memory");
@@ -663,10 +698,14 @@ enum ficus_err supervisor_new(struct env *e, const struct supervisor_options *o,
     s->registry = (struct registry_push){
         .env = e, .address = o->plan->hub_operator_address, .write = write_registry, .arg = s};
     registry_push_init(&s->registry);
-    enum ficus_err err = end_orphans(s, reterr);
+    enum ficus_err err = FICUS_ERR_OK;
+    if (o->handover != NULL)
+        supervisor_take_over(s, o->handover);
+    else
+        err = end_orphans(s, reterr);
     if (err == FICUS_ERR_OK)
         err = make_crash_pages(s, reterr);
-    if (err == FICUS_ERR_OK)
+    if (err == FICUS_ERR_OK && o->handover == NULL)
         err = open_sockets(s, reterr);
     if (err == FICUS_ERR_OK)
         err = supervisor_notify_open(s, reterr);
@@ -679,6 +718,8 @@ enum ficus_err supervisor_new(struct env *e, const struct supervisor_options *o,
         supervisor_free(s);
         return err;
     }
+    if (o->handover != NULL)
+        go_on(s);
     start_who_may(s);
     supervisor_flush(s);
     tell_healthy(s); /* a system without processes */
@@ -714,6 +755,7 @@ void supervisor_stop(struct supervisor *s)
         return;
     }
     s->stopping = true;
+    supervisor_upgrade_stop(s);
     LOG(s->o.log, LOG_INFO, NULL, "system.stopping", "stopping all processes");
     close_public_sockets(s);
     stop_next(s);
@@ -726,6 +768,8 @@ void supervisor_free(struct supervisor *s)
         return;
     (void)env_uv_signal(s->env, SIGCHLD, NULL, NULL, NULL);
     supervisor_notify_close(s);
+    supervisor_api_close(s);
+    supervisor_upgrade_done(s);
     buf_done(&s->registry.body);
     for (size_t i = 0; i < s->count; i++) {
         env_timer_stop(s->env, &s->processes[i].timer);

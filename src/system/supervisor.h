@@ -28,16 +28,21 @@ the first is its address */
     size_t need_count;
 };
 
+struct status_external;
+
 struct supervisor_plan {
     const char *system, *gateway_url;
     const struct state *state; /* created and locked by the caller */
     const struct supervisor_process *processes;
     size_t process_count;             /* at most SUPERVISOR_PROCESSES_MAX */
     const char *hub_operator_address; /* of hub-ops.sock; NULL: no hub */
+    const struct status_external *externals; /* services that somebody else starts, for the status */
+    size_t external_count;
 };
 
 struct supervisor;
 struct conf_errors;
+struct handover;
 
 /* What became of the manifest: processes as in the plan before, and of which something differs that they take up only
  * when they are started. */
@@ -57,13 +62,21 @@ struct supervisor_options {
     /* For saga_test.h: each process gets a page of io_crash.h there, made here, NAME.INSTANCE; one that died by it is started again at
      * once, however often. NULL: nobody is to die. */
     const char *crash_folder;
+    const char *version; /* of this ficus; NULL: not told */
+    /* The file on the disk that ficus upgrade takes unless told otherwise, and the descriptor of the state's lock, which goes
+     * with it. NULL: no upgrade. */
+    const char *program;
+    int lock_fd;
+    /* handover.h: take over what runs, then restart one after another; borrowed until supervisor_new returns. NULL: start. */
+    const struct handover *handover;
     void (*on_healthy)(void *arg); /* all processes are ready, for the first time; may be NULL */
     void (*on_stopped)(void *arg); /* after supervisor_stop: no process is left */
     void *arg;
 };
 
 /* End what a dead supervisor left, open all sockets, start everything that waits for nothing. Blocks for a moment,
- * and up to 2 s when a dying process still holds a port. On failure nothing runs. */
+ * and up to 2 s when a dying process still holds a port. On failure nothing runs. With a handover: the sockets and processes
+ * are the handed over ones, descriptors are the supervisor's from then on; on failure the caller has to end. */
 enum ficus_err supervisor_new(struct env *e, const struct supervisor_options *o, struct supervisor **ret_supervisor,
                               struct ficus_error *reterr);
 /* Gateway, then services, then hub: SIGTERM, 10 s, SIGKILL each. Called again: SIGKILL for all at once. */

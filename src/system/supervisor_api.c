@@ -9,11 +9,15 @@
  *     POST /v1/kill/NAME        the same at once, without time to finish its work
  *     POST /v1/start/NAME       the same
  *     POST /v1/reload           200 {"ok": ...} as supervisor_reload has it; 409 while it cannot be
+ *     POST /v1/upgrade          ?binary=FILE (absolute; without it the file that this one came from): 200 {"ok": true, "from", "to"},
+ *                               then that program takes this one's place and all others'; 200 {"ok": false, "usage", "text"}: it
+ *                               cannot, and nothing has changed; 409 while something else is under way
  *     POST /v1/down             202, then everything stops
  */
 #include "supervisor_private.h"
 
 #include "assert.h"
+#include "io_socket.h"
 #include "mem.h"
 
 #include <stdio.h>
@@ -133,6 +137,8 @@ static void on_request(void *arg, struct http_stream *s, bool end, const struct 
         answer_document(v, s, write_status);
     } else if (slice_eq_str(m->path, "/v1/reload") && slice_eq_str(m->method, "POST")) {
         answer_document(v, s, supervisor_reload);
+    } else if (slice_eq_str(m->path, "/v1/upgrade") && slice_eq_str(m->method, "POST")) {
+        supervisor_upgrade(v, s);
     } else if (slice_eq_str(m->method, "POST") && answer_order(v, s, m->path)) {
         return;
     } else if (slice_eq_str(m->path, "/v1/down") && slice_eq_str(m->method, "POST")) {
@@ -140,7 +146,7 @@ static void on_request(void *arg, struct http_stream *s, bool end, const struct 
         if (!v->stopping)
             supervisor_stop(v);
     } else {
-        (void)http_respond_problem(s, 404, NULL, "see GET /v1/status, POST /v1/{restart,stop,kill,start}/NAME, POST /v1/{reload,down}");
+        (void)http_respond_problem(s, 404, NULL, "see GET /v1/status, POST /v1/{restart,stop,kill,start}/NAME, POST /v1/{reload,upgrade,down}");
     }
 }
 
@@ -148,9 +154,23 @@ enum ficus_err supervisor_api_open(struct supervisor *s, struct ficus_error *ret
 {
     struct http_server_options o = {
         .limits = {.conn_count_max = 64}, .server_name = "ficus", .on_request = on_request, .arg = s};
+    char number[16];
     snprintf(s->api_address, sizeof s->api_address, "unix:%s/supervisor.sock", s->o.plan->state->sockets);
     enum ficus_err err = http_server_new(s->env, &o, &s->api);
     if (err != FICUS_ERR_OK)
         return err_set(reterr, err, "supervisor: operator socket: %s", err_text(err));
-    return http_server_listen(s->api, s->api_address, NULL, reterr);
+    /* its descriptor is ours, so that it can outlive this program: whoever asks meanwhile waits in its queue */
+    if (s->api_fd < 0)
+        err = socket_listen(s->api_address, &s->api_fd, reterr);
+    snprintf(number, sizeof number, "fd:%d", s->api_fd);
+    return err == FICUS_ERR_OK ? http_server_listen(s->api, number, NULL, reterr) : err;
+}
+
+void supervisor_api_close(struct supervisor *s)
+{
+    if (s->api_fd < 0)
+        return;
+    close(s->api_fd);
+    s->api_fd = -1;
+    (void)unlink(s->api_address + strlen("unix:"));
 }

@@ -116,10 +116,13 @@ enum ficus_err supervisor_notify_open(struct supervisor *s, struct ficus_error *
 {
     struct sockaddr_un un = {.sun_family = AF_UNIX};
     int on = 1;
+    bool handed_over = s->notify_fd >= 0; /* bound already, with what was said meanwhile */
     int size = snprintf(s->notify_path, sizeof s->notify_path, "%s/notify.sock", s->o.plan->state->sockets);
     if (size < 0 || (size_t)size >= sizeof un.sun_path)
         return err_set(reterr, FICUS_ERR_TOO_LARGE, "%s: path too long for a socket", s->notify_path);
     memcpy(un.sun_path, s->notify_path, (size_t)size + 1);
+    if (handed_over)
+        return env_uv_watch(s->env, s->notify_fd, on_notify, s, &s->notify_watch, reterr);
     (void)unlink(s->notify_path); /* left by a dead supervisor: we hold the lock */
     s->notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (s->notify_fd < 0 || fchmod(s->notify_fd, 0600) != 0 ||

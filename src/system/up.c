@@ -7,6 +7,7 @@
 #include "mem.h"
 #include "program.h"
 #include "restore.h"
+#include "status.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -55,12 +56,20 @@ static const char *gateway_url(struct arena *a, const struct manifest *m)
     return arena_printf(a, "%s://%s", scheme, m->gateway->listen);
 }
 
+/* What the kernel says behind the name of a file that was replaced or removed. */
+#define REPLACED " (deleted)"
+
 /* NULL: not known. */
 static const char *own_program(struct arena *a)
 {
     char path[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", path, sizeof path);
-    return n > 0 && (size_t)n < sizeof path ? arena_strdup(a, slice_make(path, (size_t)n)) : NULL;
+    if (n <= 0 || (size_t)n >= sizeof path)
+        return NULL;
+    struct slice s = slice_make(path, (size_t)n);
+    if (slice_ends(s, SLICE(REPLACED)))
+        s.size -= sizeof REPLACED - 1;
+    return arena_strdup(a, s);
 }
 
 static bool plan_process(struct up *u, const struct manifest_process *from, struct supervisor_process *p)
@@ -99,6 +108,17 @@ static bool plan_process(struct up *u, const struct manifest_process *from, stru
     return p->listen[0] != NULL && (p->listen_count == 1 || p->listen[1] != NULL);
 }
 
+static bool plan_externals(struct up *u)
+{
+    const struct manifest *m = u->manifest;
+    struct status_external *list = ARENA_ARRAY(u->arena, struct status_external, m->service_count + 1);
+    u->plan.externals = list;
+    for (size_t i = 0; list != NULL && i < m->service_count; i++)
+        if (m->services[i].url != NULL)
+            list[u->plan.external_count++] = (struct status_external){m->services[i].name, m->services[i].team, m->services[i].url};
+    return list != NULL;
+}
+
 static enum ficus_err make_plan(struct up *u, struct ficus_error *reterr)
 {
     const struct manifest *m = u->manifest;
@@ -111,7 +131,7 @@ static enum ficus_err make_plan(struct up *u, struct ficus_error *reterr)
                                        .state = &u->state,
                                        .processes = list,
                                        .process_count = m->process_count};
-    bool ok = list != NULL && u->plan.gateway_url != NULL;
+    bool ok = list != NULL && u->plan.gateway_url != NULL && plan_externals(u);
     for (size_t i = 0; i < m->process_count && ok; i++)
         ok = plan_process(u, &m->processes[i], &list[i]);
     return ok ? FICUS_ERR_OK : err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
@@ -136,6 +156,7 @@ static enum ficus_err prepare_state(struct env *e, struct up *u, struct manifest
         return err;
     o->state = u->state.root;
     o->sockets = u->state.sockets;
+    o->registered = u->state.schemas_file;
     err = manifest_load(u->arena, file, o, &u->manifest, errors);
     if (err != FICUS_ERR_OK)
         return conf_errors_first(errors, reterr);
@@ -246,7 +267,7 @@ static enum ficus_err match_plans(struct arena *a, const struct supervisor_plan 
     for (size_t i = 0; i < count; i++) {
         const struct supervisor_process *old = &before->processes[i], *new = find(&now->plan, old->name);
         list[i] = *new;
-        changed[i] = file_changed[new - now->plan.processes] || strcmp(old->folder, new->folder) != 0 ||
+        changed[i] = file_changed == NULL || file_changed[new - now->plan.processes] || strcmp(old->folder, new->folder) != 0 ||
                      !argv_equal(old->argv, new->argv);
     }
     now->plan.processes = list;
@@ -261,7 +282,8 @@ enum ficus_err up_reload(struct env *e, const struct up *u, struct arena *a, con
                                  .sets = u->sets,
                                  .set_count = u->set_count,
                                  .state = u->state.root,
-                                 .sockets = u->state.sockets};
+                                 .sockets = u->state.sockets,
+                                 .registered = u->state.schemas_file};
     struct up *now = ARENA_NEW(a, struct up);
     if (now == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
@@ -280,6 +302,38 @@ enum ficus_err up_reload(struct env *e, const struct up *u, struct arena *a, con
     if (err == FICUS_ERR_OK)
         err = manifest_render(now->manifest, a, changed, reterr);
     return err == FICUS_ERR_OK ? match_plans(a, before, now, changed, ret_reload, reterr) : err;
+}
+
+enum ficus_err up_take_over(struct arena *a, const char *manifest, const char *build, const char *const *sets, size_t set_count,
+                            const struct supervisor_plan *before, struct up *ret_up, struct conf_errors *errors, struct ficus_error *reterr)
+{
+    struct manifest_options o = {.build = build, .sets = sets, .set_count = set_count};
+    struct supervisor_reload matched;
+    struct up *u = ret_up;
+    *u = (struct up){.arena = a, .lock_fd = -1, .file = manifest, .build = build, .sets = sets, .set_count = set_count};
+    enum ficus_err err = state_locate(a, manifest, &u->state, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    u->program = own_program(a);
+    o.state = u->state.root;
+    o.sockets = u->state.sockets;
+    err = manifest_load(a, manifest, &o, &u->manifest, errors);
+    if (err == FICUS_ERR_OK)
+        err = check_programs(a, u->manifest, errors);
+    if (err != FICUS_ERR_OK)
+        return conf_errors_first(errors, reterr);
+    err = make_plan(u, reterr);
+    if (err == FICUS_ERR_OK)
+        err = check_plan(before, &u->plan, reterr);
+    return err == FICUS_ERR_OK ? match_plans(a, before, u, NULL, &matched, reterr) : err;
+}
+
+enum ficus_err up_write(struct env *e, struct up *u, struct ficus_error *reterr)
+{
+    enum ficus_err err = FICUS_ERR_OK;
+    if (u->manifest->administrator != NULL)
+        err = state_admin(e, u->arena, &u->state, u->manifest->administrator->email, &u->admin_password, reterr);
+    return err == FICUS_ERR_OK ? manifest_render(u->manifest, u->arena, NULL, reterr) : err;
 }
 
 void up_done(struct up *u)

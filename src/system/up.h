@@ -32,6 +32,11 @@ enum ficus_err up_prepare(struct env *e, struct arena *a, const char *manifest, 
  * or has another address; that needs a new start. */
 enum ficus_err up_reload(struct env *e, const struct up *u, struct arena *a, const struct supervisor_plan *before,
                          struct supervisor_reload *ret_reload, struct conf_errors *errors, struct ficus_error *reterr);
+/* For a handover: a plan for what another supervisor has started by the plan before. Nothing is locked and nothing is written; up_write
+ * does that. CONFLICT as above, and the errors of up_prepare. */
+enum ficus_err up_take_over(struct arena *a, const char *manifest, const char *build, const char *const *sets, size_t set_count,
+                            const struct supervisor_plan *before, struct up *ret_up, struct conf_errors *errors, struct ficus_error *reterr);
+enum ficus_err up_write(struct env *e, struct up *u, struct ficus_error *reterr);
 void up_done(struct up *u); /* lets the lock go */
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "assert.h"
 #include "hex.h"
+#include "sixteen.h"
 #include "text.h"
 #include "timefmt.h"
 
@@ -18,11 +19,12 @@
 enum {
     NAME_MAX_SIZE = 128,        /* service, instance, event, correlation */
     TAIL_SIZE = sizeof TAIL - 1,
-    BODY_MAX = LOG_LINE_SIZE_MAX - TAIL_SIZE,
+    BODY_MAX = LOG_LINE_BODY_MAX,
     NUMBER_SIZE = TEXT_I64_SIZE,
 };
 /* 5 names, msg, and 300 bytes for time, level, trace, span, suppressed and all keys and quotes. */
 _Static_assert(TIME_TEXT_SIZE <= sizeof((struct log_event){0}.time), "a time fits");
+_Static_assert(LOG_LINE_BODY_MAX + TAIL_SIZE <= LOG_LINE_SIZE_MAX, "the end has its place");
 _Static_assert(5 * NAME_MAX_SIZE + LOG_VALUE_SIZE_MAX + 300 < BODY_MAX, "the fixed members fit");
 
 static const char *const level_names[LOG_LEVEL_COUNT] = {"debug", "info", "warn", "error"};
@@ -44,22 +46,15 @@ bool log_level_parse(struct slice name, enum log_level *ret_level)
     return false;
 }
 
-struct line {
-    char *p;
-    size_t size;
-    bool cut;
-};
-
-static size_t room(const struct line *l)
+static size_t room(const struct log_line *l)
 {
     return BODY_MAX - l->size;
 }
 
-static inline void put(struct line *l, const char *p, size_t size)
+static inline void put(struct log_line *l, const char *p, size_t size)
 {
     FICUS_ASSERT(size <= room(l));
-    memcpy(l->p + l->size, p, size);
-    l->size += size;
+    l->size = (size_t)(slice_put(l->p + l->size, slice_make(p, size)) - l->p);
 }
 
 #define PUT(l, literal) put((l), (literal), sizeof(literal) - 1)
@@ -89,23 +84,22 @@ static size_t escape(const char *p, size_t size, char ret_escape[8])
 /* Characters that stand for themselves: nearly all, so they are found and copied in runs. */
 static const uint8_t plain[256] = {[0x20 ... 0x21] = 1, [0x23 ... 0x5b] = 1, [0x5d ... 0x7e] = 1};
 
-/* True: so are all eight. False: perhaps not, as a borrow may reach the next byte. */
-static bool eight_plain(const char *p)
+/* A bit for each of sixteen characters that does not stand for itself. */
+static unsigned others_of(const char *p)
 {
-    const uint64_t ones = UINT64_C(0x0101010101010101);
-    uint64_t x;
-    memcpy(&x, p, sizeof x);
-    /* Each term sets a byte's high bit for some of the others: from 0x80 on, below 0x20, 0x7f, '"', '\\'. */
-    uint64_t other = x | (x - ones * 0x20) | (x + ones) | ((x ^ ones * '"') - ones) | ((x ^ ones * '\\') - ones);
-    return (other & ones << 7) == 0;
+    sixteen x = sixteen_load(p);
+    return ~sixteen_mask(sixteen_within(x, 0x20, 0x7e) & ~(sixteen_is(x, '"') | sixteen_is(x, '\\'))) & 0xffff;
 }
 
 static size_t plain_run(const char *p, size_t size)
 {
     size_t run = 0;
-    while (size - run >= 8 && eight_plain(p + run))
-        run += 8;
-    if (run > 0 && size - run < 8 && eight_plain(p + size - 8))
+    for (; size - run >= 16; run += 16) {
+        unsigned others = others_of(p + run);
+        if (others != 0)
+            return run + (size_t)__builtin_ctz(others);
+    }
+    if (run > 0 && run < size && others_of(p + size - 16) == 0)
         return size;
     while (run < size && plain[(unsigned char)p[run]])
         run++;
@@ -113,7 +107,7 @@ static size_t plain_run(const char *p, size_t size)
 }
 
 /* The rest of a string, from a character on that needs more than copying or has no room. */
-static void put_string_rest(struct line *l, struct slice text, size_t end)
+static void put_string_rest(struct log_line *l, struct slice text, size_t end)
 {
     for (size_t i = 0, step; i < text.size; i += step) {
         char escaped[8];
@@ -131,36 +125,42 @@ static void put_string_rest(struct line *l, struct slice text, size_t end)
 }
 
 /* A JSON string of at most size_max bytes between its quotes; what does not fit is cut between two characters. */
-static void put_string(struct line *l, struct slice text, size_t size_max)
+static void put_string(struct log_line *l, struct slice text, size_t size_max)
 {
-    PUT(l, "\"");
+    FICUS_ASSERT(room(l) >= 2 + (text.size < size_max ? text.size : size_max));
+    char *at = l->p + l->size;
     size_t run = plain_run(text.p, text.size < size_max ? text.size : size_max);
-    put(l, text.p, run);
-    if (run < text.size)
+    *at++ = '"';
+    at = slice_put(at, slice_make(text.p, run));
+    if (run < text.size) {
+        l->size = (size_t)(at - l->p);
         put_string_rest(l, slice_from(text, run), l->size + size_max - run);
-    PUT(l, "\"");
+        at = l->p + l->size;
+    }
+    *at++ = '"';
+    l->size = (size_t)(at - l->p);
 }
 
-static void put_member(struct line *l, struct slice key, struct slice text, size_t size_max)
+static void put_member(struct log_line *l, struct slice key, struct slice text, size_t size_max)
 {
     put(l, key.p, key.size);
     put_string(l, text, size_max);
 }
 
-static void put_number(struct line *l, int64_t number)
+static void put_number(struct log_line *l, int64_t number)
 {
     FICUS_ASSERT(room(l) >= NUMBER_SIZE); /* with the NUL, which is written over */
     l->size += text_i64(number, l->p + l->size);
 }
 
-static void put_hex(struct line *l, const uint8_t *bytes, size_t count)
+static void put_hex(struct log_line *l, const uint8_t *bytes, size_t count)
 {
     FICUS_ASSERT(2 * count <= room(l));
     (void)hex_put(l->p + l->size, bytes, count);
     l->size += 2 * count;
 }
 
-static void put_alike(struct line *l, const struct log_record *r)
+static void put_alike(struct log_line *l, const struct log_record *r)
 {
     put_member(l, LOG_KEY("level"), slice_str(log_level_name(r->level)), NAME_MAX_SIZE);
     put_member(l, LOG_KEY("service"), slice_str(r->service), NAME_MAX_SIZE);
@@ -169,7 +169,7 @@ static void put_alike(struct line *l, const struct log_record *r)
     put_member(l, LOG_KEY("msg"), slice_str(r->msg), LOG_VALUE_SIZE_MAX);
 }
 
-static void put_fixed(struct line *l, const struct log_record *r)
+static void put_fixed(struct log_line *l, const struct log_record *r)
 {
     struct log_event *e = r->alike;
     char own[TIME_TEXT_SIZE], *time = e != NULL ? e->time : own;
@@ -199,43 +199,42 @@ static void put_fixed(struct line *l, const struct log_record *r)
     }
 }
 
-static void put_field(struct line *l, const struct log_field *f)
+void log_line_string(struct log_line *l, struct slice text)
 {
-    size_t before = l->size;
-    /* A number, a plain or an empty string must have its place behind the key: below that nothing is begun. */
-    if (room(l) < f->key.size + (f->kind == LOG_FIELD_PLAIN ? f->text.size + 2 : NUMBER_SIZE)) {
-        l->cut = true;
-        return;
-    }
-    put(l, f->key.p, f->key.size);
+    if (text.p == NULL)
+        put(l, "null", 4);
+    else
+        put_string(l, text, room(l) - 2 < LOG_VALUE_SIZE_MAX ? room(l) - 2 : LOG_VALUE_SIZE_MAX);
+}
+
+static void put_field(struct log_line *l, const struct log_field *f)
+{
     switch (f->kind) {
     case LOG_FIELD_INT:
-        put_number(l, f->number);
+        log_line_int(l, f->key, f->number);
         break;
     case LOG_FIELD_BOOL:
-        put(l, f->number != 0 ? "true" : "false", f->number != 0 ? 4 : 5);
-        break;
-    case LOG_FIELD_PLAIN:
-        FICUS_ASSERT_HOT(plain_run(f->text.p, f->text.size) == f->text.size);
-        PUT(l, "\"");
-        put(l, f->text.p, f->text.size);
-        PUT(l, "\"");
+        if (log_line_key(l, f->key, NUMBER_SIZE))
+            put(l, f->number != 0 ? "true" : "false", f->number != 0 ? 4 : 5);
         break;
     case LOG_FIELD_SLICE:
-        if (f->text.p == NULL)
-            put(l, "null", 4);
-        else
-            put_string(l, f->text, room(l) - 2 < LOG_VALUE_SIZE_MAX ? room(l) - 2 : LOG_VALUE_SIZE_MAX);
+        log_line_text(l, f->key, f->text);
         break;
     default:
-        l->size = before;
         FICUS_UNREACHABLE();
     }
 }
 
+/* Returns the size of the whole line. */
+static size_t line_end(struct log_line *l)
+{
+    struct slice tail = l->cut ? SLICE(TAIL) : SLICE("}\n");
+    return (size_t)(slice_put(l->p + l->size, tail) - l->p); /* BODY_MAX kept this room */
+}
+
 size_t log_format(const struct log_record *r, char line[LOG_LINE_SIZE_MAX])
 {
-    struct line l = {.p = line};
+    struct log_line l = {.p = line};
     put_fixed(&l, r);
     const struct log_field *f = r->fields;
     for (size_t i = 0; f != NULL && f[i].kind != LOG_FIELD_END; i++) {
@@ -245,17 +244,14 @@ size_t log_format(const struct log_record *r, char line[LOG_LINE_SIZE_MAX])
         }
         put_field(&l, &f[i]);
     }
-    const char *tail = l.cut ? TAIL : "}\n";
-    size_t tail_size = strlen(tail);
-    memcpy(line + l.size, tail, tail_size);     /* BODY_MAX kept this room */
-    return l.size + tail_size;
+    return line_end(&l);
 }
 
 void log_event_init(struct log_event *e, const struct logger *l, enum log_level level, const char *event,
                     const char *msg)
 {
     __attribute__((uninitialized)) char text[LOG_LINE_SIZE_MAX];
-    struct line line = {.p = text};
+    struct log_line line = {.p = text};
     const struct log_record r = {.level = level, .service = l->service, .instance = l->instance, .event = event, .msg = msg};
     FICUS_ASSERT(level < LOG_WARN && strlen(event) + strlen(msg) <= 200);
     put_alike(&line, &r);
@@ -339,11 +335,13 @@ void log_write(struct logger *l, enum log_level level, const struct log_context 
     env_log_write(l->env, line, log_format(&record, line), level >= LOG_WARN);
 }
 
-void log_event_write(struct log_event *e, struct logger *l, const struct log_context *ctx, const struct log_field *fields)
+void log_event_begin(struct log_event *e, struct logger *l, const struct log_context *ctx, struct log_line *line)
 {
-    __attribute__((uninitialized)) char line[LOG_LINE_SIZE_MAX];
-    if (!log_enabled(l, e->level))
-        return;
-    const struct log_record record = {.wall_ms = env_wall_ms(l->env), .alike = e, .ctx = ctx, .fields = fields};
-    env_log_write(l->env, line, log_format(&record, line), false);
+    const struct log_record r = {.wall_ms = env_wall_ms(l->env), .alike = e, .ctx = ctx};
+    put_fixed(line, &r);
+}
+
+void log_event_end(struct logger *l, struct log_line *line)
+{
+    env_log_write(l->env, line->p, line_end(line), false);
 }

@@ -17,14 +17,15 @@
 #define FICUS_TRACE_LOGLINE_H
 
 #include "env.h"
+#include "text.h"
 #include "trace_context.h"
 
 #include <pthread.h>
 
 enum {
     LOG_LINE_SIZE_MAX = 8192,       /* newline included */
+    LOG_LINE_BODY_MAX = LOG_LINE_SIZE_MAX - 16, /* of which all but its end has this place */
     LOG_VALUE_SIZE_MAX = 2048,      /* bytes of one string value, escaped */
-    LOG_PLAIN_SIZE_MAX = 64,
     LOG_FIELDS_MAX = 24,
     LOG_REPEATS_MAX = 20,           /* lines a second, per event of warn and error */
     LOG_EVENTS_MAX = 64,            /* events told apart by the limit; further ones share one allowance */
@@ -41,7 +42,6 @@ struct log_context {
 enum log_field_kind {
     LOG_FIELD_END,
     LOG_FIELD_SLICE,
-    LOG_FIELD_PLAIN, /* at most LOG_PLAIN_SIZE_MAX bytes that need no escape */
     LOG_FIELD_INT,
     LOG_FIELD_BOOL
 };
@@ -114,8 +114,56 @@ struct log_event {
 /* level: below LOG_WARN, as these are not limited; event, msg: together at most 200 bytes. */
 void log_event_init(struct log_event *e, const struct logger *l, enum log_level level, const char *event,
                     const char *msg);
-/* As log_write. */
-void log_event_write(struct log_event *e, struct logger *l, const struct log_context *ctx, const struct log_field *fields);
+/* Such a line is written member by member, where it is known whether there is one: begin, any members, end. The caller has asked
+ * log_enabled; ctx as for log_write. */
+struct log_line {
+    char *p; /* LOG_LINE_SIZE_MAX bytes of the caller's */
+    /* private; zero-initialise */
+    size_t size;
+    bool cut;
+};
+void log_event_begin(struct log_event *e, struct logger *l, const struct log_context *ctx, struct log_line *line);
+void log_event_end(struct logger *l, struct log_line *line);
+void log_line_string(struct log_line *l, struct slice text); /* behind log_line_text */
+
+/* Behind the others: false when key and so many bytes have no place, so that nothing is begun that could not be ended. */
+static inline bool log_line_key(struct log_line *l, struct slice key, size_t size)
+{
+    if (LOG_LINE_BODY_MAX - l->size < key.size + size) {
+        l->cut = true;
+        return false;
+    }
+    (void)slice_put(l->p + l->size, key);
+    l->size += key.size;
+    return true;
+}
+
+/* A member; key: LOG_KEY. Here, because what is known of a key when it is compiled makes it a few stores. What has no place any more
+ * is left out. */
+static inline void log_line_int(struct log_line *l, struct slice key, int64_t number)
+{
+    if (log_line_key(l, key, TEXT_I64_SIZE))
+        l->size += text_i64(number, l->p + l->size); /* its NUL is written over */
+}
+
+/* text: p NULL is null */
+static inline void log_line_text(struct log_line *l, struct slice key, struct slice text)
+{
+    if (log_line_key(l, key, TEXT_I64_SIZE)) /* for "null" and the empty string as well */
+        log_line_string(l, text);
+}
+
+/* text: characters that need no escape */
+static inline void log_line_plain(struct log_line *l, struct slice key, struct slice text)
+{
+    if (!log_line_key(l, key, text.size + 2))
+        return;
+    char *at = l->p + l->size;
+    *at++ = '"';
+    at = slice_put(at, text);
+    *at++ = '"';
+    l->size = (size_t)(at - l->p);
+}
 
 const char *log_level_name(enum log_level level);           /* "debug" "info" "warn" "error" */
 bool log_level_parse(struct slice name, enum log_level *ret_level);

@@ -41,7 +41,7 @@ struct metric {
     struct exemplar *exemplars;                 /* one per count, behind them; NULL: none are kept */
     uint64_t hash;                              /* of the labels */
     _Atomic int64_t value;                      /* counter, gauge; histogram: sum */
-    _Atomic uint64_t counts[];                  /* histogram: one per bound, and one for what is above */
+    _Atomic int64_t counts[];                   /* histogram: one per bound, and one for what is above */
 };
 
 struct metric_family {
@@ -104,6 +104,7 @@ static void assert_def(const struct metric_def *def)
     assert_name(def->name);
     FICUS_ASSERT(def->help != NULL);
     FICUS_ASSERT(def->children_max <= METRIC_CHILDREN_MAX);
+    FICUS_ASSERT(!def->exemplars || def->one_thread);
     FICUS_ASSERT((def->type == METRIC_COUNTER) == ends_with(def->name, "_total"));
     if (def->unit == METRIC_SECONDS)
         FICUS_ASSERT(ends_with(def->name, "_seconds") || ends_with(def->name, "_seconds_total"));
@@ -113,7 +114,7 @@ static void assert_def(const struct metric_def *def)
 
 static struct metric *new_child(const struct metric_family *f, const struct slice *labels)
 {
-    size_t count_bytes = f->def->type == METRIC_HISTOGRAM ? (f->bound_count + 1) * sizeof(_Atomic uint64_t) : 0;
+    size_t count_bytes = f->def->type == METRIC_HISTOGRAM ? (f->bound_count + 1) * sizeof(_Atomic int64_t) : 0;
     size_t label_bytes = 0;
     for (unsigned i = 0; i < f->label_count; i++)
         label_bytes += labels[i].size;
@@ -360,12 +361,22 @@ size_t metrics_forget(struct metric_family *family, unsigned label, bool (*gone)
 
 /* ---- values; relaxed for the reason that metrics.h gives ---- */
 
+/* A load and a store are enough where nobody else stores. */
+static void add(const struct metric_family *f, _Atomic int64_t *at, int64_t amount)
+{
+    if (f->def->one_thread)
+        atomic_store_explicit(at, (int64_t)((uint64_t)atomic_load_explicit(at, memory_order_relaxed) + (uint64_t)amount),
+                              memory_order_relaxed);
+    else
+        atomic_fetch_add_explicit(at, amount, memory_order_relaxed);
+}
+
 void metric_add(struct metric *m, uint64_t amount)
 {
     if (m == NULL)
         return;
     FICUS_ASSERT_HOT(m->family->def->type == METRIC_COUNTER);
-    atomic_fetch_add_explicit(&m->value, (int64_t)amount, memory_order_relaxed);
+    add(m->family, &m->value, (int64_t)amount);
 }
 
 void metric_set(struct metric *m, int64_t value)
@@ -393,8 +404,8 @@ static unsigned observe(struct metric *m, int64_t value)
     value = value < 0 ? 0 : value;
     while (i < f->bound_count && value > f->bounds[i])
         i++;
-    atomic_fetch_add_explicit(&m->counts[i], 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&m->value, value, memory_order_relaxed);
+    add(f, &m->counts[i], 1);
+    add(f, &m->value, value);
     return i;
 }
 
@@ -445,7 +456,7 @@ int64_t metric_value(const struct metric *m)
         return atomic_load_explicit(&m->value, memory_order_relaxed);
     uint64_t total = 0;
     for (unsigned i = 0; i <= m->family->bound_count; i++)
-        total += atomic_load_explicit(&m->counts[i], memory_order_relaxed);
+        total += (uint64_t)atomic_load_explicit(&m->counts[i], memory_order_relaxed);
     return (int64_t)total;
 }
 
@@ -583,7 +594,7 @@ static void put_histogram(struct buf *out, const struct metric *m, bool open)
     uint64_t total = 0;
     /* _count is the sum of the buckets just read and not another counter, so the two always agree in one scrape. */
     for (unsigned i = 0; i < f->bound_count; i++) {
-        total += atomic_load_explicit(&m->counts[i], memory_order_relaxed);
+        total += (uint64_t)atomic_load_explicit(&m->counts[i], memory_order_relaxed);
         put_series(out, m, "_bucket", &f->bounds[i], false);
         put_bucket(out, m, i, total, open);
     }

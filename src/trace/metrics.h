@@ -41,9 +41,10 @@ struct metric_def {
     unsigned children_max;                  /* 0: METRIC_CHILDREN_DEFAULT */
     /* histogram: rising upper bounds, 0 behind the last; NULL: 0.5 ms .. 10 s for seconds, 256 .. 16 Mi otherwise */
     const int64_t *bounds;
-    /* histogram: each bucket keeps the trace of its latest observation by metric_observe_traced. Such a family is observed
-     * by one thread alone */
+    /* histogram: each bucket keeps the trace of its latest observation by metric_observe_traced; one_thread as well */
     bool exemplars;
+    /* of each registry one thread alone changes the values, which costs no locked instruction then; others may read */
+    bool one_thread;
 };
 
 struct metrics;

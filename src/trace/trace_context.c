@@ -86,6 +86,13 @@ void trace_format(const struct trace_context *t, char ret_text[TRACE_PARENT_TEXT
     *hex_put(at, &t->flags, 1) = '\0';
 }
 
+void trace_line(const struct trace_context *t, char ret_line[TRACE_LINE_SIZE])
+{
+    char *at = slice_put(ret_line, SLICE(TRACE_PARENT_HEADER ": "));
+    trace_format(t, at);
+    memcpy(at + PARENT_SIZE, "\r\n", 2); /* over its NUL */
+}
+
 void trace_id_text(const struct trace_context *t, char ret_text[TRACE_ID_TEXT_SIZE])
 {
     *hex_put(ret_text, t->trace_id, sizeof t->trace_id) = '\0';

@@ -41,6 +41,9 @@ static inline bool trace_present(const struct trace_context *t)
 }
 
 void trace_format(const struct trace_context *t, char ret_text[TRACE_PARENT_TEXT_SIZE]);    /* version 00 */
+/* The same as a line of a head, with its CR LF and no NUL. */
+#define TRACE_LINE_SIZE (sizeof TRACE_PARENT_HEADER ": \r\n" - 1 + TRACE_PARENT_TEXT_SIZE - 1)
+void trace_line(const struct trace_context *t, char ret_line[TRACE_LINE_SIZE]);
 void trace_id_text(const struct trace_context *t, char ret_text[TRACE_ID_TEXT_SIZE]);
 void trace_span_text(const struct trace_context *t, char ret_text[TRACE_SPAN_TEXT_SIZE]);
 

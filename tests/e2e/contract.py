@@ -5,7 +5,9 @@
 Each check quotes the words of the page that it checks. A quotation that is not on the page fails, and so does the whole
 test when words of the page are quoted by nothing: what is promised is checked, and the page cannot change unnoticed.
 
-    tests/e2e/contract.py [--build FOLDER] [--list] [parts of the names of checks]
+    tests/e2e/contract.py [--build FOLDER] [--tls] [--list] [parts of the names of checks]
+
+--tls: all of it over TLS, with HTTP/2 and nothing else, through a gateway of two threads.
 """
 
 import os
@@ -75,6 +77,8 @@ def run(world, check):
 
 def main():
     build, rest = build_folder(sys.argv[1:])
+    secure = "--tls" in rest
+    rest = [word for word in rest if word != "--tls"]
     with open(PAGE, encoding="utf-8") as f:
         failed = uncovered(normal(f.read()))
     wanted = [c for c in CHECKS if not rest or any(part in c.__name__ for part in rest)]
@@ -82,7 +86,7 @@ def main():
         print("\n".join(c.__name__ for c in CHECKS))
         return 2
     begun = time.monotonic()
-    world = World(build)
+    world = World(build, secure)
     try:
         world.start()
         results = [run(world, check) for check in wanted]

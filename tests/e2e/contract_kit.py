@@ -12,7 +12,9 @@ import time
 import urllib.parse
 
 import p256
+from curl_connection import CurlConnection
 from shop import GOOD, ROOT, Shop, wait_for
+from tls_shop import TlsShop
 
 CHECKS = []  # functions with .words, in the page's order
 
@@ -104,7 +106,7 @@ class Stream:
     """The events of one order, as they come."""
 
     def __init__(self, world, order_id, token=None, last_id=None, seconds=30):
-        self.connection = http.client.HTTPConnection("127.0.0.1", world.shop.port, timeout=seconds)
+        self.connection = world.shop.http_connection(seconds)
         headers = {"Authorization": "Bearer " + (token or world.user), "Accept": "text/event-stream"}
         if last_id is not None:
             headers["Last-Event-ID"] = str(last_id)
@@ -145,9 +147,16 @@ class Stream:
         self.connection.close()
 
 
+class SecureShop(TlsShop):
+    """All of whose clients speak HTTP/2 over TLS."""
+
+    def http_connection(self, seconds):
+        return CurlConnection(f"https://127.0.0.1:{self.port}", os.path.join(self.own, "one.pem"), seconds)
+
+
 class World:
-    def __init__(self, build):
-        self.shop = Shop(build, "contract")
+    def __init__(self, build, secure=False):
+        self.shop = SecureShop(build, "contract-tls") if secure else Shop(build, "contract")
         self.stock = {}  # sku to what it was set to, once
         self.keys = 0
 

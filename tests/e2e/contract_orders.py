@@ -314,11 +314,13 @@ def first_start(w):
         with open(os.path.join(state, "admin.json"), encoding="utf-8") as f:
             admin = json.load(f)
         mode = stat.S_IMODE(os.stat(os.path.join(state, "admin.json")).st_mode)
-        w.shop.port, port = port, w.shop.port
-        page = w.get("/api/v1/products?limit=100")
-        w.shop.sign_in(admin["email"], admin["password"])
+        w.shop.port, before = port, w.shop.port
+        try:
+            page = w.get("/api/v1/products?limit=100")
+            w.shop.sign_in(admin["email"], admin["password"])
+        finally:
+            w.shop.port = before
     finally:
-        w.shop.port = port
         os.killpg(up.pid, signal.SIGINT)  # as Ctrl-C does
         up.wait(30)
         reader.join(10)

@@ -26,7 +26,13 @@ WRONG = [
     ("{ signal: signed, timeout: never }", "{ signal: signed }", 0, 'needs a timeout: how long it is waited for, such as "timeout: 24h"'),
     ("{ signal: signed, timeout: never }", "{ signal: approved, timeout: never }", 0, '"approved" is waited for by "approval" already'),
     ("{signals.approved.by}", "{signals.aproved.by}", 0, "{signals.aproved}: no step before this one waits for a signal"),
+    ("given_by: payment.settled", "given_by: payment.setled", 0, '"payment.setled" is published by no service (did you mean payment.settled?)'),
+    ("refused_by: payment.failed", "refused_by: payment.settled", 0, 'is what the signal of "payment" is given by already'),
     ("on_timeout: undo", "on_timeout: redo", 0, "on_timeout"),
+    ("          - tell: {", "          - parallel:\n              - tell: {", 0, 'stands inside another "parallel"'),
+    ("- tell: {", "- take: {", 0, '"take" occurs twice, first in line'),
+    (', undo: "DELETE seats:/v1/holds/{id}" }\n          - clear', " }\n          - clear", 0, 'steps[1].parallel[1].seat: needs an undo'),
+    ("          - tell:", "      - tell:", -2, "has 1 step; 2 to 8 may run at the same time"),
 ]
 
 
@@ -49,7 +55,8 @@ def check(build, example):
     shutil.rmtree(folder, ignore_errors=True)
     write(folder, "ficus.yaml", "ficus: 1\nsystem: docs\ninclude: [services/*/service.yaml]\n")
     for name in SERVICES:
-        write(folder, f"services/{name}/service.yaml", f"service: {name}\nteam: t\ndoes: nothing\nrun: ./{name}\n")
+        publishes = "publishes: { payment.settled: { key: id }, payment.failed: { key: id } }\n" if name == "payments" else ""
+        write(folder, f"services/{name}/service.yaml", f"service: {name}\nteam: t\ndoes: nothing\nrun: ./{name}\n{publishes}")
     write(folder, "services/desk/service.yaml", PREFIX + example)
     code, said = ficus(build, "config", "check", folder=folder)
     return code == 0, said
@@ -64,7 +71,7 @@ def cells(text, heading):
 
 def check_tables(build, checks, text):
     with open(os.path.join(ROOT, "src/saga/saga_def.c"), encoding="utf-8") as f:
-        words = set(re.findall(r'\{\.name = "(\w+)"', f.read())) - {"name"}
+        words = set(re.findall(r'(?:\{\.name|\.group_word) = "(\w+)"', f.read())) - {"name"}
     checks.check("each word has its line", words == set(cells(text, "| word | meaning |")), str(words ^ set(cells(text, "| word | meaning |"))))
     with open(os.path.join(ROOT, "src/saga/saga_machine.h"), encoding="utf-8") as f:
         states = set(re.findall(r'X\([A-Z]+, "(\w+)"\)', f.read().split("#define SAGA_STATE_LIST")[1].split("enum saga_state_name")[0]))
@@ -102,6 +109,13 @@ def main():
         line = PREFIX.count("\n") + example[: example.index(right)].count("\n") + 1 + below
         checks.check(f"{wrong!r} is refused", not fine and message in said, said)
         checks.check(f"{wrong!r} is refused at its line", f"services/desk/service.yaml:{line}:" in said, f"{line}: {said}")
+    for count in (64, 65):
+        topics = [f"topic.n{i}" for i in range(count)]
+        saga = "  s{0}:\n    start: {1}\n    steps:\n      - a: {{ call: \"PUT orders:/a/{{id}}\", undo: \"DELETE orders:/a/{{id}}\" }}\n"
+        many = "publishes:\n" + "".join(f"  {t}: {{ key: id }}\n" for t in topics) + "sagas:\n" + "".join(saga.format(i, t) for i, t in enumerate(topics))
+        fine, said = check(build, many)
+        wanted = fine if count == 64 else not fine and "sagas.s64.start: is one more than the 64 topics" in said
+        checks.check(f"sagas with {count} topics are {'taken' if count == 64 else 'refused'}", wanted, said)
     check_tables(build, checks, text)
     return checks.end()
 

@@ -38,6 +38,24 @@ TRIP = """  trip:
 """
 
 
+# Two calls beside each other, and two behind the pivot.
+PARCEL = """  parcel:
+    start: parcel.ordered
+    steps:
+      - hold: { call: "PUT accounts:/parcels/{id}", undo: "DELETE accounts:/parcels/{id}" }
+      - parallel:
+          - weigh: { call: "PUT accounts:/parcels/{id}/weight", undo: "DELETE accounts:/parcels/{id}/weight" }
+          - stamp: { call: "PUT accounts:/parcels/{id}/stamp", undo: "DELETE accounts:/parcels/{id}/stamp" }
+      - send: { call: "POST accounts:/parcels/{id}/send", pivot: true }
+      - parallel:
+          - tell: { call: "POST accounts:/parcels/{id}/tell", retry: forever }
+          - book: { call: "POST accounts:/parcels/{id}/book", retry: forever }
+"""
+
+# What the manifest said before: one after another.
+PARCEL_LINE = re.sub(r"\n +- parallel:", "", PARCEL).replace("          - ", "      - ")
+
+
 class Participant(socketserver.ThreadingMixIn, http.server.HTTPServer):
     """Answers 200 to all but what it is told to answer otherwise; remembers what it saw."""
 
@@ -66,6 +84,9 @@ class Participant(socketserver.ThreadingMixIn, http.server.HTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
+    def handle_error(self, request, client_address):
+        """A killed hub leaves its connections behind."""
+
     def lines(self, part):
         return [line for line, _, _ in self.seen if part in line]
 
@@ -85,7 +106,7 @@ class System(Shop):
         self.write("ficus.yaml", "ficus: 1\nsystem: bank\ninclude: [services/*.yaml]\ngateway: { routes: [ { path: /none, answer: 404 } ] }\n")
         port = self.participant.server_address[1]
         self.write("services/accounts.yaml", f"service: accounts\nteam: t\ndoes: books\nurl: http://127.0.0.1:{port}\nkeeps_keys: true\n")
-        self.sagas(self.loan + TRIP)
+        self.sagas(self.loan + TRIP + PARCEL)
 
     def write(self, name, text):
         with open(os.path.join(self.own, name), "w", encoding="utf-8") as f:
@@ -93,18 +114,23 @@ class System(Shop):
 
     def sagas(self, text):
         self.write("services/desk.yaml", "service: desk\nteam: t\ndoes: lends\nrun: ../desk.py\npublishes:\n  loan.requested: { key: id }\n"
-                   "  trip.booked: { key: id }\nsagas:\n" + text)
+                   "  trip.booked: { key: id }\n  parcel.ordered: { key: id }\nsagas:\n" + text)
 
     def kill_hub(self):
         pid = self.pids()["hub"]
         os.kill(pid, signal.SIGKILL)
         wait_for("the next hub", lambda: self.pids().get("hub", pid) != pid and self.run("saga", "list").returncode == 0)
 
-    def metrics(self):
+    def hub(self, method, path, body=""):
+        """(status, body) of the hub's operator socket."""
         with open(os.path.join(self.state, "run/sockets"), encoding="utf-8") as f:
-            path = os.path.join(f.read().strip(), "hub-ops.sock")
-        command = ["curl", "-sS", "--max-time", "20", "--unix-socket", path, "http://hub/metrics"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            socket = os.path.join(f.read().strip(), "hub-ops.sock")
+        command = ["curl", "-sS", "--max-time", "20", "--path-as-is", "--unix-socket", socket, "-X", method, "-d", body, "-w", "\n%{http_code}", "http://hub" + path]
+        said, status = subprocess.run(command, capture_output=True, text=True, check=True).stdout.rsplit("\n", 1)
+        return int(status), said
+
+    def metrics(self):
+        return self.hub("GET", "/metrics")[1]
 
 
 class Sagas(unittest.TestCase):
@@ -142,7 +168,24 @@ class Sagas(unittest.TestCase):
         self.assertIs(json.loads(self.say("start", "loan", "s2", "--input", "@" + path, "--json"))["again"], False)
         self.assertIn("--input must be JSON", self.say("start", "loan", "s3", "--input", "{amount: 1}", code=2))
         self.assertIn("--input must be JSON", self.say("start", "loan", "s3", "--input", "@" + path + ".not", code=2))
+        command = [self.system.ficus, "saga", "start", "loan", "s4", "--input", "@-", "-f", self.system.manifest]
+        subprocess.run(command, env=self.system.env, input='{"amount": 8}', text=True, timeout=60, check=True, capture_output=True)
+        self.until("s4", "waiting")
+        self.assertIn(("PUT /v1/blocks/s4", '{"amount":8}', "loan/s4/block/do"), self.system.participant.seen)
         self.assertIn('there is no saga "laon"', self.say("start", "laon", "s3", code=1))
+        for wrong in ("7", "[1]", "null", '"x"'):
+            self.assertIn("it must be an object", self.say("start", "loan", "s5", "--input", wrong, code=2))
+
+    def test_ids(self):
+        """An id that is no segment of a path is refused before anything begins, by the command and by the hub; what looks like SAGA/ID
+        and is none is told so."""
+        for name in (".", "..", "a/b", "x" * 129, "\u00e4"):
+            self.assertIn("it becomes one segment of a path", self.say("start", "loan", name, "--input", "{}", code=2))
+        for path, body, wanted in (("a%2Fb", "{}", "one segment of a path"), ("%2E%2E", "{}", "one segment of a path"), ("i1", '{"input": 7}', "input must be a JSON object")):
+            status, said = self.system.hub("PUT", "/v1/sagas/loan/" + path, body)
+            self.assertEqual((status, wanted in said), (400, True), said)
+        self.assertIn('the manifest has no saga "a"; it has: loan, trip', self.say("show", "a/b", code=1))
+        self.assertIn("there is no saga", self.say("cancel", "loan/a/b", code=1))
 
     def test_approval(self):
         """An approval over a killed hub: the early one is kept, data comes to the call, who and why are in the history."""
@@ -178,6 +221,47 @@ class Sagas(unittest.TestCase):
         times = {r["kind"] + r.get("step", ""): r["at"] for r in done["history"]}
         self.assertGreaterEqual(times["wait_donecool_off"], shown["until"])
         self.assertEqual(self.system.participant.lines("/holds/w1"), ["PUT /holds/w1", "POST /holds/w1/buy", "POST /holds/w1/send"])
+
+    def test_parallel(self):
+        """Two steps at once: one that is away keeps no other from its answer and is shown as open; what is done is undone in reverse."""
+        self.system.participant.otherwise = {"/p1/weight": 503, "PUT /parcels/p2/stamp": 409, "/p3/tell": 409}
+        for name in ("p1", "p2", "p3"):
+            self.say("start", "parcel", name)
+        wait_for("the other step", lambda: self.show("parcel/p1").get("open") == ["weigh"])
+        self.assertRegex(self.say("show", "parcel/p1"), r"open +weigh\n")
+        self.assertEqual(self.system.participant.lines("/p1/stamp"), ["PUT /parcels/p1/stamp"])
+        self.assertEqual(self.until("parcel/p2", "compensated")["failure"], "refused")
+        self.assertEqual(self.system.participant.lines("DELETE /parcels/p2"), ["DELETE /parcels/p2/weight", "DELETE /parcels/p2"])
+        self.assertIn("parallel\n    weigh        call: PUT accounts:/parcels/{id}/weight", self.say("describe", "parcel"))
+        self.until("parcel/p3", "stuck")
+        self.system.participant.otherwise.clear()
+        self.until("parcel/p1", "completed")
+        self.say("retry", "parcel/p3")
+        self.until("parcel/p3", "completed")
+
+    def test_parallel_versions(self):
+        """The manifest makes two steps parallel while an instance is in the midst of them, and the hub is killed: it ends one after
+        another, as it began, and a new one at the same time; back again likewise."""
+        system = self.system
+        for name, text in (("pv1", PARCEL_LINE), ("pv2", PARCEL), ("pv3", PARCEL_LINE)):
+            system.participant.otherwise = {**system.participant.otherwise, f"PUT /parcels/{name}/weight": 503}
+            system.sagas(system.loan + TRIP + text)
+            self.assertEqual(system.run("reload").returncode, 0)
+            system.kill_hub()
+            self.say("start", "parcel", name)
+            wait_for("the step", lambda: system.participant.lines(f"/{name}/weight"))
+        self.assertEqual({name: len(system.participant.lines(f"/{name}/stamp")) for name in ("pv1", "pv2", "pv3")}, {"pv1": 0, "pv2": 1, "pv3": 0})
+        self.assertEqual(sum(sum(n for k, n in v.items() if k != "definition") for v in system.json("saga", "describe", "parcel")["versions"]), 3)
+        system.participant.otherwise.clear()
+        for name in ("pv1", "pv2", "pv3"):
+            self.until(f"parcel/{name}", "completed")
+        self.assertEqual(self.show("parcel/pv1")["definition"], self.show("parcel/pv3")["definition"])
+        self.assertNotEqual(self.show("parcel/pv1")["definition"], self.show("parcel/pv2")["definition"])
+        order = system.participant.lines("PUT /parcels/pv1")
+        self.assertEqual(order[-1], "PUT /parcels/pv1/stamp")
+        system.sagas(system.loan + TRIP + PARCEL)
+        self.assertEqual(system.run("reload").returncode, 0)
+        system.kill_hub()
 
     def test_cancel(self):
         """Before the pivot a cancelled one is undone, the step under way too; behind it that is refused with the reason."""
@@ -242,7 +326,7 @@ class Sagas(unittest.TestCase):
         old = system.json("saga", "describe", "loan")
         self.assertIn("signal: approved", self.say("describe", "loan"))
         self.assertEqual(system.run("down").returncode, 0)
-        system.sagas(system.loan.replace("/v1/blocks", "/v2/blocks") + TRIP)
+        system.sagas(system.loan.replace("/v1/blocks", "/v2/blocks") + TRIP + PARCEL)
         system.up()
         new = system.json("saga", "describe", "loan")
         self.assertNotEqual(old["definition"], new["definition"])

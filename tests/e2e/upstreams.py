@@ -150,6 +150,16 @@ def port_of(system, name):
     return system.servers[name][0]
 
 
+def shown(system, checks):
+    url = f"http://127.0.0.1:{port_of(system, 'plain')}"
+    line = next((line for line in system.run("status").stdout.splitlines() if line.startswith("plain ")), "")
+    checks.check("ficus status: external, with its url", line.split() == ["plain", "external", "-", "-", "-", url], line)
+    services = {s["name"]: s for s in system.json("status")["services"]}
+    checks.check("... in JSON, too", services["plain"].get("url") == url and services["plain"]["instances"] == [], str(services.get("plain")))
+    done = system.run("restart", "plain")
+    checks.check("there is nothing of it to restart, which is said", done.returncode == 1 and "started by somebody else" in done.stderr, done.stderr)
+
+
 def verified(system, checks):
     status, seen = system.seen("good")
     checks.check("https, the right authority and name: 200", status == 200, str(status))
@@ -428,6 +438,7 @@ def run(system, checks):
     bad_manifests(system, checks)
     documented(system, checks)
     system.up()
+    shown(system, checks)
     verified(system, checks)
     refused(system, checks)
     protocols(system, checks)

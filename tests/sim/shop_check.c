@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The oracle. Facts are kept in one database of the tests' own; each statement is a query for what breaks it. What a disk has committed can only change when it syncs or
- * crashes: after each step that did so the facts of that host are read anew, from a copy of its stores on a scratch disk, and the statements that hold at any time are
+ * crashes: after each step that did so the facts of that host's changed stores are read anew, from a copy on a scratch disk, and the statements that hold at any time are
  * checked; all of them at rest.
  */
 #include "shop_sim.h"
@@ -119,16 +119,6 @@ static const struct source {
     {"hub-log", "SELECT " ELOG_RECORD_COLUMNS " FROM record", "INSERT INTO event VALUES (?, ?, ?)", "events", "DELETE FROM event"},
 };
 
-/* The facts, and up to where they tell of each host. */
-struct shop_facts {
-    struct sim_disk *disk;
-    struct sim_process *process;
-    struct db *db;
-    struct db_tx tx;            /* open for ever: nothing in it is to last */
-    struct db_conn *conn;
-    uint64_t seen[SHOP_HOSTS_MAX];
-};
-
 static void must(struct shop *s, enum ficus_err err, const struct ficus_error *error)
 {
     if (err != FICUS_ERR_OK)
@@ -137,20 +127,74 @@ static void must(struct shop *s, enum ficus_err err, const struct ficus_error *e
 
 /* ---- copies ---- */
 
-static void copy_file(struct sim_disk *from, struct sim_disk *to, const char *path)
+/* The files of a store as they were read last. The journal: a store that was torn while it was made is only whole with it. */
+enum { STORE_PARTS = 3 };
+static const char *const store_parts[STORE_PARTS] = {"", "-wal", "-journal"};
+struct store_copy {
+    char *p[STORE_PARTS];       /* NULL: no such file */
+    size_t size[STORE_PARTS];
+};
+
+/* Takes the file's bytes; whether they are others than before. */
+static bool copy_part(struct sim_disk *from, const char *path, char **p, size_t *size)
 {
-    struct sim_file *in, *out;
-    int64_t size = 0;
-    if (sim_disk_open(from, path, ENV_OPEN_READ_ONLY, &in) != FICUS_ERR_OK)
-        return;
-    FICUS_ASSERT(sim_file_size(in, &size) == FICUS_ERR_OK);
-    char *bytes = mem_alloc((size_t)size);
-    FICUS_ASSERT(bytes != NULL && sim_file_read(in, bytes, (size_t)size, 0) == size);
-    FICUS_ASSERT(sim_disk_open(to, path, ENV_OPEN_CREATE, &out) == FICUS_ERR_OK && sim_file_write(out, bytes, (size_t)size, 0) == FICUS_ERR_OK);
-    mem_free(bytes);
-    sim_file_close(in);
-    sim_file_close(out);
+    struct sim_file *in;
+    int64_t now_size = 0;
+    char *now = NULL;
+    if (sim_disk_open(from, path, ENV_OPEN_READ_ONLY, &in) == FICUS_ERR_OK) {
+        FICUS_ASSERT(sim_file_size(in, &now_size) == FICUS_ERR_OK);
+        now = mem_alloc((size_t)now_size + 1);
+        FICUS_ASSERT(now != NULL && sim_file_read(in, now, (size_t)now_size, 0) == now_size);
+        sim_file_close(in);
+    }
+    bool same = (now == NULL) == (*p == NULL) && *size == (size_t)now_size && (now_size == 0 || memcmp(now, *p, *size) == 0);
+    mem_free(*p);
+    *p = now;
+    *size = (size_t)now_size;
+    return !same;
 }
+
+static void part_path(char *ret_path, size_t size, const char *store, int part)
+{
+    snprintf(ret_path, size, "%s%s", store, store_parts[part]);
+}
+
+/* Whether the store changed since the last copy. */
+static bool copy_take(struct sim_disk *from, const char *store, struct store_copy *copy)
+{
+    bool changed = false;
+    for (int i = 0; i < STORE_PARTS; i++) {
+        char path[512];
+        part_path(path, sizeof path, store, i);
+        changed |= copy_part(from, path, &copy->p[i], &copy->size[i]);
+    }
+    return changed;
+}
+
+static void copy_put(struct sim_disk *to, const char *store, const struct store_copy *copy)
+{
+    for (int i = 0; i < STORE_PARTS; i++) {
+        struct sim_file *out;
+        char path[512];
+        part_path(path, sizeof path, store, i);
+        if (copy->p[i] == NULL)
+            continue;
+        FICUS_ASSERT(sim_disk_open(to, path, ENV_OPEN_CREATE, &out) == FICUS_ERR_OK &&
+                     sim_file_write(out, copy->p[i], copy->size[i], 0) == FICUS_ERR_OK);
+        sim_file_close(out);
+    }
+}
+
+/* The facts, and up to where they tell of each host. */
+struct shop_facts {
+    struct sim_disk *disk;
+    struct sim_process *process;
+    struct db *db;
+    struct db_tx tx;            /* open for ever: nothing in it is to last */
+    struct db_conn *conn;
+    uint64_t seen[SHOP_HOSTS_MAX];
+    struct store_copy copies[ARRAY_COUNT(sources)]; /* at the first source of each store */
+};
 
 /* The hub has three: sources name its log "hub-log", what it knows of flows "hub-flows". */
 static const char *host_store(const struct shop_host *h, const char *source)
@@ -257,54 +301,50 @@ static void chain_check(struct shop *s, struct db_conn *c, const char *host)
                   estore_fault_names[check.findings[0].fault], check.findings[0].text);
 }
 
-/* All sources that lie in one store, the first of which is given; returns the next one after them. */
-static size_t facts_from_store(struct shop *s, struct env *e, struct shop_host *h, size_t first)
+/* All sources that lie in one store, the first of which is given. Runs outside any simulated stack, so nothing in it
+ * yields: the world stands still meanwhile. */
+static void facts_from_store(struct shop *s, struct shop_host *h, size_t first)
 {
     struct ficus_error error = {0};
     struct db *d = NULL;
-    struct db_conn *c = NULL;
+    struct db_tx tx = {0};
     const struct db_options options = {.path = host_store(h, sources[first].host)};
-    bool there = false;
-    must(s, env_file_exists(e, options.path, &there), &error);
-    if (there) {
-        must(s, db_open(e, &options, &d, &error), &error);
-        must(s, db_reader_take(d, &c, &error), &error);
-    }
-    size_t i = first;
-    for (; i < ARRAY_COUNT(sources) && strcmp(sources[i].host, sources[first].host) == 0; i++) {
-        must(s, db_exec(s->facts->conn, &error, sources[i].forget, ""), &error);
-        if (there)
-            facts_from(s, s->facts->conn, &sources[i], c);
-    }
-    if (there) {
-        chain_check(s, c, h->name);
-        db_reader_give(d, c);
-    }
-    db_close(d);
-    return i;
-}
-
-/* Runs outside any simulated stack, so nothing in it yields: the world stands still meanwhile. */
-static void facts_of_host(struct shop *s, struct shop_host *h)
-{
+    const struct store_copy *copy = &s->facts->copies[first];
+    bool there = copy->p[0] != NULL;
     struct sim_disk *scratch = sim_disk_new();
     FICUS_ASSERT(scratch != NULL);
-    for (size_t i = 0; i < ARRAY_COUNT(sources); i++)
-        if (source_is_of(&sources[i], h) && (i == 0 || strcmp(sources[i].host, sources[i - 1].host) != 0)) {
-            const char *store = host_store(h, sources[i].host);
-            /* the journal: a store that was torn while it was made is only whole with it */
-            static const char *const parts[] = {"", "-wal", "-journal"};
-            for (size_t k = 0; k < ARRAY_COUNT(parts); k++) {
-                char path[512];
-                snprintf(path, sizeof path, "%s%s", store, parts[k]);
-                copy_file(h->disk, scratch, path);
-            }
-        }
+    copy_put(scratch, options.path, copy);
     struct sim_process *p = sim_start(s->sim, "reader", scratch, 1, NULL, NULL);
-    for (size_t i = 0; i < ARRAY_COUNT(sources);)
-        i = source_is_of(&sources[i], h) ? facts_from_store(s, sim_env(p), h, i) : i + 1;
+    if (there) {
+        must(s, db_open(sim_env(p), &options, &d, &error), &error);
+        must(s, db_tx_begin(d, &tx, 0, &error), &error);
+    }
+    for (size_t i = first; i < ARRAY_COUNT(sources) && strcmp(sources[i].host, sources[first].host) == 0; i++) {
+        must(s, db_exec(s->facts->conn, &error, sources[i].forget, ""), &error);
+        if (there)
+            facts_from(s, s->facts->conn, &sources[i], db_tx_conn(&tx));
+    }
+    if (there) {
+        chain_check(s, db_tx_conn(&tx), h->name);
+        db_tx_rollback(&tx);
+    }
+    sim_disk_die_after(scratch, 0); /* the copy is thrown away: no checkpoint at its end */
+    db_close(d);
     sim_kill(p);
     sim_disk_free(scratch);
+}
+
+/* Whether anything was read anew. */
+static bool facts_of_host(struct shop *s, struct shop_host *h)
+{
+    bool changed = false;
+    for (size_t i = 0; i < ARRAY_COUNT(sources); i++)
+        if (source_is_of(&sources[i], h) && (i == 0 || strcmp(sources[i].host, sources[i - 1].host) != 0) &&
+            copy_take(h->disk, host_store(h, sources[i].host), &s->facts->copies[i])) {
+            facts_from_store(s, h, i);
+            changed = true;
+        }
+    return changed;
 }
 
 static bool card_good(const struct shop_order *o)
@@ -406,8 +446,7 @@ static bool facts_refresh(struct shop *s)
         if (sim_disk_dead(h->disk) || s->facts->seen[i] == host_mark(h))
             continue;
         s->facts->seen[i] = host_mark(h);
-        facts_of_host(s, h);
-        changed = true;
+        changed |= facts_of_host(s, h);
     }
     return changed;
 }

@@ -546,9 +546,15 @@ static int64_t op_now_ns(struct env *e)
     return process_of(e)->world->now_ns;
 }
 
+void sim_wall_jump(struct sim *w, int64_t ms)
+{
+    w->wall_shift_ms += ms;
+}
+
 static int64_t op_wall_ms(struct env *e)
 {
-    return wall_start_ms + process_of(e)->world->now_ns / 1000000;
+    const struct sim *w = process_of(e)->world;
+    return wall_start_ms + w->wall_shift_ms + w->now_ns / 1000000;
 }
 
 static void op_random(struct env *e, void *p, size_t size)
@@ -607,6 +613,19 @@ static enum ficus_err op_lookup(struct env *e, const char *host, void (*done)(vo
     snprintf(l->host, sizeof l->host, "%s", host);
     sim_at(p->world, p->world->resolver.ms * 1000000, p, looked_up, l);
     return FICUS_ERR_OK;
+}
+
+static void op_lookup_cancel(struct env *e, const void *arg)
+{
+    struct sim *w = process_of(e)->world;
+    LIST_FOREACH_SAFE (&w->events, it, tmp) {
+        struct sim_event *ev = CONTAINER_OF(it, struct sim_event, link);
+        if (ev->fn != looked_up || ((struct sim_lookup *)ev->arg)->arg != arg)
+            continue;
+        list_remove(&ev->link);
+        mem_free(ev->arg);
+        mem_free(ev);
+    }
 }
 
 static enum ficus_err op_run(struct env *e, struct env_job *job)
@@ -685,6 +704,7 @@ const struct env_ops sim_ops = {
     .file_in_place = sim_env_file_in_place,
     .dir_sync = sim_env_dir_sync,
     .lookup = op_lookup,
+    .lookup_cancel = op_lookup_cancel,
     .run = op_run,
     .wait = op_wait,
     .wake = op_wake,

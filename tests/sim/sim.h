@@ -69,5 +69,7 @@ bool sim_step(struct sim *w);
 bool sim_step_now(struct sim *w);
 /* Step until the time has come. */
 void sim_run_ms(struct sim *w, int64_t ms);
+/* Somebody sets the clock on the wall, for all processes: forth, or back. Timers do not notice. */
+void sim_wall_jump(struct sim *w, int64_t ms);
 
 #endif

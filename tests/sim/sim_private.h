@@ -59,7 +59,7 @@ struct sim_process {
 
 struct sim {
     uint64_t random, fingerprint, step_count;
-    int64_t now_ns;
+    int64_t now_ns, wall_shift_ms;
     struct sim_network network;
     struct sim_resolver resolver;
     unsigned disk_stall_rate;

@@ -2,8 +2,9 @@
  *
  * sim_shop: the shop under seeds.
  *   sim_shop [--seed N] [--count N] [--orders N] [--jobs N] [--cruel] [-v]
- * Each seed runs in a process of its own: customers order and cancel, hosts crash, networks stall; then all heals, everything must become quiet within three virtual minutes and
- * every statement must hold; those that hold at any time are checked after every step that committed something. A seed that fails prints why and how to repeat it. Ends with "N passed, N failed".
+ * Each seed runs in a process of its own: customers order (as often as the seed says, at most --orders times) and cancel, hosts crash, networks stall;
+ * then all heals, everything must become quiet within three virtual minutes and every statement must hold; those that hold at any time are checked after
+ * every step that committed something. A seed that fails prints why and how to repeat it. Ends with "N passed, N failed".
  */
 #include "shop_sim.h"
 
@@ -40,7 +41,9 @@ static void run_for(struct shop *s, int64_t ms)
 
 static void run_seed(const struct options *o, uint64_t seed)
 {
-    struct shop *s = shop_new(seed, o->source, o->orders, o->cruel);
+    uint64_t state = seed;
+    int orders = 1 + (int)(sim_random(&state) % (uint64_t)o->orders);
+    struct shop *s = shop_new(seed, o->source, orders, o->cruel);
     sim_set_verbose(s->sim, o->verbose);
     for (int i = 0; i < s->host_count; i++)
         shop_host_start(&s->hosts[i]);

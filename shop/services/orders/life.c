@@ -32,13 +32,12 @@ static const char *data_of(struct ficus_req *req, const char *key, const char *t
     return ficus_out_text(o);
 }
 
-/* Append what happened, change the row, tell the world. */
+/* Append what happened (the row follows), tell the world. */
 static int order_move(struct ficus_req *req, const char *id, const struct order *before, const char *status, const char *reason)
 {
     bool cancelled = strcmp(status, "cancelled") == 0;
     int64_t version, idx = strcmp(before->status, "pending") == 0 ? 1 : 2;
     if (order_append(req, id, before->version, status, cancelled ? data_of(req, "reason", reason) : "{}", &version) != 0 ||
-        ficus_exec(req, "UPDATE orders SET status = ?, reason = ?, version = ? WHERE id = ?", "ssis", status, reason, version, id) != 0 ||
         change_tell(req, id, version, idx) != 0)
         return -1;
     struct ficus_out *o = ficus_out_new(req);
@@ -83,9 +82,7 @@ int order_cancel(struct ficus_req *req)
         return ficus_problem(req, 409, "already_cancelled", "the order is cancelled already: %s", order.reason);
     if (order.cancel_by == NULL) {
         const char *by = strcmp(order.user, ficus_user(req)) == 0 ? "by_customer" : "by_admin";
-        int64_t version;
-        if (order_append(req, id, order.version, "cancel_asked", data_of(req, "by", by), &version) != 0 ||
-            ficus_exec(req, "UPDATE orders SET cancel_by = ?, version = ? WHERE id = ?", "sis", by, version, id) != 0)
+        if (order_append(req, id, order.version, "cancel_asked", data_of(req, "by", by), NULL) != 0)
             return -1;
         if (strcmp(order.status, "confirmed") == 0 && ficus_emit(req, "order.cancel_requested", id, ficus_printf(req, "{\"by\":\"%s\"}", by)) != 0)
             return -1;

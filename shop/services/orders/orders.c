@@ -39,10 +39,13 @@ static const char *stream_of(struct ficus_req *req, const char *id)
 
 int order_append(struct ficus_req *req, const char *id, int64_t version, const char *type, const char *data, int64_t *ret_version)
 {
-    int added = ficus_store_append(req, stream_of(req, id), version, type, data, ret_version);
+    int64_t now = 0;
+    int added = ficus_store_append(req, stream_of(req, id), version, type, data, &now);
     if (added == 1)
-        return ficus_problem(req, 500, "out_of_step", "the stream of order %s is at version %lld, its row at %lld", id, (long long)*ret_version,
+        return ficus_problem(req, 500, "out_of_step", "the stream of order %s is at version %lld, its row at %lld", id, (long long)now,
                              (long long)version);
+    if (ret_version != NULL)
+        *ret_version = now;
     return added;
 }
 
@@ -84,4 +87,4 @@ static const struct ficus_route routes[] = {
     {NULL},
 };
 
-const struct ficus_service orders_service = {.name = "orders", .routes = routes, .body_size_max = 256 * 1024};
+const struct ficus_service orders_service = {.name = "orders", .routes = routes, .body_size_max = 256 * 1024, .projections = order_projections};

@@ -10,7 +10,7 @@
  *     cancelled     {reason}                                                              or null
  *     cancel_asked  {by}                                                                  a promise that it ends cancelled
  *
- * The table orders is what they add up to, written in the same transaction: what is found by user and status.
+ * The table orders is what they add up to, a projection (list.c): what is found by user and status.
  */
 #ifndef SHOP_ORDERS_H
 #define SHOP_ORDERS_H
@@ -21,6 +21,9 @@ extern const struct ficus_service orders_service;
 
 /* place.c */
 int order_place(struct ficus_req *req);
+
+/* list.c */
+extern const struct ficus_projection order_projections[];
 
 /* show.c */
 int order_get(struct ficus_req *req);
@@ -46,7 +49,7 @@ struct order {
 int order_read(struct ficus_req *req, const char *id, struct order *ret_order);
 /* As the client may see it: 404 is set and -1 returned for none and for somebody else's. */
 int order_read_visible(struct ficus_req *req, const char *id, struct order *ret_order);
-/* Append to the order's stream, in the transaction in which its version was read (0: a new order). 0 or -1. */
+/* Append to the order's stream, in the transaction in which its version was read (0: a new order). 0 or -1. ret_version may be NULL. */
 int order_append(struct ficus_req *req, const char *id, int64_t version, const char *type, const char *data, int64_t *ret_version);
 
 /* A change of the status: as the history shows it, and as those who watch the order are told. */

@@ -208,9 +208,6 @@ static int order_store(struct ficus_req *req, const char *id, const struct baske
     for (size_t i = 0; i < b->count; i += ITEMS_OF_EVENT_MAX)
         if (order_append(req, id, version, i == 0 ? "placed" : "items_added", items_data(req, b, i), &version) != 0)
             return -1;
-    if (ficus_exec(req, "INSERT INTO orders (id, user_id, status, total, version) VALUES (?, ?, 'pending', ?, ?)", "ssii", id, ficus_user(req), b->total,
-                   version) != 0)
-        return -1;
     return change_tell(req, id, 1, 0);
 }
 

@@ -712,10 +712,11 @@ static const char old_rows[] =
 static void start_with_old_rows(char *dir)
 {
     char path[300];
-    static const char *const names[] = {"0001_orders.sql", "0002_rows.sql", "0003_streams.sql"};
+    static const char *const names[] = {"0001_orders.sql", "0002_rows.sql", "0003_streams.sql", "0004_projection.sql"};
     assert_non_null(mkdtemp(dir));
     copy_file(migrations, "0001_orders.sql", dir, names[0]);
     copy_file(migrations, "0002_streams.sql", dir, names[2]);
+    copy_file(migrations, "0003_projection.sql", dir, names[3]);
     snprintf(path, sizeof path, "%s/%s", dir, names[1]);
     FILE *f = fopen(path, "w");
     assert_non_null(f);
@@ -724,7 +725,7 @@ static void start_with_old_rows(char *dir)
     ficus_test_stop(t);
     start(dir);
     ficus_test_restart(t);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 4; i++) {
         snprintf(path, sizeof path, "%s/%s", dir, names[i]);
         unlink(path);
     }

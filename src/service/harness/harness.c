@@ -309,8 +309,8 @@ static void make_config(struct ficus_test *t)
     c->store = path_of(t, "", "service.db");
     c->private_dir = path_of(t, "", "private");
     c->callers = one_text(t, "*");
-    c->publishes = c->callers;
-    c->caller_count = c->publish_count = 1;
+    c->publishes = c->sagas = c->callers;
+    c->caller_count = c->publish_count = c->saga_count = 1;
     if (mkdir(c->private_dir, 0700) != 0)
         harness_die("cannot make %s", c->private_dir);
     take_topics(t);

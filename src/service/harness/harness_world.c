@@ -219,23 +219,6 @@ static void hub_publish(struct exchange *x, struct slice body)
     answer(x, 200);
 }
 
-static void hub_request(struct exchange *x, struct slice body)
-{
-    const struct http_msg *m = x->stream->head_in;
-    if (slice_eq(m->path, SLICE("/v1/events")) && slice_eq(m->method, SLICE("POST"))) {
-        hub_publish(x, body);
-    } else if (slice_eq(m->path, SLICE("/v1/events"))) {
-        hub_pull(x);
-    } else if (slice_eq(m->path, SLICE("/v1/endpoints")) && query_number(x, "version", 0) == 0) {
-        (void)buf_add_str(&x->out, "{\"version\":1,\"warming\":true,\"services\":{}}");
-        answer(x, 200);
-    } else if (slice_eq(m->path, SLICE("/v1/endpoints"))) {
-        /* Addresses of fakes are set directly: this poll stays open. */
-    } else {
-        answer(x, 404);
-    }
-}
-
 static void fake_request(struct exchange *x, struct slice body)
 {
     const struct http_msg *m = x->stream->head_in;
@@ -251,6 +234,34 @@ static void fake_request(struct exchange *x, struct slice body)
     if (out != NULL)
         (void)buf_add_str(&x->out, out);
     answer(x, status);
+}
+
+/* What of the hub a test answers itself: how sagas are. */
+static struct world_fake *hub_fake(const struct ficus_test *t, struct slice path)
+{
+    struct world_fake *f = slice_starts(path, SLICE("/v1/sagas/")) ? t->fakes : NULL;
+    while (f != NULL && strcmp(f->name, "hub") != 0)
+        f = f->next;
+    return f;
+}
+
+static void hub_request(struct exchange *x, struct slice body)
+{
+    const struct http_msg *m = x->stream->head_in;
+    if (slice_eq(m->path, SLICE("/v1/events")) && slice_eq(m->method, SLICE("POST"))) {
+        hub_publish(x, body);
+    } else if (slice_eq(m->path, SLICE("/v1/events"))) {
+        hub_pull(x);
+    } else if (slice_eq(m->path, SLICE("/v1/endpoints")) && query_number(x, "version", 0) == 0) {
+        (void)buf_add_str(&x->out, "{\"version\":1,\"warming\":true,\"services\":{}}");
+        answer(x, 200);
+    } else if (slice_eq(m->path, SLICE("/v1/endpoints"))) {
+        /* Addresses of fakes are set directly: this poll stays open. */
+    } else if ((x->fake = hub_fake(x->test, m->path)) != NULL) {
+        fake_request(x, body);
+    } else {
+        answer(x, 404);
+    }
 }
 
 static void take(struct exchange *x, struct slice body)
@@ -317,6 +328,8 @@ serve(struct ficus_test *t, const char *address,
 
 void world_fake_open(struct ficus_test *t, struct world_fake *f)
 {
+    if (strcmp(f->name, "hub") == 0) /* the hub's own socket (hub_fake) */
+        return;
     f->server = serve(t, f->address, on_fake_request, f);
     if (t->service == NULL)
         return;
@@ -351,7 +364,8 @@ void world_close(struct ficus_test *t, void (*closed)(struct ficus_test *t))
     t->hub = NULL;
     http_server_close(hub, on_server_closed, t);
     for (struct world_fake *f = t->fakes; f != NULL; f = f->next) {
-        http_server_close(f->server, on_server_closed, t);
+        if (f->server != NULL)
+            http_server_close(f->server, on_server_closed, t);
         f->server = NULL;
     }
 }

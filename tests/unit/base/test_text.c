@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "mem.h"
+#include "hex.h"
 #include "text.h"
 #include "timefmt.h"
 #include "uuid.h"
@@ -71,6 +72,42 @@ static void test_percent(void **state)
     assert_string_equal(buf_str(&b), "00ff1a");
     buf_done(&b);
     arena_done(&a);
+}
+
+/* Eight bytes together have the digits that each has by itself: every byte at every place, in pieces of every size. */
+static void test_hex_together(void **state)
+{
+    (void)state;
+    for (unsigned byte = 0; byte < 256; byte++) {
+        uint8_t bytes[20];
+        char expected[41], digits[41];
+        for (size_t i = 0; i < sizeof bytes; i++) {
+            bytes[i] = (uint8_t)(byte + 13 * i);
+            snprintf(expected + 2 * i, 3, "%02x", bytes[i]);
+        }
+        for (size_t size = 0; size <= sizeof bytes; size++) {
+            memset(digits, 'x', sizeof digits);
+            assert_ptr_equal(hex_put(digits, bytes, size), digits + 2 * size);
+            assert_memory_equal(digits, expected, 2 * size);
+            assert_int_equal(digits[2 * size], 'x');
+        }
+    }
+}
+
+/* Copies of every size are whole and touch nothing behind them. */
+static void test_slice_put(void **state)
+{
+    (void)state;
+    char from[80], to[82];
+    for (size_t i = 0; i < sizeof from; i++)
+        from[i] = (char)('!' + i);
+    for (size_t size = 0; size <= sizeof from; size++) {
+        memset(to, 'x', sizeof to);
+        assert_ptr_equal(slice_put(to + 1, slice_make(from, size)), to + 1 + size);
+        assert_memory_equal(to + 1, from, size);
+        assert_true(to[0] == 'x' && to[1 + size] == 'x');
+    }
+    assert_ptr_equal(slice_put(to, SLICE_NONE), to);
 }
 
 /* Reference decoder, by the definition: decode, then refuse overlong forms, surrogates and what is too high. */
@@ -223,7 +260,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_base64url), cmocka_unit_test(test_percent), cmocka_unit_test(test_utf8), cmocka_unit_test(test_i64), cmocka_unit_test(test_nearest),
-        cmocka_unit_test(test_times), cmocka_unit_test(test_time_forms), cmocka_unit_test(test_durations), cmocka_unit_test(test_uuid),
+        cmocka_unit_test(test_times), cmocka_unit_test(test_time_forms), cmocka_unit_test(test_durations), cmocka_unit_test(test_uuid), cmocka_unit_test(test_hex_together), cmocka_unit_test(test_slice_put),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -179,8 +179,9 @@ struct player {
         uint8_t in[65536];
         size_t size;
         bool preface;
-    } conns[16];
+    } conns[64];
     size_t conn_count, request_count, refuse_left;
+    bool shut;      /* MAX_CONCURRENT_STREAMS: 0, and no word more */
     bool go_away;   /* with the first request of a connection: GOAWAY that leaves it out, and the end */
     size_t go_away_left;
 };
@@ -250,13 +251,13 @@ static void player_read(void *arg, ssize_t n)
 
 static void player_accept(void *arg, struct env_stream *s)
 {
-    static const uint8_t settings[9] = {0, 0, 0, 4};
+    static const uint8_t settings[9] = {0, 0, 0, 4}, none[15] = {0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0};
     struct player *p = arg;
     assert_true(p->conn_count < ARRAY_COUNT(p->conns));
     struct player_conn *c = &p->conns[p->conn_count++];
     c->player = p;
     c->s = s;
-    player_write(c, settings, sizeof settings);
+    player_write(c, p->shut ? none : settings, p->shut ? sizeof none : sizeof settings);
     player_more(c);
 }
 
@@ -343,12 +344,31 @@ static void test_goaway(void **state)
     player_free(p);
 }
 
+/* A server that allows no request at a time and does not go away: calls hear it at once, not at their deadlines, and no connection to
+ * it is kept; when it allows some again, they go through. */
+static void test_none_allowed(void **state)
+{
+    struct player *p = player_new(*state, once());
+    p->shut = true;
+    p->refuse_left = 1000;
+    for (int i = 0; i < 2; i++) {
+        struct client c = rig_call(p->r, "far", "POST", "/pay");
+        assert_true(c.err == FICUS_ERR_RESET && !c.maybe);
+    }
+    assert_int_equal(described(p->r, "connections"), 0);
+    p->shut = false;
+    p->refuse_left = 0;
+    assert_int_equal(rig_call(p->r, "far", "POST", "/pay").status, 200);
+    player_free(p);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, rig_set_up, rig_tear_down)
     const struct CMUnitTest tests[] = {
         CASE(test_shared),  CASE(test_neighbours),     CASE(test_close),          CASE(test_nobody),
         CASE(test_refused), CASE(test_always_refused), CASE(test_refused_stream), CASE(test_goaway),
+        CASE(test_none_allowed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,6 +21,7 @@ static struct {
     const struct env_ops *real;
     enum ficus_err result;      /* of the first `left` connections, whatever became of them */
     size_t left, count;
+    bool at_once;               /* they do not even begin */
     struct connect {
         void (*on_connect)(void *arg, enum ficus_err err);
         void *arg;
@@ -41,7 +42,10 @@ static enum ficus_err fake_connect(struct env *e, const char *address, struct tl
     assert_true(fake.count < CONNECTS_MAX);
     struct connect *c = &fake.connects[fake.count++];
     *c = (struct connect){on_connect, arg, fake.left > 0 ? fake.result : FICUS_ERR_OK};
+    bool fails = fake.left > 0 && fake.at_once;
     fake.left -= fake.left > 0;
+    if (fails)
+        return fake.result;
     return fake.real->connect(e, address, tls, fake_connected, c, ret_stream);
 }
 
@@ -142,9 +146,48 @@ static void test_no_way(void **state)
     assert_false(nobody_was_ejected(r));
 }
 
+static bool one_is_over(void *arg)
+{
+    const struct client *c = arg;
+    return c[0].over || c[1].over || c[2].over || c[3].over || c[4].over;
+}
+
+/* What is lacking is the bad luck of the call whose turn it was: those that wait behind it go through. */
+static void test_queue(void **state)
+{
+    struct rig *r = *state;
+    rig_engine_close(r);
+    rig_engine(r, 2, 100);
+    struct call_policy p = touchy(1);
+    rig_edge(r, "orders", p, r->address);
+    struct call_request hang = rig_request("orders", "GET", "/hang"), hello = rig_request("orders", "GET", "/hello");
+    struct client hanging[2] = {0}, waiting[5] = {0};
+    for (size_t i = 0; i < 2; i++)
+        client_begin(r, &hanging[i], &hang);
+    rig_wait_count(r, &r->seen_count, 2);
+    for (size_t i = 0; i < 5; i++)
+        client_begin(r, &waiting[i], &hello);
+    rig_turns(r, 3);
+    fake_begin(r, FICUS_ERR_NOMEM, 1000);
+    fake.at_once = true;
+    client_cancel(&hanging[0]); /* its place is free: the next connection is for who waits */
+    rig_wait(r, one_is_over, waiting);
+    fake.left = 0;
+    size_t failed = 0, answered = 0;
+    for (size_t i = 0; i < 5; i++) {
+        rig_wait(r, rig_is_true, &waiting[i].over);
+        failed += waiting[i].err == FICUS_ERR_NOMEM;
+        answered += waiting[i].status == 200;
+    }
+    assert_int_equal(failed, 1);
+    assert_int_equal(answered, 4);
+    fake.at_once = false;
+    client_cancel(&hanging[1]);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, rig_set_up, rig_tear_down)
-    const struct CMUnitTest tests[] = {CASE(test_descriptors), CASE(test_later), CASE(test_check), CASE(test_no_way)};
+    const struct CMUnitTest tests[] = {CASE(test_descriptors), CASE(test_later), CASE(test_check), CASE(test_no_way), CASE(test_queue)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

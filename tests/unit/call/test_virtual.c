@@ -485,6 +485,24 @@ static void test_name_changes(void **state)
     crash_env_run_ms(w->ce, 1);
 }
 
+/* A resolver that hangs holds nobody up: a reload that leads elsewhere goes through at once, and so does the end, which tear_down awaits. */
+static void test_name_hangs(void **state)
+{
+    struct world *w = *state;
+    on_tcp(w);
+    sim_set_resolver(crash_env_world(w->ce), &(struct sim_resolver){look_up, w, 3600 * 1000});
+    lead(w, "http://orders.example:8080");
+    call_once(w);
+    crash_env_run_ms(w->ce, 500);
+    lead(w, "http://10.0.0.1:8080");
+    crash_env_run_ms(w->ce, 400);
+    assert_int_equal(w->outcomes[FICUS_ERR_OK], 1);
+    lead(w, "http://old.example:8080");
+    lead(w, "http://orders.example:8080");
+    crash_env_run_ms(w->ce, 1);
+    assert_int_equal(w->lookups, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -498,6 +516,7 @@ int main(void)
         TEST(test_name),
         TEST(test_no_name),
         TEST(test_name_changes),
+        TEST(test_name_hangs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

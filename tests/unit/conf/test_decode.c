@@ -21,6 +21,7 @@ struct part {
     const char *name;
     int64_t weight;
     const char *note;
+    uint32_t group;
 };
 
 struct inner {
@@ -87,7 +88,8 @@ static const struct conf_setting sample_settings[] = {
     {.name = "point", .type = CONF_TABLE_PTR, CONF_AT(struct sample, point), .table = &point_table},
     {.name = "tags", .type = CONF_LIST, CONF_LIST_AT(struct sample, tags, tag_count), .item = &tag_item},
     {.name = "parts", .type = CONF_MAP, CONF_MAP_AT(struct sample, parts, part_count, struct part, name), .item = &part_item, .check = conf_check_name},
-    {.name = "steps", .type = CONF_MAP, .flags = CONF_AS_LIST | CONF_NOT_EMPTY, CONF_MAP_AT(struct sample, steps, step_count, struct part, name), .item = &part_item},
+    {.name = "steps", .type = CONF_MAP, .flags = CONF_AS_LIST | CONF_NOT_EMPTY, CONF_MAP_AT(struct sample, steps, step_count, struct part, name), .item = &part_item,
+     .group_word = "together", .group_offset = offsetof(struct part, group)},
     {.name = "spot", .type = CONF_INLINE, CONF_AT(struct sample, spot), .table = &point_table},
     {.name = "later", .type = CONF_ANY, .flags = CONF_NOT_BUILT},
     {.name = "mine", .type = CONF_STRING, .flags = CONF_MANIFEST_ONLY, CONF_AT(struct sample, manifest_only)},
@@ -149,7 +151,8 @@ static void test_defaults(void **state)
 static const char full[] =
     "{\"on\":true,\"count\":64,\"wait\":\"2s\",\"size\":\"1MiB\",\"optional\":\"1ms\",\"title\":\"ab-c\",\"color\":\"blue\",\"shade\":\"red\","
     "\"any\":{\"a\":[1,\"2\",null,true]},\"inner\":{\"deep\":false,\"left\":1,\"right\":2},\"point\":{\"x\":-10,\"y\":10},\"tags\":[\"a\",\"b\"],"
-    "\"parts\":{\"zeta\":{\"weight\":9,\"note\":\"n\"},\"alpha\":{\"weight\":3}},\"steps\":[{\"second\":{\"weight\":3}},{\"first\":{\"weight\":4}}],"
+    "\"parts\":{\"zeta\":{\"weight\":9,\"note\":\"n\"},\"alpha\":{\"weight\":3}},\"steps\":[{\"second\":{\"weight\":3}},{\"together\":[{\"u\":{\"weight\":5}},{\"v\":{\"weight\":6}}]},"
+    "{\"together\":[{\"w\":{\"weight\":7}}]},{\"first\":{\"weight\":4}}],"
     "\"x\":3,\"y\":4}";
 
 /* Every kind of setting arrives in its field, lists and maps in the order written. */
@@ -179,7 +182,13 @@ static void test_values(void **state)
     assert_int_equal(s->parts[1].weight, 3);
     assert_null(s->parts[1].note);
     assert_string_equal(s->steps[0].name, "second");
-    assert_int_equal(s->steps[1].weight, 4);
+    static const int64_t weights[] = {3, 5, 6, 7, 4};
+    static const uint32_t groups[] = {0, 1, 1, 2, 0};
+    assert_int_equal(s->step_count, 5);
+    for (size_t i = 0; i < s->step_count; i++) {
+        assert_int_equal(s->steps[i].weight, weights[i]);
+        assert_int_equal(s->steps[i].group, groups[i]);
+    }
     assert_int_equal(s->spot.x, 3);
     assert_int_equal(s->spot.y, 4);
     done(&f);
@@ -246,6 +255,11 @@ static void test_messages(void **state)
         {"{\"x\":0,\"steps\": []}", "f.json:1:17: steps: found nothing in it, expected at least one entry\n"},
         {"{\"x\":0,\"steps\": [{\"a\": {}, \"b\": {}}]}", "f.json:1:18: steps[0]: found a map with other than one entry, expected a map with one entry\n"},
         {"{\"x\":0,\"steps\": [{\"a\": {}}, {\"a\": {}}]}", "f.json:1:30: steps[1].a: \"a\" occurs twice, first in line 1\n"},
+        {"{\"x\":0,\"steps\": [{\"together\": [{\"a\": {}}, {\"a\": {}}]}]}", "f.json:1:44: steps[0].together[1].a: \"a\" occurs twice, first in line 1\n"},
+        {"{\"x\":0,\"steps\": [{\"a\": {}}, {\"together\": [{\"a\": {}}]}]}", "f.json:1:44: steps[1].together[0].a: \"a\" occurs twice, first in line 1\n"},
+        {"{\"x\":0,\"steps\": [{\"together\": []}]}", "f.json:1:31: steps[0].together: found nothing in it, expected at least one entry\n"},
+        {"{\"x\":0,\"steps\": [{\"together\": [{\"together\": [{\"a\": {}}]}]}]}",
+         "f.json:1:33: steps[0].together[0].together: stands inside another \"together\"; write its entries into that one\n"},
         {"{\"x\":0,\"steps\": [{\"a\": {\"weight\": true}}]}", "f.json:1:35: steps[0].a.weight: found \"true\", expected a whole number of at least 0\n"},
         {"{}", "f.json:1:1: \"x\" is missing: a whole number from -10 to 10\n"},
         {"[]", "f.json:1:1: found a list, expected a map\n"},

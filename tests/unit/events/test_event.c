@@ -35,7 +35,7 @@ static struct event sample(void)
         .subject = SLICE("o \"7\" \xc3\xa4"), .time = SLICE("2026-01-02T03:04:05.006Z"),
         .data = SLICE("{\"items\":[1,2.50,{\"x\":null}]}"),
         .traceparent = SLICE("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), .tracestate = SLICE("a=b"),
-        .correlation = SLICE("c-1"), .causation = SLICE("0190-0"), .offset = 12};
+        .correlation = SLICE("c-1"), .causation = SLICE("0190-0"), .offset = 12, .at_ms = 1796000000123};
 }
 
 static void assert_same(const struct event *a, const struct event *b)
@@ -45,6 +45,7 @@ static void assert_same(const struct event *a, const struct event *b)
     assert_true(slice_eq(a->traceparent, b->traceparent) && slice_eq(a->tracestate, b->tracestate));
     assert_true(slice_eq(a->correlation, b->correlation) && slice_eq(a->causation, b->causation));
     assert_int_equal(a->offset, b->offset);
+    assert_int_equal(a->at_ms, b->at_ms);
 }
 
 /* What was written is read back the same, with and without its optional attributes. */

@@ -574,6 +574,162 @@ static void test_goaway_without_room(void **state)
     }
 }
 
+static struct call *tunnel(struct rig *r, enum ficus_err wanted)
+{
+    struct call *k = &r->calls[r->count++];
+    *k = (struct call){.r = r};
+    buf_init(&k->body, 1 << 20);
+    assert_int_equal(http_client_open(r->conn, &handler, k, &k->s), FICUS_ERR_OK);
+    struct http_msg m;
+    http_msg_init(&m, k->s->arena);
+    m.method = SLICE("GET");
+    m.authority = SLICE("shop.example");
+    m.path = SLICE("/chat");
+    m.protocol = SLICE("websocket");
+    char key[] = "dGhlIHNhbXBsZSBub25jZQ==", version[] = "13";
+    assert_true(http_msg_add(&m, SLICE("Sec-WebSocket-Key"), slice_str(key)));
+    assert_true(http_msg_add(&m, SLICE("Sec-WebSocket-Version"), slice_str(version)));
+    assert_int_equal(http_send_head(k->s, &m, true), wanted);
+    memset(&m, 'x', sizeof m); /* the caller's memory is nobody's any more */
+    memset(version, 'x', sizeof version);
+    if (wanted != FICUS_ERR_OK) {
+        http_reset(k->s, FICUS_ERR_CANCELLED);
+        k->s = NULL;
+    }
+    return k;
+}
+
+#define CONNECT_FIELDS ":method: CONNECT\n1 :protocol: websocket\n1 :scheme: http\n1 :authority: shop.example\n1 :path: /chat\n"
+
+/* RFC 8441: asked for only when the server has said that it takes such; the answer is told as 101; each side ends by itself. */
+static void test_tunnel(void **state)
+{
+    for (int server_first = 0; server_first < 2; server_first++) {
+        struct rig *r = rig_init(1 + (uint64_t)server_first);
+        struct env_listener *l;
+        fake_listen(&r->net.env, "unix:x", NULL, on_accept, r, &l, NULL);
+        rig_connect(r);
+        struct call *k = tunnel(r, FICUS_ERR_OK);
+        run(r);
+        assert_false(r->seen[0].head); /* it waits for what the server says */
+        setting(r, 8, 1);
+        assert_string_equal(buf_str(&r->text), "1 " CONNECT_FIELDS "1 sec-websocket-version: 13\n");
+        assert_false(r->seen[0].end);
+        answer_fields(r, 1, ":status: 200\nsec-websocket-protocol: chat", false);
+        assert_int_equal(k->status, 101);
+        assert_int_equal(k->length, -1);
+        frame(r, DATA, 0, 1, "hello", 5);
+        assert_string_equal(buf_str(&k->body), "hello");
+        k->left = 10000;
+        if (server_first == 1) {
+            frame(r, DATA, END_STREAM, 1, "", 0);
+            assert_true(k->ended && k->dones == 0);
+        }
+        body_send(k);
+        run(r);
+        assert_int_equal(r->seen[0].size, 10000);
+        assert_true(r->seen[0].end);
+        if (server_first == 0) {
+            assert_int_equal(k->dones, 0);
+            frame(r, DATA, END_STREAM, 1, "bye", 3);
+            assert_string_equal(buf_str(&k->body), "hellobye");
+        }
+        assert_int_equal(k->dones, 1);
+        assert_int_equal(r->seen[0].rst, -1);
+        assert_int_equal(http_client_running(r->conn), 0);
+        rig_free(r);
+    }
+}
+
+/* A server that does not take them is not asked, be it known before or after; one that refuses this one answers as it likes. */
+static void test_no_tunnel(void **state)
+{
+    struct rig *r = rig_new(1);
+    struct call *known = tunnel(r, FICUS_ERR_UNSUPPORTED);
+    run(r);
+    assert_true(known->resets == 0 && !r->seen[0].head);
+    setting(r, 8, 1);
+    struct call *k = tunnel(r, FICUS_ERR_OK);
+    run(r);
+    answer_fields(r, 1, ":status: 403\ncontent-length: 2", false);
+    assert_int_equal(k->status, 403);
+    frame(r, DATA, END_STREAM, 1, "no", 2);
+    assert_true(k->dones == 1 && strcmp(buf_str(&k->body), "no") == 0);
+    k = tunnel(r, FICUS_ERR_OK); /* the server closes an open one without an end */
+    run(r);
+    answer_fields(r, 3, ":status: 200", false);
+    frame_u32(r, RST, 3, NGHTTP2_CANCEL);
+    assert_true(k->resets == 1 && k->err == FICUS_ERR_RESET);
+    k = tunnel(r, FICUS_ERR_OK); /* ... or with its own end, which leaves nobody to send to */
+    run(r);
+    answer_fields(r, 5, ":status: 200", true);
+    assert_int_equal(k->status, 101);
+    frame_u32(r, RST, 5, NGHTTP2_NO_ERROR);
+    assert_true(k->dones == 1 && k->ended);
+    k = tunnel(r, FICUS_ERR_OK); /* ... or the connection breaks between the two ends */
+    run(r);
+    answer_fields(r, 7, ":status: 200", true);
+    fake_close(r->peer, NULL, NULL);
+    r->peer = NULL;
+    fake_run(&r->net);
+    assert_true(k->dones == 1 && k->resets == 0);
+    rig_free(r);
+
+    r = rig_init(1);
+    struct env_listener *l;
+    fake_listen(&r->net.env, "unix:x", NULL, on_accept, r, &l, NULL);
+    rig_connect(r);
+    k = tunnel(r, FICUS_ERR_OK);
+    struct call *given_up = tunnel(r, FICUS_ERR_OK);
+    http_reset(given_up->s, FICUS_ERR_CANCELLED);
+    given_up->s = NULL;
+    run(r);
+    frame(r, SETTINGS, 0, 0, "", 0);
+    assert_true(k->resets == 1 && k->err == FICUS_ERR_UNSUPPORTED && !k->progress.request_sent);
+    assert_true(given_up->resets == 0 && !r->seen[0].head);
+    assert_int_equal(http_client_running(r->conn), 0);
+    assert_int_equal(http_client_room(r->conn), 100);
+    rig_free(r);
+}
+
+/* A server that lets nothing run is one that goes away: what runs goes on, what has not left by then may be sent elsewhere at once, and
+ * the connection closes; also one that is idle. */
+static void test_shut(void **state)
+{
+    for (int running = 0; running < 2; running++) {
+        struct rig *r = rig_new(1);
+        struct call *runs = running > 0 ? get(r, "/1") : NULL;
+        run(r);
+        r->peer->rx_capacity = 0; /* what is written stays, and what comes behind it with nghttp2 */
+        (void)fake_push(r->peer, "\0\0\10\6\0\0\0\0\0" "12345678", 17);
+        fake_run(&r->net);
+        struct call *waits = get(r, "/2"), *upload = ask(r, "POST", "/3", 10);
+        body_send(upload);
+        assert_int_equal(fake_push(r->peer, "\0\0\6\4\0\0\0\0\0\0\3\0\0\0\0", 15), 15);
+        fake_run(&r->net);
+        struct call *left_out[] = {waits, upload};
+        for (size_t i = 0; i < ARRAY_COUNT(left_out); i++) {
+            assert_true(left_out[i]->resets == 1 && left_out[i]->err == FICUS_ERR_RESET);
+            assert_true(left_out[i]->progress.unprocessed && !left_out[i]->progress.request_sent);
+        }
+        r->peer->rx_capacity = r->net.window;
+        run(r);
+        assert_int_equal(r->closes, running == 0);
+        assert_false(r->seen[1].head || r->seen[2].head);
+        if (running > 0) {
+            answer(r, 1, "a");
+            assert_true(runs->dones == 1 && runs->resets == 0);
+        }
+        assert_int_equal(r->closes, 1);
+        rig_free(r);
+    }
+    struct rig *r = rig_new(1);
+    run(r);
+    setting(r, 3, 0);
+    assert_int_equal(r->closes, 1);
+    rig_free(r);
+}
+
 /* A connection that breaks behind a GOAWAY takes with it what had been taken on: that may have been done. */
 static void test_goaway_and_gone(void **state)
 {
@@ -1202,7 +1358,8 @@ int main(void)
         cmocka_unit_test(test_get),
         cmocka_unit_test(test_bad_targets), cmocka_unit_test(test_room),
         cmocka_unit_test(test_goaway),
-        cmocka_unit_test(test_goaway_without_room),
+        cmocka_unit_test(test_goaway_without_room), cmocka_unit_test(test_shut),
+        cmocka_unit_test(test_tunnel), cmocka_unit_test(test_no_tunnel),
         cmocka_unit_test(test_goaway_and_gone),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_whole_answer_survives),

@@ -867,7 +867,7 @@ static void test_small_updates(void **state)
 static void test_floods(void **state)
 {
     (void)state;
-    for (int kind = 0; kind < 10; kind++) {
+    for (int kind = 0; kind < 11; kind++) {
         struct rig *r = rig_new(1, NULL);
         rig_preface(r);
         rig_request(r, 1, "POST", "/hold", "", false);
@@ -892,6 +892,8 @@ static void test_floods(void **state)
                 rig_window(r, 0, 1);
             else if (kind == 7)
                 rig_send(r, DATA, 0, 3, "abc", 3);
+            else if (kind == 10) /* nothing but padding */
+                rig_send(r, DATA, NGHTTP2_FLAG_PADDED, 1, "\3\0\0\0", 4);
             else if (kind == 9)
                 rig_send(r, 0x42, 0, 0, "abc", 3);
             else if (kind == 8)

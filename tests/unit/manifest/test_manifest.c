@@ -372,6 +372,34 @@ static void test_many_routes(void **state)
     system_done(&s);
 }
 
+/* The hub's file has each schedule as a grid of times, and how large the log may become. */
+static void test_schedules(void **state)
+{
+    struct system s;
+    struct ficus_error err = {0};
+    char folder[512];
+    struct hub_config hub;
+    system_init(&s);
+    put_good(&s);
+    files_put(&s.files, "ficus.yaml", ROOT "events: { size: 64MiB }\n");
+    files_put(&s.files, "services/x/service.yaml", SERVICE("x") "publishes: { a.b: {} }\nschedules:\n"
+              "  nightly: { topic: a.b, every: 24h, at: \"02:00\" }\n  hourly: { topic: a.b, every: 1h, at: \"02:30\" }\n  often: { topic: a.b, every: 90s }\n");
+    files_put(&s.files, "state/run/old", "");
+    assert_int_equal(load(&s, &(struct manifest_options){.state = files_path(&s.files, "state", folder, sizeof folder)}), FICUS_ERR_OK);
+    assert_int_equal(manifest_render(s.m, &s.arena, NULL, &err), FICUS_ERR_OK);
+    read_resolved(&s, "hub", &hub_config_table, &hub);
+    assert_int_equal(hub.size_max, 64 << 20);
+    assert_int_equal(hub.schedule_count, 3);
+    assert_string_equal(hub.schedules[0].source, "/x/schedules/nightly");
+    assert_string_equal(hub.schedules[0].name, "nightly");
+    assert_string_equal(hub.schedules[0].topic, "a.b");
+    assert_int_equal(hub.schedules[0].every_ms, 24 * 3600000);
+    assert_int_equal(hub.schedules[0].phase_ms, 2 * 3600000);
+    assert_int_equal(hub.schedules[1].phase_ms, 1800000);
+    assert_int_equal(hub.schedules[2].phase_ms, 0);
+    system_done(&s);
+}
+
 /* A service that somebody else starts has no process and no name at the hub; its callers' files say where it is. */
 static void test_elsewhere(void **state)
 {
@@ -414,6 +442,53 @@ static void test_elsewhere(void **state)
     for (size_t i = 0; i < ARRAY_COUNT(expected); i++)
         if (strstr(buf_str(&s.text), expected[i]) == NULL)
             fail_msg("%s is not in\n%s", expected[i], buf_str(&s.text));
+    system_done(&s);
+}
+
+/* A group: the hub has its words and calls it, for as long as a delivery may take; the service itself asks for no events. */
+static void test_groups(void **state)
+{
+    (void)state;
+    struct system s;
+    struct ficus_error error = {0};
+    char folder[512];
+    struct hub_config hub;
+    struct service_config service;
+    system_init(&s);
+    put_good(&s);
+    files_put(&s.files, "services/bank/service.yaml", SERVICE("bank") "consumes: [order.done, order.placed]\ngroup: { to: /events, partitions: 3, timeout: 4m }\n");
+    files_put(&s.files, "services/x/service.yaml", SERVICE("x") "consumes: [order.placed]\ngroup: { timeout: 1s }\n");
+    files_put(&s.files, "services/y/service.yaml", "service: y\nteam: t\ndoes: d\nurl: http://127.0.0.1:9000\nconsumes: [order.placed]\ngroup: { to: /y }\n");
+    files_put(&s.files, "state/run/old", "");
+    enum ficus_err err = load(&s, &(struct manifest_options){.state = files_path(&s.files, "state", folder, sizeof folder)});
+    assert_string_equal(buf_str(&s.text), "");
+    assert_int_equal(err, FICUS_ERR_OK);
+    assert_int_equal(manifest_render(s.m, &s.arena, NULL, &error), FICUS_ERR_OK);
+    read_resolved(&s, "hub", &hub_config_table, &hub);
+    assert_int_equal(hub.group_count, 3);
+    assert_string_equal(hub.groups[0].name, "bank");
+    assert_string_equal(hub.groups[0].to, "/events");
+    assert_int_equal(hub.groups[0].partitions, 3);
+    assert_int_equal(hub.groups[0].timeout_ms, 240000);
+    assert_string_equal(hub.groups[1].name, "x");
+    assert_null(hub.groups[1].to);
+    assert_int_equal(hub.groups[1].partitions, 8);
+    assert_string_equal(hub.groups[2].to, "/y");
+    assert_string_equal(hub.topics[0].name, "order.placed");
+    assert_string_equal(hub.topics[0].key, "id");
+    assert_int_equal(hub.topics[0].consumer_count, 3);
+    assert_int_equal(hub.common.edge_count, 3);     /* bank, orders (the saga's), y; nobody posts to x */
+    for (size_t i = 0; i < hub.common.edge_count; i++) {
+        const struct process_edge *edge = &hub.common.edges[i];
+        assert_string_not_equal(edge->callee, "x");
+        assert_int_equal(edge->policy.retry.attempts, 1);
+        assert_true(strcmp(edge->callee, "bank") == 0 ? edge->policy.timeout_ms == 240000 : edge->policy.timeout_ms < 240000);
+    }
+    read_resolved(&s, "bank", &service_config_table, &service);
+    assert_int_equal(service.consume_count, 0);
+    assert_true(in_list(service.callers, service.caller_count, "hub"));
+    read_resolved(&s, "x", &service_config_table, &service);
+    assert_int_equal(service.consume_count, 0);
     system_done(&s);
 }
 
@@ -494,7 +569,24 @@ static void test_across(void **state)
          "services/x/service.yaml:6:14: rebuildable: is not for a service that publishes: a rebuild would publish all again\n"},
         {"services/bank/service.yaml", SERVICE("bank") "store: sqlite:x.db\nrebuildable: true\nconsumes: [order.done]\n",
          "services/bank/service.yaml:6:14: rebuildable: is not for a service that takes part in a saga (\"checkout\"): what its steps do is in no event\n"},
+        {"services/x/service.yaml", SERVICE("x") "group: { to: /e }\n", "services/x/service.yaml:5:1: group: needs consumes: the topics whose events it gets\n"},
+        {"services/x/service.yaml", SERVICE("x") "consumes: [order.done]\ngroup: { to: e }\n", "services/x/service.yaml:6:14: group.to: found \"e\", allowed is a path such as /events; it is posted to\n"},
+        {"services/x/service.yaml", SERVICE("x") "consumes: [order.done]\ngroup: { partitions: 65 }\n", "services/x/service.yaml:6:22: group.partitions: found \"65\", expected a whole number from 1 to 64\n"},
+        {"services/x/service.yaml", SERVICE("x") "store: sqlite:x.db\nrebuildable: true\nconsumes: [order.done]\ngroup: {}\n",
+         "services/x/service.yaml:8:1: group: is not for a rebuildable service, which keeps its place in its store\n"},
+        {"services/x/service.yaml", "service: x\nteam: t\ndoes: d\nurl: http://127.0.0.1:9000\nconsumes: [order.done]\n",
+         "services/x/service.yaml:5:1: consumes: needs \"group\" beside \"url\": the hub posts events to a service that Ficus does not start\n"},
+        {"services/x/service.yaml", "service: x\nteam: t\ndoes: d\nurl: http://127.0.0.1:9000\nconsumes: [order.done]\ngroup: { partitions: 2 }\n",
+         "services/x/service.yaml:6:1: group: needs \"to\" beside \"url\": a service that Ficus does not start cannot reach the hub to lease events\n"},
+        {"services/x/service.yaml", "service: x\nteam: t\ndoes: d\nurl: http://127.0.0.1:9000\nconsumes: [order.done]\ngroup: { to: /e }\n", ""},
         {"services/x/service.yaml", SERVICE("x") "publishes: { a.b: { key: a.b.c, keep: latest } }\n", "services/x/service.yaml:5:26: publishes.a.b.key: found \"a.b.c\", allowed is a member of the data such as sku, or"},
+        {"services/x/service.yaml", SERVICE("x") "schedules: { n: { topic: order.done, every: 24h } }\n",
+         "services/x/service.yaml:5:26: schedules.n.topic: \"order.done\" is not published by this service (say it under publishes)\n"},
+        {"services/x/service.yaml", SERVICE("x") "publishes: { a.b: {} }\nschedules: { n: { topic: a.b, every: 24h, at: \"25:00\" } }\n",
+         "services/x/service.yaml:6:47: schedules.n.at: found \"25:00\", allowed is a time of day, UTC, in quotes, such as \"02:00\"\n"},
+        {"services/x/service.yaml", SERVICE("x") "publishes: { a.b: {} }\nschedules: { n: { topic: a.b } }\n", "services/x/service.yaml:6:14: schedules.n: \"every\" is missing: "},
+        {"services/x/service.yaml", SERVICE("x") "publishes: { a.b: {} }\nschedules: { n: { topic: a.b, every: 1ms } }\n", "services/x/service.yaml:6:38: schedules.n.every: "},
+        {"ficus.yaml", ROOT "events: { size: 1MiB }\n", "ficus.yaml:4:17: events.size: "},
         {"services/x/service.yaml", SERVICE("x") "keeps_keys: yes\n", "services/x/service.yaml:5:13: keeps_keys: found \"yes\", expected true or false (did you mean true?)\n"},
         {"services/x/service.yaml", SERVICE("x") "store: sqlite:x.db\nmigrations: .\n", "services/x/service.yaml:6:13: migrations: \".\" has no file 0001_NAME.sql\n"},
         {"services/x/service.yaml", SERVICE("x") "consumes: [who.knows]\n", "services/x/service.yaml:5:12: consumes[0]: \"who.knows\" is published by no service\n"},
@@ -672,7 +764,7 @@ static void test_schema(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good), cmocka_unit_test(test_resolved), cmocka_unit_test(test_sets), cmocka_unit_test(test_part), cmocka_unit_test(test_many_routes), cmocka_unit_test(test_elsewhere), cmocka_unit_test(test_across),
+        cmocka_unit_test(test_good), cmocka_unit_test(test_resolved), cmocka_unit_test(test_sets), cmocka_unit_test(test_part), cmocka_unit_test(test_many_routes), cmocka_unit_test(test_schedules), cmocka_unit_test(test_elsewhere), cmocka_unit_test(test_groups), cmocka_unit_test(test_across),
         cmocka_unit_test(test_all_at_once), cmocka_unit_test(test_no_file), cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_schema),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

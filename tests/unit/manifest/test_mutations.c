@@ -336,6 +336,7 @@ static void walk_all(struct generator *g, bool service)
 {
     files_init(&g->files);
     files_put(&g->files, "services/one/migrations/0001_init.sql", "-- nothing\n");
+    files_put(&g->files, "services/one/events/example.json", "{}");
     files_put(&g->files, "storefront/index.html", "");
     files_certificate(&g->files, "shop", "DNS:shop.example");
     buf_init(&g->out, TEXT_SIZE_MAX);

@@ -17,6 +17,8 @@
 
 #define SAGA(steps) "{\"name\":\"s\",\"owner\":\"orders\",\"start\":\"order.placed\",\"steps\":[" steps "]}"
 #define CALL "\"call\":\"PUT a:/x/{id}\""
+#define STEP_OF(name) "{\"" name "\":{" CALL "," UNDO "}}"
+#define NINE STEP_OF("a") "," STEP_OF("b") "," STEP_OF("c") "," STEP_OF("d") "," STEP_OF("e") "," STEP_OF("f") "," STEP_OF("g") "," STEP_OF("h") "," STEP_OF("i")
 #define UNDO "\"undo\":\"DELETE a:/x/{id}\""
 
 static const char checkout[] = SAGA(
@@ -125,6 +127,33 @@ static void test_waits(void **state)
     arena_done(&a);
 }
 
+/* Groups are read into neighbours that know their group, and stand in the canonical text as they were written; a step that is
+ * called "parallel" is one still. */
+static void test_groups(void **state)
+{
+    (void)state;
+    struct arena a;
+    struct slice text, again;
+    char hash[65];
+    arena_init(&a, 1 << 20);
+    const struct saga_def *d = read_def(&a, SAGA(STEP_OF("a") ",{\"parallel\":[" STEP_OF("b") "," STEP_OF("c") "]},{\"parallel\":[" STEP_OF("d") "," STEP_OF(
+                                                "e") "," STEP_OF("f") "]}," STEP_OF("parallel")));
+    static const uint32_t groups[] = {0, 1, 1, 2, 2, 2, 0};
+    static const size_t firsts[] = {0, 1, 1, 3, 3, 3, 6}, ends[] = {1, 3, 3, 6, 6, 6, 7};
+    assert_int_equal(d->step_count, 7);
+    for (size_t i = 0; i < d->step_count; i++) {
+        assert_int_equal(d->steps[i].group, groups[i]);
+        assert_int_equal(saga_group_first(d, i), firsts[i]);
+        assert_int_equal(saga_group_end(d, i), ends[i]);
+    }
+    assert_string_equal(d->steps[6].name, "parallel");
+    assert_int_equal(saga_def_write(d, &a, &text, hash), FICUS_ERR_OK);
+    assert_non_null(strstr(arena_strdup(&a, text), "{\"parallel\":[{\"b\":{"));
+    assert_int_equal(saga_def_write(read_def(&a, arena_strdup(&a, text)), &a, &again, hash), FICUS_ERR_OK);
+    assert_true(slice_eq(text, again));
+    arena_done(&a);
+}
+
 /* Each rule refuses its breach, and the message names the step or setting and what is wrong. */
 static void test_rules(void **state)
 {
@@ -154,6 +183,24 @@ static void test_rules(void **state)
         {SAGA("{\"a\":{" CALL "," UNDO ",\"body\":{\"x\":[\"{signals.ok.by}\"]}}},{\"s\":{\"signal\":\"ok\",\"timeout\":\"1h\"}}"), "no step before this one waits"},
         {SAGA("{\"s\":{\"signal\":\"ok\",\"timeout\":\"1h\"}},{\"a\":{\"call\":\"PUT a:/x/{signals.okay.by}\"," UNDO "}}"), "no step before this one waits"},
         {SAGA("{\"s\":{\"signal\":\"ok\",\"timeout\":\"1h\"}},{\"a\":{\"call\":\"PUT a:/x/{signals.}\"," UNDO "}}"), "unknown template"},
+        {SAGA("{\"a\":{" CALL "," UNDO ",\"given_by\":\"t.x\"}}"), "is only for a signal"},
+        {SAGA("{\"a\":{" CALL "," UNDO "}},{\"w\":{\"wait\":\"1m\",\"refused_by\":\"t.x\"}}"), "is not for a wait"},
+        {SAGA("{\"a\":{" CALL "," UNDO "}},{\"s\":{\"signal\":\"ok\",\"timeout\":\"1h\",\"given_by\":\"t.x\",\"refused_by\":\"t.x\"}}"), "is given by already"},
+        {SAGA("{\"a\":{" CALL "," UNDO "}},{\"s\":{\"signal\":\"ok\",\"timeout\":\"1h\",\"given_by\":\"t.x\"}},{\"t\":{\"signal\":\"go\",\"timeout\":\"1h\",\"refused_by\":\"t.x\"}}"),
+         "is what the signal of \"s\" is given by already"},
+        {SAGA("{\"parallel\":[{\"a\":{" CALL "," UNDO "}}]}"), "steps[0].parallel: has 1 step; 2 to 8"},
+        {SAGA("{\"parallel\":[" NINE "]}"), "has 9 steps; 2 to 8"},
+        {SAGA("{\"parallel\":[]}"), "found nothing in it"},
+        {SAGA("{\"parallel\":[{\"a\":{" CALL "," UNDO "}},{\"parallel\":[{\"b\":{" CALL "," UNDO "}}]}]}"), "stands inside another \"parallel\""},
+        {SAGA("{\"parallel\":[{\"a\":{" CALL "," UNDO "}},{\"b\":{" CALL ",\"pivot\":true}}]}"), "is not for a step of a parallel"},
+        {SAGA("{\"parallel\":[{\"b\":{" UNDO "}},{\"a\":{" CALL "," UNDO "}}]}"), "does not stand in a parallel"},
+        {SAGA("{\"a\":{" CALL "," UNDO "}},{\"parallel\":[{\"b\":{" CALL "," UNDO "}},{\"a\":{" CALL "," UNDO "}}]}"), "occurs twice"},
+        {SAGA("{\"parallel\":[{\"a\":{" CALL "," UNDO "}},{\"b\":{" CALL "}}]}"), "steps[0].parallel[1].b: needs an undo"},
+        {SAGA("{\"parallel\":[{\"s\":{\"signal\":\"ok\",\"timeout\":\"1h\"}},{\"a\":{\"call\":\"PUT a:/x/{signals.ok.by}\"," UNDO "}}]}"), "no step before this one waits"},
+        {SAGA("{\"parallel\":[{\"s\":{\"signal\":\"ok\",\"timeout\":\"1h\"}},{\"a\":{" CALL ",\"retry\":\"forever\"}}]}"), "wait for the signal before the first call"},
+        {SAGA("{\"z\":{" CALL ",\"pivot\":true}},{\"parallel\":[{\"a\":{" CALL ",\"retry\":\"forever\"}},{\"b\":{\"wait\":\"1m\"}}]}"), "waits behind the pivot"},
+        {SAGA("{\"parallel\":[7,{\"a\":{" CALL "," UNDO "}}]}"), "steps[0].parallel[0]: found \"7\", expected a map with one entry"},
+        {SAGA("{\"paralel\":[{\"a\":{" CALL "," UNDO "}},{\"b\":{" CALL "," UNDO "}}]}"), "steps[0].paralel"},
         {SAGA("{\"a\":{" CALL ",\"pivot\":true}},{\"b\":{" CALL "}}"), "retry: forever"},
         {SAGA("{\"a\":{" CALL ",\"pivot\":true}},{\"b\":{" CALL ",\"pivot\":true}}"), "second pivot"},
         {SAGA("{\"a\":{" CALL "," UNDO ",\"pivot\":true}}"), "exclude each other"},
@@ -279,7 +326,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_read),      cmocka_unit_test(test_round_trip), cmocka_unit_test(test_rules),
-        cmocka_unit_test(test_waits),     cmocka_unit_test(test_steps_max), cmocka_unit_test(test_path),       cmocka_unit_test(test_body),
+        cmocka_unit_test(test_waits),     cmocka_unit_test(test_groups), cmocka_unit_test(test_steps_max), cmocka_unit_test(test_path),       cmocka_unit_test(test_body),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -367,6 +367,68 @@ static void test_journal_fails(void **state)
     world_free(w);
 }
 
+static int64_t rows_of(struct world *w, const char *table)
+{
+    struct db *d = saga_engine_db(w->g);
+    struct db_conn *c;
+    struct db_stmt *s;
+    char sql[64];
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM %s", table);
+    assert_int_equal(db_reader_take(d, &c, NULL), FICUS_ERR_OK);
+    assert_int_equal(db_query(c, &s, NULL, sql, ""), FICUS_ERR_OK);
+    assert_true(db_step(s, NULL) > 0);
+    int64_t count = db_i64(s, 0);
+    db_finish(s);
+    db_reader_give(d, c);
+    return count;
+}
+
+static struct plan no_confirm(struct world *w, const char *key)
+{
+    return strstr(key, "/confirm/do") != NULL && w->step == 0 ? (struct plan){.status = 503} : (struct plan){.status = 200};
+}
+
+struct rows {
+    struct world *w;
+    int64_t instances, records;
+};
+
+static void count_rows(void *arg)
+{
+    struct rows *r = arg;
+    r->instances = rows_of(r->w, "saga_instance");
+    r->records = rows_of(r->w, "saga_record");
+}
+
+/* Hours of repeating one step, over restarts, write nothing: one row, and a record for what began and what was done. When the
+ * retention is over both are gone. */
+static void test_history_is_bounded(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    struct rows r = {.w = w};
+    w->answer = no_confirm;
+    for (int hour = 0; hour < 4; hour++) {
+        open_engine(w, checkout_text);
+        if (hour == 0)
+            place(w, "o1");
+        crash_env_run_ms(w->ce, 3600 * 1000);
+        crash_env_call(w->ce, count_rows, &r);
+        assert_int_equal(r.instances, 1);
+        assert_int_equal(r.records, 6);
+        if (hour < 3)
+            crash(w, SIM_CRASH_TEAR);
+    }
+    assert_true(w->call_count > 1000);
+    w->step = 1;
+    crash_env_run_ms(w->ce, 1000 * 60);
+    assert_state(w, "o1", "completed");
+    crash_env_run_ms(w->ce, 2 * 3600 * 1000);
+    crash_env_call(w->ce, count_rows, &r);
+    assert_int_equal(r.instances + r.records, 0);
+    world_free(w);
+}
+
 /* Finished instances are forgotten after their retention, unfinished and stuck ones never. */
 static void test_retention(void **state)
 {
@@ -497,6 +559,7 @@ int main(void)
         cmocka_unit_test(test_list_pages),
         cmocka_unit_test(test_many),
         cmocka_unit_test(test_journal_fails),
+        cmocka_unit_test(test_history_is_bounded),
         cmocka_unit_test(test_retention),
         cmocka_unit_test(test_input_invalid),
         cmocka_unit_test(test_log_lost),

@@ -97,8 +97,9 @@ static void assert_same(const struct saga_state *a, const struct saga_state *b)
     assert_int_equal(a->name, b->name);
     assert_int_equal(a->step, b->step);
     assert_int_equal(a->undo, b->undo);
-    assert_int_equal(a->begun, b->begun);
-    assert_int_equal(a->begun_ms, b->begun_ms);
+    assert_int_equal(a->open, b->open);
+    assert_int_equal(a->done, b->done);
+    assert_memory_equal(a->begun_ms, b->begun_ms, sizeof a->begun_ms);
     assert_int_equal(a->signals, b->signals);
     assert_string_equal(a->failure, b->failure);
 }
@@ -112,10 +113,22 @@ static void input(struct run *r, struct saga_input in)
         r->journal[r->journal_count++] = r->out.records[i];
     struct saga_state folded = refold(r);
     assert_same(&folded, &r->state);
-    if (r->out.action == SAGA_ACTION_CALL && (r->out.record_count > 0 || in.kind != SAGA_INPUT_TIMER))
-        r->trace_size += (size_t)snprintf(r->trace + r->trace_size, sizeof r->trace - r->trace_size, "%s%s%s",
-                                          r->trace_size > 0 ? " " : "", r->state.undo ? "~" : "",
-                                          r->def->steps[r->state.step].name);
+    for (size_t i = 0; i < r->out.action_count && (r->out.record_count > 0 || in.kind != SAGA_INPUT_TIMER); i++)
+        if (r->out.actions[i].delay_ms == 0)
+            r->trace_size += (size_t)snprintf(r->trace + r->trace_size, sizeof r->trace - r->trace_size, "%s%s%s",
+                                              r->trace_size > 0 ? " " : "", r->state.undo ? "~" : "",
+                                              r->def->steps[r->out.actions[i].step].name);
+}
+
+/* The one action is to call at once, or after a pause. */
+static bool calls(const struct run *r)
+{
+    return r->out.action_count == 1 && r->out.actions[0].delay_ms == 0;
+}
+
+static bool pauses(const struct run *r)
+{
+    return r->out.action_count == 1 && r->out.actions[0].delay_ms > 0;
 }
 
 static struct run begin(const struct saga_def *def)
@@ -125,9 +138,19 @@ static struct run begin(const struct saga_def *def)
     return r;
 }
 
+static void answer_of(struct run *r, size_t step, enum saga_answer a, int status, const char *code)
+{
+    input(r, (struct saga_input){.kind = SAGA_INPUT_ANSWER, .step = step, .answer = a, .status = status, .code = slice_str(code)});
+}
+
 static void answer(struct run *r, enum saga_answer a, int status, const char *code)
 {
-    input(r, (struct saga_input){.kind = SAGA_INPUT_ANSWER, .answer = a, .status = status, .code = slice_str(code)});
+    answer_of(r, r->state.step, a, status, code);
+}
+
+static void wake(struct run *r)
+{
+    input(r, (struct saga_input){.kind = SAGA_INPUT_WAKE});
 }
 
 static void signal_to(struct run *r, size_t step, bool refuse)
@@ -148,9 +171,9 @@ static void refused(struct run *r, const char *code)
 static void unknown(struct run *r)
 {
     answer(r, SAGA_ANSWER_UNKNOWN, 503, NULL);
-    if (r->out.action == SAGA_ACTION_TIMER) {
-        r->now_ms += r->out.delay_ms;
-        input(r, (struct saga_input){.kind = SAGA_INPUT_TIMER});
+    if (pauses(r)) {
+        r->now_ms += r->out.actions[0].delay_ms;
+        input(r, (struct saga_input){.kind = SAGA_INPUT_TIMER, .step = r->state.step});
     }
 }
 
@@ -215,10 +238,10 @@ static void test_refused_past_the_pivot_is_stuck(void **state)
         done(&r);
     refused(&r, "gone");
     assert_int_equal(r.state.name, SAGA_STUCK);
-    assert_int_equal(r.out.action, SAGA_ACTION_NONE);
+    assert_int_equal(r.out.action_count, 0);
     input(&r, (struct saga_input){.kind = SAGA_INPUT_RETRY});
     assert_int_equal(r.state.name, SAGA_RUNNING);
-    assert_int_equal(r.out.action, SAGA_ACTION_CALL);
+    assert_true(calls(&r));
     refused(&r, "gone");
     assert_int_equal(r.state.name, SAGA_STUCK);
     input(&r, (struct saga_input){.kind = SAGA_INPUT_RETRY});
@@ -273,7 +296,7 @@ static void test_undo_is_repeated(void **state)
         unknown(&r);
         assert_int_equal(r.state.name, SAGA_UNDOING);
         assert_int_equal(r.state.step, RESERVE);
-        assert_int_equal(r.out.action, SAGA_ACTION_CALL);
+        assert_true(calls(&r));
     }
     done(&r);
     done(&r);
@@ -296,13 +319,12 @@ static void test_unknown_repeats(void **state)
         for (int i = 0; i < 1000; i++) {
             r.random = (uint64_t)i * 2654435761u;
             answer(&r, SAGA_ANSWER_UNKNOWN, 0, NULL);
-            assert_int_equal(r.out.action, SAGA_ACTION_TIMER);
-            assert_true(r.out.delay_ms >= 1 && r.out.delay_ms <= SAGA_BACKOFF_MS_MAX);
+            assert_true(pauses(&r) && r.out.actions[0].delay_ms <= SAGA_BACKOFF_MS_MAX);
             if (i == 0)
-                assert_true(r.out.delay_ms <= SAGA_BACKOFF_MS_MIN);
+                assert_true(r.out.actions[0].delay_ms <= SAGA_BACKOFF_MS_MIN);
             r.now_ms += 100000000;
-            input(&r, (struct saga_input){.kind = SAGA_INPUT_TIMER});
-            assert_int_equal(r.out.action, SAGA_ACTION_CALL);
+            input(&r, (struct saga_input){.kind = SAGA_INPUT_TIMER, .step = at});
+            assert_true(calls(&r));
             assert_int_equal(r.state.step, at);
         }
         assert_int_equal(r.journal_count, journal_count);
@@ -354,7 +376,7 @@ static void test_resume_calls_before_giving_up(void **state)
     r.now_ms += 10000000;
     r.state = refold(&r);
     input(&r, (struct saga_input){.kind = SAGA_INPUT_RESUME});
-    assert_int_equal(r.out.action, SAGA_ACTION_CALL);
+    assert_true(calls(&r));
     assert_int_equal(r.out.record_count, 0);
     assert_int_equal(r.state.step, CHARGE);
     int64_t resumed_ms = r.now_ms;
@@ -431,16 +453,16 @@ static void test_waits(void **state)
     struct run r = begin(&loan);
     done(&r);
     assert_int_equal(r.state.name, SAGA_WAITING);
-    assert_int_equal(r.out.action, SAGA_ACTION_REST);
-    assert_int_equal(r.out.delay_ms, 86400000);
+    assert_int_equal(r.out.action_count, 0);
+    assert_true(r.out.wait_is_new && r.out.wait_ms == 86400000);
     signal_to(&r, SIGNED, false); /* early */
     assert_int_equal(r.state.name, SAGA_WAITING);
     assert_int_equal(r.state.step, APPROVAL);
-    assert_int_equal(r.out.delay_ms, 0); /* goes on as it was */
+    assert_true(!r.out.wait_is_new && r.out.wait_ms == r.out.wait_was_ms);
     signal_to(&r, APPROVAL, false);
     assert_int_equal(r.state.step, COOL_OFF);
-    assert_int_equal(r.out.delay_ms, 600000);
-    input(&r, (struct saga_input){.kind = SAGA_INPUT_TIMER});
+    assert_true(r.out.wait_is_new && r.out.wait_ms == 600000);
+    wake(&r);
     done(&r);
     assert_int_equal(r.state.step, LOAN_PAY);
     done(&r);
@@ -449,39 +471,195 @@ static void test_waits(void **state)
     assert_string_equal(r.trace, "block check pay book");
 }
 
-/* A signal without end has none: a timer does nothing to it. */
+/* A signal without end has none: nothing wakes it. */
 static void test_never(void **state)
 {
     (void)state;
     struct run r = begin(&loan);
     done(&r);
     signal_to(&r, APPROVAL, false);
-    input(&r, (struct saga_input){.kind = SAGA_INPUT_TIMER});
+    wake(&r);
     done(&r);
     assert_int_equal(r.state.step, SIGNED);
-    assert_int_equal(r.out.delay_ms, SAGA_NEVER);
-    input(&r, (struct saga_input){.kind = SAGA_INPUT_TIMER});
+    assert_int_equal(r.out.wait_ms, SAGA_NEVER);
+    wake(&r);
     assert_int_equal(r.out.record_count, 0);
     assert_int_equal(r.state.step, SIGNED);
 }
 
-/* A signal while a step is repeated is one more attempt of it, not a first one. */
+/* A signal while a step is repeated is written, and the repetition goes on as it was. */
 static void test_signal_keeps_attempts(void **state)
 {
     (void)state;
     struct run r = begin(&loan);
     for (int i = 0; i < 5; i++)
         unknown(&r);
-    uint32_t attempts = r.state.attempts;
+    uint32_t attempts = r.state.attempts[0];
     signal_to(&r, APPROVAL, false);
-    assert_int_equal(r.out.action, SAGA_ACTION_CALL);
-    assert_int_equal(r.state.attempts, attempts + 1);
+    assert_int_equal(r.out.record_count, 1);
+    assert_int_equal(r.out.action_count, 0);
+    assert_int_equal(r.state.attempts[0], attempts);
+    assert_true(saga_is_calling(&loan, &r.state, BLOCK, false));
+}
+
+/* ---- groups ---- */
+
+enum { PACK_PLACED, PACK_HOLD, PACK_A, PACK_B, PACK_C, PACK_PIVOT, PACK_X, PACK_Y, PACK_STEPS };
+static struct saga_step pack_steps[] = {
+    {.name = "placed", .undo = CALL("POST", "o", "/o/{id}/reject")},
+    {.name = "hold", .call = CALL("PUT", "i", "/h/{id}"), .undo = CALL("DELETE", "i", "/h/{id}")},
+    {.name = "a", .call = CALL("PUT", "i", "/a/{id}"), .undo = CALL("DELETE", "i", "/a/{id}"), .group = 1, .give_up_ms = 60000, .code = "a_is_away"},
+    {.name = "b", .call = CALL("PUT", "i", "/b/{id}"), .undo = CALL("DELETE", "i", "/b/{id}"), .group = 1},
+    {.name = "c", .call = CALL("PUT", "i", "/c/{id}"), .undo = CALL("DELETE", "i", "/c/{id}"), .group = 1},
+    {.name = "pivot", .call = CALL("POST", "o", "/p/{id}"), .pivot = true},
+    {.name = "x", .call = CALL("POST", "i", "/x/{id}"), .retry_forever = true, .group = 2},
+    {.name = "y", .call = CALL("POST", "i", "/y/{id}"), .retry_forever = true, .group = 2},
+};
+static const struct saga_def pack = {"pack", "orders", "x", pack_steps, PACK_STEPS, NULL};
+
+/* A call beside a signal and a wait; then two signals. */
+enum { MIX_CHECK, MIX_OK, MIX_COOL, MIX_HEARD, MIX_SIGNED, MIX_PAY, MIX_STEPS };
+static struct saga_step mix_steps[] = {
+    {.name = "check", .call = CALL("PUT", "k", "/k/{id}"), .undo = CALL("DELETE", "k", "/k/{id}"), .group = 1},
+    {.name = "ok", .signal = "ok", .timeout_ms = 5000, .on_timeout = SAGA_ON_TIMEOUT_UNDO, .group = 1},
+    {.name = "cool", .wait_ms = 2000, .on_timeout = SAGA_ON_TIMEOUT_NONE, .group = 1},
+    {.name = "heard", .signal = "heard", .timeout_ms = 3000, .on_timeout = SAGA_ON_TIMEOUT_GO_ON, .group = 2},
+    {.name = "signed", .signal = "signed", .timeout_ms = SAGA_NEVER, .on_timeout = SAGA_ON_TIMEOUT_NONE, .group = 2},
+    {.name = "pay", .call = CALL("POST", "k", "/p/{id}"), .pivot = true},
+};
+static const struct saga_def mix = {"mix", "orders", "x", mix_steps, MIX_STEPS, NULL};
+
+/* All of a group are called at once, the next step when all are done, in whatever order that is. */
+static void test_group(void **state)
+{
+    (void)state;
+    struct run r = begin(&pack);
+    done(&r);
+    assert_int_equal(r.out.action_count, 3);
+    assert_int_equal(r.state.step, PACK_A);
+    answer_of(&r, PACK_C, SAGA_ANSWER_DONE, 200, NULL);
+    answer_of(&r, PACK_A, SAGA_ANSWER_DONE, 200, NULL);
+    assert_int_equal(r.out.action_count, 0);
+    assert_int_equal(saga_shown_step(&pack, &r.state), PACK_B);
+    answer_of(&r, PACK_A, SAGA_ANSWER_REFUSED, 409, "late"); /* it is done */
+    assert_int_equal(r.out.record_count, 0);
+    answer_of(&r, PACK_B, SAGA_ANSWER_DONE, 200, NULL);
+    assert_int_equal(r.state.step, PACK_PIVOT);
+    done(&r);
+    answer_of(&r, PACK_Y, SAGA_ANSWER_DONE, 200, NULL);
+    answer_of(&r, PACK_X, SAGA_ANSWER_DONE, 200, NULL);
+    assert_int_equal(r.state.name, SAGA_COMPLETED);
+    assert_string_equal(r.trace, "hold a b c pivot x y");
+}
+
+/* One of a group is refused: it had no effect; the others are undone, also one without an answer, one after another and in
+ * reverse, with what is before the group. */
+static void test_group_refused(void **state)
+{
+    (void)state;
+    struct run r = begin(&pack);
+    done(&r);
+    answer_of(&r, PACK_A, SAGA_ANSWER_DONE, 200, NULL);
+    answer_of(&r, PACK_B, SAGA_ANSWER_REFUSED, 409, "no");
+    assert_false(saga_is_calling(&pack, &r.state, PACK_C, false));
+    assert_true(saga_is_calling(&pack, &r.state, PACK_C, true));
+    answer_of(&r, PACK_A, SAGA_ANSWER_DONE, 200, NULL); /* not what is asked now */
+    assert_int_equal(r.out.record_count, 0);
+    while (r.state.name == SAGA_UNDOING)
+        done(&r);
+    assert_int_equal(r.state.name, SAGA_COMPENSATED);
+    assert_string_equal(r.state.failure, "no");
+    assert_string_equal(r.trace, "hold a b c ~c ~a ~hold ~placed");
+}
+
+/* Each member is given up by its own time, with all that is open. */
+static void test_group_given_up(void **state)
+{
+    (void)state;
+    struct run r = begin(&pack);
+    done(&r);
+    answer_of(&r, PACK_B, SAGA_ANSWER_DONE, 200, NULL);
+    r.now_ms += 60000;
+    answer_of(&r, PACK_C, SAGA_ANSWER_UNKNOWN, 503, NULL);
+    assert_true(pauses(&r));
+    assert_int_equal(r.out.actions[0].step, PACK_C);
+    answer_of(&r, PACK_A, SAGA_ANSWER_UNKNOWN, 503, NULL);
+    assert_string_equal(r.state.failure, "a_is_away");
+    while (r.state.name == SAGA_UNDOING)
+        done(&r);
+    assert_string_equal(r.trace, "hold a b c ~c ~b ~a ~hold ~placed");
+}
+
+/* Behind the pivot a refused member makes the instance stuck; a retry calls it again, and those that had no answer. */
+static void test_group_stuck(void **state)
+{
+    (void)state;
+    struct run r = begin(&pack);
+    done(&r);
+    for (size_t i = PACK_A; i <= PACK_C; i++)
+        answer_of(&r, i, SAGA_ANSWER_DONE, 200, NULL);
+    done(&r);
+    answer_of(&r, PACK_Y, SAGA_ANSWER_REFUSED, 409, "no");
+    assert_int_equal(r.state.name, SAGA_STUCK);
+    assert_false(saga_is_calling(&pack, &r.state, PACK_X, false));
+    input(&r, (struct saga_input){.kind = SAGA_INPUT_RETRY});
+    assert_int_equal(r.out.action_count, 2);
+    assert_int_equal(r.out.record_count, 2); /* retried, and y begins again; x goes on */
+    answer_of(&r, PACK_X, SAGA_ANSWER_DONE, 200, NULL);
+    answer_of(&r, PACK_Y, SAGA_ANSWER_DONE, 200, NULL);
+    assert_int_equal(r.state.name, SAGA_COMPLETED);
+}
+
+/* A crash in a group: what was open is called again, what was done is not. */
+static void test_group_resumed(void **state)
+{
+    (void)state;
+    struct run r = begin(&pack);
+    done(&r);
+    answer_of(&r, PACK_B, SAGA_ANSWER_DONE, 200, NULL);
+    r.state = refold(&r);
+    input(&r, (struct saga_input){.kind = SAGA_INPUT_RESUME});
+    assert_int_equal(r.out.record_count, 0);
+    assert_int_equal(r.out.action_count, 2);
+    assert_int_equal(r.out.actions[0].step, PACK_A);
+    assert_int_equal(r.out.actions[1].step, PACK_C);
+}
+
+/* Waits of a group begin together and end each in its time; the instance waits when no call is left; a signal of another
+ * group, come before, is passed over. */
+static void test_group_waits(void **state)
+{
+    (void)state;
+    struct run r = begin(&mix);
+    assert_int_equal(r.state.name, SAGA_RUNNING);
+    assert_true(r.out.wait_is_new && r.out.wait_ms == 2000);
+    signal_to(&r, MIX_SIGNED, false);
+    answer_of(&r, MIX_CHECK, SAGA_ANSWER_DONE, 200, NULL);
+    assert_int_equal(r.state.name, SAGA_WAITING);
+    wake(&r);
+    assert_true(!r.out.wait_is_new && r.out.wait_was_ms == 2000 && r.out.wait_ms == 5000);
+    assert_int_equal(r.state.name, SAGA_WAITING);
+    signal_to(&r, MIX_OK, false);
+    assert_int_equal(r.state.step, MIX_HEARD);
+    assert_true(r.out.wait_is_new && r.out.wait_ms == 3000);
+    wake(&r);
+    assert_int_equal(r.state.step, MIX_PAY);
+    bool same;
+    assert_non_null(saga_signal_obstacle(&mix, &r.state, MIX_HEARD, false, &same)); /* its time is over */
+    done(&r);
+    assert_int_equal(r.state.name, SAGA_COMPLETED);
+    struct run late = begin(&mix);
+    wake(&late);
+    wake(&late);
+    assert_string_equal(late.state.failure, "timed_out");
+    assert_true(saga_is_calling(&mix, &late.state, MIX_CHECK, true)); /* perhaps done */
 }
 
 /* What the world knows: a bit for each step that was done before, or called and not refused, and not undone. */
 struct node {
     struct saga_state state;
     uint32_t effects;
+    uint32_t works; /* a bit for each step that somebody calls, or will call again after a pause */
 };
 
 static uint32_t one(size_t step)
@@ -489,10 +667,14 @@ static uint32_t one(size_t step)
     return (uint32_t)1 << step;
 }
 
-static void effect_of(const struct saga_record *r, struct node *n)
+static void effect_of(const struct saga_def *def, const struct saga_record *r, struct node *n)
 {
-    uint32_t step = one(r->step);
+    uint32_t step = one(r->step), later = ~(step | (step - 1));
     switch (r->kind) {
+    case SAGA_RECORD_UNDO_BEGUN: /* what is later is undone already */
+        for (size_t i = 0; i < def->step_count; i++)
+            assert_true((n->effects & later & one(i)) == 0);
+        break;
     case SAGA_RECORD_DO_BEGUN: n->effects |= step; break;
     case SAGA_RECORD_DO_REFUSED: n->effects &= ~step; break;
     case SAGA_RECORD_UNDO_DONE: n->effects &= ~step; break;
@@ -503,7 +685,7 @@ static void effect_of(const struct saga_record *r, struct node *n)
 static bool is_same_node(const struct node *a, const struct node *b)
 {
     return a->state.name == b->state.name && a->state.step == b->state.step && a->state.undo == b->state.undo &&
-           a->state.begun == b->state.begun && a->state.signals == b->state.signals && a->effects == b->effects &&
+           a->state.open == b->state.open && a->state.done == b->state.done && a->works == b->works && a->state.signals == b->state.signals && a->effects == b->effects &&
            strcmp(a->state.failure, b->state.failure) == 0;
 }
 
@@ -525,10 +707,14 @@ static void check_node(const struct saga_def *def, const struct node *n)
         assert_int_equal(n->effects, 0);
     if (n->state.name == SAGA_TERMINATED)
         assert_int_equal(left, n->effects);
-    if (n->state.name == SAGA_RUNNING)
-        assert_true(saga_call_present(&def->steps[n->state.step].call));
+    /* Each open call is somebody's work, and no other. */
+    uint32_t calling = 0;
+    for (size_t i = 0; i < def->step_count; i++)
+        calling |= saga_is_calling(def, &n->state, i, n->state.undo) ? one(i) : 0;
+    assert_int_equal(n->works, calling);
+    assert_int_equal(calling != 0, n->state.name == SAGA_RUNNING || n->state.name == SAGA_UNDOING);
     if (n->state.name == SAGA_WAITING)
-        assert_int_equal(n->state.signals & one(n->state.step), 0);
+        assert_true(saga_wait_ms(def, &n->state) != 0 && (n->state.signals & n->state.open) == 0);
 }
 
 static const struct saga_input all_inputs[] = {
@@ -537,6 +723,7 @@ static const struct saga_input all_inputs[] = {
     {.kind = SAGA_INPUT_ANSWER, .answer = SAGA_ANSWER_REFUSED, .status = 409, .code = SLICE("no")},
     {.kind = SAGA_INPUT_ANSWER, .answer = SAGA_ANSWER_UNKNOWN},
     {.kind = SAGA_INPUT_TIMER},
+    {.kind = SAGA_INPUT_WAKE},
     {.kind = SAGA_INPUT_RESUME},
     {.kind = SAGA_INPUT_RETRY},
     {.kind = SAGA_INPUT_CANCEL},
@@ -557,29 +744,36 @@ static void follow(const struct saga_def *def, const struct node *from, struct s
     struct saga_output out;
     bool ended = saga_state_is_final(from->state.name);
     in.wall_ms = 1000;
+    if (in.kind == SAGA_INPUT_RESUME)
+        n.works = 0; /* the ones before have died */
+    if (in.kind == SAGA_INPUT_ANSWER || in.kind == SAGA_INPUT_TIMER)
+        n.works &= ~one(in.step);
     saga_machine_input(def, &n.state, &in, &out);
     if (out.record_count == 0)
         assert_int_equal(n.state.name, from->state.name);
-    assert_true(!ended || (out.record_count == 0 && out.action == SAGA_ACTION_NONE));
+    assert_true(!ended || (out.record_count == 0 && out.action_count == 0));
     /* The same comes of the records alone. */
     struct saga_state folded = from->state;
     for (size_t i = 0; i < out.record_count; i++) {
         assert_int_equal(saga_fold(def, &folded, &out.records[i], NULL), FICUS_ERR_OK);
-        effect_of(&out.records[i], &n);
+        effect_of(def, &out.records[i], &n);
         seen_record[out.records[i].kind] = true;
     }
     assert_same(&folded, &n.state);
-    bool calls = n.state.name == SAGA_RUNNING || n.state.name == SAGA_UNDOING;
-    if (out.record_count > 0) {
-        assert_int_equal(out.action == SAGA_ACTION_CALL, calls);
-        assert_int_equal(out.action == SAGA_ACTION_REST, n.state.name == SAGA_WAITING);
+    for (size_t i = 0; i < def->step_count; i++)
+        if (n.state.undo != from->state.undo || !saga_is_calling(def, &n.state, i, n.state.undo))
+            n.works &= ~one(i); /* called no more */
+    for (size_t i = 0; i < out.action_count; i++) {
+        assert_int_equal(n.works & one(out.actions[i].step), 0);
+        n.works |= one(out.actions[i].step);
     }
     check_node(def, &n);
     for (size_t i = 0; i < node_count; i++)
         if (is_same_node(&nodes[i], &n))
             return;
     assert_true(node_count < NODES_MAX);
-    n.state.attempts = 1;
+    for (size_t i = 0; i < SAGA_WIDTH_MAX; i++)
+        n.state.attempts[i] = 1;
     seen_state[n.state.name] = true;
     nodes[node_count++] = n;
 }
@@ -595,7 +789,9 @@ static void explore(const struct saga_def *def, uint32_t done_before)
             if (from.state.name == SAGA_NONE && in.kind != SAGA_INPUT_START)
                 continue;
             for (in.step = 0; in.step < def->step_count; in.step++)
-                if (in.kind != SAGA_INPUT_SIGNAL ? in.step == 0 : def->steps[in.step].signal != NULL)
+                if (in.kind == SAGA_INPUT_SIGNAL   ? def->steps[in.step].signal != NULL
+                    : in.kind == SAGA_INPUT_ANSWER || in.kind == SAGA_INPUT_TIMER ? saga_is_calling(def, &from.state, in.step, from.state.undo)
+                                                                                  : in.step == 0)
                     follow(def, &from, in);
         }
     }
@@ -612,6 +808,9 @@ static void test_everything(void **state)
     explore(&reminder, 0);
     explore(&checkout, one(PLACED));
     explore(&cancellation, 0);
+    explore(&pack, one(PACK_PLACED));
+    assert_true(node_count > 60);
+    explore(&mix, 0);
     for (int n = SAGA_RUNNING; n < SAGA_STATE_COUNT; n++)
         assert_true(seen_state[n]);
     for (int k = 0; k < SAGA_RECORD_COUNT; k++)
@@ -685,7 +884,7 @@ static void test_random_walks(void **state)
             default: /* crash */
                 r.state = refold(&r);
                 input(&r, (struct saga_input){.kind = SAGA_INPUT_RESUME});
-                assert_int_equal(r.out.action, SAGA_ACTION_CALL);
+                assert_true(calls(&r));
                 assert_int_equal(r.out.record_count, 0);
                 break;
             }
@@ -716,6 +915,12 @@ int main(void)
         cmocka_unit_test(test_waits),
         cmocka_unit_test(test_never),
         cmocka_unit_test(test_signal_keeps_attempts),
+        cmocka_unit_test(test_group),
+        cmocka_unit_test(test_group_refused),
+        cmocka_unit_test(test_group_given_up),
+        cmocka_unit_test(test_group_stuck),
+        cmocka_unit_test(test_group_resumed),
+        cmocka_unit_test(test_group_waits),
         cmocka_unit_test(test_everything),
         cmocka_unit_test(test_random_walks),
     };

@@ -73,6 +73,9 @@ static int create_item(struct ficus_req *req)
     ficus_out_object(data, NULL);
     ficus_out_str(data, "name", name);
     ficus_out_end(data);
+    int64_t at_ms = 0;
+    if (ficus_json_int(ficus_json_get(body, "remind_at"), &at_ms) && ficus_emit_at(req, "item.created", name, "{}", at_ms) != 0)
+        return -1;
     if (ficus_emit(req, "item.created", name, ficus_out_text(data)) != 0)
         return -1;
     struct ficus_out *o = ficus_reply(req, 201);

@@ -12,6 +12,7 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include <time.h>
 #include <string.h>
 
 static struct ficus_test *t;
@@ -92,6 +93,30 @@ static void test_create_and_read(void **state)
     assert_non_null(strstr(event, "\"source\":\"/demo\""));
     assert_non_null(strstr(event, "\"data\":{\"name\":\"a b\"}"));
     assert_non_null(strstr(event, "\"traceparent\""));
+}
+
+/* What is emitted for later says so, in its place among the others; too far ahead it is refused with all that the handler did. */
+static void test_emit_at(void **state)
+{
+    (void)state;
+    assert_int_equal(post("/v1/items", "{\"name\":\"far\",\"remind_at\":99999999999999}").status, 500);
+    assert_int_equal(get("/v1/items/far").status, 404);
+    char body[128];
+    int64_t at_ms = ((int64_t)time(NULL) + 3600) * 1000;
+    snprintf(body, sizeof body, "{\"name\":\"a\",\"remind_at\":%lld}", (long long)at_ms);
+    assert_int_equal(post("/v1/items", body).status, 201);
+    assert_int_equal(post("/v1/items", "{\"name\":\"b\",\"remind_at\":-5}").status, 201);
+    assert_int_equal(ficus_test_emitted_count(t), 4);
+    char at[32], text[96];
+    time_t seconds = (time_t)(at_ms / 1000);
+    struct tm tm;
+    strftime(at, sizeof at, "%Y-%m-%dT%H:%M:%S.000Z", gmtime_r(&seconds, &tm));
+    snprintf(text, sizeof text, "\"deliverat\":\"%s\"", at);
+    assert_non_null(strstr(ficus_test_emitted(t, 0), text));
+    snprintf(text, sizeof text, "\"time\":\"%s\"", at);
+    assert_non_null(strstr(ficus_test_emitted(t, 0), text));
+    assert_null(strstr(ficus_test_emitted(t, 1), "deliverat"));
+    assert_null(strstr(ficus_test_emitted(t, 2), "deliverat"));
 }
 
 /* Faults of the input are all named in the problem document; malformed bodies, wrong types and sizes have their own
@@ -593,7 +618,7 @@ static void test_restart(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_create_and_read), TEST(test_bad_input),   TEST(test_routes),    TEST(test_instance), TEST(test_who),
+        TEST(test_create_and_read), TEST(test_emit_at), TEST(test_bad_input),   TEST(test_routes),    TEST(test_instance), TEST(test_who),
         TEST(test_rollback),        TEST(test_misuse),      TEST(test_call),      TEST(test_key),
         TEST(test_key_refused),     TEST(test_key_at_once), TEST(test_abandoned), TEST(test_half),
         TEST(test_line_full),       TEST(test_key_of_saga), TEST(test_steps),     TEST(test_events),

@@ -229,6 +229,19 @@ static void test_account_at_once(void **state)
     expect("GET", "/v1/accounts/shared", NULL, 200, "{\"pence\":0,\"version\":101}");
 }
 
+/* The list is what all accounts add up to, those from before too. */
+static void test_account_list(void **state)
+{
+    expect("GET", "/v1/accounts", NULL, 200, "[{\"account\":\"old\",\"pence\":400},{\"account\":\"other\",\"pence\":100}]");
+    expect("POST", "/v1/accounts/other/in", "{\"pence\":301}", 204, NULL);
+    expect("PUT", "/v1/accounts/new", NULL, 201, NULL);
+    for (int i = 0; i < 2; i++) {
+        expect("GET", "/v1/accounts", NULL, 200,
+               "[{\"account\":\"other\",\"pence\":401},{\"account\":\"old\",\"pence\":400},{\"account\":\"new\",\"pence\":0}]");
+        ficus_test_restart(t);
+    }
+}
+
 /* ---- the API ---- */
 
 /* An event has what is known of who did it; reading begins where one says. */
@@ -351,7 +364,7 @@ static void test_operator(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ACCOUNT(test_account_imported), ACCOUNT(test_account), ACCOUNT(test_account_at_once), ALL(test_read),      ALL(test_conflict),
+        ACCOUNT(test_account_imported), ACCOUNT(test_account), ACCOUNT(test_account_at_once), ACCOUNT(test_account_list), ALL(test_read), ALL(test_conflict),
         ALL(test_misuse),               ALL(test_upcasters),   ALL(test_upcasters_fail),     ALL(test_snapshots), ALL(test_operator),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

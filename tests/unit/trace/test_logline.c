@@ -110,7 +110,7 @@ static void the_short_form(void **state)
     assert_int_equal(f->env.line_count, 2);
 }
 
-/* A line of an event is the line that log_write makes, also when time has gone on; below the level it is none. */
+/* A line of an event is the line that log_write makes, also when time has gone on. */
 static void an_event_is_the_same_line(void **state)
 {
     struct fixture *f = *state;
@@ -119,19 +119,22 @@ static void an_event_is_the_same_line(void **state)
     log_event_init(&event, &f->logger, LOG_INFO, "request.done", "a \"quoted\" message");
     for (int i = 0; i < 4; i++) {
         f->env.wall_ms += i / 2 * 86400001;
-        const struct log_field *fields = LOG_FIELDS(LOG_STR("route", "/v1/{id}"), LOG_INT("i", i));
+        const struct log_field *fields = LOG_FIELDS(LOG_STR("route", "/v1/{id}"), LOG_STR("word", "as it is"), LOG_STR("none", NULL), LOG_INT("i", i));
         buf_clear(&f->env.lines);
         log_write(&f->logger, LOG_INFO, i % 2 == 0 ? &ctx : NULL, "request.done", fields, "%s", "a \"quoted\" message");
         char *line = mem_strdup(buf_str(&f->env.lines));
         buf_clear(&f->env.lines);
-        log_event_write(&event, &f->logger, i % 2 == 0 ? &ctx : NULL, fields);
+        char text[LOG_LINE_SIZE_MAX];
+        struct log_line written = {.p = text};
+        log_event_begin(&event, &f->logger, i % 2 == 0 ? &ctx : NULL, &written);
+        log_line_text(&written, LOG_KEY("route"), SLICE("/v1/{id}"));
+        log_line_plain(&written, LOG_KEY("word"), SLICE("as it is"));
+        log_line_text(&written, LOG_KEY("none"), SLICE_NONE);
+        log_line_int(&written, LOG_KEY("i"), i);
+        log_event_end(&f->logger, &written);
         assert_string_equal(buf_str(&f->env.lines), line);
         mem_free(line);
     }
-    f->logger.level_min = LOG_WARN;
-    buf_clear(&f->env.lines);
-    log_event_write(&event, &f->logger, NULL, LOG_FIELDS());
-    assert_int_equal(buf_slice(&f->env.lines).size, 0);
 }
 
 static int calls;
@@ -231,21 +234,28 @@ static void any_size_is_bounded(void **state)
 static void plain_is_whole_or_not_there(void **state)
 {
     struct fixture *f = *state;
-    static char filler[LOG_VALUE_SIZE_MAX], text[LOG_PLAIN_SIZE_MAX];
+    static char filler[LOG_VALUE_SIZE_MAX], text[64];
     size_t there = 0, left_out = 0;
+    struct log_event event;
+    log_event_init(&event, &f->logger, LOG_INFO, "e", "m");
     memset(filler, 'a', sizeof filler);
     memset(text, 'b', sizeof text);
     struct slice full = slice_make(filler, sizeof filler);
     for (size_t size = sizeof filler - 400; size <= sizeof filler; size++) {
         char line[LOG_LINE_SIZE_MAX];
-        struct log_field plain = {.key = LOG_KEY("p"), .kind = LOG_FIELD_PLAIN, .text = slice_make(text, size % (sizeof text + 1))};
-        struct log_record r = {
-            .level = LOG_INFO, .service = "s", .instance = "i", .event = "e", .msg = "m",
-            .fields = LOG_FIELDS(LOG_SLICE("a", full), LOG_SLICE("b", full), LOG_SLICE("c", full),
-                                 LOG_SLICE("d", slice_make(filler, size)), plain)};
-        struct json *root = parsed(f, line, log_format(&r, line));
+        struct slice plain = slice_make(text, size % (sizeof text + 1));
+        struct log_line l = {.p = line};
+        buf_clear(&f->env.lines);
+        log_event_begin(&event, &f->logger, NULL, &l);
+        log_line_text(&l, LOG_KEY("a"), full);
+        log_line_text(&l, LOG_KEY("b"), full);
+        log_line_text(&l, LOG_KEY("c"), full);
+        log_line_text(&l, LOG_KEY("d"), slice_make(filler, size));
+        log_line_plain(&l, LOG_KEY("p"), plain);
+        log_event_end(&f->logger, &l);
+        struct json *root = parsed(f, buf_str(&f->env.lines), buf_slice(&f->env.lines).size);
         struct json *p = json_get(root, "p");
-        assert_true(p == NULL || slice_eq(p->text, plain.text));
+        assert_true(p == NULL || slice_eq(p->text, plain));
         assert_true(p != NULL || json_get(root, "cut") != NULL);
         there += p != NULL;
         left_out += p == NULL;

@@ -18,7 +18,7 @@ static const struct metric_def defs[] = {
     {.name = "requests_total", .type = METRIC_COUNTER, .help = "Requests.", .labels = {"route", "status"}},
     {.name = "up", .type = METRIC_GAUGE, .help = "Back\\slash\nand \"line\"."},
     {.name = "wait_seconds", .type = METRIC_HISTOGRAM, .unit = METRIC_SECONDS, .help = "Wait.", .labels = {"to"},
-     .bounds = two_bounds, .exemplars = true},
+     .bounds = two_bounds, .exemplars = true, .one_thread = true},
     {.name = "cpu_seconds_total", .type = METRIC_COUNTER, .unit = METRIC_SECONDS, .help = "CPU."},
     {.name = "small_total", .type = METRIC_COUNTER, .help = "Small.", .labels = {"key"}, .children_max = 3},
     {.name = "body_bytes", .type = METRIC_HISTOGRAM, .unit = METRIC_BYTES, .help = "Body."},

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ficus events lag, seek: by the hub's operator socket.
+ */
+#include "cli.h"
+
+#include "mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static struct slice text_of(const struct json *v, const char *key)
+{
+    return json_string_or(json_get(v, key), SLICE("-"));
+}
+
+/* ---- lag ---- */
+
+/* "850ms", "12s", "3m", "5h", "2d": one number that is quickly read. */
+static void age_text(int64_t ms, char *text, size_t size)
+{
+    static const struct {
+        int64_t ms;
+        const char *unit;
+    } units[] = {{86400000, "d"}, {3600000, "h"}, {60000, "m"}, {1000, "s"}, {1, "ms"}};
+    size_t i = 0;
+    while (i + 1 < ARRAY_COUNT(units) && ms < 2 * units[i].ms)
+        i++;
+    snprintf(text, size, "%lld%s", (long long)(ms / units[i].ms), units[i].unit);
+}
+
+static void print_consumer(const struct json *v, struct buf *out)
+{
+    char behind[32], age[32] = "-";
+    int64_t age_ms = json_i64_or(json_get(v, "age_ms"), -1);
+    snprintf(behind, sizeof behind, "%s%lld", cli_is_true(json_get(v, "more")) ? ">" : "", (long long)json_i64_or(json_get(v, "behind"), 0));
+    if (age_ms >= 0)
+        age_text(age_ms, age, sizeof age);
+    buf_printf(out, "%-20.*s %-10.*s %-11.*s %10s %8s  ", SLICE_ARG(text_of(v, "consumer")), SLICE_ARG(text_of(v, "kind")),
+               SLICE_ARG(text_of(v, "state")), behind, age);
+    const struct json *topics = json_get(v, "topics");
+    for (const struct json *t = topics == NULL ? NULL : topics->first; t != NULL; t = t->next)
+        buf_printf(out, "%s" SLICE_FMT, t == topics->first ? "" : ", ", SLICE_ARG(t->text));
+    buf_add_char(out, '\n');
+    /* which partition, and why */
+    const struct json *partitions = json_get(v, "partitions");
+    for (const struct json *p = partitions == NULL ? NULL : partitions->first; p != NULL; p = p->next) {
+        struct slice reason = json_string_or(json_get(p, "reason"), SLICE_NONE);
+        if (reason.p != NULL)
+            buf_printf(out, "  partition %lld behind %lld: " SLICE_FMT " (" SLICE_FMT ")\n", (long long)json_i64_or(json_get(p, "partition"), 0),
+                       (long long)json_i64_or(json_get(p, "settled"), 0), SLICE_ARG(text_of(p, "state")), SLICE_ARG(reason));
+    }
+}
+
+static bool is_asked(const struct command_call *c, struct slice name)
+{
+    for (size_t i = 0; i < c->operand_count; i++)
+        if (slice_eq_str(name, c->operands[i]))
+            return true;
+    return c->operand_count == 0;
+}
+
+static const struct json *consumer_named(const struct json *list, const char *name)
+{
+    for (const struct json *v = list == NULL ? NULL : list->first; v != NULL; v = v->next)
+        if (slice_eq_str(text_of(v, "consumer"), name))
+            return v;
+    return NULL;
+}
+
+int cmd_events_lag(const struct command_call *c)
+{
+    struct cli cli;
+    struct buf out;
+    int code = EXIT_FAILED;
+    buf_init(&out, 16 << 20);
+    if (cli_init(&cli, c)) {
+        const struct json *root = NULL;
+        code = cli_ask(&cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", "/v1/consumers", 200, false}, NULL, NULL, &root);
+        const struct json *list = json_get(root, "consumers");
+        for (size_t i = 0; i < c->operand_count && code == EXIT_OK; i++)
+            if (consumer_named(list, c->operands[i]) == NULL) {
+                dprintf(2, "ficus: %s consumes nothing; ficus events topics shows who does\n", c->operands[i]);
+                code = EXIT_FAILED;
+            }
+        if (code == EXIT_OK && !cli.json)
+            buf_printf(&out, "%-20s %-10s %-11s %10s %8s  %s\n", "consumer", "kind", "state", "behind", "oldest", "topics");
+        for (const struct json *v = code != EXIT_OK || list == NULL ? NULL : list->first; v != NULL; v = v->next) {
+            if (!is_asked(c, text_of(v, "consumer")))
+                continue;
+            if (cli.json)
+                buf_printf(&out, SLICE_FMT "\n", SLICE_ARG(v->text));
+            else
+                print_consumer(v, &out);
+        }
+    }
+    cli_print(buf_slice(&out));
+    buf_done(&out);
+    cli_done(&cli);
+    return code;
+}
+
+/* ---- seek ---- */
+
+int cmd_events_seek(const struct command_call *c)
+{
+    struct cli cli;
+    struct buf body;
+    struct json_writer w;
+    const char *to = command_value(c, "to", NULL);
+    int code = EXIT_FAILED;
+    if (to == NULL) {
+        dprintf(2, "ficus: say where to: --to start, end, the number of an event, or a time such as 2026-11-21T01:02:03Z\n");
+        return EXIT_USAGE;
+    }
+    buf_init(&body, 4096);
+    json_write_init(&w, &body);
+    json_write_object(&w);
+    json_write_kv_str(&w, "to", to);
+    json_write_end(&w);
+    if (cli_init(&cli, c) && !buf_failed(&body)) {
+        const struct json *root = NULL;
+        const char *target = arena_printf(&cli.a, "/v1/groups/%s/seek", cli_segment(&cli, c->operands[0]));
+        const struct cli_request r = {.socket = "hub-ops.sock", .who = "the hub", .method = "POST", .target = target, .expected = 200,
+                                      .body = buf_slice(&body)};
+        code = target == NULL ? EXIT_FAILED : cli_ask(&cli, &r, NULL, NULL, &root);
+        if (code == EXIT_OK) {
+            long long after = (long long)json_i64_or(json_get(root, "after"), 0);
+            dprintf(1, "%s goes on behind event %lld\n", c->operands[0], after);
+        }
+    }
+    buf_done(&body);
+    cli_done(&cli);
+    return code;
+}

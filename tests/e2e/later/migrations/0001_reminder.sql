@@ -1,0 +1,3 @@
+-- SPDX-License-Identifier: Apache-2.0
+CREATE TABLE reminder(id TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT;
+CREATE TABLE came(topic TEXT NOT NULL, subject TEXT NOT NULL, early INTEGER, data TEXT NOT NULL) STRICT;

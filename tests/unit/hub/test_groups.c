@@ -1,0 +1,601 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Consumer groups in a hub on the product's env: posting, leasing, settling, moving; and stopping and starting in the middle of each.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "call.h"
+#include "hub.h"
+#include "http_server.h"
+#include "io_env.h"
+#include "json.h"
+#include "mem.h"
+#include "process.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static const char config_text[] =
+    "{\"version\":1,\"system\":\"shop\",\"process\":\"hub\",\"state\":\"%1$s\",\"key_file\":\"%1$s/system.key\",\"log_level\":\"error\","
+    "\"edges\":{\"mailer\":{\"timeout\":\"20s\",\"retry\":{\"attempts\":1}}},"
+    "\"listen\":[\"unix:%1$s/hub.sock\"],\"operator_listen\":[\"unix:%1$s/ops.sock\"],\"log_file\":\"%1$s/log.db\",\"journal_file\":\"%1$s/sagas.db\","
+    "\"topics\":{\"a\":{\"publisher\":\"shop\",\"consumers\":[\"mailer\",\"audit\",\"reader\"]},\"b\":{\"publisher\":\"shop\",\"key\":\"k\",\"consumers\":[\"mailer\"]}},"
+    "\"services\":[\"shop\",\"mailer\",\"audit\",\"reader\"],"
+    "\"groups\":{\"mailer\":{\"to\":\"/events\",\"partitions\":4,\"timeout\":\"10s\"},\"audit\":{\"partitions\":2,\"timeout\":\"%2$s\"}}}";
+
+enum { SEEN_MAX = 4096, HELD_MAX = 64 };
+
+struct seen {
+    char subject[32];
+    int64_t n;
+};
+
+struct world {
+    char dir[64];
+    const char *lease;
+    struct env *env;
+    struct hub *hub;
+    struct arena arena;
+    struct hub_config config;
+    struct system_key *key;
+    struct call_engine *shop, *audit, *reader;
+    struct http_server *mailer;
+    struct seen seen[SEEN_MAX]; /* in the order in which they came */
+    size_t seen_count;
+    int status;                 /* what the mailer answers; 0: nothing, it holds the stream */
+    const char *body;
+    size_t held;
+    struct http_stream *held_stream;    /* the last */
+    int published;
+    int to_close;
+};
+
+static void address(const struct world *w, const char *name, char ret_text[128])
+{
+    snprintf(ret_text, 128, "unix:%s/%s", w->dir, name);
+}
+
+/* ---- the mailer ---- */
+
+struct part {
+    struct world *w;
+    struct http_collect collect;
+};
+
+static void part_done(void *arg, struct http_stream *s)
+{
+    (void)s;
+    struct part *p = arg;
+    http_collect_done(&p->collect);
+    mem_free(p);
+}
+
+static void part_reset(void *arg, struct http_stream *s, enum ficus_err err, const char *detail)
+{
+    (void)err, (void)detail;
+    part_done(arg, s);
+}
+
+static const struct http_handler part_handler = {.on_done = part_done, .on_reset = part_reset};
+
+static void part_body(void *arg, struct http_stream *s, struct slice body, enum ficus_err err)
+{
+    struct part *p = arg;
+    struct world *w = p->w;
+    struct json *root = NULL;
+    struct arena a;
+    assert_int_equal(err, FICUS_ERR_OK);
+    assert_true(slice_eq_str(s->head_in->path, "/events"));
+    assert_true(slice_starts(http_msg_get(s->head_in, "content-type"), SLICE("application/cloudevents+json")));
+    assert_true(http_msg_get(s->head_in, "ficus-identity").p != NULL);
+    arena_init(&a, 1 << 20);
+    assert_int_equal(json_parse(&a, body, NULL, &root, NULL), FICUS_ERR_OK);
+    assert_true(w->seen_count < SEEN_MAX);
+    struct seen *seen = &w->seen[w->seen_count++];
+    snprintf(seen->subject, sizeof seen->subject, SLICE_FMT, SLICE_ARG(json_string_or(json_get(root, "subject"), SLICE(""))));
+    seen->n = json_i64_or(json_get(json_get(root, "data"), "n"), 0);
+    arena_done(&a);
+    if (w->status == 0) {
+        w->held++;
+        w->held_stream = s;
+    } else {
+            http_respond(s, w->status, NULL, 0, "application/json", slice_str(w->body));
+    }
+}
+
+static void part_request(void *arg, struct http_stream *s, bool end, const struct env_peer *peer)
+{
+    (void)peer;
+    struct part *p = mem_zalloc(sizeof *p);
+    assert_false(end);
+    p->w = arg;
+    http_stream_handle(s, &part_handler, p);
+    p->collect.done = part_body;
+    p->collect.arg = p;
+    http_collect(s, &p->collect, 65536);
+}
+
+/* ---- asking ---- */
+
+struct asked {
+    struct world *w;
+    int status;
+    enum ficus_err err;
+    char path[256], body[65536], *sent;
+    bool done;
+};
+
+static void on_answer(void *arg, const struct call_result *r)
+{
+    struct asked *q = arg;
+    q->err = r->err;
+    q->status = r->err == FICUS_ERR_OK ? r->status : 0;
+    snprintf(q->body, sizeof q->body, "%.*s", (int)r->body.size, r->body.p != NULL ? r->body.p : "");
+    q->done = true;
+    env_uv_stop(q->w->env);
+}
+
+static void ask_begin(struct world *w, struct call_engine *as, const char *callee, const char *method, const char *path, const char *body, struct asked *q)
+{
+    static const struct http_field fields[] = {{SLICE("Content-Type"), SLICE("application/json")}};
+    memset(q, 0, sizeof *q);
+    q->w = w;
+    q->sent = body != NULL ? strdup(body) : NULL;
+    snprintf(q->path, sizeof q->path, "%s", path);
+    const struct call_request r = {.callee = callee, .method = slice_str(method), .path = slice_str(q->path), .body = slice_str(q->sent), .fields = fields,
+                                   .field_count = body != NULL ? 1 : 0, .timeout_ms = 20000};
+    assert_int_equal(call_fetch(as, &r, sizeof q->body, on_answer, q, NULL), FICUS_ERR_OK);
+}
+
+static void ask_end(struct asked *q)
+{
+    while (!q->done)
+        env_uv_run(q->w->env);
+    free(q->sent);
+}
+
+static struct asked *ask(struct world *w, struct call_engine *as, const char *callee, const char *method, const char *path, const char *body)
+{
+    static struct asked q;
+    ask_begin(w, as, callee, method, path, body, &q);
+    ask_end(&q);
+    assert_int_equal(q.err, FICUS_ERR_OK);
+    return &q;
+}
+
+static void on_pause(void *arg)
+{
+    env_uv_stop(arg);
+}
+
+static void pause_ms(struct world *w, int64_t ms)
+{
+    struct env_timer pause = {.fn = on_pause, .arg = w->env};
+    env_timer_start(w->env, &pause, ms);
+    env_uv_run(w->env);
+    env_timer_stop(w->env, &pause);
+}
+
+static void publish(struct world *w, const char *topic, const char *subject, int count)
+{
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    buf_add_char(&b, '[');
+    for (int i = 0; i < count; i++) {
+        w->published++;
+        buf_printf(&b, "%s{\"specversion\":\"1.0\",\"id\":\"%d\",\"source\":\"/shop\",\"type\":\"%s\",\"subject\":\"%s\",\"data\":{\"n\":%d,\"k\":\"%s\"}}",
+                   i > 0 ? "," : "", w->published, topic, subject, w->published, subject);
+    }
+    buf_add_char(&b, ']');
+    assert_int_equal(ask(w, w->shop, "hub", "POST", "/v1/events", buf_str(&b))->status, 200);
+    buf_done(&b);
+}
+
+/* ---- life ---- */
+
+static void start_hub(struct world *w)
+{
+    struct ficus_error error = {0};
+    char *text = arena_printf(&w->arena, config_text, w->dir, w->lease);
+    if (process_config_read(&w->arena, "hub.json", slice_str(text), &hub_config_table, &w->config, &error) != FICUS_ERR_OK)
+        fail_msg("%s", error.text);
+    char path[128];
+    snprintf(path, sizeof path, "%s/hub.sock", w->dir);
+    unlink(path);
+    snprintf(path, sizeof path, "%s/ops.sock", w->dir);
+    unlink(path);
+    if (hub_start(w->env, &w->config, &w->hub, &error) != FICUS_ERR_OK)
+        fail_msg("%s", error.text);
+}
+
+static void on_closed(void *arg)
+{
+    struct world *w = arg;
+    w->to_close--;
+    env_uv_stop(w->env);
+}
+
+static void stop_hub(struct world *w)
+{
+    w->to_close = 1;
+    hub_stop(w->hub, on_closed, w);
+    while (w->to_close > 0)
+        env_uv_run(w->env);
+}
+
+static struct call_engine *engine_as(struct world *w, const char *self)
+{
+    struct call_engine *g;
+    const struct call_engine_options o = {.self = self, .key = w->key};
+    assert_int_equal(call_engine_new(w->env, &o, &g), FICUS_ERR_OK);
+    const struct call_policy policy = {.timeout_ms = 20000, .retry.attempts = 1};
+    char hub[128], ops[128];
+    address(w, "hub.sock", hub);
+    address(w, "ops.sock", ops);
+    const char *addresses[] = {hub, ops};
+    call_engine_edge(g, "hub", &policy, NULL);
+    call_engine_edge(g, "ops", &policy, NULL);
+    call_engine_endpoints(g, "hub", &addresses[0], 1);
+    call_engine_endpoints(g, "ops", &addresses[1], 1);
+    return g;
+}
+
+static void tell_registry(struct world *w)
+{
+    char body[256];
+    snprintf(body, sizeof body, "{\"services\":{\"mailer\":[\"unix:%s/mailer.sock\"]}}", w->dir);
+    assert_int_equal(ask(w, w->shop, "ops", "PUT", "/v1/registry", body)->status, 204);
+}
+
+static struct world *world_new(const char *lease)
+{
+    static const char key[] = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    struct world *w = calloc(1, sizeof *w);
+    struct ficus_error error = {0};
+    char path[128];
+    alarm(60);
+    w->lease = lease;
+    w->status = 204;
+    w->body = "";
+    snprintf(w->dir, sizeof w->dir, "/tmp/ficus-groups-XXXXXX");
+    assert_non_null(mkdtemp(w->dir));
+    snprintf(path, sizeof path, "%s/system.key", w->dir);
+    FILE *f = fopen(path, "w");
+    fprintf(f, "%s\n", key);
+    fclose(f);
+    w->env = env_uv_new(NULL, &error);
+    arena_init(&w->arena, 8 * 1024 * 1024);
+    assert_int_equal(system_key_from_hex(slice_str(key), &w->key, &error), FICUS_ERR_OK);
+    start_hub(w);
+    w->shop = engine_as(w, "shop");
+    w->audit = engine_as(w, "audit");
+    w->reader = engine_as(w, "reader");
+    const struct http_server_options o = {.on_request = part_request, .arg = w};
+    assert_int_equal(http_server_new(w->env, &o, &w->mailer), FICUS_ERR_OK);
+    address(w, "mailer.sock", path);
+    assert_int_equal(http_server_listen(w->mailer, path, NULL, &error), FICUS_ERR_OK);
+    return w;
+}
+
+static void world_free(struct world *w)
+{
+    stop_hub(w);
+    w->to_close = 4;
+    call_engine_close(w->shop, on_closed, w);
+    call_engine_close(w->audit, on_closed, w);
+    call_engine_close(w->reader, on_closed, w);
+    http_server_close(w->mailer, on_closed, w);
+    while (w->to_close > 0)
+        env_uv_run(w->env);
+    env_uv_free(w->env);
+    arena_done(&w->arena);
+    system_key_free(w->key);
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf %s", w->dir);
+    assert_int_equal(system(command), 0);
+    alarm(0);
+    free(w);
+}
+
+/* The consumer's object in the list, as text. */
+static const char *lag(struct world *w, const char *name)
+{
+    char begin[64];
+    struct asked *q = ask(w, w->shop, "ops", "GET", "/v1/consumers", NULL);
+    assert_int_equal(q->status, 200);
+    snprintf(begin, sizeof begin, "{\"consumer\":\"%s\"", name);
+    const char *at = strstr(q->body, begin);
+    assert_non_null(at);
+    return at;
+}
+
+static void wait_lag(struct world *w, const char *name, int behind)
+{
+    char wanted[32];
+    snprintf(wanted, sizeof wanted, "\"behind\":%d,", behind);
+    for (;;) { /* ended by the alarm when it never comes */
+        const char *at = lag(w, name), *found = strstr(at, "\"behind\":");
+        if (strncmp(found, wanted, strlen(wanted)) == 0 || (found[strlen(wanted) - 1] == '}' && strncmp(found, wanted, strlen(wanted) - 1) == 0))
+            return;
+        pause_ms(w, 5);
+    }
+}
+
+static void wait_seen(struct world *w, size_t count)
+{
+    while (w->seen_count < count)
+        pause_ms(w, 5);
+}
+
+/* Of each key in order; one that comes again is the last. */
+static void check_order(const struct world *w)
+{
+    for (size_t i = 0; i < w->seen_count; i++)
+        for (size_t k = i + 1; k < w->seen_count; k++)
+            if (strcmp(w->seen[i].subject, w->seen[k].subject) == 0) {
+                assert_true(w->seen[k].n >= w->seen[i].n);
+                break;
+            }
+}
+
+/* ---- tests ---- */
+
+/* Posted when the service is there; the next hub goes on behind what is settled. */
+static void test_delivered(void **state)
+{
+    (void)state;
+    struct world *w = world_new("10s");
+    publish(w, "a", "x", 20);
+    publish(w, "b", "y", 20);
+    wait_lag(w, "mailer", 40);
+    assert_int_equal(w->seen_count, 0);
+    tell_registry(w);
+    wait_lag(w, "mailer", 0);
+    assert_int_equal(w->seen_count, 40);
+    check_order(w);
+    stop_hub(w);
+    start_hub(w);
+    tell_registry(w);
+    publish(w, "a", "x", 1);
+    wait_lag(w, "mailer", 0);
+    assert_int_equal(w->seen_count, 41);
+    world_free(w);
+}
+
+/* A key that stands still holds up no other; what was under way when the hub went comes again, first. */
+static void test_stopped_in_the_middle(void **state)
+{
+    (void)state;
+    struct world *w = world_new("10s");
+    tell_registry(w);
+    w->status = 0;
+    publish(w, "a", "x", 100);
+    publish(w, "a", "y", 100);
+    publish(w, "a", "z", 100);
+    wait_seen(w, 1);
+    for (int i = 0; i < 3; i++) {
+        stop_hub(w);
+        start_hub(w);
+        size_t before = w->seen_count;
+        tell_registry(w);
+        wait_seen(w, before + 1);
+    }
+    w->status = 204;
+    stop_hub(w);
+    start_hub(w);
+    tell_registry(w);
+    wait_lag(w, "mailer", 0);
+    check_order(w);
+    size_t last = 0;
+    for (size_t i = 0; i < w->seen_count; i++)
+        last += w->seen[i].n == 100 || w->seen[i].n == 200 || w->seen[i].n == 300;
+    assert_true(last >= 3);
+    world_free(w);
+}
+
+static void answer_held(void *arg)
+{
+    struct world *w = arg;
+    http_respond(w->held_stream, 204, NULL, 0, NULL, SLICE(""));
+}
+
+/* A hub that is told to stop waits for the answer to what it has posted: that does not come again. */
+static void test_planned_stop(void **state)
+{
+    (void)state;
+    struct world *w = world_new("10s");
+    struct env_timer later = {.fn = answer_held, .arg = w};
+    tell_registry(w);
+    w->status = 0;
+    publish(w, "a", "x", 1);
+    wait_seen(w, 1);
+    env_timer_start(w->env, &later, 50);
+    stop_hub(w);
+    w->status = 204;
+    start_hub(w);
+    tell_registry(w);
+    publish(w, "a", "x", 1);
+    wait_lag(w, "mailer", 0);
+    assert_int_equal(w->seen_count, 2);
+    world_free(w);
+}
+
+/* What refuses is seen as such, and why. */
+static void test_refused(void **state)
+{
+    (void)state;
+    struct world *w = world_new("10s");
+    tell_registry(w);
+    w->status = 200;
+    w->body = "{\"status\":\"RETRY\"}";
+    publish(w, "a", "x", 2);
+    while (strstr(lag(w, "mailer"), "\"reason\":\"RETRY\"") == NULL)
+        pause_ms(w, 5);
+    w->status = 422;
+    w->body = "{\"code\":\"not_ours\",\"detail\":\"who is x\"}";
+    while (strstr(lag(w, "mailer"), "\"reason\":\"422 not_ours: who is x\"") == NULL)
+        pause_ms(w, 5);
+    w->status = 200;
+    w->body = "{\"status\":\"SUCCESS\"}";
+    wait_lag(w, "mailer", 0);
+    check_order(w);
+    world_free(w);
+}
+
+static void read_lease(struct world *w, const char *body, int64_t *ret_partition, int64_t *ret_epoch, int64_t *ret_last, size_t *ret_count)
+{
+    struct json *root = NULL;
+    assert_int_equal(json_parse(&w->arena, arena_slice(&w->arena, slice_str(body)), NULL, &root, NULL), FICUS_ERR_OK);
+    *ret_partition = json_i64_or(json_get(root, "partition"), -1);
+    *ret_epoch = json_i64_or(json_get(root, "epoch"), -1);
+    const struct json *events = json_get(root, "events");
+    *ret_count = events->count;
+    *ret_last = 0;
+    for (const struct json *v = events->first; v != NULL; v = v->next)
+        assert_true(slice_to_i64(json_string_or(json_get(v, "sequence"), SLICE("")), ret_last));
+}
+
+static int settle(struct world *w, int64_t partition, int64_t epoch, int64_t offset, const char *status)
+{
+    const char *body = arena_printf(&w->arena, "{\"partition\":%lld,\"epoch\":%lld,\"offset\":%lld,\"status\":\"%s\"}", (long long)partition, (long long)epoch,
+                                    (long long)offset, status);
+    return ask(w, w->audit, "hub", "POST", "/v1/groups/audit/settle", body)->status;
+}
+
+/* A lease waits for events, has several of one partition, and is settled as a whole; of one that is over, nothing is taken. */
+static void test_leased(void **state)
+{
+    (void)state;
+    struct world *w = world_new("300ms");
+    struct asked waiting;
+    int64_t partition, epoch, last, again_epoch;
+    size_t count;
+    ask_begin(w, w->audit, "hub", "POST", "/v1/groups/audit/lease?limit=5&wait=20000", NULL, &waiting);
+    publish(w, "a", "x", 8);
+    ask_end(&waiting);
+    assert_int_equal(waiting.status, 200);
+    read_lease(w, waiting.body, &partition, &epoch, &last, &count);
+    assert_in_range(count, 1, 5);
+    assert_string_equal(ask(w, w->audit, "hub", "POST", "/v1/groups/audit/lease?wait=0", NULL)->body, "{\"events\":[]}");
+    /* it is over: the same again, for somebody else */
+    read_lease(w, ask(w, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=5&wait=20000", NULL)->body, &partition, &again_epoch, &last, &count);
+    assert_true(again_epoch > epoch);
+    assert_int_equal(count, 5);
+    assert_int_equal(settle(w, partition, epoch, last, "SUCCESS"), 409);
+    assert_int_equal(settle(w, partition, again_epoch, last, "SUCCESS"), 204);
+    assert_int_equal(settle(w, partition, again_epoch, last, "SUCCESS"), 204);
+    read_lease(w, ask(w, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=32&wait=20000", NULL)->body, &partition, &epoch, &last, &count);
+    assert_int_equal(count, 3);
+    /* the next hub knows of no lease, and has larger epochs */
+    stop_hub(w);
+    start_hub(w);
+    assert_int_equal(settle(w, partition, epoch, last, "SUCCESS"), 409);
+    read_lease(w, ask(w, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=32&wait=20000", NULL)->body, &partition, &again_epoch, &last, &count);
+    assert_int_equal(count, 3);
+    assert_true(again_epoch > epoch);
+    assert_int_equal(settle(w, partition, again_epoch, last, "DROP"), 204);
+    wait_lag(w, "audit", 0);
+    static const char *const wrong[] = {"[]", "{", "{}", "{\"partition\":0,\"epoch\":1,\"offset\":1,\"status\":\"OK\"}",
+                                        "{\"partition\":-1,\"epoch\":1,\"offset\":1,\"status\":\"DROP\"}", "{\"partition\":\"0\",\"epoch\":1,\"offset\":1,\"status\":\"DROP\"}"};
+    for (size_t i = 0; i < ARRAY_COUNT(wrong); i++)
+        assert_int_equal(ask(w, w->audit, "hub", "POST", "/v1/groups/audit/settle", wrong[i])->status, 400);
+    assert_int_equal(settle(w, 2, again_epoch, last, "SUCCESS"), 409);
+    assert_int_equal(settle(w, INT64_C(1) << 40, again_epoch, last, "SUCCESS"), 409);
+    assert_int_equal(ask(w, w->reader, "hub", "POST", "/v1/groups/audit/lease", NULL)->status, 403);
+    assert_int_equal(ask(w, w->shop, "ops", "POST", "/v1/groups/mailer/lease", NULL)->status, 409);
+    assert_int_equal(ask(w, w->shop, "ops", "POST", "/v1/groups/nobody/lease", NULL)->status, 404);
+    assert_int_equal(ask(w, w->shop, "ops", "POST", "/v1/groups/reader/lease", NULL)->status, 409);
+    assert_int_equal(ask(w, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=33", NULL)->status, 400);
+    world_free(w);
+}
+
+/* Moved while something is out: that counts no more. */
+static void test_seek(void **state)
+{
+    (void)state;
+    struct world *w = world_new("20s");
+    int64_t partition, epoch, last;
+    size_t count;
+    publish(w, "a", "x", 3);
+    read_lease(w, ask(w, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=32&wait=20000", NULL)->body, &partition, &epoch, &last, &count);
+    assert_int_equal(ask(w, w->shop, "ops", "POST", "/v1/groups/audit/seek", "{\"to\":\"end\"}")->status, 200);
+    assert_int_equal(settle(w, partition, epoch, last, "SUCCESS"), 409);
+    wait_lag(w, "audit", 0);
+    assert_int_equal(ask(w, w->shop, "ops", "POST", "/v1/groups/audit/seek", "{\"to\":\"start\"}")->status, 200);
+    assert_int_equal(settle(w, partition, epoch, last, "SUCCESS"), 409);
+    wait_lag(w, "audit", 3);
+    /* while calls are under way */
+    tell_registry(w);
+    wait_lag(w, "mailer", 0);
+    w->status = 0;
+    publish(w, "a", "x", 1);
+    wait_seen(w, 4);
+    w->status = 204;
+    assert_int_equal(ask(w, w->shop, "ops", "POST", "/v1/groups/mailer/seek", "{\"to\":\"2020-01-01T00:00:00Z\"}")->status, 200);
+    wait_lag(w, "mailer", 0);
+    assert_int_equal(w->seen_count, 8);
+    assert_int_equal(w->seen[7].n, 4);
+    stop_hub(w);
+    start_hub(w);
+    wait_lag(w, "mailer", 0);
+    static const char *const wrong[] = {"{}", "{\"to\":1}", "{\"to\":\"0\"}", "{\"to\":\"-5\"}", "{\"to\":\"soon\"}", "[]", "{"};
+    for (size_t i = 0; i < ARRAY_COUNT(wrong); i++)
+        assert_int_equal(ask(w, w->shop, "ops", "POST", "/v1/groups/audit/seek", wrong[i])->status, 400);
+    assert_int_equal(ask(w, w->shop, "ops", "POST", "/v1/groups/reader/seek", "{\"to\":\"end\"}")->status, 409);
+    assert_int_equal(ask(w, w->audit, "hub", "POST", "/v1/groups/audit/seek", "{\"to\":\"end\"}")->status, 404);    /* for operators */
+    world_free(w);
+}
+
+/* The hub stops while leases wait, and while settling, moving and counting are under way: each is answered, nothing is left. */
+static void test_stop_with_all_under_way(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 12, ASKED = 8 };
+    static struct asked asked[ASKED];
+    struct world *w = world_new("20s");
+    for (int round = 0; round < ROUNDS; round++) {
+        int64_t partition, epoch, last;
+        size_t count;
+        w->status = round % 2 == 0 ? 0 : 204;
+        tell_registry(w);
+        publish(w, "a", "x", 5);
+        read_lease(w, ask(w, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=2&wait=20000", NULL)->body, &partition, &epoch, &last, &count);
+        const char *body = arena_printf(&w->arena, "{\"partition\":%lld,\"epoch\":%lld,\"offset\":%lld,\"status\":\"SUCCESS\"}", (long long)partition,
+                                        (long long)epoch, (long long)last);
+        ask_begin(w, w->audit, "hub", "POST", "/v1/groups/audit/lease?wait=20000", NULL, &asked[0]);
+        ask_begin(w, w->audit, "hub", "POST", "/v1/groups/audit/lease?wait=20000", NULL, &asked[1]);
+        ask_begin(w, w->shop, "ops", "POST", "/v1/groups/audit/settle", body, &asked[2]);
+        ask_begin(w, w->shop, "ops", "POST", "/v1/groups/mailer/seek", "{\"to\":\"end\"}", &asked[3]);
+        ask_begin(w, w->shop, "ops", "POST", "/v1/groups/mailer/seek", "{\"to\":\"start\"}", &asked[4]);
+        ask_begin(w, w->shop, "ops", "GET", "/v1/consumers", NULL, &asked[5]);
+        ask_begin(w, w->reader, "hub", "GET", "/v1/events?topics=a&after=0&wait=20000", NULL, &asked[6]);
+        ask_begin(w, w->shop, "ops", "POST", "/v1/groups/audit/seek", "{\"to\":\"2020-01-01T00:00:00Z\"}", &asked[7]);
+        for (int turn = 0; turn < round; turn++)
+            pause_ms(w, 0);
+        stop_hub(w);
+        for (int i = 0; i < ASKED; i++) {
+            while (!asked[i].done)
+                env_uv_run(w->env);
+            free(asked[i].sent);
+        }
+        start_hub(w);
+    }
+    w->status = 204;
+    tell_registry(w);
+    wait_lag(w, "mailer", 0);
+    world_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_delivered), cmocka_unit_test(test_stopped_in_the_middle), cmocka_unit_test(test_planned_stop), cmocka_unit_test(test_refused), cmocka_unit_test(test_leased),
+        cmocka_unit_test(test_seek), cmocka_unit_test(test_stop_with_all_under_way),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
