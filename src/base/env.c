@@ -8,6 +8,8 @@
 
 #include <stdio.h>
 
+_Thread_local struct env *env_here;
+
 enum { PATH_SIZE_MAX = 4096 };
 
 enum ficus_err env_file_load(struct env *e, struct arena *a, const char *path, size_t size_max, struct slice *ret_text, struct ficus_error *reterr)

@@ -251,8 +251,15 @@ size_t text_i64_many(int64_t value, char ret_text[TEXT_I64_SIZE])
     static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
                                 "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
                                 "8081828384858687888990919293949596979899";
-    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
     char *begin = ret_text;
+    if (value >= 10 && value < 1000) { /* nearly all: statuses, sizes, durations */
+        if (value >= 100)
+            *begin++ = (char)('0' + value / 100);
+        memcpy(begin, pairs + value % 100 * 2, 2);
+        begin[2] = '\0';
+        return (size_t)(begin + 2 - ret_text);
+    }
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
     if (value < 0)
         *begin++ = '-';
     char *end = begin + 1;

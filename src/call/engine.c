@@ -395,11 +395,10 @@ bool call_engine_has_endpoints(const struct call_engine *g, const char *callee)
 enum call_admission call_edge_admit(struct call_edge *edge)
 {
     struct call_shared_edge *s = edge->shared;
-    int64_t now_ns = env_now_ns(edge->engine->env);
     if (!edge->policy.breaker.enabled || s->breaker.state == CALL_BREAKER_CLOSED)
         return CALL_ADMIT_YES;
     call_shared_lock(s);
-    enum call_admission a = call_breaker_admit(&s->breaker, &edge->policy, now_ns);
+    enum call_admission a = call_breaker_admit(&s->breaker, &edge->policy, env_now_ns(edge->engine->env));
     metric_set(s->breaker_gauge, s->breaker.state);
     call_shared_unlock(s);
     return a;

@@ -386,13 +386,11 @@ static int flight_build(struct h1_io *io, bool end, struct iovec *iov)
     return count;
 }
 
-bool h1_io_flush(struct h1_io *io)
+bool h1_io_flush_some(struct h1_io *io)
 {
     if (io->writing || io->stream == NULL || io->out_err != FICUS_ERR_OK)
         return false;
     bool end = io->ended && !io->end_sent;
-    if (io->out_size == 0 && !end)
-        return false;
     if (io->out_size == 0 && !io->chunked) {
         io->end_sent = true;
         out_release(io);

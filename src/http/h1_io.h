@@ -107,7 +107,11 @@ void h1_io_head_done(struct h1_io *io, size_t size);
  * what is in the ring, as far as it takes that: then it needs no copy. */
 size_t h1_io_put(struct h1_io *io, const void *p, size_t size);
 size_t h1_io_out_room(const struct h1_io *io); /* how many body bytes h1_io_put would take */
+bool h1_io_flush_some(struct h1_io *io); /* behind h1_io_flush */
 /* Give what is there to the kernel. True: something changed at once (written, or failed). */
-bool h1_io_flush(struct h1_io *io);
+static inline bool h1_io_flush(struct h1_io *io)
+{
+    return (io->out_size > 0 || (io->ended && !io->end_sent)) && h1_io_flush_some(io);
+}
 
 #endif

@@ -42,15 +42,18 @@ static const char *line_end(const struct http_field *f)
 static char *put_fields(char *p, const struct h1_write *w)
 {
     const struct http_msg *m = w->m;
-    for (const struct http_field *f = m->fields, *end = f + m->field_count; f < end; f++) {
+    for (size_t i = 0; i < m->field_count; i++) {
+        const struct http_field *f = &m->fields[i];
         if (is_hop(f))
             continue;
         if (!f->whole) {
             p = put_field(p, f->name, f->value);
             continue;
         }
+        FICUS_ASSERT_HOT(f->value.p == f->name.p + f->name.size + 2 && memcmp(f->value.p - 2, ": ", 2) == 0 &&
+                         memcmp(line_end(f) - 2, "\r\n", 2) == 0);
         const char *begin = f->name.p; /* lines that follow one another in memory, as they came, are one piece */
-        while (f + 1 < end && f[1].whole && f[1].name.p == line_end(f) && !is_hop(f + 1))
+        for (; i + 1 < m->field_count && f[1].whole && f[1].name.p == line_end(f) && !is_hop(f + 1); i++)
             f++;
         p = slice_put(p, slice_make(begin, (size_t)(line_end(f) - begin)));
     }

@@ -99,9 +99,9 @@ struct slice http_msg_first(const struct http_msg *m, enum http_name id)
 {
     if ((m->absent & http_name_bit(id)) != 0)
         return SLICE_NONE;
-    for (const struct http_field *f = m->fields, *end = f + m->field_count; f < end; f++)
-        if (http_field_id(f) == id)
-            return f->value;
+    for (size_t i = 0; i < m->field_count; i++)
+        if (http_field_id(&m->fields[i]) == id)
+            return m->fields[i].value;
     return SLICE_NONE;
 }
 
@@ -110,12 +110,12 @@ struct slice http_msg_single(const struct http_msg *m, enum http_name id)
     if ((m->absent & http_name_bit(id)) != 0)
         return SLICE_NONE;
     struct slice found = SLICE_NONE;
-    for (const struct http_field *f = m->fields, *end = f + m->field_count; f < end; f++) {
-        if (http_field_id(f) != id)
+    for (size_t i = 0; i < m->field_count; i++) {
+        if (http_field_id(&m->fields[i]) != id)
             continue;
         if (found.p != NULL)
             return SLICE_NONE;
-        found = f->value;
+        found = m->fields[i].value;
     }
     return found;
 }

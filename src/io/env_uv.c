@@ -40,28 +40,23 @@ __attribute__((noinline)) static int64_t clock_ns(clockid_t id)
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-/* The env whose loop runs on this thread: who asks for the time, which a request does some thirty times, shall not have
- * to ask who it is. */
-static _Thread_local struct env_uv *env_here;
-
 /* For the loop thread time stands still within one event: what lies between is its own work, of microseconds. */
 static int64_t uv_now_ns(struct env *base)
 {
-    struct env_uv *e = env_uv_of(base);
-    if (env_here != e)
+    if (env_here != base)
         return clock_ns(CLOCK_MONOTONIC);
-    if (e->now_ns == 0)
-        e->now_ns = clock_ns(CLOCK_MONOTONIC);
-    return e->now_ns;
+    if (base->event_ns == 0)
+        base->event_ns = clock_ns(CLOCK_MONOTONIC);
+    return base->event_ns;
 }
 
 /* Of the wall clock only how far it is ahead is read, now and then: that changes when somebody sets it. */
 static int64_t uv_wall_ms(struct env *base)
 {
     struct env_uv *e = env_uv_of(base);
-    if (env_here != e)
+    if (env_here != base)
         return clock_ns(CLOCK_REALTIME) / 1000000;
-    int64_t now_ns = uv_now_ns(base);
+    int64_t now_ns = env_now_ns(base);
     if (now_ns - e->wall_read_ns >= WALL_READ_NS) {
         e->wall_read_ns = now_ns;
         e->wall_ahead_ns = clock_ns(CLOCK_REALTIME) - now_ns;
@@ -84,7 +79,7 @@ static void system_random(void *p, size_t size)
 static void uv_random_fill(struct env *base, void *p, size_t size)
 {
     struct env_uv *e = env_uv_of(base);
-    if (size > sizeof e->random / 4 || env_here != e) {
+    if (size > sizeof e->random / 4 || env_here != base) {
         system_random(p, size);
         return;
     }
@@ -143,9 +138,9 @@ static void on_alarm(uv_timer_t *handle)
 static void uv_timer_arm(struct env *base, struct env_timer *t, int64_t delay_ms)
 {
     struct env_uv *e = env_uv_of(base);
-    FICUS_ASSERT(env_here == e || pthread_equal(pthread_self(), e->loop_thread));
+    FICUS_ASSERT(env_here == base || pthread_equal(pthread_self(), e->loop_thread));
     FICUS_ASSERT(t->fn != NULL);
-    int64_t now_ns = uv_now_ns(base), delay_ms_max = (INT64_MAX - 1 - now_ns) / 1000000;
+    int64_t now_ns = env_now_ns(base), delay_ms_max = (INT64_MAX - 1 - now_ns) / 1000000;
     if (delay_ms < 0)
         delay_ms = 0;
     int64_t due_ns = now_ns + (delay_ms > delay_ms_max ? delay_ms_max : delay_ms) * 1000000;
@@ -153,7 +148,9 @@ static void uv_timer_arm(struct env *base, struct env_timer *t, int64_t delay_ms
      * missing. */
     bool added = delay_ms == 0 ? timers_add_soon(&e->timers, t, now_ns) : timers_add(&e->timers, t, due_ns);
     FICUS_ASSERT(added);
-    if (!e->firing && t->due_ns < e->alarm_due_ns)
+    if (!e->firing && delay_ms == 0)
+        uv_idle_start(&e->turn, on_turn); /* as alarm_set would */
+    else if (!e->firing && t->due_ns < e->alarm_due_ns)
         alarm_set(e);
 }
 
@@ -303,7 +300,7 @@ static void on_log_flush(uv_prepare_t *handle)
 static void uv_log_write(struct env *base, const void *p, size_t size, bool at_once)
 {
     struct env_uv *e = env_uv_of(base);
-    if (at_once || env_here != e)
+    if (at_once || env_here != base)
         log_os_write(&e->log, p, size);
     else if (log_os_gather(&e->log, p, size))
         uv_prepare_start(&e->log_flush, on_log_flush);
@@ -438,7 +435,7 @@ void env_uv_run(struct env *base)
         e->loop_thread = pthread_self();
     if (atomic_exchange(&e->stop_wanted, false))
         return;
-    env_here = e;
+    env_here = base;
     log_os_keep_at_death(&e->log);
     env_uv_event(e);
     uv_run(&e->loop, UV_RUN_DEFAULT); /* the async handle keeps it going */

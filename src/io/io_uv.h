@@ -33,8 +33,7 @@ struct env_uv {
     uv_timer_t alarm;     /* one for all of timers */
     int64_t alarm_due_ns; /* INT64_MAX: not started */
     int loops_beside;     /* envs made beside this one, ever */
-    int64_t now_ns; /* while running: of this event; 0: nobody has asked yet */
-    int64_t wall_read_ns, wall_ahead_ns; /* the wall clock: when it was read, and how far it was ahead of now_ns */
+    int64_t wall_read_ns, wall_ahead_ns; /* the wall clock: when it was read, and how far it was ahead of the other */
     char scratch[ENV_SCRATCH_SIZE];
     bool firing;          /* the alarm is set once, after all that are due have fired */
     uv_timer_t trim;      /* when a stream was closed, or it was asked for, the heap is looked at later; nothing wakes an idle process */
@@ -68,7 +67,7 @@ static inline struct env_uv *env_uv_of(struct env *e)
 /* [loop] A callback of libuv begins: the clocks are read anew. */
 static inline void env_uv_event(struct env_uv *e)
 {
-    e->now_ns = 0;
+    e->base.event_ns = 0;
 }
 
 /* [loop] Take a task out of the queue; it will not run. */

@@ -347,22 +347,28 @@ static int param_index(struct slice path, struct slice segment, bool last)
     return PARAM_NONE;
 }
 
-static bool escape_whole(struct slice s)
+static bool path_chars_valid(struct slice s)
 {
-    return s.size >= 3 && h1_is(s.p[1], H1_HEX) && h1_is(s.p[2], H1_HEX);
+    for (size_t i = 0; i < s.size; i++) {
+        bool broken = s.p[i] == '%' && (s.size - i < 3 || !h1_is(s.p[i + 1], H1_HEX) || !h1_is(s.p[i + 2], H1_HEX));
+        if (broken || !h1_is(s.p[i], H1_PATH))
+            return false;
+    }
+    return true;
 }
 
-/* Of what RFC 9112 3.2 allows in a target, but for the braces of parameters: what is made of it is not judged again. */
+/* What RFC 9112 3.2 allows in a target, but for its parameters: what is made of it is not judged again. */
 static bool target_valid(const char *text)
 {
     struct slice query = slice_str(text), path = slice_cut(&query, '?');
-    for (size_t i = 0; i < path.size; i++)
-        if (path.p[i] == '%' ? !escape_whole(slice_from(path, i)) : !h1_is(path.p[i], H1_PATH) && path.p[i] != '{' && path.p[i] != '}')
+    if (path.size == 0 || path.p[0] != '/')
+        return false;
+    while (path.p != NULL) {
+        struct slice segment = slice_cut(&path, '/');
+        if (!proxy_is_param(segment) && !path_chars_valid(segment))
             return false;
-    for (size_t i = 0; i < query.size; i++)
-        if (!h1_is(query.p[i], H1_QUERY))
-            return false;
-    return path.size > 0 && path.p[0] == '/';
+    }
+    return query.size == 0 || h1_span(query.p, query.p + query.size, H1_QUERY) == query.p + query.size;
 }
 
 static enum ficus_err target_compile(struct proxy_router *r, const char *path, const char *text, struct target *t,

@@ -57,7 +57,7 @@ static int emit(struct ficus_req *req, const char *topic, const char *subject, c
     if (data == NULL || strlen(data) > EVENT_DATA_SIZE_MAX)
         return request_fail(req, 500, "internal", false, "the event has no data, or more than %d bytes",
                             EVENT_DATA_SIZE_MAX);
-    if (at_ms - env_wall_ms(v->env) > EVENT_LATER_MS_MAX)
+    if (at_ms > env_wall_ms(v->env) + EVENT_LATER_MS_MAX)
         return request_fail(req, 500, "internal", false, "an event may be emitted for at most %d days ahead", EVENT_LATER_DAYS_MAX);
     return request_emit(req, topic, subject, data, at_ms);
 }

@@ -136,6 +136,11 @@ static void test_i64(void **state)
         assert_int_equal(size, snprintf(wanted, sizeof wanted, "%lld", (long long)values[i]));
         assert_string_equal(text, wanted);
     }
+    for (int64_t value = -1100; value <= 1100; value++) {
+        char text[TEXT_I64_SIZE], wanted[32];
+        assert_int_equal(text_i64(value, text), snprintf(wanted, sizeof wanted, "%lld", (long long)value));
+        assert_string_equal(text, wanted);
+    }
     for (int64_t power = 1; power > 0 && power < INT64_MAX / 10; power *= 10)
         for (int64_t value = power - 2; value <= power + 101; value++) {
             char text[TEXT_I64_SIZE], wanted[32];

@@ -104,7 +104,7 @@ static void part_body(void *arg, struct http_stream *s, struct slice body, enum 
         w->held++;
         w->held_stream = s;
     } else {
-            http_respond(s, w->status, NULL, 0, "application/json", slice_str(w->body));
+        http_respond(s, w->status, NULL, 0, "application/json", slice_str(w->body));
     }
 }
 

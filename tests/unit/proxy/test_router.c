@@ -658,6 +658,12 @@ static void test_tables(void **state)
         {{.method = "", .path = "/a", .target = "/{x}"}, {.method = "", .path = "/b", .target = "/"}},
         {{.method = "", .path = "/a", .target = "/**"}, {.method = "", .path = "/b", .target = "/"}},
         {{.method = "", .path = "a", .target = "/"}, {.method = "", .path = "/b", .target = "/"}},
+        {{.method = "", .path = "/a", .target = "b"}, {.method = "", .path = "/b", .target = "/"}},
+        {{.method = "", .path = "/a", .target = "/b c"}, {.method = "", .path = "/b", .target = "/"}},
+        {{.method = "", .path = "/a", .target = "/b\r\nEvil: 1"}, {.method = "", .path = "/b", .target = "/"}},
+        {{.method = "", .path = "/a/{x}", .target = "/b{x}c"}, {.method = "", .path = "/b", .target = "/"}},
+        {{.method = "", .path = "/a", .target = "/%4"}, {.method = "", .path = "/b", .target = "/"}},
+        {{.method = "", .path = "/a", .target = "/b?c d"}, {.method = "", .path = "/b", .target = "/"}},
     };
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
         struct proxy_router *r = NULL;
