@@ -300,8 +300,8 @@ int cmd_saga_show(const struct command_call *c)
             const struct json *root = NULL;
             struct slice body = SLICE_NONE;
             bool missing;
-            if (o.cli.json && i == o.count && found > 0)
-                break; /* the one that is conducted, where an id alone is said */
+            if (i == o.count && found > 0)
+                break; /* an id alone means the one that is conducted, where there is one */
             code = one_ask(&o, i, &body, &root, &missing);
             if (code != EXIT_OK || missing)
                 continue;

@@ -71,6 +71,7 @@ static void on_committed(void *arg, enum ficus_err err, int64_t last_offset, con
     for (size_t i = 0; i < gr->g.partition_count; i++)
         if (gr->g.partitions[i].in_commit)
             end_partition(gr, i, err, detail);
+    hub_flows_group_moved(gr);
     if (groups->cut_off)
         hub_groups_closed_if_idle(groups);
     else

@@ -2,7 +2,7 @@
  *
  * Operators' view of choreographed sagas. Nobody conducts them, so there is nothing to be said to them.
  */
-#include "hub_private.h"
+#include "hub_groups.h"
 
 static const char *publisher(void *arg, const char *topic)
 {
@@ -33,6 +33,21 @@ enum ficus_err hub_flows_open(struct hub *h, struct ficus_error *reterr)
         .arg = (void *)(uintptr_t)c, /* it is only read */
     };
     return flow_watch_new(h->env, &options, &h->flows, reterr);
+}
+
+/* A group is through with what all of its partitions are through with; what is not committed yet does not count. */
+void hub_flows_group_moved(const struct hub_group *gr)
+{
+    int64_t through = INT64_MAX;
+    if (gr->hub->flows == NULL)
+        return;
+    for (size_t i = 0; i < gr->g.partition_count; i++) {
+        const struct group_partition *p = &gr->g.partitions[i];
+        int64_t settled = p->state == GROUP_SETTLING ? p->cursor.settled : group_cursor_of(&gr->g, i).settled;
+        through = settled < through ? settled : through;
+    }
+    if (through != INT64_MAX)
+        flow_watch_heard(gr->hub->flows, slice_str(gr->config->name), through);
 }
 
 static void on_json(void *arg, enum ficus_err err, struct slice json, const char *detail)

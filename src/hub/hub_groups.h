@@ -112,6 +112,9 @@ enum group_answer hub_group_settle(struct hub_group *gr, size_t partition, int64
 /* hub_commit.c: commit what settles, or begin a seek that waits. */
 void hub_commit_start(struct hub_group *gr);
 
+/* hub_flows.c: cursors were committed, or some were not. */
+void hub_flows_group_moved(const struct hub_group *gr);
+
 /* hub_groups_api.c */
 void hub_groups_lease(struct hub_exchange *x, struct slice body);
 void hub_groups_settle(struct hub_exchange *x, struct slice body);

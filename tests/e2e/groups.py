@@ -135,7 +135,8 @@ class System(Shop):
         self.write("services/audit/audit.sh", AUDIT)
         os.chmod(os.path.join(self.own, "services/audit/audit.sh"), 0o755)
         self.write("services/shop/idle.py", IDLE)
-        self.write("services/shop/service.yaml", SERVICE % "shop" + "run: python3 idle.py\npublishes: { order.placed: {}, order.paid: { key: order }, other: {} }\n")
+        self.write("services/shop/service.yaml", SERVICE % "shop" + "run: python3 idle.py\npublishes: { order.placed: {}, order.paid: { key: order }, other: {} }\n"
+                   "flows: { mailed: { id: event, start: order.placed, steps: [ sent: { consumed_by: mailer, within: 1h } ] } }\n")
         self.write("services/reader/idle.py", IDLE)
         self.write("services/reader/service.yaml", SERVICE % "reader" + "run: python3 idle.py\nconsumes: [order.placed]\n")
         self.outside = Outside()
@@ -248,6 +249,9 @@ def check_plain(s, checks):
     checks.check("it is a CloudEvent in structured mode", first["content"].startswith("application/cloudevents+json") and first["event"]["specversion"] == "1.0"
                  and first["event"]["source"] == "/shop" and first["event"]["data"]["order"] == first["key"], str(first))
     checks.check("its trace goes on", first["trace"][3:35] == first["event"]["traceparent"][3:35], str(first))
+    instances = lambda: s.json("saga", "describe", "mailed")["instances"]
+    wait_for("the flow to end", lambda: instances()["running"] == 0 and instances()["completed"] >= 300)
+    checks.check("as often the flow has ended", instances()["completed"] == 300, str(instances()))
     checks.check("the other topic did not come", not any(m["type"] == "other" for m in mails))
 
 
