@@ -44,8 +44,8 @@ static enum ficus_err event_take(struct conversion *cv, const struct event *ev, 
         elog_writer_begin(&cv->writer, ev->offset, at);
         (void)elog_pack_offset(bytes, ev->offset, ev->offset);
     }
-    if (err == FICUS_ERR_OK)
-        err = elog_recent_add(&cv->log->recent, &packed);
+    if (err == FICUS_ERR_OK && elog_recent_add(&cv->log->recent, &packed) != FICUS_ERR_OK)
+        err = err_set(reterr, FICUS_ERR_NOMEM, "event log: out of memory");
     if (err == FICUS_ERR_OK && elog_is_once(&packed))
         err = elog_once_add(cv->conn, &packed, &ignored, reterr);
     if (err == FICUS_ERR_OK && !elog_writer_add(&cv->writer, slice_make(bytes, size), packed.topic, ev->offset))

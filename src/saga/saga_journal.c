@@ -7,6 +7,7 @@
 #include "assert.h"
 #include "db.h"
 #include "mem.h"
+#include "sha256.h"
 
 #include <stdio.h>
 
@@ -192,6 +193,31 @@ enum ficus_err saga_journal_append(struct saga_journal *j, struct saga_journal_e
     return db_tx_commit_wait(&tx, reterr);
 }
 
+/* Hashes of definitions, each once. With more than fit, a definition stays until its next instance goes. */
+struct definitions {
+    char hashes[8][SHA256_HEX_SIZE];
+    size_t count;
+};
+
+static void definition_note(struct definitions *d, struct slice hash)
+{
+    for (size_t i = 0; i < d->count; i++)
+        if (slice_eq_str(hash, d->hashes[i]))
+            return;
+    if (d->count < ARRAY_COUNT(d->hashes) && hash.size < SHA256_HEX_SIZE)
+        (void)snprintf(d->hashes[d->count++], SHA256_HEX_SIZE, SLICE_FMT, SLICE_ARG(hash));
+}
+
+/* A definition goes with its last instance. Whoever is in use is found at once: most instances are of few definitions. */
+static enum ficus_err definitions_trim(struct db_conn *c, const struct definitions *d, struct ficus_error *reterr)
+{
+    enum ficus_err err = FICUS_ERR_OK;
+    for (size_t i = 0; i < d->count && err == FICUS_ERR_OK; i++)
+        err = db_exec(c, reterr, "DELETE FROM saga_definition WHERE hash = ?1 AND NOT EXISTS (SELECT 1 FROM saga_instance WHERE definition = ?1)", "s",
+                      d->hashes[i]);
+    return err;
+}
+
 enum ficus_err saga_journal_trim(struct saga_journal *j, int64_t before_ms, size_t count_max, size_t *ret_count,
                                  struct ficus_error *reterr)
 {
@@ -201,6 +227,7 @@ enum ficus_err saga_journal_trim(struct saga_journal *j, int64_t before_ms, size
         return err;
     struct db_conn *c = db_tx_conn(&tx);
     size_t count = 0;
+    struct definitions definitions = {0};
     struct db_stmt *s = NULL;
     err = db_query(c, &s, reterr,
                    "DELETE FROM saga_instance WHERE (saga, id) IN (SELECT saga, id FROM saga_instance INDEXED BY "
@@ -209,17 +236,20 @@ enum ficus_err saga_journal_trim(struct saga_journal *j, int64_t before_ms, size
                    "saga_instance INDEXED BY "
                    "saga_instance_finished WHERE state IN ('completed', 'compensated', 'terminated') ORDER BY updated_at DESC LIMIT "
                    "1 OFFSET ?), 0)) "
-                   "ORDER BY updated_at LIMIT ?) RETURNING saga, id",
+                   "ORDER BY updated_at LIMIT ?) RETURNING saga, id, definition",
                    "iii", before_ms, (int64_t)SAGA_FINISHED_COUNT_MAX, (int64_t)count_max);
     int row = 0;
     while (err == FICUS_ERR_OK && (row = db_step(s, reterr)) > 0) {
         err = db_exec(c, reterr, "DELETE FROM saga_record WHERE saga = ? AND id = ?", "SS", db_text(s, 0),
                       db_text(s, 1));
+        definition_note(&definitions, db_text(s, 2));
         count++;
     }
     db_finish(s);
     if (err == FICUS_ERR_OK && row < 0)
         err = (enum ficus_err) - row;
+    if (err == FICUS_ERR_OK)
+        err = definitions_trim(c, &definitions, reterr);
     if (err != FICUS_ERR_OK) {
         db_tx_rollback(&tx);
         return err;

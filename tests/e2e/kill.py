@@ -5,6 +5,8 @@ their orders and cancel some; afterwards nothing may be lost, doubled or half do
 
     tests/e2e/kill.py [--seconds 120] [--rate 40] [--seed N] [--invoices N] [--short] [--build FOLDER]
 
+In between the next releases of orders are started, with another version of its projection beside the present one, then alone.
+
 The plan of kills is made from the seed before anything starts. A kill while nothing was in flight, neither a request
 nor a saga, does not count and is repeated.
 """
@@ -19,6 +21,8 @@ import signal
 import sys
 import time
 
+from projections import look
+from releases import Releases
 from shop import wait_for
 from under_load import (
     BACK_S_MAX,
@@ -42,6 +46,8 @@ BUSY_WAIT_S = 3
 INTO_BUNCH_S = (0, 0.1)  # after the first sight of it: searches, carts, orders, sagas are hit in turn
 SETTLE_S = 2
 REPEATS_MAX = 3
+RELEASES = 3  # at least, over the plan
+RELEASE_S_MAX = 60
 
 
 def make_plan(draw, seconds, singles, pairs):
@@ -55,8 +61,8 @@ def make_plan(draw, seconds, singles, pairs):
 
 
 class Killer:
-    def __init__(self, shop, replay, draw):
-        self.shop, self.replay, self.draw = shop, replay, draw
+    def __init__(self, shop, replay, draw, releases):
+        self.shop, self.replay, self.draw, self.releases = shop, replay, draw, releases
         self.begun = time.monotonic()
         self.kills = []  # (wall time in ms, targets)
 
@@ -93,8 +99,17 @@ class Killer:
         if "supervisor" in targets:
             self.shop.up()
 
+    def release(self):
+        """Two versions of orders at once: as an operator would, again until it is done."""
+        self.wait_alive(["supervisor", "orders"])
+        done = self.releases.next_version()
+        wait_for(f"a release: {done}", lambda: done.returncode == 0 or self.shop.run("restart", "orders").returncode == 0, RELEASE_S_MAX, 1)
+        print(f"  {time.monotonic() - self.begun:6.1f} s  orders is released with versions {self.releases.versions}", flush=True)
+
     def execute(self, plan):
-        for pause, targets in plan:
+        for number, (pause, targets) in enumerate(plan):
+            if len(plan) > RELEASES and number % (len(plan) // RELEASES) == 1:
+                self.release()
             time.sleep(pause)
             if self.replay.poll() is not None:
                 raise AssertionError("the replay ended before the kills:\n" + self.shop.replay_report())
@@ -201,6 +216,7 @@ def run(shop, args, checks):
     plan = make_plan(draw, seconds, singles, pairs)
     length_s = sum(pause for pause, _ in plan) * 1.5 + 30
     loops = math.ceil(length_s * args.rate / orders_in_file(shop, args.invoices)) + 1
+    releases = Releases(shop)
     shop.up()
     print(f"seed {args.seed}: {len(plan)} kills planned; registering users", flush=True)
     replay = shop.replay(
@@ -218,7 +234,7 @@ def run(shop, args, checks):
     )
     try:
         shop.wait_orders(replay)
-        killer = Killer(shop, replay, draw)
+        killer = Killer(shop, replay, draw, releases)
         killer.execute(plan)
         killer.repeat()
         print(f"{len(killer.kills)} kills in {time.monotonic() - killer.begun:.0f} s", flush=True)
@@ -235,6 +251,9 @@ def run(shop, args, checks):
         min(times.values()) >= singles and both >= pairs,
     )
     check_files(shop, checks)
+    wanted, listed, state, _, _ = look(os.path.join(shop.state, "data/orders.db"))
+    checks.check(f"orders' list is what its {len(wanted)} streams add up to, in version {releases.versions[-1]}",
+                 listed == wanted and state == [(releases.versions[-1], 0)], f"{state}")
 
 
 def main():

@@ -19,7 +19,8 @@ import threading
 
 from checks import run_checked
 from docs_backup import blocks, fits
-from shop import Shop, build_folder, copy_shop, wait_for
+from releases import Releases
+from shop import Shop, build_folder, wait_for
 
 OLD = 15000  # orders from before, so that a build takes its time
 MANY = f"""-- What a migration brings in from before.
@@ -35,39 +36,12 @@ INSERT INTO ficus_store_import (stream, type, time, data)
 
 
 class OwnShop(Shop):
-    """With sources of its own, of which the next releases are made."""
+    """With orders from before, and sources of its own."""
 
     def __init__(self, build, name):
         super().__init__(build, name)
-        own = os.path.join(self.folder, "shop")
-        copy_shop(own)
-        self.manifest = os.path.join(own, "ficus.yaml")
-        self.orders = os.path.join(own, "services/orders")
-        self.program = os.path.join(self.orders, "program")
-        self.edit("service.yaml", "run: ${build}/shop/orders", "run: ./program")
-        with open(os.path.join(self.orders, "migrations/0004_many.sql"), "w", encoding="utf-8") as f:
-            f.write(MANY)
-        self.make()
-
-    def edit(self, name, old, new):
-        path = os.path.join(self.orders, name)
-        with open(path, encoding="utf-8") as f:
-            text = f.read()
-        assert text.count(old) == 1, (name, old)
-        with open(path, "w", encoding="utf-8") as f:
-            f.write(text.replace(old, new))
-
-    def make(self):
-        """What stands in the sources takes the place of the program, as a package manager does it."""
-        env = dict(self.env, PKG_CONFIG_PATH=os.path.join(self.build, "meson-uninstalled"))
-        done = subprocess.run(["make", "-s", "-C", self.orders], env=env, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise AssertionError(done.stdout + done.stderr)
-        os.rename(os.path.join(self.orders, "orders"), self.program)
-
-    def release(self):
-        self.make()
-        return self.run("restart", "orders")
+        self.releases = Releases(self)
+        self.releases.write("migrations/0004_many.sql", MANY)
 
     def events(self, name):
         """Lines of the log of orders with this event, oldest first."""
@@ -148,22 +122,27 @@ def fold(rows):
     return orders
 
 
+def look(path, more=()):
+    """Of the file of orders, which nobody has open: (what the streams add up to, the table, its state, tables there are, what more asks for)."""
+    db = sqlite3.connect(path)
+    wanted = fold(db.execute("SELECT stream, version, type, data FROM ficus_store ORDER BY position"))
+    listed = {row[0]: list(row[1:]) for row in db.execute("SELECT id, user_id, status, reason, total, cancel_by, version FROM orders ORDER BY seq")}
+    state = db.execute("SELECT version, checkpoint - (SELECT position FROM ficus_store_head) FROM ficus_projection WHERE state = 'serving'").fetchall()
+    tables = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE '%.%'")]
+    extra = [db.execute(sql).fetchone()[0] for sql in more]
+    db.close()
+    return wanted, listed, state, tables, extra
+
+
 def check_table(shop, checks, what, version, more=()):
     """The service's file is its own while it runs."""
     shop.run("stop", "orders")
     wait_for("orders to stop", lambda: "orders" not in shop.pids())
-    db = sqlite3.connect(os.path.join(shop.state, "data/orders.db"))
-    wanted = fold(db.execute("SELECT stream, version, type, data FROM ficus_store ORDER BY position"))
-    listed = list(db.execute("SELECT id, user_id, status, reason, total, cancel_by, version FROM orders ORDER BY seq"))
-    state = db.execute("SELECT version, checkpoint - (SELECT position FROM ficus_store_head) FROM ficus_projection").fetchall()
-    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE '%.%'")}
-    extra = [db.execute(sql).fetchone()[0] for sql in more]
-    db.close()
+    wanted, listed, state, tables, extra = look(os.path.join(shop.state, "data/orders.db"), more)
     shop.run("start", "orders")
     wait_for("orders to be back", lambda: shop.request("GET", "/api/v1/products").status == 200 and "orders" in shop.pids())
-    got = {row[0]: list(row[1:]) for row in listed}
-    checks.check(f"{what}: the table is what the {len(wanted)} streams add up to", got == wanted and [row[0] for row in listed] == list(wanted),
-                 str([(k, got.get(k), wanted[k]) for k in wanted if got.get(k) != wanted[k]][:3]))
+    checks.check(f"{what}: the table is what the {len(wanted)} streams add up to", listed == wanted and list(listed) == list(wanted),
+                 str([(k, listed.get(k), wanted[k]) for k in wanted if listed.get(k) != wanted[k]][:3]))
     checks.check(f"{what}: version {version} serves, has all events, and nothing is left of others", state == [(version, 0)] and len(tables) == 1,
                  f"{state} {tables}")
     return extra
@@ -225,21 +204,18 @@ const struct ficus_projection order_projections[] = {
 
 def check_versions(shop, checks, token):
     """The next release has the old shape and the new one; the one after it only the new one."""
-    shop.edit("list.c", '"  cancel_by TEXT,"', 'MORE "  cancel_by TEXT,"')
-    shop.edit("list.c", "static const char tables[] = ", "#define TABLES ")
-    text_path = os.path.join(shop.orders, "list.c")
-    with open(text_path, encoding="utf-8") as f:
-        text = f.read()
+    shop.releases.edit("list.c", '"  cancel_by TEXT,"', 'MORE "  cancel_by TEXT,"')
+    shop.releases.edit("list.c", "static const char tables[] = ", "#define TABLES ")
+    text = shop.releases.read("list.c")
     begin = text.index("#define TABLES ")
     end = text.index(";\n\nstatic int add(")
     body = text[begin + len("#define TABLES "):end]
     both = 'static const char tables[] = ' + body.replace("MORE ", "") + ';\nstatic const char second[] = ' + body.replace("MORE ", '"changed_at INTEGER,"')
-    with open(text_path, "w", encoding="utf-8") as f:
-        f.write(text[:begin] + both + text[end:])
-    shop.edit("list.c", "const struct ficus_projection order_projections[] = {\n", SECOND)
-    shop.edit("list.c", TABLE, TABLE + '    {"my_orders", 2, second, second_handle},\n')
+    shop.releases.write("list.c", text[:begin] + both + text[end:])
+    shop.releases.edit("list.c", "const struct ficus_projection order_projections[] = {\n", SECOND)
+    shop.releases.edit("list.c", TABLE, TABLE + '    {"my_orders", 2, second, second_handle},\n')
     with Customers(shop, token) as customers:
-        said = shop.release()
+        said = shop.releases.release()
         checks.check("the next release starts", said.returncode == 0, said.stdout + said.stderr)
         wait_for("version 2", lambda: [e for e in shop.events("rebuild.done") if e["version"] == 2], 90, 0.2)
     customers.check(checks, "while version 2 was built")
@@ -250,9 +226,9 @@ def check_versions(shop, checks, token):
 
 def check_only_newest(shop, checks):
     """A release in which nobody can keep the old one current builds before it takes requests."""
-    shop.edit("list.c", TABLE, "")
-    shop.edit("list.c", '{"my_orders", 2, second,', '{"my_orders", 3, second,')
-    said = shop.release()
+    shop.releases.edit("list.c", TABLE, "")
+    shop.releases.edit("list.c", '{"my_orders", 2, second,', '{"my_orders", 3, second,')
+    said = shop.releases.release()
     checks.check("a release without the version that serves starts", said.returncode == 0, said.stdout + said.stderr)
     done, ready = shop.events("rebuild.done")[-1], shop.events("service.ready")[-1]
     checks.check("and has built its own before it takes requests", done["version"] == 3 and done["time"] <= ready["time"], f"{done} {ready}")
@@ -261,13 +237,13 @@ def check_only_newest(shop, checks):
 
 def check_refused(shop, checks, token):
     """A release whose new version cannot handle an event: it is named, and the old one serves."""
-    shop.edit("list.c", "static int second_handle(struct ficus_req *req, const struct ficus_stored *ev)\n{\n",
+    shop.releases.edit("list.c", "static int second_handle(struct ficus_req *req, const struct ficus_stored *ev)\n{\n",
               'static int third_handle(struct ficus_req *req, const struct ficus_stored *ev)\n{\n'
               '    return strcmp(ev->stream, "order-old-4711") == 0 ? ficus_problem(req, 500, "odd", "it is odd") : 0;\n}\n\n'
               "static int second_handle(struct ficus_req *req, const struct ficus_stored *ev)\n{\n")
-    shop.edit("list.c", '    {"my_orders", 3, second, second_handle},\n', '    {"my_orders", 3, second, second_handle},\n    {"my_orders", 4, tables, third_handle},\n')
+    shop.releases.edit("list.c", '    {"my_orders", 3, second, second_handle},\n', '    {"my_orders", 3, second, second_handle},\n    {"my_orders", 4, tables, third_handle},\n')
     with Customers(shop, token) as customers:
-        shop.release()
+        shop.releases.release()
         failed = wait_for("the failure", lambda: shop.events("rebuild.failed"), 60, 0.2)[-1]
         again = shop.run("events", "rebuild", "orders", "--wait", "60s", seconds=90)
     customers.check(checks, "with a version that cannot be built")

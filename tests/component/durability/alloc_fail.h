@@ -2,7 +2,7 @@
  *
  * The n-th allocation fails, once. The test's program is linked with --wrap=malloc, =calloc and =realloc, so all of src/base/mem.c
  * comes through here (SQLite, a library, does not). The simulated disk is not to be short of memory: alloc_env gives an
- * env whose file operations do not count. One thread.
+ * env whose file operations and timers do not count. One thread.
  */
 #ifndef FICUS_ALLOC_FAIL_H
 #define FICUS_ALLOC_FAIL_H
@@ -96,7 +96,15 @@ static enum ficus_err alloc_dir_sync(struct env *e, const char *path_in_dir)
     ALLOC_UNCOUNTED(enum ficus_err, dir_sync(e, path_in_dir));
 }
 
-/* Changes e, until the end of e. */
+static void alloc_timer_start(struct env *e, struct env_timer *t, int64_t delay_ms)
+{
+    bool armed = alloc_fault.armed;
+    alloc_fault.armed = false;
+    alloc_real_ops->timer_start(e, t, delay_ms);
+    alloc_fault.armed = armed;
+}
+
+/* Changes e, until the end of e. What runs on its loop or its workers is not for this: the simulator's turns count. */
 static inline struct env *alloc_env(struct env *e)
 {
     if (e->ops == &alloc_ops)
@@ -110,6 +118,7 @@ static inline struct env *alloc_env(struct env *e)
     alloc_ops.file_unlink = alloc_file_unlink;
     alloc_ops.file_rename = alloc_file_rename;
     alloc_ops.dir_sync = alloc_dir_sync;
+    alloc_ops.timer_start = alloc_timer_start;
     e->ops = &alloc_ops;
     return e;
 }

@@ -429,12 +429,35 @@ static void test_refusals(void **state)
     db_tx_rollback(&tx);
 }
 
+/* Of the events that were given up, the newest 100,000 are remembered. */
+static void test_given_up(void **state)
+{
+    (void)state;
+    struct event ev = {.id = SLICE("new"), .source = SLICE("/s")}, old = {.id = SLICE("old"), .source = SLICE("/s")};
+    bool was = true;
+    struct db_tx tx = begin();
+    struct db_conn *c = db_tx_conn(&tx);
+    assert_int_equal(db_exec(c, &error, "INSERT INTO ficus_dead(seq, source, id) VALUES(1, '/s', 'old'), (2, '/s', 'kept'), (100000, '/s', 'last')", ""),
+                     FICUS_ERR_OK);
+    assert_int_equal(inbox_give_up(c, &ev, &error), FICUS_ERR_OK);
+    assert_int_equal(inbox_take_back(c, &old, &was, &error), FICUS_ERR_OK);
+    assert_false(was);
+    old.id = SLICE("kept");
+    assert_int_equal(inbox_take_back(c, &old, &was, &error), FICUS_ERR_OK);
+    assert_true(was);
+    assert_int_equal(inbox_take_back(c, &ev, &was, &error), FICUS_ERR_OK);
+    assert_true(was);
+    assert_int_equal(inbox_take_back(c, &ev, &was, &error), FICUS_ERR_OK);
+    assert_false(was);
+    db_tx_rollback(&tx);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(test_order), TEST(test_rollback), TEST(test_bus_away), TEST(test_backoff),
         TEST(test_restart),
-        TEST(test_trim), TEST(test_again), TEST(test_close), TEST(test_inbox), TEST(test_refusals)};
+        TEST(test_trim), TEST(test_again), TEST(test_close), TEST(test_inbox), TEST(test_refusals), TEST(test_given_up)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -429,6 +429,48 @@ static void test_history_is_bounded(void **state)
     world_free(w);
 }
 
+static void count_definitions(void *arg)
+{
+    struct rows *r = arg;
+    r->records = rows_of(r->w, "saga_definition");
+}
+
+static void expect_definitions(struct world *w, int64_t wanted)
+{
+    struct rows r = {.w = w};
+    crash_env_call(w->ce, count_definitions, &r);
+    assert_int_equal(r.records, wanted);
+}
+
+/* A definition is kept for as long as there is an instance of it. */
+static void test_definitions_forgotten(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    open_engine(w, checkout_text);
+    place(w, "o1");
+    crash_env_run_ms(w->ce, 1000);
+    assert_state(w, "o1", "completed");
+    close_engine(w);
+    open_engine(w, checkout2_text);
+    place(w, "o2");
+    crash_env_run_ms(w->ce, 30 * 60 * 1000);
+    assert_state(w, "o2", "completed");
+    expect_definitions(w, 2);
+    place(w, "o3");
+    crash_env_run_ms(w->ce, 50 * 60 * 1000);
+    assert_int_equal(show(w, "o1").err, FICUS_ERR_NOT_FOUND);
+    assert_state(w, "o3", "completed");
+    expect_definitions(w, 1);
+    crash_env_run_ms(w->ce, 3 * 3600 * 1000);
+    expect_definitions(w, 0);
+    place(w, "o4");
+    crash_env_run_ms(w->ce, 1000);
+    assert_state(w, "o4", "completed");
+    expect_definitions(w, 1);
+    world_free(w);
+}
+
 /* Finished instances are forgotten after their retention, unfinished and stuck ones never. */
 static void test_retention(void **state)
 {
@@ -561,6 +603,7 @@ int main(void)
         cmocka_unit_test(test_journal_fails),
         cmocka_unit_test(test_history_is_bounded),
         cmocka_unit_test(test_retention),
+        cmocka_unit_test(test_definitions_forgotten),
         cmocka_unit_test(test_input_invalid),
         cmocka_unit_test(test_log_lost),
         cmocka_unit_test(test_damaged),
