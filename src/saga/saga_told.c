@@ -164,7 +164,8 @@ enum ficus_err saga_awaited(struct saga_engine *g, const struct event *ev)
         if (!slice_eq(ev->topic, g->awaits[k].topic))
             continue;
         char actor[sizeof "service " + EVENT_SOURCE_SIZE_MAX];
-        snprintf(actor, sizeof actor, "service " SLICE_FMT, SLICE_ARG(slice_from(ev->source, ev->source.size > 0 ? 1 : 0)));
+        struct slice who = slice_from(ev->source, ev->source.size > 0 ? 1 : 0); /* "/payments", or "/operator/1000" */
+        snprintf(actor, sizeof actor, "%s" SLICE_FMT, slice_find(who, '/') < 0 ? "service " : "", SLICE_ARG(who));
         struct saga_command c = {.kind = SAGA_SIGNAL, .saga = g->awaits[k].saga, .id = ev->subject, .actor = slice_str(actor),
                                  .reason = ev->topic, .topic = ev->topic, .data = ev->data};
         enum ficus_err err = give_signal(g, ev, &c);
