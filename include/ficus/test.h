@@ -48,6 +48,11 @@ FICUS_API int ficus_test_event(struct ficus_test *t, const char *topic, const ch
 /* The same for an event that comes late: time_ms is when it was emitted (wall clock, ms since 1970). */
 FICUS_API int ficus_test_event_at(struct ficus_test *t, const char *topic, const char *subject, const char *data,
                                   int64_t time_ms);
+/* The same for an event that names a version of its topic's schema, as one of an older or newer publisher. */
+FICUS_API int ficus_test_event_of(struct ficus_test *t, const char *topic, int version, const char *subject, const char *data);
+/* From here on the topic has so many versions: what is emitted must fit this JSON Schema (text; NULL: anything does), and
+ * consumed events are brought up. Restarts the service, as ficus_test_restart does. */
+FICUS_API void ficus_test_schema(struct ficus_test *t, const char *topic, int version, const char *schema);
 /* The number of events emitted so far, and one of them as CloudEvents JSON. */
 FICUS_API size_t ficus_test_emitted_count(struct ficus_test *t);
 FICUS_API const char *ficus_test_emitted(struct ficus_test *t, size_t index);

@@ -187,14 +187,25 @@ static void check_sagas(struct schemas *c, const struct manifest_topic *t, const
     for (size_t i = 0; i < c->m->service_count; i++)
         for (size_t k = 0; k < c->m->services[i].saga_count; k++) {
             const struct saga_def *d = &c->m->services[i].sagas[k];
-            if (d->start != NULL && d->name != NULL && strcmp(d->start, t->name) == 0)
-                conf_error_value(c->errors, s->node, "\"upcast\" is not for a topic that starts a saga (\"%s\"): a saga takes the data as it was published; "
-                                 "publish a new topic", d->name);
+            bool starts = d->start != NULL && strcmp(d->start, t->name) == 0, refuses = false;
+            if (d->name != NULL && (starts || saga_topic_step(d, slice_str(t->name), &refuses) < d->step_count))
+                conf_error_value(c->errors, s->node, "\"upcast\" is not for a topic that a saga begins with or waits for (\"%s\"): it takes the data as it was "
+                                 "published; publish a new topic", d->name);
         }
+}
+
+static void check_schedules(struct schemas *c, const struct manifest_service *service, const struct manifest_topic *t)
+{
+    for (size_t i = 0; i < service->schedule_count && t->schemas.count > 0 && t->name != NULL; i++) {
+        const struct manifest_schedule *s = &service->schedules[i];
+        if (s->topic != NULL && s->name != NULL && strcmp(s->topic, t->name) == 0)
+            conf_error_value(c->errors, t->schemas.list[0].node, "\"schema\" is not for the topic of a schedule (\"%s\"): what its events have is Ficus' own", s->name);
+    }
 }
 
 static void check_topic(struct schemas *c, const struct manifest_service *service, struct manifest_topic *t)
 {
+    check_schedules(c, service, t);
     for (size_t i = 0; i < t->schemas.count; i++) {
         struct manifest_schema *s = &t->schemas.list[i];
         load_one(c, service, s);

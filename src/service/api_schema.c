@@ -11,6 +11,8 @@
 
 #include <ficus/store.h>
 
+enum { EMIT_ARENA_SIZE_MAX = 64 << 20 }; /* the tree of the largest data, as in event_check */
+
 static const struct ficus_upcaster *upcaster(const struct ficus_service *def, const char *topic, int64_t from)
 {
     for (const struct ficus_upcaster *u = def->event_upcasters; u != NULL && u->type != NULL; u++)
@@ -106,10 +108,10 @@ int schemas_emit(struct ficus_req *r, struct event *ev)
     struct arena a; /* the tree is of no use to anybody else */
     struct json *data = NULL;
     struct ficus_error error = {0};
-    arena_init(&a, REQUEST_ARENA_SIZE_MAX);
+    arena_init(&a, EMIT_ARENA_SIZE_MAX);
     struct jschema_faults faults = {.arena = &a};
     int64_t version = v->config->schemas[i].version;
-    bool parsed = json_parse(&a, ev->data, &(struct json_limits){.depth_max = EVENT_DATA_DEPTH_MAX}, &data, &error) == FICUS_ERR_OK;
+    bool parsed = json_parse(&a, ev->data, &(struct json_limits){.depth_max = EVENT_DATA_DEPTH_MAX, .values_max = EVENT_SIZE_MAX}, &data, &error) == FICUS_ERR_OK;
     if (!parsed)
         (void)request_fail(r, 500, "schema", false, "the data of " SLICE_FMT " is no JSON: %s", SLICE_ARG(ev->topic), error.text);
     else if (!jschema_check(v->schemas[i], data, &faults))

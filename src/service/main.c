@@ -17,8 +17,8 @@
 #include <sys/stat.h>
 
 enum {
-    CONFIG_SIZE_MAX = 1024 * 1024,
-    CONFIG_ARENA_SIZE_MAX = 16 * 1024 * 1024,
+    CONFIG_SIZE_MAX = 8 * 1024 * 1024,
+    CONFIG_ARENA_SIZE_MAX = 64 * 1024 * 1024,
     ENV_WORKERS = 64, /* threads start when needed; the dispatcher keeps to the configured number */
     DRAIN_MS_MAX = REQUEST_TIMEOUT_MS_MAX + 5000,
 };

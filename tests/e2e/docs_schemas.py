@@ -121,7 +121,7 @@ def check_wrong(s, checks):
     checks.check("and by reload, which changes nothing", done.returncode != 0 and "became required" in done.stdout + done.stderr, says(done))
     s.write("services/sender/events/parcel.sent.v2.json", '{ "type": "object", "dependentRequired": {} }')
     done = s.config_check()
-    checks.check("a word that is not supported has its place", "parcel.sent.v2.json:1:44: dependentRequired: is not supported by this version" in done.stderr, says(done))
+    checks.check("a word that is not supported has its place", "parcel.sent.v2.json:1:42: dependentRequired: is not supported by this version" in done.stderr, says(done))
 
 
 def check_second(s, checks):
@@ -148,7 +148,7 @@ def check_registered(s, checks):
     page["title"] = "A parcel left."
     s.write("services/sender/events/parcel.sent.json", json.dumps(page))
     checks.check("a title may come", s.config_check().returncode == 0)
-    page["properties"]["to"] = {"type": "string"}
+    page["properties"]["to"]["minLength"] = 2  # version 2 would read that, too
     s.write("services/sender/events/parcel.sent.json", json.dumps(page))
     done = s.config_check()
     checks.check("what is registered cannot change", done.returncode == 2 and "version 1 of parcel.sent was registered otherwise" in done.stderr, says(done))

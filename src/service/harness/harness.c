@@ -554,8 +554,7 @@ int ficus_test_event(struct ficus_test *t, const char *topic, const char *subjec
     return ficus_test_event_at(t, topic, subject, data, env_wall_ms(t->env));
 }
 
-int ficus_test_event_at(struct ficus_test *t, const char *topic, const char *subject, const char *data,
-                        int64_t time_ms)
+static int deliver(struct ficus_test *t, const char *topic, const char *subject, const char *data, int64_t time_ms, int version)
 {
     uint8_t random[10];
     char id[UUID_TEXT_SIZE], time[TIME_TEXT_SIZE];
@@ -569,6 +568,7 @@ int ficus_test_event_at(struct ficus_test *t, const char *topic, const char *sub
         .subject = slice_str(subject),
         .time = slice_str(time),
         .data = slice_str(data),
+        .schema = version,
     };
     struct timespec until = patience();
     on_loop(t, inject, &ev);
@@ -579,6 +579,36 @@ int ficus_test_event_at(struct ficus_test *t, const char *topic, const char *sub
     bool processed = t->handled_processed;
     unlocked(t);
     return processed ? 0 : -1;
+}
+
+int ficus_test_event_at(struct ficus_test *t, const char *topic, const char *subject, const char *data,
+                        int64_t time_ms)
+{
+    return deliver(t, topic, subject, data, time_ms, 0);
+}
+
+int ficus_test_event_of(struct ficus_test *t, const char *topic, int version, const char *subject, const char *data)
+{
+    return deliver(t, topic, subject, data, env_wall_ms(t->env), version);
+}
+
+void ficus_test_schema(struct ficus_test *t, const char *topic, int version, const char *schema)
+{
+    struct service_config *c = &t->config;
+    size_t i = 0;
+    while (i < c->schema_count && strcmp(c->schemas[i].topic, topic) != 0)
+        i++;
+    if (i == c->schema_count) {
+        struct service_schema *more = ARENA_ARRAY(&t->arena, struct service_schema, c->schema_count + 1);
+        if (more == NULL)
+            harness_die("out of memory");
+        for (size_t k = 0; k < c->schema_count; k++)
+            more[k] = c->schemas[k];
+        c->schemas = more;
+        c->schema_count++;
+    }
+    c->schemas[i] = (struct service_schema){.topic = text_of(t, topic), .version = version, .text = text_of(t, schema == NULL ? "" : schema)};
+    ficus_test_restart(t);
 }
 
 size_t ficus_test_emitted_count(struct ficus_test *t)

@@ -20,7 +20,7 @@ static const struct event events[] = {
     {.id = SLICE("2"), .source = SLICE("/s"), .topic = SLICE("t"), .offset = 42},
     {.id = SLICE("3"), .source = SLICE("/orders"), .topic = SLICE("order.placed"), .subject = SLICE(""), .time = SLICE("2026-11-30T10:00:00Z"),
      .data = SLICE("0"), .traceparent = SLICE("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), .tracestate = SLICE("a=b"),
-     .correlation = SLICE("c"), .causation = SLICE("2"), .offset = 50},
+     .correlation = SLICE("c"), .causation = SLICE("2"), .offset = 50, .schema = EVENT_SCHEMA_MAX},
 };
 enum { EVENTS = sizeof events / sizeof events[0] };
 
@@ -35,7 +35,7 @@ static struct elog_head build(struct buf *b)
         size_t size = elog_pack_size(&events[i]);
         assert_true(size <= sizeof packed);
         elog_pack(packed, &events[i], &copy);
-        assert_true(slice_eq(copy.id, events[i].id) && slice_eq(copy.data, events[i].data));
+        assert_true(copy.schema == events[i].schema && slice_eq(copy.id, events[i].id) && slice_eq(copy.data, events[i].data));
         assert_true(elog_pack_offset(packed, h.first, events[i].offset));
         assert_true(buf_add(b, packed, size));
     }
@@ -72,6 +72,7 @@ static void test_round(void **state)
         assert_slice(ev.tracestate, events[i].tracestate);
         assert_slice(ev.correlation, events[i].correlation);
         assert_slice(ev.causation, events[i].causation);
+        assert_int_equal(ev.schema, events[i].schema);
         size += packed.size;
     }
     assert_int_equal(size, buf_slice(&b).size);

@@ -35,7 +35,7 @@ static struct event sample(void)
         .subject = SLICE("o \"7\" \xc3\xa4"), .time = SLICE("2026-01-02T03:04:05.006Z"),
         .data = SLICE("{\"items\":[1,2.50,{\"x\":null}]}"),
         .traceparent = SLICE("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), .tracestate = SLICE("a=b"),
-        .correlation = SLICE("c-1"), .causation = SLICE("0190-0"), .offset = 12, .at_ms = 1796000000123};
+        .correlation = SLICE("c-1"), .causation = SLICE("0190-0"), .offset = 12, .schema = 3, .at_ms = 1796000000123};
 }
 
 static void assert_same(const struct event *a, const struct event *b)
@@ -46,6 +46,7 @@ static void assert_same(const struct event *a, const struct event *b)
     assert_true(slice_eq(a->correlation, b->correlation) && slice_eq(a->causation, b->causation));
     assert_int_equal(a->offset, b->offset);
     assert_int_equal(a->at_ms, b->at_ms);
+    assert_int_equal(a->schema, b->schema);
 }
 
 /* What was written is read back the same, with and without its optional attributes. */
@@ -65,6 +66,25 @@ static void test_round_trip(void **state)
         assert_int_equal(event_decode_stored(&arena, stored, buf_slice(&b).size, data_at, &back, &error), FICUS_ERR_OK);
         assert_same(&ev[i], &back);
         buf_done(&b);
+    }
+}
+
+/* dataschema is a version of the topic's own schema, or another system's name, which is not kept. */
+static void test_schema(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        int64_t version; /* -1: refused */
+    } cases[] = {{"urn:ficus:schema:order.placed:7", 7}, {"urn:ficus:schema:order.placed:1000", 1000}, {"https://example.org/order.json", 0},
+                 {"urn:ficus:schema:order.placed:0", -1}, {"urn:ficus:schema:order.placed:1001", -1}, {"urn:ficus:schema:order.placed:x", -1},
+                 {"urn:ficus:schema:order.placed", -1}, {"urn:ficus:schema:order.placed2:1", -1}, {"urn:ficus:schema:other:1", -1}, {"", -1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct event ev = {.offset = 0};
+        const char *text = arena_printf(&arena, "{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"s\",\"type\":\"order.placed\",\"dataschema\":\"%s\"}", cases[i].name);
+        enum ficus_err err = event_decode(&arena, slice_str(text), &ev, &error);
+        assert_int_equal(err, cases[i].version < 0 ? FICUS_ERR_PARSE : FICUS_ERR_OK);
+        assert_true(cases[i].version < 0 ? strstr(error.text, "dataschema must be urn:ficus:schema:order.placed:VERSION") != NULL : ev.schema == cases[i].version);
     }
 }
 
@@ -305,7 +325,7 @@ static void test_dead_letter(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_round_trip), TEST(test_stored_damage), TEST(test_refused),
+    const struct CMUnitTest tests[] = {TEST(test_round_trip), TEST(test_schema), TEST(test_stored_damage), TEST(test_refused),
         TEST(test_batch), TEST(test_check), TEST(test_depth), TEST(test_travels),
         TEST(test_topics), TEST(test_dead_letter)};
     return cmocka_run_group_tests(tests, NULL, NULL);

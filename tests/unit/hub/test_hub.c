@@ -32,7 +32,9 @@ static const char config_text[] =
     "\"listen\":[\"unix:%1$s/hub.sock\"],\"operator_listen\":[\"unix:%1$s/ops.sock\"],\"log_file\":\"%1$s/"
     "log.db\",\"journal_file\":\"%1$s/sagas.db\","
     "\"topics\":{\"order.placed\":{\"publisher\":\"orders\",\"consumers\":[\"notifications\"]},\"stock.changed\":{"
-    "\"publisher\":\"inventory\"}},"
+    "\"publisher\":\"inventory\"},\"parcel.sent\":{\"publisher\":\"orders\",\"consumers\":[\"notifications\"],\"schemas\":["
+    "\"{\\\"required\\\":[\\\"kilograms\\\"],\\\"type\\\":\\\"object\\\"}\","
+    "\"{\\\"properties\\\":{\\\"grams\\\":{\\\"minimum\\\":1}},\\\"required\\\":[\\\"grams\\\"],\\\"type\\\":\\\"object\\\"}\"]}},"
     "\"services\":[\"orders\",\"inventory\",\"notifications\"],"
     "\"sagas\":[{\"name\":\"checkout\",\"owner\":\"orders\",\"start\":\"order.placed\",\"steps\":["
     "{\"reserve\":{\"call\":\"PUT inventory:/r/{id}\",\"body\":{\"items\":\"{input.items}\"},\"undo\":\"DELETE "
@@ -606,6 +608,44 @@ static void test_operators(void **state)
     world_free(w);
 }
 
+#define PARCEL(id, more)                                                                                             \
+    "{\"specversion\":\"1.0\",\"id\":\"" id "\",\"source\":\"/orders\",\"type\":\"parcel.sent\",\"subject\":\"x\"" more "}"
+
+/* Data has to fit the schema that the event names, or the newest; nothing of a batch is stored when one does not. */
+static void test_schemas(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *batch;
+        int status;
+        const char *said;
+    } cases[] = {
+        {"[" PARCEL("a", ",\"data\":{\"grams\":5}") "," PARCEL("b", ",\"data\":{\"grams\":0}") "]", 400,
+         "event 1: parcel.sent: the data does not fit version 2 of its schema: /grams: minimum: is below 1"},
+        {"[" PARCEL("c", ",\"data\":{\"kilograms\":5}") "]", 400, "required: \\\"grams\\\" is missing"},
+        {"[" PARCEL("d", "") "]", 400, "type: found null, allowed is object"},
+        {"[" PARCEL("e", ",\"dataschema\":\"urn:ficus:schema:parcel.sent:1\",\"data\":{\"grams\":5}") "]", 400, "version 1 of its schema: required"},
+        {"[" PARCEL("f", ",\"dataschema\":\"urn:ficus:schema:parcel.sent:3\",\"data\":{}") "]", 503, "this hub knows version 2 of its schema, the event has 3"},
+        {"[" PARCEL("g", ",\"dataschema\":\"urn:ficus:schema:parcel.sent:1\",\"data\":{\"kilograms\":5}") "]", 200, NULL},
+        {"[" PARCEL("h", ",\"data\":{\"grams\":6}") "]", 200, NULL},
+    };
+    struct world *w = world_new();
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct answer *a = ask(w, w->orders, "hub", "POST", "/v1/events", cases[i].batch);
+        if (a->status != cases[i].status || (cases[i].said != NULL && strstr(a->body, cases[i].said) == NULL))
+            fail_msg("%zu: %d %s", i, a->status, a->body);
+    }
+    const char *body = ask(w, w->notifications, "hub", "GET", "/v1/events?topics=parcel.sent", NULL)->body;
+    const char *first = strstr(body, "\"id\":\"g\""), *second = strstr(body, "\"id\":\"h\"");
+    assert_non_null(first);
+    assert_non_null(second);
+    assert_null(strstr(body, "\"id\":\"a\""));
+    first = strstr(first, "urn:ficus:schema:parcel.sent:1\"");
+    assert_true(first != NULL && first < second);
+    assert_non_null(strstr(second, "urn:ficus:schema:parcel.sent:2\""));
+    world_free(w);
+}
+
 #define LETTER(id, data)                                                                                           \
     "[{\"specversion\":\"1.0\",\"id\":\"" id "\",\"source\":\"/notifications\",\"type\":\"ficus.dead\",\"subject\":\"o1\"," \
     "\"data\":" data "}]"
@@ -1001,6 +1041,7 @@ int main(void)
         cmocka_unit_test(test_saga_told),
         cmocka_unit_test(test_saga_runs),       cmocka_unit_test(test_saga_survives_restart),
         cmocka_unit_test(test_stuck_retry),     cmocka_unit_test(test_pull_waits),
+        cmocka_unit_test(test_schemas),
         cmocka_unit_test(test_rights),          cmocka_unit_test(test_operators),
         cmocka_unit_test(test_dead_letters),    cmocka_unit_test(test_flows),
         cmocka_unit_test(test_endpoints),       cmocka_unit_test(test_changes),
