@@ -6,6 +6,9 @@ still, when it gives an event up, when the hub is killed, and when a flow is cha
     tests/e2e/choreography.py [--build FOLDER] [names of tests]
 """
 
+import datetime
+import hashlib
+import hmac
 import json
 import os
 import re
@@ -13,9 +16,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 import unittest
 
 from checks import run_cases
+from groups import IDLE, SERVICE, UnixConnection, part
 from shop import Shop, build_folder, copy_shop, wait_for
 
 SOON = "told:    { after: [order.confirmed, order.cancelled], consumed_by: notifications, within: 1m }"
@@ -237,7 +242,111 @@ class Choreography(unittest.TestCase):
             self.assertEqual([r["step"] for r in before["history"]], [r["step"] for r in shown["history"]], damage)
 
 
+class Delivery(Shop):
+    """Services that do nothing; their events are published by this program."""
+
+    FLOW = """flows:
+  delivery:
+    start: order.placed
+    failures: payment.refused
+    steps:
+      - paid:      { event: [payment.received, payment.refused], within: 1h }
+      - sent:      { after: payment.received, event: parcel.sent, within: 1s }
+      - cancelled: { after: payment.refused, event: order.cancelled, within: 1s }
+"""
+    PARTS = {
+        "orders": "publishes: { order.placed: {}, order.cancelled: {} }\nconsumes: [payment.refused]\n" + FLOW,
+        "payments": "publishes: { payment.received: {}, payment.refused: {} }\nconsumes: [order.placed]\n",
+        "warehouse": "publishes: { parcel.sent: {} }\nconsumes: [payment.received]\n",
+    }
+
+    def __init__(self, build):
+        super().__init__(build, "delivery")
+        self.own = os.path.join(self.folder, "system")
+        self.manifest = os.path.join(self.own, "ficus.yaml")
+        self.count = 0
+        os.makedirs(self.own)
+        self.write("ficus.yaml", "ficus: 1\nsystem: delivery\ninclude: [services/*/service.yaml]\n")
+        for name, says in self.PARTS.items():
+            self.write(f"services/{name}/idle.py", IDLE)
+            self.write(f"services/{name}/service.yaml", SERVICE % name + "run: python3 idle.py\n" + says)
+
+    def write(self, name, text):
+        path = os.path.join(self.own, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+
+    def up(self):
+        done = self.run("up", "-d", "--wait", "60s", seconds=90)
+        if done.returncode != 0:
+            raise AssertionError(f"ficus up: {done.returncode} {done.stdout}{done.stderr}")
+
+    def publish(self, who, topic, order):
+        with open(os.path.join(self.state, "system.key"), encoding="utf-8") as f:
+            key = bytes.fromhex(f.read().strip())
+        with open(os.path.join(self.state, "run/sockets"), encoding="utf-8") as f:
+            path = os.path.join(f.read().strip(), "hub.sock")
+        now = int(time.time())
+        text = part(b'{"alg":"HS256"}') + "." + part(json.dumps({"iss": who, "aud": "hub", "iat": now, "exp": now + 30}).encode())
+        self.count += 1
+        moment = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        event = {"specversion": "1.0", "id": f"e{self.count}", "source": "/" + who, "type": topic, "subject": order, "time": moment, "data": {}}
+        headers = {"Ficus-Identity": text + "." + part(hmac.new(key, text.encode(), hashlib.sha256).digest()),
+                   "Content-Type": "application/cloudevents-batch+json"}
+        connection = UnixConnection(path)
+        try:
+            connection.request("POST", "/v1/events", json.dumps([event]), headers)
+            answer = connection.getresponse()
+            assert answer.status == 200, answer.read()
+        finally:
+            connection.close()
+
+    def reaches(self, order, state):
+        def look():
+            done = self.run("saga", "show", "delivery/" + order, "--json")
+            shown = json.loads(done.stdout) if done.returncode == 0 else {}
+            return shown if shown.get("state") == state else None
+
+        return wait_for(f"{order} to be {state}", look, 60)
+
+
+class Failures(unittest.TestCase):
+    system = None
+
+    @classmethod
+    def setUpClass(cls):
+        Failures.system = Delivery(Choreography.build)
+        cls.system.up()
+
+    def test_failure(self):
+        """A failure that nobody makes good in time is uncompensated, and compensated when it is; an event without what should have led to it is
+        orphaned, and no more when that comes; all of it in the list of those that need somebody."""
+        s = self.system
+        s.publish("orders", "order.placed", "o1")
+        s.reaches("o1", "running")
+        s.publish("payments", "payment.refused", "o1")
+        shown = s.reaches("o1", "uncompensated")
+        self.assertEqual((shown["failure"], shown["step"]), ("payment.refused", "cancelled"))
+        self.assertEqual([(m["event"], m["from"], m["after"]) for m in shown["missing"]], [(["order.cancelled"], ["orders"], "payment.refused")])
+        s.publish("warehouse", "parcel.sent", "o2")
+        shown = s.reaches("o2", "orphaned")
+        self.assertEqual([(m["event"], m["from"], m["before"]) for m in shown["missing"]], [(["payment.received"], ["payments"], "parcel.sent")])
+        self.assertIn("MISSING sent: payment.received from payments, which should have led to parcel.sent", s.run("saga", "show", "delivery/o2").stdout)
+        rows = s.json("saga", "list", "--stuck")["sagas"]
+        self.assertEqual({(r["id"], r["state"]) for r in rows}, {("o1", "uncompensated"), ("o2", "orphaned")})
+        self.assertEqual([r["id"] for r in s.json("saga", "list", "--state", "orphaned")["sagas"]], ["o2"])
+        s.publish("orders", "order.cancelled", "o1")
+        self.assertTrue(s.reaches("o1", "compensated")["late"])
+        s.publish("payments", "payment.received", "o2")
+        s.publish("orders", "order.placed", "o2")
+        s.reaches("o2", "completed")
+        self.assertEqual(s.json("saga", "list", "--stuck")["sagas"], [])
+
+
 def end():
+    if Failures.system is not None:
+        Failures.system.end()
     if Choreography.system is not None:
         Choreography.system.end()
 
