@@ -302,7 +302,8 @@ static enum ficus_err feed(const struct projection_set *set, struct env *e, stru
         estore_event_at(s, &ev, NULL);
         err = ev.position == step->checkpoint + 1
                   ? fold(set, c, def, generation, &ev, reterr)
-                  : err_set(reterr, FICUS_ERR_CORRUPT, "the event store has no event at position %lld; see ficus events verify", (long long)step->checkpoint + 1);
+                  : err_set(reterr, FICUS_ERR_CORRUPT, "the event store has no event at position %lld; see ficus events verify",
+                            (long long)step->checkpoint + 1);
         step->checkpoint++;
         step->count++;
         step->time_ms = ev.time_ms;
