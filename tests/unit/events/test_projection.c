@@ -121,7 +121,7 @@ static void test_expand(void **state)
     expect_sql("SELECT * FROM {a}", "SELECT * FROM \"a.7\"");
     expect_sql("{a}{b_1}{C}", "\"a.7\"\"b_1.7\"\"C.7\"");
     expect_sql("INSERT INTO {a} VALUES('{b}', \"{c}\", [{d}], `{e}`, '''{f}') -- {g}\n/* {h} */",
-               ""INSERT INTO \"a.7\" VALUES('{b}', \"{c}\", [{d}], `{e}`, '''{f}') -- {g}\n/* {h} */");
+               "INSERT INTO \"a.7\" VALUES('{b}', \"{c}\", [{d}], `{e}`, '''{f}') -- {g}\n/* {h} */");
     expect_sql("{a} -- {b", "\"a.7\" -- {b");
     static const char *const bad[] = {"", "SELECT 1", "SELECT '{a}'", "{}", "{a", "{a b}", "{1}", "{_a}", "{a.b}", "{\"a\"}", "{a} {", "SELECT * FROM orders"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
