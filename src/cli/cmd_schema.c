@@ -49,7 +49,7 @@ int cmd_events_schema(const struct command_call *c)
         if (err == FICUS_ERR_NOT_FOUND)
             err = json_parse(&cli.a, SLICE("{\"topics\":{}}"), NULL, &root, &error);
         else if (err == FICUS_ERR_OK)
-            err = json_parse(&cli.a, text, &(struct json_limits){.size_max = FILE_SIZE_MAX}, &root, &error);
+            err = json_parse(&cli.a, text, &(struct json_limits){.size_max = FILE_SIZE_MAX, .values_max = FILE_SIZE_MAX}, &root, &error);
         const struct json *topics = json_get(root, "topics");
         code = err != FICUS_ERR_OK ? cli_fail(&error) : EXIT_OK;
         if (code == EXIT_OK && c->operand_count > 0)

@@ -340,6 +340,8 @@ static enum ficus_err row_write(struct elog *l, struct db_conn *c, struct append
     enum ficus_err err = record_room(l, c, r->size, now_ms);
     if (err == FICUS_ERR_OK)
         err = is_repeated(l, c, &r->ev, &repeated);
+    if (err == FICUS_ERR_OK && !repeated && r->ev.at_ms <= now_ms)  /* else elog_later_add sees to that */
+        err = elog_later_knows(l, c, &r->ev, &repeated);
     if (err != FICUS_ERR_OK || repeated)
         return err;
     return r->ev.at_ms > now_ms ? elog_later_add(l, c, r, ++l->write_last_offset) : elog_row_store(l, c, r, now_ms);

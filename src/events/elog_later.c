@@ -256,6 +256,18 @@ enum ficus_err elog_later_add(struct elog *l, struct db_conn *c, const struct ap
     return err;
 }
 
+enum ficus_err elog_later_knows(struct elog *l, struct db_conn *c, const struct event *ev, bool *ret_waits)
+{
+    struct db_stmt *s = NULL;
+    if (l->later.job_count == 0)
+        return FICUS_ERR_OK;
+    enum ficus_err err = db_query(c, &s, &l->write_error, "SELECT 1 FROM later WHERE source = ? AND id = ? AND damaged = 0", "SS", ev->source, ev->id);
+    int row = err == FICUS_ERR_OK ? db_step(s, &l->write_error) : 0;
+    *ret_waits = row == 1;
+    db_finish(s);
+    return row < 0 ? (enum ficus_err)-row : err;
+}
+
 /* Columns: number, at, sum, body. CORRUPT: as it says. */
 static enum ficus_err row_read(struct db_stmt *s, struct event *ret_event)
 {

@@ -194,6 +194,8 @@ void elog_later_release(struct elog *l, const struct append *ap);
  * it; at its end. */
 void elog_later_begin(struct elog *l);
 enum ficus_err elog_later_add(struct elog *l, struct db_conn *c, const struct append_row *r, int64_t number);
+/* Does it wait already, under this source and id, and will it come? */
+enum ficus_err elog_later_knows(struct elog *l, struct db_conn *c, const struct event *ev, bool *ret_waits);
 enum ficus_err elog_later_move(struct elog *l, struct db_conn *c);
 enum ficus_err elog_later_take_out(struct elog *l, struct db_conn *c, struct append *ap);   /* ap->err: NOT_FOUND */
 enum ficus_err elog_later_end(struct elog *l, struct db_conn *c);

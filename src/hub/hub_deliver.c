@@ -5,7 +5,8 @@
  *     2xx, without a body or with {"status":"SUCCESS"}                 done
  *     2xx with {"status":"DROP"}, or 404                               it is not for this service: dropped
  *     no answer, 408, 425, 429, 502, 503, 504, 507                     not now: again, as often as it takes
- *     2xx with {"status":"RETRY"} or another word, all other answers   refused: again, at the tenth time a dead letter
+ *     2xx with {"status":"RETRY"} or another word, or with an          refused: again, at the tenth time a dead letter
+ *     object that cannot be read; all other answers
  */
 #include "hub_groups.h"
 
@@ -13,6 +14,8 @@
 #include "mem.h"
 
 #include <stdio.h>
+
+enum { TREE_SIZE_MAX = 64 * GROUP_ANSWER_SIZE_MAX }; /* two bytes of an answer may be one value */
 
 static const char *const outcome_words[] = {[GROUP_SUCCESS] = "SUCCESS", [GROUP_RETRY] = "RETRY", [GROUP_DROP] = "DROP", [GROUP_AWAY] = "AWAY"};
 
@@ -31,10 +34,16 @@ static enum group_outcome read_success(const struct call_result *r, char *reason
     struct json *root = NULL;
     enum group_outcome outcome = GROUP_SUCCESS;
     struct slice status = SLICE_NONE;
-    arena_init(&a, 16 * GROUP_ANSWER_SIZE_MAX + 65536);
-    if (r->body.size > 0 && json_parse(&a, r->body, NULL, &root, NULL) == FICUS_ERR_OK)
+    struct slice body = slice_trim(r->body);
+    arena_init(&a, TREE_SIZE_MAX);
+    bool read = body.size > 0 && json_parse(&a, body, NULL, &root, NULL) == FICUS_ERR_OK;
+    if (read)
         status = json_string_or(json_get(root, "status"), SLICE_NONE);
-    if (slice_eq_str(status, "DROP")) {
+    if (!read && body.size > 0 && body.p[0] == '{') {
+        /* it may have said RETRY: an event that comes again is better than one that does not */
+        outcome = GROUP_RETRY;
+        snprintf(reason, GROUP_REASON_SIZE, "%d with an object that is no JSON", r->status);
+    } else if (slice_eq_str(status, "DROP")) {
         outcome = GROUP_DROP;
         snprintf(reason, GROUP_REASON_SIZE, "DROP");
     } else if (status.p != NULL && !slice_eq_str(status, "SUCCESS")) {
@@ -50,7 +59,7 @@ static void read_problem(const struct call_result *r, char *reason)
 {
     struct arena a;
     struct json *root = NULL;
-    arena_init(&a, 16 * GROUP_ANSWER_SIZE_MAX + 65536);
+    arena_init(&a, TREE_SIZE_MAX);
     if (r->body.size > 0)
         (void)json_parse(&a, r->body, NULL, &root, NULL);  /* none: the status has to do */
     struct slice code = json_string_or(json_get(root, "code"), SLICE("")), detail = json_string_or(json_get(root, "detail"), SLICE(""));

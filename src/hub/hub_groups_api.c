@@ -231,13 +231,12 @@ static void seek_begin(struct hub_exchange *x, struct hub_group *gr, int64_t off
 static void on_offset(void *arg, enum ficus_err err, int64_t offset)
 {
     struct hub_exchange *x = arg;
-    struct hub_group *gr = hub_group_find(x->hub, x->params[0]);
     if (err != FICUS_ERR_OK)
         hub_group_seek_answer(x, err, NULL);
     else if (x->s == NULL)
-        (void)hub_exchange_back(x);     /* nobody waits for it any more: he says it again, or not */
+        (void)hub_exchange_back(x);     /* nobody waits for it any more: he says it again, or not; and the name has gone with the stream */
     else
-        seek_begin(x, gr, offset);
+        seek_begin(x, hub_group_find(x->hub, x->params[0]), offset);
 }
 
 void hub_groups_seek(struct hub_exchange *x, struct slice body)

@@ -230,7 +230,7 @@ static const struct json *registered_read(struct schemas *c, const char *file)
     if (err == FICUS_ERR_NOT_FOUND)
         return NULL;
     if (err == FICUS_ERR_OK)
-        err = json_parse(c->arena, text, &(struct json_limits){.size_max = REGISTERED_SIZE_MAX}, &root, &error);
+        err = json_parse(c->arena, text, &(struct json_limits){.size_max = REGISTERED_SIZE_MAX, .values_max = REGISTERED_SIZE_MAX}, &root, &error);
     const struct json *topics = json_get(root, "topics");
     int64_t version = json_i64_or(json_get(root, "version"), 0);
     if (err == FICUS_ERR_OK && version > REGISTERED_VERSION)

@@ -467,8 +467,12 @@ static void emit_tree(struct parser *p, const struct tree *t);
 
 static void emit_repeat(struct parser *p, const struct tree *t)
 {
-    for (unsigned i = 0; i < t->min && p->err == FICUS_ERR_OK; i++)
+    for (unsigned i = 0; i < t->min && p->err == FICUS_ERR_OK; i++) {
+        uint16_t before = p->out->count;
         emit_tree(p, t->first);
+        if (p->out->count == before)
+            break; /* nothing, however often; else nested repetitions of an empty group would multiply and no bound would end them */
+    }
     if (t->max == UNLIMITED) {
         uint16_t split = emit(p, (struct instruction){.op = OP_SPLIT});
         emit_tree(p, t->first);
@@ -587,9 +591,8 @@ static bool takes(const struct instruction *i, uint32_t c)
 
 /* Everything that pc leads to without a character. True: a match. Each place is looked into once and then replaces itself
  * by at most two: the stack never holds more than there are places, and one. */
-static bool add_place(const struct jpattern *p, struct places *to, uint16_t pc, bool begin, bool end)
+static bool add_place(const struct jpattern *p, struct places *to, uint16_t *stack, uint16_t pc, bool begin, bool end)
 {
-    uint16_t stack[CODE_MAX + 1];
     size_t depth = 0;
     stack[depth++] = pc;
     while (depth > 0) {
@@ -625,9 +628,10 @@ static void places_clear(struct places *s)
 bool jpattern_matches(const struct jpattern *p, struct slice text, uint64_t *budget)
 {
     struct places sets[2], *now = &sets[0], *next = &sets[1];
+    uint16_t stack[CODE_MAX + 1]; /* of add_place; here, for the compiler clears what is on the stack each time */
     places_clear(now);
     for (size_t at = 0;;) {
-        if (add_place(p, now, 0, at == 0, at == text.size)) /* a match may begin anywhere */
+        if (add_place(p, now, stack, 0, at == 0, at == text.size)) /* a match may begin anywhere */
             return true;
         if (at == text.size)
             return false;
@@ -642,7 +646,7 @@ bool jpattern_matches(const struct jpattern *p, struct slice text, uint64_t *bud
         at += step;
         places_clear(next);
         for (size_t i = 0; i < now->count; i++)
-            if (takes(&p->code[now->list[i]], c) && add_place(p, next, (uint16_t)(now->list[i] + 1), false, at == text.size))
+            if (takes(&p->code[now->list[i]], c) && add_place(p, next, stack, (uint16_t)(now->list[i] + 1), false, at == text.size))
                 return true;
         struct places *old = now;
         now = next;

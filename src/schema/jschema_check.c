@@ -12,7 +12,15 @@
 
 #include <stdlib.h>
 
-enum { STEPS_MIN = 100000, STEPS_PER_BYTE = 64, DEPTH_MAX = 128, UNIQUE_ON_STACK = 64 };
+enum {
+    STEPS_MIN = 100000,
+    STEPS_PER_BYTE = 64,
+    DEPTH_MAX = 128,
+    UNIQUE_ON_STACK = 64,
+    /* what goes through a whole text or array costs as much as so many bytes a step, and sorting so many steps an item */
+    BYTES_A_STEP = 8,
+    STEPS_TO_SORT = 32,
+};
 
 struct run {
     struct jschema_faults *faults;  /* NULL: only yes or no is asked for */
@@ -140,8 +148,10 @@ static bool check_unique(struct run *r, const struct json *v, const struct jplac
     struct hashed few[UNIQUE_ON_STACK], *all = v->count <= UNIQUE_ON_STACK ? few : mem_array(v->count, sizeof *all);
     size_t count = 0;
     bool ok = true;
-    if (all == NULL) {
+    if (all == NULL || !step(r, v->text.size / BYTES_A_STEP + STEPS_TO_SORT * (uint64_t)v->count)) {
         r->stuck = true;
+        if (all != few)
+            mem_free(all);
         return false;
     }
     for (const struct json *c = v->first; c != NULL; c = c->next, count++)
@@ -198,6 +208,7 @@ static bool check_string(struct run *r, const struct jnode *n, const struct json
 {
     bool ok = true;
     if (n->length_min > 0 || n->length_max != JSCHEMA_NO_MAX) {
+        (void)step(r, v->text.size / BYTES_A_STEP);
         uint32_t count = characters(v->text);
         if (count < n->length_min)
             ok = no(r, v, place, "minLength: has %u characters, at least %u are needed", count, n->length_min);
@@ -218,7 +229,7 @@ static bool check_number(struct run *r, const struct jnode *n, const struct json
 {
     struct jdecimal d = jdecimal_of(v->text);
     bool ok = true;
-    (void)step(r, v->text.size / 8); /* as many digits as somebody likes */
+    (void)step(r, v->text.size / (n->multiple.at != NULL ? 1 : BYTES_A_STEP)); /* as many digits as somebody likes */
     if (n->minimum.at != NULL && jdecimal_cmp(&d, &n->minimum.value) < 0)
         ok = no(r, v, place, "minimum: is below " SLICE_FMT, SLICE_ARG(n->minimum.at->text));
     if (n->maximum.at != NULL && jdecimal_cmp(&d, &n->maximum.value) > 0)
@@ -408,9 +419,9 @@ static bool no_type(struct run *r, const struct jnode *n, const struct json *v, 
 /* Recursion: DEPTH_MAX levels of some 600 bytes, and below the last one the 8 KiB of a pattern. */
 static bool check(struct run *r, const struct jnode *n, const struct json *v, const struct jplace *place)
 {
-    unsigned type = jschema_type_of(v);
-    if (!step(r, 1))
+    if (!step(r, 1 + (v->type == JSON_NUMBER ? v->text.size / BYTES_A_STEP : 0)))
         return false;
+    unsigned type = jschema_type_of(v);
     if (r->depth == DEPTH_MAX) {
         r->stuck = true;
         return false;

@@ -440,9 +440,24 @@ static void test_refused(void **state)
     w->body = "{\"code\":\"not_ours\",\"detail\":\"who is x\"}";
     while (strstr(lag(w, "mailer"), "\"reason\":\"422 not_ours: who is x\"") == NULL)
         pause_ms(w, 5);
+    /* an object that is cut short is no SUCCESS */
     w->status = 200;
+    w->body = "{\"status\":\"RETRY\"";
+    while (strstr(lag(w, "mailer"), "\"reason\":\"200 with an object that is no JSON\"") == NULL)
+        pause_ms(w, 5);
+    /* nor one of very many values */
+    struct buf many;
+    buf_init(&many, 65536);
+    buf_add_str(&many, "{\"list\":[0");
+    for (int i = 0; i < 15000; i++)
+        buf_add_str(&many, ",0");
+    buf_add_str(&many, "],\"status\":\"LATER\"}");
+    w->body = buf_str(&many);
+    while (strstr(lag(w, "mailer"), "\"reason\":\"LATER\"") == NULL)
+        pause_ms(w, 5);
     w->body = "{\"status\":\"SUCCESS\"}";
     wait_lag(w, "mailer", 0);
+    buf_done(&many);
     check_order(w);
     world_free(w);
 }

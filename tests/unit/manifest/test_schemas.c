@@ -205,8 +205,41 @@ static void test_registered(void **state)
     system_done(&s);
 }
 
+/* What a start wrote the next one reads, also with more values in it than a file of JSON has by default (100,000). */
+static void test_many_registered(void **state)
+{
+    (void)state;
+    enum { VERSIONS = 20, NAMES = 1000 };
+    struct system s;
+    struct buf schema, list;
+    system_init(&s);
+    buf_init(&schema, 1 << 20);
+    buf_init(&list, 1 << 16);
+    buf_add_char(&list, '[');
+    for (int v = 0; v < VERSIONS; v++) {
+        char name[64];
+        buf_clear(&schema);
+        buf_add_str(&schema, "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{");
+        for (int i = 0; i < NAMES; i++)
+            buf_printf(&schema, "%s\"m%d\":{\"type\":[\"null\",\"string\",\"integer\",\"boolean\"]}", i > 0 ? "," : "", i);
+        buf_add_str(&schema, "}}");
+        snprintf(name, sizeof name, "services/e/many%d.json", v);
+        files_put(&s.files, name, buf_str(&schema));
+        buf_printf(&list, "%se/many%d.json", v > 0 ? ", " : "", v);
+    }
+    buf_add_str(&list, "] }\n");
+    assert_true(load(&s, buf_str(&list), true));
+    start(&s);
+    if (!load(&s, buf_str(&list), true))
+        fail_msg("%s", buf_str(&s.text));
+    buf_done(&schema);
+    buf_done(&list);
+    system_done(&s);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_refused), cmocka_unit_test(test_places), cmocka_unit_test(test_rendered), cmocka_unit_test(test_registered)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_refused), cmocka_unit_test(test_places), cmocka_unit_test(test_rendered), cmocka_unit_test(test_registered),
+                                       cmocka_unit_test(test_many_registered)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

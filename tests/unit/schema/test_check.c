@@ -163,6 +163,27 @@ static void test_bounded(void **state)
         buf_printf(&b, "%s%d", i > 0 ? "," : "", i);
     buf_add_char(&b, ']');
     assert_true(rig_check(&r, s, buf_str(&b)));
+    /* going through all of a large array or number is work as well, however few schemas ask for it */
+    static const char *const wholes[] = {"{'uniqueItems':true}", "{'multipleOf':0.1}"};
+    for (size_t i = 0; i < ARRAY_COUNT(wholes); i++) {
+        struct buf many;
+        buf_init(&many, 16384);
+        buf_add_str(&many, "{'allOf':[{}");
+        for (int k = 0; k < 300; k++)
+            buf_printf(&many, ",%s", wholes[i]);
+        buf_add_str(&many, "]}");
+        s = rig_compile(&r, buf_str(&many));
+        buf_done(&many);
+        assert_non_null(s);
+        if (i > 0) {
+            buf_clear(&b);
+            buf_add_str(&b, "0.");
+            for (int k = 0; k < 300000; k++)
+                buf_add_char(&b, '1');
+        }
+        assert_false(rig_check(&r, s, buf_str(&b)));
+        assert_non_null(strstr(r.said, "too costly to check"));
+    }
     buf_done(&b);
     rig_done(&r);
 }

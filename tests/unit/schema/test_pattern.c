@@ -88,6 +88,18 @@ static void test_refused(void **state)
     assert_non_null(strstr(error.text, "too deeply"));
 }
 
+/* An empty group gives nothing to write out, so no bound on what is written ends its repetitions: 10^24 of them are none. */
+static void test_nothing_repeated(void **state)
+{
+    (void)state;
+    struct ficus_error error = {0};
+    bool found = false;
+    assert_int_equal(matches("^((((((((){1000}){1000}){1000}){1000}){1000}){1000}){1000}){1000}a$", "a", &found, &error), FICUS_ERR_OK);
+    assert_true(found);
+    assert_int_equal(matches("^(((((a{0}){1000}){1000}){1000}){1000}){1000}b$", "b", &found, &error), FICUS_ERR_OK);
+    assert_true(found);
+}
+
 /* The expressions that take others for ever cost at most states times characters; and a budget ends even that. */
 static void test_no_bombs(void **state)
 {
@@ -113,6 +125,7 @@ static void test_no_bombs(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_matching), cmocka_unit_test(test_refused), cmocka_unit_test(test_no_bombs)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_matching), cmocka_unit_test(test_refused), cmocka_unit_test(test_nothing_repeated),
+                                       cmocka_unit_test(test_no_bombs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
