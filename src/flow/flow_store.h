@@ -62,7 +62,7 @@ struct flow_turn {
     bool live;                  /* the log is read to its end, so what is found done was done just now */
     bool tell;                  /* look for instances to be told */
     bool trim, gauge;
-    bool anew;                  /* forget all but the consumers' places, position 0 first */
+    bool anew;                  /* of another log: forget all, position 0 first; consumers are where heard says */
     int64_t judged_ms;          /* in, out: the time by which instances are judged; never goes back, is at least the events' */
     /* out; texts in arena, which the caller gives */
     struct arena *arena;

@@ -356,7 +356,7 @@ static enum ficus_err write_places(struct take *k)
     struct flow_turn *t = k->t;
     enum ficus_err err = FICUS_ERR_OK;
     for (size_t i = 0; i < k->s->consumer_count && err == FICUS_ERR_OK; i++)
-        if (k->consumers[i] > k->s->consumers[i].position)
+        if (t->anew || k->consumers[i] > k->s->consumers[i].position)
             err = db_exec(k->c, k->reterr, "INSERT INTO flow_consumer(service, position) VALUES(?, ?) ON CONFLICT DO UPDATE SET position = "
                                            "excluded.position", "si",
                           k->s->consumers[i].name, k->consumers[i]);
@@ -554,7 +554,7 @@ enum ficus_err flow_store_turn(struct flow_store *s, struct flow_turn *t, struct
     t->gauges = NULL;
     for (size_t i = 0; i < s->consumer_count; i++) {
         int64_t heard = t->heard != NULL ? t->heard[i] : 0;
-        k.consumers[i] = heard > s->consumers[i].position ? heard : s->consumers[i].position;
+        k.consumers[i] = t->anew || heard > s->consumers[i].position ? heard : s->consumers[i].position; /* anew: in another log */
     }
     enum ficus_err err = db_tx_begin(s->db, &tx, 0, k.reterr);
     if (err != FICUS_ERR_OK)

@@ -63,9 +63,14 @@ static void pull_again(struct flow_watch *w)
     env_timer_start(w->env, &w->pull_timer, 1 + (int64_t)(env_random_u64(w->env) % (uint64_t)cap_ms));
 }
 
+/* Of another log: consumers' places in the old one say nothing of it. */
 static void begin_anew(struct flow_watch *w)
 {
     w->anew = true;
+    for (size_t i = 0; i < flow_store_consumer_count(w->store); i++) {
+        w->heard[i] = 0;
+        w->needs[i] = FLOW_NEVER;
+    }
     w->position = 0;
     w->judged_ms = 0;
     w->caught_up = false;
@@ -229,7 +234,8 @@ static void turn_done(void *arg)
         w->due_ms = w->turn.due_ms;
         if (!w->anew && w->turn.judged_ms > w->judged_ms)
             w->judged_ms = w->turn.judged_ms;
-        memcpy(w->needs, w->turn.needs, sizeof w->needs);
+        if (!w->anew) /* else they are of a log that is gone */
+            memcpy(w->needs, w->turn.needs, sizeof w->needs);
         if (w->turn.gauge)
             w->gauged_ns = w->ended_ns;
         if (w->turn.trim)

@@ -32,7 +32,10 @@ enum ficus_err hub_flows_open(struct hub *h, struct ficus_error *reterr)
         .publisher = publisher,
         .arg = (void *)(uintptr_t)c, /* it is only read */
     };
-    return flow_watch_new(h->env, &options, &h->flows, reterr);
+    err = flow_watch_new(h->env, &options, &h->flows, reterr);
+    for (size_t i = 0; err == FICUS_ERR_OK && h->groups != NULL && i < h->groups->count; i++)
+        hub_flows_group_moved(&h->groups->list[i]); /* one that has nothing to do says nothing */
+    return err;
 }
 
 /* A group is through with what all of its partitions are through with; what is not committed yet does not count. */

@@ -168,6 +168,7 @@ static void pump(void *arg)
         return;
     }
     read_on(gr);
+    hub_flows_group_moved(gr); /* also by events that no partition has */
     if (gr->seeker != NULL)
         ;   /* what is under way ends, then the group is moved */
     else if (gr->config->to != NULL)

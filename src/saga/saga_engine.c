@@ -145,10 +145,12 @@ static void count_change(struct saga_instance *i)
 static void after_append(struct saga_instance *i)
 {
     saga_move(i, SAGA_PLACE_NOWHERE);
-    if (i->entry.existed) { /* a start event that came again */
+    if (i->entry.existed) { /* a start event that came again, or one came and went to rest since a start by hand read the journal */
         struct list commands;
-        FICUS_ASSERT(i->view == NULL); /* a start by hand reads the journal first */
         list_init(&commands);
+        if (i->view != NULL)
+            list_add_tail(&commands, &i->view->link);
+        i->view = NULL;
         saga_commands_move(&i->commands, &commands);
         saga_instance_free(i);
         saga_commands_again(&commands);

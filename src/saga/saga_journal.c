@@ -17,7 +17,7 @@ struct saga_journal {
 };
 
 /* saga_record has no foreign key: both tables are written here alone, and a check for each record would cost a
- * look-up. Definitions stay: they are few and small, and finding an unused one would read every instance. */
+ * look-up. */
 #define JOURNAL_SQL                                                                                                \
     "CREATE TABLE saga_definition(hash TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT, WITHOUT ROWID;\n"             \
     "CREATE TABLE saga_instance(saga TEXT NOT NULL, id TEXT NOT NULL, definition TEXT NOT NULL,\n"                 \

@@ -216,6 +216,8 @@ static void build_begun(struct projections *p, size_t i)
 static void build_failed(struct projections *p, size_t i, const char *why)
 {
     struct build *b = &p->builds[i];
+    if (b->is_given_up) /* told already; now what is left of it could not be taken away */
+        return;
     b->is_given_up = true;
     b->is_asked = false;
     b->building = 0;
@@ -293,7 +295,7 @@ static bool step_failed(struct projections *p)
     if (i < p->set.name_count && (!is_of_moment || p->failures >= FAILURES_MAX)) {
         p->failures = 0;
         build_failed(p, i, p->error.text);
-        return is_of_moment == false;
+        return true; /* others may be asked for */
     }
     int64_t ms = (int64_t)AGAIN_MS << (p->failures > 6 ? 6 : p->failures - 1);
     env_timer_start(p->service->env, &p->again, ms > AGAIN_MS_MAX ? AGAIN_MS_MAX : ms);
@@ -343,6 +345,15 @@ static void on_again(void *arg)
     step_run(arg);
 }
 
+/* An operator asked for a rebuild while a step ran that did not know of it yet. */
+static bool is_asked_meanwhile(const struct projections *p)
+{
+    for (size_t i = 0; i < p->set.name_count; i++)
+        if (p->builds[i].is_asked && !p->names[i].is_asked)
+            return true;
+    return false;
+}
+
 static void step_done(void *arg)
 {
     struct projections *p = arg;
@@ -368,7 +379,7 @@ static void step_done(void *arg)
     }
     if (p->step.work != PROJECTION_NOTHING && p->is_told) /* others have their turn on the disk and on the processor */
         env_timer_start(v->env, &p->again, p->took_ns / 1000000 + 1);
-    else if (p->step.work != PROJECTION_NOTHING)
+    else if (p->step.work != PROJECTION_NOTHING || is_asked_meanwhile(p))
         step_run(p);
 }
 

@@ -340,6 +340,38 @@ static void test_log(void **state)
     ride_free(r);
 }
 
+/* How far a consumer was in a log that is gone says nothing of what it has of the one that was put in its place. */
+static void test_other_log(void **state)
+{
+    (void)state;
+    struct ride *r = ride_new();
+    int64_t offset = 0;
+    pass(r, MINUTE);
+    for (int i = 0; i < 100; i++)
+        offset = happens(r, "confirmed of=before");
+    pass(r, SECOND);
+    flow_watch_heard(r->watch, SLICE("search"), offset);
+    pass(r, SECOND);
+    ride_close(r);
+    r->w->event_count = 1;
+    ride_open(r);
+    pass(r, MINUTE);
+    happens(r, "placed of=o7");
+    int64_t confirmed = happens(r, "confirmed of=o7");
+    happens(r, "mail of=o7 by=mailer");
+    pass(r, SECOND);
+    assert_state(r, "o7", "running");
+    assert_has(seen.json, "\"consumed_by\":\"search\"");
+    ride_close(r);
+    ride_open(r); /* nor from the file */
+    pass(r, MINUTE);
+    assert_state(r, "o7", "stuck");
+    flow_watch_heard(r->watch, SLICE("search"), confirmed);
+    pass(r, SECOND);
+    assert_state(r, "o7", "completed");
+    ride_free(r);
+}
+
 /* A disk that takes nothing for a while loses nothing. */
 static void test_disk(void **state)
 {
@@ -395,7 +427,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stuck), cmocka_unit_test(test_restart), cmocka_unit_test(test_clock),
-        cmocka_unit_test(test_log),   cmocka_unit_test(test_disk),    cmocka_unit_test(test_views),
+        cmocka_unit_test(test_log), cmocka_unit_test(test_other_log),   cmocka_unit_test(test_disk),    cmocka_unit_test(test_views),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

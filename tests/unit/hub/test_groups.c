@@ -26,7 +26,9 @@ static const char config_text[] =
     "\"listen\":[\"unix:%1$s/hub.sock\"],\"operator_listen\":[\"unix:%1$s/ops.sock\"],\"log_file\":\"%1$s/log.db\",\"journal_file\":\"%1$s/sagas.db\","
     "\"topics\":{\"a\":{\"publisher\":\"shop\",\"consumers\":[\"mailer\",\"audit\",\"reader\"]},\"b\":{\"publisher\":\"shop\",\"key\":\"k\",\"consumers\":[\"mailer\"]}},"
     "\"services\":[\"shop\",\"mailer\",\"audit\",\"reader\"],"
-    "\"groups\":{\"mailer\":{\"to\":\"/events\",\"partitions\":4,\"timeout\":\"10s\"},\"audit\":{\"partitions\":2,\"timeout\":\"%2$s\"}}}";
+    "\"groups\":{\"mailer\":{\"to\":\"/events\",\"partitions\":4,\"timeout\":\"10s\"},\"audit\":{\"partitions\":2,\"timeout\":\"%2$s\"}},"
+    "\"flow_file\":\"%1$s/flows.db\",\"flows\":[{\"name\":\"mailed\",\"owner\":\"shop\",\"start\":\"a\",\"steps\":["
+    "{\"sent\":{\"consumed_by\":\"mailer\",\"within\":\"1s\"}}]}]}";
 
 enum { SEEN_MAX = 4096, HELD_MAX = 64 };
 
@@ -367,6 +369,34 @@ static void test_delivered(void **state)
     world_free(w);
 }
 
+static void wait_flow(struct world *w, const char *path, const char *state)
+{
+    for (;;) { /* ended by the alarm when it never comes */
+        struct asked *q = ask(w, w->shop, "ops", "GET", path, NULL);
+        if (q->body != NULL && strstr(q->body, state) != NULL)
+            return;
+        pause_ms(w, 5);
+    }
+}
+
+/* A flow that is made anew hears of a group that has had all and has nothing to do. */
+static void test_flow(void **state)
+{
+    (void)state;
+    char path[128];
+    struct world *w = world_new("10s");
+    tell_registry(w);
+    publish(w, "a", "x", 3);
+    wait_lag(w, "mailer", 0);
+    wait_flow(w, "/v1/flows/mailed/x", "\"state\":\"completed\"");
+    stop_hub(w);
+    snprintf(path, sizeof path, "%s/flows.db", w->dir);
+    assert_int_equal(unlink(path), 0);
+    start_hub(w);
+    wait_flow(w, "/v1/flows/mailed/x", "\"state\":\"completed\"");
+    world_free(w);
+}
+
 /* A key that stands still holds up no other; what was under way when the hub went comes again, first. */
 static void test_stopped_in_the_middle(void **state)
 {
@@ -609,7 +639,7 @@ static void test_stop_with_all_under_way(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_delivered), cmocka_unit_test(test_stopped_in_the_middle), cmocka_unit_test(test_planned_stop), cmocka_unit_test(test_refused), cmocka_unit_test(test_leased),
+        cmocka_unit_test(test_delivered), cmocka_unit_test(test_flow), cmocka_unit_test(test_stopped_in_the_middle), cmocka_unit_test(test_planned_stop), cmocka_unit_test(test_refused), cmocka_unit_test(test_leased),
         cmocka_unit_test(test_seek), cmocka_unit_test(test_stop_with_all_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -75,6 +75,57 @@ static void test_start_twice_at_once(void **state)
     world_free(w);
 }
 
+static enum ficus_err (*true_run)(struct env *e, struct env_job *job);
+static void (*held_done)(void *arg);
+static void *held_arg;
+
+static void hold(void *arg)
+{
+    held_arg = arg;
+}
+
+/* The first job's end is not heard of yet. */
+static enum ficus_err holding_run(struct env *e, struct env_job *job)
+{
+    if (held_done == NULL) {
+        held_done = job->done;
+        job->done = hold;
+    }
+    return true_run(e, job);
+}
+
+/* An instance that an event began, and that rests already, when a start by hand hears that the journal had none. */
+static void test_start_late(void **state)
+{
+    static const char text[] = "{\"name\":\"checkout\",\"owner\":\"orders\",\"start\":\"order.placed\",\"steps\":["
+                               "{\"go\":{\"signal\":\"go\",\"timeout\":\"never\"}},{\"confirm\":{\"call\":\"POST orders:/v1/orders/{id}\",\"pivot\":true}}]}";
+    (void)state;
+    struct world *w = world_new();
+    struct seen s = {0};
+    const struct saga_command c = start_of("o1", "{}");
+    open_engine(w, text);
+    crash_env_run_ms(w->ce, 10);
+    const struct env_ops *ops = w->env->ops;
+    struct env_ops holding = *ops;
+    true_run = ops->run;
+    held_done = NULL;
+    holding.run = holding_run;
+    w->env->ops = &holding;
+    assert_int_equal(saga_engine_command(w->g, &c, on_view, &s), FICUS_ERR_OK);
+    crash_env_run_ms(w->ce, 10);
+    assert_non_null(held_arg);
+    place(w, "o1");
+    crash_env_run_ms(w->ce, 1000);
+    assert_false(s.done);
+    w->env->ops = ops;
+    held_done(held_arg);
+    crash_env_run_ms(w->ce, 1000);
+    assert_true(s.done);
+    assert_int_equal(s.err, FICUS_ERR_CONFLICT); /* it began with the event's input */
+    assert_state(w, "o1", "waiting");
+    world_free(w);
+}
+
 /* ---- cancel ---- */
 
 static struct plan no_charge(struct world *w, const char *key)
@@ -444,7 +495,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_start),
         cmocka_unit_test(test_start_event_again),
-        cmocka_unit_test(test_start_twice_at_once),
+        cmocka_unit_test(test_start_twice_at_once), cmocka_unit_test(test_start_late),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_cancel_around_the_pivot),
         cmocka_unit_test(test_terminate),

@@ -19,6 +19,7 @@
 
 static struct ficus_test *t;
 static atomic_bool refuses; /* the second version's handler */
+static atomic_bool moment;  /* the handler of "others" has not what it needs */
 
 static struct ficus_test_answer call(const char *method, const char *path)
 {
@@ -93,6 +94,13 @@ static int kinds_handle_2(struct ficus_req *req, const struct ficus_stored *ev)
     return kinds_handle(req, ev) != 0 ? -1 : ficus_exec(req, "UPDATE {kind} SET twice = 2 * n", "");
 }
 
+/* What is too large for the database counts like a full disk, as a matter of the moment. */
+static int others_handle(struct ficus_req *req, const struct ficus_stored *ev)
+{
+    (void)ev;
+    return ficus_exec(req, "INSERT INTO {other}(a) SELECT length(zeroblob(?))", "i", moment ? INT64_C(2000000000) : 1);
+}
+
 static struct ficus_projection projections[4] = {{"kinds", 1, tables, kinds_handle}, {NULL}};
 
 static const char *upcast(struct ficus_req *req, const struct ficus_stored *old)
@@ -155,7 +163,7 @@ static int setup(void **state)
 {
     memset(projections, 0, sizeof projections);
     projections[0] = (struct ficus_projection){"kinds", 1, tables, kinds_handle};
-    refuses = false;
+    refuses = moment = false;
     t = ficus_test_start(&service, NULL, NULL);
     return 0;
 }
@@ -173,16 +181,21 @@ static struct ficus_test_answer operate(const char *method, const char *path)
     return ficus_test_call(t, &(struct ficus_test_request){.method = method, .path = path, .caller = "operator"});
 }
 
-static void await_rebuild(const char *what)
+static void await_rebuild_at(const char *path, const char *what, long pause_ns)
 {
-    for (int i = 0; i < 2000; i++) {
-        struct ficus_test_answer a = operate("GET", "/ficus/rebuild");
+    for (int64_t i = 0; i < 20000000000 / pause_ns; i++) {
+        struct ficus_test_answer a = operate("GET", path);
         assert_int_equal(a.status, 200);
         if (strstr(a.body, what) != NULL)
             return;
-        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+        nanosleep(&(struct timespec){.tv_nsec = pause_ns}, NULL);
     }
-    fail_msg("in vain: %s; %s", what, operate("GET", "/ficus/rebuild").body);
+    fail_msg("in vain: %s; %s", what, operate("GET", path).body);
+}
+
+static void await_rebuild(const char *what)
+{
+    await_rebuild_at("/ficus/rebuild", what, 5000000);
 }
 
 /* ---- tests ---- */
@@ -270,6 +283,36 @@ static void test_versions(void **state)
     expect("GET", "/v1/kinds", 200, "[\"a 2 - 1\",\"b 2 - 1\"]");
 }
 
+/* One that is asked for at any moment is begun, also while a last step of the one before finds that nothing is to be done. */
+static void test_again(void **state)
+{
+    char done[64];
+    expect("POST", "/v1/add/a", 200, NULL);
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(operate("POST", "/ficus/rebuild").status, 202);
+        (void)snprintf(done, sizeof done, "\"rebuild\":\"done\",\"generation\":%d,", i + 2);
+        await_rebuild_at("/ficus/rebuild", done, 100000);
+        nanosleep(&(struct timespec){.tv_nsec = i * 200000}, NULL); /* anywhere in the steps behind it */
+    }
+}
+
+/* One that fails for the moment's sake, until it is given up, keeps no other one waiting. */
+static void test_moment(void **state)
+{
+    projections[1] = projections[0];
+    projections[0] = (struct ficus_projection){"others", 1, "CREATE TABLE {other}(a INTEGER)", others_handle};
+    ficus_test_restart(t);
+    expect("POST", "/v1/add/a", 200, NULL);
+    moment = true;
+    assert_int_equal(operate("POST", "/ficus/rebuild?projection=others").status, 202);
+    assert_int_equal(operate("POST", "/ficus/rebuild?projection=kinds").status, 202);
+    await_rebuild_at("/ficus/rebuild?projection=others", "\"rebuild\":\"failed\"", 5000000);
+    await_rebuild_at("/ficus/rebuild?projection=kinds", "\"rebuild\":\"done\"", 5000000);
+    moment = false;
+    assert_int_equal(operate("POST", "/ficus/rebuild?projection=others").status, 202);
+    await_rebuild_at("/ficus/rebuild?projection=others", "\"rebuild\":\"done\"", 5000000);
+}
+
 /* A service with two needs to be told which. */
 static void test_two(void **state)
 {
@@ -286,6 +329,6 @@ static void test_two(void **state)
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-    const struct CMUnitTest tests[] = {T(test_fed), T(test_misuse), T(test_rebuild), T(test_versions), T(test_two)};
+    const struct CMUnitTest tests[] = {T(test_fed), T(test_misuse), T(test_rebuild), T(test_versions), T(test_two), T(test_again), T(test_moment)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
