@@ -265,6 +265,24 @@ static int64_t count_events(struct cli *cli, const char *name)
     return total;
 }
 
+/* Whether the hub keeps the service's place; then it is said what there is to be done. */
+static bool is_group(struct cli *cli, const char *name)
+{
+    const struct json *root = NULL;
+    if (cli_ask(cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", "/v1/consumers", 200, true, NULL}, NULL, NULL, &root) != EXIT_OK)
+        return false;
+    const struct json *list = json_get(root, "consumers");
+    for (const struct json *v = list == NULL ? NULL : list->first; v != NULL; v = v->next) {
+        struct slice kind = json_string_or(json_get(v, "kind"), SLICE_NONE);
+        if (!slice_eq_str(json_string_or(json_get(v, "consumer"), SLICE_NONE), name) ||
+            (!slice_eq_str(kind, "delivered") && !slice_eq_str(kind, "leased")))
+            continue;
+        dprintf(2, "ficus: %s is a group, and what it makes of events is its own; ficus events seek %s --to start has them come again\n", name, name);
+        return true;
+    }
+    return false;
+}
+
 static void show_progress(const struct watch *w, int64_t events, bool last)
 {
     if (!w->is_terminal)
@@ -356,8 +374,11 @@ int cmd_events_rebuild(const struct command_call *c)
         if (code == EXIT_OK && status_process(status, w.name) == NULL) {
             cli_no_process(status, w.name);
             code = EXIT_FAILED;
+        } else if (code == EXIT_OK && (strcmp(w.name, "gateway") == 0 || strcmp(w.name, "hub") == 0)) {
+            dprintf(2, "ficus: the %s is no service and has no read model\n", w.name);
+            code = EXIT_FAILED;
         } else if (code == EXIT_OK) {
-            code = socket == NULL || path == NULL ? EXIT_FAILED : rebuild(&w, socket, path);
+            code = is_group(&cli, w.name) || socket == NULL || path == NULL ? EXIT_FAILED : rebuild(&w, socket, path);
         }
     }
     cli_done(&cli);

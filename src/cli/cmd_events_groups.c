@@ -46,9 +46,14 @@ static void print_consumer(const struct json *v, struct buf *out)
     const struct json *partitions = json_get(v, "partitions");
     for (const struct json *p = partitions == NULL ? NULL : partitions->first; p != NULL; p = p->next) {
         struct slice reason = json_string_or(json_get(p, "reason"), SLICE_NONE);
-        if (reason.p != NULL)
-            buf_printf(out, "  partition %lld behind %lld: " SLICE_FMT " (" SLICE_FMT ")\n", (long long)json_i64_or(json_get(p, "partition"), 0),
-                       (long long)json_i64_or(json_get(p, "settled"), 0), SLICE_ARG(text_of(p, "state")), SLICE_ARG(reason));
+        if (reason.p == NULL)
+            continue;
+        buf_printf(out, "  partition %lld behind %lld: ", (long long)json_i64_or(json_get(p, "partition"), 0),
+                   (long long)json_i64_or(json_get(p, "settled"), 0));
+        if (slice_starts(reason, text_of(p, "state"))) /* "no answer: ..." */
+            buf_printf(out, SLICE_FMT "\n", SLICE_ARG(reason));
+        else
+            buf_printf(out, SLICE_FMT " (" SLICE_FMT ")\n", SLICE_ARG(text_of(p, "state")), SLICE_ARG(reason));
     }
 }
 

@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { PAGE = 1000, SAGAS_MAX = 64, FILE_SIZE_MAX = 16 << 20, INPUT_SIZE_MAX = 1 << 20 };
 
@@ -108,6 +109,15 @@ static int list(struct cli *cli, const struct selection *q, bool after_flow)
     return code;
 }
 
+static bool is_state(const char *state)
+{
+    static const char *const states[] = {"running", "waiting", "undoing", "stuck", "completed", "compensated", "terminated", "orphaned", "uncompensated"};
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++)
+        if (strcmp(state, states[i]) == 0)
+            return true;
+    return false;
+}
+
 static bool list_options(struct cli *cli, const struct command_call *c, struct selection *q)
 {
     const char *limit = command_value(c, "limit", NULL), *saga = command_value(c, "saga", NULL);
@@ -115,6 +125,11 @@ static bool list_options(struct cli *cli, const struct command_call *c, struct s
     *q = (struct selection){.after = command_value(c, "after", NULL), .stuck = command_has(c, "stuck"), .count_max = INT64_MAX};
     q->state = state == NULL || q->stuck ? NULL : cli_segment(cli, state);
     q->saga = saga == NULL ? NULL : cli_segment(cli, saga);
+    if (state != NULL && !is_state(state)) {
+        dprintf(2, "ficus: --state: \"%s\" is no state: it must be running, waiting, undoing, stuck, completed, compensated, terminated, or of "
+                   "choreographed sagas orphaned or uncompensated\n", state);
+        return false;
+    }
     if (limit == NULL || (slice_to_i64(slice_str(limit), &q->count_max) && q->count_max > 0))
         return true;
     dprintf(2, "ficus: --limit: \"%s\" is no whole number above 0\n", limit);
@@ -521,7 +536,7 @@ int cmd_saga_retry(const struct command_call *c)
 
 int cmd_saga_cancel(const struct command_call *c)
 {
-    return order(c, &(struct order){"POST", "/cancel", NULL, NULL, "cancelled, and undone", false});
+    return order(c, &(struct order){"POST", "/cancel", NULL, NULL, "cancelled", false});
 }
 
 int cmd_saga_terminate(const struct command_call *c)

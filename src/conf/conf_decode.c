@@ -366,6 +366,9 @@ static bool decode_entries(struct decoder *d, const struct conf_setting *s, cons
         if (inner != NULL) {
             conf_error_key(d->errors, inner, "stands inside another \"%s\"; write its entries into that one", s->group_word);
             ok = false;
+        } else if (s->group_word != NULL && n->kind == CONF_MAP_NODE && n->count == 1 && n->first->kind == CONF_LIST_NODE) {
+            conf_error_key(d->errors, n->first, "found a list, expected a map; a list stands behind \"%s\" only", s->group_word);
+            ok = false;
         } else if (n->kind == CONF_MAP_NODE && n->count == 1) {
             ok &= decode_entry(d, s, n->first, *at);
             if (s->group_word != NULL)

@@ -178,7 +178,14 @@ static void check_consumer(const struct flow_checker *c, const struct flow_def *
     const struct manifest_service *service = manifest_find_service(c->m, s->consumer);
     const struct flow_topics *causes = s->after.count == 0 ? &d->start : &s->after;
     if (service == NULL) {
-        conf_error_value(c->errors, node, "\"%s\" is no service of this system", s->consumer);
+        const char *names[256];
+        size_t count = 0;
+        for (size_t i = 0; i < c->m->service_count && count < sizeof names / sizeof *names; i++)
+            if (c->m->services[i].name != NULL)
+                names[count++] = c->m->services[i].name;
+        const char *near = text_nearest(slice_str(s->consumer), names, count);
+        conf_error_value(c->errors, node, "\"%s\" is no service of this system%s%s%s", s->consumer, near != NULL ? " (did you mean " : "",
+                         near != NULL ? near : "", near != NULL ? "?)" : "");
         return;
     }
     for (size_t i = 0; i < causes->count; i++)

@@ -20,7 +20,7 @@ enum { REGISTERED_VERSION = 1, REGISTERED_SIZE_MAX = CONF_JSON_SIZE_MAX, VERSION
 
 static bool fail_version(const struct conf_node *node, struct conf_errors *errors)
 {
-    conf_error_value(errors, node, "found %s, expected " ALLOWED, node->kind == CONF_NULL ? "nothing" : node->kind == CONF_SCALAR ? "no file" : "something else");
+    conf_error_value(errors, node, "found %s, expected " ALLOWED, node->kind == CONF_NULL ? "nothing" : node->kind == CONF_SCALAR ? "no file" : node->kind == CONF_LIST_NODE ? "a list" : conf_get(node, "file") == NULL ? "a map without file" : "a map outside a list");
     return false;
 }
 
@@ -122,14 +122,26 @@ struct schemas {
     struct conf_errors *errors;
 };
 
-/* Faults of a schema, each at its place in the file. */
+/* A number that ends with ':'. The text behind it, or NULL. */
+static const char *place_number(const char *text, uint32_t *ret)
+{
+    const char *p = text;
+    for (*ret = 0; text != NULL && *p >= '0' && *p <= '9' && p - text < 9; p++)
+        *ret = *ret * 10 + (uint32_t)(*p - '0');
+    return text != NULL && p > text && *p == ':' ? p + 1 : NULL;
+}
+
+/* Faults of a schema, each at its place in the file. What is no JSON has its place before the text (json_parse). */
 static void tell(struct schemas *c, const char *shown, struct slice text, const struct jschema_faults *faults)
 {
     for (size_t i = 0; i < faults->count; i++) {
         const struct jschema_fault *f = &faults->list[i];
-        uint32_t line, column;
-        json_position(text, f->offset, &line, &column);
-        conf_error_place(c->errors, FICUS_ERR_INVALID, shown, line, column, "%s%s%s", f->pointer, f->pointer[0] == '\0' ? "" : ": ", f->text);
+        uint32_t line = 1, column = 1;
+        const char *said = f->pointer[0] != '\0' ? NULL : place_number(place_number(f->text, &line), &column);
+        if (said == NULL || *said != ' ')
+            json_position(text, f->offset, &line, &column);
+        conf_error_place(c->errors, FICUS_ERR_INVALID, shown, line, column, "%s%s%s", f->pointer, f->pointer[0] == '\0' ? "" : ": ",
+                         said == NULL || *said != ' ' ? f->text : said + 1);
     }
 }
 

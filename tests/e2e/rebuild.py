@@ -165,10 +165,12 @@ def check_missing(shop, checks, wanted):
 
 
 def check_refusals(shop, checks):
-    done = shop.run("events", "rebuild", "orders")
+    done = shop.run("events", "rebuild", "cart")
     checks.check("a store that is no read model is not rebuilt", done.returncode == 1 and "rebuildable" in done.stderr, repr(done))
     done = shop.run("events", "rebuild", "nobody")
     checks.check("an unknown service is said", done.returncode == 1 and "nobody" in done.stderr, repr(done))
+    done = shop.run("events", "rebuild", "hub")
+    checks.check("what is no service is said", done.returncode == 1 and "is no service" in done.stderr, repr(done))
     checks.check("clients do not get there", shop.request("GET", "/ficus/rebuild").status == 404)
 
 

@@ -258,6 +258,7 @@ static void test_messages(void **state)
         {"{\"x\":0,\"steps\": [{\"together\": [{\"a\": {}}, {\"a\": {}}]}]}", "f.json:1:44: steps[0].together[1].a: \"a\" occurs twice, first in line 1\n"},
         {"{\"x\":0,\"steps\": [{\"a\": {}}, {\"together\": [{\"a\": {}}]}]}", "f.json:1:44: steps[1].together[0].a: \"a\" occurs twice, first in line 1\n"},
         {"{\"x\":0,\"steps\": [{\"together\": []}]}", "f.json:1:31: steps[0].together: found nothing in it, expected at least one entry\n"},
+        {"{\"x\":0,\"steps\": [{\"togther\": [{\"a\": {}}]}]}", "f.json:1:19: steps[0].togther: found a list, expected a map; a list stands behind \"together\" only\n"},
         {"{\"x\":0,\"steps\": [{\"together\": [{\"together\": [{\"a\": {}}]}]}]}",
          "f.json:1:33: steps[0].together[0].together: stands inside another \"together\"; write its entries into that one\n"},
         {"{\"x\":0,\"steps\": [{\"a\": {\"weight\": true}}]}", "f.json:1:35: steps[0].a.weight: found \"true\", expected a whole number of at least 0\n"},

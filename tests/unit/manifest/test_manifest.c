@@ -552,7 +552,7 @@ static void test_across(void **state)
         {"services/x/service.yaml", SERVICE("x") "flows: { f: { start: order.done, steps: [ s: { consumed_by: bank, within: 1m }, t: { consumed_by: users, within: 1m } ] } }\n",
          "services/x/service.yaml:5:99: flows.f.steps[1].t.consumed_by: \"users\" does not consume \"order.done\": add it to consumes in "},
         {"services/x/service.yaml", SERVICE("x") "flows: { f: { start: order.done, steps: [ s: { consumed_by: bnk, within: 1m } ] } }\n",
-         "services/x/service.yaml:5:61: flows.f.steps[0].s.consumed_by: \"bnk\" is no service of this system\n"},
+         "services/x/service.yaml:5:61: flows.f.steps[0].s.consumed_by: \"bnk\" is no service of this system (did you mean bank?)\n"},
         {"services/x/service.yaml", SERVICE("x") "flows: { f: { start: order.placed, steps: [ s: { event: order.done, within: 8d } ] } }\n",
          "services/x/service.yaml:5:77: flows.f.steps[0].s.within: is longer than events are kept (events.retention)"},
         {"services/x/service.yaml", SERVICE("x") "flows: { f: { start: order.placed, failures: order.done, steps: [ s: { event: order.done, within: 1m } ] } }\n",

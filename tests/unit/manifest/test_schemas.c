@@ -82,8 +82,8 @@ static void test_refused(void **state)
         const char *schema, *said;
     } cases[] = {
         {"[] }\n", "services/sender.yaml:7:26: publishes.parcel.sent.schema: the list is empty"},
-        {"{ file: e/1.json } }\n", "7:26: publishes.parcel.sent.schema: found something else, expected a file such as"},
-        {"[{ upcast: true }] }\n", "7:27: publishes.parcel.sent.schema[0]: found something else, expected a file"},
+        {"{ file: e/1.json } }\n", "7:26: publishes.parcel.sent.schema: found a map outside a list, expected a file such as"},
+        {"[{ upcast: true }] }\n", "7:27: publishes.parcel.sent.schema[0]: found a map without file, expected a file"},
         {"[{ file: e/1.json, when: 1 }] }\n", "schema[0].when: is unknown here, expected file or upcast"},
         {"[{ file: e/1.json, upcast: 1 }] }\n", "schema[0].upcast: expected true or false"},
         {"[{ file: e/1.json, upcast: true }] }\n", "schema[0]: \"upcast\" has no meaning for the first version"},
@@ -121,7 +121,7 @@ static void test_places(void **state)
                                           "services/e/1.json:3:24: dependentRequired: is not supported by this version\n");
     files_put(&s.files, "services/e/1.json", "{ \"type\": }");
     assert_false(load(&s, "e/1.json }\n", false));
-    assert_non_null(strstr(buf_str(&s.text), "services/e/1.json:1:1: 1:11: found '}'"));
+    assert_non_null(strstr(buf_str(&s.text), "services/e/1.json:1:11: found '}'"));
     files_put(&s.files, "services/e/1.json", "true");
     assert_false(load(&s, "e/1.json }\n", false));
     assert_non_null(strstr(buf_str(&s.text), "a topic's schema is an object"));
