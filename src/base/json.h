@@ -75,5 +75,6 @@ void json_write_kv_str(struct json_writer *w, const char *key, const char *text)
 void json_write_kv_slice(struct json_writer *w, const char *key, struct slice text);
 void json_write_kv_i64(struct json_writer *w, const char *key, int64_t value);
 void json_write_kv_bool(struct json_writer *w, const char *key, bool value);
+void json_write_kv_time(struct json_writer *w, const char *key, int64_t wall_ms); /* as time_format */
 
 #endif

@@ -6,6 +6,7 @@
 #include "assert.h"
 #include "json.h"
 #include "text.h"
+#include "timefmt.h"
 
 enum { LEVELS_MAX = 64 };
 
@@ -222,4 +223,11 @@ void json_write_kv_bool(struct json_writer *w, const char *key, bool value)
 {
     json_write_key(w, key);
     json_write_bool(w, value);
+}
+
+void json_write_kv_time(struct json_writer *w, const char *key, int64_t wall_ms)
+{
+    char text[TIME_TEXT_SIZE];
+    time_format(wall_ms, text);
+    json_write_kv_str(w, key, text);
 }

@@ -16,6 +16,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { CLI_ARENA_SIZE = 64 << 20, KEY_FILE_SIZE_MAX = 256 };
@@ -84,6 +85,11 @@ bool cli_is_true(const struct json *v)
     return json_bool(v, &value) && value;
 }
 
+struct slice text_of(const struct json *v, const char *key)
+{
+    return json_string_or(json_get(v, key), SLICE("-"));
+}
+
 bool cli_colour(int fd)
 {
     const char *no = getenv("NO_COLOR");
@@ -109,6 +115,39 @@ bool cli_time(struct cli *cli, const char *option, const char *text, int sign, i
         return false;
     }
     return true;
+}
+
+/* By a stream, not by the file's size: of a pipe, as of <(...), that is 0. */
+static enum ficus_err read_stream(struct cli *cli, FILE *f, const char *name, size_t size_max, struct slice *ret_text, struct ficus_error *reterr)
+{
+    struct buf text;
+    char part[16384];
+    size_t size;
+    buf_init(&text, size_max);
+    while (!buf_failed(&text) && (size = fread(part, 1, sizeof part, f)) > 0)
+        buf_add(&text, part, size);
+    enum ficus_err err = ferror(f) ? err_set(reterr, FICUS_ERR_IO, "%s cannot be read", name) : FICUS_ERR_OK;
+    if (err == FICUS_ERR_OK && buf_failed(&text))
+        err = err_set(reterr, FICUS_ERR_TOO_LARGE, "%s has more than %zu bytes", name, size_max);
+    if (err == FICUS_ERR_OK && (*ret_text = arena_slice(&cli->a, buf_slice(&text))).p == NULL)
+        err = err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
+    buf_done(&text);
+    return err;
+}
+
+enum ficus_err cli_input(struct cli *cli, const char *value, size_t size_max, struct slice *ret_text, struct ficus_error *reterr)
+{
+    *ret_text = slice_str(value);
+    if (value[0] != '@')
+        return FICUS_ERR_OK;
+    if (strcmp(value, "@-") == 0)
+        return read_stream(cli, stdin, "standard input", size_max, ret_text, reterr);
+    FILE *f = fopen(value + 1, "re");
+    if (f == NULL)
+        return err_set(reterr, FICUS_ERR_IO, "%s cannot be opened: %s", value + 1, strerror(errno));
+    enum ficus_err err = read_stream(cli, f, value + 1, size_max, ret_text, reterr);
+    (void)fclose(f); /* it was read */
+    return err;
 }
 
 const char *cli_segment(struct cli *cli, const char *text)

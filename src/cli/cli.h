@@ -83,6 +83,7 @@ int cli_fail(const struct ficus_error *error); /* "ficus: TEXT" on stderr; the e
 void cli_print(struct slice text);             /* to stdout, all of it; a reader that has gone is no failure */
 void cli_print_errors(const struct conf_errors *errors); /* to stderr */
 bool cli_is_true(const struct json *v); /* NULL and what is no bool: false */
+struct slice text_of(const struct json *v, const char *key); /* for tables: the string, "-" where there is none */
 bool cli_colour(int fd);                                 /* a terminal, and NO_COLOR is not set */
 const char *cli_program_folder(struct arena *a); /* where this program's file lies, absolute; NULL: not known */
 /* Where pkg-config finds the libficus that belongs to this program; "" when that is a standard place, or not found. */
@@ -92,6 +93,10 @@ bool cli_duration(const struct command_call *c, const char *option, const char *
 
 /* A time by RFC 3339, or a duration from now on (sign 1) or back (-1). False: said why. */
 bool cli_time(struct cli *cli, const char *option, const char *text, int sign, int64_t *ret_ms);
+
+/* What an option that takes text, @FILE or @- (standard input, to its end) stands for, in the arena. TOO_LARGE over size_max;
+ * nothing is printed. */
+enum ficus_err cli_input(struct cli *cli, const char *value, size_t size_max, struct slice *ret_text, struct ficus_error *reterr);
 
 /* Ask an operator socket ("supervisor.sock", "hub-ops.sock"), or a service as operator, and expect JSON. Returns an
  * exit code; EXIT_NOT_RUNNING when nobody listens. quiet: print nothing then. Problems that it answers are printed.

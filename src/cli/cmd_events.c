@@ -15,11 +15,6 @@
 
 enum { PAGE = 1000 };
 
-static struct slice text_of(const struct json *v, const char *key)
-{
-    return json_string_or(json_get(v, key), SLICE("-"));
-}
-
 static void print_topic(const struct json *v, struct buf *out)
 {
     const struct json *consumers = json_get(v, "consumers");

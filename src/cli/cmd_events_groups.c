@@ -9,11 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static struct slice text_of(const struct json *v, const char *key)
-{
-    return json_string_or(json_get(v, key), SLICE("-"));
-}
-
 /* ---- lag ---- */
 
 /* "850ms", "12s", "3m", "5h", "2d": one number that is quickly read. */

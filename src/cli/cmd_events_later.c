@@ -6,19 +6,6 @@
 
 #include <stdio.h>
 
-static struct slice text_of(const struct json *v, const char *key)
-{
-    return json_string_or(json_get(v, key), SLICE("-"));
-}
-
-static void print_json(const struct json *v, struct buf *out)
-{
-    struct json_writer w;
-    json_write_init(&w, out);
-    json_write_value(&w, v);
-    buf_add_char(out, '\n');
-}
-
 static void print_waiting(const struct json *v, struct buf *out)
 {
     const struct json *event = json_get(v, "event");
@@ -44,7 +31,7 @@ static int list_schedules(struct cli *cli, size_t *count)
         if (!cli->json && (*count)++ == 0)
             buf_printf(&out, "%-16s %-24s %-20s %-36s %s\n", "number", "time", "topic", "subject", "source");
         if (cli->json)
-            print_json(v, &out);
+            buf_printf(&out, SLICE_FMT "\n", SLICE_ARG(v->text));
         else
             print_schedule(v, &out);
     }
@@ -69,7 +56,7 @@ static int list_page(struct cli *cli, int64_t *after_ms, int64_t *after, size_t 
         if (!cli->json && head && *count == 0)
             buf_printf(&out, "%-16s %-24s %-20s %-36s %s\n", "number", "time", "topic", "subject", "source");
         if (cli->json)
-            print_json(v, &out);
+            buf_printf(&out, SLICE_FMT "\n", SLICE_ARG(v->text));
         else
             print_waiting(v, &out);
     }

@@ -10,32 +10,7 @@
 #include "uuid.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
-
-/* JSON, @FILE, or @- for what comes on stdin. False: said why. */
-static bool read_data(struct cli *cli, const char *option, struct slice *ret_text)
-{
-    if (option[0] != '@') {
-        *ret_text = slice_str(option);
-        return true;
-    }
-    bool is_stdin = strcmp(option, "@-") == 0;
-    FILE *f = is_stdin ? stdin : fopen(option + 1, "re");
-    char *text = f == NULL ? NULL : arena_alloc(&cli->a, EVENT_SIZE_MAX + 1);
-    size_t size = text == NULL ? 0 : fread(text, 1, EVENT_SIZE_MAX + 1, f);
-    bool ok = text != NULL && ferror(f) == 0 && size <= EVENT_SIZE_MAX;
-    if (f == NULL)
-        dprintf(2, "ficus: %s cannot be opened: %m\n", option + 1);
-    else if (size > EVENT_SIZE_MAX)
-        dprintf(2, "ficus: %s is larger than %d bytes\n", option + 1, EVENT_SIZE_MAX);
-    else if (!ok)
-        dprintf(2, "ficus: %s cannot be read: %m\n", option + 1);
-    if (f != NULL && !is_stdin)
-        (void)fclose(f); /* it was read */
-    *ret_text = slice_make(text, size);
-    return ok;
-}
 
 static const char *new_id(struct cli *cli)
 {
@@ -56,7 +31,11 @@ static int make_event(struct cli *cli, const struct command_call *c, struct even
     const char *id = command_value(c, "id", NULL), *subject = command_value(c, "subject", NULL), *at = command_value(c, "at", NULL);
     const char *given = command_value(c, "data", NULL), *source = arena_printf(&cli->a, "/operator/%lld", (long long)geteuid());
     char *time = arena_alloc(&cli->a, TIME_TEXT_SIZE);
-    if ((given != NULL && !read_data(cli, given, &data)) || (at != NULL && !cli_time(cli, "at", at, 1, &at_ms)))
+    if (given != NULL && cli_input(cli, given, EVENT_SIZE_MAX, &data, &error) != FICUS_ERR_OK) {
+        dprintf(2, "ficus: --data: %s\n", error.text);
+        return EXIT_USAGE;
+    }
+    if (at != NULL && !cli_time(cli, "at", at, 1, &at_ms))
         return EXIT_USAGE;
     if (id == NULL)
         id = new_id(cli);

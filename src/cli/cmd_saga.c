@@ -14,11 +14,6 @@
 
 enum { PAGE = 1000, SAGAS_MAX = 64, FILE_SIZE_MAX = 16 << 20, INPUT_SIZE_MAX = 1 << 20 };
 
-static struct slice text_of(const struct json *v, const char *key)
-{
-    return json_string_or(json_get(v, key), SLICE("-"));
-}
-
 /* ---- list ---- */
 
 static void print_row(const struct json *v, struct buf *out)
@@ -360,24 +355,6 @@ static const char *person(void)
     return NULL;
 }
 
-/* All of standard input, to its end. TOO_LARGE over INPUT_SIZE_MAX. */
-static enum ficus_err read_stdin(struct cli *cli, struct slice *ret_text, struct ficus_error *reterr)
-{
-    struct buf text;
-    char part[16384];
-    size_t size;
-    buf_init(&text, INPUT_SIZE_MAX);
-    while ((size = fread(part, 1, sizeof part, stdin)) > 0)
-        buf_add(&text, part, size);
-    enum ficus_err err = ferror(stdin) ? err_set(reterr, FICUS_ERR_IO, "standard input cannot be read") : FICUS_ERR_OK;
-    if (err == FICUS_ERR_OK && buf_failed(&text))
-        err = err_set(reterr, FICUS_ERR_TOO_LARGE, "standard input has more than %d bytes", INPUT_SIZE_MAX);
-    if (err == FICUS_ERR_OK && (*ret_text = arena_slice(&cli->a, buf_slice(&text))).p == NULL)
-        err = err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
-    buf_done(&text);
-    return err;
-}
-
 /* The value of an option that takes JSON, @FILE or @- (standard input), as one JSON value, of start an object; false: said why.
  * SLICE_NONE: not given. */
 static bool json_option(struct cli *cli, const struct command_call *c, const char *option, struct slice *ret_json)
@@ -385,15 +362,11 @@ static bool json_option(struct cli *cli, const struct command_call *c, const cha
     struct ficus_error error = {0};
     struct json *root = NULL;
     const char *value = command_value(c, option, NULL);
-    struct slice text = slice_str(value);
+    struct slice text = SLICE_NONE;
     *ret_json = SLICE_NONE;
     if (value == NULL)
         return true;
-    enum ficus_err err = FICUS_ERR_OK;
-    if (strcmp(value, "@-") == 0)
-        err = read_stdin(cli, &text, &error);
-    else if (value[0] == '@')
-        err = env_file_load(cli->e, &cli->a, value + 1, INPUT_SIZE_MAX, &text, &error);
+    enum ficus_err err = cli_input(cli, value, INPUT_SIZE_MAX, &text, &error);
     if (err == FICUS_ERR_OK)
         err = json_parse(&cli->a, text, &(struct json_limits){.size_max = INPUT_SIZE_MAX}, &root, &error);
     if (err == FICUS_ERR_OK && strcmp(option, "input") == 0 && root->type != JSON_OBJECT)

@@ -6,11 +6,6 @@
 
 #include <string.h>
 
-static struct slice text_of(const struct json *v, const char *key)
-{
-    return json_string_or(json_get(v, key), SLICE("-"));
-}
-
 bool saga_kind_has_state(bool flows, const char *state)
 {
     static const char *const only_sagas[] = {"waiting", "undoing", "terminated"}, *const only_flows[] = {"orphaned", "uncompensated"};

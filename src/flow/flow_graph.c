@@ -56,18 +56,6 @@ int flow_graph_topic(const struct flow_graph *g, struct slice topic)
     return -1;
 }
 
-uint64_t flow_graph_reached(const struct flow_graph *g)
-{
-    uint64_t reached = g->start, before;
-    do {
-        before = reached;
-        for (size_t i = 0; i < g->def->step_count; i++)
-            if ((g->after[i] & reached) != 0)
-                reached |= g->events[i];
-    } while (reached != before);
-    return reached;
-}
-
 /* Topics that one step leads to from this one. */
 static uint64_t next_of(const struct flow_graph *g, int topic)
 {

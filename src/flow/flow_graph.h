@@ -21,8 +21,6 @@ struct flow_graph {
 bool flow_graph_make(const struct flow_def *d, struct flow_graph *ret_graph);
 /* The number of a topic, or -1: the flow does not know it. */
 int flow_graph_topic(const struct flow_graph *g, struct slice topic);
-/* Topics that some way leads to from the start. */
-uint64_t flow_graph_reached(const struct flow_graph *g);
 /* Numbers of the topics of a circle, the first also last, into ret_path (FLOW_TOPICS_MAX + 1 long); their count, or 0: there is none. */
 size_t flow_graph_circle(const struct flow_graph *g, int ret_path[FLOW_TOPICS_MAX + 1]);
 

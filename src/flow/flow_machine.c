@@ -28,11 +28,6 @@ bool flow_state_parse(struct slice text, enum flow_state_name *ret_state)
     return false;
 }
 
-bool flow_state_is_trouble(enum flow_state_name s)
-{
-    return s == FLOW_STUCK || s == FLOW_ORPHANED || s == FLOW_UNCOMPENSATED;
-}
-
 static uint64_t bit(int topic)
 {
     return UINT64_C(1) << topic;

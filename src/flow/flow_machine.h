@@ -35,7 +35,6 @@ enum flow_state_name {
 };
 const char *flow_state_text(enum flow_state_name s);
 bool flow_state_parse(struct slice text, enum flow_state_name *ret_state);
-bool flow_state_is_trouble(enum flow_state_name s); /* somebody has to look after it */
 
 /* How far a consumer is with an event. */
 enum flow_mark_kind {

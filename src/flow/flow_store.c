@@ -241,11 +241,6 @@ void flow_store_close(struct flow_store *s)
     mem_free(s);
 }
 
-struct db *flow_store_db(const struct flow_store *s)
-{
-    return s->db;
-}
-
 int64_t flow_store_position(const struct flow_store *s)
 {
     return s->position;

@@ -32,7 +32,6 @@ struct flow_store_options {
 enum ficus_err flow_store_open(struct env *e, const struct flow_store_options *o, struct flow_store **ret_store, const char **ret_anew,
                                struct ficus_error *reterr);
 void flow_store_close(struct flow_store *s); /* NULL is fine */
-struct db *flow_store_db(const struct flow_store *s);
 int flow_store_index(const struct flow_store *s, struct slice flow); /* its definition's number; -1: there is no such flow */
 
 /* Of the file when it was opened; later the turn tells. */

@@ -81,13 +81,6 @@ static enum ficus_err view_run(struct view *v, struct slice flow, struct slice i
     return err;
 }
 
-static void write_time(struct json_writer *w, const char *key, int64_t wall_ms)
-{
-    char text[TIME_TEXT_SIZE];
-    time_format(wall_ms, text);
-    json_write_kv_str(w, key, text);
-}
-
 static void write_row(struct json_writer *w, const struct flow_row *r)
 {
     json_write_kv_str(w, "kind", "choreographed");
@@ -99,11 +92,11 @@ static void write_row(struct json_writer *w, const struct flow_row *r)
     if (r->failure[0] != '\0')
         json_write_kv_str(w, "failure", r->failure);
     if (r->due_ms != FLOW_NEVER)
-        write_time(w, "until", r->due_ms);
+        json_write_kv_time(w, "until", r->due_ms);
     if (r->late)
         json_write_kv_bool(w, "late", true);
-    write_time(w, "started_at", r->started_ms);
-    write_time(w, "updated_at", r->updated_ms);
+    json_write_kv_time(w, "started_at", r->started_ms);
+    json_write_kv_time(w, "updated_at", r->updated_ms);
 }
 
 /* ---- list ---- */
@@ -224,8 +217,8 @@ static void write_wait(struct view *v, const struct flow_stored *st, const struc
         write_publishers(v, &s->events);
         json_write_kv_str(w, "after", topic);
     }
-    write_time(w, "since", wait->since_ms);
-    write_time(w, "until", wait->until_ms);
+    json_write_kv_time(w, "since", wait->since_ms);
+    json_write_kv_time(w, "until", wait->until_ms);
     json_write_kv_bool(w, "overdue", wait->until_ms < v->judged_ms);
     if (wait->given_up)
         json_write_kv_i64(w, "dead_letter", letter_of(st, wait));
@@ -244,7 +237,7 @@ static void write_event(struct view *v, const struct flow_stored *st, size_t i)
     const struct flow_stored_event *ev = &st->details[i];
     struct slice by = ev->source.size > 1 && ev->source.p[0] == '/' ? slice_from(ev->source, 1) : ev->source;
     json_write_object(w);
-    write_time(w, "at", st->events[i].time_ms);
+    json_write_kv_time(w, "at", st->events[i].time_ms);
     json_write_kv_str(w, "kind", "event");
     json_write_kv_str(w, "step", st->graph->topics[st->events[i].topic]);
     json_write_kv_slice(w, "by", by);
@@ -270,7 +263,7 @@ static void write_mark(struct view *v, const struct flow_stored *st, const struc
     int64_t until_ms = m->step < 0 ? FLOW_NEVER : st->events[m->event].time_ms + d->steps[m->step].within_ms;
     json_write_object(w);
     if (m->at_ms > 0)
-        write_time(w, "at", m->at_ms);
+        json_write_kv_time(w, "at", m->at_ms);
     json_write_kv_str(w, "kind", mark_texts[m->kind]);
     json_write_kv_str(w, "step", st->graph->topics[st->events[m->event].topic]);
     json_write_kv_str(w, "by", m->service);

@@ -365,11 +365,6 @@ enum ficus_err flow_watch_new(struct env *e, const struct flow_watch_options *o,
     return FICUS_ERR_OK;
 }
 
-struct db *flow_watch_db(const struct flow_watch *w)
-{
-    return flow_store_db(w->store);
-}
-
 static void close_work(void *arg)
 {
     struct flow_watch *w = arg;

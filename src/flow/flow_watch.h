@@ -49,7 +49,6 @@ struct flow_watch_options {
 enum ficus_err flow_watch_new(struct env *e, const struct flow_watch_options *o, struct flow_watch **ret_watch, struct ficus_error *reterr);
 /* Cancels the pull, waits for the turn and the views under way (which are answered), closes the file. Then closed fires and the watch is gone. */
 void flow_watch_close(struct flow_watch *w, void (*closed)(void *arg), void *arg);
-struct db *flow_watch_db(const struct flow_watch *w); /* for db_watch, which ends before the watch closes */
 
 /* The service has asked for what is behind this offset of the log: it is through with all events up to there. */
 void flow_watch_heard(struct flow_watch *w, struct slice service, int64_t offset);

@@ -271,3 +271,11 @@ static const struct conf_setting hub_settings[] = {
 };
 
 const struct conf_table hub_config_table = CONF_TABLE_OF("hub", struct hub_config, hub_settings);
+
+const struct hub_topic *hub_config_topic(const struct hub_config *c, struct slice name)
+{
+    for (size_t i = 0; i < c->topic_count; i++)
+        if (slice_eq_str(name, c->topics[i].name))
+            return &c->topics[i];
+    return NULL;
+}

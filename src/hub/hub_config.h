@@ -62,4 +62,7 @@ struct hub_config {
 
 extern const struct conf_table hub_config_table;
 
+/* NULL: none of this name is declared. */
+const struct hub_topic *hub_config_topic(const struct hub_config *c, struct slice name);
+
 #endif

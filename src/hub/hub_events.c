@@ -16,14 +16,6 @@
  * the next. */
 enum { PARSE_ARENA_MAX = 256 * 1024 * 1024, DAY_MS = 24 * 3600 * 1000 };
 
-static const struct hub_topic *find_topic(const struct hub_config *c, struct slice name)
-{
-    for (size_t i = 0; i < c->topic_count; i++)
-        if (slice_eq_str(name, c->topics[i].name))
-            return &c->topics[i];
-    return NULL;
-}
-
 static bool contains(const char *const *names, size_t count, struct slice name)
 {
     for (size_t i = 0; i < count; i++)
@@ -38,7 +30,7 @@ static bool may_publish(const struct hub_config *c, struct slice who, struct sli
 {
     if (slice_eq_str(topic, EVENT_TOPIC_DEAD) || slice_eq_str(topic, EVENT_TOPIC_SAGA))
         return contains(c->services, c->service_count, who);
-    const struct hub_topic *t = find_topic(c, topic);
+    const struct hub_topic *t = hub_config_topic(c, topic);
     return t != NULL && slice_eq_str(who, t->publisher);
 }
 
@@ -49,7 +41,7 @@ static enum ficus_err rights_check(const struct hub_exchange *x, const struct ev
     const struct hub_config *c = x->hub->config;
     struct slice who = x->claims.issuer;
     char source[128];
-    if (x->route->is_operator && find_topic(c, ev->topic) == NULL)
+    if (x->route->is_operator && hub_config_topic(c, ev->topic) == NULL)
         return err_set(reterr, FICUS_ERR_DENIED, "topic " SLICE_FMT " is published by no service of the manifest", SLICE_ARG(ev->topic));
     if (!x->route->is_operator && !may_publish(c, who, ev->topic))
         return err_set(reterr, FICUS_ERR_DENIED, SLICE_FMT " is not the declared publisher of topic " SLICE_FMT, SLICE_ARG(who),
@@ -275,7 +267,7 @@ static bool may_consume(struct hub_exchange *x, struct slice topics)
     char detail[256];
     do {
         struct slice name = slice_cut(&topics, ',');
-        const struct hub_topic *t = find_topic(x->hub->config, name);
+        const struct hub_topic *t = hub_config_topic(x->hub->config, name);
         if (!is_own_redrive(x, name) && (t == NULL || !contains(t->consumers, t->consumer_count, x->claims.issuer))) {
             snprintf(detail, sizeof detail, SLICE_FMT " is not a declared consumer of topic \"" SLICE_FMT "\"",
                      SLICE_ARG(x->claims.issuer), (int)(name.size < 128 ? name.size : 128),
@@ -371,7 +363,7 @@ static const char *letter_unfit(const struct hub_config *c, struct slice source,
         *ret_detail = "the event was too large for its dead letter: its publisher has to publish it again";
         return "data_omitted";
     }
-    const struct hub_topic *t = find_topic(c, letter->original.topic);
+    const struct hub_topic *t = hub_config_topic(c, letter->original.topic);
     if (t == NULL || !contains(t->consumers, t->consumer_count, letter->consumer)) {
         *ret_detail = "the consumer that the letter names does not consume the event's topic any more";
         return "no_consumer";
@@ -478,7 +470,7 @@ static void on_topics(void *arg, enum ficus_err err, const struct elog_topic *to
         write_topic(&w, slice_str(c->topics[i].name), &c->topics[i], stored);
     }
     for (size_t k = 0; k < count; k++)
-        if (find_topic(c, topics[k].topic) == NULL)
+        if (hub_config_topic(c, topics[k].topic) == NULL)
             write_topic(&w, topics[k].topic, NULL, &topics[k]);
     json_write_end(&w);
     json_write_end(&w);

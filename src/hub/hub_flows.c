@@ -6,11 +6,8 @@
 
 static const char *publisher(void *arg, const char *topic)
 {
-    const struct hub_config *c = arg;
-    for (size_t i = 0; i < c->topic_count; i++)
-        if (slice_eq_str(slice_str(topic), c->topics[i].name))
-            return c->topics[i].publisher;
-    return NULL;
+    const struct hub_topic *t = hub_config_topic(arg, slice_str(topic));
+    return t == NULL ? NULL : t->publisher;
 }
 
 enum ficus_err hub_flows_open(struct hub *h, struct ficus_error *reterr)
@@ -51,19 +48,6 @@ void hub_flows_group_moved(const struct hub_group *gr)
     }
     if (through != INT64_MAX)
         flow_watch_heard(gr->hub->flows, slice_str(gr->config->name), through);
-}
-
-static void on_json(void *arg, enum ficus_err err, struct slice json, const char *detail)
-{
-    struct hub_exchange *x = arg;
-    if (!hub_exchange_back(x))
-        return;
-    if (err == FICUS_ERR_OK && !buf_add_slice(&x->out, json))
-        err = FICUS_ERR_NOMEM;
-    if (err != FICUS_ERR_OK)
-        hub_problem_err(x, err, detail);
-    else
-        hub_answer(x, 200, "application/json");
 }
 
 static void begun(struct hub_exchange *x, enum ficus_err err)
@@ -115,19 +99,19 @@ void hub_flows_list(struct hub_exchange *x, struct slice body)
         return;
     }
     x->busy = true;
-    begun(x, flow_watch_list(x->hub->flows, &q, on_json, x));
+    begun(x, flow_watch_list(x->hub->flows, &q, hub_on_json, x));
 }
 
 void hub_flows_describe(struct hub_exchange *x, struct slice body)
 {
     (void)body;
     x->busy = true;
-    begun(x, x->hub->flows == NULL ? FICUS_ERR_NOT_FOUND : flow_watch_describe(x->hub->flows, x->params[0], on_json, x));
+    begun(x, x->hub->flows == NULL ? FICUS_ERR_NOT_FOUND : flow_watch_describe(x->hub->flows, x->params[0], hub_on_json, x));
 }
 
 void hub_flows_show(struct hub_exchange *x, struct slice body)
 {
     (void)body;
     x->busy = true;
-    begun(x, x->hub->flows == NULL ? FICUS_ERR_NOT_FOUND : flow_watch_show(x->hub->flows, x->params[0], x->params[1], on_json, x));
+    begun(x, x->hub->flows == NULL ? FICUS_ERR_NOT_FOUND : flow_watch_show(x->hub->flows, x->params[0], x->params[1], hub_on_json, x));
 }

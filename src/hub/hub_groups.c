@@ -20,19 +20,11 @@ static void pump(void *arg);
 
 /* ---- reading ---- */
 
-static const struct hub_topic *topic_of(const struct hub_config *c, struct slice name)
-{
-    for (size_t i = 0; i < c->topic_count; i++)
-        if (slice_eq_str(name, c->topics[i].name))
-            return &c->topics[i];
-    return NULL;
-}
-
 /* What events keep their order by: the member of the data that the topic declares as its key, if it is one text or number; else the
  * subject. Events without any are all of one key. */
 static struct slice key_of(const struct hub_config *c, struct arena *a, const struct event *ev)
 {
-    const struct hub_topic *t = topic_of(c, ev->topic);
+    const struct hub_topic *t = hub_config_topic(c, ev->topic);
     struct json *root = NULL;
     const struct json_limits limits = {.size_max = EVENT_SIZE_MAX, .values_max = EVENT_SIZE_MAX};
     bool has_key = t != NULL && t->key[0] != '\0' && slice_find(slice_str(t->key), '.') < 0 && ev->data.size > 0;
@@ -205,7 +197,7 @@ static int64_t shape_of(const struct hub_config *c, const char *topics)
     uint64_t shape = 0;
     for (struct slice rest = slice_str(topics); rest.p != NULL;) {
         struct slice name = slice_cut(&rest, ',');
-        const struct hub_topic *t = topic_of(c, name);
+        const struct hub_topic *t = hub_config_topic(c, name);
         uint64_t part[2] = {hash_sip13(nobodys, name.p, name.size), t == NULL ? 0 : hash_sip13(nobodys, t->key, strlen(t->key))};
         shape ^= hash_sip13(nobodys, part, sizeof part);    /* in whatever order they are written */
     }

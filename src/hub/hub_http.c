@@ -115,6 +115,19 @@ bool hub_exchange_back(struct hub_exchange *x)
     return false;
 }
 
+void hub_on_json(void *arg, enum ficus_err err, struct slice json, const char *detail)
+{
+    struct hub_exchange *x = arg;
+    if (!hub_exchange_back(x))
+        return;
+    if (err == FICUS_ERR_OK && !buf_add_slice(&x->out, json))
+        err = FICUS_ERR_NOMEM;
+    if (err != FICUS_ERR_OK)
+        hub_problem_err(x, err, detail);
+    else
+        hub_answer(x, 200, "application/json");
+}
+
 struct http_stream *hub_exchange_hand_over(struct hub_exchange *x)
 {
     struct http_stream *s = x->s;

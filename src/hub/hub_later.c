@@ -11,13 +11,6 @@
 
 /* ---- lists ---- */
 
-static void write_time(struct json_writer *w, const char *key, int64_t at_ms)
-{
-    char text[TIME_TEXT_SIZE];
-    time_format(at_ms, text);
-    json_write_kv_str(w, key, text);
-}
-
 static void write_schedule(struct json_writer *w, const struct elog_waiting *s)
 {
     char every[24];
@@ -26,7 +19,7 @@ static void write_schedule(struct json_writer *w, const struct elog_waiting *s)
     json_write_kv_slice(w, "schedule", s->event.source);
     json_write_kv_slice(w, "topic", s->event.topic);
     json_write_kv_str(w, "every", every);
-    write_time(w, "next", s->at_ms);
+    json_write_kv_time(w, "next", s->at_ms);
     json_write_end(w);
 }
 
@@ -34,7 +27,7 @@ static void write_waiting(struct json_writer *w, const struct elog_waiting *e)
 {
     json_write_object(w);
     json_write_kv_i64(w, "number", e->number);
-    write_time(w, "at", e->at_ms);
+    json_write_kv_time(w, "at", e->at_ms);
     json_write_kv_bool(w, "damaged", e->damaged);
     json_write_key(w, "event");
     if (e->damaged) {

@@ -132,6 +132,9 @@ bool hub_query_text(struct hub_exchange *x, const char *name, struct slice *ret_
 /* The callback that busy stood for came: clears it. False: the stream has ended meanwhile and x is gone. */
 bool hub_exchange_back(struct hub_exchange *x);
 
+/* What busy stands for ends with JSON: it is the answer. arg: the exchange. */
+void hub_on_json(void *arg, enum ficus_err err, struct slice json, const char *detail);
+
 /* Somebody else answers: x is gone at return. */
 struct http_stream *hub_exchange_hand_over(struct hub_exchange *x);
 

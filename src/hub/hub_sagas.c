@@ -14,19 +14,6 @@
 
 enum { BODY_ARENA_MAX = 32 * EVENT_SIZE_MAX, BODY_DEPTH_MAX = 32 /* it is shown inside a history */ };
 
-static void on_json(void *arg, enum ficus_err err, struct slice json, const char *detail)
-{
-    struct hub_exchange *x = arg;
-    if (!hub_exchange_back(x))
-        return;
-    if (err == FICUS_ERR_OK && !buf_add_slice(&x->out, json))
-        err = FICUS_ERR_NOMEM;
-    if (err != FICUS_ERR_OK)
-        hub_problem_err(x, err, detail);
-    else
-        hub_answer(x, 200, "application/json");
-}
-
 static void begun(struct hub_exchange *x, enum ficus_err err)
 {
     if (err == FICUS_ERR_OK)
@@ -50,14 +37,14 @@ void hub_sagas_list(struct hub_exchange *x, struct slice body)
     }
     q.count_max = (size_t)limit;
     x->busy = true;
-    begun(x, saga_engine_list(x->hub->sagas, &q, on_json, x));
+    begun(x, saga_engine_list(x->hub->sagas, &q, hub_on_json, x));
 }
 
 void hub_sagas_show(struct hub_exchange *x, struct slice body)
 {
     (void)body;
     x->busy = true;
-    begun(x, saga_engine_show(x->hub->sagas, x->params[0], x->params[1], x->claims.issuer, on_json, x));
+    begun(x, saga_engine_show(x->hub->sagas, x->params[0], x->params[1], x->claims.issuer, hub_on_json, x));
 }
 
 void hub_sagas_describe(struct hub_exchange *x, struct slice body)
@@ -67,7 +54,7 @@ void hub_sagas_describe(struct hub_exchange *x, struct slice body)
     if (!hub_query_text(x, "definition", &hash))
         return;
     x->busy = true;
-    begun(x, saga_engine_describe(x->hub->sagas, x->params[0], hash, on_json, x));
+    begun(x, saga_engine_describe(x->hub->sagas, x->params[0], hash, hub_on_json, x));
 }
 
 /* ---- commands ---- */

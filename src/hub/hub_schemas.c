@@ -57,15 +57,13 @@ static enum ficus_err check(const struct jschema *s, const struct event *ev, int
 enum ficus_err hub_schemas_check(const struct hub *h, struct event *ev, struct ficus_error *reterr)
 {
     const struct hub_config *c = h->config;
-    size_t i = 0;
-    while (i < c->topic_count && !slice_eq_str(ev->topic, c->topics[i].name))
-        i++;
-    if (i == c->topic_count || c->topics[i].schema_count == 0)
+    const struct hub_topic *t = hub_config_topic(c, ev->topic);
+    if (t == NULL || t->schema_count == 0)
         return FICUS_ERR_OK;
-    int64_t newest = (int64_t)c->topics[i].schema_count, version = ev->schema == 0 ? newest : ev->schema;
+    int64_t newest = (int64_t)t->schema_count, version = ev->schema == 0 ? newest : ev->schema;
     if (version > newest)
         return err_set(reterr, FICUS_ERR_UNAVAILABLE, SLICE_FMT ": this hub knows version %lld of its schema, the event has %lld: ficus restart hub",
                        SLICE_ARG(ev->topic), (long long)newest, (long long)version);
     ev->schema = version;
-    return check(h->schemas[i][version - 1], ev, version, reterr);
+    return check(h->schemas[t - c->topics][version - 1], ev, version, reterr);
 }

@@ -80,13 +80,6 @@ static enum ficus_err view_run(struct saga_view *v, void (*work)(void *arg), voi
     return err;
 }
 
-static void write_time(struct json_writer *w, const char *key, int64_t wall_ms)
-{
-    char text[TIME_TEXT_SIZE];
-    time_format(wall_ms, text);
-    json_write_kv_str(w, key, text);
-}
-
 static void write_row(struct json_writer *w, const struct saga_stored *st)
 {
     json_write_kv_str(w, "kind", "orchestrated");
@@ -98,9 +91,9 @@ static void write_row(struct json_writer *w, const struct saga_stored *st)
     if (st->failure[0] != '\0')
         json_write_kv_str(w, "failure", st->failure);
     if (st->state == SAGA_WAITING && st->wake_at_ms != 0)
-        write_time(w, "until", st->wake_at_ms);
-    write_time(w, "started_at", st->started_ms);
-    write_time(w, "updated_at", st->updated_ms);
+        json_write_kv_time(w, "until", st->wake_at_ms);
+    json_write_kv_time(w, "started_at", st->started_ms);
+    json_write_kv_time(w, "updated_at", st->updated_ms);
 }
 
 /* ---- list ---- */
@@ -164,7 +157,7 @@ static void write_record(struct json_writer *w, const struct saga_stored_record 
 {
     json_write_object(w);
     json_write_kv_i64(w, "seq", r->seq);
-    write_time(w, "at", r->at_ms);
+    json_write_kv_time(w, "at", r->at_ms);
     json_write_kv_str(w, "kind", saga_record_text(r->kind));
     if (r->step[0] != '\0')
         json_write_kv_str(w, "step", r->step);

@@ -18,13 +18,6 @@ enum { LIST_SIZE_MAX = 4 << 20, CONFIG_SIZE_MAX = 8 << 20 };
 
 /* ---- the list, out ---- */
 
-static void write_time(struct json_writer *w, const char *key, int64_t ms)
-{
-    char text[TIME_TEXT_SIZE];
-    time_format(ms, text);
-    json_write_kv_str(w, key, text);
-}
-
 static void write_file(struct json_writer *w, const struct backup_file *f)
 {
     json_write_object(w);
@@ -34,7 +27,7 @@ static void write_file(struct json_writer *w, const struct backup_file *f)
         json_write_kv_str(w, "service", f->service);
     json_write_kv_i64(w, "size", f->size);
     json_write_kv_str(w, "sha256", f->sha256);
-    write_time(w, "moment", f->moment_ms);
+    json_write_kv_time(w, "moment", f->moment_ms);
     if (f->offset >= 0)
         json_write_kv_i64(w, "offset", f->offset);
     json_write_end(w);
@@ -48,8 +41,8 @@ void backup_write(const struct backup *b, struct buf *out)
     json_write_kv_i64(&w, "version", BACKUP_VERSION);
     json_write_kv_str(&w, "ficus", b->ficus);
     json_write_kv_str(&w, "system", b->system);
-    write_time(&w, "begun", b->begun_ms);
-    write_time(&w, "ended", b->ended_ms);
+    json_write_kv_time(&w, "begun", b->begun_ms);
+    json_write_kv_time(&w, "ended", b->ended_ms);
     json_write_kv_bool(&w, "part", b->is_part);
     json_write_key(&w, "files");
     json_write_array(&w);

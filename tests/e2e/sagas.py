@@ -171,6 +171,8 @@ class Sagas(unittest.TestCase):
         command = [self.system.ficus, "saga", "start", "loan", "s4", "--input", "@-", "-f", self.system.manifest]
         subprocess.run(command, env=self.system.env, input='{"amount": 8}', text=True, timeout=60, check=True, capture_output=True)
         self.until("s4", "waiting")
+        command[4], command[6] = "s6", "@/dev/stdin"  # a pipe has no size, as that of <(...)
+        subprocess.run(command, env=self.system.env, input='{"amount": 9}', text=True, timeout=60, check=True, capture_output=True)
         self.assertIn(("PUT /v1/blocks/s4", '{"amount":8}', "loan/s4/block/do"), self.system.participant.seen)
         self.assertIn('there is no saga "laon"', self.say("start", "laon", "s3", code=1))
         for wrong in ("7", "[1]", "null", '"x"'):
