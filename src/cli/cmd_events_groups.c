@@ -46,9 +46,12 @@ static void print_consumer(const struct json *v, struct buf *out)
     const struct json *partitions = json_get(v, "partitions");
     for (const struct json *p = partitions == NULL ? NULL : partitions->first; p != NULL; p = p->next) {
         struct slice reason = json_string_or(json_get(p, "reason"), SLICE_NONE);
-        if (reason.p != NULL)
-            buf_printf(out, "  partition %lld behind %lld: " SLICE_FMT " (" SLICE_FMT ")\n", (long long)json_i64_or(json_get(p, "partition"), 0),
-                       (long long)json_i64_or(json_get(p, "settled"), 0), SLICE_ARG(text_of(p, "state")), SLICE_ARG(reason));
+        if (reason.p == NULL)
+            continue;
+        buf_printf(out, "  partition %lld behind %lld: " SLICE_FMT " (", (long long)json_i64_or(json_get(p, "partition"), 0),
+                   (long long)json_i64_or(json_get(p, "settled"), 0), SLICE_ARG(text_of(p, "state")));
+        cli_add_plain(out, reason); /* a service's words */
+        buf_add_str(out, ")\n");
     }
 }
 
