@@ -70,6 +70,16 @@ void cli_print(struct slice text)
     }
 }
 
+void cli_add_plain(struct buf *out, struct slice text)
+{
+    for (size_t i = 0; i < text.size; i++) {
+        unsigned char c = (unsigned char)text.p[i], next = i + 1 < text.size ? (unsigned char)text.p[i + 1] : 0;
+        bool is_c1 = c == 0xc2 && next >= 0x80 && next < 0xa0; /* U+0080 to U+009F */
+        i += is_c1 ? 1 : 0;
+        buf_add_char(out, c < 0x20 || c == 0x7f || is_c1 ? '?' : (char)c);
+    }
+}
+
 void cli_print_errors(const struct conf_errors *errors)
 {
     struct buf text;

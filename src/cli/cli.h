@@ -81,6 +81,8 @@ void cli_done(struct cli *cli);
 int cli_not_running(const struct cli *cli, const char *who);
 int cli_fail(const struct ficus_error *error); /* "ficus: TEXT" on stderr; the exit code of the error */
 void cli_print(struct slice text);             /* to stdout, all of it; a reader that has gone is no failure */
+/* What others have written, without what a terminal would take for an order: control characters become ?. */
+void cli_add_plain(struct buf *out, struct slice text);
 void cli_print_errors(const struct conf_errors *errors); /* to stderr */
 bool cli_is_true(const struct json *v); /* NULL and what is no bool: false */
 struct slice text_of(const struct json *v, const char *key); /* for tables: the string, "-" where there is none */

@@ -122,9 +122,11 @@ static int letters_read(struct cli *cli, struct letters *l)
 static void print_dead(const struct letters *l, const struct json *v, struct buf *out)
 {
     const struct json *data = json_get(v, "data"), *event = json_get(data, "event");
-    buf_printf(out, "%-16.*s %-24.*s %-9.*s %-16.*s %-20.*s %-36.*s " SLICE_FMT "\n", SLICE_ARG(number_of(v)),
+    buf_printf(out, "%-16.*s %-24.*s %-9.*s %-16.*s %-20.*s %-36.*s ", SLICE_ARG(number_of(v)),
                SLICE_ARG(text_of(v, "time")), SLICE_ARG(state_of(l, v)), SLICE_ARG(text_of(data, "consumer")),
-               SLICE_ARG(text_of(event, "type")), SLICE_ARG(text_of(event, "subject")), SLICE_ARG(text_of(data, "reason")));
+               SLICE_ARG(text_of(event, "type")), SLICE_ARG(text_of(event, "subject")));
+    cli_add_plain(out, text_of(data, "reason"));
+    buf_add_char(out, '\n');
 }
 
 int cmd_events_dead(const struct command_call *c)

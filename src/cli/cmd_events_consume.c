@@ -29,7 +29,7 @@ enum {
     AGAIN_MS = 500,         /* after a request without an answer */
     LEASE_COUNT = 16,
     ROUND_ARENA_SIZE = 64 << 20,
-    CONFIG_SIZE_MAX = 1 << 20,
+    CONFIG_SIZE_MAX = 8 << 20,  /* of a process's configuration, with the schemas of what it publishes (CONF_JSON_SIZE_MAX) */
 };
 
 static volatile sig_atomic_t is_asked_to_end;
@@ -254,7 +254,7 @@ static enum ficus_err state_of_system(struct cli *cli, const char *config, struc
     struct json *root = NULL;
     enum ficus_err err = env_file_load(cli->e, &cli->a, config, CONFIG_SIZE_MAX, &text, reterr);
     if (err == FICUS_ERR_OK)
-        err = json_parse(&cli->a, text, NULL, &root, reterr);
+        err = json_parse(&cli->a, text, &(struct json_limits){.size_max = CONFIG_SIZE_MAX, .values_max = CONFIG_SIZE_MAX}, &root, reterr);
     const char *state = err == FICUS_ERR_OK ? arena_strdup(&cli->a, json_string_or(json_get(root, "state"), SLICE(""))) : NULL;
     if (state != NULL && setenv("FICUS_STATE", state, 1) == 0)
         err = state_locate(&cli->a, cli->file, &cli->state, reterr);

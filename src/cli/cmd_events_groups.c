@@ -45,10 +45,11 @@ static void print_consumer(const struct json *v, struct buf *out)
             continue;
         buf_printf(out, "  partition %lld behind %lld: ", (long long)json_i64_or(json_get(p, "partition"), 0),
                    (long long)json_i64_or(json_get(p, "settled"), 0));
-        if (slice_starts(reason, text_of(p, "state"))) /* "no answer: ..." */
-            buf_printf(out, SLICE_FMT "\n", SLICE_ARG(reason));
-        else
-            buf_printf(out, SLICE_FMT " (" SLICE_FMT ")\n", SLICE_ARG(text_of(p, "state")), SLICE_ARG(reason));
+        bool says_state = slice_starts(reason, text_of(p, "state")); /* "no answer: ..." */
+        if (!says_state)
+            buf_printf(out, SLICE_FMT " (", SLICE_ARG(text_of(p, "state")));
+        cli_add_plain(out, reason); /* a service's words */
+        buf_add_str(out, says_state ? "\n" : ")\n");
     }
 }
 

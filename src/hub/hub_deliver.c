@@ -72,7 +72,7 @@ static enum group_outcome classify(const struct call_result *r, char reason[GROU
 {
     reason[0] = '\0';
     if (r->err != FICUS_ERR_OK) {
-        snprintf(reason, GROUP_REASON_SIZE, "no answer: %s", r->detail != NULL && r->detail[0] != '\0' ? r->detail : err_text(r->err));
+        snprintf(reason, GROUP_REASON_SIZE, "%s%s", r->err == FICUS_ERR_TOO_LARGE ? "" : "no answer: ", r->detail != NULL && r->detail[0] != '\0' ? r->detail : err_text(r->err));
         /* an answer that is too long is one */
         return r->err == FICUS_ERR_TOO_LARGE ? GROUP_RETRY : GROUP_AWAY;
     }

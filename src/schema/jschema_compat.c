@@ -354,28 +354,42 @@ static struct facts member_facts(const struct facts *old, struct slice name)
     return f;
 }
 
+/* Each of the new node's rules for a member of this name has to hold, however many there are (facts are too few for that). */
+static bool reads_rules(struct compare *c, const struct jnode *n, const struct facts *f, struct slice name)
+{
+    const struct jname *known = jschema_name_find(n, name);
+    uint64_t budget = STEPS_MAX;
+    bool found = known != NULL && known->node != NULL;
+    bool ok = !found || reads(c, known->node, f);
+    for (size_t i = 0; i < n->pattern_count; i++) {
+        bool matches = jpattern_matches(n->patterns[i].pattern, name, &budget);
+        found |= matches;
+        if (matches || budget == 0) /* not known: then it may */
+            ok = reads(c, n->patterns[i].node, f) && ok;
+    }
+    if (found || n->additional == NULL)
+        return ok;
+    if (known == NULL && n->additional->types == 0 && f->types != 0)
+        return no(c, n, "additionalProperties", "\"" SLICE_FMT "\" is no longer allowed, and old data may have it", SLICE_ARG(name));
+    return reads(c, n->additional, f) && ok;
+}
+
 /* Does the new node take, for a member called so, whatever the old one allows there? */
 static bool reads_member(struct compare *c, const struct jnode *n, const struct facts *old, struct slice name)
 {
-    struct facts f = member_facts(old, name), rule = {.types = JTYPE_ALL};
-    bool ok = true;
-    member_add(&rule, n, name); /* the node's own rules, taken apart: each has to hold */
+    struct facts f = member_facts(old, name);
     const struct jname *known = jschema_name_find(n, name);
     if (f.types == 0)
         return true;
-    if (known == NULL && rule.count > 0 && rule.list[0]->types == 0 && n->additional == rule.list[0])
-        return no(c, n, "additionalProperties", "\"" SLICE_FMT "\" is no longer allowed, and old data may have it", SLICE_ARG(name));
     if (known != NULL && known->node != NULL && f.count == 0) {
         c->silent++;
-        ok = reads(c, known->node, &f);
+        bool ok = reads(c, known->node, &f);
         c->silent--;
         if (!ok)
             return no(c, known->node, "properties", "the old schema says nothing of \"" SLICE_FMT "\", so old data may have it in any form "
                                                     "(with additionalProperties: false it could not have it)", SLICE_ARG(name));
     }
-    for (size_t i = 0; i < rule.count; i++)
-        ok = reads(c, rule.list[i], &f) && ok;
-    return ok;
+    return reads_rules(c, n, &f, name);
 }
 
 /* Members that neither side knows by name. What one old schema may say of such a member is one of its patterns' schemas or

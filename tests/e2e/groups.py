@@ -369,6 +369,17 @@ def check_lag(s, checks):
     checks.check("and counted from there", s.lag("reader")["behind"] == reader["behind"] - 10, f"{reader} {s.lag('reader')}")
 
 
+def check_words(s, checks):
+    """What a service says is shown, and gives the terminal no orders."""
+    s.rule("words", "\x1b]0;x\x07\n\u009b2J caf\u00e9")
+    s.publish(["words"])
+    wait_for("a refusal", lambda: s.lag("mailer").get("state") == "refused")
+    text = s.run("events", "lag", "mailer").stdout
+    checks.check("control characters are not printed", "(?]0;x???2J caf\u00e9)" in text, repr(text))
+    s.rule("words", None)
+    s.caught_up("mailer")
+
+
 def check_seek(s, checks):
     s.publish(["seek"] * 3)
     s.caught_up("mailer")
@@ -540,6 +551,7 @@ def run(s, checks):
     check_dead(s, checks)
     check_kills(s, checks)
     check_lag(s, checks)
+    check_words(s, checks)
     check_seek(s, checks)
     check_consume(s, checks)
     check_outside(s, checks)

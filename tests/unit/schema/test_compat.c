@@ -83,8 +83,27 @@ static void test_pairs(void **state)
     assert_int_equal(wrong, 0);
 }
 
+/* However much is said of a member, a pattern that says otherwise is not passed over. */
+static void test_many_rules(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct buf b;
+    rig_init(&r);
+    buf_init(&b, 8192);
+    buf_add_str(&b, "{'properties':{'a':{'allOf':[{}");
+    for (int i = 0; i < 40; i++)
+        buf_printf(&b, ",{'maxLength':%d}", 100 + i);
+    buf_add_str(&b, "]}},'patternProperties':{'^a':{'type':'string'}},'additionalProperties':false}");
+    const struct jschema *new = rig_compile(&r, buf_str(&b)), *old = rig_compile(&r, "{'properties':{'a':{'type':'integer'}},'additionalProperties':false}");
+    assert_non_null(new);
+    assert_false(jschema_reads(new, old, &r.faults));
+    buf_done(&b);
+    rig_done(&r);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_pairs)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_pairs), cmocka_unit_test(test_many_rules)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
