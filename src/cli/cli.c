@@ -265,8 +265,7 @@ int cli_answer(struct cli *cli, const struct cli_request *r, const struct ficus_
     return EXIT_OK;
 }
 
-/* Somebody stopped it: its socket takes connections, and nobody would answer them. */
-static bool hub_is_stopped(const struct cli *cli)
+bool cli_hub_is_stopped(const struct cli *cli)
 {
     struct cli once = *cli; /* its answers would fill the arena */
     const struct json *status = NULL;
@@ -284,7 +283,7 @@ int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struc
     struct ficus_error error = {0};
     struct slice body = SLICE_NONE;
     struct ops_call call;
-    if (strcmp(r->socket, "hub-ops.sock") == 0 && hub_is_stopped(cli)) {
+    if (strcmp(r->socket, "hub-ops.sock") == 0 && cli_hub_is_stopped(cli)) {
         if (!r->quiet)
             dprintf(2, "ficus: the hub was stopped; ficus start hub\n");
         return EXIT_NOT_RUNNING;

@@ -112,6 +112,8 @@ struct cli_request {
     struct slice body;   /* JSON; SLICE_NONE: none */
     int64_t timeout_ms;  /* 0: as ops_call.h says */
 };
+/* Somebody stopped it: its socket takes connections, and nobody would answer them. cli_ask looks by itself. Blocks. */
+bool cli_hub_is_stopped(const struct cli *cli);
 int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struct slice *ret_body,
             const struct json **ret_json);
 /* The two halves of it, for who has several at once: the call, to be started; and what came of it. Exit codes. */

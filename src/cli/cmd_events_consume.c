@@ -231,6 +231,11 @@ static int round_once(struct consumer *m, bool is_supervised)
     arena_init(&once.a, ROUND_ARENA_SIZE);
     const char *target = arena_printf(&once.a, "/v1/groups/%s/lease?limit=%d&wait=%d", m->name, LEASE_COUNT, m->drain ? DRAIN_MS : WAIT_MS);
     bool patient = (m->has_leased || is_supervised) && !m->drain;
+    if (!patient && cli_hub_is_stopped(&once)) {
+        dprintf(2, "ficus: the hub was stopped; ficus start hub\n");
+        arena_done(&once.a);
+        return EXIT_NOT_RUNNING;
+    }
     int code = post(m, &once, target, SLICE_NONE, 200, patient, &status, &lease);
     bool answered = code == EXIT_OK;
     m->has_leased |= answered;
