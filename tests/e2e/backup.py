@@ -8,20 +8,18 @@ all that was accepted before the backup began is there, and the seven statements
 
 import argparse
 import hashlib
-import http.client
 import json
 import os
 import random
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 from checks import run_checked
-from shop import ROOT, Shop, build_folder, wait_for
+from shop import ROOT, Shop, UnixConnection, build_folder, wait_for
 from under_load import PROCESSES, damaged, end_replay, first, stop_replay
 
 sys.path.insert(0, os.path.join(ROOT, "shop/replay"))
@@ -52,16 +50,6 @@ def is_whole(folder):
 def modes(folder):
     """Whoever is not the owner gets at nothing."""
     return {os.stat(os.path.join(at, name)).st_mode & 0o077 for at, folders, names in os.walk(folder) for name in [".", *folders, *names]}
-
-
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("ficus", timeout=10)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(self.path)
 
 
 def ask(path, target, headers):

@@ -12,7 +12,7 @@ import shutil
 import sys
 
 from checks import Checks
-from docs_sagas import PREFIX, cells, ficus, write
+from docs_sagas import PREFIX, cells, check_commands, check_examples, ficus, write
 from shop import ROOT, build_folder
 
 # What the examples need of others.
@@ -61,11 +61,7 @@ def check_tables(build, checks, text):
         api = set(re.search(r"FlowState: \{ enum: \[(.*?)\] \}", f.read()).group(1).split(", "))
     checks.check("each state has its line", states == set(cells(text, "| state | meaning |")), str(states))
     checks.check("the API knows the same states", states == api, str(states ^ api))
-    for line in text.split("| command | what it does |", 1)[1].split("\n\n")[0].splitlines()[2:]:
-        name = re.search(r"`ficus (saga \w+)", line).group(1)
-        _, help_text = ficus(build, *name.split(), "--help")
-        lacking = [o for o in re.findall(r"--\w+", line) if o not in help_text]
-        checks.check(f"{name} has the options that its line says", not lacking, ", ".join(lacking))
+    check_commands(build, checks, text)
 
 
 def main():
@@ -74,19 +70,7 @@ def main():
         print(__doc__, file=sys.stderr)
         return 2
     checks = Checks()
-    with open(os.path.join(ROOT, "docs", "choreography.md"), encoding="utf-8") as f:
-        text = f.read()
-    examples = re.findall(r"^```yaml\n(.*?)^```$", text, re.M | re.S)
-    checks.check("there are examples", len(examples) >= 2, str(len(examples)))
-    for i, example in enumerate(examples):
-        fine, said = check(build, example)
-        checks.check(f"example {i + 1} is taken", fine, said)
-    for right, wrong, below, message in WRONG:
-        example = next(e for e in examples if right in e)
-        fine, said = check(build, example.replace(right, wrong, 1))
-        line = PREFIX.count("\n") + example[: example.index(right)].count("\n") + 1 + below
-        checks.check(f"{wrong!r} is refused", not fine and message in said, said)
-        checks.check(f"{wrong!r} is refused at its line", f"services/desk/service.yaml:{line}:" in said, f"{line}: {said}")
+    text = check_examples(build, checks, "choreography", 2, check, WRONG)
     check_tables(build, checks, text)
     return checks.end()
 

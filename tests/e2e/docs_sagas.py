@@ -69,6 +69,33 @@ def cells(text, heading):
     return [re.search(r"`([^`]+)`", row).group(1) for row in rows]
 
 
+def check_commands(build, checks, text):
+    """Each option of the page's table of commands is one."""
+    for line in text.split("| command | what it does |", 1)[1].split("\n\n")[0].splitlines()[2:]:
+        name = re.search(r"`ficus (saga \w+)", line).group(1)
+        _, help_text = ficus(build, *name.split(), "--help")
+        lacking = [o for o in re.findall(r"--\w+", line) if o not in help_text]
+        checks.check(f"{name} has the options that its line says", not lacking, ", ".join(lacking))
+
+
+def check_examples(build, checks, page, least, take, wrongs):
+    """take(build, example) tells whether `ficus config check` takes it, and what it said. The page's text."""
+    with open(os.path.join(ROOT, "docs", page + ".md"), encoding="utf-8") as f:
+        text = f.read()
+    examples = re.findall(r"^```yaml\n(.*?)^```$", text, re.M | re.S)
+    checks.check("there are examples", len(examples) >= least, str(len(examples)))
+    for i, example in enumerate(examples):
+        fine, said = take(build, example)
+        checks.check(f"example {i + 1} is taken", fine, said)
+    for right, wrong, below, message in wrongs:
+        example = next(e for e in examples if right in e)
+        fine, said = take(build, example.replace(right, wrong, 1))
+        line = PREFIX.count("\n") + example[: example.index(right)].count("\n") + 1 + below
+        checks.check(f"{wrong!r} is refused", not fine and message in said, said)
+        checks.check(f"{wrong!r} is refused at its line", f"services/desk/service.yaml:{line}:" in said, f"{line}: {said}")
+    return text
+
+
 def check_tables(build, checks, text):
     with open(os.path.join(ROOT, "src/saga/saga_def.c"), encoding="utf-8") as f:
         words = set(re.findall(r'(?:\{\.name|\.group_word) = "(\w+)"', f.read())) - {"name"}
@@ -83,11 +110,7 @@ def check_tables(build, checks, text):
     _, overview = ficus(build, "help")
     commands = set(re.findall(r"^ +(saga \w+)", overview, re.M))
     checks.check("each command has its line", commands == {" ".join(line.split()[1:3]) for line in lines}, str(commands))
-    for line in text.split("| command | what it does |", 1)[1].split("\n\n")[0].splitlines()[2:]:
-        name = re.search(r"`ficus (saga \w+)", line).group(1)
-        _, help_text = ficus(build, *name.split(), "--help")
-        lacking = [o for o in re.findall(r"--\w+", line) if o not in help_text]
-        checks.check(f"{name} has the options that its line says", not lacking, ", ".join(lacking))
+    check_commands(build, checks, text)
 
 
 def main():
@@ -96,19 +119,7 @@ def main():
         print(__doc__, file=sys.stderr)
         return 2
     checks = Checks()
-    with open(os.path.join(ROOT, "docs", "sagas.md"), encoding="utf-8") as f:
-        text = f.read()
-    examples = re.findall(r"^```yaml\n(.*?)^```$", text, re.M | re.S)
-    checks.check("there are examples", len(examples) >= 3, str(len(examples)))
-    for i, example in enumerate(examples):
-        fine, said = check(build, example)
-        checks.check(f"example {i + 1} is taken", fine, said)
-    for right, wrong, below, message in WRONG:
-        example = next(e for e in examples if right in e)
-        fine, said = check(build, example.replace(right, wrong, 1))
-        line = PREFIX.count("\n") + example[: example.index(right)].count("\n") + 1 + below
-        checks.check(f"{wrong!r} is refused", not fine and message in said, said)
-        checks.check(f"{wrong!r} is refused at its line", f"services/desk/service.yaml:{line}:" in said, f"{line}: {said}")
+    text = check_examples(build, checks, "sagas", 3, check, WRONG)
     for count in (64, 65):
         topics = [f"topic.n{i}" for i in range(count)]
         saga = "  s{0}:\n    start: {1}\n    steps:\n      - a: {{ call: \"PUT orders:/a/{{id}}\", undo: \"DELETE orders:/a/{{id}}\" }}\n"

@@ -16,7 +16,6 @@ import os
 import random
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -24,7 +23,7 @@ import threading
 import time
 
 from checks import run_checked
-from shop import ROOT, Shop, build_folder, wait_for
+from shop import ROOT, Shop, UnixConnection, build_folder, wait_for
 
 # As in the docs, but it writes down what came, and answers as the event, or the folder "rules", wants it.
 MAILER = '''
@@ -75,17 +74,6 @@ SERVICE = "service: %s\nteam: t\ndoes: nothing\n"
 
 def part(value):
     return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
-
-
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("hub", timeout=30)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(30)
-        self.sock.connect(self.path)
 
 
 class Outside(http.server.ThreadingHTTPServer):

@@ -49,6 +49,19 @@ def free_port():
                 continue
 
 
+class UnixConnection(http.client.HTTPConnection):
+    """To what listens at this path."""
+
+    def __init__(self, path):
+        super().__init__("localhost", timeout=30)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
 def wait_for(what, condition, seconds=30.0, step=0.05):
     """The first true value of condition(); fails the test when it does not come."""
     deadline = time.monotonic() + seconds

@@ -22,7 +22,7 @@ import stat
 import sys
 
 from checks import run_checked
-from shop import ROOT, Shop, build_folder
+from shop import ROOT, Shop, UnixConnection, build_folder
 
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
 REFUSALS = {400, 401, 403, 404, 405, 415, 421, 501}
@@ -153,17 +153,6 @@ def token_of_a_stranger():
         part({"alg": "none", "typ": "JWT"}) + "." + part(claims) + ".",
         part({"alg": "HS256", "typ": "JWT"}) + "." + part(claims) + "." + "A" * 43,
     )
-
-
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("localhost", timeout=10)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(10)
-        self.sock.connect(self.path)
 
 
 def ask(connection, method, path, headers):

@@ -16,7 +16,7 @@
 
 #include <stdio.h>
 
-enum { COUNT = 12, TIMES_MAX = 64, EVERY_MS = 700, REMOVED = 7 };
+enum { COUNT = 9, TIMES_MAX = 64, EVERY_MS = 700, REMOVED = 7 };
 
 struct item {
     struct run *run;
@@ -56,7 +56,7 @@ static enum ficus_err publish(struct crash_env *ce, struct item *it, void (*done
     memset(data, 'd', sizeof data);
     data[0] = data[sizeof data - 1] = '"';
     snprintf(id, sizeof id, "%d", it->number);
-    int64_t at_ms = it->number % 3 == 0 ? 0 : env_wall_ms(crash_env(ce)) + 300 * it->number;
+    int64_t at_ms = it->number % 3 == 0 ? 0 : env_wall_ms(crash_env(ce)) + 250 * it->number;
     const struct event ev = {.id = slice_str(id), .source = SLICE("/s"), .topic = SLICE("a"), .data = slice_make(data, sizeof data), .at_ms = at_ms};
     return elog_append(it->run->log, &ev, 1, done, it);
 }
