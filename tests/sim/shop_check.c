@@ -211,6 +211,12 @@ static bool source_is_of(const struct source *src, const struct shop_host *h)
     return strcmp(src->host, h->name) == 0 || (h->service == NULL && strncmp(src->host, "hub-", 4) == 0);
 }
 
+/* Flows are asked for at rest alone. */
+static bool is_for_rest(const struct source *src)
+{
+    return strcmp(src->host, "hub-flows") == 0;
+}
+
 /* ---- facts ---- */
 
 static void insert_row(struct shop *s, struct db_conn *facts, const struct source *src, struct db_stmt *row)
@@ -335,11 +341,11 @@ static void facts_from_store(struct shop *s, struct shop_host *h, size_t first)
 }
 
 /* Whether anything was read anew. */
-static bool facts_of_host(struct shop *s, struct shop_host *h)
+static bool facts_of_host(struct shop *s, struct shop_host *h, bool rest)
 {
     bool changed = false;
     for (size_t i = 0; i < ARRAY_COUNT(sources); i++)
-        if (source_is_of(&sources[i], h) && (i == 0 || strcmp(sources[i].host, sources[i - 1].host) != 0) &&
+        if (source_is_of(&sources[i], h) && (rest || !is_for_rest(&sources[i])) && (i == 0 || strcmp(sources[i].host, sources[i - 1].host) != 0) &&
             copy_take(h->disk, host_store(h, sources[i].host), &s->facts->copies[i])) {
             facts_from_store(s, h, i);
             changed = true;
@@ -435,25 +441,25 @@ static uint64_t host_mark(const struct shop_host *h)
     return sim_disk_sync_count(h->disk) << 16 | h->crash_count;
 }
 
-/* Brings the facts of the hosts up to date; whether any were not. A dead disk answers nothing until it has crashed. */
-static bool facts_refresh(struct shop *s)
+/* Brings the facts of the hosts up to date, at rest all of them; whether any were not. A dead disk answers nothing until it has crashed. */
+static bool facts_refresh(struct shop *s, bool rest)
 {
     bool changed = false;
     if (s->facts == NULL)
         facts_new(s);
     for (int i = 0; i < s->host_count; i++) {
         struct shop_host *h = &s->hosts[i];
-        if (sim_disk_dead(h->disk) || s->facts->seen[i] == host_mark(h))
+        if (sim_disk_dead(h->disk) || (!rest && s->facts->seen[i] == host_mark(h)))
             continue;
         s->facts->seen[i] = host_mark(h);
-        changed |= facts_of_host(s, h);
+        changed |= facts_of_host(s, h, rest);
     }
     return changed;
 }
 
 void shop_check(struct shop *s, bool quiet)
 {
-    if (!facts_refresh(s) && !quiet)
+    if (!facts_refresh(s, quiet) && !quiet)
         return;
     facts_of_client(s, s->facts->conn);
     statements_check(s, quiet);
@@ -462,6 +468,7 @@ void shop_check(struct shop *s, bool quiet)
 bool shop_is_quiet(struct shop *s)
 {
     shop_check(s, false);
+    (void)facts_refresh(s, true);
     facts_of_client(s, s->facts->conn); /* he may have been answered since without any disk's doing */
     for (size_t i = 0; i < ARRAY_COUNT(busy); i++) {
         struct ficus_error error = {0};
