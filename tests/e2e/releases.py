@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A shop whose orders service is built from sources of its own, so that a test can make its next releases."""
 
+import json
 import os
 import re
 import subprocess
@@ -8,6 +9,12 @@ import subprocess
 from shop import copy_shop
 
 VERSIONS = re.compile(r'(?<=order_projections\[\] = \{\n).*?(?=    \{NULL\},\n)', re.S)
+
+
+def sanitizers(build):
+    """Of the libficus there: a program that links it needs them, too."""
+    with open(os.path.join(build, "meson-info/intro-buildoptions.json"), encoding="utf-8") as f:
+        return next(option["value"] for option in json.load(f) if option["name"] == "b_sanitize")
 
 
 class Releases:
@@ -42,6 +49,8 @@ class Releases:
     def make(self):
         """What stands in the sources takes the place of the program, as a package manager does it."""
         env = dict(self.shop.env, PKG_CONFIG_PATH=os.path.join(self.shop.build, "meson-uninstalled"))
+        if (names := sanitizers(self.shop.build)) != "none":
+            env["CC"] = f"{env.get('CC', 'cc')} -fsanitize={names}"
         done = subprocess.run(["make", "-s", "-C", self.orders], env=env, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise AssertionError(done.stdout + done.stderr)
