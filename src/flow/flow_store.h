@@ -62,7 +62,7 @@ struct flow_turn {
     bool tell;                  /* look for instances to be told */
     bool trim, gauge;
     bool anew;                  /* of another log: forget all, position 0 first; consumers are where heard says */
-    int64_t judged_ms;          /* in, out: the time by which instances are judged; never goes back, is at least the events' */
+    int64_t judged_ms;          /* in: the time by which instances are judged; never goes back, but in another log */
     /* out; texts in arena, which the caller gives */
     struct arena *arena;
     bool changed;               /* something was written */

@@ -296,7 +296,6 @@ static enum ficus_err take_events(struct take *k)
     for (size_t i = 0; i < t->count && err == FICUS_ERR_OK; i++) {
         const struct event *ev = &t->events[i];
         int64_t at_ms = time_of(k, ev);
-        t->judged_ms = at_ms > t->judged_ms ? at_ms : t->judged_ms;
         if (slice_eq_str(ev->topic, EVENT_TOPIC_DEAD))
             err = take_letter(k, ev);
         else if (slice_eq_str(ev->topic, EVENT_TOPIC_CLOSED))

@@ -232,8 +232,6 @@ static void turn_done(void *arg)
         w->anew = w->anew && !w->turn.anew;
         w->more = w->turn.more;
         w->due_ms = w->turn.due_ms;
-        if (!w->anew && w->turn.judged_ms > w->judged_ms)
-            w->judged_ms = w->turn.judged_ms;
         if (!w->anew) /* else they are of a log that is gone */
             memcpy(w->needs, w->turn.needs, sizeof w->needs);
         if (w->turn.gauge)

@@ -10,7 +10,7 @@
  *
  * Time. An instance is judged by the wall clock, but never by an earlier time than before, whatever is done to the clock while the
  * process lives; set forward, it finds instances stuck too early, and their events repair them. While the log is behind (after
- * a start, while all is made anew), and for FLOW_SETTLE_MS after that, the time of the newest event counts: what was missed
+ * a start, while all is made anew), and for FLOW_SETTLE_MS after that, the time stands still, whatever comes meanwhile: what was missed
  * while nobody listened is not held against an instance before it had a chance to be heard.
  *
  * Loop thread only.

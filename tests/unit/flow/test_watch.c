@@ -281,6 +281,37 @@ static void test_restart(void **state)
     ride_free(r);
 }
 
+/* What comes while nothing is judged yet, an event of this moment or of the instance itself, has nothing judged earlier. */
+static void test_restart_busy(void **state)
+{
+    (void)state;
+    struct ride *r = ride_new();
+    const struct flow_query trouble = {.state = -1, .trouble = true, .count_max = 10};
+    pass(r, MINUTE);
+    happens(r, "placed of=lost");
+    int64_t offset = happens(r, "confirmed of=told");
+    pass(r, SECOND);
+    ride_close(r);
+    pass(r, MINUTE);
+    ride_open(r);
+    pass(r, SECOND);
+    happens(r, "placed of=other");
+    happens(r, "mail of=told by=mailer");
+    flow_watch_heard(r->watch, SLICE("search"), offset);
+    pass(r, 7 * SECOND);
+    assert_state(r, "lost", "running");
+    assert_null(strstr(seen.json, "\"overdue\":true"));
+    assert_state(r, "told", "running");
+    assert_int_equal(flow_watch_list(r->watch, &trouble, on_view, &seen), FICUS_ERR_OK);
+    crash_env_run(r->w->ce);
+    assert_string_equal(seen.json, "{\"sagas\":[]}");
+    assert_int_equal(gauge(r, "stuck"), 0);
+    pass(r, 4 * SECOND);
+    assert_state(r, "lost", "stuck");
+    assert_state(r, "told", "orphaned");
+    ride_free(r);
+}
+
 /* Set back by a day the clock prolongs nothing; set forward it finds one stuck too early, which its event repairs. */
 static void test_clock(void **state)
 {
@@ -426,7 +457,8 @@ static void test_views(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stuck), cmocka_unit_test(test_restart), cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_stuck), cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_restart_busy), cmocka_unit_test(test_clock),
         cmocka_unit_test(test_log), cmocka_unit_test(test_other_log),   cmocka_unit_test(test_disk),    cmocka_unit_test(test_views),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
