@@ -8,7 +8,7 @@
 #include "mem.h"
 #include "text.h"
 
-enum { GROUPS_MAX = 32, REPEAT_MAX = 1000, CODE_MAX = JPATTERN_SIZE_MAX, UNLIMITED = UINT16_MAX };
+enum { GROUPS_MAX = 32, REPEAT_MAX = 1000, CODE_MAX = JPATTERN_SIZE_MAX, UNLIMITED = UINT16_MAX, RANGES_A_STEP = 8 };
 
 enum op { OP_CHAR, OP_ANY, OP_CLASS, OP_SPLIT, OP_JUMP, OP_BEGIN, OP_END, OP_MATCH };
 
@@ -590,31 +590,39 @@ static bool takes(const struct instruction *i, uint32_t c)
 }
 
 /* Everything that pc leads to without a character. True: a match. Each place is looked into once and then replaces itself
- * by at most two: the stack never holds more than there are places, and one. */
-static bool add_place(const struct jpattern *p, struct places *to, uint16_t *stack, uint16_t pc, bool begin, bool end)
+ * by at most two: the stack never holds more than there are places, and one. *cost grows by the places that were looked at. */
+static bool add_place(const struct jpattern *p, struct places *to, uint16_t *stack, uint16_t pc, bool begin, bool end, uint64_t *cost)
 {
     size_t depth = 0;
     stack[depth++] = pc;
     while (depth > 0) {
         pc = stack[--depth];
+        ++*cost;
         if (to->seen[pc / 8] & 1u << pc % 8)
             continue;
         to->seen[pc / 8] |= (uint8_t)(1u << pc % 8);
         const struct instruction *i = &p->code[pc];
-        uint16_t next[2];
-        size_t count = 0;
-        if (i->op == OP_MATCH)
+        switch (i->op) {
+        case OP_MATCH:
             return true;
-        if (i->op == OP_SPLIT || i->op == OP_JUMP)
-            next[count++] = i->x;
-        if (i->op == OP_SPLIT)
-            next[count++] = i->y;
-        if ((i->op == OP_BEGIN && begin) || (i->op == OP_END && end))
-            next[count++] = (uint16_t)(pc + 1);
-        if (i->op == OP_CHAR || i->op == OP_ANY || i->op == OP_CLASS)
+        case OP_SPLIT:
+            stack[depth++] = i->x;
+            stack[depth++] = i->y;
+            break;
+        case OP_JUMP:
+            stack[depth++] = i->x;
+            break;
+        case OP_BEGIN:
+        case OP_END:
+            if (i->op == OP_BEGIN ? begin : end)
+                stack[depth++] = (uint16_t)(pc + 1);
+            break;
+        case OP_CHAR:
+        case OP_ANY:
+        case OP_CLASS:
             to->list[to->count++] = pc;
-        for (size_t k = 0; k < count; k++)
-            stack[depth++] = next[k];
+            break;
+        }
     }
     return false;
 }
@@ -625,29 +633,45 @@ static void places_clear(struct places *s)
     memset(s->seen, 0, sizeof s->seen);
 }
 
+/* False: there is not so much left, and now nothing. */
+static bool pay(uint64_t *budget, uint64_t cost)
+{
+    bool enough = *budget >= cost;
+    *budget -= enough ? cost : *budget;
+    return enough;
+}
+
+/* What a look at one place may cost. */
+static uint64_t cost_of(const struct instruction *i)
+{
+    return i->op == OP_CLASS ? 1 + i->set->count / RANGES_A_STEP : 1;
+}
+
 bool jpattern_matches(const struct jpattern *p, struct slice text, uint64_t *budget)
 {
     struct places sets[2], *now = &sets[0], *next = &sets[1];
     uint16_t stack[CODE_MAX + 1]; /* of add_place; here, for the compiler clears what is on the stack each time */
+    uint64_t cost = 0;            /* since it was paid: of one character, which is bounded by the expression */
+    bool found;
     places_clear(now);
     for (size_t at = 0;;) {
-        if (add_place(p, now, stack, 0, at == 0, at == text.size)) /* a match may begin anywhere */
-            return true;
-        if (at == text.size)
-            return false;
-        uint64_t cost = now->count + 1;
-        if (*budget < cost) {
-            *budget = 0;
-            return false;
-        }
-        *budget -= cost;
+        found = add_place(p, now, stack, 0, at == 0, at == text.size, &cost); /* a match may begin anywhere */
+        if (!pay(budget, cost) || found || at == text.size)
+            return found;
         size_t step;
         uint32_t c = decode(text.p + at, text.size - at, &step);
         at += step;
+        cost = 1;
         places_clear(next);
-        for (size_t i = 0; i < now->count; i++)
-            if (takes(&p->code[now->list[i]], c) && add_place(p, next, stack, (uint16_t)(now->list[i] + 1), false, at == text.size))
-                return true;
+        for (size_t i = 0; i < now->count && !found; i++) {
+            const struct instruction *place = &p->code[now->list[i]];
+            cost += cost_of(place);
+            found = takes(place, c) && add_place(p, next, stack, (uint16_t)(now->list[i] + 1), false, at == text.size, &cost);
+        }
+        if (found) {
+            (void)pay(budget, cost); /* it is known now */
+            return true;
+        }
         struct places *old = now;
         now = next;
         next = old;

@@ -19,8 +19,8 @@ enum { JPATTERN_SIZE_MAX = 1000 };  /* bytes of the expression; also of what it 
 
 /* The expression is copied. INVALID says what is wrong and at which character (from 1); TOO_LARGE; NOMEM. */
 enum ficus_err jpattern_compile(struct arena *a, struct slice text, struct jpattern **ret_pattern, struct ficus_error *reterr);
-/* Is there a match anywhere in text (UTF-8)? *budget goes down by the steps that it took; when it is used up before the
- * end, it is 0 and false is returned. Uses 8 KiB of stack. */
+/* Is there a match anywhere in text (UTF-8)? *budget goes down by the steps that it took, which are all looks at parts of
+ * the expression; when it is used up before the end, it is 0 and false is returned. Uses 8 KiB of stack. */
 bool jpattern_matches(const struct jpattern *p, struct slice text, uint64_t *budget);
 struct slice jpattern_text(const struct jpattern *p);
 

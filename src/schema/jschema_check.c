@@ -13,8 +13,10 @@
 #include <stdlib.h>
 
 enum {
-    STEPS_MIN = 100000,
-    STEPS_PER_BYTE = 64,
+    /* A step is some nanoseconds, and whoever checks is a loop that others wait for: some tens of milliseconds for the largest event.
+     * An ordinary expression takes 2 to 13 a character. */
+    STEPS_MIN = 1000000,
+    STEPS_PER_BYTE = 16,
     DEPTH_MAX = 128,
     UNIQUE_ON_STACK = 64,
     /* what goes through a whole text or array costs as much as so many bytes a step, and sorting so many steps an item */

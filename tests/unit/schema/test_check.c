@@ -222,9 +222,50 @@ static void test_meaning(void **state)
     rig_done(&r);
 }
 
+/* The largest text: ordinary expressions are matched to its end, one with many states at once is not; a short one may have any. */
+static void test_large_text(void **state)
+{
+    (void)state;
+    enum { SIZE = 1000000, SHORT = 700 };
+    static const struct {
+        const char *pattern;
+        bool ok, costly;
+    } patterns[] = {
+        {"^[a-z ]*$", true, false}, {"^[A-Za-z0-9+/]*={0,2}$", true, false}, {"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$", true, false},
+        {"^[^<>&]*$", true, false}, {"^(.|\\n)*$", true, false}, {"^\\s*\\S[\\s\\S]*$", true, false}, {"foo|bar|baz", false, false},
+        {"^\\S+@\\S+\\.\\S+$", false, false}, {"[0-9]{4}-[0-9]{2}-[0-9]{2}", false, false},
+        {"(a?){300}b$", false, true}, {"(a?){30}b$", false, true}, {"^(|||||||||||||||||||a)*$", false, true},
+    };
+    static char text[SIZE];
+    memset(text, 'a', sizeof text);
+    for (size_t i = 0; i < ARRAY_COUNT(patterns); i++) {
+        struct rig r;
+        struct buf schema;
+        struct json v = {.type = JSON_STRING, .text = slice_make(text, SIZE)};
+        rig_init(&r);
+        buf_init(&schema, 4096);
+        buf_add_str(&schema, "{'pattern':'");
+        for (const char *p = patterns[i].pattern; *p != '\0'; p++)
+            buf_printf(&schema, "%s%c", *p == '\\' ? "\\" : "", *p);
+        buf_add_str(&schema, "'}");
+        const struct jschema *s = rig_compile(&r, buf_str(&schema));
+        assert_non_null(s);
+        bool ok = jschema_check(s, &v, &r.faults);
+        rig_tell(&r);
+        if (ok != patterns[i].ok || (strstr(r.said, "too costly to check") != NULL) != patterns[i].costly)
+            fail_msg("%s: %s", patterns[i].pattern, r.said);
+        v.text.size = SHORT;
+        (void)jschema_check(s, &v, &r.faults);
+        rig_tell(&r);
+        assert_null(strstr(r.said, "too costly to check"));
+        buf_done(&schema);
+        rig_done(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_checks), cmocka_unit_test(test_refused), cmocka_unit_test(test_all_at_once), cmocka_unit_test(test_bounded),
-                                       cmocka_unit_test(test_meaning)};
+                                       cmocka_unit_test(test_meaning), cmocka_unit_test(test_large_text)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -111,11 +111,11 @@ static void test_no_bombs(void **state)
     for (size_t i = 0; i < ARRAY_COUNT(bombs); i++) {
         struct arena a;
         struct jpattern *p = NULL;
-        uint64_t budget = 40 * sizeof text, before = budget;
+        uint64_t budget = 60 * sizeof text, before = budget;
         arena_init(&a, 4 << 20);
         assert_int_equal(jpattern_compile(&a, slice_str(bombs[i]), &p, NULL), FICUS_ERR_OK);
         assert_false(jpattern_matches(p, slice_str(text), &budget));
-        assert_true(budget > 0 && before - budget < 40 * sizeof text);
+        assert_true(budget > 0 && before - budget < 60 * sizeof text);
         budget = 100;
         assert_false(jpattern_matches(p, slice_str(text), &budget));
         assert_int_equal(budget, 0);
@@ -123,9 +123,34 @@ static void test_no_bombs(void **state)
     }
 }
 
+/* Each look at a part is paid for, also at those that only lead to others, and at the ranges in brackets. */
+static void test_all_is_paid(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *pattern;
+        uint64_t least; /* a character */
+    } cases[] = {
+        {"(a?){300}b$", 1200}, {"(|||||||||||||||||||)b", 50},
+        {"[\\u0100\\u0102\\u0104\\u0106\\u0108\\u010a\\u010c\\u010e\\u0110\\u0112\\u0114\\u0116\\u0118\\u011a\\u011c\\u011e]", 4},
+    };
+    static char text[1001];
+    memset(text, 'a', sizeof text - 1);
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct arena a;
+        struct jpattern *p = NULL;
+        uint64_t budget = UINT64_MAX;
+        arena_init(&a, 4 << 20);
+        assert_int_equal(jpattern_compile(&a, slice_str(cases[i].pattern), &p, NULL), FICUS_ERR_OK);
+        assert_false(jpattern_matches(p, slice_str(text), &budget));
+        assert_true((UINT64_MAX - budget) / (sizeof text - 1) >= cases[i].least - 5 * (cases[i].least > 100));
+        arena_done(&a);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_matching), cmocka_unit_test(test_refused), cmocka_unit_test(test_nothing_repeated),
-                                       cmocka_unit_test(test_no_bombs)};
+                                       cmocka_unit_test(test_no_bombs), cmocka_unit_test(test_all_is_paid)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
