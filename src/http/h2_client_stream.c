@@ -209,6 +209,7 @@ static bool tunnel_keep(struct h2_client_stream *ss, const struct http_msg *m)
         struct http_field field = m->fields[i];
         field.name = arena_slice(&ss->arena, field.name);
         field.value = arena_slice(&ss->arena, field.value);
+        field.whole = false; /* no line any more */
         if (field.name.p == NULL || field.value.p == NULL ||
             (http_field_id(&field) != HTTP_SEC_WEBSOCKET_KEY && !http_msg_keep(kept, field)))
             return false;

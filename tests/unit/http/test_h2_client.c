@@ -11,6 +11,7 @@
 
 #include "buf.h"
 #include "fake_net.h"
+#include "h2_client.h"
 #include "http_client.h"
 
 #include <nghttp2/nghttp2.h>
@@ -586,12 +587,17 @@ static struct call *tunnel(struct rig *r, enum ficus_err wanted)
     m.authority = SLICE("shop.example");
     m.path = SLICE("/chat");
     m.protocol = SLICE("websocket");
-    char key[] = "dGhlIHNhbXBsZSBub25jZQ==", version[] = "13";
+    char key[] = "dGhlIHNhbXBsZSBub25jZQ==", version[] = "13", line[] = "Origin: here\r\n";
     assert_true(http_msg_add(&m, SLICE("Sec-WebSocket-Key"), slice_str(key)));
     assert_true(http_msg_add(&m, SLICE("Sec-WebSocket-Version"), slice_str(version)));
+    assert_true(http_msg_keep(&m, (struct http_field){.name = slice_make(line, 6), .value = slice_make(line + 8, 4), .whole = true}));
     assert_int_equal(http_send_head(k->s, &m, true), wanted);
+    const struct http_msg *waits = wanted == FICUS_ERR_OK ? h2_client_stream_of(h2_stream_of(k->s))->waits : NULL;
+    for (size_t i = 0; waits != NULL && i < waits->field_count; i++)
+        assert_false(waits->fields[i].whole); /* what is copied is no line of a head any more */
     memset(&m, 'x', sizeof m); /* the caller's memory is nobody's any more */
     memset(version, 'x', sizeof version);
+    memset(line, 'x', sizeof line);
     if (wanted != FICUS_ERR_OK) {
         http_reset(k->s, FICUS_ERR_CANCELLED);
         k->s = NULL;
@@ -613,7 +619,7 @@ static void test_tunnel(void **state)
         run(r);
         assert_false(r->seen[0].head); /* it waits for what the server says */
         setting(r, 8, 1);
-        assert_string_equal(buf_str(&r->text), "1 " CONNECT_FIELDS "1 sec-websocket-version: 13\n");
+        assert_string_equal(buf_str(&r->text), "1 " CONNECT_FIELDS "1 sec-websocket-version: 13\n1 origin: here\n");
         assert_false(r->seen[0].end);
         answer_fields(r, 1, ":status: 200\nsec-websocket-protocol: chat", false);
         assert_int_equal(k->status, 101);
