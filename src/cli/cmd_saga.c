@@ -311,7 +311,7 @@ int cmd_saga_show(const struct command_call *c)
             struct slice body = SLICE_NONE;
             bool missing;
             if (i == o.count && found > 0)
-                break; /* an id alone means the one that is conducted, where there is one */
+                break; /* an id alone means the orchestrated one, where there is one */
             code = one_ask(&o, i, &body, &root, &missing);
             if (code != EXIT_OK || missing)
                 continue;
@@ -489,7 +489,7 @@ static int order(const struct command_call *c, const struct order *r)
         if (r->option != NULL && !json_option(&o.cli, c, r->option, &json)) {
             code = EXIT_USAGE;
         } else if (o.count == 0) {
-            dprintf(2, "ficus: %s: a choreographed saga is conducted by nobody, so nothing can be said to it; ficus saga show tells what is "
+            dprintf(2, "ficus: %s: nothing can be said to a choreographed saga, only to an orchestrated one; ficus saga show tells what is "
                        "missing\n", c->operands[0]);
         } else {
             if (o.count > 1)

@@ -269,7 +269,7 @@ static const struct command commands[] = {
      .operand_max = 1,
      OPTIONS(start_options),
      .doc = "Start what ficus stop has stopped"},
-    {.name = "saga list", .run = cmd_saga_list, .operands = "", OPTIONS(saga_list_options), .doc = "List sagas, conducted and choreographed ones"},
+    {.name = "saga list", .run = cmd_saga_list, .operands = "", OPTIONS(saga_list_options), .doc = "List sagas, orchestrated and choreographed ones"},
     {.name = "saga show",
      .run = cmd_saga_show,
      .operands = "[SAGA/]ID",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The definition of a flow: a saga that nobody conducts. It says which events are expected after which, within what time,
+ * The definition of a flow: a choreographed saga. It says which events are expected after which, within what time,
  * and who has to have seen them. The same table reads YAML and the resolved JSON.
  */
 #ifndef FICUS_FLOW_FLOW_DEF_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Operators' view of choreographed sagas. Nobody conducts them, so there is nothing to be said to them.
+ * Operators' view of choreographed sagas. Their services act on their own, so there is nothing to be said to them.
  */
 #include "hub_groups.h"
 

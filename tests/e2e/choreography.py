@@ -112,7 +112,7 @@ class Choreography(unittest.TestCase):
         self.assertEqual([("event", "order.placed", "orders"), ("event", "order.confirmed", "orders"), ("consumed", "order.confirmed", "notifications")], kinds(shown))
         self.assertEqual(shown["missing"], [])
         self.assertEqual(shown["kind"], "choreographed")
-        self.assertEqual(s.json("saga", "show", order)["saga"], "checkout")  # the one that is conducted, where an id alone is said
+        self.assertEqual(s.json("saga", "show", order)["saga"], "checkout")  # the orchestrated one, where an id alone is said
         self.assertTrue(s.run("saga", "show", order).stdout.startswith(f"saga checkout/{order}\n"))
         self.assertTrue(s.run("saga", "show", "order_told/" + order).stdout.startswith(f"saga order_told/{order} (choreographed)\n"))
         self.assertEqual(s.request("POST", f"/api/v1/orders/{order}/cancel", {}, self.user).status, 202)
@@ -195,6 +195,7 @@ class Choreography(unittest.TestCase):
         s.reaches("order_told/" + order, "completed")
         rows = s.json("saga", "list")["sagas"]
         self.assertEqual({"orchestrated", "choreographed"}, {r["kind"] for r in rows})
+        self.assertIn("orchestrated and choreographed", s.run("saga", "list", "--help").stdout)  # the same words
         self.assertEqual({"order_told"}, {r["saga"] for r in s.json("saga", "list", "--saga", "order_told")["sagas"]})
         done = s.json("saga", "list", "--state", "completed")["sagas"]
         self.assertEqual({"completed"}, {r["state"] for r in done})
@@ -214,7 +215,7 @@ class Choreography(unittest.TestCase):
         self.assertIn("consumed by notifications, after order.confirmed or order.cancelled, within 2s", s.run("saga", "describe", "order_told").stdout)
         done = s.run("saga", "cancel", "order_told/" + order)
         self.assertEqual(done.returncode, 1)
-        self.assertIn("conducted by nobody", done.stderr)
+        self.assertIn("nothing can be said to a choreographed saga", done.stderr)
         self.assertEqual(s.run("saga", "show", "order_told/nobody").returncode, 1)
 
     def test_zz_changed(self):
