@@ -214,12 +214,18 @@ static enum ficus_err operator_identity(struct cli *cli, const char *service, st
     return err;
 }
 
+/* Exit code. 400 is about what was written on the command line: all else of a request is ours. */
+static int refused(int status)
+{
+    return status == 400 ? EXIT_USAGE : EXIT_FAILED;
+}
+
 static int ask_problem(const struct cli_request *r, int status, const struct json *root)
 {
     struct slice detail = json_string_or(json_get(root, "detail"),
                                          json_string_or(json_get(root, "title"), SLICE("no reason given")));
     dprintf(2, "ficus: %s answered %d: " SLICE_FMT "\n", r->who, status, SLICE_ARG(detail));
-    return EXIT_FAILED;
+    return refused(status);
 }
 
 int cli_call(struct cli *cli, const struct cli_request *r, struct ops_call *ret_call)
@@ -259,7 +265,7 @@ int cli_answer(struct cli *cli, const struct cli_request *r, const struct ficus_
         return EXIT_FAILED;
     }
     if (status != r->expected)
-        return r->quiet ? EXIT_FAILED : ask_problem(r, status, root);
+        return r->quiet ? refused(status) : ask_problem(r, status, root);
     if (ret_json != NULL)
         *ret_json = root;
     return EXIT_OK;

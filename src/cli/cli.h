@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the files of the ficus command share. Exit codes: 0 done, 1 failed, 2 wrong usage or errors in the manifest, 3
+ * What the files of the ficus command share. Exit codes: 0 done, 1 failed, 2 wrong usage (also 400 of whoever was asked) or errors in the manifest, 3
  * not running, 4 not healthy in time.
  */
 #ifndef FICUS_CLI_H

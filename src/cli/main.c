@@ -523,7 +523,7 @@ const struct command_table cli_table = {
     .common = common_options,
     .common_count = sizeof common_options / sizeof common_options[0],
     .text = ".SH EXIT STATUS\n.TP\n0\ndone\n.TP\n1\nfailed\n.TP\n2\n"
-            "wrong usage, or errors in the manifest\n.TP\n3\nnot running\n.TP\n4\nnot healthy in time\n"
+            "wrong usage (also by the word of whoever was asked), or errors in the manifest\n.TP\n3\nnot running\n.TP\n4\nnot healthy in time\n"
             ".SH ENVIRONMENT\n.TP\n.B FICUS_STATE\nthe state folder, instead of .ficus beside the manifest\n"
             ".TP\n.B NO_COLOR\nno colours on a terminal",
 };

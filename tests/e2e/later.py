@@ -132,14 +132,15 @@ def check_operator(system, checks):
     gone = wait_for("the hub to remove it", lambda: (lambda d: d if d.returncode == 0 else None)(system.run("events", "unschedule", number)), 20)
     checks.check("removed, and not twice", "does not come" in gone.stdout and system.run("events", "unschedule", number).returncode == 1)
     checks.check("and said so", any(line.get("subject") == "never" for line in system.hub_log("events.unscheduled")))
-    for what, args, message in (
-        ("a topic of nobody", ["nobody.has", "--data", "1"], "published by no service"),
-        ("data that is no JSON", ["reminder.due", "--data", "{"], "data"),
-        ("too far ahead", ["reminder.due", "--at", "2999-01-01T00:00:00Z"], "more than 366 days ahead"),
-        ("no time", ["reminder.due", "--at", "tomorrow"], "no time"),
+    for what, args, message, code in (
+        ("a topic of nobody", ["nobody.has", "--data", "1"], "published by no service", 1),
+        ("data that is no JSON", ["reminder.due", "--data", "{"], "data", 2),
+        ("too far ahead", ["reminder.due", "--at", "2999-01-01T00:00:00Z"], "more than 366 days ahead", 2),
+        ("too far ahead, as a duration", ["reminder.due", "--data", "{}", "--at", "400d"], "more than 366 days ahead", 2),
+        ("no time", ["reminder.due", "--at", "tomorrow"], "no time", 2),
     ):
         done = system.run("events", "publish", *args)
-        checks.check(f"refused: {what}", done.returncode != 0 and message in done.stderr, done.stderr)
+        checks.check(f"refused: {what}", done.returncode == code and message in done.stderr, f"{done.returncode} {done.stderr}")
 
 
 def check_follow(system, checks):
