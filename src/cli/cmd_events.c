@@ -129,6 +129,21 @@ static void print_dead(const struct letters *l, const struct json *v, struct buf
     buf_add_char(out, '\n');
 }
 
+/* The event, and what became of it: "state" is open, redriven or dropped. */
+static void write_dead(const struct letters *l, const struct json *v, struct buf *out)
+{
+    struct json_writer w;
+    json_write_init(&w, out);
+    json_write_object(&w);
+    for (const struct json *member = v->first; member != NULL; member = member->next) {
+        json_write_key_slice(&w, member->key);
+        json_write_value(&w, member);
+    }
+    json_write_kv_slice(&w, "state", closed_of(l, v) == NULL ? SLICE("open") : state_of(l, v));
+    json_write_end(&w);
+    buf_add_char(out, '\n');
+}
+
 int cmd_events_dead(const struct command_call *c)
 {
     struct cli cli;
@@ -147,14 +162,10 @@ int cmd_events_dead(const struct command_call *c)
         open += is_open;
         if (!is_open && !command_has(c, "all"))
             continue;
-        struct json_writer w;
-        if (cli.json) {
-            json_write_init(&w, &out);
-            json_write_value(&w, l.list[i]);
-            buf_add_char(&out, '\n');
-        } else {
+        if (cli.json)
+            write_dead(&l, l.list[i], &out);
+        else
             print_dead(&l, l.list[i], &out);
-        }
     }
     cli_print(buf_slice(&out));
     if (code == EXIT_OK && !cli.json)

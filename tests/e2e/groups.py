@@ -309,6 +309,9 @@ def check_dead(s, checks):
 
 
 def check_kills(s, checks):
+    states = {v["sequence"]: v["state"] for v in map(json.loads, s.run("events", "dead", "--all", "--json").stdout.splitlines())}
+    wanted = {found[("dead", 1)]["sequence"]: "redriven", found[("gone", 1)]["sequence"]: "dropped", found[("dead", 2)]["sequence"]: "dropped"}
+    checks.check("--all --json says what became of each", states == wanted and all(v["state"] == "open" for v in found.values()), f"{states} {wanted}")
     """Hub and service die again and again: none is lost, and of a key one that comes again is the last that came."""
     keys = [f"kill-{i}" for i in range(16)]
     deaths = 0
