@@ -40,7 +40,7 @@ static void on_signal(int signum)
     is_asked_to_end = 1;
 }
 
-/* While a command runs, a signal lets it end; otherwise it ends us. */
+/* While we have a lease, a signal lets the command end, and what is left of the lease is given back; otherwise it ends us. */
 static void catch_signals(bool caught)
 {
     struct sigaction sa = {.sa_handler = caught ? on_signal : SIG_DFL};
@@ -175,11 +175,10 @@ static const char *reason_of(int code, char text[64])
     return text;
 }
 
-/* False: the rest of the lease is not ours any more, or comes again. */
-static bool settle(struct consumer *m, struct cli *once, const struct json *lease, const struct json *event, int code)
+/* EXIT_OK: it is taken. *ret_status as of post. */
+static int say(struct consumer *m, struct cli *once, const struct json *lease, const struct json *event, const char *word, const char *reason,
+               int *ret_status)
 {
-    const char *word = code == 0 ? "SUCCESS" : code == CODE_DROP ? "DROP" : "RETRY";
-    char reason[64];
     struct buf body;
     struct json_writer w;
     buf_init(&body, 4096);
@@ -189,16 +188,43 @@ static bool settle(struct consumer *m, struct cli *once, const struct json *leas
     json_write_kv_i64(&w, "epoch", json_i64_or(json_get(lease, "epoch"), 0));
     json_write_kv_slice(&w, "offset", json_string_or(json_get(event, "sequence"), SLICE("0")));
     json_write_kv_str(&w, "status", word);
-    if (code != 0)
-        json_write_kv_str(&w, "reason", reason_of(code, reason));
+    if (reason != NULL)
+        json_write_kv_str(&w, "reason", reason);
     json_write_end(&w);
-    struct slice id = json_string_or(json_get(event, "id"), SLICE("?"));
-    int status;
     const char *target = arena_printf(&once->a, "/v1/groups/%s/settle", m->name);
-    int said = post(m, once, target, buf_slice(&body), 204, true, &status, NULL);
+    int said = post(m, once, target, buf_slice(&body), 204, true, ret_status, NULL);
     buf_done(&body);
+    return said;
+}
+
+/* So that the partition goes on at once with somebody else. It counts as no refusal; unheard, it goes on when the lease is over. */
+static void give_back(struct consumer *m, struct cli *once, const struct json *lease, const struct json *event)
+{
+    int status;
+    if (event != NULL)
+        (void)say(m, once, lease, event, "AWAY", "its member ended", &status);
+}
+
+static void tell_unsettled(struct slice id, int status)
+{
+    if (status == 409)
+        dprintf(2, "ficus: event " SLICE_FMT ": too late; the lease is over and it comes again\n", SLICE_ARG(id));
+    else if (status == 0)
+        dprintf(2, "ficus: event " SLICE_FMT ": the hub did not answer what became of it; if it did not hear it, it comes again\n", SLICE_ARG(id));
+    else
+        dprintf(2, "ficus: event " SLICE_FMT ": the hub answered %d to what became of it; it comes again when the lease is over\n", SLICE_ARG(id), status);
+}
+
+/* False: the rest of the lease is not ours any more, or comes again. */
+static bool settle(struct consumer *m, struct cli *once, const struct json *lease, const struct json *event, int code)
+{
+    char reason[64];
+    int status;
+    struct slice id = json_string_or(json_get(event, "id"), SLICE("?"));
+    int said = say(m, once, lease, event, code == 0 ? "SUCCESS" : code == CODE_DROP ? "DROP" : "RETRY", code == 0 ? NULL : reason_of(code, reason),
+                   &status);
     if (said != EXIT_OK)
-        dprintf(2, "ficus: event " SLICE_FMT ": %s; the lease is over and it comes again\n", SLICE_ARG(id), status == 0 ? "the hub does not answer" : "too late");
+        tell_unsettled(id, status);
     else if (code != 0)
         dprintf(2, "ficus: event " SLICE_FMT ": %s: %s\n", SLICE_ARG(id), reason_of(code, reason), code == CODE_DROP ? "dropped" : "it comes again");
     return said == EXIT_OK && code >= 0 && (code == 0 || code == CODE_DROP);
@@ -209,18 +235,19 @@ static int work(struct consumer *m, struct cli *once, const struct json *lease)
 {
     const struct json *events = json_get(lease, "events");
     int64_t time_ms = json_i64_or(json_get(lease, "lease_ms"), 0) * 9 / 10;     /* so that there is time to say so */
+    const struct json *ev = events == NULL ? NULL : events->first;
+    int code = 0;
     bool on = true;
-    for (const struct json *ev = events == NULL ? NULL : events->first; ev != NULL && on; ev = ev->next) {
-        catch_signals(true);
-        int code = run(m->call, ev->text, time_ms);
-        on = code != CANNOT_RUN && settle(m, once, lease, ev, code);
-        catch_signals(false);
+    catch_signals(true);
+    for (; ev != NULL && on && !is_asked_to_end; ev = on ? ev->next : NULL) {
+        code = run(m->call, ev->text, time_ms);
         if (code == CANNOT_RUN)
-            return EXIT_FAILED;
-        if (is_asked_to_end)
-            return EXIT_OK;
+            break;
+        on = settle(m, once, lease, ev, code);
     }
-    return -1;
+    give_back(m, once, lease, ev);
+    catch_signals(false);
+    return code == CANNOT_RUN ? EXIT_FAILED : is_asked_to_end ? EXIT_OK : -1;
 }
 
 static int round_once(struct consumer *m, bool is_supervised)

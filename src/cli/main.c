@@ -437,7 +437,8 @@ static const struct command commands[] = {
      .text = "The command gets the event, one CloudEvent in JSON, on its input. Exit code 0: it is done; 65: it is not for this "
              "consumer and does not come again; any other, such as 75: it comes again after a pause, at the tenth time a dead "
              "letter. For groups without to: in the manifest. Several may run at once, each event goes to one of them, and those "
-             "of one key one behind the other. A command that takes longer than the group's timeout is killed."},
+             "of one key one behind the other. A command that takes longer than the group's timeout is killed. Asked "
+             "to end, a member lets its command end, and gives back the events that it has not begun."},
     {.name = "events rebuild",
      .run = cmd_events_rebuild,
      .operands = "SERVICE [PROJECTION]",

@@ -49,7 +49,7 @@ enum group_outcome {
     GROUP_SUCCESS,      /* it is done, with all before it in the lease */
     GROUP_RETRY,        /* refused: counted, again after a back-off; at the EVENT_REFUSALS_MAX-th time given up */
     GROUP_DROP,         /* it is not to come again */
-    GROUP_AWAY,         /* nobody answered, or not now: again after a back-off, as often as it takes */
+    GROUP_AWAY,         /* nobody answered, not now, or given back: again after a back-off, as often as it takes */
 };
 enum group_answer {
     GROUP_STALE,        /* of a lease that is over; nothing has changed */

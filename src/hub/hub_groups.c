@@ -11,7 +11,7 @@
 static const struct metric_def metric_table[] = {
     {.name = "events_settled_total",
      .type = METRIC_COUNTER,
-     .help = "Events of consumer groups by what became of them: SUCCESS, RETRY, DROP, DEAD; AWAY: nobody answered.",
+     .help = "Events of consumer groups by what became of them: SUCCESS, RETRY, DROP, DEAD; AWAY: nobody answered, or given back.",
      .labels = {"consumer", "outcome"},
      .children_max = 1024},
 };

@@ -142,7 +142,7 @@ void hub_group_settle_answer(struct hub_exchange *x, enum ficus_err err, const c
 
 static bool read_status(struct slice text, enum group_outcome *ret_outcome)
 {
-    static const char *const words[] = {[GROUP_SUCCESS] = "SUCCESS", [GROUP_RETRY] = "RETRY", [GROUP_DROP] = "DROP"};
+    static const char *const words[] = {[GROUP_SUCCESS] = "SUCCESS", [GROUP_RETRY] = "RETRY", [GROUP_DROP] = "DROP", [GROUP_AWAY] = "AWAY"};
     for (size_t i = 0; i < ARRAY_COUNT(words); i++)
         if (slice_eq_str(text, words[i])) {
             *ret_outcome = (enum group_outcome)i;
@@ -166,15 +166,15 @@ static void settle(struct hub_exchange *x, struct hub_group *gr, const struct js
     if (!json_i64(json_get(root, "partition"), &partition) || !json_i64(json_get(root, "epoch"), &epoch) ||
         !read_offset(json_get(root, "offset"), &offset) || !read_status(json_string_or(json_get(root, "status"), SLICE("")), &outcome) ||
         partition < 0) {
-        hub_problem(x, 400, "body", "partition, epoch, offset and status are needed; status is SUCCESS, RETRY or DROP");
+        hub_problem(x, 400, "body", "partition, epoch, offset and status are needed; status is SUCCESS, RETRY, DROP or AWAY");
         return;
     }
-    struct slice why = json_string_or(json_get(root, "reason"), outcome == GROUP_DROP ? SLICE("DROP") : SLICE("RETRY"));
+    struct slice why = json_string_or(json_get(root, "reason"), json_string_or(json_get(root, "status"), SLICE("")));
     snprintf(reason, sizeof reason, "%.*s", (int)(why.size < sizeof reason ? why.size : sizeof reason - 1), why.p);
     enum group_answer answer = gr->config->to != NULL ? GROUP_STALE : hub_group_settle(gr, (size_t)partition, epoch, offset, outcome, reason);
     if (answer == GROUP_STALE) {
         hub_problem(x, 409, "fenced", "this lease is over (its time passed, or the group was moved), or it does not have that event; nothing has changed");
-    } else if (answer == GROUP_ALREADY) {
+    } else if (answer == GROUP_ALREADY || answer == GROUP_RESTS) { /* given back, of which nothing is written */
         hub_answer(x, 204, NULL);
     } else {
         x->busy = true;

@@ -16,9 +16,12 @@ import os
 import random
 import re
 import signal
+import socket
+import socketserver
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -306,12 +309,12 @@ def check_dead(s, checks):
     checks.check("drop closes the others", said.returncode == 0 and not letters(), said.stdout + said.stderr)
     s.caught_up("mailer")
     checks.check("said twice it is done once", len(s.mails("dead")) == before + 1)
-
-
-def check_kills(s, checks):
     states = {v["sequence"]: v["state"] for v in map(json.loads, s.run("events", "dead", "--all", "--json").stdout.splitlines())}
     wanted = {found[("dead", 1)]["sequence"]: "redriven", found[("gone", 1)]["sequence"]: "dropped", found[("dead", 2)]["sequence"]: "dropped"}
     checks.check("--all --json says what became of each", states == wanted and all(v["state"] == "open" for v in found.values()), f"{states} {wanted}")
+
+
+def check_kills(s, checks):
     """Hub and service die again and again: none is lost, and of a key one that comes again is the last that came."""
     keys = [f"kill-{i}" for i in range(16)]
     deaths = 0
@@ -465,6 +468,76 @@ def check_consume(s, checks):
     checks.check("and done by the next", len(audit("slow")) == 1)
 
 
+def check_ends(s, checks):
+    """A member that is asked to end ends its command, settles its event, and gives the rest back: the next has it before the lease would be over."""
+    manifest = os.path.join(s.own, "services/audit/service.yaml")
+    with open(manifest, encoding="utf-8") as f:
+        text = f.read()
+    s.write("services/audit/service.yaml", text.replace("timeout: 2s", "timeout: 5m"))
+    s.run("down")
+    s.up()
+    s.run("stop", "audit")
+    s.publish(["rest"] * 4)
+    begun, go, words = os.path.join(s.folder, "begun"), os.path.join(s.folder, "go"), [s.ficus, "events", "consume", "audit", "-f", s.manifest, "--"]
+    slow = subprocess.Popen([*words, "sh", "-c", f"cat > {begun}; until test -e {go}; do sleep 0.05; done"], env=s.env, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for("the first", lambda: os.path.exists(begun) and os.path.getsize(begun) > 0)
+        slow.send_signal(signal.SIGTERM)
+        s.write("../go", "")
+        said = slow.communicate(timeout=60)[1]
+    finally:
+        slow.kill()
+    checks.check("asked to end it ends by itself", slow.returncode == 0 and said == "", f"{slow.returncode} {said}")
+    three = os.path.join(s.folder, "three")
+    subprocess.run([*words[:4], "--drain", *words[4:], "sh", "-c", f"cat >> {three}; echo >> {three}"], env=s.env, timeout=60, check=True)
+    with open(three, encoding="utf-8") as f:
+        came = [json.loads(line)["data"]["n"] for line in f if line.strip()]
+    checks.check("the next has the rest of its lease at once", len(came) == 3 and came == sorted(came), str(came))
+    s.write("services/audit/service.yaml", text)
+    s.run("down")
+    s.up()
+
+
+class OneEvent(http.server.BaseHTTPRequestHandler):
+    """A hub that leases one event, and answers to what became of it as it is told."""
+
+    def address_string(self):
+        return ""
+
+    def log_message(self, format, *args):  # pylint: disable=redefined-builtin
+        pass
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"] or 0))
+        settles = self.path.endswith("/settle")
+        if settles and self.server.answer == 0:
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+            return
+        events = [] if settles or self.server.leased else [{"id": "one", "sequence": "1"}]
+        self.server.leased = True
+        body = json.dumps({"partition": 0, "epoch": 1, "lease_ms": 60000, "events": events}).encode()
+        self.send_response(self.server.answer if settles else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def check_unsettled(s, checks):
+    """When the hub does not take what became of an event, it is told why."""
+    with tempfile.TemporaryDirectory() as state:
+        os.mkdir(os.path.join(state, "run"))
+        with socketserver.ThreadingUnixStreamServer(os.path.join(state, "run/hub-ops.sock"), OneEvent) as hub:
+            threading.Thread(target=hub.serve_forever, daemon=True).start()
+            for answer, words, others in ((409, "too late", "answered"), (503, "the hub answered 503", "too late"), (0, "did not answer", "too late")):
+                hub.answer, hub.leased = answer, False
+                said = subprocess.run([s.ficus, "events", "consume", "audit", "--drain", "--", "true"], env=dict(s.env, FICUS_STATE=state), capture_output=True,
+                                      text=True, timeout=60, check=False)
+                checks.check(f"settling answered with {answer} is told as it was", said.returncode == 0 and words in said.stderr and others not in said.stderr,
+                             f"{said.returncode} {said.stderr}")
+            hub.shutdown()
+
+
 def check_outside(s, checks):
     """A service at a url; and the declared key is what keeps the order: all of these have one subject."""
     s.caught_up("outside")
@@ -549,6 +622,8 @@ def run(s, checks):
     check_words(s, checks)
     check_seek(s, checks)
     check_consume(s, checks)
+    check_ends(s, checks)
+    check_unsettled(s, checks)
     check_outside(s, checks)
     check_partitions(s, checks)
     check_lost(s, checks)

@@ -548,6 +548,32 @@ static void test_leased(void **state)
     world_free(w);
 }
 
+/* What is left of a lease is given back: it comes at once, before the lease would be over, and what was done of it stays done. */
+static void test_given_back(void **state)
+{
+    (void)state;
+    struct world *w = world_new("60s");
+    int64_t partition, epoch, again_epoch, last;
+    size_t count;
+    publish(w, "a", "x", 4);
+    read_lease(w, ask(w, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=1&wait=20000", NULL)->body, &partition, &epoch, &last, &count);
+    assert_int_equal(settle(w, partition, epoch, last, "SUCCESS"), 204);
+    wait_lag(w, "audit", 3);
+    for (int i = 0; i < 3; i++) {
+        read_lease(w, ask(w, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=1&wait=20000", NULL)->body, &partition, &again_epoch, &last, &count);
+        assert_true(count == 1 && again_epoch > epoch);
+        epoch = again_epoch;
+        assert_int_equal(settle(w, partition, epoch - 1, last, "AWAY"), 409);
+        assert_int_equal(settle(w, partition, epoch, last, "AWAY"), 204);
+        assert_int_equal(settle(w, partition, epoch, last, "SUCCESS"), 409); /* it has no lease any more */
+    }
+    read_lease(w, ask(w, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=32&wait=20000", NULL)->body, &partition, &epoch, &last, &count);
+    assert_int_equal(count, 3);
+    assert_int_equal(settle(w, partition, epoch, last, "SUCCESS"), 204);
+    wait_lag(w, "audit", 0);
+    world_free(w);
+}
+
 /* Moved while something is out: that counts no more. */
 static void test_seek(void **state)
 {
@@ -628,7 +654,7 @@ static void test_stop_with_all_under_way(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_delivered), cmocka_unit_test(test_flow), cmocka_unit_test(test_stopped_in_the_middle), cmocka_unit_test(test_planned_stop), cmocka_unit_test(test_refused), cmocka_unit_test(test_leased),
+        cmocka_unit_test(test_delivered), cmocka_unit_test(test_flow), cmocka_unit_test(test_stopped_in_the_middle), cmocka_unit_test(test_planned_stop), cmocka_unit_test(test_refused), cmocka_unit_test(test_leased), cmocka_unit_test(test_given_back),
         cmocka_unit_test(test_seek), cmocka_unit_test(test_stop_with_all_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
