@@ -10,7 +10,7 @@
 
 const char *const flow_by_words[] = {"subject", "correlation", "event", NULL};
 
-bool flow_topics_have(const struct flow_topics *t, struct slice topic)
+static bool topics_have(const struct flow_topics *t, struct slice topic)
 {
     for (size_t i = 0; i < t->count; i++)
         if (slice_eq_str(topic, t->names[i]))
@@ -58,7 +58,7 @@ static bool topics_decode(const struct conf_setting *s, const struct conf_node *
     t->names = names;
     for (const struct conf_node *n = list ? node->first : node; n != NULL && fine; n = list ? n->next : NULL) {
         fine = topic_decode(n, &names[t->count], a, errors);
-        if (fine && flow_topics_have(t, n->text)) {
+        if (fine && topics_have(t, n->text)) {
             conf_error_value(errors, n, "\"" SLICE_FMT "\" is in the list already", SLICE_ARG(n->text));
             fine = false;
         }

@@ -49,8 +49,6 @@ struct flow_def {
  * compensates. What a definition alone cannot know (services, publishers, consumers) is checked by manifest/. */
 extern const struct conf_table flow_def_table;
 
-bool flow_topics_have(const struct flow_topics *t, struct slice topic);
-
 /* Canonical JSON text of all definitions: another text means that what was made by the old ones is to be made anew. False:
  * out is full. */
 bool flow_defs_write(const struct flow_def *defs, size_t count, struct buf *out);
