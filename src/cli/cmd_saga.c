@@ -40,8 +40,7 @@ static const char *list_target(struct cli *cli, const struct selection *q, bool 
 
 static void print_rows(struct cli *cli, const struct json *root, int64_t *left, struct buf *out)
 {
-    const struct json *sagas = json_get(root, "sagas");
-    for (const struct json *v = sagas == NULL ? NULL : sagas->first; v != NULL; v = v->next, --*left) {
+    for (const struct json *v = items_of(root, "sagas"); v != NULL; v = v->next, --*left) {
         struct json_writer w;
         if (!cli->json) {
             print_row(v, out);
@@ -142,8 +141,7 @@ static size_t saga_names(struct cli *cli, const char *kind, const char *names[CL
         json_parse(&cli->a, text, &(struct json_limits){.size_max = FILE_SIZE_MAX, .values_max = 1000000}, &root,
                    NULL) != FICUS_ERR_OK)
         return 0;
-    const struct json *sagas = json_get(root, kind);
-    for (const struct json *v = sagas == NULL ? NULL : sagas->first; v != NULL && count < CLI_SAGAS_MAX; v = v->next)
+    for (const struct json *v = items_of(root, kind); v != NULL && count < CLI_SAGAS_MAX; v = v->next)
         if ((names[count] = arena_strdup(&cli->a, json_string_or(json_get(v, "name"), SLICE("")))) != NULL)
             count++;
     return count;
@@ -182,8 +180,8 @@ static void print_left(const struct json *v, struct buf *out)
     if (left == NULL)
         return;
     buf_add_str(out, left->first == NULL ? "  TERMINATED: nothing of it is left\n" : "  TERMINATED, and done or perhaps done, and not undone:");
-    for (const struct json *s = left->first; s != NULL; s = s->next)
-        buf_printf(out, "%s " SLICE_FMT "%s", s == left->first ? "" : ",", SLICE_ARG(json_string_or(s, SLICE("-"))), s->next == NULL ? "\n" : "");
+    cli_add_list(v, "left", " ", ", ", out);
+    buf_add_str(out, left->first != NULL ? "\n" : "");
 }
 
 static void print_saga(const struct json *v, struct buf *out)
@@ -195,11 +193,9 @@ static void print_saga(const struct json *v, struct buf *out)
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (json_get(v, keys[i]) != NULL)
             buf_printf(out, "  %-12s " SLICE_FMT "\n", keys[i], SLICE_ARG(text_of(v, keys[i])));
-    const struct json *history = json_get(v, "history"), *open = json_get(v, "open");
-    for (const struct json *s = open == NULL ? NULL : open->first; s != NULL; s = s->next)
-        buf_printf(out, s == open->first ? "  open         " SLICE_FMT "%s" : " " SLICE_FMT "%s", SLICE_ARG(json_string_or(s, SLICE("-"))),
-                   s->next == NULL ? "\n" : ",");
-    for (const struct json *r = history == NULL ? NULL : history->first; r != NULL; r = r->next) {
+    cli_add_list(v, "open", "  open         ", ", ", out);
+    buf_add_str(out, items_of(v, "open") != NULL ? "\n" : "");
+    for (const struct json *r = items_of(v, "history"); r != NULL; r = r->next) {
         buf_printf(out, "  " SLICE_FMT "  %-14.*s %-12.*s", SLICE_ARG(text_of(r, "at")), SLICE_ARG(text_of(r, "kind")),
                    SLICE_ARG(text_of(r, "step")));
         if (json_get(r, "status") != NULL)

@@ -40,8 +40,8 @@ static void print_definition(const struct json *d, struct buf *out)
                SLICE_ARG(text_of(d, "saga")), SLICE_ARG(text_of(d, "owner")), by_event ? "started by " : "begun by its owner",
                SLICE_ARG(by_event ? text_of(d, "start") : SLICE("")), SLICE_ARG(text_of(d, "definition")));
     int64_t group = 0;
-    const struct json *steps = json_get(d, "steps"), *versions = json_get(d, "versions");
-    for (const struct json *s = steps == NULL ? NULL : steps->first; s != NULL; s = s->next)
+    const struct json *versions = json_get(d, "versions");
+    for (const struct json *s = items_of(d, "steps"); s != NULL; s = s->next)
         print_step(s, &group, out);
     bool any = versions != NULL && versions->first != NULL;
     buf_add_str(out, any ? "instances that have not ended, by definition\n" : "no instance that has not ended\n");
