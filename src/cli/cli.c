@@ -100,6 +100,19 @@ struct slice text_of(const struct json *v, const char *key)
     return json_string_or(json_get(v, key), SLICE("-"));
 }
 
+struct json *items_of(const struct json *v, const char *key)
+{
+    const struct json *list = json_get(v, key);
+    return list == NULL ? NULL : list->first;
+}
+
+void cli_add_list(const struct json *v, const char *key, const char *before, const char *between, struct buf *out)
+{
+    const struct json *first = items_of(v, key);
+    for (const struct json *item = first; item != NULL; item = item->next)
+        buf_printf(out, "%s" SLICE_FMT, item == first ? before : between, SLICE_ARG(json_string_or(item, SLICE("-"))));
+}
+
 bool cli_colour(int fd)
 {
     const char *no = getenv("NO_COLOR");

@@ -86,6 +86,9 @@ void cli_add_plain(struct buf *out, struct slice text);
 void cli_print_errors(const struct conf_errors *errors); /* to stderr */
 bool cli_is_true(const struct json *v); /* NULL and what is no bool: false */
 struct slice text_of(const struct json *v, const char *key); /* for tables: the string, "-" where there is none */
+struct json *items_of(const struct json *v, const char *key); /* the first item of a list, then its next; NULL: it has none, or there is no list */
+/* Its texts, before the first of them and between two; nothing when there is none. */
+void cli_add_list(const struct json *v, const char *key, const char *before, const char *between, struct buf *out);
 bool cli_colour(int fd);                                 /* a terminal, and NO_COLOR is not set */
 const char *cli_program_folder(struct arena *a); /* where this program's file lies, absolute; NULL: not known */
 /* Where pkg-config finds the libficus that belongs to this program; "" when that is a standard place, or not found. */

@@ -17,12 +17,10 @@ enum { PAGE = 1000 };
 
 static void print_topic(const struct json *v, struct buf *out)
 {
-    const struct json *consumers = json_get(v, "consumers");
     buf_printf(out, "%-28.*s %-14.*s %10lld  %-24.*s ", SLICE_ARG(text_of(v, "topic")),
                SLICE_ARG(text_of(v, "publisher")), (long long)json_i64_or(json_get(v, "count"), 0),
                SLICE_ARG(text_of(v, "time")));
-    for (const struct json *name = consumers == NULL ? NULL : consumers->first; name != NULL; name = name->next)
-        buf_printf(out, "%s" SLICE_FMT, name == consumers->first ? "" : ", ", SLICE_ARG(name->text));
+    cli_add_list(v, "consumers", "", ", ", out);
     buf_add_char(out, '\n');
 }
 
@@ -37,12 +35,11 @@ int cmd_events_topics(const struct command_call *c)
         struct slice body = SLICE_NONE;
         code = cli_ask(&cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", "/v1/topics", 200, false}, NULL,
                        &body, &root);
-        const struct json *topics = json_get(root, "topics");
         if (code == EXIT_OK && cli.json) {
             buf_printf(&out, SLICE_FMT "\n", SLICE_ARG(body));
         } else if (code == EXIT_OK) {
             buf_printf(&out, "%-28s %-14s %10s  %-24s %s\n", "topic", "publisher", "events", "last", "consumers");
-            for (const struct json *v = topics == NULL ? NULL : topics->first; v != NULL; v = v->next)
+            for (const struct json *v = items_of(root, "topics"); v != NULL; v = v->next)
                 print_topic(v, &out);
         }
     }
@@ -111,8 +108,7 @@ static int letters_read(struct cli *cli, struct letters *l)
                                             NULL, NULL, &root);
         if (code != EXIT_OK)
             return code;
-        const struct json *events = json_get(root, "events");
-        for (struct json *v = events == NULL ? NULL : events->first; v != NULL && ok; v = v->next)
+        for (struct json *v = items_of(root, "events"); v != NULL && ok; v = v->next)
             ok = letters_take(cli, l, v);
         next = json_i64_or(json_get(root, "next"), after);
     } while (ok && next > after);
@@ -263,10 +259,8 @@ static int64_t count_events(struct cli *cli, const char *name)
     if (cli_ask(cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", "/v1/topics", 200, true, NULL}, NULL, NULL,
                 &root) != EXIT_OK)
         return 0;
-    const struct json *topics = json_get(root, "topics");
-    for (const struct json *t = topics == NULL ? NULL : topics->first; t != NULL; t = t->next) {
-        const struct json *consumers = json_get(t, "consumers");
-        for (const struct json *c = consumers == NULL ? NULL : consumers->first; c != NULL; c = c->next)
+    for (const struct json *t = items_of(root, "topics"); t != NULL; t = t->next) {
+        for (const struct json *c = items_of(t, "consumers"); c != NULL; c = c->next)
             if (slice_eq_str(c->text, name))
                 total += json_i64_or(json_get(t, "count"), 0);
     }
@@ -279,8 +273,7 @@ static bool is_group(struct cli *cli, const char *name)
     const struct json *root = NULL;
     if (cli_ask(cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", "/v1/consumers", 200, true, NULL}, NULL, NULL, &root) != EXIT_OK)
         return false;
-    const struct json *list = json_get(root, "consumers");
-    for (const struct json *v = list == NULL ? NULL : list->first; v != NULL; v = v->next) {
+    for (const struct json *v = items_of(root, "consumers"); v != NULL; v = v->next) {
         struct slice kind = json_string_or(json_get(v, "kind"), SLICE_NONE);
         if (!slice_eq_str(json_string_or(json_get(v, "consumer"), SLICE_NONE), name) ||
             (!slice_eq_str(kind, "delivered") && !slice_eq_str(kind, "leased")))

@@ -33,13 +33,10 @@ static void print_consumer(const struct json *v, struct buf *out)
         age_text(age_ms, age, sizeof age);
     buf_printf(out, "%-20.*s %-10.*s %-11.*s %10s %8s  ", SLICE_ARG(text_of(v, "consumer")), SLICE_ARG(text_of(v, "kind")),
                SLICE_ARG(text_of(v, "state")), behind, age);
-    const struct json *topics = json_get(v, "topics");
-    for (const struct json *t = topics == NULL ? NULL : topics->first; t != NULL; t = t->next)
-        buf_printf(out, "%s" SLICE_FMT, t == topics->first ? "" : ", ", SLICE_ARG(t->text));
+    cli_add_list(v, "topics", "", ", ", out);
     buf_add_char(out, '\n');
     /* which partition, and why */
-    const struct json *partitions = json_get(v, "partitions");
-    for (const struct json *p = partitions == NULL ? NULL : partitions->first; p != NULL; p = p->next) {
+    for (const struct json *p = items_of(v, "partitions"); p != NULL; p = p->next) {
         struct slice reason = json_string_or(json_get(p, "reason"), SLICE_NONE);
         if (reason.p == NULL)
             continue;
@@ -61,9 +58,9 @@ static bool is_asked(const struct command_call *c, struct slice name)
     return c->operand_count == 0;
 }
 
-static const struct json *consumer_named(const struct json *list, const char *name)
+static const struct json *consumer_named(const struct json *root, const char *name)
 {
-    for (const struct json *v = list == NULL ? NULL : list->first; v != NULL; v = v->next)
+    for (const struct json *v = items_of(root, "consumers"); v != NULL; v = v->next)
         if (slice_eq_str(text_of(v, "consumer"), name))
             return v;
     return NULL;
@@ -78,15 +75,14 @@ int cmd_events_lag(const struct command_call *c)
     if (cli_init(&cli, c)) {
         const struct json *root = NULL;
         code = cli_ask(&cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", "/v1/consumers", 200, false}, NULL, NULL, &root);
-        const struct json *list = json_get(root, "consumers");
         for (size_t i = 0; i < c->operand_count && code == EXIT_OK; i++)
-            if (consumer_named(list, c->operands[i]) == NULL) {
+            if (consumer_named(root, c->operands[i]) == NULL) {
                 dprintf(2, "ficus: %s consumes nothing; ficus events topics shows who does\n", c->operands[i]);
                 code = EXIT_FAILED;
             }
         if (code == EXIT_OK && !cli.json)
             buf_printf(&out, "%-20s %-10s %-11s %10s %8s  %s\n", "consumer", "kind", "state", "behind", "oldest", "topics");
-        for (const struct json *v = code != EXIT_OK || list == NULL ? NULL : list->first; v != NULL; v = v->next) {
+        for (const struct json *v = items_of(root, "consumers"); v != NULL && code == EXIT_OK; v = v->next) {
             if (!is_asked(c, text_of(v, "consumer")))
                 continue;
             if (cli.json)

@@ -26,8 +26,7 @@ static int list_schedules(struct cli *cli, size_t *count)
     struct buf out;
     buf_init(&out, 16 << 20);
     int code = cli_ask(cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", "/v1/scheduled?schedules=1", 200, false}, NULL, NULL, &root);
-    const struct json *list = json_get(root, "schedules");
-    for (const struct json *v = list == NULL ? NULL : list->first; v != NULL; v = v->next) {
+    for (const struct json *v = items_of(root, "schedules"); v != NULL; v = v->next) {
         if (!cli->json && (*count)++ == 0)
             buf_printf(&out, "%-16s %-24s %-20s %-36s %s\n", "number", "time", "topic", "subject", "source");
         if (cli->json)
@@ -51,8 +50,7 @@ static int list_page(struct cli *cli, int64_t *after_ms, int64_t *after, size_t 
     const char *target = arena_printf(&page.a, "/v1/scheduled?after_ms=%lld&after=%lld", (long long)*after_ms, (long long)*after);
     int code = target == NULL ? EXIT_FAILED
                               : cli_ask(&page, &(struct cli_request){"hub-ops.sock", "the hub", "GET", target, 200, false}, NULL, NULL, &root);
-    const struct json *list = json_get(root, "events");
-    for (const struct json *v = list == NULL ? NULL : list->first; v != NULL; v = v->next, (*count)++) {
+    for (const struct json *v = items_of(root, "events"); v != NULL; v = v->next, (*count)++) {
         if (!cli->json && head && *count == 0)
             buf_printf(&out, "%-16s %-24s %-20s %-36s %s\n", "number", "time", "topic", "subject", "source");
         if (cli->json)

@@ -44,9 +44,9 @@ static void print_event(struct reading *r, const struct json *v)
     buf_add_char(&r->out, '\n');
 }
 
-static void print_cuts(const struct json *cuts)
+static void print_cuts(const struct json *root)
 {
-    for (const struct json *v = cuts == NULL ? NULL : cuts->first; v != NULL; v = v->next)
+    for (const struct json *v = items_of(root, "cut"); v != NULL; v = v->next)
         dprintf(2, "ficus: events of " SLICE_FMT " up to offset %lld are gone (events.retention, events.size)\n",
                 SLICE_ARG(json_string_or(json_get(v, "topic"), SLICE("-"))), (long long)json_i64_or(json_get(v, "offset"), 0));
 }
@@ -63,7 +63,7 @@ static int read_page(struct reading *r, bool *ret_end)
                               : cli_ask(&page, &(struct cli_request){"hub-ops.sock", "the hub", "GET", target, 200, r->patience_ms > 0}, NULL, NULL, &root);
     if (code == EXIT_OK) {
         const struct json *events = json_get(root, "events");
-        print_cuts(json_get(root, "cut"));
+        print_cuts(root);
         for (const struct json *v = events == NULL ? NULL : events->first; v != NULL && r->left > 0; v = v->next) {
             if (r->subject.p != NULL && !slice_eq(r->subject, json_string_or(json_get(v, "subject"), SLICE(""))))
                 continue;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * ficus saga: what operators see of sagas and say to them, by the hub's operator socket. Choreographed sagas, which the hub
- * calls flows, are only seen.
+ * calls flows, are only seen. ficus saga describe: cmd_saga_describe.c.
  */
 #include "cmd_saga.h"
 
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAGE = 1000, SAGAS_MAX = 64, FILE_SIZE_MAX = 16 << 20, INPUT_SIZE_MAX = 1 << 20 };
+enum { PAGE = 1000, FILE_SIZE_MAX = 16 << 20, INPUT_SIZE_MAX = 1 << 20 };
 
 /* ---- list ---- */
 
@@ -40,8 +40,7 @@ static const char *list_target(struct cli *cli, const struct selection *q, bool 
 
 static void print_rows(struct cli *cli, const struct json *root, int64_t *left, struct buf *out)
 {
-    const struct json *sagas = json_get(root, "sagas");
-    for (const struct json *v = sagas == NULL ? NULL : sagas->first; v != NULL; v = v->next, --*left) {
+    for (const struct json *v = items_of(root, "sagas"); v != NULL; v = v->next, --*left) {
         struct json_writer w;
         if (!cli->json) {
             print_row(v, out);
@@ -132,7 +131,7 @@ static bool list_options(struct cli *cli, const struct command_call *c, struct s
 }
 
 /* The names of all sagas of a kind ("sagas", "flows"), from the hub's resolved file: an id alone may belong to any of them. */
-static size_t saga_names(struct cli *cli, const char *kind, const char *names[SAGAS_MAX])
+static size_t saga_names(struct cli *cli, const char *kind, const char *names[CLI_SAGAS_MAX])
 {
     struct slice text;
     struct json *root = NULL;
@@ -142,8 +141,7 @@ static size_t saga_names(struct cli *cli, const char *kind, const char *names[SA
         json_parse(&cli->a, text, &(struct json_limits){.size_max = FILE_SIZE_MAX, .values_max = 1000000}, &root,
                    NULL) != FICUS_ERR_OK)
         return 0;
-    const struct json *sagas = json_get(root, kind);
-    for (const struct json *v = sagas == NULL ? NULL : sagas->first; v != NULL && count < SAGAS_MAX; v = v->next)
+    for (const struct json *v = items_of(root, kind); v != NULL && count < CLI_SAGAS_MAX; v = v->next)
         if ((names[count] = arena_strdup(&cli->a, json_string_or(json_get(v, "name"), SLICE("")))) != NULL)
             count++;
     return count;
@@ -151,7 +149,7 @@ static size_t saga_names(struct cli *cli, const char *kind, const char *names[SA
 
 static bool is_flow(struct cli *cli, struct slice name)
 {
-    const char *names[SAGAS_MAX];
+    const char *names[CLI_SAGAS_MAX];
     size_t count = saga_names(cli, "flows", names);
     for (size_t i = 0; i < count; i++)
         if (slice_eq_str(name, names[i]))
@@ -182,8 +180,8 @@ static void print_left(const struct json *v, struct buf *out)
     if (left == NULL)
         return;
     buf_add_str(out, left->first == NULL ? "  TERMINATED: nothing of it is left\n" : "  TERMINATED, and done or perhaps done, and not undone:");
-    for (const struct json *s = left->first; s != NULL; s = s->next)
-        buf_printf(out, "%s " SLICE_FMT "%s", s == left->first ? "" : ",", SLICE_ARG(json_string_or(s, SLICE("-"))), s->next == NULL ? "\n" : "");
+    cli_add_list(v, "left", " ", ", ", out);
+    buf_add_str(out, left->first != NULL ? "\n" : "");
 }
 
 static void print_saga(const struct json *v, struct buf *out)
@@ -195,11 +193,9 @@ static void print_saga(const struct json *v, struct buf *out)
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (json_get(v, keys[i]) != NULL)
             buf_printf(out, "  %-12s " SLICE_FMT "\n", keys[i], SLICE_ARG(text_of(v, keys[i])));
-    const struct json *history = json_get(v, "history"), *open = json_get(v, "open");
-    for (const struct json *s = open == NULL ? NULL : open->first; s != NULL; s = s->next)
-        buf_printf(out, s == open->first ? "  open         " SLICE_FMT "%s" : " " SLICE_FMT "%s", SLICE_ARG(json_string_or(s, SLICE("-"))),
-                   s->next == NULL ? "\n" : ",");
-    for (const struct json *r = history == NULL ? NULL : history->first; r != NULL; r = r->next) {
+    cli_add_list(v, "open", "  open         ", ", ", out);
+    buf_add_str(out, items_of(v, "open") != NULL ? "\n" : "");
+    for (const struct json *r = items_of(v, "history"); r != NULL; r = r->next) {
         buf_printf(out, "  " SLICE_FMT "  %-14.*s %-12.*s", SLICE_ARG(text_of(r, "at")), SLICE_ARG(text_of(r, "kind")),
                    SLICE_ARG(text_of(r, "step")));
         if (json_get(r, "status") != NULL)
@@ -222,18 +218,10 @@ static void print_saga(const struct json *v, struct buf *out)
     }
 }
 
-struct one {
-    struct cli cli;
-    const char *id;                   /* encoded */
-    const char *names[2 * SAGAS_MAX]; /* encoded: the sagas to look in, behind them the flows */
-    size_t count, all_count;          /* of sagas; of both */
-    bool with_saga;                   /* SAGA/ID was said */
-};
-
 /* The saga of SAGA/ID is perhaps one that the manifest has no more, but more often somebody took an id for it. */
-static void hint_saga(struct one *o)
+static void hint_saga(struct saga_one *o)
 {
-    const char *names[2 * SAGAS_MAX];
+    const char *names[2 * CLI_SAGAS_MAX];
     size_t count = saga_names(&o->cli, "sagas", names);
     count += saga_names(&o->cli, "flows", names + count);
     for (size_t i = 0; i < count; i++)
@@ -245,8 +233,7 @@ static void hint_saga(struct one *o)
     dprintf(2, "%s\n", count == 0 ? " none" : "");
 }
 
-/* False: said why, with the exit code. */
-static bool one_init(struct one *o, const struct command_call *c, int *ret_code)
+bool saga_one_init(struct saga_one *o, const struct command_call *c, int *ret_code)
 {
     *ret_code = EXIT_FAILED;
     if (!cli_init(&o->cli, c))
@@ -279,8 +266,7 @@ static bool one_init(struct one *o, const struct command_call *c, int *ret_code)
     return false;
 }
 
-/* Look for the id in one of the sagas; 404 means: not this one. Returns the exit code. */
-static int one_ask(struct one *o, size_t i, struct slice *ret_body, const struct json **ret_json, bool *ret_missing)
+int saga_one_ask(struct saga_one *o, size_t i, struct slice *ret_body, const struct json **ret_json, bool *ret_missing)
 {
     int status = 0;
     *ret_missing = false;
@@ -299,12 +285,12 @@ static int one_ask(struct one *o, size_t i, struct slice *ret_body, const struct
 
 int cmd_saga_show(const struct command_call *c)
 {
-    struct one o = {0};
+    struct saga_one o = {0};
     int code;
     size_t found = 0;
     struct buf out;
     buf_init(&out, 16 << 20);
-    if (one_init(&o, c, &code)) {
+    if (saga_one_init(&o, c, &code)) {
         code = EXIT_OK;
         for (size_t i = 0; i < o.all_count && code == EXIT_OK; i++) {
             const struct json *root = NULL;
@@ -312,7 +298,7 @@ int cmd_saga_show(const struct command_call *c)
             bool missing;
             if (i == o.count && found > 0)
                 break; /* an id alone means the orchestrated one, where there is one */
-            code = one_ask(&o, i, &body, &root, &missing);
+            code = saga_one_ask(&o, i, &body, &root, &missing);
             if (code != EXIT_OK || missing)
                 continue;
             if (++found > 1 && o.cli.json) { /* one document, or none */
@@ -427,15 +413,13 @@ static bool has_ended(const struct json *root)
     return state_is(root, "completed") || state_is(root, "compensated") || state_is(root, "terminated");
 }
 
-/* Which saga an id alone means: the one that is stuck, or that has not ended, among those that have it. o->count: none, or
- * said why not. */
-static size_t one_choose(struct one *o, const char *id, bool stuck, int *ret_code)
+size_t saga_one_choose(struct saga_one *o, const char *id, bool stuck, int *ret_code)
 {
     size_t found = 0, fitting = 0, last_found = o->count, last_fitting = o->count;
     for (size_t i = 0; i < o->count; i++) {
         const struct json *root = NULL;
         bool missing;
-        *ret_code = one_ask(o, i, NULL, &root, &missing);
+        *ret_code = saga_one_ask(o, i, NULL, &root, &missing);
         if (*ret_code != EXIT_OK)
             return o->count;
         if (missing)
@@ -465,7 +449,7 @@ struct order {
 };
 
 /* Say it to the i-th saga's instance. */
-static int order_one(struct one *o, size_t i, const struct order *r, struct slice body)
+static int order_one(struct saga_one *o, size_t i, const struct order *r, struct slice body)
 {
     struct slice answer = SLICE_NONE;
     const struct json *root = NULL;
@@ -481,10 +465,10 @@ static int order_one(struct one *o, size_t i, const struct order *r, struct slic
 
 static int order(const struct command_call *c, const struct order *r)
 {
-    struct one o = {0};
+    struct saga_one o = {0};
     int code;
     struct slice json = SLICE_NONE;
-    if (one_init(&o, c, &code)) {
+    if (saga_one_init(&o, c, &code)) {
         size_t i = 0;
         if (r->option != NULL && !json_option(&o.cli, c, r->option, &json)) {
             code = EXIT_USAGE;
@@ -493,7 +477,7 @@ static int order(const struct command_call *c, const struct order *r)
                        "missing\n", c->operands[0]);
         } else {
             if (o.count > 1)
-                i = one_choose(&o, c->operands[0], r->stuck, &code);
+                i = saga_one_choose(&o, c->operands[0], r->stuck, &code);
             if (i < o.count)
                 code = order_one(&o, i, r, command_body(&o.cli, c, r->key, json));
         }
@@ -563,113 +547,5 @@ int cmd_saga_start(const struct command_call *c)
     if (cli_init(&cli, c))
         code = start(&cli, c);
     cli_done(&cli);
-    return code;
-}
-
-/* ---- describe ---- */
-
-/* Steps of one group stand below its line. *group: of the step before. */
-static void print_step(const struct json *s, int64_t *group, struct buf *out)
-{
-    static const char *const words[] = {"call", "undo", "wait", "signal", "given_by", "refused_by", "timeout", "on_timeout", "give_up", "retry"};
-    int64_t own = json_i64_or(json_get(s, "parallel"), 0);
-    if (own != 0 && own != *group)
-        buf_add_str(out, "  parallel\n");
-    *group = own;
-    buf_printf(out, own != 0 ? "    %-12.*s" : "  %-14.*s", SLICE_ARG(text_of(s, "step")));
-    if (cli_is_true(json_get(s, "pivot")))
-        buf_add_str(out, " pivot");
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-        if (json_get(s, words[i]) != NULL)
-            buf_printf(out, " %s: " SLICE_FMT, words[i], SLICE_ARG(text_of(s, words[i])));
-    buf_add_char(out, '\n');
-}
-
-static void print_version(const struct json *v, struct slice present, struct buf *out)
-{
-    buf_printf(out, "  " SLICE_FMT "%s:", SLICE_ARG(text_of(v, "definition")), slice_eq(text_of(v, "definition"), present) ? " (this one)" : "");
-    for (const struct json *m = v->first; m != NULL; m = m->next)
-        if (m->type == JSON_NUMBER)
-            buf_printf(out, " " SLICE_FMT " " SLICE_FMT, SLICE_ARG(m->text), SLICE_ARG(m->key));
-    buf_add_char(out, '\n');
-}
-
-static void print_definition(const struct json *d, struct buf *out)
-{
-    bool by_event = json_get(d, "start") != NULL;
-    buf_printf(out, "saga " SLICE_FMT " of " SLICE_FMT ", %s" SLICE_FMT "\n  definition " SLICE_FMT "\nsteps\n",
-               SLICE_ARG(text_of(d, "saga")), SLICE_ARG(text_of(d, "owner")), by_event ? "started by " : "begun by its owner",
-               SLICE_ARG(by_event ? text_of(d, "start") : SLICE("")), SLICE_ARG(text_of(d, "definition")));
-    int64_t group = 0;
-    const struct json *steps = json_get(d, "steps"), *versions = json_get(d, "versions");
-    for (const struct json *s = steps == NULL ? NULL : steps->first; s != NULL; s = s->next)
-        print_step(s, &group, out);
-    bool any = versions != NULL && versions->first != NULL;
-    buf_add_str(out, any ? "instances that have not ended, by definition\n" : "no instance that has not ended\n");
-    for (const struct json *v = any ? versions->first : NULL; v != NULL; v = v->next)
-        print_version(v, text_of(d, "definition"), out);
-}
-
-static int describe(struct cli *cli, bool flow, const char *name, struct slice hash)
-{
-    struct slice body = SLICE_NONE;
-    const struct json *root = NULL;
-    struct buf out;
-    const char *target = arena_printf(&cli->a, "/v1/%s/%s%s" SLICE_FMT, flow ? "flows" : "sagas", name, hash.size > 0 ? "?definition=" : "",
-                                      SLICE_ARG(hash));
-    if (target == NULL)
-        return cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM});
-    int code = cli_ask(cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", target, 200, false}, NULL, &body, &root);
-    if (code != EXIT_OK)
-        return code;
-    buf_init(&out, 16 << 20);
-    if (cli->json)
-        buf_printf(&out, SLICE_FMT "\n", SLICE_ARG(body));
-    else if (flow)
-        print_flow_definition(root, &out);
-    else
-        print_definition(root, &out);
-    cli_print(buf_slice(&out));
-    buf_done(&out);
-    return code;
-}
-
-/* The saga of this name, or else that of the instance with this id, with the definition that it began with. */
-static int describe_one(struct one *o, const char *operand)
-{
-    const struct json *root = NULL;
-    bool missing = true;
-    size_t found = 0, at = 0, i = 0;
-    int code = EXIT_OK;
-    while (i < o->all_count && (slice_find(slice_str(operand), '/') >= 0 || strcmp(o->names[i], o->id) != 0))
-        i++;
-    if (i < o->all_count)
-        return describe(&o->cli, i >= o->count, o->names[i], SLICE_NONE);
-    for (i = 0; i < o->all_count && code == EXIT_OK && (i < o->count || found == 0); i++) {
-        code = one_ask(o, i, NULL, &root, &missing);
-        at = missing ? at : i;
-        found += missing ? 0 : 1;
-    }
-    if (code == EXIT_OK && found > 1)
-        at = one_choose(o, operand, false, &code);
-    if (code != EXIT_OK || (found > 1 && at == o->count))
-        return code;
-    if (found > 0 && at < o->count) {
-        code = one_ask(o, at, NULL, &root, &missing);
-        return code == EXIT_OK ? describe(&o->cli, false, o->names[at], text_of(root, "definition")) : code;
-    }
-    if (found > 0)
-        return describe(&o->cli, true, o->names[at], SLICE_NONE);
-    dprintf(2, "ficus: there is no saga %s, and none with this id\n", operand);
-    return EXIT_FAILED;
-}
-
-int cmd_saga_describe(const struct command_call *c)
-{
-    struct one o = {0};
-    int code;
-    if (one_init(&o, c, &code))
-        code = describe_one(&o, c->operands[0]);
-    cli_done(&o.cli);
     return code;
 }

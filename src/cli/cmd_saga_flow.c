@@ -17,13 +17,6 @@ bool saga_kind_has_state(bool flows, const char *state)
     return true;
 }
 
-/* "a or b"; nothing when there is none. */
-static void print_list(const struct json *list, const char *before, const char *between, struct buf *out)
-{
-    for (const struct json *v = list == NULL ? NULL : list->first; v != NULL; v = v->next)
-        buf_printf(out, "%s" SLICE_FMT, v == list->first ? before : between, SLICE_ARG(json_string_or(v, SLICE("-"))));
-}
-
 /* What has to come, who has to bring it, after what, since when and until when. */
 static void print_missing(const struct json *m, struct buf *out)
 {
@@ -31,8 +24,8 @@ static void print_missing(const struct json *m, struct buf *out)
     buf_printf(out, "  %s " SLICE_FMT ":", cli_is_true(json_get(m, "overdue")) ? "MISSING" : "expected", SLICE_ARG(text_of(m, "step")));
     if (json_get(m, "consumed_by") != NULL)
         buf_printf(out, " that " SLICE_FMT " consumes " SLICE_FMT, SLICE_ARG(text_of(m, "consumed_by")), SLICE_ARG(text_of(m, "after")));
-    print_list(json_get(m, "event"), " ", " or ", out);
-    print_list(json_get(m, "from"), " from ", ", ", out);
+    cli_add_list(m, "event", " ", " or ", out);
+    cli_add_list(m, "from", " from ", ", ", out);
     if (json_get(m, "before") != NULL)
         buf_printf(out, ", which should have led to " SLICE_FMT, SLICE_ARG(text_of(m, "before")));
     else if (json_get(m, "consumed_by") == NULL)
@@ -62,39 +55,37 @@ static void print_record(const struct json *r, struct buf *out)
 void print_flow(const struct json *v, struct buf *out)
 {
     static const char *const keys[] = {"state", "failure", "until", "started_at", "updated_at"};
-    const struct json *missing = json_get(v, "missing"), *history = json_get(v, "history");
     buf_printf(out, "saga " SLICE_FMT "/" SLICE_FMT " (choreographed)\n", SLICE_ARG(text_of(v, "saga")), SLICE_ARG(text_of(v, "id")));
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (json_get(v, keys[i]) != NULL)
             buf_printf(out, "  %-12s " SLICE_FMT "%s\n", keys[i], SLICE_ARG(text_of(v, keys[i])),
                        i == 0 && cli_is_true(json_get(v, "late")) ? ", late" : "");
-    for (const struct json *m = missing == NULL ? NULL : missing->first; m != NULL; m = m->next)
+    for (const struct json *m = items_of(v, "missing"); m != NULL; m = m->next)
         print_missing(m, out);
-    for (const struct json *r = history == NULL ? NULL : history->first; r != NULL; r = r->next)
+    for (const struct json *r = items_of(v, "history"); r != NULL; r = r->next)
         print_record(r, out);
 }
 
 void print_flow_definition(const struct json *d, struct buf *out)
 {
-    const struct json *steps = json_get(d, "steps"), *instances = json_get(d, "instances");
     buf_printf(out, "saga " SLICE_FMT " of " SLICE_FMT " (choreographed), started by ", SLICE_ARG(text_of(d, "saga")),
                SLICE_ARG(text_of(d, "owner")));
-    print_list(json_get(d, "start"), "", " or ", out);
+    cli_add_list(d, "start", "", " or ", out);
     bool by_event = slice_eq_str(text_of(d, "id"), "event"), by_subject = slice_eq_str(text_of(d, "id"), "subject");
     buf_printf(out, ", one instance for each %s\n", by_event ? "of these events" : by_subject ? "subject" : "correlation id");
-    print_list(json_get(d, "failures"), "  failures ", ", ", out);
+    cli_add_list(d, "failures", "  failures ", ", ", out);
     buf_printf(out, "%ssteps\n", json_get(d, "failures") != NULL ? "\n" : "");
-    for (const struct json *s = steps == NULL ? NULL : steps->first; s != NULL; s = s->next) {
+    for (const struct json *s = items_of(d, "steps"); s != NULL; s = s->next) {
         buf_printf(out, "  %-14.*s", SLICE_ARG(text_of(s, "step")));
         if (json_get(s, "consumed_by") != NULL)
             buf_printf(out, " consumed by " SLICE_FMT, SLICE_ARG(text_of(s, "consumed_by")));
-        print_list(json_get(s, "event"), " ", " or ", out);
-        print_list(json_get(s, "from"), " from ", ", ", out);
-        print_list(json_get(s, "after"), ", after ", " or ", out);
+        cli_add_list(s, "event", " ", " or ", out);
+        cli_add_list(s, "from", " from ", ", ", out);
+        cli_add_list(s, "after", ", after ", " or ", out);
         buf_printf(out, ", within " SLICE_FMT "\n", SLICE_ARG(text_of(s, "within")));
     }
     buf_add_str(out, "instances\n ");
-    for (const struct json *n = instances == NULL ? NULL : instances->first; n != NULL; n = n->next)
+    for (const struct json *n = items_of(d, "instances"); n != NULL; n = n->next)
         buf_printf(out, " " SLICE_FMT " " SLICE_FMT, SLICE_ARG(n->text), SLICE_ARG(n->key));
     buf_add_char(out, '\n');
 }

@@ -52,10 +52,8 @@ static void for_each_process(const struct json *status, each_process fn, void *a
     for (size_t i = 0; i < 2; i++)
         if (json_get(json_get(status, singles[i]), "state") != NULL)
             fn(arg, slice_str(singles[i]), json_get(status, singles[i]));
-    const struct json *services = json_get(status, "services");
-    for (const struct json *s = services == NULL ? NULL : services->first; s != NULL; s = s->next) {
-        const struct json *instances = json_get(s, "instances");
-        for (const struct json *v = instances == NULL ? NULL : instances->first; v != NULL; v = v->next)
+    for (const struct json *s = items_of(status, "services"); s != NULL; s = s->next) {
+        for (const struct json *v = items_of(s, "instances"); v != NULL; v = v->next)
             fn(arg, json_string_or(json_get(s, "name"), SLICE("?")), v);
     }
 }
@@ -77,8 +75,7 @@ static void print_each(void *arg, struct slice name, const struct json *process)
 /* Services that somebody else starts. */
 static void print_externals(const struct json *status, struct buf *out)
 {
-    const struct json *services = json_get(status, "services");
-    for (const struct json *s = services == NULL ? NULL : services->first; s != NULL; s = s->next) {
+    for (const struct json *s = items_of(status, "services"); s != NULL; s = s->next) {
         struct slice url = json_string_or(json_get(s, "url"), SLICE_NONE), name = json_string_or(json_get(s, "name"), SLICE("?"));
         if (url.p != NULL)
             buf_printf(out, "%-14.*s %-11s %7s %9s %8s  " SLICE_FMT "\n", SLICE_ARG(name), "external", "-", "-", "-", SLICE_ARG(url));
@@ -147,8 +144,7 @@ const struct json *status_process(const struct json *status, const char *name)
 {
     if (strcmp(name, "gateway") == 0 || strcmp(name, "hub") == 0)
         return json_get(status, name);
-    const struct json *services = json_get(status, "services");
-    for (const struct json *s = services == NULL ? NULL : services->first; s != NULL; s = s->next)
+    for (const struct json *s = items_of(status, "services"); s != NULL; s = s->next)
         if (slice_eq_str(json_string_or(json_get(s, "name"), SLICE_NONE), name))
             return json_at(json_get(s, "instances"), 0);
     return NULL;
@@ -170,8 +166,7 @@ static void note_name(void *arg, struct slice name, const struct json *process)
 void cli_no_process(const struct json *status, const char *name)
 {
     struct names n = {.count = 0};
-    const struct json *services = json_get(status, "services");
-    for (const struct json *s = services == NULL ? NULL : services->first; s != NULL; s = s->next) {
+    for (const struct json *s = items_of(status, "services"); s != NULL; s = s->next) {
         struct slice url = json_string_or(json_get(s, "url"), SLICE_NONE);
         if (url.p == NULL || !slice_eq_str(json_string_or(json_get(s, "name"), SLICE_NONE), name))
             continue;

@@ -10,7 +10,7 @@
 
 const char *const flow_by_words[] = {"subject", "correlation", "event", NULL};
 
-bool flow_topics_have(const struct flow_topics *t, struct slice topic)
+static bool topics_have(const struct flow_topics *t, struct slice topic)
 {
     for (size_t i = 0; i < t->count; i++)
         if (slice_eq_str(topic, t->names[i]))
@@ -58,7 +58,7 @@ static bool topics_decode(const struct conf_setting *s, const struct conf_node *
     t->names = names;
     for (const struct conf_node *n = list ? node->first : node; n != NULL && fine; n = list ? n->next : NULL) {
         fine = topic_decode(n, &names[t->count], a, errors);
-        if (fine && flow_topics_have(t, n->text)) {
+        if (fine && topics_have(t, n->text)) {
             conf_error_value(errors, n, "\"" SLICE_FMT "\" is in the list already", SLICE_ARG(n->text));
             fine = false;
         }
@@ -148,8 +148,7 @@ static const struct conf_table step_table = {
 
 /* ---- rules of the whole ---- */
 
-/* Where the i-th topic of the word stands. */
-static const struct conf_node *topic_node(const struct conf_node *map, const char *word, size_t i)
+const struct conf_node *flow_topic_node(const struct conf_node *map, const char *word, size_t i)
 {
     const struct conf_node *n = conf_get(map, word);
     const struct conf_node *item = n == NULL || n->kind != CONF_LIST_NODE ? NULL : n->first;
@@ -163,7 +162,7 @@ static void check_known(const struct flow_graph *g, const struct conf_node *map,
 {
     for (size_t i = 0; i < t->count; i++)
         if (flow_graph_topic(g, slice_str(t->names[i])) < 0)
-            conf_error_value(errors, topic_node(map, word, i),
+            conf_error_value(errors, flow_topic_node(map, word, i),
                              "\"%s\" is neither a start nor the event of a step of this flow, so nothing leads to it", t->names[i]);
 }
 
@@ -193,7 +192,7 @@ static void check_failures(const struct flow_graph *g, const struct conf_node *n
         for (size_t k = 0; k < g->def->step_count && !compensated; k++)
             compensated = g->compensates[k] && (g->after[k] & UINT64_C(1) << topic) != 0;
         if (!compensated)
-            conf_error_value(errors, topic_node(node, "failures", i),
+            conf_error_value(errors, flow_topic_node(node, "failures", i),
                              "\"%s\" is compensated by nothing: add a step with \"after: %s\", the event or consumer that makes it good", t->names[i],
                              t->names[i]);
     }

@@ -49,8 +49,8 @@ struct flow_def {
  * compensates. What a definition alone cannot know (services, publishers, consumers) is checked by manifest/. */
 extern const struct conf_table flow_def_table;
 
-bool flow_topics_have(const struct flow_topics *t, struct slice topic);
-
+/* Where the i-th topic of a word such as "after" stands in the map; the word itself or the map, where that is not there. */
+const struct conf_node *flow_topic_node(const struct conf_node *map, const char *word, size_t i);
 /* Canonical JSON text of all definitions: another text means that what was made by the old ones is to be made anew. False:
  * out is full. */
 bool flow_defs_write(const struct flow_def *defs, size_t count, struct buf *out);

@@ -349,10 +349,8 @@ static enum ficus_err load_marks(struct db_conn *c, struct arena *a, struct slic
     return err == FICUS_ERR_OK && row < 0 ? (enum ficus_err)-row : err;
 }
 
-enum ficus_err flow_load(struct flow_store *s, struct db_conn *c, struct arena *a, struct slice id, struct flow_stored *st,
-                         struct ficus_error *reterr)
+enum ficus_err flow_load(struct db_conn *c, struct arena *a, struct slice id, struct flow_stored *st, struct ficus_error *reterr)
 {
-    (void)s;
     enum ficus_err err = load_events(c, a, id, st, reterr);
     struct flow_mark *marks = err == FICUS_ERR_OK ? mem_array(MARKS_MAX, sizeof *marks) : NULL;
     if (err == FICUS_ERR_OK && a != NULL)
@@ -514,7 +512,7 @@ enum ficus_err flow_store_load(struct flow_store *s, struct arena *a, struct sli
     if (err == FICUS_ERR_OK)
         err = load_row(c, a, flow, id, judged_ms, &st->row, reterr);
     if (err == FICUS_ERR_OK)
-        err = flow_load(s, c, a, id, st, reterr);
+        err = flow_load(c, a, id, st, reterr);
     db_reader_give(s->db, c);
     if (err == FICUS_ERR_OK)
         *ret_stored = st;

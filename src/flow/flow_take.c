@@ -398,7 +398,7 @@ static enum ficus_err fold_one(struct take *k, const struct touched *one)
     struct flow_stored *st = k->s->work;
     const struct flow_graph *g = st->graph = &k->s->graphs[one->flow];
     int64_t updated_ms = 0, marked_ms;
-    enum ficus_err err = flow_load(k->s, k->c, NULL, one->id, st, k->reterr);
+    enum ficus_err err = flow_load(k->c, NULL, one->id, st, k->reterr);
     if (err != FICUS_ERR_OK)
         return err;
     if (st->event_count == 0) /* gathered into another */

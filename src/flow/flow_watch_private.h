@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What flow_watch.c (following) and flow_view.c (what operators see) share.
+ * What flow_watch.c (following) and flow_view.c (what operators see) share. Loop thread only, and nothing here blocks; but while a
+ * turn is under way (busy) its worker has turn, what that points to, err and error. A view is a job of its own and owns all
+ * that its worker touches but the store and the options.
  */
 #ifndef FICUS_FLOW_FLOW_WATCH_PRIVATE_H
 #define FICUS_FLOW_FLOW_WATCH_PRIVATE_H
@@ -12,7 +14,7 @@
 struct flow_watch {
     struct env *env;
     struct flow_watch_options options;
-    struct flow_store *store;
+    struct flow_store *store; /* owned */
     /* pulling */
     bool pulling, caught_up, anew;
     unsigned pull_failures;

@@ -279,3 +279,21 @@ const struct hub_topic *hub_config_topic(const struct hub_config *c, struct slic
             return &c->topics[i];
     return NULL;
 }
+
+static bool contains(const char *const *names, size_t count, struct slice name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (slice_eq_str(name, names[i]))
+            return true;
+    return false;
+}
+
+bool hub_config_has_service(const struct hub_config *c, struct slice name)
+{
+    return contains(c->services, c->service_count, name);
+}
+
+bool hub_topic_has_consumer(const struct hub_topic *t, struct slice service)
+{
+    return contains(t->consumers, t->consumer_count, service);
+}

@@ -64,5 +64,7 @@ extern const struct conf_table hub_config_table;
 
 /* NULL: none of this name is declared. */
 const struct hub_topic *hub_config_topic(const struct hub_config *c, struct slice name);
+bool hub_config_has_service(const struct hub_config *c, struct slice name);
+bool hub_topic_has_consumer(const struct hub_topic *t, struct slice service);
 
 #endif

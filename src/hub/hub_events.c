@@ -16,20 +16,12 @@
  * the next. */
 enum { PARSE_ARENA_MAX = 256 * 1024 * 1024, DAY_MS = 24 * 3600 * 1000 };
 
-static bool contains(const char *const *names, size_t count, struct slice name)
-{
-    for (size_t i = 0; i < count; i++)
-        if (slice_eq_str(name, names[i]))
-            return true;
-    return false;
-}
-
 /* ---- publish ---- */
 
 static bool may_publish(const struct hub_config *c, struct slice who, struct slice topic)
 {
     if (slice_eq_str(topic, EVENT_TOPIC_DEAD) || slice_eq_str(topic, EVENT_TOPIC_SAGA))
-        return contains(c->services, c->service_count, who);
+        return hub_config_has_service(c, who);
     const struct hub_topic *t = hub_config_topic(c, topic);
     return t != NULL && slice_eq_str(who, t->publisher);
 }
@@ -137,10 +129,7 @@ void hub_events_publish(struct hub_exchange *x, struct slice body)
                              ? "too many events wait for their time (ficus events scheduled lists them), or too much is being stored"
                              : NULL;
     arena_done(&a);
-    if (err != FICUS_ERR_OK) {
-        x->busy = false;
-        hub_problem_err(x, err, detail);
-    }
+    hub_exchange_begun(x, err, detail);
 }
 
 /* ---- pull ---- */
@@ -259,7 +248,7 @@ static bool is_own_redrive(const struct hub_exchange *x, struct slice topic)
 {
     struct slice prefix = SLICE(EVENT_TOPIC_REDRIVE);
     return slice_starts(topic, prefix) && slice_eq(slice_from(topic, prefix.size), x->claims.issuer) &&
-           contains(x->hub->config->services, x->hub->config->service_count, x->claims.issuer);
+           hub_config_has_service(x->hub->config, x->claims.issuer);
 }
 
 static bool may_consume(struct hub_exchange *x, struct slice topics)
@@ -268,7 +257,7 @@ static bool may_consume(struct hub_exchange *x, struct slice topics)
     do {
         struct slice name = slice_cut(&topics, ',');
         const struct hub_topic *t = hub_config_topic(x->hub->config, name);
-        if (!is_own_redrive(x, name) && (t == NULL || !contains(t->consumers, t->consumer_count, x->claims.issuer))) {
+        if (!is_own_redrive(x, name) && (t == NULL || !hub_topic_has_consumer(t, x->claims.issuer))) {
             snprintf(detail, sizeof detail, SLICE_FMT " is not a declared consumer of topic \"" SLICE_FMT "\"",
                      SLICE_ARG(x->claims.issuer), (int)(name.size < 128 ? name.size : 128),
                      name.size > 0 ? name.p : "");
@@ -364,7 +353,7 @@ static const char *letter_unfit(const struct hub_config *c, struct slice source,
         return "data_omitted";
     }
     const struct hub_topic *t = hub_config_topic(c, letter->original.topic);
-    if (t == NULL || !contains(t->consumers, t->consumer_count, letter->consumer)) {
+    if (t == NULL || !hub_topic_has_consumer(t, letter->consumer)) {
         *ret_detail = "the consumer that the letter names does not consume the event's topic any more";
         return "no_consumer";
     }
@@ -481,9 +470,5 @@ void hub_events_topics(struct hub_exchange *x, struct slice body)
 {
     (void)body;
     x->busy = true;
-    enum ficus_err err = elog_topics(x->hub->log, on_topics, x);
-    if (err != FICUS_ERR_OK) {
-        x->busy = false;
-        hub_problem_err(x, err, NULL);
-    }
+    hub_exchange_begun(x, elog_topics(x->hub->log, on_topics, x), NULL);
 }

@@ -52,10 +52,7 @@ void hub_flows_group_moved(const struct hub_group *gr)
 
 static void begun(struct hub_exchange *x, enum ficus_err err)
 {
-    if (err == FICUS_ERR_OK)
-        return;
-    x->busy = false;
-    hub_problem_err(x, err, err == FICUS_ERR_NOT_FOUND ? "there is no such flow" : NULL);
+    hub_exchange_begun(x, err, err == FICUS_ERR_NOT_FOUND ? "there is no such flow" : NULL);
 }
 
 static bool read_query(struct hub_exchange *x, struct flow_query *q)

@@ -28,8 +28,7 @@ static struct hub_group *group_of(struct hub_exchange *x)
     const struct hub_config *c = x->hub->config;
     bool consumes = false;
     for (size_t i = 0; i < c->topic_count; i++)
-        for (size_t k = 0; k < c->topics[i].consumer_count; k++)
-            consumes |= slice_eq_str(name, c->topics[i].consumers[k]);
+        consumes |= hub_topic_has_consumer(&c->topics[i], name);
     int size = (int)(name.size < 63 ? name.size : 63);
     if (consumes)
         snprintf(detail, sizeof detail, "%.*s is no consumer group: it keeps its own place, in its store (ficus events rebuild %.*s makes a store anew "

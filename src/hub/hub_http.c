@@ -115,6 +115,14 @@ bool hub_exchange_back(struct hub_exchange *x)
     return false;
 }
 
+void hub_exchange_begun(struct hub_exchange *x, enum ficus_err err, const char *detail)
+{
+    if (err == FICUS_ERR_OK)
+        return;
+    x->busy = false;
+    hub_problem_err(x, err, detail);
+}
+
 void hub_on_json(void *arg, enum ficus_err err, struct slice json, const char *detail)
 {
     struct hub_exchange *x = arg;

@@ -43,20 +43,12 @@ struct lag_job {
     size_t of_count;
 };
 
-static bool contains(const struct hub_topic *t, const char *name)
-{
-    for (size_t i = 0; i < t->consumer_count; i++)
-        if (strcmp(t->consumers[i], name) == 0)
-            return true;
-    return false;
-}
-
 char *hub_consumer_topics(const struct hub_config *c, const char *name)
 {
     struct buf b;
     buf_init(&b, LAG_TOPICS_SIZE_MAX);
     for (size_t i = 0; i < c->topic_count; i++)
-        if (contains(&c->topics[i], name))
+        if (hub_topic_has_consumer(&c->topics[i], slice_str(name)))
             buf_printf(&b, "%s,", c->topics[i].name);
     buf_printf(&b, EVENT_TOPIC_REDRIVE "%s", name);
     char *text = buf_failed(&b) ? NULL : buf_steal(&b);
@@ -301,11 +293,7 @@ void hub_lag_get(struct hub_exchange *x, struct slice body)
 {
     (void)body;
     x->busy = true;
-    enum ficus_err err = count(x->hub, x);
-    if (err != FICUS_ERR_OK) {
-        x->busy = false;
-        hub_problem_err(x, err, NULL);
-    }
+    hub_exchange_begun(x, count(x->hub, x), NULL);
 }
 
 static void on_timer(void *arg)

@@ -41,25 +41,22 @@ static void write_waiting(struct json_writer *w, const struct elog_waiting *e)
     json_write_end(w);
 }
 
-static void on_events(void *arg, enum ficus_err err, const struct elog_waiting *list, size_t count)
+/* The answer up to the end of its list; end_answer has the rest. */
+static void begin_answer(struct hub_exchange *x, struct json_writer *w, const char *key, const struct elog_waiting *list, size_t count,
+                       void (*write_one)(struct json_writer *w, const struct elog_waiting *e))
 {
-    struct hub_exchange *x = arg;
-    if (!hub_exchange_back(x))
-        return;
-    struct json_writer w;
-    json_write_init(&w, &x->out);
-    json_write_object(&w);
-    json_write_key(&w, "events");
-    json_write_array(&w);
+    json_write_init(w, &x->out);
+    json_write_object(w);
+    json_write_key(w, key);
+    json_write_array(w);
     for (size_t i = 0; i < count; i++)
-        write_waiting(&w, &list[i]);
-    json_write_end(&w);
-    json_write_kv_i64(&w, "waiting", (int64_t)elog_later_count(x->hub->log));
-    if (count > 0) { /* there may be more behind it */
-        json_write_kv_i64(&w, "next_ms", list[count - 1].at_ms);
-        json_write_kv_i64(&w, "next", list[count - 1].number);
-    }
-    json_write_end(&w);
+        write_one(w, &list[i]);
+    json_write_end(w);
+}
+
+static void end_answer(struct hub_exchange *x, struct json_writer *w, enum ficus_err err)
+{
+    json_write_end(w);
     if (err == FICUS_ERR_OK && buf_failed(&x->out))
         err = FICUS_ERR_NOMEM;
     if (err != FICUS_ERR_OK)
@@ -68,24 +65,29 @@ static void on_events(void *arg, enum ficus_err err, const struct elog_waiting *
         hub_answer(x, 200, "application/json");
 }
 
+static void on_events(void *arg, enum ficus_err err, const struct elog_waiting *list, size_t count)
+{
+    struct hub_exchange *x = arg;
+    struct json_writer w;
+    if (!hub_exchange_back(x))
+        return;
+    begin_answer(x, &w, "events", list, count, write_waiting);
+    json_write_kv_i64(&w, "waiting", (int64_t)elog_later_count(x->hub->log));
+    if (count > 0) { /* there may be more behind it */
+        json_write_kv_i64(&w, "next_ms", list[count - 1].at_ms);
+        json_write_kv_i64(&w, "next", list[count - 1].number);
+    }
+    end_answer(x, &w, err);
+}
+
 static void on_schedules(void *arg, enum ficus_err err, const struct elog_waiting *list, size_t count)
 {
     struct hub_exchange *x = arg;
+    struct json_writer w;
     if (!hub_exchange_back(x))
         return;
-    struct json_writer w;
-    json_write_init(&w, &x->out);
-    json_write_object(&w);
-    json_write_key(&w, "schedules");
-    json_write_array(&w);
-    for (size_t i = 0; i < count; i++)
-        write_schedule(&w, &list[i]);
-    json_write_end(&w);
-    json_write_end(&w);
-    if (err != FICUS_ERR_OK)
-        hub_problem_err(x, err, NULL);
-    else
-        hub_answer(x, 200, "application/json");
+    begin_answer(x, &w, "schedules", list, count, write_schedule);
+    end_answer(x, &w, err);
 }
 
 /* ?schedules=1: these. Else events, a page: after_ms and after are next_ms and next of the page before. */
@@ -100,10 +102,7 @@ void hub_later_list(struct hub_exchange *x, struct slice body)
     x->busy = true;
     enum ficus_err err = schedules == 1 ? elog_schedules_list(x->hub->log, on_schedules, x)
                                         : elog_later_list(x->hub->log, after_ms, after, (size_t)limit, on_events, x);
-    if (err != FICUS_ERR_OK) {
-        x->busy = false;
-        hub_problem_err(x, err, NULL);
-    }
+    hub_exchange_begun(x, err, NULL);
 }
 
 /* ---- taking out ---- */
@@ -140,11 +139,7 @@ void hub_later_remove(struct hub_exchange *x, struct slice body)
         return;
     }
     x->busy = true;
-    enum ficus_err err = elog_later_remove(x->hub->log, number, on_removed, x);
-    if (err != FICUS_ERR_OK) {
-        x->busy = false;
-        hub_problem_err(x, err, NULL);
-    }
+    hub_exchange_begun(x, elog_later_remove(x->hub->log, number, on_removed, x), NULL);
 }
 
 void hub_later_damaged(void *arg, int64_t number)
@@ -182,9 +177,5 @@ void hub_offset_at(struct hub_exchange *x, struct slice body)
         return;
     }
     x->busy = true;
-    enum ficus_err err = elog_offset_at(x->hub->log, at_ms, on_offset, x);
-    if (err != FICUS_ERR_OK) {
-        x->busy = false;
-        hub_problem_err(x, err, NULL);
-    }
+    hub_exchange_begun(x, elog_offset_at(x->hub->log, at_ms, on_offset, x), NULL);
 }

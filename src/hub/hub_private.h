@@ -131,6 +131,8 @@ bool hub_query_i64(struct hub_exchange *x, const char *name, int64_t min, int64_
 bool hub_query_text(struct hub_exchange *x, const char *name, struct slice *ret_text);
 /* The callback that busy stood for came: clears it. False: the stream has ended meanwhile and x is gone. */
 bool hub_exchange_back(struct hub_exchange *x);
+/* What busy stands for was begun with this result: unless it is OK no callback comes, and the problem is the answer. */
+void hub_exchange_begun(struct hub_exchange *x, enum ficus_err err, const char *detail);
 
 /* What busy stands for ends with JSON: it is the answer. arg: the exchange. */
 void hub_on_json(void *arg, enum ficus_err err, struct slice json, const char *detail);

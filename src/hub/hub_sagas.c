@@ -14,14 +14,6 @@
 
 enum { BODY_ARENA_MAX = 32 * EVENT_SIZE_MAX, BODY_DEPTH_MAX = 32 /* it is shown inside a history */ };
 
-static void begun(struct hub_exchange *x, enum ficus_err err)
-{
-    if (err == FICUS_ERR_OK)
-        return;
-    x->busy = false;
-    hub_problem_err(x, err, NULL);
-}
-
 void hub_sagas_list(struct hub_exchange *x, struct slice body)
 {
     (void)body;
@@ -37,14 +29,14 @@ void hub_sagas_list(struct hub_exchange *x, struct slice body)
     }
     q.count_max = (size_t)limit;
     x->busy = true;
-    begun(x, saga_engine_list(x->hub->sagas, &q, hub_on_json, x));
+    hub_exchange_begun(x, saga_engine_list(x->hub->sagas, &q, hub_on_json, x), NULL);
 }
 
 void hub_sagas_show(struct hub_exchange *x, struct slice body)
 {
     (void)body;
     x->busy = true;
-    begun(x, saga_engine_show(x->hub->sagas, x->params[0], x->params[1], x->claims.issuer, hub_on_json, x));
+    hub_exchange_begun(x, saga_engine_show(x->hub->sagas, x->params[0], x->params[1], x->claims.issuer, hub_on_json, x), NULL);
 }
 
 void hub_sagas_describe(struct hub_exchange *x, struct slice body)
@@ -54,7 +46,7 @@ void hub_sagas_describe(struct hub_exchange *x, struct slice body)
     if (!hub_query_text(x, "definition", &hash))
         return;
     x->busy = true;
-    begun(x, saga_engine_describe(x->hub->sagas, x->params[0], hash, hub_on_json, x));
+    hub_exchange_begun(x, saga_engine_describe(x->hub->sagas, x->params[0], hash, hub_on_json, x), NULL);
 }
 
 /* ---- commands ---- */

@@ -18,16 +18,6 @@ struct flow_checker {
     size_t topic_count, consumer_count;
 };
 
-/* Where the i-th topic of the word stands. */
-static const struct conf_node *topic_node(const struct conf_node *map, const char *word, size_t i)
-{
-    const struct conf_node *n = conf_get(map, word);
-    const struct conf_node *item = n == NULL || n->kind != CONF_LIST_NODE ? NULL : n->first;
-    while (item != NULL && item->index != i)
-        item = item->next;
-    return item != NULL ? item : n != NULL ? n : map;
-}
-
 static const struct manifest_service *publisher_of(const struct flow_checker *c, const char *topic)
 {
     for (size_t i = 0; i < c->m->service_count; i++)
@@ -77,7 +67,7 @@ static bool check_published(const struct flow_checker *c, const struct conf_node
             for (size_t k = 0; k < c->m->services[s].publish_count && count < sizeof names / sizeof *names; k++)
                 names[count++] = c->m->services[s].publishes[k].name;
         const char *near = text_nearest(slice_str(t->names[i]), names, count);
-        conf_error_value(c->errors, topic_node(map, word, i), "\"%s\" is published by no service%s%s%s", t->names[i],
+        conf_error_value(c->errors, flow_topic_node(map, word, i), "\"%s\" is published by no service%s%s%s", t->names[i],
                          near != NULL ? " (did you mean " : "",
                          near != NULL ? near : "", near != NULL ? "?)" : "");
         fine = false;
@@ -159,7 +149,7 @@ static void check_arrows(const struct flow_checker *c, const struct flow_def *d,
         all = false;
         buf_init(&b, 400);
         add_causes(&b, causes);
-        conf_error_value(c->errors, topic_node(s->node, "event", k),
+        conf_error_value(c->errors, flow_topic_node(s->node, "event", k),
                          "\"%s\" is published by \"%s\", which neither consumes %s nor is called because of it: add it to consumes in "
                          "%s", s->events.names[k], p->name,
                          buf_str(&b), p->node->file);
@@ -167,7 +157,7 @@ static void check_arrows(const struct flow_checker *c, const struct flow_def *d,
     }
     for (size_t i = 0; i < causes->count && all; i++)
         if (!leads[i])
-            conf_error_value(c->errors, topic_node(map, s->after.count == 0 ? "start" : "after", i),
+            conf_error_value(c->errors, flow_topic_node(map, s->after.count == 0 ? "start" : "after", i),
                              "\"%s\" leads to no event of step \"%s\": no publisher of one consumes it",
                              causes->names[i], s->name);
 }

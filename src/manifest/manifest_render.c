@@ -35,6 +35,15 @@ static void *array(struct renderer *r, size_t count, size_t size)
     return p;
 }
 
+/* Room for what all services have of a kind; count: where struct manifest_service says how many of it. */
+static void *array_of_all(struct renderer *r, size_t count, size_t size)
+{
+    size_t all = 0;
+    for (size_t i = 0; i < r->m->service_count; i++)
+        all += *(const size_t *)(const void *)((const char *)&r->m->services[i] + count);
+    return array(r, all, size);
+}
+
 static const char **one_word(struct renderer *r, const char *word)
 {
     const char **list = array(r, 1, sizeof *list);
@@ -227,10 +236,7 @@ static void fill_settings(struct renderer *r, const struct manifest_service *s, 
 static void fill_own_sagas(struct renderer *r, const struct manifest_service *s, struct service_config *c)
 {
     const struct manifest *m = r->m;
-    size_t count = 0;
-    for (size_t i = 0; i < m->service_count; i++)
-        count += m->services[i].saga_count;
-    const char **names = array(r, count, sizeof *names);
+    const char **names = array_of_all(r, offsetof(struct manifest_service, saga_count), sizeof *names);
     for (size_t i = 0; names != NULL && i < m->service_count; i++)
         for (size_t k = 0; k < m->services[i].saga_count; k++)
             if (strcmp(m->services[i].sagas[k].owner, s->name) == 0)
@@ -276,20 +282,18 @@ static void render_service(struct renderer *r, struct json_writer *w)
 static void fill_topics(struct renderer *r, struct hub_config *c)
 {
     const struct manifest *m = r->m;
-    size_t count = 0;
-    for (size_t i = 0; i < m->service_count; i++)
-        count += m->services[i].publish_count;
-    c->topics = array(r, count, sizeof *c->topics);
+    c->topics = array_of_all(r, offsetof(struct manifest_service, publish_count), sizeof *c->topics);
     for (size_t i = 0; c->topics != NULL && i < m->service_count; i++) {
         for (size_t k = 0; k < m->services[i].publish_count; k++) {
+            const struct manifest_topic *p = &m->services[i].publishes[k];
             struct hub_topic *t = &c->topics[c->topic_count++];
-            t->name = m->services[i].publishes[k].name;
+            t->name = p->name;
             t->publisher = m->services[i].name;
-            t->keep_latest = m->services[i].publishes[k].keep >= 0;
-            t->key = m->services[i].publishes[k].key != NULL ? m->services[i].publishes[k].key : "";
-            const char **schemas = array(r, m->services[i].publishes[k].schemas.count, sizeof *schemas);
-            for (size_t n = 0; schemas != NULL && n < m->services[i].publishes[k].schemas.count; n++)
-                schemas[t->schema_count++] = m->services[i].publishes[k].schemas.list[n].meaning;
+            t->keep_latest = p->keep >= 0;
+            t->key = p->key != NULL ? p->key : "";
+            const char **schemas = array(r, p->schemas.count, sizeof *schemas);
+            for (size_t n = 0; schemas != NULL && n < p->schemas.count; n++)
+                schemas[t->schema_count++] = p->schemas.list[n].meaning;
             t->schemas = schemas;
             const char **list = array(r, m->service_count, sizeof *list);
             for (size_t n = 0; list != NULL && n < m->service_count; n++)
@@ -303,10 +307,7 @@ static void fill_topics(struct renderer *r, struct hub_config *c)
 static void fill_schedules(struct renderer *r, struct hub_config *c)
 {
     const struct manifest *m = r->m;
-    size_t count = 0;
-    for (size_t i = 0; i < m->service_count; i++)
-        count += m->services[i].schedule_count;
-    c->schedules = array(r, count, sizeof *c->schedules);
+    c->schedules = array_of_all(r, offsetof(struct manifest_service, schedule_count), sizeof *c->schedules);
     for (size_t i = 0; c->schedules != NULL && i < m->service_count; i++)
         for (size_t k = 0; k < m->services[i].schedule_count; k++) {
             const struct manifest_schedule *s = &m->services[i].schedules[k];
@@ -320,10 +321,7 @@ static void fill_schedules(struct renderer *r, struct hub_config *c)
 static void fill_sagas(struct renderer *r, struct hub_config *c)
 {
     const struct manifest *m = r->m;
-    size_t count = 0;
-    for (size_t i = 0; i < m->service_count; i++)
-        count += m->services[i].saga_count;
-    c->sagas = array(r, count, sizeof *c->sagas);
+    c->sagas = array_of_all(r, offsetof(struct manifest_service, saga_count), sizeof *c->sagas);
     for (size_t i = 0; c->sagas != NULL && i < m->service_count; i++)
         for (size_t k = 0; k < m->services[i].saga_count; k++)
             c->sagas[c->saga_count++] = m->services[i].sagas[k];
@@ -343,10 +341,7 @@ static void fill_groups(struct renderer *r, struct hub_config *c)
 static void fill_flows(struct renderer *r, struct hub_config *c)
 {
     const struct manifest *m = r->m;
-    size_t count = 0;
-    for (size_t i = 0; i < m->service_count; i++)
-        count += m->services[i].flow_count;
-    c->flows = array(r, count, sizeof *c->flows);
+    c->flows = array_of_all(r, offsetof(struct manifest_service, flow_count), sizeof *c->flows);
     for (size_t i = 0; c->flows != NULL && i < m->service_count; i++)
         for (size_t k = 0; k < m->services[i].flow_count; k++)
             c->flows[c->flow_count++] = m->services[i].flows[k];

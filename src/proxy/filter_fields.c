@@ -64,7 +64,7 @@ bool filter_response_field(const struct http_field *f)
     return (rule_of(f, STOPS_OUT) & STOPS_OUT) == 0;
 }
 
-bool filter_request_passes(const struct proxy_request *q, const struct http_field *f)
+static bool request_passes(const struct proxy_request *q, const struct http_field *f)
 {
     unsigned rule = rule_of(f, STOPS_IN);
     return (rule & STOPS_IN) == 0 && ((rule & HANDSHAKE) == 0 || proxy_websocket_passes(q, f));
@@ -84,7 +84,7 @@ struct http_field *filter_request_fields(struct proxy_request *q, size_t *ret_co
     if (fields != NULL)
         fields[count++] = (struct http_field){SLICE("Ficus-Path"), m->path, HTTP_OTHER};
     for (size_t i = 0; fields != NULL && i < m->field_count; i++)
-        if (filter_request_passes(q, &m->fields[i]))
+        if (request_passes(q, &m->fields[i]))
             fields[count++] = m->fields[i];
     struct http_field key = {SLICE("Sec-WebSocket-Key"), q->websocket_key, HTTP_SEC_WEBSOCKET_KEY};
     if (fields != NULL && key.value.p != NULL && !proxy_websocket_passes(q, &key))

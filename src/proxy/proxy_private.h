@@ -263,8 +263,7 @@ bool proxy_websocket_accepted(const struct proxy_request *q, const struct http_m
 struct http_field *filter_request_fields(struct proxy_request *q, size_t *ret_count);
 bool filter_request_field(const struct http_field *f);  /* whether one of a client goes to the service */
 bool filter_response_field(const struct http_field *f); /* whether a field of a service goes to the client */
-/* The same, also for what only handshakes have. */
-bool filter_request_passes(const struct proxy_request *q, const struct http_field *f);
+/* The latter, also for what only handshakes have. */
 bool filter_response_passes(const struct proxy_request *q, const struct http_field *f);
 
 #endif

@@ -6,6 +6,8 @@
  * Known: characters, . ^ $ | ( ) (?: ) * + ? {n} {n,} {n,m} also with a ? behind, [ ] and [^ ] with ranges,
  * \d \D \w \W \s \S, \t \n \r \f \v \0, \xHH \uHHHH \u{H...}, and \ before a character of syntax. Everything else is
  * refused by name, among it look-around, references back, named groups, \b and \p.
+ *
+ * A pattern lies in the arena it was compiled into and is only read from then on, by any thread. Nothing here blocks.
  */
 #ifndef FICUS_SCHEMA_JPATTERN_H
 #define FICUS_SCHEMA_JPATTERN_H

@@ -195,9 +195,9 @@ static bool reads_types(struct compare *c, const struct jnode *n, const struct f
     return false;
 }
 
-static bool reads_values(struct compare *c, const struct jnode *n, const struct facts *old)
+/* Old data whose values are listed was checked before. */
+static bool reads_values(struct compare *c, const struct jnode *n)
 {
-    (void)old; /* whose values are listed was checked before */
     if (n->values != NULL)
         return no(c, n, "enum", "old data is not held to a list of values here");
     return n->constant == NULL || no(c, n, "const", "old data is not held to one value here");
@@ -603,7 +603,7 @@ static bool reads_keywords(struct compare *c, const struct jnode *n, const struc
 {
     if (!reads_types(c, n, old))
         return false;
-    bool ok = reads_values(c, n, old);
+    bool ok = reads_values(c, n);
     if ((old->types & JTYPE_NUMBER) != 0)
         ok = reads_numbers(c, n, old) && ok;
     if ((old->types & JTYPE_STRING) != 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a schema is compiled to. Not for other floors.
+ * What a schema is compiled to. Not for other floors. All of it lies in the arena that was given to jschema_compile and borrows from
+ * the schema's text; once compiled it is only read, by any thread. Nothing here blocks.
  */
 #ifndef FICUS_SCHEMA_JSCHEMA_PRIVATE_H
 #define FICUS_SCHEMA_JSCHEMA_PRIVATE_H
