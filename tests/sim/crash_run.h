@@ -6,6 +6,7 @@
 #ifndef FICUS_SIM_CRASH_RUN_H
 #define FICUS_SIM_CRASH_RUN_H
 
+#include "hub.h"
 #include "sim.h"
 
 #include <stdio.h>
@@ -58,6 +59,14 @@ static inline void on_ready(void *arg, enum ficus_err err, const char *detail)
     (void)arg;
     if (err != FICUS_ERR_OK)
         broken("the service does not start:", detail);
+}
+
+static inline void hub_starts(struct env *e, const struct hub_config *config)
+{
+    struct hub *hub = NULL;
+    struct ficus_error error = {0};
+    if (hub_start(e, config, &hub, &error) != FICUS_ERR_OK)
+        broken("the hub does not start:", error.text);
 }
 
 /* One life, a fault at the operation, and what must be true after it. */

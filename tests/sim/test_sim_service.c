@@ -86,10 +86,7 @@ static void maker_boot(void *arg, struct env *e)
 static void hub_boot(void *arg, struct env *e)
 {
     struct world *w = arg;
-    struct hub *hub = NULL;
-    struct ficus_error error = {0};
-    if (hub_start(e, &w->hub_config, &hub, &error) != FICUS_ERR_OK)
-        broken("the hub does not start:", error.text);
+    hub_starts(e, &w->hub_config);
 }
 
 /* ---- the client ---- */
