@@ -306,38 +306,6 @@ enum ficus_err event_decode(struct arena *a, struct slice text, struct event *re
     return err == FICUS_ERR_OK ? event_read(a, v, ret_event, reterr) : err;
 }
 
-enum ficus_err event_decode_batch(struct arena *a, struct slice text, struct event **ret_events, size_t *ret_count,
-                                  struct ficus_error *reterr)
-{
-    struct json *list = NULL;
-    struct json_limits limits = {.size_max = EVENT_BATCH_SIZE_MAX, .values_max = TREE_VALUES_MAX};
-    enum ficus_err err = json_parse(a, text, &limits, &list, reterr);
-    if (err != FICUS_ERR_OK)
-        return err;
-    if (list->type != JSON_ARRAY)
-        return err_set(reterr, FICUS_ERR_PARSE, "events: a JSON array is needed");
-    if (list->count > EVENT_BATCH_COUNT_MAX)
-        return err_set(reterr, FICUS_ERR_TOO_LARGE, "events: %u in one batch, at most %d are allowed", list->count,
-            EVENT_BATCH_COUNT_MAX);
-    struct event *events = ARENA_ARRAY(a, struct event, list->count);
-    if (events == NULL)
-        return err_set(reterr, FICUS_ERR_NOMEM, "events: out of memory");
-    size_t count = 0;
-    for (const struct json *v = list->first; v != NULL; v = v->next, count++) {
-        err = event_read(a, v, &events[count], reterr);
-        if (err != FICUS_ERR_OK)
-            return err;
-    }
-    *ret_events = events;
-    *ret_count = count;
-    return FICUS_ERR_OK;
-}
-
-size_t event_encoded_data_at(const struct event *ev, size_t encoded_size)
-{
-    return ev->data.p == NULL ? 0 : encoded_size - 1 - ev->data.size;
-}
-
 enum ficus_err event_decode_stored(struct arena *a, char *text, size_t size, size_t data_at, struct event *ret_event,
                                    struct ficus_error *reterr)
 {

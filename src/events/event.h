@@ -85,15 +85,11 @@ enum ficus_err event_encode(struct buf *out, const struct event *ev, struct ficu
  * from: data is as it stands there, if that is one line, else written anew in the arena. PARSE names the attribute.
  * Other extensions are ignored. */
 enum ficus_err event_read(struct arena *a, const struct json *v, struct event *ret_event, struct ficus_error *reterr);
-/* Text of one, or of a JSON array of at most EVENT_BATCH_COUNT_MAX (application/cloudevents-batch+json); events in the
- * arena. An arena of three times the text's size plus 1 KiB for each event is enough for plain ones. */
+/* Text of one; it is in the arena, of which three times the text's size plus 1 KiB is enough for a plain one. */
 enum ficus_err event_decode(struct arena *a, struct slice text, struct event *ret_event, struct ficus_error *reterr);
-enum ficus_err event_decode_batch(struct arena *a, struct slice text, struct event **ret_events, size_t *ret_count,
-                                  struct ficus_error *reterr);
 
 /* Reading back what event_encode wrote, without looking into the data: data_at is where that begins in text (0: there
  * is none), text is changed and must live as long as the event. CORRUPT: it was not written like that. */
-size_t event_encoded_data_at(const struct event *ev, size_t encoded_size);
 enum ficus_err event_decode_stored(struct arena *a, char *text, size_t size, size_t data_at, struct event *ret_event,
                                    struct ficus_error *reterr);
 

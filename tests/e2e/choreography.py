@@ -21,7 +21,7 @@ import unittest
 
 from checks import run_cases
 from groups import IDLE, SERVICE, UnixConnection, part
-from shop import Shop, build_folder, copy_shop, wait_for
+from shop import OwnSystem, Shop, build_folder, copy_shop, wait_for
 
 SOON = "told:    { after: [order.confirmed, order.cancelled], consumed_by: notifications, within: 1m }"
 
@@ -243,7 +243,7 @@ class Choreography(unittest.TestCase):
             self.assertEqual([r["step"] for r in before["history"]], [r["step"] for r in shown["history"]], damage)
 
 
-class Delivery(Shop):
+class Delivery(OwnSystem):
     """Services that do nothing; their events are published by this program."""
 
     FLOW = """flows:
@@ -263,25 +263,11 @@ class Delivery(Shop):
 
     def __init__(self, build):
         super().__init__(build, "delivery")
-        self.own = os.path.join(self.folder, "system")
-        self.manifest = os.path.join(self.own, "ficus.yaml")
         self.count = 0
-        os.makedirs(self.own)
         self.write("ficus.yaml", "ficus: 1\nsystem: delivery\ninclude: [services/*/service.yaml]\n")
         for name, says in self.PARTS.items():
             self.write(f"services/{name}/idle.py", IDLE)
             self.write(f"services/{name}/service.yaml", SERVICE % name + "run: python3 idle.py\n" + says)
-
-    def write(self, name, text):
-        path = os.path.join(self.own, name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w", encoding="utf-8") as f:
-            f.write(text)
-
-    def up(self):
-        done = self.run("up", "-d", "--wait", "60s", seconds=90)
-        if done.returncode != 0:
-            raise AssertionError(f"ficus up: {done.returncode} {done.stdout}{done.stderr}")
 
     def publish(self, who, topic, order):
         with open(os.path.join(self.state, "system.key"), encoding="utf-8") as f:

@@ -26,7 +26,7 @@ import threading
 import time
 
 from checks import run_checked
-from shop import ROOT, Shop, UnixConnection, build_folder, wait_for
+from shop import ROOT, OwnSystem, UnixConnection, build_folder, wait_for
 
 # As in the docs, but it writes down what came, and answers as the event, or the folder "rules", wants it.
 MAILER = '''
@@ -104,11 +104,9 @@ class Outside(http.server.ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
-class System(Shop):
+class System(OwnSystem):
     def __init__(self, build):
         super().__init__(build, "groups")
-        self.own = os.path.join(self.folder, "system")
-        self.manifest = os.path.join(self.own, "ficus.yaml")
         self.env["TEST_FOLDER"] = self.folder
         self.env["PATH"] = self.build + ":" + os.environ["PATH"]
         self.count = 0
@@ -133,17 +131,6 @@ class System(Shop):
         self.outside = Outside()
         self.write("services/outside/service.yaml", SERVICE % "outside" + f"url: http://127.0.0.1:{self.outside.server_port}\nconsumes: [order.paid]\ngroup: {{ to: /in, partitions: 3 }}\n")
         self.write("ficus.yaml", "ficus: 1\nsystem: letters\ninclude: [services/*/service.yaml]\n")
-
-    def write(self, name, text):
-        path = os.path.join(self.own, name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w", encoding="utf-8") as f:
-            f.write(text)
-
-    def up(self):
-        done = self.run("up", "-d", "--wait", "60s", seconds=90)
-        if done.returncode != 0:
-            raise AssertionError(f"ficus up: {done.returncode} {done.stdout}{done.stderr}")
 
     # ---- the hub ----
 

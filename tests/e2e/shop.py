@@ -282,6 +282,26 @@ class Shop:
                 pass
 
 
+class OwnSystem(Shop):
+    """No shop: what the test writes into the folder self.own, without a gateway."""
+
+    def __init__(self, build, name):
+        super().__init__(build, name)
+        self.own = os.path.join(self.folder, "system")
+        self.manifest = os.path.join(self.own, "ficus.yaml")
+
+    def write(self, name, text):
+        path = os.path.join(self.own, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+
+    def up(self, wait_s=60):
+        done = self.run("up", "-d", "--wait", f"{wait_s}s", seconds=wait_s + 30)
+        if done.returncode != 0:
+            raise AssertionError(f"ficus up: {done.returncode} {done.stdout}{done.stderr}")
+
+
 def build_folder(argv):
     """--build FOLDER from the arguments, default: build beside the sources. Returns it and the other arguments."""
     rest = list(argv)

@@ -55,15 +55,22 @@ class Server:
                 pass
 
 
-def echo(server, stream):
-    """A WebSocket of HTTP/1.1; /refused is 403; /bye ends by itself."""
+def read_head(stream):
+    """Up to its empty line, or to the connection's end."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         piece = stream.recv(1)
         if not piece:
-            return
+            break
         head += piece
-    text = head.decode("latin-1")
+    return head.decode("latin-1")
+
+
+def echo(server, stream):
+    """A WebSocket of HTTP/1.1; /refused is 403; /bye ends by itself."""
+    text = read_head(stream)
+    if not text.endswith("\r\n\r\n"):
+        return
     server.seen.append(text)
     if "GET /refused" in text:
         stream.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
@@ -124,13 +131,7 @@ def h1_open(port, path):
     stream = socket.create_connection(("127.0.0.1", port), timeout=30)
     stream.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
                    f"Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        piece = stream.recv(1)
-        if not piece:
-            break
-        head += piece
-    return stream, head.decode("latin-1")
+    return stream, read_head(stream)
 
 
 def read_exactly(stream, size):

@@ -32,6 +32,12 @@ static inline enum ficus_err elog_old_create(struct env *e, const char *path, st
     return err != FICUS_ERR_OK ? err : db_migrate(*ret_db, "elog", elog_old_migrations, 2, reterr);
 }
 
+/* Where the data begins in what event_encode wrote; 0: there is none. */
+static inline size_t elog_old_data_at(const struct event *ev, size_t encoded_size)
+{
+    return ev->data.p == NULL ? 0 : encoded_size - 1 - ev->data.size;
+}
+
 /* The event with this number: of topic a, b or kept, from one of two sources, every seventh without data. */
 static inline void elog_old_event(int number, struct event *ret_event, char id[16], char subject[16], char data[64])
 {
@@ -72,7 +78,7 @@ static inline enum ficus_err elog_old_add(struct db *d, int first, int count, in
         (void)event_encode(&body, &ev, NULL);
         err = db_exec(db_tx_conn(&tx), reterr, "INSERT INTO event(offset, topic, source, id, subject, at, body, data_at)"
             " VALUES(?, ?, ?, ?, ?, ?, ?, ?)", "iSSSSiSi", (int64_t)(first + i), ev.topic, ev.source, ev.id, ev.subject, at + i / 4, buf_slice(&body),
-            (int64_t)event_encoded_data_at(&ev, buf_slice(&body).size));
+            (int64_t)elog_old_data_at(&ev, buf_slice(&body).size));
     }
     buf_done(&body);
     if (err == FICUS_ERR_OK)

@@ -11,10 +11,9 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include "../unit/http/whole_server.h"
 #include "crash_run.h"
-#include "http_server.h"
 #include "hub.h"
-#include "mem.h"
 #include "process.h"
 
 enum { KEYS = 3, EACH = 4, PARTITIONS = 3, REFUSED_KEY = 1, REFUSED = 2, REFUSALS = 10, SEEN_MAX = 400, ASK_MS = 100, WAIT_MS = 180000, LATE_MS = 15000, POINTS_MAX = 3000 };
@@ -46,6 +45,7 @@ struct world {
     struct hub_config hub_config;
     struct process_config client_config;
     struct process client;
+    struct whole_server whole;
     struct http_server *mailer;
     struct post posts[EACH];
     struct seen seen[SEEN_MAX];
@@ -58,39 +58,14 @@ struct world {
 static void hub_boot(void *arg, struct env *e)
 {
     struct world *w = arg;
-    struct hub *hub = NULL;
-    struct ficus_error error = {0};
-    if (hub_start(e, &w->hub_config, &hub, &error) != FICUS_ERR_OK)
-        broken("the hub does not start:", error.text);
+    hub_starts(e, &w->hub_config);
 }
 
 /* ---- the service ---- */
 
-struct part {
-    struct world *w;
-    struct http_collect collect;
-};
-
-static void part_done(void *arg, struct http_stream *s)
-{
-    (void)s;
-    struct part *p = arg;
-    http_collect_done(&p->collect);
-    mem_free(p);
-}
-
-static void part_reset(void *arg, struct http_stream *s, enum ficus_err err, const char *detail)
-{
-    (void)err, (void)detail;
-    part_done(arg, s);
-}
-
-static const struct http_handler part_handler = {.on_done = part_done, .on_reset = part_reset};
-
 static void part_body(void *arg, struct http_stream *s, struct slice body, enum ficus_err err)
 {
-    struct part *p = arg;
-    struct world *w = p->w;
+    struct world *w = arg;
     struct json *root = NULL;
     struct arena a;
     if (err != FICUS_ERR_OK)
@@ -111,17 +86,6 @@ static void part_body(void *arg, struct http_stream *s, struct slice body, enum 
         http_respond(s, 200, NULL, 0, "application/json", SLICE("{\"status\":\"RETRY\"}"));
     else
         http_respond(s, 204, NULL, 0, NULL, SLICE(""));
-}
-
-static void part_request(void *arg, struct http_stream *s, bool end, const struct env_peer *peer)
-{
-    (void)peer, (void)end;
-    struct part *p = mem_zalloc(sizeof *p);
-    p->w = arg;
-    http_stream_handle(s, &part_handler, p);
-    p->collect.done = part_body;
-    p->collect.arg = p;
-    http_collect(s, &p->collect, 65536);
 }
 
 /* ---- publisher, supervisor, operator ---- */
@@ -206,7 +170,8 @@ static void client_boot(void *arg, struct env *e)
     struct ficus_error error = {0};
     if (process_init(&w->client, e, &w->client_config, &error) != FICUS_ERR_OK)
         broken("the client does not start:", error.text);
-    const struct http_server_options o = {.on_request = part_request, .arg = w};
+    w->whole = (struct whole_server){.on_whole = part_body, .arg = w};
+    const struct http_server_options o = {.on_request = whole_request, .arg = &w->whole};
     must(http_server_new(e, &o, &w->mailer), "server");
     must(http_server_listen(w->mailer, "unix:/sim/mailer.sock", NULL, &error), "listen");
     edge(w, "hub", "unix:/sim/hub.sock");
@@ -309,40 +274,13 @@ static enum outcome run(uint64_t operation, enum sim_crash mode)
     return died ? OUTCOME_HIT : OUTCOME_MISSED;
 }
 
-static enum outcome run_apart(uint64_t operation, enum sim_crash mode)
-{
-    int status = 0;
-    (void)fflush(NULL);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        enum outcome o = run(operation, mode);
-        _Exit((int)o);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) < OUTCOME_HIT)
-        fail_msg("the hub died after operation %llu, mode %d", (unsigned long long)operation, (int)mode);
-    return (enum outcome)WEXITSTATUS(status);
-}
-
 static uint64_t stride = 1;     /* every so manieth place */
 
 /* Wherever the hub dies. */
 static void test_at_least_once_in_order(void **state)
 {
     (void)state;
-    uint64_t n = 0;
-    enum outcome o;
-    do {
-        n += stride;
-        o = run_apart(n, SIM_CRASH_KEEP);
-        if (o == OUTCOME_HIT) {
-            (void)run_apart(n, SIM_CRASH_FORGET);
-            (void)run_apart(n, SIM_CRASH_TEAR);
-        }
-    } while (o == OUTCOME_HIT && n < POINTS_MAX);
-    printf("%llu places to die at\n", (unsigned long long)n - stride);
-    assert_in_range(n, 100, POINTS_MAX - 1);
+    die_everywhere(run, stride, 100, POINTS_MAX);
 }
 
 int main(int argc, char **argv)

@@ -94,10 +94,7 @@ static void model_boot(void *arg, struct env *e)
 static void hub_boot(void *arg, struct env *e)
 {
     struct world *w = arg;
-    struct hub *hub = NULL;
-    struct ficus_error error = {0};
-    if (hub_start(e, &w->hub_config, &hub, &error) != FICUS_ERR_OK)
-        broken("the hub does not start:", error.text);
+    hub_starts(e, &w->hub_config);
 }
 
 /* ---- the clients: one publishes, one asks and operates ---- */
@@ -343,21 +340,14 @@ static enum outcome run(uint64_t operation, enum sim_crash mode, bool full)
     return hit ? OUTCOME_HIT : OUTCOME_MISSED;
 }
 
-static enum outcome run_apart(uint64_t operation, enum sim_crash mode, bool full)
+static enum outcome run_dying(uint64_t operation, enum sim_crash mode)
 {
-    int status = 0;
-    (void)fflush(NULL);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        enum outcome o = run(operation, mode, full);
-        _Exit((int)o);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) < OUTCOME_HIT)
-        fail_msg("%s after operation %llu, mode %d", full ? "the disk was full" : "the machine died",
-                 (unsigned long long)operation, (int)mode);
-    return (enum outcome)WEXITSTATUS(status);
+    return run(operation, mode, false);
+}
+
+static enum outcome run_full(uint64_t operation, enum sim_crash mode)
+{
+    return run(operation, mode, true);
 }
 
 static uint64_t stride = 1; /* only every so many operations one: sanitizers are slow */
@@ -366,18 +356,7 @@ static uint64_t stride = 1; /* only every so many operations one: sanitizers are
 static void test_crashes(void **state)
 {
     (void)state;
-    uint64_t n = 0;
-    enum outcome o;
-    do {
-        n += stride;
-        o = run_apart(n, SIM_CRASH_KEEP, false);
-        if (o == OUTCOME_HIT) {
-            (void)run_apart(n, SIM_CRASH_FORGET, false);
-            (void)run_apart(n, SIM_CRASH_TEAR, false);
-        }
-    } while (o == OUTCOME_HIT && n < POINTS_MAX);
-    printf("%llu places to die at\n", (unsigned long long)n - 1);
-    assert_in_range(n, 30, POINTS_MAX - 1);
+    die_everywhere(run_dying, stride, 30, POINTS_MAX);
 }
 
 /* Wherever the disk is full in a rebuild, the old store serves, or the new one. */
@@ -385,7 +364,7 @@ static void test_full(void **state)
 {
     (void)state;
     uint64_t n = 0;
-    while (n < POINTS_MAX && run_apart(n, SIM_CRASH_KEEP, true) == OUTCOME_HIT)
+    while (n < POINTS_MAX && run_apart(run_full, "the disk was full", n, SIM_CRASH_KEEP) == OUTCOME_HIT)
         n += stride;
     printf("%llu places to be full at\n", (unsigned long long)n);
     assert_in_range(n, 30, POINTS_MAX - 1);

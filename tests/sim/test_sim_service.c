@@ -86,10 +86,7 @@ static void maker_boot(void *arg, struct env *e)
 static void hub_boot(void *arg, struct env *e)
 {
     struct world *w = arg;
-    struct hub *hub = NULL;
-    struct ficus_error error = {0};
-    if (hub_start(e, &w->hub_config, &hub, &error) != FICUS_ERR_OK)
-        broken("the hub does not start:", error.text);
+    hub_starts(e, &w->hub_config);
 }
 
 /* ---- the client ---- */
@@ -243,38 +240,11 @@ static enum outcome run(uint64_t operation, enum sim_crash mode)
     return died || !sim_alive(w->process) ? OUTCOME_HIT : OUTCOME_MISSED;
 }
 
-static enum outcome run_apart(uint64_t operation, enum sim_crash mode)
-{
-    int status = 0;
-    (void)fflush(NULL);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        enum outcome o = run(operation, mode);
-        _Exit((int)o);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) < OUTCOME_HIT)
-        fail_msg("the machine died after operation %llu, mode %d", (unsigned long long)operation, (int)mode);
-    return (enum outcome)WEXITSTATUS(status);
-}
-
 /* Wherever the service dies, each request has its effect once, each effect its event, each event its effect once. */
 static void test_exactly_once(void **state)
 {
     (void)state;
-    uint64_t n = 0;
-    enum outcome o;
-    do {
-        n++;
-        o = run_apart(n, SIM_CRASH_KEEP);
-        if (o == OUTCOME_HIT) {
-            (void)run_apart(n, SIM_CRASH_FORGET);
-            (void)run_apart(n, SIM_CRASH_TEAR);
-        }
-    } while (o == OUTCOME_HIT && n < POINTS_MAX);
-    printf("%llu places to die at\n", (unsigned long long)n - 1);
-    assert_in_range(n, 30, POINTS_MAX - 1);
+    die_everywhere(run, 1, 30, POINTS_MAX);
 }
 
 int main(void)

@@ -9,8 +9,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "crash_env.h"
-#include "elog.h"
+#include "elog_crash.h"
 #include "mem.h"
 
 #include <stdio.h>
@@ -35,11 +34,6 @@ static void *run_new(uint64_t seed)
     for (int i = 0; i < BATCHES; i++)
         r->batches[i] = (struct batch){.run = r, .number = i};
     return r;
-}
-
-static enum ficus_err open_log(struct crash_env *ce, struct elog **ret_log, struct ficus_error *reterr)
-{
-    return elog_open(crash_env(ce), &(struct elog_options){.path = "data/log.db"}, ret_log, reterr);
 }
 
 static enum ficus_err publish(struct batch *b, void (*done)(void *arg, enum ficus_err err, int64_t last_offset,
@@ -73,28 +67,27 @@ static void run_work(struct crash_env *ce, void *state)
 {
     struct run *r = state;
     struct ficus_error e;
-    if (open_log(ce, &r->log, &e) != FICUS_ERR_OK)
+    if (elog_crash_open(ce, &r->log, &e) != FICUS_ERR_OK)
         return;
     for (int i = 0; i < PUBLISHERS; i++)
         assert_int_equal(publish(&r->batches[i * ROUNDS], published), FICUS_ERR_OK);
     crash_env_run(ce);
-    elog_close(r->log, NULL, NULL);
-    crash_env_run_ms(ce, 100);
+    elog_crash_close(ce, r->log);
 }
 
 /* ---- after the crash ---- */
 
 struct found {
-    enum ficus_err err;
-    int64_t next, offsets[BATCHES * BATCH];
+    struct elog_place at;
+    int64_t offsets[BATCHES * BATCH];
     size_t count;
 };
 
 static void on_read(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next)
 {
     struct found *f = arg;
-    f->err = err;
-    f->next = next;
+    f->at.err = err;
+    f->at.next = next;
     f->count += count;
     for (size_t i = 0; i < count; i++) {
         uint64_t id = 0;
@@ -107,15 +100,8 @@ static void on_read(void *arg, enum ficus_err err, const struct event *events, s
 
 static bool read_all(struct crash_env *ce, struct elog *log, struct found *f)
 {
-    struct elog_reader *reader = NULL;
     memset(f, 0, sizeof *f);
-    assert_int_equal(elog_reader_new(log, &reader), FICUS_ERR_OK);
-    do {
-        assert_int_equal(elog_read(reader, "a,b", f->next, 0, 0, on_read, f), FICUS_ERR_OK);
-        crash_env_run(ce);
-    } while (f->err == FICUS_ERR_OK && f->next < elog_last_offset(log));
-    elog_reader_free(reader);
-    return f->err == FICUS_ERR_OK;
+    return elog_read_all(ce, log, "a,b", &f->at, on_read, f);
 }
 
 static void check_batches(const struct run *r, const struct found *f)
@@ -130,28 +116,20 @@ static void check_batches(const struct run *r, const struct found *f)
     }
 }
 
-static void republished(void *arg, enum ficus_err err, int64_t last_offset, const char *detail)
-{
-    (void)arg, (void)last_offset, (void)detail;
-    assert_true(err == FICUS_ERR_OK || err == FICUS_ERR_IO);
-}
-
 static bool run_check(struct crash_env *ce, void *state)
 {
     struct run *r = state, again = *r;
     struct ficus_error e;
     struct found f;
-    enum ficus_err err = open_log(ce, &again.log, &e);
-    if (err == FICUS_ERR_IO)
+    enum ficus_err err = elog_crash_open(ce, &again.log, &e);
+    if (!elog_crash_opened(err, &e))
         return false;
-    if (err != FICUS_ERR_OK)
-        fail_msg("open after the crash: %s", e.text);
     bool alive = read_all(ce, again.log, &f);
     if (alive) {
         check_batches(r, &f);
         for (int i = 0; i < BATCHES; i++) {
             again.batches[i].run = &again;
-            assert_int_equal(publish(&again.batches[i], republished), FICUS_ERR_OK);
+            assert_int_equal(publish(&again.batches[i], elog_crash_republished), FICUS_ERR_OK);
         }
         crash_env_run(ce);
         alive = read_all(ce, again.log, &f);
@@ -160,8 +138,7 @@ static bool run_check(struct crash_env *ce, void *state)
     }
     if (alive)
         check_batches(r, &f);
-    elog_close(again.log, NULL, NULL);
-    crash_env_run_ms(ce, 100);
+    elog_crash_close(ce, again.log);
     return alive;
 }
 

@@ -10,8 +10,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "crash_env.h"
-#include "elog.h"
+#include "elog_crash.h"
 #include "mem.h"
 
 #include <stdio.h>
@@ -44,7 +43,7 @@ static void *run_new(uint64_t seed)
 
 static enum ficus_err open_log(struct crash_env *ce, struct elog **ret_log, struct ficus_error *reterr)
 {
-    return elog_open(crash_env(ce), &(struct elog_options){.path = "data/log.db", .schedules = &schedule, .schedule_count = 1}, ret_log, reterr);
+    return elog_open(crash_env(ce), &(struct elog_options){.path = ELOG_CRASH_PATH, .schedules = &schedule, .schedule_count = 1}, ret_log, reterr);
 }
 
 /* Every third at once, others for later, some of them only after the work's end. */
@@ -92,15 +91,13 @@ static void run_work(struct crash_env *ce, void *state)
         (void)elog_later_remove(r->log, r->items[REMOVED].place, taken_out, r);
     }
     crash_env_run_ms(ce, 1500);
-    elog_close(r->log, NULL, NULL);
-    crash_env_run_ms(ce, 100);
+    elog_crash_close(ce, r->log);
 }
 
 /* ---- after the crash ---- */
 
 struct found {
-    enum ficus_err err;
-    int64_t next;
+    struct elog_place at;
     int items[COUNT];
     char ids[TIMES_MAX][40];
     size_t times;
@@ -109,8 +106,8 @@ struct found {
 static void on_read(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next)
 {
     struct found *f = arg;
-    f->err = err;
-    f->next = next;
+    f->at.err = err;
+    f->at.next = next;
     for (size_t i = 0; i < count; i++) {
         uint64_t id = 0;
         if (slice_eq_str(events[i].topic, "often")) {
@@ -129,15 +126,8 @@ static void on_read(void *arg, enum ficus_err err, const struct event *events, s
 
 static bool read_all(struct crash_env *ce, struct elog *log, struct found *f)
 {
-    struct elog_reader *reader = NULL;
     memset(f, 0, sizeof *f);
-    assert_int_equal(elog_reader_new(log, &reader), FICUS_ERR_OK);
-    do {
-        assert_int_equal(elog_read(reader, "a,often", f->next, 0, 0, on_read, f), FICUS_ERR_OK);
-        crash_env_run(ce);
-    } while (f->err == FICUS_ERR_OK && f->next < elog_last_offset(log));
-    elog_reader_free(reader);
-    return f->err == FICUS_ERR_OK;
+    return elog_read_all(ce, log, "a,often", &f->at, on_read, f);
 }
 
 static void check_items(const struct run *r, const struct found *f, bool all)
@@ -150,12 +140,6 @@ static void check_items(const struct run *r, const struct found *f, bool all)
         else if (!maybe_gone && (all || r->items[i].acknowledged))
             assert_int_equal(f->items[i], 1);
     }
-}
-
-static void republished(void *arg, enum ficus_err err, int64_t last_offset, const char *detail)
-{
-    (void)arg, (void)last_offset, (void)detail;
-    assert_true(err == FICUS_ERR_OK || err == FICUS_ERR_IO);
 }
 
 /* Wait until all that waits has come. False: the disk died again. */
@@ -172,17 +156,15 @@ static bool run_check(struct crash_env *ce, void *state)
     struct ficus_error e;
     struct found f;
     enum ficus_err err = open_log(ce, &again.log, &e);
-    if (err == FICUS_ERR_IO)
+    if (!elog_crash_opened(err, &e))
         return false;
-    if (err != FICUS_ERR_OK)
-        fail_msg("open after the crash: %s", e.text);
     bool alive = wait_for_all(ce, again.log) && read_all(ce, again.log, &f);
     if (alive) {
         check_items(r, &f, false);
         /* Said again all are repetitions, or come now. */
         for (int i = 0; i < COUNT; i++) {
             again.items[i].run = &again;
-            assert_int_equal(publish(ce, &again.items[i], republished), FICUS_ERR_OK);
+            assert_int_equal(publish(ce, &again.items[i], elog_crash_republished), FICUS_ERR_OK);
         }
         crash_env_run(ce);
         alive = wait_for_all(ce, again.log) && read_all(ce, again.log, &f);
@@ -191,8 +173,7 @@ static bool run_check(struct crash_env *ce, void *state)
     }
     if (alive)
         check_items(r, &f, true);
-    elog_close(again.log, NULL, NULL);
-    crash_env_run_ms(ce, 100);
+    elog_crash_close(ce, again.log);
     return alive;
 }
 

@@ -9,8 +9,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "crash_env.h"
-#include "elog.h"
+#include "elog_crash.h"
 #include "mem.h"
 
 #include <stdio.h>
@@ -20,9 +19,8 @@ enum { BATCHES = 4, BATCH = 12, EVENTS = BATCHES * BATCH, SUBJECTS = 5, HOUR_MS 
 struct run {
     int64_t acknowledged;   /* last offset: events have their number from 1 as offset */
     /* what is read after the crash */
-    struct elog_reader *reader;
-    enum ficus_err err;
-    int64_t next, cut;
+    struct elog_place at;
+    int64_t cut;
     bool seen[EVENTS + 1];
     int64_t count, listed;
 };
@@ -47,7 +45,7 @@ static int subject_of(int number)
 static enum ficus_err open_log(struct crash_env *ce, struct elog **ret_log, struct ficus_error *reterr)
 {
     static const struct elog_kept kept[] = {{"kept", ""}};
-    return elog_open(crash_env(ce), &(struct elog_options){.path = "data/log.db", .retention_ms = HOUR_MS, .kept = kept, .kept_count = 1},
+    return elog_open(crash_env(ce), &(struct elog_options){.path = ELOG_CRASH_PATH, .retention_ms = HOUR_MS, .kept = kept, .kept_count = 1},
         ret_log, reterr);
 }
 
@@ -87,8 +85,7 @@ static void run_work(struct crash_env *ce, void *state)
         if (i % 2 == 1)
             crash_env_run_ms(ce, (int64_t)2 * HOUR_MS);
     }
-    elog_close(log, NULL, NULL);
-    crash_env_run_ms(ce, 100);
+    elog_crash_close(ce, log);
 }
 
 /* ---- after the crash ---- */
@@ -97,10 +94,10 @@ static void on_read(void *arg, enum ficus_err err, const struct event *events, s
 {
     struct run *r = arg;
     const struct event_cut *cuts;
-    r->err = err;
-    r->next = next;
+    r->at.err = err;
+    r->at.next = next;
     r->count += (int64_t)count;
-    for (size_t i = elog_read_cuts(r->reader, &cuts); i-- > 0;) {
+    for (size_t i = elog_read_cuts(r->at.reader, &cuts); i-- > 0;) {
         assert_true(slice_eq_str(cuts[i].topic, "a"));
         r->cut = cuts[i].offset;
     }
@@ -115,7 +112,7 @@ static void on_topics(void *arg, enum ficus_err err, const struct elog_topic *to
 {
     struct run *r = arg;
     if (err != FICUS_ERR_OK)
-        r->err = err;
+        r->at.err = err;
     for (size_t i = 0; i < count; i++)
         r->listed += topics[i].count;
 }
@@ -140,23 +137,15 @@ static bool run_check(struct crash_env *ce, void *state)
     struct ficus_error e;
     struct elog *log = NULL;
     enum ficus_err err = open_log(ce, &log, &e);
-    if (err == FICUS_ERR_IO)
+    if (!elog_crash_opened(err, &e))
         return false;
-    if (err != FICUS_ERR_OK)
-        fail_msg("open after the crash: %s", e.text);
-    assert_int_equal(elog_reader_new(log, &r.reader), FICUS_ERR_OK);
-    do {
-        assert_int_equal(elog_read(r.reader, "a,kept", r.next, 0, 0, on_read, &r), FICUS_ERR_OK);
-        crash_env_run(ce);
-    } while (r.err == FICUS_ERR_OK && r.next < elog_last_offset(log));
-    elog_reader_free(r.reader);
+    (void)elog_read_all(ce, log, "a,kept", &r.at, on_read, &r); /* r.at.err is looked at below */
     assert_int_equal(elog_topics(log, on_topics, &r), FICUS_ERR_OK);
     crash_env_run(ce);
-    if (r.err == FICUS_ERR_OK)
+    if (r.at.err == FICUS_ERR_OK)
         check_events(&r);
-    elog_close(log, NULL, NULL);
-    crash_env_run_ms(ce, 100);
-    return r.err == FICUS_ERR_OK;
+    elog_crash_close(ce, log);
+    return r.at.err == FICUS_ERR_OK;
 }
 
 static void test_swept(void **state)

@@ -11,20 +11,16 @@
 #include <cmocka.h>
 
 #include "alloc_fail.h"
-#include "crash_env.h"
-#include "elog.h"
-#include "elog_old.h"
+#include "elog_old_read.h"
 #include "mem.h"
 
-enum { EVENTS = 520, SEVERAL = 4, TRIES_MAX = 8 };
+enum { SEVERAL = 4, TRIES_MAX = 8 };
 
 struct run {
     struct crash_env *ce;
     struct elog *log;
-    bool seen[EVENTS + 1];
-    size_t count;
-    int64_t next;
-    enum ficus_err err;
+    struct elog_old_found found;
+    enum ficus_err append_err;
 };
 
 static struct sim_disk *old_log, *new_log;
@@ -33,62 +29,34 @@ static void must_open(struct run *r)
 {
     struct ficus_error e = {0};
     unsigned tries = 0;
-    while (elog_open(crash_env(r->ce), &(struct elog_options){.path = "data/log.db"}, &r->log, &e) != FICUS_ERR_OK) {
+    while (elog_crash_open(r->ce, &r->log, &e) != FICUS_ERR_OK) {
         if (e.text[0] == '\0' || ++tries > TRIES_MAX)
             fail_msg("open: \"%s\" after %u tries", e.text, tries);
         e = (struct ficus_error){0};
     }
 }
 
-static void on_read(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next)
-{
-    struct run *r = arg;
-    r->err = err;
-    r->next = next;
-    r->count += count;
-    for (size_t i = 0; i < count; i++) {
-        assert_in_range(events[i].offset, 1, EVENTS);
-        assert_true(elog_old_is(&events[i], (int)events[i].offset));
-        assert_false(r->seen[events[i].offset]);
-        r->seen[events[i].offset] = true;
-    }
-}
-
 static void on_appended(void *arg, enum ficus_err err, int64_t last_offset, const char *detail)
 {
     struct run *r = arg;
-    (void)detail;
-    r->err = err;
-    r->next = last_offset;
+    (void)last_offset, (void)detail;
+    r->append_err = err;
 }
 
 /* All is there once; and an event that is published again is known, so the newest ids are, too. */
 static void check(struct run *r)
 {
-    struct elog_reader *reader = NULL;
     struct event again;
     char id[16], subject[16], data[64];
-    assert_int_equal(elog_reader_new(r->log, &reader), FICUS_ERR_OK);
-    do {
-        assert_int_equal(elog_read(reader, "a,b,kept", r->next, 0, 0, on_read, r), FICUS_ERR_OK);
-        crash_env_run(r->ce);
-    } while (r->err == FICUS_ERR_OK && r->next < elog_last_offset(r->log));
-    elog_reader_free(reader);
-    assert_int_equal(r->err, FICUS_ERR_OK);
-    assert_int_equal(r->count, EVENTS);
-    for (int number = EVENTS - 10; number <= EVENTS; number++) {
+    assert_true(elog_old_read_all(r->ce, r->log, &r->found));
+    assert_int_equal(r->found.count, ELOG_OLD_EVENTS);
+    for (int number = ELOG_OLD_EVENTS - 10; number <= ELOG_OLD_EVENTS; number++) {
         elog_old_event(number, &again, id, subject, data);
         assert_int_equal(elog_append(r->log, &again, 1, on_appended, r), FICUS_ERR_OK);
         crash_env_run(r->ce);
-        assert_int_equal(r->err, FICUS_ERR_OK);
+        assert_int_equal(r->append_err, FICUS_ERR_OK);
     }
-    assert_int_equal(elog_last_offset(r->log), EVENTS);
-}
-
-static void close_log(struct run *r)
-{
-    elog_close(r->log, NULL, NULL);
-    crash_env_run_ms(r->ce, 100);
+    assert_int_equal(elog_last_offset(r->log), ELOG_OLD_EVENTS);
 }
 
 /* True: something failed. alloc 0: the disk does. */
@@ -106,7 +74,7 @@ static bool run_one(const struct sim_disk *from, uint64_t alloc, enum ficus_err 
     alloc_fail_at(0);
     sim_disk_fail(d, 0, 0, FICUS_ERR_OK);
     check(r);
-    close_log(r);
+    elog_crash_close(r->ce, r->log);
     crash_env_free(r->ce);
     mem_free(r);
     sim_disk_free(d);
@@ -151,14 +119,14 @@ static int make_logs(void **state)
     struct db *d = NULL;
     old_log = sim_disk_new();
     struct run r = {.ce = crash_env_new(old_log, 1)};
-    assert_int_equal(elog_old_create(crash_env(r.ce), "data/log.db", &d, &e), FICUS_ERR_OK);
-    assert_int_equal(elog_old_add(d, 1, EVENTS, 1000000, &e), FICUS_ERR_OK);
+    assert_int_equal(elog_old_create(crash_env(r.ce), ELOG_CRASH_PATH, &d, &e), FICUS_ERR_OK);
+    assert_int_equal(elog_old_add(d, 1, ELOG_OLD_EVENTS, 1000000, &e), FICUS_ERR_OK);
     db_close(d);
     crash_env_free(r.ce);
     new_log = sim_disk_clone(old_log);
     r.ce = crash_env_new(new_log, 1);
     must_open(&r);
-    close_log(&r);
+    elog_crash_close(r.ce, r.log);
     crash_env_free(r.ce);
     return 0;
 }

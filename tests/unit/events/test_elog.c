@@ -8,77 +8,29 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "crash_env.h"
 #include "db.h"
-#include "elog.h"
+#include "log_rig.h"
 #include "mem.h"
 
 #include <stdio.h>
 
-static struct sim_disk *disk;
-static struct crash_env *ce;
-static struct elog *elog;
 static struct ficus_error error;
-
-static void open_log(struct elog_options o)
-{
-    o.path = "log.db";
-    if (elog_open(crash_env(ce), &o, &elog, &error) != FICUS_ERR_OK)
-        fail_msg("%s", error.text);
-}
-
-static bool closed_now;
-
-static void closed(void *arg)
-{
-    (void)arg;
-    closed_now = true;
-}
-
-static void close_log(void)
-{
-    closed_now = false;
-    elog_close(elog, closed, NULL);
-    elog = NULL;
-    crash_env_run_ms(ce, 100);
-    assert_true(closed_now);
-}
 
 static int setup(void **state)
 {
     (void)state;
-    disk = sim_disk_new();
-    ce = crash_env_new(disk, 5);
-    open_log((struct elog_options){0});
+    log_rig_init((struct elog_options){0});
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    if (elog != NULL)
-        close_log();
-    crash_env_free(ce);
-    sim_disk_free(disk);
+    log_rig_done();
     return 0;
 }
 
 /* ---- helpers: one append, one read ---- */
-
-struct appended {
-    int calls;
-    enum ficus_err err;
-    int64_t last;
-};
-
-static void on_append(void *arg, enum ficus_err err, int64_t last_offset, const char *detail)
-{
-    struct appended *a = arg;
-    assert_non_null(detail);
-    a->calls++;
-    a->err = err;
-    a->last = last_offset;
-}
 
 static struct event make(const char *topic, const char *id)
 {
@@ -173,8 +125,8 @@ static void test_repeated(void **state)
     assert_int_equal(a.err, FICUS_ERR_OK);
     assert_int_equal(a.last, 2);
     assert_int_equal(append("a", "2").err, FICUS_ERR_OK);
-    close_log();
-    open_log((struct elog_options){0});
+    log_rig_close();
+    log_rig_open((struct elog_options){0});
     assert_int_equal(append("a", "1").err, FICUS_ERR_OK);
     struct event other = make("a", "1");
     other.source = SLICE("/other");
@@ -248,8 +200,8 @@ static void test_refused(void **state)
 static void test_queue_bound(void **state)
 {
     (void)state;
-    close_log();
-    open_log((struct elog_options){.queue_size_max = 10000});
+    log_rig_close();
+    log_rig_open((struct elog_options){.queue_size_max = 10000});
     struct appended a[100] = {{0}};
     int taken = 0;
     for (int i = 0; i < 100; i++) {
@@ -387,8 +339,8 @@ static void test_followers(void **state)
 static void test_retention_age(void **state)
 {
     (void)state;
-    close_log();
-    open_log((struct elog_options){.retention_ms = 3600 * 1000});
+    log_rig_close();
+    log_rig_open((struct elog_options){.retention_ms = 3600 * 1000});
     for (int i = 0; i < 30; i++) {
         struct event batch[50];
         char ids[50][16];
@@ -407,8 +359,8 @@ static void test_retention_age(void **state)
     assert_int_equal(seen.count, 1);
     assert_int_equal(seen.offsets[0], 1501);
     crash_env_run_ms(ce, 120 * 60 * 1000);
-    close_log();
-    open_log((struct elog_options){0});
+    log_rig_close();
+    log_rig_open((struct elog_options){0});
     read_now("a", 0, 0);
     assert_int_equal(seen.count, 0);
     assert_int_equal(append("a", "new").last, 1502);
@@ -418,8 +370,8 @@ static void test_retention_age(void **state)
 static void test_retention_size(void **state)
 {
     (void)state;
-    close_log();
-    open_log((struct elog_options){.size_max = 1000000});
+    log_rig_close();
+    log_rig_open((struct elog_options){.size_max = 1000000});
     static char data[2000];
     memset(data, 'x', sizeof data);
     data[0] = data[sizeof data - 1] = '"';
@@ -482,14 +434,14 @@ static void test_close(void **state)
         struct event ev = make("a", id);
         assert_int_equal(elog_append(elog, &ev, 1, on_append, &a[i]), FICUS_ERR_OK);
     }
-    close_log();
+    log_rig_close();
     int64_t ok = 0;
     for (int i = 0; i < 3; i++) {
         assert_int_equal(a[i].calls, 1);
         assert_true(a[i].err == FICUS_ERR_OK || a[i].err == FICUS_ERR_CANCELLED);
         ok += a[i].err == FICUS_ERR_OK;
     }
-    open_log((struct elog_options){0});
+    log_rig_open((struct elog_options){0});
     read_now("a", 0, 0);
     assert_int_equal(seen.count, ok);
 }
@@ -500,17 +452,17 @@ static void test_offset_min(void **state)
 {
     (void)state;
     append("a", "1");
-    close_log();
+    log_rig_close();
     struct sim_disk *copy = sim_disk_clone(disk);
-    open_log((struct elog_options){0});
+    log_rig_open((struct elog_options){0});
     append("a", "2");
     assert_int_equal(append("a", "3").last, 3);
-    close_log();
+    log_rig_close();
     crash_env_free(ce);
     sim_disk_free(disk);
     disk = copy;
     ce = crash_env_new(disk, 6);
-    open_log((struct elog_options){.offset_min = 1000});
+    log_rig_open((struct elog_options){.offset_min = 1000});
     read_now("a", 3, 0);
     assert_int_equal(seen.err, FICUS_ERR_OK);
     assert_int_equal(seen.count, 0);
@@ -518,8 +470,8 @@ static void test_offset_min(void **state)
     read_now("a", 3, 0);
     assert_int_equal(seen.count, 1);
     assert_string_equal(seen.ids[0], "4");
-    close_log();
-    open_log((struct elog_options){.offset_min = 500});     /* the clock was put back */
+    log_rig_close();
+    log_rig_open((struct elog_options){.offset_min = 500});     /* the clock was put back */
     assert_int_equal(append("a", "5").last, 1002);
 }
 
@@ -573,7 +525,7 @@ static void test_damaged_at_opening(void **state)
     (void)state;
     append("a", "1");
     spoil("UPDATE record SET count = 2");
-    close_log();
+    log_rig_close();
     const struct elog_kept kept = {"a", ""};
     const struct elog_options o = {.path = "log.db", .kept = &kept, .kept_count = 1};
     assert_int_equal(elog_open(crash_env(ce), &o, &elog, &error), FICUS_ERR_CORRUPT);
@@ -591,7 +543,7 @@ static void test_newer(void **state)
         "INSERT INTO ficus_migrations SELECT set_name, max(version) + 1, 'next', 'x', at FROM ficus_migrations", ""),
         FICUS_ERR_OK);
     assert_int_equal(db_tx_commit_wait(&tx, &error), FICUS_ERR_OK);
-    close_log();
+    log_rig_close();
     const struct elog_options o = {.path = "log.db"};
     assert_int_equal(elog_open(crash_env(ce), &o, &elog, &error), FICUS_ERR_VERSION);
     elog = NULL;

@@ -8,79 +8,61 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "crash_env.h"
-#include "elog.h"
+#include "log_rig.h"
 
 #include <stdio.h>
 
 enum { HOUR_MS = 3600 * 1000, SEEN_MAX = 2000 };
 
-static struct sim_disk *disk;
-static struct crash_env *ce;
-static struct elog *elog;
 static int number; /* of the last event */
 
 static const struct elog_kept kept[] = {{"by.subject", ""}, {"by.sku", "sku"}, {"by.items", "items.sku"}};
 
-static void open_log(size_t kept_count)
+static struct elog_options options(size_t kept_count)
 {
-    struct ficus_error error = {0};
-    const struct elog_options o = {.path = "log.db", .retention_ms = HOUR_MS, .kept = kept, .kept_count = kept_count};
-    if (elog_open(crash_env(ce), &o, &elog, &error) != FICUS_ERR_OK)
-        fail_msg("%s", error.text);
+    return (struct elog_options){.retention_ms = HOUR_MS, .kept = kept, .kept_count = kept_count};
 }
 
-static void close_log(void)
+static void open_log(size_t kept_count)
 {
-    elog_close(elog, NULL, NULL);
-    elog = NULL;
-    crash_env_run_ms(ce, 100);
+    log_rig_open(options(kept_count));
 }
 
 static void reopen_log(size_t kept_count)
 {
-    close_log();
+    log_rig_close();
     open_log(kept_count);
 }
 
 static int setup(void **state)
 {
     (void)state;
-    disk = sim_disk_new();
-    ce = crash_env_new(disk, 5);
     number = 0;
-    open_log(3);
+    log_rig_init(options(3));
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    if (elog != NULL)
-        close_log();
-    crash_env_free(ce);
-    sim_disk_free(disk);
+    log_rig_done();
     return 0;
-}
-
-static void on_append(void *arg, enum ficus_err err, int64_t last_offset, const char *detail)
-{
-    (void)arg, (void)last_offset, (void)detail;
-    assert_int_equal(err, FICUS_ERR_OK);
 }
 
 /* Its id is its number: 1, 2, 3, ... as its offset. */
 static void put(const char *topic, const char *subject, const char *data)
 {
     char id[16];
+    struct appended a = {0};
     snprintf(id, sizeof id, "%d", ++number);
     const struct event ev = {.id = slice_str(id),
                              .source = SLICE("/s"),
                              .topic = slice_str(topic),
                              .subject = subject[0] == '\0' ? SLICE_NONE : slice_str(subject),
                              .data = slice_str(data)};
-    assert_int_equal(elog_append(elog, &ev, 1, on_append, NULL), FICUS_ERR_OK);
+    assert_int_equal(elog_append(elog, &ev, 1, on_append, &a), FICUS_ERR_OK);
     crash_env_run(ce);
+    assert_true(a.calls == 1 && a.err == FICUS_ERR_OK);
 }
 
 static struct elog_reader *reader;

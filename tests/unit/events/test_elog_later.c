@@ -8,9 +8,8 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "crash_env.h"
 #include "db.h"
-#include "elog.h"
+#include "log_rig.h"
 #include "mem.h"
 #include "timefmt.h"
 #include "uuid.h"
@@ -20,9 +19,6 @@
 #define HOUR_MS (3600ll * 1000)
 #define DAY_MS (24 * HOUR_MS)
 
-static struct sim_disk *disk;
-static struct crash_env *ce;
-static struct elog *elog;
 static struct ficus_error error;
 static int64_t damaged_number;
 
@@ -34,36 +30,22 @@ static void on_damaged(void *arg, int64_t number)
 
 static void open_log(struct elog_options o)
 {
-    o.path = "log.db";
     o.damaged = on_damaged;
-    if (elog_open(crash_env(ce), &o, &elog, &error) != FICUS_ERR_OK)
-        fail_msg("%s", error.text);
-}
-
-static void close_log(void)
-{
-    elog_close(elog, NULL, NULL);
-    elog = NULL;
-    crash_env_run_ms(ce, 100);
+    log_rig_open(o);
 }
 
 static int setup(void **state)
 {
     (void)state;
-    disk = sim_disk_new();
-    ce = crash_env_new(disk, 5);
     damaged_number = 0;
-    open_log((struct elog_options){0});
+    log_rig_init((struct elog_options){.damaged = on_damaged});
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    if (elog != NULL)
-        close_log();
-    crash_env_free(ce);
-    sim_disk_free(disk);
+    log_rig_done();
     return 0;
 }
 
@@ -78,21 +60,6 @@ static struct event make(const char *id, int64_t at_ms)
 {
     return (struct event){.id = slice_str(id), .source = SLICE("/test"), .topic = SLICE("a"), .subject = SLICE("s"),
         .time = SLICE("2026-11-30T00:00:00Z"), .correlation = SLICE("c"), .data = SLICE("{\"n\":1}"), .at_ms = at_ms};
-}
-
-struct appended {
-    int calls;
-    enum ficus_err err;
-    int64_t last;
-};
-
-static void on_append(void *arg, enum ficus_err err, int64_t last_offset, const char *detail)
-{
-    struct appended *a = arg;
-    (void)detail;
-    a->calls++;
-    a->err = err;
-    a->last = last_offset;
 }
 
 static int64_t publish(const char *id, int64_t at_ms)
@@ -237,7 +204,7 @@ static void test_order(void **state)
         snprintf(id, sizeof id, "%d", i);
         publish(id, at + (i % 3 == 0 ? 1000 : 0));
     }
-    close_log();
+    log_rig_close();
     sim_wall_jump(crash_env_world(ce), 2 * HOUR_MS);
     open_log((struct elog_options){0});
     crash_env_run_ms(ce, 1000);
@@ -292,7 +259,7 @@ static void test_repeated(void **state)
     publish("1", at);
     publish("1", at);
     publish("1", 0);
-    close_log();
+    log_rig_close();
     open_log((struct elog_options){0});
     publish("1", at);
     assert_int_equal(elog_later_count(elog), 1);
@@ -313,7 +280,7 @@ static void test_repeated(void **state)
     assert_int_equal(elog_later_count(elog), 1 + 12 * EVENT_BATCH_COUNT_MAX / 2);
     crash_env_run_ms(ce, 11000);
     publish("x3070", now_ms() + DAY_MS);
-    close_log();
+    log_rig_close();
     open_log((struct elog_options){0});
     assert_int_equal(elog_later_count(elog), 12 * EVENT_BATCH_COUNT_MAX / 2);
     (void)read_ids("a", 0);
@@ -350,7 +317,7 @@ static void test_together(void **state)
         assert_int_equal(elog_later_count(elog), TOGETHER * EVENT_BATCH_COUNT_MAX / 2);
         (void)read_ids("a", 0);
         assert_int_equal(seen.count, TOGETHER * EVENT_BATCH_COUNT_MAX / 2);
-        close_log();
+        log_rig_close();
         open_log((struct elog_options){0});
     }
 }
@@ -362,7 +329,7 @@ static void test_only_later(void **state)
     int64_t at = now_ms() + HOUR_MS;
     assert_int_equal(publish("1", at), 1);
     assert_int_equal(publish("2", at), 2);
-    close_log();
+    log_rig_close();
     open_log((struct elog_options){0});
     assert_int_equal(elog_last_offset(elog), 2);
     assert_int_equal(publish("3", at), 3);
@@ -376,7 +343,7 @@ static void test_bounds(void **state)
 {
     (void)state;
     struct appended a = {0};
-    close_log();
+    log_rig_close();
     open_log((struct elog_options){.later_count_max = 3});
     struct event batch[] = {make("1", now_ms() + 1000), make("2", now_ms() + 5000), make("3", 0)};
     assert_int_equal(elog_append(elog, batch, 3, on_append, &a), FICUS_ERR_OK);
@@ -390,7 +357,7 @@ static void test_bounds(void **state)
     more[0] = make("6", now_ms() + EVENT_LATER_MS_MAX + 2 * DAY_MS);
     assert_int_equal(elog_append(elog, more, 1, on_append, &a), FICUS_ERR_INVALID);
     crash_env_run(ce);
-    close_log();
+    log_rig_close();
     open_log((struct elog_options){.later_size_max = 150});
     crash_env_run_ms(ce, 10000);
     assert_int_equal(elog_later_count(elog), 0);
@@ -498,7 +465,7 @@ static void test_size_spared(void **state)
     static char data[DATA];
     memset(data, 'd', sizeof data);
     data[0] = data[DATA - 1] = '"';
-    close_log();
+    log_rig_close();
     open_log((struct elog_options){.size_max = 4000000, .retention_ms = 30 * DAY_MS});
     for (int i = 0; i < 10; i++) {
         char id[8];
@@ -568,7 +535,7 @@ static void check_due(int64_t day, int missed)
 static void test_schedule(void **state)
 {
     (void)state;
-    close_log();
+    log_rig_close();
     const struct elog_options o = {.schedules = &nightly, .schedule_count = 1};
     open_log(o);
     int64_t today = now_ms() / DAY_MS;
@@ -583,7 +550,7 @@ static void test_schedule(void **state)
     assert_int_equal(seen.count, 1);
     check_due(first, 0);
     assert_true(uuid_valid(slice_str(seen.ids[0])) && seen.ids[0][14] == '8');
-    close_log();
+    log_rig_close();
     sim_wall_jump(crash_env_world(ce), 3 * DAY_MS);
     open_log(o);
     crash_env_run_ms(ce, 1000);
@@ -609,13 +576,13 @@ static void test_schedule(void **state)
 static void test_schedule_changes(void **state)
 {
     (void)state;
-    close_log();
+    log_rig_close();
     open_log((struct elog_options){.schedules = &nightly, .schedule_count = 1});
-    close_log();
+    log_rig_close();
     open_log((struct elog_options){0});
     crash_env_run_ms(ce, 3 * DAY_MS);
     assert_string_equal(read_ids("due", 0), "");
-    close_log();
+    log_rig_close();
     struct elog_schedule minutely = nightly;
     minutely.every_ms = 60000;
     minutely.phase_ms = 0;

@@ -8,94 +8,67 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "crash_env.h"
 #include "elog_private.h"
+#include "log_rig.h"
 #include "mem.h"
 
 #include <stdio.h>
 
 enum { HOUR_MS = 3600 * 1000, BATCH = EVENT_BATCH_COUNT_MAX };
 
-static struct sim_disk *disk;
-static struct crash_env *ce;
-static struct elog *elog;
 static bool made;   /* ids are of UUIDv8 */
 
-static void open_log(void)
-{
-    struct ficus_error error = {0};
-    const struct elog_options o = {.path = "log.db", .retention_ms = HOUR_MS};
-    if (elog_open(crash_env(ce), &o, &elog, &error) != FICUS_ERR_OK)
-        fail_msg("%s", error.text);
-}
-
-static void close_log(void)
-{
-    elog_close(elog, NULL, NULL);
-    elog = NULL;
-    crash_env_run_ms(ce, 100);
-}
+static const struct elog_options options = {.retention_ms = HOUR_MS};
 
 static void reopen_log(void)
 {
-    close_log();
-    open_log();
+    log_rig_close();
+    log_rig_open(options);
 }
 
 /* The power fails: what was not synced is gone. */
 static void crash(void)
 {
     sim_disk_die_after(disk, 0);
-    close_log();
+    log_rig_close();
     crash_env_free(ce);
     sim_disk_crash(disk, SIM_CRASH_FORGET, 7);
     ce = crash_env_new(disk, 6);
-    open_log();
+    log_rig_open(options);
 }
 
 static int setup(void **state)
 {
     (void)state;
     made = false;
-    disk = sim_disk_new();
-    ce = crash_env_new(disk, 5);
-    open_log();
+    log_rig_init(options);
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    if (elog != NULL)
-        close_log();
-    crash_env_free(ce);
-    sim_disk_free(disk);
+    log_rig_done();
     return 0;
 }
 
-static enum ficus_err appended_err;
-
-static void on_append(void *arg, enum ficus_err err, int64_t last_offset, const char *detail)
-{
-    (void)last_offset, (void)detail;
-    appended_err = err;
-    ++*(int *)arg;
-}
+static enum ficus_err appended_err; /* of the last */
 
 /* Events number..number + count - 1 of the source; returns how many of them the log took for new. */
 static int64_t publish_topic(const char *source, const char *topic, int number, int count)
 {
     static char ids[BATCH][40];
     struct event events[BATCH];
-    int calls = 0;
+    struct appended a = {0};
     int64_t before = elog_last_offset(elog);
     for (int i = 0; i < count; i++) {
         snprintf(ids[i], sizeof ids[i], made ? "%08d-0000-8000-8000-000000000000" : "%d", number + i);
         events[i] = (struct event){.id = slice_str(ids[i]), .source = slice_str(source), .topic = slice_str(topic), .data = SLICE("1")};
     }
-    assert_int_equal(elog_append(elog, events, (size_t)count, on_append, &calls), FICUS_ERR_OK);
+    assert_int_equal(elog_append(elog, events, (size_t)count, on_append, &a), FICUS_ERR_OK);
     crash_env_run(ce);
-    assert_int_equal(calls, 1);
+    assert_int_equal(a.calls, 1);
+    appended_err = a.err;
     return elog_last_offset(elog) - before;
 }
 

@@ -9,7 +9,9 @@
 #include <cmocka.h>
 
 #include "crash_env.h"
+#include "elog_old.h"
 #include "event.h"
+#include "hub_reads.h"
 #include "mem.h"
 
 static struct arena arena;
@@ -62,7 +64,7 @@ static void test_round_trip(void **state)
         assert_int_equal(event_decode(&arena, buf_slice(&b), &back, &error), FICUS_ERR_OK);
         assert_same(&ev[i], &back);
         char *stored = arena_strdup(&arena, buf_slice(&b));
-        size_t data_at = event_encoded_data_at(&ev[i], buf_slice(&b).size);
+        size_t data_at = elog_old_data_at(&ev[i], buf_slice(&b).size);
         assert_int_equal(event_decode_stored(&arena, stored, buf_slice(&b).size, data_at, &back, &error), FICUS_ERR_OK);
         assert_same(&ev[i], &back);
         buf_done(&b);
@@ -96,7 +98,7 @@ static void test_stored_damage(void **state)
     struct buf b;
     buf_init(&b, EVENT_SIZE_MAX);
     assert_int_equal(event_encode(&b, &ev, &error), FICUS_ERR_OK);
-    size_t size = buf_slice(&b).size, data_at = event_encoded_data_at(&ev, size);
+    size_t size = buf_slice(&b).size, data_at = elog_old_data_at(&ev, size);
     for (size_t at = 0; at <= size + 2; at++) {
         char *text = mem_strndup(buf_str(&b), size);
         enum ficus_err err = event_decode_stored(&arena, text, size, at, &back, &error);
@@ -139,24 +141,28 @@ static void test_refused(void **state)
     }
 }
 
-/* Unknown extensions are ignored, a null attribute is an absent one, and a batch keeps its order. Data stays as it was sent, but in one
+/* Unknown extensions are ignored, a null attribute is an absent one, and a list is read one after another. Data stays as it was sent, but in one
  * line. */
-static void test_batch(void **state)
+static void test_list(void **state)
 {
     (void)state;
-    struct event *events = NULL;
+    struct json *list = NULL;
+    struct event events[3], *none = NULL;
     size_t count = 0;
     struct slice text = SLICE(
         "[{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"x\":[1],\"subject\":null},"
         "{\"specversion\":\"1.0\",\"id\":\"2\",\"source\":\"s\",\"type\":\"u\",\"data\":  [ 1 , 2 ] },"
         "{\"specversion\":\"1.0\",\"id\":\"3\",\"source\":\"s\",\"type\":\"u\",\"data\":  [ \n 1 , \"\\n\" ]}]");
-    assert_int_equal(event_decode_batch(&arena, text, &events, &count, &error), FICUS_ERR_OK);
-    assert_int_equal(count, 3);
+    assert_int_equal(json_parse(&arena, text, NULL, &list, &error), FICUS_ERR_OK);
+    assert_int_equal(list->count, ARRAY_COUNT(events));
+    for (const struct json *v = list->first; v != NULL; v = v->next)
+        assert_int_equal(event_read(&arena, v, &events[count++], &error), FICUS_ERR_OK);
+    assert_true(slice_eq(events[0].id, SLICE("1")));
     assert_null(events[0].subject.p);
     assert_true(slice_eq(events[1].id, SLICE("2")));
     assert_true(slice_eq(events[1].data, SLICE("[ 1 , 2 ]")));
     assert_true(slice_eq(events[2].data, SLICE("[1,\"\\n\"]")));
-    assert_int_equal(event_decode_batch(&arena, SLICE("{}"), &events, &count, &error), FICUS_ERR_PARSE);
+    assert_int_equal(hub_reads(&arena, SLICE("{}"), &none, &count, &error), FICUS_ERR_PARSE);
 }
 
 /* An event that the log could not give back is not fit to be published. */
@@ -199,7 +205,8 @@ static void assert_travels(const struct event *ev)
     (void)buf_add_char(&b, '[');
     assert_int_equal(event_encode(&b, ev, &error), FICUS_ERR_OK);
     (void)buf_add_char(&b, ']');
-    assert_int_equal(event_decode_batch(&a, buf_slice(&b), &back, &count, &error), FICUS_ERR_OK);
+    assert_int_equal(hub_reads(&a, buf_slice(&b), &back, &count, &error), FICUS_ERR_OK);
+    assert_int_equal(count, 1);
     assert_int_equal(event_check(&back[0], &error), FICUS_ERR_OK);
     struct buf answer;
     buf_init(&answer, 2 * EVENT_SIZE_MAX);
@@ -326,7 +333,7 @@ static void test_dead_letter(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(test_round_trip), TEST(test_schema), TEST(test_stored_damage), TEST(test_refused),
-        TEST(test_batch), TEST(test_check), TEST(test_depth), TEST(test_travels),
+        TEST(test_list), TEST(test_check), TEST(test_depth), TEST(test_travels),
         TEST(test_topics), TEST(test_dead_letter)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

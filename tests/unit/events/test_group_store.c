@@ -8,58 +8,26 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "crash_env.h"
-#include "elog.h"
 #include "group_store.h"
+#include "log_rig.h"
 #include "mem.h"
 
 #include <stdio.h>
 
-static struct sim_disk *disk;
-static struct crash_env *ce;
-static struct elog *elog;
 static struct ficus_error error;
-
-static void open_log(void)
-{
-    if (elog_open(crash_env(ce), &(struct elog_options){.path = "log.db"}, &elog, &error) != FICUS_ERR_OK)
-        fail_msg("%s", error.text);
-}
-
-static void close_log(void)
-{
-    elog_close(elog, NULL, NULL);
-    crash_env_run_ms(ce, 100);
-}
 
 static int setup(void **state)
 {
     (void)state;
-    disk = sim_disk_new();
-    ce = crash_env_new(disk, 5);
-    open_log();
+    log_rig_init((struct elog_options){0});
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    close_log();
-    crash_env_free(ce);
-    sim_disk_free(disk);
+    log_rig_done();
     return 0;
-}
-
-struct appended {
-    int calls;
-    enum ficus_err err;
-    int64_t last;
-};
-
-static void on_append(void *arg, enum ficus_err err, int64_t last, const char *detail)
-{
-    (void)detail;
-    *(struct appended *)arg = (struct appended){1, err, last};
 }
 
 struct ride {
@@ -109,8 +77,8 @@ static void test_cursors(void **state)
     struct appended a = append("a", 1, &ride);
     assert_int_equal(a.err, FICUS_ERR_OK);
     assert_int_equal(a.last, 1);
-    close_log();
-    open_log();
+    log_rig_close();
+    log_rig_open((struct elog_options){0});
     assert_int_equal(group_store_open(elog_db(elog), &second, &error), FICUS_ERR_OK);
     assert_true(second > boot);
     load(2, c, false);

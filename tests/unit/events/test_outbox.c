@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "crash_env.h"
+#include "hub_reads.h"
 #include "mem.h"
 #include "outbox.h"
 
@@ -45,7 +46,7 @@ static void bus_take(void)
     struct event *events = NULL;
     size_t count = 0;
     arena_init(&a, 64 * 1024 * 1024);
-    assert_int_equal(event_decode_batch(&a, bus.batch, &events, &count, &error), FICUS_ERR_OK);
+    assert_int_equal(hub_reads(&a, bus.batch, &events, &count, &error), FICUS_ERR_OK);
     assert_true(count > 0);
     for (size_t i = 0; i < count; i++)
         snprintf(bus.ids[bus.count++], sizeof bus.ids[0], SLICE_FMT, SLICE_ARG(events[i].id));

@@ -358,13 +358,20 @@ static void rig_connect(struct rig *r)
     assert_int_equal(r->connected, 1);
 }
 
-/* Connected, with the server's settings exchanged. */
-static struct rig *rig_new(uint64_t seed)
+/* Connected to a server that has said nothing yet. */
+static struct rig *rig_silent(uint64_t seed)
 {
     struct rig *r = rig_init(seed);
     struct env_listener *l;
     fake_listen(&r->net.env, "unix:x", NULL, on_accept, r, &l, NULL);
     rig_connect(r);
+    return r;
+}
+
+/* Connected, with the server's settings exchanged. */
+static struct rig *rig_new(uint64_t seed)
+{
+    struct rig *r = rig_silent(seed);
     run(r);
     frame(r, SETTINGS, 0, 0, "", 0);
     frame(r, SETTINGS, ACK, 0, "", 0);
@@ -538,6 +545,25 @@ static void test_goaway(void **state)
     rig_free(r);
 }
 
+/* While two requests have not left, the server says the frames: both may be sent elsewhere at once, whatever runs. */
+static void say_before_they_leave(struct rig *r, const char *frames, size_t size)
+{
+    r->peer->rx_capacity = 0; /* what is written stays, and what comes behind it with nghttp2 */
+    (void)fake_push(r->peer, "\0\0\10\6\0\0\0\0\0" "12345678", 17);
+    fake_run(&r->net);
+    struct call *waits = get(r, "/2"), *upload = ask(r, "POST", "/3", 10);
+    body_send(upload);
+    assert_int_equal(fake_push(r->peer, frames, size), size);
+    fake_run(&r->net);
+    struct call *left_out[] = {waits, upload};
+    for (size_t i = 0; i < ARRAY_COUNT(left_out); i++) {
+        assert_true(left_out[i]->resets == 1 && left_out[i]->err == FICUS_ERR_RESET);
+        assert_true(left_out[i]->progress.unprocessed && !left_out[i]->progress.request_sent);
+    }
+    r->peer->rx_capacity = r->net.window;
+    run(r);
+}
+
 /* A server that lets nothing run any more and then says GOAWAY: what has not left by then may be sent elsewhere at once, not
  * only when what runs has ended. */
 static void test_goaway_without_room(void **state)
@@ -548,20 +574,7 @@ static void test_goaway_without_room(void **state)
         struct rig *r = rig_new(1);
         struct call *runs = later > 0 ? get(r, "/1") : NULL;
         run(r);
-        r->peer->rx_capacity = 0; /* what is written stays, and what comes behind it with nghttp2 */
-        (void)fake_push(r->peer, "\0\0\10\6\0\0\0\0\0" "12345678", 17);
-        fake_run(&r->net);
-        struct call *waits = get(r, "/2"), *upload = ask(r, "POST", "/3", 10);
-        body_send(upload);
-        assert_int_equal(fake_push(r->peer, none_more, sizeof none_more - 1), sizeof none_more - 1);
-        fake_run(&r->net);
-        struct call *left_out[] = {waits, upload};
-        for (size_t i = 0; i < ARRAY_COUNT(left_out); i++) {
-            assert_true(left_out[i]->resets == 1 && left_out[i]->err == FICUS_ERR_RESET);
-            assert_true(left_out[i]->progress.unprocessed && !left_out[i]->progress.request_sent);
-        }
-        r->peer->rx_capacity = r->net.window;
-        run(r);
+        say_before_they_leave(r, none_more, sizeof none_more - 1);
         assert_int_equal(r->closes, later == 0);
         if (later == 2)
             setting(r, 3, 10);
@@ -611,10 +624,7 @@ static struct call *tunnel(struct rig *r, enum ficus_err wanted)
 static void test_tunnel(void **state)
 {
     for (int server_first = 0; server_first < 2; server_first++) {
-        struct rig *r = rig_init(1 + (uint64_t)server_first);
-        struct env_listener *l;
-        fake_listen(&r->net.env, "unix:x", NULL, on_accept, r, &l, NULL);
-        rig_connect(r);
+        struct rig *r = rig_silent(1 + (uint64_t)server_first);
         struct call *k = tunnel(r, FICUS_ERR_OK);
         run(r);
         assert_false(r->seen[0].head); /* it waits for what the server says */
@@ -681,10 +691,7 @@ static void test_no_tunnel(void **state)
     assert_true(k->dones == 1 && k->resets == 0);
     rig_free(r);
 
-    r = rig_init(1);
-    struct env_listener *l;
-    fake_listen(&r->net.env, "unix:x", NULL, on_accept, r, &l, NULL);
-    rig_connect(r);
+    r = rig_silent(1);
     k = tunnel(r, FICUS_ERR_OK);
     struct call *given_up = tunnel(r, FICUS_ERR_OK);
     http_reset(given_up->s, FICUS_ERR_CANCELLED);
@@ -706,20 +713,7 @@ static void test_shut(void **state)
         struct rig *r = rig_new(1);
         struct call *runs = running > 0 ? get(r, "/1") : NULL;
         run(r);
-        r->peer->rx_capacity = 0; /* what is written stays, and what comes behind it with nghttp2 */
-        (void)fake_push(r->peer, "\0\0\10\6\0\0\0\0\0" "12345678", 17);
-        fake_run(&r->net);
-        struct call *waits = get(r, "/2"), *upload = ask(r, "POST", "/3", 10);
-        body_send(upload);
-        assert_int_equal(fake_push(r->peer, "\0\0\6\4\0\0\0\0\0\0\3\0\0\0\0", 15), 15);
-        fake_run(&r->net);
-        struct call *left_out[] = {waits, upload};
-        for (size_t i = 0; i < ARRAY_COUNT(left_out); i++) {
-            assert_true(left_out[i]->resets == 1 && left_out[i]->err == FICUS_ERR_RESET);
-            assert_true(left_out[i]->progress.unprocessed && !left_out[i]->progress.request_sent);
-        }
-        r->peer->rx_capacity = r->net.window;
-        run(r);
+        say_before_they_leave(r, "\0\0\6\4\0\0\0\0\0\0\3\0\0\0\0", 15);
         assert_int_equal(r->closes, running == 0);
         assert_false(r->seen[1].head || r->seen[2].head);
         if (running > 0) {

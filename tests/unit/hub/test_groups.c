@@ -8,17 +8,8 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "call.h"
-#include "hub.h"
-#include "http_server.h"
-#include "io_env.h"
+#include "hub_rig.h"
 #include "json.h"
-#include "mem.h"
-#include "process.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 static const char config_text[] =
     "{\"version\":1,\"system\":\"shop\",\"process\":\"hub\",\"state\":\"%1$s\",\"key_file\":\"%1$s/system.key\",\"log_level\":\"error\","
@@ -38,15 +29,8 @@ struct seen {
 };
 
 struct world {
-    char dir[64];
-    const char *lease;
-    struct env *env;
-    struct hub *hub;
-    struct arena arena;
-    struct hub_config config;
-    struct system_key *key;
+    struct hub_rig rig;
     struct call_engine *shop, *audit, *reader;
-    struct http_server *mailer;
     struct seen seen[SEEN_MAX]; /* in the order in which they came */
     size_t seen_count;
     int status;                 /* what the mailer answers; 0: nothing, it holds the stream */
@@ -54,41 +38,13 @@ struct world {
     size_t held;
     struct http_stream *held_stream;    /* the last */
     int published;
-    int to_close;
 };
-
-static void address(const struct world *w, const char *name, char ret_text[128])
-{
-    snprintf(ret_text, 128, "unix:%s/%s", w->dir, name);
-}
 
 /* ---- the mailer ---- */
 
-struct part {
-    struct world *w;
-    struct http_collect collect;
-};
-
-static void part_done(void *arg, struct http_stream *s)
-{
-    (void)s;
-    struct part *p = arg;
-    http_collect_done(&p->collect);
-    mem_free(p);
-}
-
-static void part_reset(void *arg, struct http_stream *s, enum ficus_err err, const char *detail)
-{
-    (void)err, (void)detail;
-    part_done(arg, s);
-}
-
-static const struct http_handler part_handler = {.on_done = part_done, .on_reset = part_reset};
-
 static void part_body(void *arg, struct http_stream *s, struct slice body, enum ficus_err err)
 {
-    struct part *p = arg;
-    struct world *w = p->w;
+    struct world *w = arg;
     struct json *root = NULL;
     struct arena a;
     assert_int_equal(err, FICUS_ERR_OK);
@@ -110,79 +66,6 @@ static void part_body(void *arg, struct http_stream *s, struct slice body, enum 
     }
 }
 
-static void part_request(void *arg, struct http_stream *s, bool end, const struct env_peer *peer)
-{
-    (void)peer;
-    struct part *p = mem_zalloc(sizeof *p);
-    assert_false(end);
-    p->w = arg;
-    http_stream_handle(s, &part_handler, p);
-    p->collect.done = part_body;
-    p->collect.arg = p;
-    http_collect(s, &p->collect, 65536);
-}
-
-/* ---- asking ---- */
-
-struct asked {
-    struct world *w;
-    int status;
-    enum ficus_err err;
-    char path[256], body[65536], *sent;
-    bool done;
-};
-
-static void on_answer(void *arg, const struct call_result *r)
-{
-    struct asked *q = arg;
-    q->err = r->err;
-    q->status = r->err == FICUS_ERR_OK ? r->status : 0;
-    snprintf(q->body, sizeof q->body, "%.*s", (int)r->body.size, r->body.p != NULL ? r->body.p : "");
-    q->done = true;
-    env_uv_stop(q->w->env);
-}
-
-static void ask_begin(struct world *w, struct call_engine *as, const char *callee, const char *method, const char *path, const char *body, struct asked *q)
-{
-    static const struct http_field fields[] = {{SLICE("Content-Type"), SLICE("application/json")}};
-    memset(q, 0, sizeof *q);
-    q->w = w;
-    q->sent = body != NULL ? strdup(body) : NULL;
-    snprintf(q->path, sizeof q->path, "%s", path);
-    const struct call_request r = {.callee = callee, .method = slice_str(method), .path = slice_str(q->path), .body = slice_str(q->sent), .fields = fields,
-                                   .field_count = body != NULL ? 1 : 0, .timeout_ms = 20000};
-    assert_int_equal(call_fetch(as, &r, sizeof q->body, on_answer, q, NULL), FICUS_ERR_OK);
-}
-
-static void ask_end(struct asked *q)
-{
-    while (!q->done)
-        env_uv_run(q->w->env);
-    free(q->sent);
-}
-
-static struct asked *ask(struct world *w, struct call_engine *as, const char *callee, const char *method, const char *path, const char *body)
-{
-    static struct asked q;
-    ask_begin(w, as, callee, method, path, body, &q);
-    ask_end(&q);
-    assert_int_equal(q.err, FICUS_ERR_OK);
-    return &q;
-}
-
-static void on_pause(void *arg)
-{
-    env_uv_stop(arg);
-}
-
-static void pause_ms(struct world *w, int64_t ms)
-{
-    struct env_timer pause = {.fn = on_pause, .arg = w->env};
-    env_timer_start(w->env, &pause, ms);
-    env_uv_run(w->env);
-    env_timer_stop(w->env, &pause);
-}
-
 static void publish(struct world *w, const char *topic, const char *subject, int count)
 {
     struct buf b;
@@ -194,113 +77,40 @@ static void publish(struct world *w, const char *topic, const char *subject, int
                    i > 0 ? "," : "", w->published, topic, subject, w->published, subject);
     }
     buf_add_char(&b, ']');
-    assert_int_equal(ask(w, w->shop, "hub", "POST", "/v1/events", buf_str(&b))->status, 200);
+    assert_int_equal(ask(&w->rig, w->shop, "hub", "POST", "/v1/events", buf_str(&b))->status, 200);
     buf_done(&b);
 }
 
 /* ---- life ---- */
 
-static void start_hub(struct world *w)
-{
-    struct ficus_error error = {0};
-    char *text = arena_printf(&w->arena, config_text, w->dir, w->lease);
-    if (process_config_read(&w->arena, "hub.json", slice_str(text), &hub_config_table, &w->config, &error) != FICUS_ERR_OK)
-        fail_msg("%s", error.text);
-    char path[128];
-    snprintf(path, sizeof path, "%s/hub.sock", w->dir);
-    unlink(path);
-    snprintf(path, sizeof path, "%s/ops.sock", w->dir);
-    unlink(path);
-    if (hub_start(w->env, &w->config, &w->hub, &error) != FICUS_ERR_OK)
-        fail_msg("%s", error.text);
-}
-
-static void on_closed(void *arg)
-{
-    struct world *w = arg;
-    w->to_close--;
-    env_uv_stop(w->env);
-}
-
-static void stop_hub(struct world *w)
-{
-    w->to_close = 1;
-    hub_stop(w->hub, on_closed, w);
-    while (w->to_close > 0)
-        env_uv_run(w->env);
-}
-
-static struct call_engine *engine_as(struct world *w, const char *self)
-{
-    struct call_engine *g;
-    const struct call_engine_options o = {.self = self, .key = w->key};
-    assert_int_equal(call_engine_new(w->env, &o, &g), FICUS_ERR_OK);
-    const struct call_policy policy = {.timeout_ms = 20000, .retry.attempts = 1};
-    char hub[128], ops[128];
-    address(w, "hub.sock", hub);
-    address(w, "ops.sock", ops);
-    const char *addresses[] = {hub, ops};
-    call_engine_edge(g, "hub", &policy, NULL);
-    call_engine_edge(g, "ops", &policy, NULL);
-    call_engine_endpoints(g, "hub", &addresses[0], 1);
-    call_engine_endpoints(g, "ops", &addresses[1], 1);
-    return g;
-}
-
 static void tell_registry(struct world *w)
 {
     char body[256];
-    snprintf(body, sizeof body, "{\"services\":{\"mailer\":[\"unix:%s/mailer.sock\"]}}", w->dir);
-    assert_int_equal(ask(w, w->shop, "ops", "PUT", "/v1/registry", body)->status, 204);
+    snprintf(body, sizeof body, "{\"services\":{\"mailer\":[\"unix:%s/mailer.sock\"]}}", w->rig.dir);
+    assert_int_equal(ask(&w->rig, w->shop, "ops", "PUT", "/v1/registry", body)->status, 204);
 }
 
 static struct world *world_new(const char *lease)
 {
-    static const char key[] = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
     struct world *w = calloc(1, sizeof *w);
-    struct ficus_error error = {0};
-    char path[128];
-    alarm(60);
-    w->lease = lease;
     w->status = 204;
     w->body = "";
-    snprintf(w->dir, sizeof w->dir, "/tmp/ficus-groups-XXXXXX");
-    assert_non_null(mkdtemp(w->dir));
-    snprintf(path, sizeof path, "%s/system.key", w->dir);
-    FILE *f = fopen(path, "w");
-    fprintf(f, "%s\n", key);
-    fclose(f);
-    w->env = env_uv_new(NULL, &error);
-    arena_init(&w->arena, 8 * 1024 * 1024);
-    assert_int_equal(system_key_from_hex(slice_str(key), &w->key, &error), FICUS_ERR_OK);
-    start_hub(w);
-    w->shop = engine_as(w, "shop");
-    w->audit = engine_as(w, "audit");
-    w->reader = engine_as(w, "reader");
-    const struct http_server_options o = {.on_request = part_request, .arg = w};
-    assert_int_equal(http_server_new(w->env, &o, &w->mailer), FICUS_ERR_OK);
-    address(w, "mailer.sock", path);
-    assert_int_equal(http_server_listen(w->mailer, path, NULL, &error), FICUS_ERR_OK);
+    hub_rig_init(&w->rig, "mailer.sock", part_body, w);
+    w->rig.config_text = arena_printf(&w->rig.arena, config_text, w->rig.dir, lease);
+    hub_rig_start(&w->rig);
+    w->shop = hub_rig_caller(&w->rig, "shop", w->rig.key);
+    w->audit = hub_rig_caller(&w->rig, "audit", w->rig.key);
+    w->reader = hub_rig_caller(&w->rig, "reader", w->rig.key);
     return w;
 }
 
 static void world_free(struct world *w)
 {
-    stop_hub(w);
-    w->to_close = 4;
-    call_engine_close(w->shop, on_closed, w);
-    call_engine_close(w->audit, on_closed, w);
-    call_engine_close(w->reader, on_closed, w);
-    http_server_close(w->mailer, on_closed, w);
-    while (w->to_close > 0)
-        env_uv_run(w->env);
-    env_uv_free(w->env);
-    arena_done(&w->arena);
-    system_key_free(w->key);
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", w->dir);
-    assert_int_equal(system(command), 0);
-    alarm(0);
+    hub_rig_stop(&w->rig);
+    hub_rig_close_caller(&w->rig, w->shop);
+    hub_rig_close_caller(&w->rig, w->audit);
+    hub_rig_close_caller(&w->rig, w->reader);
+    hub_rig_done(&w->rig);
     free(w);
 }
 
@@ -308,7 +118,7 @@ static void world_free(struct world *w)
 static const char *lag(struct world *w, const char *name)
 {
     char begin[64];
-    struct asked *q = ask(w, w->shop, "ops", "GET", "/v1/consumers", NULL);
+    struct asked *q = ask(&w->rig, w->shop, "ops", "GET", "/v1/consumers", NULL);
     assert_int_equal(q->status, 200);
     snprintf(begin, sizeof begin, "{\"consumer\":\"%s\"", name);
     const char *at = strstr(q->body, begin);
@@ -324,14 +134,14 @@ static void wait_lag(struct world *w, const char *name, int behind)
         const char *at = lag(w, name), *found = strstr(at, "\"behind\":");
         if (strncmp(found, wanted, strlen(wanted)) == 0 || (found[strlen(wanted) - 1] == '}' && strncmp(found, wanted, strlen(wanted) - 1) == 0))
             return;
-        pause_ms(w, 5);
+        pause_ms(&w->rig, 5);
     }
 }
 
 static void wait_seen(struct world *w, size_t count)
 {
     while (w->seen_count < count)
-        pause_ms(w, 5);
+        pause_ms(&w->rig, 5);
 }
 
 /* Of each key in order; one that comes again is the last. */
@@ -360,8 +170,8 @@ static void test_delivered(void **state)
     wait_lag(w, "mailer", 0);
     assert_int_equal(w->seen_count, 40);
     check_order(w);
-    stop_hub(w);
-    start_hub(w);
+    hub_rig_stop(&w->rig);
+    hub_rig_start(&w->rig);
     tell_registry(w);
     publish(w, "a", "x", 1);
     wait_lag(w, "mailer", 0);
@@ -372,10 +182,10 @@ static void test_delivered(void **state)
 static void wait_flow(struct world *w, const char *path, const char *state)
 {
     for (;;) { /* ended by the alarm when it never comes */
-        struct asked *q = ask(w, w->shop, "ops", "GET", path, NULL);
+        struct asked *q = ask(&w->rig, w->shop, "ops", "GET", path, NULL);
         if (strstr(q->body, state) != NULL)
             return;
-        pause_ms(w, 5);
+        pause_ms(&w->rig, 5);
     }
 }
 
@@ -389,10 +199,10 @@ static void test_flow(void **state)
     publish(w, "a", "x", 3);
     wait_lag(w, "mailer", 0);
     wait_flow(w, "/v1/flows/mailed/x", "\"state\":\"completed\"");
-    stop_hub(w);
-    snprintf(path, sizeof path, "%s/flows.db", w->dir);
+    hub_rig_stop(&w->rig);
+    snprintf(path, sizeof path, "%s/flows.db", w->rig.dir);
     assert_int_equal(unlink(path), 0);
-    start_hub(w);
+    hub_rig_start(&w->rig);
     wait_flow(w, "/v1/flows/mailed/x", "\"state\":\"completed\"");
     world_free(w);
 }
@@ -409,15 +219,15 @@ static void test_stopped_in_the_middle(void **state)
     publish(w, "a", "z", 100);
     wait_seen(w, 1);
     for (int i = 0; i < 2; i++) {
-        stop_hub(w);
-        start_hub(w);
+        hub_rig_stop_hurried(&w->rig);
+        hub_rig_start(&w->rig);
         size_t before = w->seen_count;
         tell_registry(w);
         wait_seen(w, before + 1);
     }
     w->status = 204;
-    stop_hub(w);
-    start_hub(w);
+    hub_rig_stop_hurried(&w->rig);
+    hub_rig_start(&w->rig);
     tell_registry(w);
     wait_lag(w, "mailer", 0);
     check_order(w);
@@ -444,10 +254,10 @@ static void test_planned_stop(void **state)
     w->status = 0;
     publish(w, "a", "x", 1);
     wait_seen(w, 1);
-    env_timer_start(w->env, &later, 50);
-    stop_hub(w);
+    env_timer_start(w->rig.env, &later, 50);
+    hub_rig_stop(&w->rig);
     w->status = 204;
-    start_hub(w);
+    hub_rig_start(&w->rig);
     tell_registry(w);
     publish(w, "a", "x", 1);
     wait_lag(w, "mailer", 0);
@@ -465,16 +275,16 @@ static void test_refused(void **state)
     w->body = "{\"status\":\"RETRY\"}";
     publish(w, "a", "x", 2);
     while (strstr(lag(w, "mailer"), "\"reason\":\"RETRY\"") == NULL)
-        pause_ms(w, 5);
+        pause_ms(&w->rig, 5);
     w->status = 422;
     w->body = "{\"code\":\"not_ours\",\"detail\":\"who is x\"}";
     while (strstr(lag(w, "mailer"), "\"reason\":\"422 not_ours: who is x\"") == NULL)
-        pause_ms(w, 5);
+        pause_ms(&w->rig, 5);
     /* an object that is cut short is no SUCCESS */
     w->status = 200;
     w->body = "{\"status\":\"RETRY\"";
     while (strstr(lag(w, "mailer"), "\"reason\":\"200 with an object that is no JSON\"") == NULL)
-        pause_ms(w, 5);
+        pause_ms(&w->rig, 5);
     w->body = "{\"status\":\"SUCCESS\"}";
     wait_lag(w, "mailer", 0);
     check_order(w);
@@ -484,7 +294,7 @@ static void test_refused(void **state)
 static void read_lease(struct world *w, const char *body, int64_t *ret_partition, int64_t *ret_epoch, int64_t *ret_last, size_t *ret_count)
 {
     struct json *root = NULL;
-    assert_int_equal(json_parse(&w->arena, arena_slice(&w->arena, slice_str(body)), NULL, &root, NULL), FICUS_ERR_OK);
+    assert_int_equal(json_parse(&w->rig.arena, arena_slice(&w->rig.arena, slice_str(body)), NULL, &root, NULL), FICUS_ERR_OK);
     *ret_partition = json_i64_or(json_get(root, "partition"), -1);
     *ret_epoch = json_i64_or(json_get(root, "epoch"), -1);
     const struct json *events = json_get(root, "events");
@@ -496,9 +306,9 @@ static void read_lease(struct world *w, const char *body, int64_t *ret_partition
 
 static int settle(struct world *w, int64_t partition, int64_t epoch, int64_t offset, const char *status)
 {
-    const char *body = arena_printf(&w->arena, "{\"partition\":%lld,\"epoch\":%lld,\"offset\":%lld,\"status\":\"%s\"}", (long long)partition, (long long)epoch,
+    const char *body = arena_printf(&w->rig.arena, "{\"partition\":%lld,\"epoch\":%lld,\"offset\":%lld,\"status\":\"%s\"}", (long long)partition, (long long)epoch,
                                     (long long)offset, status);
-    return ask(w, w->audit, "hub", "POST", "/v1/groups/audit/settle", body)->status;
+    return ask(&w->rig, w->audit, "hub", "POST", "/v1/groups/audit/settle", body)->status;
 }
 
 /* A lease waits for events, has several of one partition, and is settled as a whole; of one that is over, nothing is taken. */
@@ -509,27 +319,27 @@ static void test_leased(void **state)
     struct asked waiting;
     int64_t partition, epoch, last, again_epoch;
     size_t count;
-    ask_begin(w, w->audit, "hub", "POST", "/v1/groups/audit/lease?limit=5&wait=20000", NULL, &waiting);
+    ask_begin(&w->rig, w->audit, "hub", "POST", "/v1/groups/audit/lease?limit=5&wait=20000", NULL, &waiting);
     publish(w, "a", "x", 8);
     ask_end(&waiting);
     assert_int_equal(waiting.status, 200);
     read_lease(w, waiting.body, &partition, &epoch, &last, &count);
     assert_in_range(count, 1, 5);
-    assert_string_equal(ask(w, w->audit, "hub", "POST", "/v1/groups/audit/lease?wait=0", NULL)->body, "{\"events\":[]}");
+    assert_string_equal(ask(&w->rig, w->audit, "hub", "POST", "/v1/groups/audit/lease?wait=0", NULL)->body, "{\"events\":[]}");
     /* it is over: the same again, for somebody else */
-    read_lease(w, ask(w, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=5&wait=20000", NULL)->body, &partition, &again_epoch, &last, &count);
+    read_lease(w, ask(&w->rig, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=5&wait=20000", NULL)->body, &partition, &again_epoch, &last, &count);
     assert_true(again_epoch > epoch);
     assert_int_equal(count, 5);
     assert_int_equal(settle(w, partition, epoch, last, "SUCCESS"), 409);
     assert_int_equal(settle(w, partition, again_epoch, last, "SUCCESS"), 204);
     assert_int_equal(settle(w, partition, again_epoch, last, "SUCCESS"), 204);
-    read_lease(w, ask(w, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=32&wait=20000", NULL)->body, &partition, &epoch, &last, &count);
+    read_lease(w, ask(&w->rig, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=32&wait=20000", NULL)->body, &partition, &epoch, &last, &count);
     assert_int_equal(count, 3);
     /* the next hub knows of no lease, and has larger epochs */
-    stop_hub(w);
-    start_hub(w);
+    hub_rig_stop(&w->rig);
+    hub_rig_start(&w->rig);
     assert_int_equal(settle(w, partition, epoch, last, "SUCCESS"), 409);
-    read_lease(w, ask(w, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=32&wait=20000", NULL)->body, &partition, &again_epoch, &last, &count);
+    read_lease(w, ask(&w->rig, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=32&wait=20000", NULL)->body, &partition, &again_epoch, &last, &count);
     assert_int_equal(count, 3);
     assert_true(again_epoch > epoch);
     assert_int_equal(settle(w, partition, again_epoch, last, "DROP"), 204);
@@ -537,14 +347,14 @@ static void test_leased(void **state)
     static const char *const wrong[] = {"[]", "{", "{}", "{\"partition\":0,\"epoch\":1,\"offset\":1,\"status\":\"OK\"}",
                                         "{\"partition\":-1,\"epoch\":1,\"offset\":1,\"status\":\"DROP\"}", "{\"partition\":\"0\",\"epoch\":1,\"offset\":1,\"status\":\"DROP\"}"};
     for (size_t i = 0; i < ARRAY_COUNT(wrong); i++)
-        assert_int_equal(ask(w, w->audit, "hub", "POST", "/v1/groups/audit/settle", wrong[i])->status, 400);
+        assert_int_equal(ask(&w->rig, w->audit, "hub", "POST", "/v1/groups/audit/settle", wrong[i])->status, 400);
     assert_int_equal(settle(w, 2, again_epoch, last, "SUCCESS"), 409);
     assert_int_equal(settle(w, INT64_C(1) << 40, again_epoch, last, "SUCCESS"), 409);
-    assert_int_equal(ask(w, w->reader, "hub", "POST", "/v1/groups/audit/lease", NULL)->status, 403);
-    assert_int_equal(ask(w, w->shop, "ops", "POST", "/v1/groups/mailer/lease", NULL)->status, 409);
-    assert_int_equal(ask(w, w->shop, "ops", "POST", "/v1/groups/nobody/lease", NULL)->status, 404);
-    assert_int_equal(ask(w, w->shop, "ops", "POST", "/v1/groups/reader/lease", NULL)->status, 409);
-    assert_int_equal(ask(w, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=33", NULL)->status, 400);
+    assert_int_equal(ask(&w->rig, w->reader, "hub", "POST", "/v1/groups/audit/lease", NULL)->status, 403);
+    assert_int_equal(ask(&w->rig, w->shop, "ops", "POST", "/v1/groups/mailer/lease", NULL)->status, 409);
+    assert_int_equal(ask(&w->rig, w->shop, "ops", "POST", "/v1/groups/nobody/lease", NULL)->status, 404);
+    assert_int_equal(ask(&w->rig, w->shop, "ops", "POST", "/v1/groups/reader/lease", NULL)->status, 409);
+    assert_int_equal(ask(&w->rig, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=33", NULL)->status, 400);
     world_free(w);
 }
 
@@ -582,11 +392,11 @@ static void test_seek(void **state)
     int64_t partition, epoch, last;
     size_t count;
     publish(w, "a", "x", 3);
-    read_lease(w, ask(w, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=32&wait=20000", NULL)->body, &partition, &epoch, &last, &count);
-    assert_int_equal(ask(w, w->shop, "ops", "POST", "/v1/groups/audit/seek", "{\"to\":\"end\"}")->status, 200);
+    read_lease(w, ask(&w->rig, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=32&wait=20000", NULL)->body, &partition, &epoch, &last, &count);
+    assert_int_equal(ask(&w->rig, w->shop, "ops", "POST", "/v1/groups/audit/seek", "{\"to\":\"end\"}")->status, 200);
     assert_int_equal(settle(w, partition, epoch, last, "SUCCESS"), 409);
     wait_lag(w, "audit", 0);
-    assert_int_equal(ask(w, w->shop, "ops", "POST", "/v1/groups/audit/seek", "{\"to\":\"start\"}")->status, 200);
+    assert_int_equal(ask(&w->rig, w->shop, "ops", "POST", "/v1/groups/audit/seek", "{\"to\":\"start\"}")->status, 200);
     assert_int_equal(settle(w, partition, epoch, last, "SUCCESS"), 409);
     wait_lag(w, "audit", 3);
     /* while calls are under way */
@@ -596,18 +406,18 @@ static void test_seek(void **state)
     publish(w, "a", "x", 1);
     wait_seen(w, 4);
     w->status = 204;
-    assert_int_equal(ask(w, w->shop, "ops", "POST", "/v1/groups/mailer/seek", "{\"to\":\"2020-01-01T00:00:00Z\"}")->status, 200);
+    assert_int_equal(ask(&w->rig, w->shop, "ops", "POST", "/v1/groups/mailer/seek", "{\"to\":\"2020-01-01T00:00:00Z\"}")->status, 200);
     wait_lag(w, "mailer", 0);
     assert_int_equal(w->seen_count, 8);
     assert_int_equal(w->seen[7].n, 4);
-    stop_hub(w);
-    start_hub(w);
+    hub_rig_stop(&w->rig);
+    hub_rig_start(&w->rig);
     wait_lag(w, "mailer", 0);
     static const char *const wrong[] = {"{}", "{\"to\":1}", "{\"to\":\"0\"}", "{\"to\":\"-5\"}", "{\"to\":\"soon\"}", "[]", "{"};
     for (size_t i = 0; i < ARRAY_COUNT(wrong); i++)
-        assert_int_equal(ask(w, w->shop, "ops", "POST", "/v1/groups/audit/seek", wrong[i])->status, 400);
-    assert_int_equal(ask(w, w->shop, "ops", "POST", "/v1/groups/reader/seek", "{\"to\":\"end\"}")->status, 409);
-    assert_int_equal(ask(w, w->audit, "hub", "POST", "/v1/groups/audit/seek", "{\"to\":\"end\"}")->status, 404);    /* for operators */
+        assert_int_equal(ask(&w->rig, w->shop, "ops", "POST", "/v1/groups/audit/seek", wrong[i])->status, 400);
+    assert_int_equal(ask(&w->rig, w->shop, "ops", "POST", "/v1/groups/reader/seek", "{\"to\":\"end\"}")->status, 409);
+    assert_int_equal(ask(&w->rig, w->audit, "hub", "POST", "/v1/groups/audit/seek", "{\"to\":\"end\"}")->status, 404);    /* for operators */
     world_free(w);
 }
 
@@ -624,26 +434,26 @@ static void test_stop_with_all_under_way(void **state)
         w->status = round % 2 == 0 ? 0 : 204;
         tell_registry(w);
         publish(w, "a", "x", 5);
-        read_lease(w, ask(w, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=2&wait=20000", NULL)->body, &partition, &epoch, &last, &count);
-        const char *body = arena_printf(&w->arena, "{\"partition\":%lld,\"epoch\":%lld,\"offset\":%lld,\"status\":\"SUCCESS\"}", (long long)partition,
+        read_lease(w, ask(&w->rig, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=2&wait=20000", NULL)->body, &partition, &epoch, &last, &count);
+        const char *body = arena_printf(&w->rig.arena, "{\"partition\":%lld,\"epoch\":%lld,\"offset\":%lld,\"status\":\"SUCCESS\"}", (long long)partition,
                                         (long long)epoch, (long long)last);
-        ask_begin(w, w->audit, "hub", "POST", "/v1/groups/audit/lease?wait=20000", NULL, &asked[0]);
-        ask_begin(w, w->audit, "hub", "POST", "/v1/groups/audit/lease?wait=20000", NULL, &asked[1]);
-        ask_begin(w, w->shop, "ops", "POST", "/v1/groups/audit/settle", body, &asked[2]);
-        ask_begin(w, w->shop, "ops", "POST", "/v1/groups/mailer/seek", "{\"to\":\"end\"}", &asked[3]);
-        ask_begin(w, w->shop, "ops", "POST", "/v1/groups/mailer/seek", "{\"to\":\"start\"}", &asked[4]);
-        ask_begin(w, w->shop, "ops", "GET", "/v1/consumers", NULL, &asked[5]);
-        ask_begin(w, w->reader, "hub", "GET", "/v1/events?topics=a&after=0&wait=20000", NULL, &asked[6]);
-        ask_begin(w, w->shop, "ops", "POST", "/v1/groups/audit/seek", "{\"to\":\"2020-01-01T00:00:00Z\"}", &asked[7]);
+        ask_begin(&w->rig, w->audit, "hub", "POST", "/v1/groups/audit/lease?wait=20000", NULL, &asked[0]);
+        ask_begin(&w->rig, w->audit, "hub", "POST", "/v1/groups/audit/lease?wait=20000", NULL, &asked[1]);
+        ask_begin(&w->rig, w->shop, "ops", "POST", "/v1/groups/audit/settle", body, &asked[2]);
+        ask_begin(&w->rig, w->shop, "ops", "POST", "/v1/groups/mailer/seek", "{\"to\":\"end\"}", &asked[3]);
+        ask_begin(&w->rig, w->shop, "ops", "POST", "/v1/groups/mailer/seek", "{\"to\":\"start\"}", &asked[4]);
+        ask_begin(&w->rig, w->shop, "ops", "GET", "/v1/consumers", NULL, &asked[5]);
+        ask_begin(&w->rig, w->reader, "hub", "GET", "/v1/events?topics=a&after=0&wait=20000", NULL, &asked[6]);
+        ask_begin(&w->rig, w->shop, "ops", "POST", "/v1/groups/audit/seek", "{\"to\":\"2020-01-01T00:00:00Z\"}", &asked[7]);
         for (int turn = 0; turn < round; turn++)
-            pause_ms(w, 0);
-        stop_hub(w);
-        for (int i = 0; i < ASKED; i++) {
-            while (!asked[i].done)
-                env_uv_run(w->env);
-            free(asked[i].sent);
-        }
-        start_hub(w);
+            pause_ms(&w->rig, 0);
+        if (w->status == 0)
+            hub_rig_stop_hurried(&w->rig);
+        else
+            hub_rig_stop(&w->rig);
+        for (int i = 0; i < ASKED; i++)
+            ask_end(&asked[i]);
+        hub_rig_start(&w->rig);
     }
     w->status = 204;
     tell_registry(w);

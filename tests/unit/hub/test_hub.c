@@ -10,18 +10,10 @@
 #include <cmocka.h>
 
 #include "bus.h"
-#include "call.h"
-#include "hub.h"
-#include "http_server.h"
-#include "io_env.h"
-#include "mem.h"
-#include "process.h"
+#include "hub_rig.h"
 #include "timefmt.h"
 
 #include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 enum { REQUESTS_MAX = 64 };
 
@@ -47,61 +39,19 @@ static const char config_text[] =
     "\"retention\":\"3650d\",\"flow_file\":\"%1$s/flows.db\",\"flows\":[{\"name\":\"told\",\"owner\":\"notifications\",\"start\":\"order.placed\",\"steps\":["
     "{\"seen\":{\"consumed_by\":\"notifications\",\"within\":\"365d\"}}]}]}";
 
-struct answer {
-    enum ficus_err err;
-    int status;
-    char body[65536];
-};
-
 struct world {
-    char dir[64];
-    struct env *env;
-    struct hub *hub;
-    struct arena arena;
-    struct hub_config config;
-    struct system_key *key;
+    struct hub_rig rig;
     struct call_engine *orders, *notifications; /* as which a request is made */
-    struct http_server *participants;
     char seen[REQUESTS_MAX][256]; /* "inventory PUT /r/1 key body" */
     size_t seen_count;
     int refuse_take;
-    struct answer *waiting;
-    int to_close;
 };
-
-static void address(const struct world *w, const char *name, char ret_text[128])
-{
-    snprintf(ret_text, 128, "unix:%s/%s", w->dir, name);
-}
 
 /* ---- participants ---- */
 
-struct part {
-    struct world *w;
-    struct http_collect collect;
-};
-
-static void part_done(void *arg, struct http_stream *s)
-{
-    (void)s;
-    struct part *p = arg;
-    http_collect_done(&p->collect);
-    mem_free(p);
-}
-
-static void part_reset(void *arg, struct http_stream *s, enum ficus_err err, const char *detail)
-{
-    (void)err;
-    (void)detail;
-    part_done(arg, s);
-}
-
-static const struct http_handler part_handler = {.on_done = part_done, .on_reset = part_reset};
-
 static void part_body(void *arg, struct http_stream *s, struct slice body, enum ficus_err err)
 {
-    struct part *p = arg;
-    struct world *w = p->w;
+    struct world *w = arg;
     assert_int_equal(err, FICUS_ERR_OK);
     assert_true(w->seen_count < REQUESTS_MAX);
     struct slice key = http_msg_get(s->head_in, "idempotency-key");
@@ -116,201 +66,38 @@ static void part_body(void *arg, struct http_stream *s, struct slice body, enum 
     }
 }
 
-static void part_request(void *arg, struct http_stream *s, bool end, const struct env_peer *peer)
-{
-    (void)peer;
-    struct part *p = mem_zalloc(sizeof *p);
-    p->w = arg;
-    http_stream_handle(s, &part_handler, p);
-    p->collect.done = part_body;
-    p->collect.arg = p;
-    if (end)
-        part_body(p, s, SLICE(""), FICUS_ERR_OK);
-    else
-        http_collect(s, &p->collect, 65536);
-}
-
-/* ---- asking ---- */
-
-static void on_answer(void *arg, const struct call_result *r)
-{
-    struct answer *a = arg;
-    a->err = r->err;
-    a->status = r->status;
-    snprintf(a->body, sizeof a->body, "%.*s", (int)r->body.size, r->body.p != NULL ? r->body.p : "");
-}
-
-struct asked {
-    struct world *w;
-    struct answer *answer;
-    char path[256];
-    char *body;
-    bool done;
-};
-
-static void asked_done(void *arg, const struct call_result *r)
-{
-    struct asked *q = arg;
-    on_answer(q->answer, r);
-    q->done = true;
-    env_uv_stop(q->w->env);
-}
-
-static void ask_begin(struct world *w, struct call_engine *as, const char *callee, const char *method, const char *path,
-                      const char *body, struct asked *q, struct answer *a)
-{
-    *q = (struct asked){.w = w, .answer = a, .body = body != NULL ? strdup(body) : NULL};
-    snprintf(q->path, sizeof q->path, "%s", path);
-    static const struct http_field fields[] = {{SLICE("Content-Type"), SLICE("application/json")}};
-    const struct call_request r = {.callee = callee,
-                                   .method = slice_str(method),
-                                   .path = slice_str(q->path),
-                                   .body = slice_str(q->body),
-                                   .fields = fields,
-                                   .field_count = body != NULL ? 1 : 0,
-                                   .timeout_ms = 20000};
-    assert_int_equal(call_fetch(as, &r, 1 << 20, asked_done, q, NULL), FICUS_ERR_OK);
-}
-
-static void ask_end(struct asked *q)
-{
-    while (!q->done)
-        env_uv_run(q->w->env);
-    free(q->body);
-}
-
-static struct answer *ask(struct world *w, struct call_engine *as, const char *callee, const char *method,
-                          const char *path, const char *body)
-{
-    static struct answer a;
-    struct asked q;
-    ask_begin(w, as, callee, method, path, body, &q, &a);
-    ask_end(&q);
-    assert_int_equal(a.err, FICUS_ERR_OK);
-    return &a;
-}
-
-static void on_pause(void *arg)
-{
-    env_uv_stop(arg);
-}
-
 static void wait_for_state(struct world *w, const char *id, const char *state)
 {
     char path[128], member[64];
     snprintf(path, sizeof path, "/v1/sagas/checkout/%s", id);
     snprintf(member, sizeof member, "\"state\":\"%s\"", state);
     for (;;) { /* ended by the alarm when it never comes */
-        struct answer *a = ask(w, w->orders, "ops", "GET", path, NULL);
+        struct asked *a = ask(&w->rig, w->orders, "ops", "GET", path, NULL);
         if (a->status == 200 && strstr(a->body, member) != NULL)
             return;
-        struct env_timer pause = {.fn = on_pause, .arg = w->env};
-        env_timer_start(w->env, &pause, 5);
-        env_uv_run(w->env);
-        env_timer_stop(w->env, &pause);
+        pause_ms(&w->rig, 5);
     }
 }
 
 /* ---- life ---- */
 
-static void write_key(const struct world *w)
-{
-    char path[128];
-    snprintf(path, sizeof path, "%s/system.key", w->dir);
-    FILE *f = fopen(path, "w");
-    fputs("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n", f);
-    fclose(f);
-}
-
-static void start_hub(struct world *w)
-{
-    struct ficus_error error = {0};
-    char *text = arena_printf(&w->arena, config_text, w->dir);
-    if (process_config_read(&w->arena, "hub.json", slice_str(text), &hub_config_table, &w->config, &error) !=
-        FICUS_ERR_OK)
-        fail_msg("%s", error.text);
-    char path[128];
-    snprintf(path, sizeof path, "%s/hub.sock", w->dir);
-    unlink(path);
-    snprintf(path, sizeof path, "%s/ops.sock", w->dir);
-    unlink(path);
-    if (hub_start(w->env, &w->config, &w->hub, &error) != FICUS_ERR_OK)
-        fail_msg("%s", error.text);
-}
-
-static void on_closed(void *arg)
-{
-    struct world *w = arg;
-    w->to_close--;
-    env_uv_stop(w->env);
-}
-
-static void stop_hub(struct world *w)
-{
-    w->to_close = 1;
-    hub_stop(w->hub, on_closed, w);
-    while (w->to_close > 0)
-        env_uv_run(w->env);
-}
-
-static struct call_engine *engine_as(struct world *w, const char *self)
-{
-    struct call_engine *g;
-    const struct call_engine_options o = {.self = self, .key = w->key};
-    assert_int_equal(call_engine_new(w->env, &o, &g), FICUS_ERR_OK);
-    const struct call_policy policy = {.timeout_ms = 20000, .retry.attempts = 1};
-    char hub[128], ops[128];
-    address(w, "hub.sock", hub);
-    address(w, "ops.sock", ops);
-    const char *addresses[] = {hub, ops};
-    call_engine_edge(g, "hub", &policy, NULL);
-    call_engine_edge(g, "ops", &policy, NULL);
-    call_engine_endpoints(g, "hub", &addresses[0], 1);
-    call_engine_endpoints(g, "ops", &addresses[1], 1);
-    return g;
-}
-
 static struct world *world_new(void)
 {
     struct world *w = calloc(1, sizeof *w);
-    struct ficus_error error = {0};
-    alarm(60);
-    snprintf(w->dir, sizeof w->dir, "/tmp/ficus-hub-XXXXXX");
-    assert_non_null(mkdtemp(w->dir));
-    write_key(w);
-    w->env = env_uv_new(NULL, &error);
-    arena_init(&w->arena, 8 * 1024 * 1024);
-    assert_int_equal(
-        system_key_from_hex(SLICE("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"), &w->key, &error),
-        FICUS_ERR_OK);
-    start_hub(w);
-    w->orders = engine_as(w, "orders");
-    w->notifications = engine_as(w, "notifications");
-    char part[128];
-    address(w, "part.sock", part);
-    const struct http_server_options o = {.on_request = part_request, .arg = w};
-    assert_int_equal(http_server_new(w->env, &o, &w->participants), FICUS_ERR_OK);
-    if (http_server_listen(w->participants, part, NULL, &error) != FICUS_ERR_OK)
-        fail_msg("%s", error.text);
+    hub_rig_init(&w->rig, "part.sock", part_body, w);
+    w->rig.config_text = arena_printf(&w->rig.arena, config_text, w->rig.dir);
+    hub_rig_start(&w->rig);
+    w->orders = hub_rig_caller(&w->rig, "orders", w->rig.key);
+    w->notifications = hub_rig_caller(&w->rig, "notifications", w->rig.key);
     return w;
 }
 
 static void world_free(struct world *w)
 {
-    stop_hub(w);
-    w->to_close = 3;
-    call_engine_close(w->orders, on_closed, w);
-    call_engine_close(w->notifications, on_closed, w);
-    http_server_close(w->participants, on_closed, w);
-    while (w->to_close > 0)
-        env_uv_run(w->env);
-    env_uv_free(w->env);
-    arena_done(&w->arena);
-    system_key_free(w->key);
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", w->dir);
-    assert_int_equal(system(command), 0);
-    alarm(0);
+    hub_rig_stop(&w->rig);
+    hub_rig_close_caller(&w->rig, w->orders);
+    hub_rig_close_caller(&w->rig, w->notifications);
+    hub_rig_done(&w->rig);
     free(w);
 }
 
@@ -318,14 +105,14 @@ static void tell_registry(struct world *w)
 {
     char body[512];
     snprintf(body, sizeof body,
-             "{\"services\":{\"orders\":[\"unix:%1$s/part.sock\"],\"inventory\":[\"unix:%1$s/part.sock\"]}}", w->dir);
-    assert_int_equal(ask(w, w->orders, "ops", "PUT", "/v1/registry", body)->status, 204);
+             "{\"services\":{\"orders\":[\"unix:%1$s/part.sock\"],\"inventory\":[\"unix:%1$s/part.sock\"]}}", w->rig.dir);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "PUT", "/v1/registry", body)->status, 204);
 }
 
 static const char *placed(struct world *w, const char *id)
 {
     return arena_printf(
-        &w->arena,
+        &w->rig.arena,
         "[{\"specversion\":\"1.0\",\"id\":\"ev-%s\",\"source\":\"/"
         "orders\",\"type\":\"order.placed\",\"subject\":\"%s\","
         "\"time\":\"2026-11-21T00:00:00Z\",\"datacontenttype\":\"application/json\",\"data\":{\"items\":[1,2]}}]",
@@ -341,7 +128,7 @@ static void test_saga_runs(void **state)
     (void)state;
     struct world *w = world_new();
     tell_registry(w);
-    struct answer *a = ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"));
+    struct asked *a = ask(&w->rig, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"));
     assert_int_equal(a->status, 200);
     assert_memory_equal(a->body, "{\"last\":", 8);
     wait_for_state(w, "o1", "completed");
@@ -349,8 +136,8 @@ static void test_saga_runs(void **state)
     assert_string_equal(w->seen[0], "PUT /r/o1 checkout/o1/reserve/do {\"items\":[1,2]}");
     assert_string_equal(w->seen[1], "POST /o/o1/confirm checkout/o1/confirm/do ");
     assert_string_equal(w->seen[2], "POST /r/o1/take checkout/o1/take/do ");
-    assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"))->status, 200);
-    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/topics", NULL)->body,
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"))->status, 200);
+    assert_non_null(strstr(ask(&w->rig, w->orders, "ops", "GET", "/v1/topics", NULL)->body,
                            "\"topic\":\"order.placed\",\"publisher\":\"orders\","
                            "\"consumers\":[\"notifications\"],\"count\":1"));
     assert_int_equal(w->seen_count, 3);
@@ -362,11 +149,11 @@ static void test_saga_survives_restart(void **state)
 {
     (void)state;
     struct world *w = world_new();
-    assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"))->status, 200);
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"))->status, 200);
     wait_for_state(w, "o1", "running");
-    stop_hub(w);
-    start_hub(w);
-    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/sagas?state=running", NULL)->body, "\"id\":\"o1\""));
+    hub_rig_stop(&w->rig);
+    hub_rig_start(&w->rig);
+    assert_non_null(strstr(ask(&w->rig, w->orders, "ops", "GET", "/v1/sagas?state=running", NULL)->body, "\"id\":\"o1\""));
     tell_registry(w);
     wait_for_state(w, "o1", "completed");
     world_free(w);
@@ -380,15 +167,15 @@ static void test_stuck_retry(void **state)
     struct world *w = world_new();
     w->refuse_take = 1;
     tell_registry(w);
-    ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"));
+    ask(&w->rig, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"));
     wait_for_state(w, "o1", "stuck");
-    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/sagas?state=stuck&limit=10", NULL)->body,
+    assert_non_null(strstr(ask(&w->rig, w->orders, "ops", "GET", "/v1/sagas?state=stuck&limit=10", NULL)->body,
                            "\"id\":\"o1\",\"state\":\"stuck\",\"step\":\"take\""));
-    assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o1/retry", NULL)->status, 202);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "POST", "/v1/sagas/checkout/o1/retry", NULL)->status, 202);
     wait_for_state(w, "o1", "completed");
-    assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o1/retry", NULL)->status, 409);
-    assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o9/retry", NULL)->status, 404);
-    assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/sagas?state=asleep", NULL)->status, 400);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "POST", "/v1/sagas/checkout/o1/retry", NULL)->status, 409);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "POST", "/v1/sagas/checkout/o9/retry", NULL)->status, 404);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "GET", "/v1/sagas?state=asleep", NULL)->status, 400);
     world_free(w);
 }
 
@@ -398,41 +185,41 @@ static void test_saga_commands(void **state)
 {
     (void)state;
     struct world *w = world_new(); /* nobody takes part: what begins stays under way */
-    struct answer *a = ask(w, w->orders, "ops", "PUT", "/v1/sagas/checkout/o1", "{\"by\":\"ann\",\"input\":{\"items\":[1]}}");
+    struct asked *a = ask(&w->rig, w->orders, "ops", "PUT", "/v1/sagas/checkout/o1", "{\"by\":\"ann\",\"input\":{\"items\":[1]}}");
     assert_int_equal(a->status, 202);
     assert_string_equal(a->body, "{\"saga\":\"checkout\",\"id\":\"o1\",\"state\":\"running\",\"again\":false}");
-    a = ask(w, w->orders, "ops", "PUT", "/v1/sagas/checkout/o1", "{\"input\":{\"items\":[1]}}");
+    a = ask(&w->rig, w->orders, "ops", "PUT", "/v1/sagas/checkout/o1", "{\"input\":{\"items\":[1]}}");
     assert_non_null(strstr(a->body, "\"again\":true"));
-    a = ask(w, w->orders, "ops", "PUT", "/v1/sagas/checkout/o1", "{\"input\":{\"items\":[2]}}");
+    a = ask(&w->rig, w->orders, "ops", "PUT", "/v1/sagas/checkout/o1", "{\"input\":{\"items\":[2]}}");
     assert_int_equal(a->status, 409);
     assert_non_null(strstr(a->body, "\"code\":\"other_input\""));
-    assert_int_equal(ask(w, w->orders, "ops", "PUT", "/v1/sagas/nothing/o1", NULL)->status, 404);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "PUT", "/v1/sagas/nothing/o1", NULL)->status, 404);
     static const char *const wrong[] = {"[]", "{", "{\"by\":7}", "{\"reason\":{}}", "{\"refuse\":\"yes\"}"};
     for (size_t i = 0; i < ARRAY_COUNT(wrong); i++)
-        assert_int_equal(ask(w, w->orders, "ops", "PUT", "/v1/sagas/checkout/o9", wrong[i])->status, 400);
-    a = ask(w, w->orders, "ops", "GET", "/v1/sagas/checkout", NULL);
+        assert_int_equal(ask(&w->rig, w->orders, "ops", "PUT", "/v1/sagas/checkout/o9", wrong[i])->status, 400);
+    a = ask(&w->rig, w->orders, "ops", "GET", "/v1/sagas/checkout", NULL);
     assert_non_null(strstr(a->body, "\"versions\":[{\"definition\":\""));
     assert_non_null(strstr(a->body, "\"running\":1}"));
-    assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/sagas/nothing", NULL)->status, 404);
-    assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o1/terminate", "{\"by\":\"ann\"}")->status, 400);
-    a = ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o1/terminate", "{\"by\":\"ann\",\"reason\":\"stock is gone\"}");
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "GET", "/v1/sagas/nothing", NULL)->status, 404);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "POST", "/v1/sagas/checkout/o1/terminate", "{\"by\":\"ann\"}")->status, 400);
+    a = ask(&w->rig, w->orders, "ops", "POST", "/v1/sagas/checkout/o1/terminate", "{\"by\":\"ann\",\"reason\":\"stock is gone\"}");
     assert_int_equal(a->status, 202);
-    a = ask(w, w->orders, "ops", "GET", "/v1/sagas/checkout/o1", NULL);
+    a = ask(&w->rig, w->orders, "ops", "GET", "/v1/sagas/checkout/o1", NULL);
     assert_non_null(strstr(a->body, "\"state\":\"terminated\""));
     assert_non_null(strstr(a->body, "\"left\":[\"reserve\"]"));
     assert_non_null(strstr(a->body, "\"actor\":\"ann (uid "));
     assert_non_null(strstr(a->body, "\"reason\":\"stock is gone\""));
-    a = ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o1/cancel", NULL);
+    a = ask(&w->rig, w->orders, "ops", "POST", "/v1/sagas/checkout/o1/cancel", NULL);
     assert_int_equal(a->status, 409);
     assert_non_null(strstr(a->body, "\"code\":\"no_way_back\""));
-    assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o2/cancel", NULL)->status, 404);
-    assert_int_equal(ask(w, w->orders, "ops", "PUT", "/v1/sagas/checkout/o3", "{\"input\":{\"items\":[1]}}")->status, 202);
-    assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/sagas/checkout/o3/cancel", NULL)->status, 202);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "POST", "/v1/sagas/checkout/o2/cancel", NULL)->status, 404);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "PUT", "/v1/sagas/checkout/o3", "{\"input\":{\"items\":[1]}}")->status, 202);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "POST", "/v1/sagas/checkout/o3/cancel", NULL)->status, 202);
     tell_registry(w);
     wait_for_state(w, "o3", "compensated");
-    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/sagas?saga=checkout&state=terminated", NULL)->body, "\"id\":\"o1\""));
-    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/sagas?saga=other", NULL)->body, "\"sagas\":[]"));
-    assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/sagas/checkout/o3/cancel", NULL)->status, 404);
+    assert_non_null(strstr(ask(&w->rig, w->orders, "ops", "GET", "/v1/sagas?saga=checkout&state=terminated", NULL)->body, "\"id\":\"o1\""));
+    assert_non_null(strstr(ask(&w->rig, w->orders, "ops", "GET", "/v1/sagas?saga=other", NULL)->body, "\"sagas\":[]"));
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "POST", "/v1/sagas/checkout/o3/cancel", NULL)->status, 404);
     world_free(w);
 }
 
@@ -447,13 +234,13 @@ static void test_saga_signals(void **state)
         char start[64], path[64];
         snprintf(start, sizeof start, "/v1/sagas/loan/l%d", i);
         snprintf(path, sizeof path, "/v1/sagas/loan/l%d/signals/approved", i);
-        assert_int_equal(ask(w, w->orders, "ops", "PUT", start, NULL)->status, 202);
-        assert_int_equal(ask(w, w->notifications, "hub", "PUT", path, "{\"data\":{\"limit\":5}}")->status, 403);
-        struct answer *a = ask(w, w->orders, i == 0 ? "ops" : "hub", "PUT", path, "{\"by\":\"ann\",\"data\":{\"limit\":5}}");
+        assert_int_equal(ask(&w->rig, w->orders, "ops", "PUT", start, NULL)->status, 202);
+        assert_int_equal(ask(&w->rig, w->notifications, "hub", "PUT", path, "{\"data\":{\"limit\":5}}")->status, 403);
+        struct asked *a = ask(&w->rig, w->orders, i == 0 ? "ops" : "hub", "PUT", path, "{\"by\":\"ann\",\"data\":{\"limit\":5}}");
         assert_int_equal(a->status, 202);
         assert_non_null(strstr(a->body, "\"again\":false"));
         for (;;) { /* ended by the alarm when it never comes */
-            a = ask(w, w->orders, "ops", "GET", start, NULL);
+            a = ask(&w->rig, w->orders, "ops", "GET", start, NULL);
             if (strstr(a->body, "\"state\":\"completed\"") != NULL)
                 break;
         }
@@ -462,16 +249,16 @@ static void test_saga_signals(void **state)
         snprintf(seen, sizeof seen, "POST /o/l%d/pay loan/l%d/pay/do 5", i, i);
         assert_string_equal(w->seen[i], seen);
     }
-    struct answer *a = ask(w, w->orders, "hub", "PUT", "/v1/sagas/loan/l1/signals/approved", "{\"data\":{\"limit\":6}}");
+    struct asked *a = ask(&w->rig, w->orders, "hub", "PUT", "/v1/sagas/loan/l1/signals/approved", "{\"data\":{\"limit\":6}}");
     assert_int_equal(a->status, 409);
     assert_non_null(strstr(a->body, "\"code\":\"too_late\""));
-    assert_int_equal(ask(w, w->orders, "hub", "PUT", "/v1/sagas/loan/l1/signals/other", NULL)->status, 404);
-    a = ask(w, w->orders, "hub", "GET", "/v1/sagas/loan/l1", NULL);
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "PUT", "/v1/sagas/loan/l1/signals/other", NULL)->status, 404);
+    a = ask(&w->rig, w->orders, "hub", "GET", "/v1/sagas/loan/l1", NULL);
     assert_int_equal(a->status, 200);
     assert_non_null(strstr(a->body, "\"state\":\"completed\""));
-    assert_int_equal(ask(w, w->notifications, "hub", "GET", "/v1/sagas/loan/l1", NULL)->status, 403);
-    assert_int_equal(ask(w, w->orders, "hub", "GET", "/v1/sagas/loan/l9", NULL)->status, 404);
-    assert_int_equal(ask(w, w->orders, "hub", "PUT", "/v1/sagas/loan/l9/signals/approved", NULL)->status, 404);
+    assert_int_equal(ask(&w->rig, w->notifications, "hub", "GET", "/v1/sagas/loan/l1", NULL)->status, 403);
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "GET", "/v1/sagas/loan/l9", NULL)->status, 404);
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "PUT", "/v1/sagas/loan/l9/signals/approved", NULL)->status, 404);
     world_free(w);
 }
 
@@ -486,13 +273,13 @@ static void test_saga_told(void **state)
     char body[512];
     tell_registry(w);
     snprintf(body, sizeof body, told, "t1", "notifications", "l1");
-    assert_int_equal(ask(w, w->notifications, "hub", "POST", "/v1/events", body)->status, 200);
-    assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/events", body)->status, 403);
+    assert_int_equal(ask(&w->rig, w->notifications, "hub", "POST", "/v1/events", body)->status, 200);
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "POST", "/v1/events", body)->status, 403);
     snprintf(body, sizeof body, told, "t2", "orders", "l2");
-    assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/events", body)->status, 200);
-    while (ask(w, w->orders, "hub", "GET", "/v1/sagas/loan/l2", NULL)->status != 200)
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "POST", "/v1/events", body)->status, 200);
+    while (ask(&w->rig, w->orders, "hub", "GET", "/v1/sagas/loan/l2", NULL)->status != 200)
         ; /* ended by the alarm when it never comes */
-    assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/sagas/loan/l1", NULL)->status, 404);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "GET", "/v1/sagas/loan/l1", NULL)->status, 404);
     world_free(w);
 }
 
@@ -501,28 +288,26 @@ static void test_pull_waits(void **state)
 {
     (void)state;
     struct world *w = world_new();
-    struct answer *pulled = calloc(1, sizeof *pulled);
-    struct asked q;
-    ask_begin(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed&after=0&limit=10&wait=15000", NULL, &q,
-              pulled);
-    struct answer *published = ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"));
+    static struct asked pulled;
+    ask_begin(&w->rig, w->notifications, "hub", "GET", "/v1/events?topics=order.placed&after=0&limit=10&wait=15000", NULL,
+              &pulled);
+    struct asked *published = ask(&w->rig, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"));
     assert_int_equal(published->status, 200);
     long long last = 0;
     char expected[64];
     assert_int_equal(sscanf(published->body, "{\"last\":%lld}", &last), 1);
     assert_true(last > 1000000);    /* a new log begins where no earlier one was */
-    ask_end(&q);
-    assert_int_equal(pulled->status, 200);
-    assert_non_null(strstr(pulled->body, "\"subject\":\"o1\""));
+    ask_end(&pulled);
+    assert_int_equal(pulled.status, 200);
+    assert_non_null(strstr(pulled.body, "\"subject\":\"o1\""));
     snprintf(expected, sizeof expected, "\"sequence\":\"%lld\"", last);
-    assert_non_null(strstr(pulled->body, expected));
+    assert_non_null(strstr(pulled.body, expected));
     snprintf(expected, sizeof expected, "\"next\":%lld}", last);
-    assert_non_null(strstr(pulled->body, expected));
-    assert_int_equal(ask(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed&after=x", NULL)->status,
+    assert_non_null(strstr(pulled.body, expected));
+    assert_int_equal(ask(&w->rig, w->notifications, "hub", "GET", "/v1/events?topics=order.placed&after=x", NULL)->status,
                      400);
-    assert_int_equal(ask(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed&wait=60001", NULL)->status,
+    assert_int_equal(ask(&w->rig, w->notifications, "hub", "GET", "/v1/events?topics=order.placed&wait=60001", NULL)->status,
                      400);
-    free(pulled);
     world_free(w);
 }
 
@@ -532,36 +317,36 @@ static void test_rights(void **state)
 {
     (void)state;
     struct world *w = world_new();
-    assert_int_equal(ask(w, w->notifications, "hub", "POST", "/v1/events", placed(w, "o1"))->status, 403);
-    struct answer *a = ask(
-        w, w->orders, "hub", "POST", "/v1/events",
+    assert_int_equal(ask(&w->rig, w->notifications, "hub", "POST", "/v1/events", placed(w, "o1"))->status, 403);
+    struct asked *a = ask(
+        &w->rig, w->orders, "hub", "POST", "/v1/events",
         "[{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/orders\",\"type\":\"order.placed\",\"subject\":\"x\"},"
         "{\"specversion\":\"1.0\",\"id\":\"2\",\"source\":\"/orders\",\"type\":\"stock.changed\",\"subject\":\"x\"}]");
     assert_int_equal(a->status, 403);
     assert_non_null(strstr(a->body, "stock.changed"));
-    a = ask(w, w->orders, "hub", "POST", "/v1/events",
+    a = ask(&w->rig, w->orders, "hub", "POST", "/v1/events",
             "[{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/"
             "inventory\",\"type\":\"order.placed\",\"subject\":\"x\"}]");
     assert_int_equal(a->status, 403);
-    assert_int_equal(ask(w, w->orders, "hub", "GET", "/v1/events?topics=order.placed", NULL)->status, 403);
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "GET", "/v1/events?topics=order.placed", NULL)->status, 403);
     assert_int_equal(
-        ask(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed,stock.changed", NULL)->status, 403);
-    a = ask(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed", NULL);
+        ask(&w->rig, w->notifications, "hub", "GET", "/v1/events?topics=order.placed,stock.changed", NULL)->status, 403);
+    a = ask(&w->rig, w->notifications, "hub", "GET", "/v1/events?topics=order.placed", NULL);
     assert_string_equal(a->body, "{\"events\":[],\"next\":0}");
-    assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/events", "{}")->status, 400);
-    assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/events", "[{\"id\":1}]")->status, 400);
-    a = ask(w, w->notifications, "hub", "POST", "/v1/events",
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "POST", "/v1/events", "{}")->status, 400);
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "POST", "/v1/events", "[{\"id\":1}]")->status, 400);
+    a = ask(&w->rig, w->notifications, "hub", "POST", "/v1/events",
             "[{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/"
             "notifications\",\"type\":\"ficus.dead\",\"subject\":\"x\",\"data\":{}}]");
     assert_int_equal(a->status, 200);
-    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/dead", NULL)->body, "\"source\":\"/notifications\""));
+    assert_non_null(strstr(ask(&w->rig, w->orders, "ops", "GET", "/v1/dead", NULL)->body, "\"source\":\"/notifications\""));
     world_free(w);
 }
 
 /* The peer of the socket is this program. */
 static const char *by_operator(struct world *w, const char *id, const char *topic, const char *more)
 {
-    return arena_printf(&w->arena, "[{\"specversion\":\"1.0\",\"id\":\"%s\",\"source\":\"/operator/%ld\",\"type\":\"%s\",\"subject\":\"x\"%s}]", id,
+    return arena_printf(&w->rig.arena, "[{\"specversion\":\"1.0\",\"id\":\"%s\",\"source\":\"/operator/%ld\",\"type\":\"%s\",\"subject\":\"x\"%s}]", id,
                         (long)geteuid(), topic, more);
 }
 
@@ -570,41 +355,41 @@ static void test_operators(void **state)
 {
     (void)state;
     struct world *w = world_new();
-    struct answer *a = ask(w, w->orders, "ops", "POST", "/v1/events", by_operator(w, "1", "order.placed", ""));
+    struct asked *a = ask(&w->rig, w->orders, "ops", "POST", "/v1/events", by_operator(w, "1", "order.placed", ""));
     assert_int_equal(a->status, 200);
-    a = ask(w, w->orders, "ops", "POST", "/v1/events", by_operator(w, "2", "nobody.has", ""));
+    a = ask(&w->rig, w->orders, "ops", "POST", "/v1/events", by_operator(w, "2", "nobody.has", ""));
     assert_int_equal(a->status, 403);
     assert_non_null(strstr(a->body, "published by no service"));
-    assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/events", by_operator(w, "2", "ficus.dead", ""))->status, 403);
-    assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/events", placed(w, "o1"))->status, 403);
-    assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/events", by_operator(w, "2", "order.placed", ""))->status, 403);
-    a = ask(w, w->orders, "ops", "GET", "/v1/events?topics=order.placed,stock.changed", NULL);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "POST", "/v1/events", by_operator(w, "2", "ficus.dead", ""))->status, 403);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "POST", "/v1/events", placed(w, "o1"))->status, 403);
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "POST", "/v1/events", by_operator(w, "2", "order.placed", ""))->status, 403);
+    a = ask(&w->rig, w->orders, "ops", "GET", "/v1/events?topics=order.placed,stock.changed", NULL);
     assert_non_null(strstr(a->body, "\"source\":\"/operator/"));
-    a = ask(w, w->orders, "ops", "GET", "/v1/events?topics=order.placed&after=999999999999999999", NULL);
+    a = ask(&w->rig, w->orders, "ops", "GET", "/v1/events?topics=order.placed&after=999999999999999999", NULL);
     assert_int_equal(a->status, 409);
-    a = ask(w, w->orders, "ops", "POST", "/v1/events", by_operator(w, "3", "order.placed", ",\"deliverat\":\"9999-01-01T00:00:00Z\""));
+    a = ask(&w->rig, w->orders, "ops", "POST", "/v1/events", by_operator(w, "3", "order.placed", ",\"deliverat\":\"9999-01-01T00:00:00Z\""));
     assert_int_equal(a->status, 400);
     assert_non_null(strstr(a->body, "event 0: deliverat is more than 366 days ahead"));
     char at[TIME_TEXT_SIZE];
-    time_format(env_wall_ms(w->env) + 3600000, at);
-    a = ask(w, w->orders, "ops", "POST", "/v1/events", by_operator(w, "3", "order.placed", arena_printf(&w->arena, ",\"deliverat\":\"%s\"", at)));
+    time_format(env_wall_ms(w->rig.env) + 3600000, at);
+    a = ask(&w->rig, w->orders, "ops", "POST", "/v1/events", by_operator(w, "3", "order.placed", arena_printf(&w->rig.arena, ",\"deliverat\":\"%s\"", at)));
     assert_int_equal(a->status, 200);
     long long number = 0;
     assert_int_equal(sscanf(a->body, "{\"last\":%lld}", &number), 1);
-    a = ask(w, w->orders, "ops", "GET", "/v1/scheduled", NULL);
+    a = ask(&w->rig, w->orders, "ops", "GET", "/v1/scheduled", NULL);
     assert_non_null(strstr(a->body, at));
     assert_non_null(strstr(a->body, "\"damaged\":false"));
     assert_non_null(strstr(a->body, "\"waiting\":1"));
-    assert_string_equal(ask(w, w->orders, "ops", "GET", "/v1/scheduled?schedules=1", NULL)->body, "{\"schedules\":[]}");
-    const char *path = arena_printf(&w->arena, "/v1/scheduled/%lld", number);
-    assert_int_equal(ask(w, w->orders, "hub", "DELETE", path, NULL)->status, 404);
-    assert_int_equal(ask(w, w->orders, "ops", "DELETE", "/v1/scheduled/x", NULL)->status, 404);
-    assert_int_equal(ask(w, w->orders, "ops", "DELETE", path, NULL)->status, 204);
-    assert_int_equal(ask(w, w->orders, "ops", "DELETE", path, NULL)->status, 404);
-    assert_string_equal(ask(w, w->orders, "ops", "GET", "/v1/scheduled", NULL)->body, "{\"events\":[],\"waiting\":0}");
-    assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/offset?at=noon", NULL)->status, 400);
-    assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/offset", NULL)->status, 400);
-    assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/offset?at=2026-01-01T00:00:00Z", NULL)->status, 200);
+    assert_string_equal(ask(&w->rig, w->orders, "ops", "GET", "/v1/scheduled?schedules=1", NULL)->body, "{\"schedules\":[]}");
+    const char *path = arena_printf(&w->rig.arena, "/v1/scheduled/%lld", number);
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "DELETE", path, NULL)->status, 404);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "DELETE", "/v1/scheduled/x", NULL)->status, 404);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "DELETE", path, NULL)->status, 204);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "DELETE", path, NULL)->status, 404);
+    assert_string_equal(ask(&w->rig, w->orders, "ops", "GET", "/v1/scheduled", NULL)->body, "{\"events\":[],\"waiting\":0}");
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "GET", "/v1/offset?at=noon", NULL)->status, 400);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "GET", "/v1/offset", NULL)->status, 400);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "GET", "/v1/offset?at=2026-01-01T00:00:00Z", NULL)->status, 200);
     world_free(w);
 }
 
@@ -631,11 +416,11 @@ static void test_schemas(void **state)
     };
     struct world *w = world_new();
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
-        struct answer *a = ask(w, w->orders, "hub", "POST", "/v1/events", cases[i].batch);
+        struct asked *a = ask(&w->rig, w->orders, "hub", "POST", "/v1/events", cases[i].batch);
         if (a->status != cases[i].status || (cases[i].said != NULL && strstr(a->body, cases[i].said) == NULL))
             fail_msg("%zu: %d %s", i, a->status, a->body);
     }
-    const char *body = ask(w, w->notifications, "hub", "GET", "/v1/events?topics=parcel.sent", NULL)->body;
+    const char *body = ask(&w->rig, w->notifications, "hub", "GET", "/v1/events?topics=parcel.sent", NULL)->body;
     const char *first = strstr(body, "\"id\":\"g\""), *second = strstr(body, "\"id\":\"h\"");
     assert_non_null(first);
     assert_non_null(second);
@@ -655,7 +440,7 @@ static const char *letter_path(struct world *w, const char *letter, const char *
 {
     static char path[64];
     long long number = 0;
-    struct answer *a = ask(w, w->notifications, "hub", "POST", "/v1/events", letter);
+    struct asked *a = ask(&w->rig, w->notifications, "hub", "POST", "/v1/events", letter);
     assert_int_equal(a->status, 200);
     assert_int_equal(sscanf(a->body, "{\"last\":%lld}", &number), 1);
     snprintf(path, sizeof path, "/v1/dead/%lld/%s", number, action);
@@ -670,112 +455,110 @@ static void test_dead_letters(void **state)
     struct world *w = world_new();
     const char *path = letter_path(w, LETTER("1", "{\"consumer\":\"notifications\",\"reason\":\"r\",\"attempts\":10,\"event\":{"
         "\"specversion\":\"1.0\",\"id\":\"e\",\"source\":\"/orders\",\"type\":\"order.placed\",\"subject\":\"o1\"}}"), "redrive");
-    assert_int_equal(ask(w, w->notifications, "hub", "POST", path, "")->status, 404); /* for operators */
-    assert_null(strstr(ask(w, w->notifications, "hub", "GET", own, NULL)->body, "ficus.redrive"));
-    assert_int_equal(ask(w, w->orders, "ops", "POST", path, "")->status, 202);
-    assert_int_equal(ask(w, w->orders, "ops", "POST", path, "")->status, 202);
-    const char *events = ask(w, w->notifications, "hub", "GET", own, NULL)->body;
+    assert_int_equal(ask(&w->rig, w->notifications, "hub", "POST", path, "")->status, 404); /* for operators */
+    assert_null(strstr(ask(&w->rig, w->notifications, "hub", "GET", own, NULL)->body, "ficus.redrive"));
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "POST", path, "")->status, 202);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "POST", path, "")->status, 202);
+    const char *events = ask(&w->rig, w->notifications, "hub", "GET", own, NULL)->body;
     const char *first = strstr(events, "\"source\":\"/hub\",\"type\":\"ficus.redrive.notifications\"");
     assert_non_null(first);
     assert_null(strstr(first + 1, "\"source\":\"/hub\""));
     assert_non_null(strstr(first, "\"type\":\"order.placed\""));
-    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/dead", NULL)->body, "\"as\":\"redriven\""));
-    assert_int_equal(ask(w, w->orders, "hub", "GET", own, NULL)->status, 403);
-    assert_int_equal(ask(w, w->notifications, "hub", "POST", "/v1/events",
+    assert_non_null(strstr(ask(&w->rig, w->orders, "ops", "GET", "/v1/dead", NULL)->body, "\"as\":\"redriven\""));
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "GET", own, NULL)->status, 403);
+    assert_int_equal(ask(&w->rig, w->notifications, "hub", "POST", "/v1/events",
         "[{\"specversion\":\"1.0\",\"id\":\"9\",\"source\":\"/notifications\",\"type\":\"ficus.redrive.notifications\",\"subject\":\"x\"}]")->status, 403);
 
-    struct answer *a = ask(w, w->orders, "ops", "POST", letter_path(w, LETTER("2", "{}"), "redrive"), "");
+    struct asked *a = ask(&w->rig, w->orders, "ops", "POST", letter_path(w, LETTER("2", "{}"), "redrive"), "");
     assert_int_equal(a->status, 409);
     assert_non_null(strstr(a->body, "no_letter"));
-    a = ask(w, w->orders, "ops", "POST", letter_path(w, LETTER("3", "{\"consumer\":\"orders\",\"event\":{"
+    a = ask(&w->rig, w->orders, "ops", "POST", letter_path(w, LETTER("3", "{\"consumer\":\"orders\",\"event\":{"
         "\"specversion\":\"1.0\",\"id\":\"e\",\"source\":\"/orders\",\"type\":\"order.placed\",\"subject\":\"o1\"}}"), "redrive"), "");
     assert_int_equal(a->status, 409);
     assert_non_null(strstr(a->body, "no_letter"));
-    a = ask(w, w->orders, "ops", "POST", letter_path(w, LETTER("6", "{\"consumer\":\"notifications\",\"event\":{"
+    a = ask(&w->rig, w->orders, "ops", "POST", letter_path(w, LETTER("6", "{\"consumer\":\"notifications\",\"event\":{"
         "\"specversion\":\"1.0\",\"id\":\"e\",\"source\":\"/orders\",\"type\":\"stock.changed\",\"subject\":\"o1\"}}"), "redrive"), "");
     assert_int_equal(a->status, 409);
     assert_non_null(strstr(a->body, "no_consumer"));
-    a = ask(w, w->orders, "ops", "POST", letter_path(w, LETTER("4", "{\"consumer\":\"notifications\",\"data_omitted\":true,\"event\":{"
+    a = ask(&w->rig, w->orders, "ops", "POST", letter_path(w, LETTER("4", "{\"consumer\":\"notifications\",\"data_omitted\":true,\"event\":{"
         "\"specversion\":\"1.0\",\"id\":\"e\",\"source\":\"/orders\",\"type\":\"order.placed\",\"subject\":\"o1\"}}"), "redrive"), "");
     assert_int_equal(a->status, 409);
     assert_non_null(strstr(a->body, "data_omitted"));
-    assert_int_equal(ask(w, w->orders, "ops", "POST", letter_path(w, LETTER("5", "{}"), "drop"), "")->status, 202);
-    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/dead", NULL)->body, "\"as\":\"dropped\""));
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "POST", letter_path(w, LETTER("5", "{}"), "drop"), "")->status, 202);
+    assert_non_null(strstr(ask(&w->rig, w->orders, "ops", "GET", "/v1/dead", NULL)->body, "\"as\":\"dropped\""));
     for (size_t i = 0; i < 3; i++) {
         static const char *const none[] = {"/v1/dead/1/redrive", "/v1/dead/x/drop", "/v1/dead/9223372036854775807/redrive"};
-        assert_int_equal(ask(w, w->orders, "ops", "POST", none[i], "")->status, 404);
+        assert_int_equal(ask(&w->rig, w->orders, "ops", "POST", none[i], "")->status, 404);
     }
     world_free(w);
 }
 
-/* Endpoints: a young hub is warming; the supervisor's word ends that and wakes who waits; the same word again changes
- * nothing; a restarted hub has another version. */
 /* A flow's instance, from the event to the consumer's next pull; over another hub; what is asked wrongly is refused. */
 static void test_flows(void **state)
 {
     struct world *w = *state = world_new();
     const char *body;
-    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/flows", NULL)->body, "\"sagas\":[]"));
-    assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "f1"))->status, 200);
+    assert_non_null(strstr(ask(&w->rig, w->orders, "ops", "GET", "/v1/flows", NULL)->body, "\"sagas\":[]"));
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "POST", "/v1/events", placed(w, "f1"))->status, 200);
     do
-        body = ask(w, w->orders, "ops", "GET", "/v1/flows/told/f1", NULL)->body;
+        body = ask(&w->rig, w->orders, "ops", "GET", "/v1/flows/told/f1", NULL)->body;
     while (strstr(body, "\"state\":\"running\"") == NULL); /* the alarm ends what would not */
     assert_non_null(strstr(body, "{\"step\":\"seen\",\"consumed_by\":\"notifications\",\"after\":\"order.placed\",\"since\":\"2026-11-21T00:00:00.000Z\""));
     int64_t offset = 0;
     const char *at = strstr(body, "\"offset\":");
     assert_true(at != NULL && sscanf(at, "\"offset\":%" SCNd64, &offset) == 1);
-    const char *pull = arena_printf(&w->arena, "/v1/events?topics=order.placed&after=%lld", (long long)offset + 1000);
-    assert_int_equal(ask(w, w->notifications, "hub", "GET", pull, NULL)->status, 409); /* of another log: nothing is heard */
-    stop_hub(w);
-    start_hub(w);
-    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/flows/told/f1", NULL)->body, "\"state\":\"running\""));
-    pull = arena_printf(&w->arena, "/v1/events?topics=order.placed&after=%lld", (long long)offset);
-    assert_int_equal(ask(w, w->notifications, "hub", "GET", pull, NULL)->status, 200);
+    const char *pull = arena_printf(&w->rig.arena, "/v1/events?topics=order.placed&after=%lld", (long long)offset + 1000);
+    assert_int_equal(ask(&w->rig, w->notifications, "hub", "GET", pull, NULL)->status, 409); /* of another log: nothing is heard */
+    hub_rig_stop(&w->rig);
+    hub_rig_start(&w->rig);
+    assert_non_null(strstr(ask(&w->rig, w->orders, "ops", "GET", "/v1/flows/told/f1", NULL)->body, "\"state\":\"running\""));
+    pull = arena_printf(&w->rig.arena, "/v1/events?topics=order.placed&after=%lld", (long long)offset);
+    assert_int_equal(ask(&w->rig, w->notifications, "hub", "GET", pull, NULL)->status, 200);
     do
-        body = ask(w, w->orders, "ops", "GET", "/v1/flows/told/f1", NULL)->body;
+        body = ask(&w->rig, w->orders, "ops", "GET", "/v1/flows/told/f1", NULL)->body;
     while (strstr(body, "\"state\":\"completed\"") == NULL);
-    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/flows?state=completed&flow=told", NULL)->body, "\"id\":\"f1\""));
-    assert_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/flows?trouble=true", NULL)->body, "\"id\":\"f1\""));
-    assert_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/flows?after=told/f1", NULL)->body, "\"id\":\"f1\""));
-    assert_non_null(strstr(ask(w, w->orders, "ops", "GET", "/v1/flows/told", NULL)->body, "\"completed\":1"));
-    assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/flows?state=waiting", NULL)->status, 400);
-    assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/flows?trouble=maybe", NULL)->status, 400);
-    assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/flows/none", NULL)->status, 404);
-    assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/flows/told/f2", NULL)->status, 404);
-    assert_int_equal(ask(w, w->orders, "hub", "GET", "/v1/flows/told", NULL)->status, 404); /* for operators alone */
+    assert_non_null(strstr(ask(&w->rig, w->orders, "ops", "GET", "/v1/flows?state=completed&flow=told", NULL)->body, "\"id\":\"f1\""));
+    assert_null(strstr(ask(&w->rig, w->orders, "ops", "GET", "/v1/flows?trouble=true", NULL)->body, "\"id\":\"f1\""));
+    assert_null(strstr(ask(&w->rig, w->orders, "ops", "GET", "/v1/flows?after=told/f1", NULL)->body, "\"id\":\"f1\""));
+    assert_non_null(strstr(ask(&w->rig, w->orders, "ops", "GET", "/v1/flows/told", NULL)->body, "\"completed\":1"));
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "GET", "/v1/flows?state=waiting", NULL)->status, 400);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "GET", "/v1/flows?trouble=maybe", NULL)->status, 400);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "GET", "/v1/flows/none", NULL)->status, 404);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "GET", "/v1/flows/told/f2", NULL)->status, 404);
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "GET", "/v1/flows/told", NULL)->status, 404); /* for operators alone */
     world_free(w);
 }
 
+/* Endpoints: a young hub is warming; the supervisor's word ends that and wakes who waits; the same word again changes
+ * nothing; a restarted hub has another version. */
 static void test_endpoints(void **state)
 {
     (void)state;
     struct world *w = world_new();
-    struct answer *a = ask(w, w->orders, "hub", "GET", "/v1/endpoints?version=0&wait=15000", NULL);
+    struct asked *a = ask(&w->rig, w->orders, "hub", "GET", "/v1/endpoints?version=0&wait=15000", NULL);
     assert_non_null(strstr(a->body, "\"warming\":true,\"services\":{}"));
     long long version = atoll(strstr(a->body, "\"version\":") + 10);
     char path[128];
     snprintf(path, sizeof path, "/v1/endpoints?version=%lld&wait=15000", version);
-    struct answer *waited = calloc(1, sizeof *waited);
-    struct asked q;
-    ask_begin(w, w->orders, "hub", "GET", path, NULL, &q, waited);
+    static struct asked waited;
+    ask_begin(&w->rig, w->orders, "hub", "GET", path, NULL, &waited);
     tell_registry(w);
-    ask_end(&q);
-    assert_non_null(strstr(waited->body, "\"warming\":false"));
-    assert_non_null(strstr(waited->body, "\"orders\":[\"unix:/"));
-    assert_int_equal(atoll(strstr(waited->body, "\"version\":") + 10), version + 1);
+    ask_end(&waited);
+    assert_non_null(strstr(waited.body, "\"warming\":false"));
+    assert_non_null(strstr(waited.body, "\"orders\":[\"unix:/"));
+    assert_int_equal(atoll(strstr(waited.body, "\"version\":") + 10), version + 1);
     tell_registry(w);
     snprintf(path, sizeof path, "/v1/endpoints?version=%lld&wait=1", version + 1);
-    assert_int_equal(atoll(strstr(ask(w, w->orders, "hub", "GET", path, NULL)->body, "\"version\":") + 10),
+    assert_int_equal(atoll(strstr(ask(&w->rig, w->orders, "hub", "GET", path, NULL)->body, "\"version\":") + 10),
                      version + 1);
     assert_int_equal(
-        ask(w, w->orders, "ops", "PUT", "/v1/registry", "{\"services\":{\"orders\":[\"nowhere\"]}}")->status, 400);
-    assert_int_equal(ask(w, w->orders, "ops", "PUT", "/v1/registry", "{\"services\":{\"Or ders\":[]}}")->status, 400);
-    stop_hub(w);
-    start_hub(w);
-    a = ask(w, w->orders, "hub", "GET", path, NULL);
+        ask(&w->rig, w->orders, "ops", "PUT", "/v1/registry", "{\"services\":{\"orders\":[\"nowhere\"]}}")->status, 400);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "PUT", "/v1/registry", "{\"services\":{\"Or ders\":[]}}")->status, 400);
+    hub_rig_stop(&w->rig);
+    hub_rig_start(&w->rig);
+    a = ask(&w->rig, w->orders, "hub", "GET", path, NULL);
     assert_non_null(strstr(a->body, "\"warming\":true"));
     assert_int_not_equal(atoll(strstr(a->body, "\"version\":") + 10), version + 1);
-    free(waited);
     world_free(w);
 }
 
@@ -790,14 +573,14 @@ static const char *endpoints(struct world *w, long long version)
 {
     char path[128];
     snprintf(path, sizeof path, "/v1/endpoints?version=%lld&wait=0", version);
-    return arena_printf(&w->arena, "%s", ask(w, w->orders, "hub", "GET", path, NULL)->body);
+    return arena_printf(&w->rig.arena, "%s", ask(&w->rig, w->orders, "hub", "GET", path, NULL)->body);
 }
 
 static void put_registry(struct world *w, const char *services)
 {
     char body[512];
     snprintf(body, sizeof body, "{\"services\":%s}", services);
-    assert_int_equal(ask(w, w->orders, "ops", "PUT", "/v1/registry", body)->status, 204);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "PUT", "/v1/registry", body)->status, 204);
 }
 
 /* Who asks with a version of this hub's gets what changed behind it, whichever it is, also who waits; who asks with any other
@@ -811,12 +594,11 @@ static void test_changes(void **state)
     put_registry(w, "{\"a\":[\"tcp:127.0.0.1:1\"],\"b\":[\"tcp:127.0.0.1:3\"],\"c\":[]}");
     char path[128];
     snprintf(path, sizeof path, "/v1/endpoints?version=%lld&wait=15000", young + 2);
-    struct answer *waited = calloc(1, sizeof *waited);
-    struct asked q;
-    ask_begin(w, w->orders, "hub", "GET", path, NULL, &q, waited);
-    assert_int_equal(ask(w, w->orders, "hub", "GET", "/health", NULL)->status, 200);
+    static struct asked waited;
+    ask_begin(&w->rig, w->orders, "hub", "GET", path, NULL, &waited);
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "GET", "/health", NULL)->status, 200);
     put_registry(w, "{\"d\":[\"tcp:127.0.0.1:4\"],\"c\":[],\"b\":[\"tcp:127.0.0.1:3\"]}");    /* another order, a is gone */
-    ask_end(&q);
+    ask_end(&waited);
     put_registry(w, "{\"b\":[\"tcp:127.0.0.1:3\"],\"c\":[],\"d\":[\"tcp:127.0.0.1:4\"]}");    /* the same */
     const struct {
         long long version;
@@ -838,15 +620,14 @@ static void test_changes(void **state)
                  cases[i].services);
         assert_string_equal(endpoints(w, cases[i].version), expected);
         if (i == 5)
-            assert_string_equal(waited->body, expected);
+            assert_string_equal(waited.body, expected);
     }
-    stop_hub(w);
-    start_hub(w);
+    hub_rig_stop(&w->rig);
+    hub_rig_start(&w->rig);
     put_registry(w, "{\"a\":[\"tcp:127.0.0.1:1\"]}");
     const char *other = endpoints(w, young + 3);
     assert_null(strstr(other, "since"));
     assert_non_null(strstr(other, "\"services\":{\"a\":[\"tcp:127.0.0.1:1\"]}"));
-    free(waited);
     world_free(w);
 }
 
@@ -872,7 +653,7 @@ static void test_half_told(void **state)
     (void)state;
     struct world *w = world_new();
     put_registry(w, "{\"a\":[\"tcp:127.0.0.1:1\"]}");
-    struct answer *a = ask(w, w->orders, "ops", "PUT", "/v1/registry",
+    struct asked *a = ask(&w->rig, w->orders, "ops", "PUT", "/v1/registry",
                            "{\"services\":{\"a\":[\"tcp:127.0.0.1:2\"],\"full\":[\"tcp:127.0.0.1:3\"]}}");
     assert_true(a->status >= 500);
     assert_string_equal(told_of_a, "tcp:127.0.0.1:2");
@@ -887,22 +668,20 @@ static void test_stop_wakes(void **state)
 {
     (void)state;
     struct world *w = world_new();
-    struct answer *a = calloc(2, sizeof *a);
-    struct asked q[2];
+    static struct asked a[2];
     tell_registry(w);
     char path[128];
     snprintf(path, sizeof path, "/v1/endpoints?version=%lld&wait=15000",
-             atoll(strstr(ask(w, w->orders, "hub", "GET", "/v1/endpoints", NULL)->body, "\"version\":") + 10));
-    ask_begin(w, w->orders, "hub", "GET", path, NULL, &q[0], &a[0]);
-    ask_begin(w, w->notifications, "hub", "GET", "/v1/events?topics=order.placed&wait=15000", NULL, &q[1], &a[1]);
-    ask(w, w->orders, "hub", "GET", "/health", NULL);
-    stop_hub(w);
-    ask_end(&q[0]);
-    ask_end(&q[1]);
+             atoll(strstr(ask(&w->rig, w->orders, "hub", "GET", "/v1/endpoints", NULL)->body, "\"version\":") + 10));
+    ask_begin(&w->rig, w->orders, "hub", "GET", path, NULL, &a[0]);
+    ask_begin(&w->rig, w->notifications, "hub", "GET", "/v1/events?topics=order.placed&wait=15000", NULL, &a[1]);
+    ask(&w->rig, w->orders, "hub", "GET", "/health", NULL);
+    hub_rig_stop(&w->rig);
+    ask_end(&a[0]);
+    ask_end(&a[1]);
     assert_int_equal(a[0].status, 200);
     assert_int_equal(a[1].status, 503);
-    free(a);
-    start_hub(w);
+    hub_rig_start(&w->rig);
     world_free(w);
 }
 
@@ -916,24 +695,18 @@ static void test_identity(void **state)
     assert_int_equal(
         system_key_from_hex(SLICE("ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"), &other, NULL),
         FICUS_ERR_OK);
-    struct system_key *own = w->key;
-    w->key = other;
-    struct call_engine *stranger = engine_as(w, "orders");
-    w->key = own;
-    assert_int_equal(ask(w, stranger, "hub", "GET", "/v1/endpoints", NULL)->status, 401);
-    assert_int_equal(ask(w, stranger, "hub", "POST", "/v1/events", placed(w, "o1"))->status, 401);
-    assert_int_equal(ask(w, stranger, "hub", "GET", "/nothing", NULL)->status, 401);
-    assert_int_equal(ask(w, stranger, "hub", "GET", "/health", NULL)->status, 200);
-    assert_int_equal(ask(w, stranger, "hub", "GET", "/metrics", NULL)->status, 200);
-    assert_int_equal(ask(w, w->orders, "hub", "PUT", "/v1/registry", "{\"services\":{}}")->status, 404);
-    assert_int_equal(ask(w, w->orders, "hub", "GET", "/v1/sagas", NULL)->status, 404);
-    assert_int_equal(ask(w, w->orders, "hub", "GET", "/v1/copies/log", NULL)->status, 404);
-    assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/endpoints", NULL)->status, 404);
-    assert_int_equal(ask(w, w->orders, "hub", "DELETE", "/v1/events", NULL)->status, 405);
-    w->to_close = 1;
-    call_engine_close(stranger, on_closed, w);
-    while (w->to_close > 0)
-        env_uv_run(w->env);
+    struct call_engine *stranger = hub_rig_caller(&w->rig, "orders", other);
+    assert_int_equal(ask(&w->rig, stranger, "hub", "GET", "/v1/endpoints", NULL)->status, 401);
+    assert_int_equal(ask(&w->rig, stranger, "hub", "POST", "/v1/events", placed(w, "o1"))->status, 401);
+    assert_int_equal(ask(&w->rig, stranger, "hub", "GET", "/nothing", NULL)->status, 401);
+    assert_int_equal(ask(&w->rig, stranger, "hub", "GET", "/health", NULL)->status, 200);
+    assert_int_equal(ask(&w->rig, stranger, "hub", "GET", "/metrics", NULL)->status, 200);
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "PUT", "/v1/registry", "{\"services\":{}}")->status, 404);
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "GET", "/v1/sagas", NULL)->status, 404);
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "GET", "/v1/copies/log", NULL)->status, 404);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "GET", "/v1/endpoints", NULL)->status, 404);
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "DELETE", "/v1/events", NULL)->status, 405);
+    hub_rig_close_caller(&w->rig, stranger);
     system_key_free(other);
     world_free(w);
 }
@@ -944,14 +717,14 @@ static void test_copies(void **state)
     (void)state;
     static const char *const targets[] = {"/v1/copies/log", "/v1/copies/journal", "/v1/copies/log"};
     struct world *w = world_new();
-    assert_int_equal(ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"))->status, 200);
+    assert_int_equal(ask(&w->rig, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"))->status, 200);
     for (size_t i = 0; i < ARRAY_COUNT(targets); i++) {
-        struct answer *a = ask(w, w->orders, "ops", "GET", targets[i], NULL);
+        struct asked *a = ask(&w->rig, w->orders, "ops", "GET", targets[i], NULL);
         assert_int_equal(a->status, 200);
         assert_string_equal(a->body, "SQLite format 3"); /* and a NUL */
     }
-    assert_int_equal(ask(w, w->orders, "ops", "GET", "/v1/copies/keys", NULL)->status, 404);
-    assert_int_equal(ask(w, w->orders, "ops", "POST", "/v1/copies/log", "{}")->status, 405);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "GET", "/v1/copies/keys", NULL)->status, 404);
+    assert_int_equal(ask(&w->rig, w->orders, "ops", "POST", "/v1/copies/log", "{}")->status, 405);
     world_free(w);
 }
 
@@ -971,7 +744,7 @@ static void on_published(void *arg, enum ficus_err err, const char *detail)
     struct bus_seen *b = arg;
     b->done = true;
     b->err = err;
-    env_uv_stop(b->w->env);
+    env_uv_stop(b->w->rig.env);
 }
 
 static void on_bus_pulled(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next)
@@ -983,7 +756,7 @@ static void on_bus_pulled(void *arg, enum ficus_err err, const struct event *eve
     b->next = next;
     if (count > 0)
         assert_true(slice_eq_str(events[0].subject, "o1"));
-    env_uv_stop(b->w->env);
+    env_uv_stop(b->w->rig.env);
 }
 
 /* The bus that relays and consumers use works against this hub: publish, pull, and DENIED where the rights end. */
@@ -993,23 +766,23 @@ static void test_bus_of_services(void **state)
     struct world *w = world_new();
     struct bus *orders, *notifications;
     struct bus_seen seen = {.w = w};
-    assert_int_equal(bus_hub_new(w->env, w->orders, &orders), FICUS_ERR_OK);
-    assert_int_equal(bus_hub_new(w->env, w->notifications, &notifications), FICUS_ERR_OK);
+    assert_int_equal(bus_hub_new(w->rig.env, w->orders, &orders), FICUS_ERR_OK);
+    assert_int_equal(bus_hub_new(w->rig.env, w->notifications, &notifications), FICUS_ERR_OK);
     const char *batch = placed(w, "o1");
     assert_int_equal(orders->ops->publish(orders, slice_str(batch), on_published, &seen), FICUS_ERR_OK);
     while (!seen.done)
-        env_uv_run(w->env);
+        env_uv_run(w->rig.env);
     assert_int_equal(seen.err, FICUS_ERR_OK);
     seen = (struct bus_seen){.w = w};
     assert_int_equal(notifications->ops->publish(notifications, slice_str(batch), on_published, &seen), FICUS_ERR_OK);
     while (!seen.done)
-        env_uv_run(w->env);
+        env_uv_run(w->rig.env);
     assert_int_equal(seen.err, FICUS_ERR_DENIED);
     seen = (struct bus_seen){.w = w};
     assert_int_equal(notifications->ops->pull(notifications, "order.placed", 0, 10, 1000, on_bus_pulled, &seen),
                      FICUS_ERR_OK);
     while (!seen.done)
-        env_uv_run(w->env);
+        env_uv_run(w->rig.env);
     assert_int_equal(seen.err, FICUS_ERR_OK);
     assert_int_equal(seen.count, 1);
     assert_true(seen.next > 0);
@@ -1025,11 +798,11 @@ static void test_second_hub(void **state)
     struct world *w = world_new();
     struct ficus_error error = {0};
     struct hub *second = NULL;
-    assert_int_equal(hub_start(w->env, &w->config, &second, &error), FICUS_ERR_BUSY);
+    assert_int_equal(hub_start(w->rig.env, &w->rig.config, &second, &error), FICUS_ERR_BUSY);
     assert_non_null(strstr(error.text, "log.db"));
     assert_null(second);
     tell_registry(w);
-    ask(w, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"));
+    ask(&w->rig, w->orders, "hub", "POST", "/v1/events", placed(w, "o1"));
     wait_for_state(w, "o1", "completed");
     world_free(w);
 }

@@ -116,6 +116,17 @@ static void on_done(void *arg, enum ficus_err err, const struct env_hosts *hosts
         env_uv_stop(a->e);
 }
 
+/* All at once, while the resolver holds back its answers; it has begun with as many as it may. */
+static void ask_held(struct env *e, struct asker a[20], int *left)
+{
+    hold(true);
+    for (size_t i = 0; i < 20; i++) {
+        a[i] = (struct asker){.e = e, .left = left};
+        assert_int_equal(env_lookup(e, "1.addresses", on_done, &a[i]), FICUS_ERR_OK);
+    }
+    wait_for(&resolver.asked, RUNNING_MAX);
+}
+
 static void test_names(void **state)
 {
     struct env *e = env_uv_new(NULL, NULL);
@@ -145,13 +156,8 @@ static void test_env_goes(void **state)
 {
     struct env *e = env_uv_new(NULL, NULL);
     int left = 100;
-    struct asker a[20] = {0};
-    hold(true);
-    for (size_t i = 0; i < 20; i++) {
-        a[i] = (struct asker){.e = e, .left = &left};
-        assert_int_equal(env_lookup(e, "1.addresses", on_done, &a[i]), FICUS_ERR_OK);
-    }
-    wait_for(&resolver.asked, RUNNING_MAX);
+    struct asker a[20];
+    ask_held(e, a, &left);
     env_uv_free(e);
     hold(false);
     wait_for(&resolver.ended, RUNNING_MAX);
@@ -178,13 +184,8 @@ static void test_cancel(void **state)
 {
     struct env *e = env_uv_new(NULL, NULL);
     int left = 18;
-    struct asker a[20] = {0};
-    hold(true);
-    for (size_t i = 0; i < 20; i++) {
-        a[i] = (struct asker){.e = e, .left = &left};
-        assert_int_equal(env_lookup(e, "1.addresses", on_done, &a[i]), FICUS_ERR_OK);
-    }
-    wait_for(&resolver.asked, RUNNING_MAX);
+    struct asker a[20];
+    ask_held(e, a, &left);
     env_lookup_cancel(e, &a[0]);
     env_lookup_cancel(e, &a[19]);
     env_lookup_cancel(e, &left); /* nobody */

@@ -5,6 +5,8 @@
 #ifndef FICUS_TESTS_MANIFEST_FILES_H
 #define FICUS_TESTS_MANIFEST_FILES_H
 
+#include "manifest.h"
+
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,6 +70,27 @@ static inline void files_put(struct files *f, const char *name, const char *text
     assert_non_null(out);
     assert_int_equal(fputs(text, out) < 0, 0);
     assert_int_equal(fclose(out), 0);
+}
+
+/* Of the folder's ficus.yaml. Its errors, without the folder before each file, take the place of the text. */
+static inline enum ficus_err manifest_files_load(struct files *f, struct arena *a, const struct manifest_options *options, struct manifest **ret_manifest,
+                                                 struct conf_errors *errors, struct buf *text)
+{
+    char path[512];
+    struct buf all;
+    conf_errors_init(errors, a);
+    enum ficus_err err = manifest_load(a, files_path(f, "ficus.yaml", path, sizeof path), options, ret_manifest, errors);
+    buf_init(&all, 1 << 16);
+    conf_errors_print(errors, &all);
+    buf_clear(text);
+    size_t size = strlen(f->folder);
+    for (const char *p = buf_str(&all); *p != '\0'; p++) {
+        if (strncmp(p, f->folder, size) == 0)
+            p += size + 1;
+        (void)buf_add_char(text, *p);
+    }
+    buf_done(&all);
+    return err;
 }
 
 #endif

@@ -42,21 +42,7 @@ static void system_done(struct system *s)
 
 static enum ficus_err load(struct system *s, const struct manifest_options *options)
 {
-    char path[512];
-    struct buf all;
-    conf_errors_init(&s->errors, &s->arena);
-    enum ficus_err err = manifest_load(&s->arena, files_path(&s->files, "ficus.yaml", path, sizeof path), options, &s->m, &s->errors);
-    buf_init(&all, 1 << 16);
-    conf_errors_print(&s->errors, &all);
-    buf_clear(&s->text);
-    size_t size = strlen(s->files.folder);
-    for (const char *p = buf_str(&all); *p != '\0'; p++) {
-        if (strncmp(p, s->files.folder, size) == 0)
-            p += size + 1;
-        (void)buf_add_char(&s->text, *p);
-    }
-    buf_done(&all);
-    return err;
+    return manifest_files_load(&s->files, &s->arena, options, &s->m, &s->errors, &s->text);
 }
 
 /* A small system that is right: two services, a saga, routes. */
