@@ -366,18 +366,18 @@ static void test_given_back(void **state)
     int64_t partition, epoch, again_epoch, last;
     size_t count;
     publish(w, "a", "x", 4);
-    read_lease(w, ask(w, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=1&wait=20000", NULL)->body, &partition, &epoch, &last, &count);
+    read_lease(w, ask(&w->rig, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=1&wait=20000", NULL)->body, &partition, &epoch, &last, &count);
     assert_int_equal(settle(w, partition, epoch, last, "SUCCESS"), 204);
     wait_lag(w, "audit", 3);
     for (int i = 0; i < 3; i++) {
-        read_lease(w, ask(w, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=1&wait=20000", NULL)->body, &partition, &again_epoch, &last, &count);
+        read_lease(w, ask(&w->rig, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=1&wait=20000", NULL)->body, &partition, &again_epoch, &last, &count);
         assert_true(count == 1 && again_epoch > epoch);
         epoch = again_epoch;
         assert_int_equal(settle(w, partition, epoch - 1, last, "AWAY"), 409);
         assert_int_equal(settle(w, partition, epoch, last, "AWAY"), 204);
         assert_int_equal(settle(w, partition, epoch, last, "SUCCESS"), 409); /* it has no lease any more */
     }
-    read_lease(w, ask(w, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=32&wait=20000", NULL)->body, &partition, &epoch, &last, &count);
+    read_lease(w, ask(&w->rig, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=32&wait=20000", NULL)->body, &partition, &epoch, &last, &count);
     assert_int_equal(count, 3);
     assert_int_equal(settle(w, partition, epoch, last, "SUCCESS"), 204);
     wait_lag(w, "audit", 0);
