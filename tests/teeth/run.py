@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Do the tests bite? Builds Ficus with one deliberate fault at a time; each must be caught by the test named for it.
 
-    tests/teeth/run.py [--only NAME] [--build FOLDER] [--jobs N] [--table]
+    tests/teeth/run.py [--only NAME[,NAME...]] [--build FOLDER] [--jobs N] [--table]
 
 A fault is a file tests/teeth/NAME.patch: a unified diff of the tree behind a few lines of the form "Word: text":
     Fault:      what is broken, in a few words
@@ -234,14 +234,16 @@ def sound(tree, faults):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", metavar="NAME", help="one fault: the name of its patch file")
+    parser.add_argument("--only", metavar="NAME,...", help="these faults: the names of their patch files")
     parser.add_argument("--build", type=Path, default=ROOT / "build", metavar="FOLDER")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2, metavar="N")
     parser.add_argument("--table", action="store_true", help="each fault against all methods (an hour)")
     options = parser.parse_args()
-    faults = [Fault(p) for p in sorted(Path(__file__).parent.glob("*.patch")) if options.only in (None, p.stem)]
-    if not faults:
-        raise SystemExit("no such fault: " + str(options.only))
+    paths = {p.stem: p for p in sorted(Path(__file__).parent.glob("*.patch"))}
+    names = options.only.split(",") if options.only else list(paths)
+    if unknown := [name for name in names if name not in paths]:
+        raise SystemExit("no such fault: " + unknown[0])
+    faults = [Fault(paths[name]) for name in names]
     try:
         tree = Tree(options.build.resolve() / "teeth", options.jobs)
         broken = sound(tree, faults)
