@@ -6,8 +6,7 @@
 #include "timefmt.h"
 
 #include "assert.h"
-
-#include <stdio.h>
+#include "quantity.h"
 
 enum { DAY_MS = 86400000 };
 
@@ -144,31 +143,14 @@ bool time_parse(struct slice s, int64_t *ret_wall_ms)
     return true;
 }
 
-static const struct {
-    const char *unit;
-    int64_t ms;
-} units[] = {{"d", DAY_MS}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
+static const struct quantity_unit duration_units[] = {{"d", DAY_MS}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
 
 bool duration_parse(struct slice s, int64_t *ret_ms)
 {
-    size_t digits = 0;
-    while (digits < s.size && s.p[digits] >= '0' && s.p[digits] <= '9')
-        digits++;
-    uint64_t value;
-    if (!slice_to_u64((struct slice){s.p, digits}, &value) || value > (uint64_t)INT64_MAX)
-        return false;
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
-        if (slice_eq_str(slice_from(s, digits), units[i].unit))
-            return !__builtin_mul_overflow((int64_t)value, units[i].ms, ret_ms);
-    return false;
+    return quantity_parse(s, duration_units, sizeof duration_units / sizeof duration_units[0], ret_ms);
 }
 
 void duration_format(int64_t ms, char *ret_text, size_t size)
 {
-    size_t i = 0;
-    if (ms == 0)
-        i = sizeof units / sizeof units[0] - 1;
-    while (ms % units[i].ms != 0)
-        i++;
-    (void)snprintf(ret_text, size, "%lld%s", (long long)(ms / units[i].ms), units[i].unit);
+    quantity_format(ms, duration_units, sizeof duration_units / sizeof duration_units[0], ret_text, size);
 }
