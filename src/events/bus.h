@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What outbox relays and consumers need of a broker, as a table: the hub over HTTP (bus_hub.c), the log in the same
- * process (hub itself), NATS and Kafka later. Loop thread; callbacks exactly once.
+ * process (hub itself), NATS and Kafka later. Loop thread; callbacks exactly once. What it promises is also a suite of
+ * tests that each of them passes: tests/unit/events/bus_contract.h.
  */
 #ifndef FICUS_EVENTS_BUS_H
 #define FICUS_EVENTS_BUS_H

@@ -10,6 +10,8 @@ struct hub_bus {
     struct bus bus;
     struct elog *log;
     struct elog_reader *reader; /* NULL: none is needed yet, or the last was cancelled */
+    void (*pulled)(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next);
+    void *pulled_arg;
 };
 
 static enum ficus_err bus_publish(struct bus *b, struct slice batch,
@@ -22,6 +24,13 @@ static enum ficus_err bus_publish(struct bus *b, struct slice batch,
     return FICUS_ERR_UNSUPPORTED;
 }
 
+static void on_read(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next)
+{
+    struct hub_bus *hb = arg;
+    hb->bus.cut_count = elog_read_cuts(hb->reader, &hb->bus.cuts);
+    hb->pulled(hb->pulled_arg, err, events, count, next); /* hb may be gone from here */
+}
+
 static enum ficus_err
 bus_pull(struct bus *b, const char *topics, int64_t offset, size_t count_max, int64_t wait_ms,
          void (*done)(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next), void *arg)
@@ -32,7 +41,9 @@ bus_pull(struct bus *b, const char *topics, int64_t offset, size_t count_max, in
         if (err != FICUS_ERR_OK)
             return err;
     }
-    return elog_read(hb->reader, topics, offset, count_max, wait_ms, done, arg);
+    hb->pulled = done;
+    hb->pulled_arg = arg;
+    return elog_read(hb->reader, topics, offset, count_max, wait_ms, on_read, hb);
 }
 
 static void bus_cancel_pull(struct bus *b)
