@@ -13,6 +13,8 @@
  * descriptor; put back in its place it does again. Damage that was met (CORRUPT) ends writing until the file is opened
  * anew. Reading goes on in all these cases as far as it can. The WAL has a bound: what reads from one moment for too
  * long is ended (TIMEOUT), also when it does not do anything but hold it.
+ *
+ * What every engine behind this has to do is also a suite of tests: tests/unit/data/db_contract.h.
  */
 #ifndef FICUS_DATA_DB_H
 #define FICUS_DATA_DB_H

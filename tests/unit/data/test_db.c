@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Connections, statements and errors of one database file, on the test disk.
+ * Connections, statements and errors of one database file, on the test disk: the contract of all engines, and what is
+ * SQLite's own.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,10 +10,11 @@
 #include <cmocka.h>
 
 #include "crash_env.h"
-#include "db.h"
 #include "mem.h"
 
 #include <stdio.h>
+
+#include "db_contract.h"
 
 struct fixture {
     struct sim_disk *disk;
@@ -37,6 +39,17 @@ static int setup(void **state)
     fx.db = NULL;
     error = (struct ficus_error){0};
     return 0;
+}
+
+/* An empty database, open, as the contract wants it. */
+static int setup_contract(void **state)
+{
+    static struct db_contract contract;
+    int err = setup(state);
+    open_db((struct db_options){0});
+    contract = (struct db_contract){.db = fx.db, .name = "data/t.db", .blob = "BLOB"};
+    *state = &contract;
+    return err;
 }
 
 static int teardown(void **state)
@@ -85,56 +98,6 @@ static int64_t ask(const char *sql)
     return n;
 }
 
-/* Every kind of value comes back as it was bound, and SQLite's types are kept apart. */
-static void test_values(void **state)
-{
-    (void)state;
-    open_db((struct db_options){0});
-    must(write_sql("CREATE TABLE t(a, b, c, d, e, f, g) "));
-    struct db_tx tx = {0};
-    must(db_tx_begin(fx.db, &tx, 0, &error));
-    struct db_conn *c = db_tx_conn(&tx);
-    must(db_exec(c, &error, "INSERT INTO t VALUES(?, ?, ?, ?, ?, ?, ?)", "isSbnsb", (int64_t)INT64_MIN, "text",
-        SLICE("sl\0ice"), SLICE("\0\1blob"), NULL, SLICE("")));
-    assert_int_equal(db_changes(c), 1);
-    struct db_stmt *s = NULL;
-    must(db_query(c, &s, &error, "SELECT * FROM t WHERE a = ?", "i", (int64_t)INT64_MIN));
-    assert_int_equal(db_step(s, &error), 1);
-    assert_int_equal(db_column_count(s), 7);
-    assert_string_equal(db_column_name(s, 6), "g");
-    assert_true(db_i64(s, 0) == INT64_MIN);
-    assert_true(slice_eq(db_text(s, 1), SLICE("text")));
-    assert_true(slice_eq(db_text(s, 2), SLICE("sl\0ice")));
-    assert_true(slice_eq(db_blob(s, 3), SLICE("\0\1blob")));
-    assert_true(db_is_null(s, 4));
-    assert_null(db_text(s, 4).p);
-    assert_true(db_is_null(s, 5));
-    assert_non_null(db_blob(s, 6).p);
-    assert_int_equal(db_blob(s, 6).size, 0);
-    assert_int_equal(db_step(s, &error), 0);
-    db_finish(s);
-    must(db_tx_commit_wait(&tx, &error));
-}
-
-/* A taken key says EXISTS, any other constraint CONFLICT, wrong SQL and a wrong format INVALID; each error names the
- * file or the fault. */
-static void test_error_codes(void **state)
-{
-    (void)state;
-    open_db((struct db_options){0});
-    must(write_sql("CREATE TABLE t(id INTEGER PRIMARY KEY, u TEXT UNIQUE, n INTEGER CHECK(n > 0))"));
-    must(write_sql("INSERT INTO t VALUES(1, 'a', 1)"));
-    assert_int_equal(write_sql("INSERT INTO t VALUES(1, 'b', 1)"), FICUS_ERR_EXISTS);
-    assert_int_equal(write_sql("INSERT INTO t VALUES(2, 'a', 1)"), FICUS_ERR_EXISTS);
-    assert_int_equal(write_sql("INSERT INTO t VALUES(3, 'c', 0)"), FICUS_ERR_CONFLICT);
-    assert_non_null(strstr(error.text, "data/t.db"));
-    assert_int_equal(write_sql("INSERT INTO nowhere VALUES(3)"), FICUS_ERR_INVALID);
-    assert_int_equal(write_sql("SELECT ?"), FICUS_ERR_INVALID);
-    assert_non_null(strstr(error.text, "1 parameters"));
-    assert_int_equal(write_sql(""), FICUS_ERR_INVALID);
-    assert_int_equal(ask("SELECT count(*) FROM t"), 1);
-}
-
 /* SQL from outside can neither end a transaction nor change how the file is kept. */
 static void test_refused_sql(void **state)
 {
@@ -148,18 +111,6 @@ static void test_refused_sql(void **state)
     must(write_sql("PRAGMA integrity_check"));
     must(write_sql("PRAGMA defer_foreign_keys=ON"));
     assert_int_equal(ask("PRAGMA user_version"), 0);
-}
-
-/* A reader cannot write. */
-static void test_reader_writes(void **state)
-{
-    (void)state;
-    open_db((struct db_options){0});
-    must(write_sql("CREATE TABLE t(a)"));
-    struct db_conn *c = NULL;
-    must(db_reader_take(fx.db, &c, &error));
-    assert_int_equal(db_exec(c, &error, "INSERT INTO t VALUES(1)", ""), FICUS_ERR_READ_ONLY);
-    db_reader_give(fx.db, c);
 }
 
 /* The same text may be open twice, each with its own place; statements over the cache's bound are replaced, open
@@ -189,28 +140,6 @@ static void test_statements(void **state)
     assert_int_equal(read_number(c, "SELECT 42"), 42);
     db_reader_give(fx.db, c);       /* ends the others */
     assert_int_equal(ask("SELECT 43"), 43);
-}
-
-/* What a snapshot reads is of one moment; without it each statement sees the latest commit. */
-static void test_snapshot(void **state)
-{
-    (void)state;
-    open_db((struct db_options){0});
-    must(write_sql("CREATE TABLE t(a)"));
-    struct db_conn *old = NULL, *fresh = NULL;
-    must(db_reader_take(fx.db, &old, &error));
-    must(db_reader_take(fx.db, &fresh, &error));
-    must(db_reader_snapshot(old, &error));
-    assert_int_equal(read_number(old, "SELECT count(*) FROM t"), 0);
-    assert_int_equal(read_number(fresh, "SELECT count(*) FROM t"), 0);
-    must(write_sql("INSERT INTO t VALUES(1)"));
-    assert_int_equal(read_number(old, "SELECT count(*) FROM t"), 0);
-    assert_int_equal(read_number(fresh, "SELECT count(*) FROM t"), 1);
-    db_reader_give(fx.db, old);
-    db_reader_give(fx.db, fresh);
-    must(db_reader_take(fx.db, &old, &error));
-    assert_int_equal(read_number(old, "SELECT count(*) FROM t"), 1);
-    db_reader_give(fx.db, old);
 }
 
 static int readers_through;
@@ -382,9 +311,7 @@ static void test_close_checkpoints(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_values), TEST(test_error_codes), TEST(test_refused_sql), TEST(test_reader_writes),
-            TEST(test_statements), TEST(test_snapshot),
-        TEST(test_readers_wait), TEST(test_large_rollback), TEST(test_script), TEST(test_script_with_nul), TEST(test_foreign_files),
+        DB_CONTRACT_TESTS(setup_contract, teardown), TEST(test_refused_sql), TEST(test_statements), TEST(test_readers_wait), TEST(test_large_rollback), TEST(test_script), TEST(test_script_with_nul), TEST(test_foreign_files),
         TEST(test_damage), TEST(test_one_owner),
         TEST(test_close_checkpoints),
     };
