@@ -19,6 +19,7 @@
 enum {
     ELOG_RETRY_MS = 20,         /* when the pool of workers has no room */
     ELOG_RECENT = 2 * EVENT_AGAIN_MAX,  /* events of a source that are known when they are published again */
+    ELOG_SEQUENCE_STEP = 65536, /* offsets that the sequence is ahead by when it is written */
 };
 
 enum { ELOG_KEY_PATH_SIZE = 160 };
@@ -147,6 +148,9 @@ struct elog {
     struct env_job append_job;
     struct env_timer append_retry;
     int64_t write_last_offset;          /* the job's, as it begins and as it ends */
+    /* As it stands in sqlite_sequence: no offset above it was ever given. It is written ahead, so that not every append has to; the
+     * next life of the log goes on there. The latter is the job's, as it ends. */
+    int64_t sequence, write_sequence;
     size_t write_fresh;                 /* ids remembered since a row of table recent was written */
     struct ficus_error write_error;
     struct elog_later later;
