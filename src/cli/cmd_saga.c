@@ -9,7 +9,6 @@
 #include "text.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { PAGE = 1000, FILE_SIZE_MAX = 16 << 20, INPUT_SIZE_MAX = 1 << 20 };
@@ -329,18 +328,6 @@ int cmd_saga_show(const struct command_call *c)
 
 /* ---- commands ---- */
 
-/* Who says it: the person behind sudo, too. The hub adds the user that it knows. */
-static const char *person(void)
-{
-    static const char *const names[] = {"SUDO_USER", "USER", "LOGNAME"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        const char *name = getenv(names[i]);
-        if (name != NULL && name[0] != '\0' && text_printable_ascii(slice_str(name)))
-            return name;
-    }
-    return NULL;
-}
-
 /* The value of an option that takes JSON, @FILE or @- (standard input), as one JSON value, of start an object; false: said why.
  * SLICE_NONE: not given. */
 static bool json_option(struct cli *cli, const struct command_call *c, const char *option, struct slice *ret_json)
@@ -373,8 +360,8 @@ static struct slice command_body(struct cli *cli, const struct command_call *c, 
     buf_init(&out, INPUT_SIZE_MAX + 65536);
     json_write_init(&w, &out);
     json_write_object(&w);
-    if (person() != NULL)
-        json_write_kv_str(&w, "by", person());
+    if (cli_person() != NULL)
+        json_write_kv_str(&w, "by", cli_person());
     if (command_value(c, "reason", NULL) != NULL)
         json_write_kv_str(&w, "reason", command_value(c, "reason", NULL));
     if (command_has(c, "refuse"))

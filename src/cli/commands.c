@@ -80,6 +80,10 @@ static const struct command_option dead_options[] = {
     {0, "all", NULL, "also those that were redriven or dropped"},
     JSON_OPTION,
 };
+static const struct command_option skip_options[] = {
+    {0, "reason", "TEXT", "why; the dead letter and the hub's log say it"},
+    JSON_OPTION,
+};
 static const struct command_option close_options[] = {
     {0, "all", NULL, "all that nobody has looked after"},
     {0, "consumer", "SERVICE", "of those only this service's"},
@@ -420,6 +424,16 @@ static const struct command commands[] = {
      .doc = "Move a consumer group: have events come again, or leave some out",
      .text = "All its partitions go on there. What is under way at that moment does not count any more. Only for groups: a "
              "service that keeps its own place has ficus events rebuild."},
+    {.name = "events skip",
+     .run = cmd_events_skip,
+     .operands = "SERVICE EVENT",
+     .operand_min = 2,
+     .operand_max = 2,
+     OPTIONS(skip_options),
+     .doc = "Have a consumer group go on behind an event that it does not get past",
+     .text = "One that hangs or kills the service each time, say. EVENT is the number that ficus events lag shows. The event becomes a "
+             "dead letter, with who, when and why, in the transaction that moves the group's place; ficus events redrive brings it "
+             "back. Only the first event of a partition can be skipped, so that the command said twice skips one event."},
     {.name = "events consume",
      .run = cmd_events_consume,
      .operands = "SERVICE -- COMMAND [ARGUMENT...]",
