@@ -498,10 +498,9 @@ static bool janitor_round(struct elog *l)
         return false;
     struct db_conn *c = db_tx_conn(&tx);
     int64_t pages = number(c, "PRAGMA page_count"), unused = number(c, "PRAGMA freelist_count");
-    int64_t size = (pages - unused) * number(c, "PRAGMA page_size") - l->janitor_spared;
-    int64_t oldest_ms = size > l->o.size_max ? INT64_MAX : env_wall_ms(l->env) - l->o.retention_ms;
+    int64_t size = (pages - unused) * number(c, "PRAGMA page_size") - l->janitor_spared - l->janitor_kept;
     bool more = false;
-    int64_t deleted = elog_sweep(l, c, oldest_ms, &more);
+    int64_t deleted = elog_sweep(l, c, env_wall_ms(l->env) - l->o.retention_ms, size - l->o.size_max, &more);
     if (deleted <= 0) {
         db_tx_rollback(&tx);
         return deleted == 0 && more;
@@ -515,7 +514,7 @@ static void janitor_work(void *arg)
     struct elog *l = arg;
     for (int i = 0; i < JANITOR_ROUNDS; i++)
         if (!janitor_round(l)) {
-            l->janitor_after = 0;
+            l->janitor_after = l->janitor_kept = 0;
             return;
         }
 }
