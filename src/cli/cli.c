@@ -284,6 +284,17 @@ int cli_answer(struct cli *cli, const struct cli_request *r, const struct ficus_
     return EXIT_OK;
 }
 
+const char *cli_person(void)
+{
+    static const char *const names[] = {"SUDO_USER", "USER", "LOGNAME"};
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        const char *name = getenv(names[i]);
+        if (name != NULL && name[0] != '\0' && text_printable_ascii(slice_str(name)))
+            return name;
+    }
+    return NULL;
+}
+
 bool cli_hub_is_stopped(const struct cli *cli)
 {
     struct cli once = *cli; /* its answers would fill the arena */

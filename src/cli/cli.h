@@ -44,6 +44,7 @@ int cmd_events_drop(const struct command_call *c);
 int cmd_events_rebuild(const struct command_call *c);
 int cmd_events_lag(const struct command_call *c);
 int cmd_events_seek(const struct command_call *c);
+int cmd_events_skip(const struct command_call *c);
 int cmd_events_consume(const struct command_call *c);
 int cmd_events_schema(const struct command_call *c);
 int cmd_events_verify(const struct command_call *c);
@@ -123,6 +124,8 @@ int cli_ask(struct cli *cli, const struct cli_request *r, int *ret_status, struc
 int cli_call(struct cli *cli, const struct cli_request *r, struct ops_call *ret_call);
 int cli_answer(struct cli *cli, const struct cli_request *r, const struct ficus_error *error, int status, struct slice body,
                const struct json **ret_json);
+/* Who says it: the person behind sudo, too. The hub adds the user that it knows. NULL: not known, or no plain name. */
+const char *cli_person(void);
 /* One segment of a path, percent-encoded, in the arena. */
 const char *cli_segment(struct cli *cli, const char *text);
 

@@ -32,16 +32,14 @@ int cmd_events_topics(const struct command_call *c)
     buf_init(&out, 16 << 20);
     if (cli_init(&cli, c)) {
         const struct json *root = NULL;
-        struct slice body = SLICE_NONE;
-        code = cli_ask(&cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", "/v1/topics", 200, false}, NULL,
-                       &body, &root);
-        if (code == EXIT_OK && cli.json) {
-            buf_printf(&out, SLICE_FMT "\n", SLICE_ARG(body));
-        } else if (code == EXIT_OK) {
+        code = cli_ask(&cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", "/v1/topics", 200, false}, NULL, NULL, &root);
+        if (code == EXIT_OK && !cli.json)
             buf_printf(&out, "%-28s %-14s %10s  %-24s %s\n", "topic", "publisher", "events", "last", "consumers");
-            for (const struct json *v = items_of(root, "topics"); v != NULL; v = v->next)
+        for (const struct json *v = items_of(root, "topics"); v != NULL && code == EXIT_OK; v = v->next)
+            if (cli.json)
+                buf_printf(&out, SLICE_FMT "\n", SLICE_ARG(v->text));
+            else
                 print_topic(v, &out);
-        }
     }
     cli_print(buf_slice(&out));
     buf_done(&out);

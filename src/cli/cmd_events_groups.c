@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ficus events lag, seek: by the hub's operator socket.
+ * ficus events lag, seek, skip: by the hub's operator socket.
  */
 #include "cli.h"
 
@@ -22,6 +22,19 @@ static void age_text(int64_t ms, char *text, size_t size)
     while (i + 1 < ARRAY_COUNT(units) && ms < 2 * units[i].ms)
         i++;
     snprintf(text, size, "%lld%s", (long long)(ms / units[i].ms), units[i].unit);
+}
+
+/* By which event, since when, and how to get past it. */
+static void print_held(const struct json *consumer, const struct json *partition, struct buf *out)
+{
+    const struct json *event = json_get(partition, "event");
+    long long offset = (long long)json_i64_or(json_get(event, "offset"), 0), deliveries = (long long)json_i64_or(json_get(partition, "deliveries"), 0);
+    if (event == NULL)
+        return;
+    buf_printf(out, "    held by event %lld, " SLICE_FMT " ", offset, SLICE_ARG(text_of(event, "topic")));
+    cli_add_plain(out, text_of(event, "subject"));
+    buf_printf(out, ", since " SLICE_FMT ", delivered %lld time%s; ficus events skip " SLICE_FMT " %lld makes it a dead letter\n",
+               SLICE_ARG(text_of(partition, "since")), deliveries, deliveries == 1 ? "" : "s", SLICE_ARG(text_of(consumer, "consumer")), offset);
 }
 
 static void print_consumer(const struct json *v, struct buf *out)
@@ -47,6 +60,7 @@ static void print_consumer(const struct json *v, struct buf *out)
             buf_printf(out, SLICE_FMT " (", SLICE_ARG(text_of(p, "state")));
         cli_add_plain(out, reason); /* a service's words */
         buf_add_str(out, says_state ? "\n" : ")\n");
+        print_held(v, p, out);
     }
 }
 
@@ -125,6 +139,51 @@ int cmd_events_seek(const struct command_call *c)
             long long after = (long long)json_i64_or(json_get(root, "after"), 0);
             dprintf(1, "%s goes on behind event %lld\n", c->operands[0], after);
         }
+    }
+    buf_done(&body);
+    cli_done(&cli);
+    return code;
+}
+
+/* ---- skip ---- */
+
+int cmd_events_skip(const struct command_call *c)
+{
+    struct cli cli;
+    struct buf body;
+    struct json_writer w;
+    int64_t offset = 0;
+    const char *reason = command_value(c, "reason", NULL);
+    int code = EXIT_FAILED;
+    if (!slice_to_i64(slice_str(c->operands[1]), &offset) || offset < 1) {
+        dprintf(2, "ficus: \"%s\" is no number of an event; ficus events lag shows which event holds a partition\n", c->operands[1]);
+        return EXIT_USAGE;
+    }
+    buf_init(&body, 4096);
+    json_write_init(&w, &body);
+    json_write_object(&w);
+    json_write_kv_i64(&w, "offset", offset);
+    if (reason != NULL)
+        json_write_kv_str(&w, "reason", reason);
+    if (cli_person() != NULL)
+        json_write_kv_str(&w, "by", cli_person());
+    json_write_end(&w);
+    bool ready = cli_init(&cli, c);
+    if (buf_failed(&body)) {
+        dprintf(2, "ficus: --reason is too long\n");
+        code = EXIT_USAGE;
+    } else if (ready) {
+        const struct json *root = NULL;
+        struct slice answer = SLICE_NONE;
+        const char *target = arena_printf(&cli.a, "/v1/groups/%s/skip", cli_segment(&cli, c->operands[0]));
+        const struct cli_request r = {.socket = "hub-ops.sock", .who = "the hub", .method = "POST", .target = target, .expected = 200,
+                                      .body = buf_slice(&body)};
+        code = target == NULL ? EXIT_FAILED : cli_ask(&cli, &r, NULL, &answer, &root);
+        if (code == EXIT_OK && cli.json)
+            cli_print(answer);
+        else if (code == EXIT_OK)
+            dprintf(1, "%s goes on behind event %lld, which is dead letter %lld now\n", c->operands[0], (long long)offset,
+                    (long long)json_i64_or(json_get(root, "letter"), 0));
     }
     buf_done(&body);
     cli_done(&cli);

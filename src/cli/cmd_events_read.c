@@ -5,6 +5,7 @@
 #include "cli.h"
 
 #include "event.h"
+#include "text.h"
 #include "timefmt.h"
 
 #include <stdio.h>
@@ -145,6 +146,43 @@ static const char *join_topics(struct cli *cli, const struct command_call *c)
     return NULL;
 }
 
+static bool is_topic(const struct json *topics, const char *name)
+{
+    for (const struct json *v = topics; v != NULL; v = v->next)
+        if (slice_eq_str(text_of(v, "topic"), name))
+            return true;
+    return slice_starts(slice_str(name), SLICE("ficus.")); /* the platform's own, of which there may be no event yet */
+}
+
+static const char *nearest_topic(struct cli *cli, const struct json *topics, const char *name)
+{
+    size_t count = 0, i = 0;
+    for (const struct json *v = topics; v != NULL; v = v->next)
+        count++;
+    const char **names = ARENA_ARRAY(&cli->a, const char *, count + 1);
+    for (const struct json *v = topics; v != NULL && names != NULL; v = v->next)
+        if ((names[i] = arena_strdup(&cli->a, text_of(v, "topic"))) != NULL)
+            i++;
+    return names == NULL ? NULL : text_nearest(slice_str(name), names, i);
+}
+
+/* A topic that nobody publishes, and of which the log has nothing, is a slip of the pen. An exit code. */
+static int check_topics(struct cli *cli, const struct command_call *c)
+{
+    const struct json *root = NULL;
+    int code = cli_ask(cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", "/v1/topics", 200, false}, NULL, NULL, &root);
+    const struct json *topics = items_of(root, "topics");
+    for (size_t i = 0; i < c->operand_count && code == EXIT_OK; i++) {
+        if (is_topic(topics, c->operands[i]))
+            continue;
+        const char *near = nearest_topic(cli, topics, c->operands[i]);
+        dprintf(2, "ficus: no service publishes %s, and the log has no event of it%s%s%s; ficus events topics lists what there is\n", c->operands[i],
+                near != NULL ? " (did you mean " : "", near != NULL ? near : "", near != NULL ? "?)" : "");
+        code = EXIT_FAILED;
+    }
+    return code;
+}
+
 int cmd_events_read(const struct command_call *c)
 {
     struct cli cli;
@@ -159,7 +197,9 @@ int cmd_events_read(const struct command_call *c)
     buf_init(&r.out, 64 << 20);
     if (cli_init(&cli, c)) {
         r.topics = join_topics(&cli, c);
-        code = r.topics == NULL ? EXIT_USAGE : find_begin(&r, c);
+        code = r.topics == NULL ? EXIT_USAGE : check_topics(&cli, c);
+        if (code == EXIT_OK)
+            code = find_begin(&r, c);
         if (code == EXIT_OK)
             code = read_all(&r);
         if (code != EXIT_OK && r.after > 0)

@@ -9,25 +9,83 @@
 #include "text.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum { PAGE = 1000, FILE_SIZE_MAX = 16 << 20, INPUT_SIZE_MAX = 1 << 20 };
+enum { PAGE = 1000, PAGE_ARENA_MAX = 256 << 20, NEWEST = 10, FILE_SIZE_MAX = 16 << 20, INPUT_SIZE_MAX = 1 << 20 };
 
 /* ---- list ---- */
-
-static void print_row(const struct json *v, struct buf *out)
-{
-    buf_printf(out, "%-14.*s %-36.*s %-13.*s %-13.*s %-12.*s %-20.*s " SLICE_FMT "\n", SLICE_ARG(text_of(v, "saga")),
-               SLICE_ARG(text_of(v, "id")), SLICE_ARG(text_of(v, "kind")), SLICE_ARG(text_of(v, "state")), SLICE_ARG(text_of(v, "step")),
-               SLICE_ARG(text_of(v, "failure")), SLICE_ARG(text_of(v, "updated_at")));
-}
 
 struct selection {
     const char *state, *saga, *after; /* encoded; NULL: none */
     bool stuck;                       /* those that somebody has to look after */
+    bool brief;                       /* of those that have ended the newest alone */
     int64_t count_max;                /* INT64_MAX: all */
 };
+
+struct ended {
+    char updated[32];
+    struct buf row;
+};
+
+struct listing {
+    struct cli *cli;
+    struct selection q;
+    struct buf out;         /* of a page */
+    int64_t left;           /* rows that are wanted yet */
+    const char *next;       /* where more are; "": there are none */
+    struct ended newest[NEWEST];
+    int64_t ended_count;    /* of which the newest are kept */
+};
+
+static void add_row(const struct cli *cli, const struct json *v, struct buf *out)
+{
+    if (cli->json)
+        buf_printf(out, SLICE_FMT "\n", SLICE_ARG(v->text));
+    else
+        buf_printf(out, "%-14.*s %-36.*s %-13.*s %-13.*s %-12.*s %-20.*s " SLICE_FMT "\n", SLICE_ARG(text_of(v, "saga")),
+                   SLICE_ARG(text_of(v, "id")), SLICE_ARG(text_of(v, "kind")), SLICE_ARG(text_of(v, "state")), SLICE_ARG(text_of(v, "step")),
+                   SLICE_ARG(text_of(v, "failure")), SLICE_ARG(text_of(v, "updated_at")));
+}
+
+static bool state_is(const struct json *root, const char *state)
+{
+    return slice_eq_str(text_of(root, "state"), state);
+}
+
+static bool has_ended(const struct json *root)
+{
+    return state_is(root, "completed") || state_is(root, "compensated") || state_is(root, "terminated");
+}
+
+/* In place of the oldest of the newest, if it is newer. */
+static void take_ended(struct listing *l, const struct json *v)
+{
+    struct slice updated = text_of(v, "updated_at");
+    struct ended *oldest = &l->newest[0];
+    l->ended_count++;
+    for (size_t i = 1; i < NEWEST; i++)
+        if (strcmp(l->newest[i].updated, oldest->updated) < 0)
+            oldest = &l->newest[i];
+    if (slice_cmp(updated, slice_str(oldest->updated)) <= 0)
+        return;
+    snprintf(oldest->updated, sizeof oldest->updated, SLICE_FMT, SLICE_ARG(updated));
+    buf_clear(&oldest->row);
+    add_row(l->cli, v, &oldest->row);
+}
+
+/* Of those that have ended, the last one first. */
+static void print_ended(struct listing *l)
+{
+    for (size_t n = 0; n < NEWEST; n++) {
+        struct ended *newest = &l->newest[0];
+        for (size_t i = 1; i < NEWEST; i++)
+            if (strcmp(l->newest[i].updated, newest->updated) > 0)
+                newest = &l->newest[i];
+        cli_print(buf_slice(&newest->row));
+        buf_clear(&newest->row);
+        newest->updated[0] = '\0';
+    }
+}
 
 static const char *list_target(struct cli *cli, const struct selection *q, bool flows, const char *after, int64_t count)
 {
@@ -38,68 +96,61 @@ static const char *list_target(struct cli *cli, const struct selection *q, bool 
                         after[0] == '\0' ? "" : "&after=", after);
 }
 
-static void print_rows(struct cli *cli, const struct json *root, int64_t *left, struct buf *out)
+/* *after: where the page begins and the next one does; "": there is none. */
+static int list_page(struct listing *l, bool flows, const char **after)
 {
-    for (const struct json *v = items_of(root, "sagas"); v != NULL; v = v->next, --*left) {
-        struct json_writer w;
-        if (!cli->json) {
-            print_row(v, out);
+    struct cli page = *l->cli; /* its answers would fill the arena */
+    const struct json *root = NULL;
+    arena_init(&page.a, PAGE_ARENA_MAX);
+    const char *target = list_target(&page, &l->q, flows, *after, l->left < PAGE ? l->left : PAGE);
+    int code = target == NULL ? cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM})
+                              : cli_ask(&page, &(struct cli_request){"hub-ops.sock", "the hub", "GET", target, 200, false}, NULL, NULL, &root);
+    for (const struct json *v = items_of(root, "sagas"); v != NULL && code == EXIT_OK; v = v->next) {
+        if (l->q.brief && has_ended(v)) {
+            take_ended(l, v);
             continue;
         }
-        if (buf_str(out)[buf_slice(out).size - 1] != '[')
-            buf_add_char(out, ',');
-        json_write_init(&w, out);
-        json_write_value(&w, v);
+        add_row(l->cli, v, &l->out);
+        l->left--;
     }
+    cli_print(buf_slice(&l->out));
+    buf_clear(&l->out);
+    l->next = arena_strdup(&l->cli->a, json_string_or(json_get(root, "after"), SLICE("")));
+    arena_done(&page.a);
+    if (code == EXIT_OK && l->next == NULL)
+        return cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM});
+    *after = code == EXIT_OK ? cli_segment(l->cli, l->next) : "";
+    return code;
 }
 
-/* Page by page, as many as are wanted, of one kind. *ret_next: where more are; "": there are none. */
-static int list_kind(struct cli *cli, const struct selection *q, bool flows, const char *after, int64_t *left, struct buf *out, const char **ret_next)
+/* As many as are wanted, of one kind. */
+static int list_kind(struct listing *l, bool flows, const char *after)
 {
-    do {
-        const struct json *root = NULL;
-        const char *target = list_target(cli, q, flows, after, *left < PAGE ? *left : PAGE);
-        if (target == NULL)
-            return cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM});
-        int code = cli_ask(cli, &(struct cli_request){"hub-ops.sock", "the hub", "GET", target, 200, false}, NULL, NULL, &root);
-        if (code != EXIT_OK)
-            return code;
-        print_rows(cli, root, left, out);
-        *ret_next = arena_strdup(&cli->a, json_string_or(json_get(root, "after"), SLICE("")));
-        after = *ret_next == NULL ? "" : cli_segment(cli, *ret_next);
-    } while (after[0] != '\0' && *left > 0);
-    return EXIT_OK;
+    int code;
+    do
+        code = list_page(l, flows, &after);
+    while (code == EXIT_OK && after[0] != '\0' && l->left > 0);
+    return code;
 }
 
-/* Both kinds, one behind the other, as one JSON document or as a table. */
-static int list(struct cli *cli, const struct selection *q, bool after_flow)
+/* Both kinds, one behind the other. What is no row is on stderr. */
+static int list(struct listing *l, bool after_flow)
 {
-    const char *next = "", *after = q->after == NULL ? "" : cli_segment(cli, q->after);
-    int64_t left = q->count_max;
-    struct buf out;
+    const char *after = l->q.after == NULL ? "" : cli_segment(l->cli, l->q.after);
     int code = EXIT_OK;
-    buf_init(&out, 64 << 20);
-    if (cli->json)
-        buf_add_str(&out, "{\"sagas\":[");
-    else
-        buf_printf(&out, "%-14s %-36s %-13s %-13s %-12s %-20s %s\n", "saga", "id", "kind", "state", "step", "failure", "updated");
-    if (!after_flow && saga_kind_has_state(false, q->state))
-        code = list_kind(cli, q, false, after, &left, &out, &next);
-    if (code == EXIT_OK && left > 0 && saga_kind_has_state(true, q->state))
-        code = list_kind(cli, q, true, after_flow ? after : "", &left, &out, &next);
-    if (code == EXIT_OK && cli->json) {
-        struct json_writer w;
-        buf_add_str(&out, next != NULL && next[0] != '\0' ? "],\"after\":" : "]");
-        json_write_init(&w, &out);
-        if (next != NULL && next[0] != '\0')
-            json_write_str(&w, next);
-        buf_add_str(&out, "}\n");
-    } else if (code == EXIT_OK && next != NULL && next[0] != '\0') {
-        buf_printf(&out, "more: --after %s\n", next);
-    }
-    if (code == EXIT_OK)
-        cli_print(buf_slice(&out));
-    buf_done(&out);
+    if (!l->cli->json)
+        dprintf(1, "%-14s %-36s %-13s %-13s %-12s %-20s %s\n", "saga", "id", "kind", "state", "step", "failure", "updated");
+    if (!after_flow && saga_kind_has_state(false, l->q.state))
+        code = list_kind(l, false, after);
+    if (code == EXIT_OK && l->left > 0 && saga_kind_has_state(true, l->q.state))
+        code = list_kind(l, true, after_flow ? after : "");
+    if (code != EXIT_OK)
+        return code;
+    print_ended(l);
+    if (l->ended_count > NEWEST)
+        dprintf(2, "%lld more have ended; --all lists them\n", (long long)l->ended_count - NEWEST);
+    if (l->next[0] != '\0')
+        dprintf(2, "more: --after %s\n", l->next);
     return code;
 }
 
@@ -117,6 +168,7 @@ static bool list_options(struct cli *cli, const struct command_call *c, struct s
     const char *limit = command_value(c, "limit", NULL), *saga = command_value(c, "saga", NULL);
     const char *state = command_value(c, "state", NULL);
     *q = (struct selection){.after = command_value(c, "after", NULL), .stuck = command_has(c, "stuck"), .count_max = INT64_MAX};
+    q->brief = !command_has(c, "all") && !q->stuck && q->after == NULL && state == NULL && limit == NULL;
     q->state = state == NULL || q->stuck ? NULL : cli_segment(cli, state);
     q->saga = saga == NULL ? NULL : cli_segment(cli, saga);
     if (state != NULL && !is_state(state)) {
@@ -160,13 +212,20 @@ static bool is_flow(struct cli *cli, struct slice name)
 int cmd_saga_list(const struct command_call *c)
 {
     struct cli cli;
-    struct selection q;
+    struct listing l = {.cli = &cli, .next = ""};
     int code = EXIT_FAILED;
+    buf_init(&l.out, 64 << 20);
+    for (size_t i = 0; i < NEWEST; i++)
+        buf_init(&l.newest[i].row, 1 << 20);
     if (cli_init(&cli, c)) {
-        bool fine = list_options(&cli, c, &q);
-        struct slice after = slice_str(q.after);
-        code = fine ? list(&cli, &q, q.after != NULL && is_flow(&cli, slice_cut(&after, '/'))) : EXIT_USAGE;
+        bool fine = list_options(&cli, c, &l.q);
+        struct slice after = slice_str(l.q.after);
+        l.left = l.q.count_max;
+        code = fine ? list(&l, l.q.after != NULL && is_flow(&cli, slice_cut(&after, '/'))) : EXIT_USAGE;
     }
+    for (size_t i = 0; i < NEWEST; i++)
+        buf_done(&l.newest[i].row);
+    buf_done(&l.out);
     cli_done(&cli);
     return code;
 }
@@ -329,18 +388,6 @@ int cmd_saga_show(const struct command_call *c)
 
 /* ---- commands ---- */
 
-/* Who says it: the person behind sudo, too. The hub adds the user that it knows. */
-static const char *person(void)
-{
-    static const char *const names[] = {"SUDO_USER", "USER", "LOGNAME"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        const char *name = getenv(names[i]);
-        if (name != NULL && name[0] != '\0' && text_printable_ascii(slice_str(name)))
-            return name;
-    }
-    return NULL;
-}
-
 /* The value of an option that takes JSON, @FILE or @- (standard input), as one JSON value, of start an object; false: said why.
  * SLICE_NONE: not given. */
 static bool json_option(struct cli *cli, const struct command_call *c, const char *option, struct slice *ret_json)
@@ -373,8 +420,8 @@ static struct slice command_body(struct cli *cli, const struct command_call *c, 
     buf_init(&out, INPUT_SIZE_MAX + 65536);
     json_write_init(&w, &out);
     json_write_object(&w);
-    if (person() != NULL)
-        json_write_kv_str(&w, "by", person());
+    if (cli_person() != NULL)
+        json_write_kv_str(&w, "by", cli_person());
     if (command_value(c, "reason", NULL) != NULL)
         json_write_kv_str(&w, "reason", command_value(c, "reason", NULL));
     if (command_has(c, "refuse"))
@@ -401,16 +448,6 @@ static void print_commanded(const struct cli *cli, const char *done, struct slic
                    SLICE_ARG(text_of(root, "state")));
     cli_print(buf_slice(&out));
     buf_done(&out);
-}
-
-static bool state_is(const struct json *root, const char *state)
-{
-    return slice_eq_str(text_of(root, "state"), state);
-}
-
-static bool has_ended(const struct json *root)
-{
-    return state_is(root, "completed") || state_is(root, "compensated") || state_is(root, "terminated");
 }
 
 size_t saga_one_choose(struct saga_one *o, const char *id, bool stuck, int *ret_code)

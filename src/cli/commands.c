@@ -12,9 +12,14 @@ static const struct command_option common_options[] = {
     {                                                                                            \
         0, "set", "KEY=VALUE", "put a value into the manifest: gateway.listen=127.0.0.1:80, services.orders.workers=16" \
     }
-#define JSON_OPTION                   \
-    {                                 \
-        0, "json", NULL, "print JSON" \
+/* One rule for all: of what may be any number and comes as it is found, an object a line; of all else one document. */
+#define JSON_OPTION                                \
+    {                                              \
+        0, "json", NULL, "print one JSON document" \
+    }
+#define JSON_LINES_OPTION                              \
+    {                                                  \
+        0, "json", NULL, "print JSON, an object a line" \
     }
 
 static const struct command_option up_options[] = {
@@ -38,13 +43,14 @@ static const struct command_option doctor_options[] = {
     JSON_OPTION,
 };
 static const struct command_option json_options[] = {JSON_OPTION};
+static const struct command_option json_lines_options[] = {JSON_LINES_OPTION};
 static const struct command_option read_options[] = {
     {0, "after", "OFFSET", "begin behind this offset"},
     {0, "since", "TIME", "begin with what came then or later: 2026-11-30T02:00:00Z, or 10m ago"},
     {0, "subject", "SUBJECT", "only events with this subject"},
     {0, "limit", "COUNT", "at most COUNT events"},
     {0, "follow", NULL, "go on with events as they come, until Ctrl-C"},
-    JSON_OPTION,
+    JSON_LINES_OPTION,
 };
 static const struct command_option publish_options[] = {
     {0, "subject", "SUBJECT", "what it is about; events of one subject keep their order"},
@@ -58,7 +64,7 @@ static const struct command_option logs_options[] = {
     {0, "level", "LEVEL", "only lines of this level or worse: debug, info, warn, error"},
     {'n', "lines", "COUNT", "only the last COUNT lines"},
     {0, "follow", NULL, "go on with lines as they are written, until Ctrl-C"},
-    JSON_OPTION,
+    JSON_LINES_OPTION,
 };
 static const struct command_option start_options[] = {
     {0, "wait", "DURATION", "how long to wait until it runs (default 30s)"},
@@ -78,6 +84,10 @@ static const struct command_option stop_options[] = {
 };
 static const struct command_option dead_options[] = {
     {0, "all", NULL, "also those that were redriven or dropped"},
+    JSON_LINES_OPTION,
+};
+static const struct command_option skip_options[] = {
+    {0, "reason", "TEXT", "why; the dead letter and the hub's log say it"},
     JSON_OPTION,
 };
 static const struct command_option close_options[] = {
@@ -98,12 +108,13 @@ static const struct command_option verify_options[] = {
     JSON_OPTION,
 };
 static const struct command_option saga_list_options[] = {
+    {0, "all", NULL, "all that have ended, too"},
     {0, "stuck", NULL, "only those that need somebody"},
     {0, "state", "STATE", "running, waiting, undoing, stuck, completed, compensated, terminated; of choreographed ones also orphaned, uncompensated"},
     {0, "saga", "NAME", "only instances of this saga"},
     {0, "limit", "COUNT", "at most so many; where there are more, it says how to go on"},
     {0, "after", "SAGA/ID", "go on behind this one"},
-    JSON_OPTION,
+    JSON_LINES_OPTION,
 };
 static const struct command_option saga_start_options[] = {
     {0, "input", "JSON|@FILE|@-", "what the start event's data would be"},
@@ -262,7 +273,9 @@ static const struct command commands[] = {
      .operand_max = 1,
      OPTIONS(start_options),
      .doc = "Start what ficus stop has stopped"},
-    {.name = "saga list", .run = cmd_saga_list, .operands = "", OPTIONS(saga_list_options), .doc = "List sagas, orchestrated and choreographed ones"},
+    {.name = "saga list", .run = cmd_saga_list, .operands = "", OPTIONS(saga_list_options), .doc = "List sagas, orchestrated and choreographed ones",
+     .text = "All that have not ended; behind them the ten that ended last, and how many more did. --all, --state, --stuck, --limit and "
+             "--after list in the order of saga and id, whatever has ended."},
     {.name = "saga show",
      .run = cmd_saga_show,
      .operands = "[SAGA/]ID",
@@ -337,7 +350,7 @@ static const struct command commands[] = {
     {.name = "events topics",
      .run = cmd_events_topics,
      .operands = "",
-     OPTIONS(json_options),
+     OPTIONS(json_lines_options),
      .doc = "List the topics"},
     {.name = "events read",
      .run = cmd_events_read,
@@ -361,7 +374,7 @@ static const struct command commands[] = {
     {.name = "events scheduled",
      .run = cmd_events_scheduled,
      .operands = "",
-     OPTIONS(json_options),
+     OPTIONS(json_lines_options),
      .doc = "List the schedules, and the events that wait for their time",
      .text = "The next due first. Each event has a number, for ficus events unschedule."},
     {.name = "events unschedule",
@@ -406,7 +419,7 @@ static const struct command commands[] = {
      .run = cmd_events_lag,
      .operands = "[SERVICE...]",
      .operand_max = COMMAND_OPERANDS_MAX,
-     OPTIONS(json_options),
+     OPTIONS(json_lines_options),
      .doc = "Show how far each consumer is behind",
      .text = "How many events wait for it, since when the oldest does, and what it is doing. Of groups the hub knows the place; "
              "of services that keep it themselves (libficus) it is what they asked for last. Where a group does not get on, the "
@@ -420,6 +433,16 @@ static const struct command commands[] = {
      .doc = "Move a consumer group: have events come again, or leave some out",
      .text = "All its partitions go on there. What is under way at that moment does not count any more. Only for groups: a "
              "service that keeps its own place has ficus events rebuild."},
+    {.name = "events skip",
+     .run = cmd_events_skip,
+     .operands = "SERVICE EVENT",
+     .operand_min = 2,
+     .operand_max = 2,
+     OPTIONS(skip_options),
+     .doc = "Have a consumer group go on behind an event that it does not get past",
+     .text = "One that hangs or kills the service each time, say. EVENT is the number that ficus events lag shows. The event becomes a "
+             "dead letter, with who, when and why, in the transaction that moves the group's place; ficus events redrive brings it "
+             "back. Only the first event of a partition can be skipped, so that the command said twice skips one event."},
     {.name = "events consume",
      .run = cmd_events_consume,
      .operands = "SERVICE -- COMMAND [ARGUMENT...]",

@@ -66,7 +66,7 @@ void elog_job_ended(struct elog *l)
 
 /* ---- open ---- */
 
-static enum ficus_err last_offset_read(struct db *d, int64_t *ret_offset, struct ficus_error *reterr)
+static enum ficus_err sequence_read(struct db *d, int64_t *ret_offset, struct ficus_error *reterr)
 {
     struct db_conn *c = NULL;
     struct db_stmt *s = NULL;
@@ -106,7 +106,8 @@ static enum ficus_err file_open(struct elog *l, const struct elog_options *o, st
     if (err == FICUS_ERR_OK)
         err = elog_convert(l, reterr);
     if (err == FICUS_ERR_OK)
-        err = last_offset_read(l->db, &l->last_offset, reterr);
+        err = sequence_read(l->db, &l->sequence, reterr);
+    l->last_offset = l->sequence;
     if (err == FICUS_ERR_OK)
         err = elog_keep_open(l, o, reterr);
     return err == FICUS_ERR_OK ? elog_later_open(l, o, reterr) : err;
@@ -358,20 +359,20 @@ static enum ficus_err append_write(struct elog *l, struct db_conn *c, struct app
     return err;
 }
 
-/* Offsets that were given to what waits are in no record, and are given all the same. */
+/* An insert into record does not touch the sequence as long as that is not behind: its page would be one more in each commit. */
 static enum ficus_err sequence_store(struct elog *l, struct db_conn *c)
 {
-    if (l->writer.head.count > 0 && l->writer.head.last == l->write_last_offset)
+    if (l->write_last_offset <= l->sequence)
         return FICUS_ERR_OK;
-    enum ficus_err err = db_exec(c, &l->write_error, "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'record'", "i",
-        l->write_last_offset);
+    l->write_sequence = l->write_last_offset + ELOG_SEQUENCE_STEP;
+    enum ficus_err err = db_exec(c, &l->write_error, "UPDATE sqlite_sequence SET seq = ? WHERE name = 'record'", "i", l->write_sequence);
     return err != FICUS_ERR_OK || db_changes(c) > 0 ? err
-        : db_exec(c, &l->write_error, "INSERT INTO sqlite_sequence(name, seq) VALUES('record', ?)", "i", l->write_last_offset);
+        : db_exec(c, &l->write_error, "INSERT INTO sqlite_sequence(name, seq) VALUES('record', ?)", "i", l->write_sequence);
 }
 
 static enum ficus_err appends_write(struct elog *l, struct db_conn *c)
 {
-    int64_t now_ms = env_wall_ms(l->env), last_offset = l->write_last_offset;
+    int64_t now_ms = env_wall_ms(l->env);
     enum ficus_err err = l->recent.is_loaded ? FICUS_ERR_OK : elog_recent_load(&l->recent, c, &l->write_error);
     elog_writer_begin(&l->writer, 0, now_ms);
     l->write_fresh = 0;
@@ -382,7 +383,7 @@ static enum ficus_err appends_write(struct elog *l, struct db_conn *c)
         err = err == FICUS_ERR_OK ? append_write(l, c, CONTAINER_OF(it, struct append, link), now_ms) : err;
     if (err == FICUS_ERR_OK)
         err = record_end(l, c);
-    if (err == FICUS_ERR_OK && l->write_last_offset > last_offset)
+    if (err == FICUS_ERR_OK)
         err = sequence_store(l, c);
     return err == FICUS_ERR_OK ? elog_later_end(l, c) : err;
 }
@@ -438,6 +439,7 @@ static void append_done(void *arg)
     struct ficus_error e = l->write_error;
     if (e.code == FICUS_ERR_OK) {
         l->last_offset = l->write_last_offset;
+        l->sequence = l->write_sequence;
         elog_readers_tell(l, &ended);
     }
     elog_later_done(l, e.code == FICUS_ERR_OK);
@@ -459,6 +461,7 @@ void elog_append_start(struct elog *l)
     l->append_job = (struct env_job){.work = append_work, .done = append_done, .arg = l};
     l->append_runs = true;
     l->write_last_offset = l->last_offset;
+    l->write_sequence = l->sequence;
     l->later.moves = due && (idle || !l->later.moved_last);
     if (!l->later.moves)
         list_move(&l->writing, &l->waiting);
@@ -495,10 +498,9 @@ static bool janitor_round(struct elog *l)
         return false;
     struct db_conn *c = db_tx_conn(&tx);
     int64_t pages = number(c, "PRAGMA page_count"), unused = number(c, "PRAGMA freelist_count");
-    int64_t size = (pages - unused) * number(c, "PRAGMA page_size") - l->janitor_spared;
-    int64_t oldest_ms = size > l->o.size_max ? INT64_MAX : env_wall_ms(l->env) - l->o.retention_ms;
+    int64_t size = (pages - unused) * number(c, "PRAGMA page_size") - l->janitor_spared - l->janitor_kept;
     bool more = false;
-    int64_t deleted = elog_sweep(l, c, oldest_ms, &more);
+    int64_t deleted = elog_sweep(l, c, env_wall_ms(l->env) - l->o.retention_ms, size - l->o.size_max, &more);
     if (deleted <= 0) {
         db_tx_rollback(&tx);
         return deleted == 0 && more;
@@ -512,7 +514,7 @@ static void janitor_work(void *arg)
     struct elog *l = arg;
     for (int i = 0; i < JANITOR_ROUNDS; i++)
         if (!janitor_round(l)) {
-            l->janitor_after = 0;
+            l->janitor_after = l->janitor_kept = 0;
             return;
         }
 }

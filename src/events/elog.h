@@ -46,9 +46,10 @@ struct elog_options {
     int64_t retention_ms;       /* 0: 7 days */
     /* New events get offsets above this one. With the microseconds of the wall clock here, a log that was lost or put back
      * from a copy gives none again that a consumer has seen: else it would wait until the log is as long as it was, and
-     * skip what came until then. 0: go on where the log ends. */
+     * skip what came until then. 0: go on behind all that were given, which leaves a gap of up to 65536. */
     int64_t offset_min;
-    int64_t size_max;           /* bytes; 0: 4 GiB; the oldest go first */
+    /* Bytes; 0: 4 GiB; the oldest go first. What stays for ever of the time before what else there is does not count. */
+    int64_t size_max;
     size_t queue_size_max;      /* bytes waiting to be appended; 0: 16 MiB; over it BUSY */
 };
 /* Blocks (before the loop runs). */

@@ -9,7 +9,10 @@
 
 #include <stdio.h>
 
-enum { SWEEP_RECORDS = 500, SWEEP_SIZE = 2 * 1024 * 1024 };      /* looked at in one transaction: appends wait that long */
+enum {
+    SWEEP_RECORDS = 500, SWEEP_SIZE = 2 * 1024 * 1024,      /* looked at in one transaction: appends wait that long */
+    EVENT_ROWS_SIZE = 256,      /* of an event, in other tables */
+};
 
 /* ---- keys ---- */
 
@@ -259,27 +262,47 @@ static int64_t record_sweep(struct elog *l, struct db_conn *c, const struct elog
     return err == FICUS_ERR_OK ? gone : -(int64_t)err;
 }
 
-int64_t elog_sweep(struct elog *l, struct db_conn *c, int64_t oldest_ms, bool *ret_more)
+/* About so many bytes of the file hold these events: their pages are perhaps half empty, and they have rows in other tables. Rather too
+ * many: then the log is larger than it may be, not emptier. */
+static int64_t file_size_of(size_t size, int64_t count)
+{
+    return 2 * (int64_t)size + EVENT_ROWS_SIZE * count;
+}
+
+/* The next record. *excess falls by what it had and by what of it stays. How many of its events went, < 0: -(enum ficus_err). */
+static int64_t sweep_next(struct elog *l, struct db_conn *c, int64_t oldest_ms, int64_t *excess, bool *ret_found, bool *ret_young)
+{
+    struct elog_head head;
+    enum ficus_err err = record_look(l, c, oldest_ms, &head, ret_found);
+    if (err != FICUS_ERR_OK || !*ret_found)
+        return -(int64_t)err;
+    *ret_young = head.at >= oldest_ms;
+    elog_writer_begin(&l->janitor_writer, head.first, head.at);
+    int64_t gone = *ret_young ? 0 : record_sweep(l, c, &head);
+    if (gone < 0)
+        return gone;
+    l->janitor_after = head.last;
+    l->janitor_kept += file_size_of(buf_slice(&l->janitor_writer.body).size, l->janitor_writer.head.count);
+    if (!*ret_young)
+        *excess -= file_size_of(buf_slice(&l->janitor_record).size, head.count);
+    return gone;
+}
+
+int64_t elog_sweep(struct elog *l, struct db_conn *c, int64_t aged_ms, int64_t excess, bool *ret_more)
 {
     int64_t gone = 0;
     size_t size = 0;
-    bool young = false, found = true;
+    bool young = false, found = true, over = excess > 0;
     *ret_more = false;
-    for (int i = 0; i < SWEEP_RECORDS && size < SWEEP_SIZE; i++) {
-        struct elog_head head;
-        enum ficus_err err = record_look(l, c, oldest_ms, &head, &found);
-        if (err != FICUS_ERR_OK)
-            return -(int64_t)err;
-        if (!found)
-            break;
-        size += buf_slice(&l->janitor_record).size;
-        int64_t n = head.at >= oldest_ms ? 0 : record_sweep(l, c, &head);
+    for (int i = 0; i < SWEEP_RECORDS && size < SWEEP_SIZE && found && over == (excess > 0); i++) {
+        bool is_young = false;
+        int64_t n = sweep_next(l, c, over ? INT64_MAX : aged_ms, &excess, &found, &is_young);
         if (n < 0)
             return n;
-        young |= head.at >= oldest_ms;
+        size += found ? buf_slice(&l->janitor_record).size : 0;
+        young |= is_young;
         gone += n;
-        l->janitor_after = head.last;
     }
-    *ret_more = found && !young;
+    *ret_more = found && !young;    /* also when it is no longer over by our reckoning: the file is asked again, and where it is, no more goes */
     return gone;
 }

@@ -19,6 +19,7 @@
 enum {
     ELOG_RETRY_MS = 20,         /* when the pool of workers has no room */
     ELOG_RECENT = 2 * EVENT_AGAIN_MAX,  /* events of a source that are known when they are published again */
+    ELOG_SEQUENCE_STEP = 65536, /* offsets that the sequence is ahead by when it is written */
 };
 
 enum { ELOG_KEY_PATH_SIZE = 160 };
@@ -147,6 +148,9 @@ struct elog {
     struct env_job append_job;
     struct env_timer append_retry;
     int64_t write_last_offset;          /* the job's, as it begins and as it ends */
+    /* As it stands in sqlite_sequence: no offset above it was ever given. It is written ahead, so that not every append has to; the
+     * next life of the log goes on there. The latter is the job's, as it ends. */
+    int64_t sequence, write_sequence;
     size_t write_fresh;                 /* ids remembered since a row of table recent was written */
     struct ficus_error write_error;
     struct elog_later later;
@@ -156,7 +160,8 @@ struct elog {
     struct env_timer janitor_timer;
     size_t size_since;                  /* appended since it ran */
     int64_t janitor_spared;             /* bytes of what waits for its time, when it began */
-    int64_t janitor_after;              /* the job's: it has looked up to this record */
+    int64_t janitor_after;              /* the job's: it has looked up to this record, */
+    int64_t janitor_kept;               /* where about so many bytes stay for ever */
     struct elog_writer janitor_writer;
     struct buf janitor_record;
     /* close */
@@ -177,9 +182,10 @@ const struct elog_keeper *elog_keeper_of(const struct elog *l, struct slice topi
 /* [worker, in the transaction] The event at this offset is the newest of its keys. */
 enum ficus_err elog_keep(struct db_conn *c, const struct elog_keeper *k, const struct event *ev, int64_t offset,
                          struct ficus_error *reterr);
-/* [worker, in a transaction] Of some records behind l->janitor_after: the events of those older than this go, unless they are
- * kept. *ret_more: there may be more of them. Returns how many went, < 0: -(enum ficus_err). A damaged record stays. */
-int64_t elog_sweep(struct elog *l, struct db_conn *c, int64_t oldest_ms, bool *ret_more);
+/* [worker, in a transaction] Of some records behind l->janitor_after: the events of those older than aged_ms go, and whatever their age as
+ * long as the file has more than it may by `excess` bytes, unless they are kept. What is kept there does not count: l->janitor_kept grows by
+ * it. *ret_more: there may be more of them. Returns how many went, < 0: -(enum ficus_err). A damaged record stays. */
+int64_t elog_sweep(struct elog *l, struct db_conn *c, int64_t aged_ms, int64_t excess, bool *ret_more);
 
 /* ---- elog_later.c ---- */
 /* Blocks: what the file has, and the options' schedules. */

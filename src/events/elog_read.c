@@ -30,6 +30,7 @@ struct elog_reader {
     struct slice topics[EVENT_TOPICS_MAX];
     size_t topic_count, count_max;
     int64_t offset, end_ns;
+    int64_t last;               /* up to there the log was written when the job began */
     struct env_timer timer;
     struct env_job job;
     void (*done)(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next);
@@ -189,21 +190,12 @@ static enum ficus_err cuts_read(struct elog_reader *r, struct db_conn *c)
     return FICUS_ERR_OK;
 }
 
-/* All of one snapshot: else a topic read early could miss an event that a topic read later has passed. */
+/* All of one snapshot: else a topic read early could miss an event that a topic read later has passed. It has everything up to r->last. */
 static enum ficus_err reader_query(struct elog_reader *r, struct db_conn *c)
 {
-    struct db_stmt *keys[EVENT_TOPICS_MAX] = {NULL}, *end = NULL;
+    struct db_stmt *keys[EVENT_TOPICS_MAX] = {NULL};
     bool all = false;
-    int64_t last = 0;
     enum ficus_err err = db_reader_snapshot(c, NULL);
-    if (err == FICUS_ERR_OK)
-        err = db_query(c, &end, NULL, "SELECT seq FROM sqlite_sequence WHERE name = 'record'", "");
-    int more = err == FICUS_ERR_OK ? db_step(end, NULL) : 0;
-    if (more < 0)
-        err = (enum ficus_err)-more;
-    else if (more > 0)
-        last = db_i64(end, 0);
-    db_finish(end);
     if (err == FICUS_ERR_OK)
         err = cuts_read(r, c);
     if (err == FICUS_ERR_OK)
@@ -212,8 +204,8 @@ static enum ficus_err reader_query(struct elog_reader *r, struct db_conn *c)
         err = records_merge(r, c, keys, &all);
     for (size_t i = 0; i < r->topic_count; i++)
         db_finish(keys[i]);
-    if (err == FICUS_ERR_OK && all && last > r->next)
-        r->next = last;
+    if (err == FICUS_ERR_OK && all && r->last > r->next)
+        r->next = r->last;
     return err;
 }
 
@@ -301,6 +293,7 @@ static void reader_start(void *arg)
     env_timer_stop(l->env, &r->timer);
     r->state = READER_JOB;
     r->dirty = false;
+    r->last = l->last_offset < l->sequence ? l->last_offset : l->sequence;  /* the file knows of it: a later life gives no smaller ones */
     r->job = (struct env_job){.work = reader_work, .done = reader_done, .arg = r};
     if (elog_job_run(l, &r->job) == FICUS_ERR_OK)
         return;

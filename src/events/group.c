@@ -150,6 +150,17 @@ void group_read_done(struct group *g, int64_t from, int64_t next)
 
 /* ---- leases ---- */
 
+static void head_delivered(struct group_partition *p, int64_t now_ms)
+{
+    int64_t offset = head_of(p)->offset;
+    if (p->head_offset != offset) {
+        p->deliveries = 0;
+        p->since_ms = now_ms;
+    }
+    p->head_offset = offset;
+    p->deliveries++;
+}
+
 bool group_lease(struct group *g, int64_t now_ms, size_t count_max, int64_t lease_ms, size_t *ret_partition)
 {
     FICUS_ASSERT(count_max >= 1);
@@ -165,6 +176,7 @@ bool group_lease(struct group *g, int64_t now_ms, size_t count_max, int64_t leas
         p->out = p->count < count_max ? p->count : count_max;
         p->lease_ms = lease_ms;
         p->until_ms = lease_ms > 0 ? now_ms + lease_ms : INT64_MAX;
+        head_delivered(p, now_ms);
         g->next_lease = i + 1;
         *ret_partition = i;
         return true;
@@ -236,6 +248,7 @@ enum group_answer group_settle(struct group *g, size_t partition, int64_t epoch,
     if (refused >= EVENT_REFUSALS_MAX) {
         p->is_dead = true;
         p->dead_offset = offset;
+        p->dead_attempts = refused;
         p->settle_to = settled_by(p, offset);
         p->outcome = GROUP_DROP;
     } else {
@@ -245,6 +258,41 @@ enum group_answer group_settle(struct group *g, size_t partition, int64_t epoch,
         p->rest_ms = back_off(refused - 1, random);
     }
     return GROUP_COMMIT;
+}
+
+struct group_item *group_head(const struct group *g, size_t partition)
+{
+    return head_of(&g->partitions[partition]);
+}
+
+enum group_answer group_skip(struct group *g, int64_t offset, size_t *ret_partition)
+{
+    for (size_t i = 0; i < g->partition_count; i++) {
+        struct group_partition *p = &g->partitions[i];
+        const struct group_item *head = head_of(p);
+        if (head == NULL || head->offset != offset)
+            continue;
+        if (p->state == GROUP_SETTLING || g->held)
+            return GROUP_BUSY;
+        p->state = GROUP_SETTLING;
+        p->outcome = GROUP_DROP;
+        p->epoch = ++g->epoch;
+        p->out = 0;
+        p->lease_ms = 0;        /* when it cannot be written, nobody has a lease that would go on */
+        p->tries = 0;
+        p->refused = p->refused_offset = 0;
+        p->is_dead = true;
+        p->dead_offset = offset;
+        p->dead_attempts = p->head_offset == offset ? p->deliveries : 0;
+        p->settle_to = settled_by(p, offset);
+        *ret_partition = i;
+        return GROUP_COMMIT;
+    }
+    /* an offset belongs to one partition, so the least cursor says nothing; all do */
+    for (size_t i = 0; i < g->partition_count; i++)
+        if (group_cursor_of(g, i).settled < offset)
+            return GROUP_STALE;
+    return GROUP_ALREADY;
 }
 
 struct group_cursor group_cursor_of(const struct group *g, size_t partition)
@@ -290,6 +338,7 @@ void group_committed(struct group *g, size_t partition, bool done, int64_t now_m
     } else if (p->out > 0) {
         p->state = GROUP_OUT;
         p->until_ms = p->lease_ms > 0 ? now_ms + p->lease_ms : INT64_MAX;
+        head_delivered(p, now_ms);
     } else {
         p->state = p->count > 0 ? GROUP_READY : GROUP_IDLE;
     }
@@ -357,6 +406,7 @@ void group_seek(struct group *g, int64_t offset)
         p->cursor = (struct group_cursor){.settled = offset};
         p->loaded = offset;
         p->tries = 0;
+        p->head_offset = p->deliveries = 0;
         p->cut = false;
     }
     g->read_behind = false;

@@ -11,6 +11,7 @@
  *                           ^                  |                          |                                  rest of the lease)
  *                           |     no answer,   v        refused           v
  *                           +--------------- RESTING <--------------------+ (its time is up: READY)
+ *     IDLE .. RESTING but SETTLING -> SETTLING: its first event is skipped by an operator (group_skip)
  *
  * Nothing is settled before its cursor is committed, and the next event goes out only then. So after a crash at most what was
  * out comes twice, nothing is skipped, and the order of a key holds.
@@ -57,6 +58,7 @@ enum group_answer {
     GROUP_COMMIT,       /* SETTLING: write the cursor (group_cursor_of; is_dead: with the dead letter of the event at dead_offset), then say
                            group_committed */
     GROUP_RESTS,        /* it comes again after a back-off */
+    GROUP_BUSY,         /* of group_skip: it is being settled at this moment */
 };
 
 /* What is durable of a partition. */
@@ -76,12 +78,14 @@ struct group_partition {
     int64_t until_ms;                   /* RESTING: the rest's end; OUT: the lease's; INT64_MAX: none */
     int64_t lease_ms;                   /* of that */
     uint32_t tries;                     /* without an answer, in a row */
+    /* Of the event at the head: since this life began it was leased so often, and first at that time; 0: never */
+    int64_t head_offset, deliveries, since_ms;
     /* SETTLING */
     enum group_outcome outcome;
     int64_t settle_to;                  /* the cursor, when it is committed */
     int64_t refused, refused_offset;
     bool is_dead;
-    int64_t dead_offset;
+    int64_t dead_offset, dead_attempts; /* refusals; of one that is skipped, deliveries */
     int64_t rest_ms;
     bool in_commit;                     /* the hub's: its cursor is being written */
     bool cut;                           /* it had no room for an event of the read that is being offered */
@@ -127,6 +131,12 @@ bool group_lease(struct group *g, int64_t now_ms, size_t count_max, int64_t leas
 /* What became of the event at this offset, under that epoch. random: for the back-off (full jitter). */
 enum group_answer group_settle(struct group *g, size_t partition, int64_t epoch, int64_t offset, enum group_outcome outcome, int64_t now_ms,
                                uint64_t random);
+/* The event at this offset becomes a dead letter without a refusal, if it is the first one that a partition has: GROUP_COMMIT, as of
+ * group_settle; whoever has it out is fenced. Of no other event, so who says it twice skips one: GROUP_ALREADY: what had it has settled
+ * it; GROUP_STALE: no partition begins with it; GROUP_BUSY. */
+enum group_answer group_skip(struct group *g, int64_t offset, size_t *ret_partition);
+/* The first event of a partition; NULL: it has none. */
+struct group_item *group_head(const struct group *g, size_t partition);
 /* The cursor that a SETTLING partition wants to be committed; of others, how far it is at present, without a wait for its next commit:
  * what is not the group's or was read and is nobody's counts as settled. */
 struct group_cursor group_cursor_of(const struct group *g, size_t partition);

@@ -59,7 +59,6 @@ static void on_committed(void *arg, enum ficus_err err, int64_t last_offset, con
 {
     struct hub_group *gr = arg;
     struct hub_groups *groups = gr->hub->groups;
-    (void)last_offset;
     gr->committing = false;
     if (err != FICUS_ERR_OK)
         LOG(&gr->hub->process.log, LOG_ERROR, NULL, "group.commit", "what a consumer has done could not be stored; it comes again",
@@ -68,9 +67,13 @@ static void on_committed(void *arg, enum ficus_err err, int64_t last_offset, con
         gr->written[gr->rows[i].partition] = gr->rows[i].cursor;
     if (gr->seeking)
         end_seek(gr, err, detail);
-    for (size_t i = 0; i < gr->g.partition_count; i++)
-        if (gr->g.partitions[i].in_commit)
-            end_partition(gr, i, err, detail);
+    for (size_t i = 0; i < gr->g.partition_count; i++) {
+        if (!gr->g.partitions[i].in_commit)
+            continue;
+        if (gr->g.partitions[i].is_dead && gr->settlers[i] != NULL)
+            gr->settlers[i]->letter = last_offset;      /* there is one in a commit, and nothing beside it */
+        end_partition(gr, i, err, detail);
+    }
     hub_flows_group_moved(gr);
     if (groups->cut_off)
         hub_groups_closed_if_idle(groups);
@@ -107,7 +110,7 @@ static enum ficus_err make_letter(struct hub_group *gr, struct arena *a, size_t 
     LIST_FOREACH(&p->items, it) {
         const struct hub_item *item = CONTAINER_OF(it, struct hub_item, item.link);
         if (item->item.offset == p->dead_offset)
-            return event_dead_letter(gr->hub->env, a, &item->ev, gr->config->name, gr->reasons[partition], EVENT_REFUSALS_MAX, ret_dead, reterr);
+            return event_dead_letter(gr->hub->env, a, &item->ev, gr->config->name, gr->reasons[partition], p->dead_attempts, ret_dead, reterr);
     }
     FICUS_ASSERT(false);
     return FICUS_ERR_INTERNAL;

@@ -133,6 +133,31 @@ enum group_answer hub_group_settle(struct hub_group *gr, size_t partition, int64
     return answer;
 }
 
+static void cancel(struct hub_delivery *d)
+{
+    if (d->fetch == NULL)
+        return;
+    call_fetch_cancel(d->fetch);
+    d->fetch = NULL;
+}
+
+enum group_answer hub_group_skip(struct hub_group *gr, int64_t uid, int64_t offset, const char *reason, size_t *ret_partition)
+{
+    enum group_answer answer = group_skip(&gr->g, offset, ret_partition);
+    if (answer != GROUP_COMMIT)
+        return answer;
+    const struct hub_item *item = item_at(&gr->g.partitions[*ret_partition], offset);
+    FICUS_ASSERT(item != NULL);
+    cancel(&gr->deliveries[*ret_partition]);
+    snprintf(gr->reasons[*ret_partition], GROUP_REASON_SIZE, "%s", reason);
+    metric_inc(METRIC(gr->hub->groups->settled, slice_str(gr->config->name), SLICE("DEAD")));
+    LOG(&gr->hub->process.log, LOG_WARN, NULL, "event.skipped", "an operator skips an event that a consumer does not get past",
+        LOG_STR("consumer", gr->config->name), LOG_INT("uid", uid), LOG_INT("partition", (int64_t)*ret_partition), LOG_INT("offset", offset),
+        LOG_SLICE("topic", item->ev.topic), LOG_SLICE("id", item->ev.id), LOG_SLICE("subject", item->ev.subject), LOG_STR("reason", reason));
+    hub_group_kick(gr);
+    return answer;
+}
+
 /* ---- the call ---- */
 
 static void on_answer(void *arg, const struct call_result *r)
@@ -188,8 +213,5 @@ void hub_deliver_all(struct hub_group *gr)
 void hub_deliver_cancel(struct hub_group *gr)
 {
     for (size_t i = 0; i < gr->g.partition_count; i++)
-        if (gr->deliveries[i].fetch != NULL) {
-            call_fetch_cancel(gr->deliveries[i].fetch);
-            gr->deliveries[i].fetch = NULL;
-        }
+        cancel(&gr->deliveries[i]);
 }

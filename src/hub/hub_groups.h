@@ -105,6 +105,9 @@ struct hub_group *hub_group_find(struct hub *h, struct slice name);
 /* hub_deliver.c: post what is to be posted. */
 void hub_deliver_all(struct hub_group *gr);
 void hub_deliver_cancel(struct hub_group *gr);
+/* An operator skips the event at this offset: it becomes a dead letter, if it is the first of its partition (group_skip). reason: who and
+ * why. GROUP_COMMIT: *ret_partition commits. */
+enum group_answer hub_group_skip(struct hub_group *gr, int64_t uid, int64_t offset, const char *reason, size_t *ret_partition);
 /* What became of the first event of a lease; settles, logs, counts. reason: for dead letters. */
 enum group_answer hub_group_settle(struct hub_group *gr, size_t partition, int64_t epoch, int64_t offset, enum group_outcome outcome,
                                    const char *reason);
@@ -119,6 +122,7 @@ void hub_flows_group_moved(const struct hub_group *gr);
 void hub_groups_lease(struct hub_exchange *x, struct slice body);
 void hub_groups_settle(struct hub_exchange *x, struct slice body);
 void hub_groups_seek(struct hub_exchange *x, struct slice body);
+void hub_groups_skip(struct hub_exchange *x, struct slice body);
 /* Give leases to those who wait, as long as there are some. */
 void hub_lease_all(struct hub_group *gr);
 void hub_group_settle_answer(struct hub_exchange *x, enum ficus_err err, const char *detail);

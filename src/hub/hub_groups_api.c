@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What members and operators say to consumer groups. Bodies are JSON objects: settle {"partition", "epoch", "offset", "status", "reason"},
- * seek {"to": "start", "end", an offset or a time}.
+ * seek {"to": "start", "end", an offset or a time}, skip {"offset", "by", "reason"}.
  */
 #include "hub_groups.h"
 
@@ -133,10 +133,14 @@ void hub_group_settle_answer(struct hub_exchange *x, enum ficus_err err, const c
 {
     if (!hub_exchange_back(x))
         return;
-    if (err != FICUS_ERR_OK)
+    if (err != FICUS_ERR_OK) {
         hub_problem_err(x, err, detail);
-    else
+    } else if (x->skips) {
+        buf_printf(&x->out, "{\"letter\":%lld}\n", (long long)x->letter);
+        hub_answer(x, 200, "application/json");
+    } else {
         hub_answer(x, 204, NULL);
+    }
 }
 
 static bool read_status(struct slice text, enum group_outcome *ret_outcome)
@@ -195,6 +199,61 @@ void hub_groups_settle(struct hub_exchange *x, struct slice body)
     arena_init(&a, BODY_ARENA_MAX);
     if (read_body(x, &a, body, &root))
         settle(x, gr, root);
+    arena_done(&a);
+}
+
+/* ---- skip ---- */
+
+/* "skipped by maria (uid 1000): the renderer hangs": what the dead letter says. */
+static void skip_reason(const struct hub_exchange *x, const struct json *root, char text[GROUP_REASON_SIZE])
+{
+    struct slice actor = json_string_or(json_get(root, "by"), SLICE("")), why = json_string_or(json_get(root, "reason"), SLICE(""));
+    int actor_size = (int)(actor.size < 64 ? actor.size : 64), why_size = (int)(why.size < 160 ? why.size : 160);
+    snprintf(text, GROUP_REASON_SIZE, "skipped by %.*s%suid %lld%s%s%.*s", actor_size, actor.p, actor_size > 0 ? " (" : "", (long long)x->uid,
+             actor_size > 0 ? ")" : "", why_size > 0 ? ": " : "", why_size, why.p);
+}
+
+static void skip(struct hub_exchange *x, struct hub_group *gr, const struct json *root)
+{
+    int64_t offset = 0;
+    size_t partition = 0;
+    char reason[GROUP_REASON_SIZE];
+    if (!read_offset(json_get(root, "offset"), &offset) || offset < 1) {
+        hub_problem(x, 400, "body", "offset is needed: the number of the event that holds a partition (ficus events lag shows it)");
+        return;
+    }
+    skip_reason(x, root, reason);
+    switch (hub_group_skip(gr, x->uid, offset, reason, &partition)) {
+    case GROUP_COMMIT:
+        x->busy = x->skips = true;
+        gr->settlers[partition] = x;
+        break;
+    case GROUP_BUSY:
+        hub_problem(x, 503, "busy", "what became of this event is being stored at this moment; ficus events lag shows what holds the partition then");
+        break;
+    case GROUP_ALREADY:
+        hub_problem(x, 409, "settled", "the group is behind this event already, or it is none of the group's; nothing was skipped");
+        break;
+    default:
+        hub_problem(x, 409, "not_first", "this event is not the first of a partition; only what holds one can be skipped (ficus events lag shows it)");
+        break;
+    }
+}
+
+void hub_groups_skip(struct hub_exchange *x, struct slice body)
+{
+    struct hub_group *gr = group_of(x);
+    struct arena a;
+    struct json *root;
+    if (gr == NULL)
+        return;
+    if (x->hub->stopping) {
+        hub_problem(x, 503, "stopping", "the hub is stopping");
+        return;
+    }
+    arena_init(&a, BODY_ARENA_MAX);
+    if (read_body(x, &a, body, &root))
+        skip(x, gr, root);
     arena_done(&a);
 }
 

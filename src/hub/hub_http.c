@@ -48,6 +48,7 @@ static const struct hub_route routes[] = {
     {"POST", "/v1/groups/{}/settle", true, HUB_COMMAND_SIZE_MAX, hub_groups_settle},
     {"POST", "/v1/groups/{}/settle", false, HUB_COMMAND_SIZE_MAX, hub_groups_settle},
     {"POST", "/v1/groups/{}/seek", true, HUB_COMMAND_SIZE_MAX, hub_groups_seek},
+    {"POST", "/v1/groups/{}/skip", true, HUB_COMMAND_SIZE_MAX, hub_groups_skip},
 };
 
 /* ---- life of an exchange ---- */

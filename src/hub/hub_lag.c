@@ -14,6 +14,8 @@ enum {
     /* A service that builds its store anew pulls from the log's start beside itself: who was further in this time is whom we show. */
     LAG_OTHER_MS = 60000,
     LAG_TOPICS_SIZE_MAX = 65 * 140,
+    /* Leased so often, an event holds its partition, though nobody has said why: its members die of it, say. */
+    HELD_DELIVERIES = 3,
 };
 
 static const struct metric_def metric_table[] = {
@@ -116,18 +118,20 @@ static void add_group(struct lag_job *j, struct hub_group *gr, size_t *at)
     j->list[(*at)++] = (struct elog_lag){.topics = gr->topics, .after = first};
 }
 
+/* Members give back what they do not come to: that is no missing answer. */
 static const char *partition_state(const struct hub_group *gr, const struct group_partition *p)
 {
+    const bool leased = gr->config->to == NULL, unanswered = p->tries > 0 && !leased;
     switch (p->state) {
     case GROUP_IDLE:
         return "idle";
     case GROUP_READY:
-        return gr->config->to == NULL ? "no member" : "works";
+        return leased ? "no member" : "works";
     case GROUP_OUT:
     case GROUP_SETTLING:
-        return p->tries > 0 ? "no answer" : p->cursor.refused > 0 ? "refused" : "works";
+        return unanswered ? "no answer" : p->cursor.refused > 0 ? "refused" : "works";
     case GROUP_RESTING:
-        return p->tries > 0 ? "no answer" : "refused";
+        return unanswered ? "no answer" : p->cursor.refused > 0 ? "refused" : "no member";
     }
     return "";
 }
@@ -141,6 +145,29 @@ static const char *group_state(const struct hub_group *gr)
             if (strcmp(partition_state(gr, &gr->g.partitions[i]), words[n]) == 0)
                 return words[n];
     return "idle";
+}
+
+/* The partition's first event, if it was given out: which, since when, how often. True: it holds the partition. */
+static bool write_head(struct json_writer *w, const struct hub_group *gr, size_t partition)
+{
+    const struct group_partition *p = &gr->g.partitions[partition];
+    struct group_item *head = group_head(&gr->g, partition);
+    char since[TIME_TEXT_SIZE];
+    if (head == NULL || head->offset != p->head_offset)
+        return false;
+    const struct event *ev = &CONTAINER_OF(head, struct hub_item, item)->ev;
+    time_format(env_wall_ms(gr->hub->env) - (env_now_ms(gr->hub->env) - p->since_ms), since);
+    json_write_key(w, "event");
+    json_write_object(w);
+    json_write_kv_i64(w, "offset", head->offset);
+    json_write_kv_slice(w, "topic", ev->topic);
+    json_write_kv_slice(w, "id", ev->id);
+    if (ev->subject.p != NULL)
+        json_write_kv_slice(w, "subject", ev->subject);
+    json_write_end(w);
+    json_write_kv_str(w, "since", since);
+    json_write_kv_i64(w, "deliveries", p->deliveries);
+    return (p->tries > 0 && gr->config->to != NULL) || p->cursor.refused > 0 || p->deliveries >= HELD_DELIVERIES;
 }
 
 static void write_partitions(struct json_writer *w, const struct hub_group *gr)
@@ -157,8 +184,8 @@ static void write_partitions(struct json_writer *w, const struct hub_group *gr)
             json_write_kv_i64(w, "refused", p->cursor.refused);
         if (p->tries > 0)
             json_write_kv_i64(w, "tries", p->tries);
-        if (gr->reasons[i][0] != '\0' && (p->tries > 0 || p->cursor.refused > 0))
-            json_write_kv_str(w, "reason", gr->reasons[i]);
+        if (write_head(w, gr, i))
+            json_write_kv_str(w, "reason", gr->reasons[i][0] != '\0' ? gr->reasons[i] : "leases of it ended without a word");
         json_write_end(w);
     }
     json_write_end(w);

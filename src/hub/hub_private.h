@@ -59,8 +59,8 @@ struct hub_exchange {
     /* waiting */
     struct elog_reader *reader; /* a pull is under way; counted in hub->pulling */
     char *topics;
-    int64_t letter; /* a dead letter that is being closed, by redrive or else dropped */
-    bool redrive;
+    int64_t letter; /* a dead letter that is being closed, by redrive or else dropped; or that a settled event has become */
+    bool redrive, skips;
     size_t count_max;
     struct list wait_link; /* for endpoints: in hub->registry.waiting */
     int64_t version;       /* of the endpoints that the caller has */

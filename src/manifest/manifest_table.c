@@ -304,7 +304,7 @@ static const struct conf_setting events_settings[] = {
     {.name = "retention", .type = CONF_DURATION, CONF_AT(struct manifest_events, retention_ms), .min = MINUTE_MS, .max = 3650 * DAY_MS,
      .fallback = 7 * DAY_MS, .doc = "How long events are kept."},
     {.name = "size", .type = CONF_SIZE, CONF_AT(struct manifest_events, size_max), .min = INT64_C(16) << 20, .max = INT64_C(1) << 40, .fallback = INT64_C(4) << 30,
-     .doc = "How large the event log may become: beyond it the oldest events go before their time."},
+     .doc = "How large the event log may become: beyond it the oldest events go before their time. What keep: latest keeps comes on top."},
 };
 static const struct conf_table events_table = CONF_TABLE_OF("events", struct manifest_events, events_settings);
 

@@ -59,7 +59,7 @@ class Flows(Shop):
         return wait_for(f"{name} to be {' or '.join(states)}", look, 90)
 
     def stuck(self):
-        return {s["saga"] + "/" + s["id"]: s for s in self.json("saga", "list", "--stuck")["sagas"]}
+        return {s["saga"] + "/" + s["id"]: s for s in self.lines("saga", "list", "--stuck")}
 
     def kill_hub(self):
         pid = self.pids()["hub"]
@@ -193,22 +193,30 @@ class Choreography(unittest.TestCase):
         s = self.system
         order = self.order()
         s.reaches("order_told/" + order, "completed")
-        rows = s.json("saga", "list")["sagas"]
+        rows = s.lines("saga", "list", "--all")
         self.assertEqual({"orchestrated", "choreographed"}, {r["kind"] for r in rows})
         self.assertIn("orchestrated and choreographed", s.run("saga", "list", "--help").stdout)  # the same words
-        self.assertEqual({"order_told"}, {r["saga"] for r in s.json("saga", "list", "--saga", "order_told")["sagas"]})
-        done = s.json("saga", "list", "--state", "completed")["sagas"]
+        self.assertEqual({"order_told"}, {r["saga"] for r in s.lines("saga", "list", "--saga", "order_told")})
+        done = s.lines("saga", "list", "--state", "completed")
         self.assertEqual({"completed"}, {r["state"] for r in done})
         self.assertIn(("order_told", order), {(r["saga"], r["id"]) for r in done})
-        self.assertEqual(s.json("saga", "list", "--state", "orphaned")["sagas"], [])
-        paged, after = [], None
-        while True:
-            page = s.json("saga", "list", "--limit", "3", *(["--after", after] if after else []))
-            paged += [(r["saga"], r["id"]) for r in page["sagas"]]
-            after = page.get("after")
-            if not after:
-                break
-        self.assertEqual(paged, [(r["saga"], r["id"]) for r in s.json("saga", "list")["sagas"]])
+        self.assertEqual(s.lines("saga", "list", "--state", "orphaned"), [])
+        paged, page = [], s.lines("saga", "list", "--limit", "3")
+        while page:
+            self.assertLessEqual(len(page), 3)
+            paged += page
+            page = s.lines("saga", "list", "--limit", "3", "--after", f"{page[-1]['saga']}/{page[-1]['id']}")
+        names = lambda listed: [(r["saga"], r["id"]) for r in listed]
+        every = s.lines("saga", "list", "--all")
+        self.assertEqual(names(paged), names(every))
+        # what has not ended, and behind it the newest of the others
+        ended = lambda r: r["state"] in ("completed", "compensated", "terminated")
+        brief = s.run("saga", "list", "--json")
+        shown, newest = [json.loads(line) for line in brief.stdout.splitlines()], sorted(filter(ended, every), key=lambda r: r["updated_at"])[-10:]
+        self.assertEqual(names(r for r in shown if not ended(r)), names(r for r in every if not ended(r)))
+        self.assertEqual([r["updated_at"] for r in shown if ended(r)], [r["updated_at"] for r in reversed(newest)])
+        left = len([r for r in every if ended(r)]) - len(newest)
+        self.assertEqual(brief.stderr, f"{left} more have ended; --all lists them\n" if left > 0 else "")
         described = s.json("saga", "describe", "order_told")
         self.assertEqual((described["kind"], described["owner"], described["id"]), ("choreographed", "notifications", "subject"))
         self.assertGreater(described["instances"]["completed"], 0)
@@ -320,15 +328,15 @@ class Failures(unittest.TestCase):
         shown = s.reaches("o2", "orphaned")
         self.assertEqual([(m["event"], m["from"], m["before"]) for m in shown["missing"]], [(["payment.received"], ["payments"], "parcel.sent")])
         self.assertIn("MISSING sent: payment.received from payments, which should have led to parcel.sent", s.run("saga", "show", "delivery/o2").stdout)
-        rows = s.json("saga", "list", "--stuck")["sagas"]
+        rows = s.lines("saga", "list", "--stuck")
         self.assertEqual({(r["id"], r["state"]) for r in rows}, {("o1", "uncompensated"), ("o2", "orphaned")})
-        self.assertEqual([r["id"] for r in s.json("saga", "list", "--state", "orphaned")["sagas"]], ["o2"])
+        self.assertEqual([r["id"] for r in s.lines("saga", "list", "--state", "orphaned")], ["o2"])
         s.publish("orders", "order.cancelled", "o1")
         self.assertTrue(s.reaches("o1", "compensated")["late"])
         s.publish("payments", "payment.received", "o2")
         s.publish("orders", "order.placed", "o2")
         s.reaches("o2", "completed")
-        self.assertEqual(s.json("saga", "list", "--stuck")["sagas"], [])
+        self.assertEqual(s.lines("saga", "list", "--stuck"), [])
 
 
 def end():

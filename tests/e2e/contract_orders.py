@@ -370,14 +370,14 @@ def quiet(w):
     elsewhere("tests/e2e/kill.py", "nothing may be")  # kills without end, then the reconciliation of every order
     pending = lambda: w.get("/api/v1/orders?status=pending", w.admin)["items"]
     wait_for("no pending order", lambda: not pending(), 60, 0.2)
-    running = lambda: w.shop.json("saga", "list", "--state", "running")["sagas"]
+    running = lambda: w.shop.lines("saga", "list", "--state", "running")
     wait_for("no running saga", lambda: not running(), 60, 0.2)
     w.all_orders = w.walk("/api/v1/orders", w.admin)
     w.all_payments = w.walk("/api/v1/payments", w.admin)
     w.all_moves = w.walk("/api/v1/stock-movements", w.admin)
     w.all_lines = w.walk("/api/v1/bank/ledger", w.admin)
     true(len(w.all_orders) >= 20, "orders to look at")
-    equal(w.shop.json("saga", "list", "--stuck")["sagas"], [])
+    equal(w.shop.lines("saga", "list", "--stuck"), [])
     true('"id"' not in w.shop.run("events", "dead", "--json").stdout, "no dead letter")
 
 

@@ -86,7 +86,7 @@ class Parcels(Shop):
         return a.json if a.status == 200 else {}
 
     def count(self):
-        return next(t["count"] for t in self.json("events", "topics")["topics"] if t["topic"] == "parcel.sent")
+        return next(t["count"] for t in self.lines("events", "topics") if t["topic"] == "parcel.sent")
 
 
 def says(done):

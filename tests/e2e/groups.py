@@ -49,6 +49,8 @@ class Test(Handler):
                 "content": self.headers["Content-Type"], "trace": self.headers["traceparent"], "event": event if event["data"]["n"] == 1 else None}
         with open(os.path.join(RULES, "mails"), "a", encoding="utf-8") as f:
             f.write(json.dumps(line) + "\\n")
+        if what == "hang":
+            time.sleep(600)
         body = b"" if what.isdigit() else json.dumps({"status": what}).encode()
         self.send_response(int(what) if what.isdigit() else 200)
         self.send_header("Content-Length", str(len(body))) if what != "204" else None
@@ -361,6 +363,47 @@ def check_words(s, checks):
     s.caught_up("mailer")
 
 
+def check_skip(s, checks):
+    """An event that hangs its service holds its partition; the list says which, and an operator gets past it, once, by its number."""
+    s.rule("hang", "hang")
+    s.publish(["hang", "hang"])
+
+    def held():
+        return next((p for p in s.lag("mailer").get("partitions", []) if p.get("reason", "").startswith("no answer") and p["event"]["subject"] == "hang"), None)
+
+    wait_for("the event to hang", held)
+    p = held()
+    number = p["event"]["offset"]
+    first = s.mails("hang")[0]
+    checks.check("the list says which event, since when and how often",
+                 number == first["sequence"] and p["event"]["id"] == first["id"] and re.match(r"20\d\d-", p["since"]) and p["deliveries"] >= 1, str(p))
+    text = s.run("events", "lag", "mailer").stdout
+    checks.check("and how to get past it", re.search(rf"^    held by event {number}, order\.placed hang, since 20\S+, delivered \d+ times?; ficus events skip mailer {number} ", text, re.M), text)
+    for args, code, words in (
+        (("mailer", str(number + 1)), 1, "is not the first of a partition"),
+        (("reader", str(number)), 1, "keeps its own place"),
+        (("mailer", "soon"), 2, "ficus events lag shows"),
+        (("nobody", str(number)), 1, "consumes nothing"),
+    ):
+        said = s.run("events", "skip", *args)
+        checks.check(f"skip {' '.join(args)} is refused", said.returncode == code and words in said.stderr, f"{said.returncode} {said.stderr}")
+    said = s.run("events", "skip", "mailer", str(number), "--reason", "it hangs", "--json")
+    letter = json.loads(said.stdout or "{}").get("letter")
+    again = s.run("events", "skip", "mailer", str(number))
+    checks.check("said twice it skips one", said.returncode == 0 and again.returncode == 1 and "nothing was skipped" in again.stderr, said.stderr + again.stderr)
+    s.rule("hang", None)
+    s.caught_up("mailer")
+    checks.check("the next one came", s.mails("hang")[-1]["n"] == 2, str(s.mails("hang")))
+    letters = [json.loads(line) for line in s.run("events", "dead", "--json").stdout.splitlines()]
+    mine = [v for v in letters if v["sequence"] == str(letter)]
+    checks.check("it is a dead letter that says who and why", len(mine) == 1 and mine[0]["data"]["event"]["id"] == first["id"]
+                 and re.fullmatch(rf"skipped by (\S+ \()?uid {os.getuid()}\)?: it hangs", mine[0]["data"]["reason"]) and mine[0]["data"]["attempts"] >= 1, str(mine))
+    checks.check("and the hub's log", [line["offset"] for line in s.log("hub", "event.skipped")] == [number], str(s.log("hub", "event.skipped")))
+    checks.check("it is brought back", s.run("events", "redrive", str(letter)).returncode == 0)
+    wait_for("the event again", lambda: s.mails("hang")[-1]["n"] == 1)
+    s.caught_up("mailer")
+
+
 def check_seek(s, checks):
     s.publish(["seek"] * 3)
     s.caught_up("mailer")
@@ -607,6 +650,7 @@ def run(s, checks):
     check_kills(s, checks)
     check_lag(s, checks)
     check_words(s, checks)
+    check_skip(s, checks)
     check_seek(s, checks)
     check_consume(s, checks)
     check_ends(s, checks)

@@ -34,12 +34,6 @@ class System(Shop):
             return []
         return [e for e in answer.json if topic in (None, e["topic"])]
 
-    def lines(self, *args):
-        done = self.run(*args, "--json")
-        if done.returncode != 0:
-            raise AssertionError(f"{args}: {done.returncode} {done.stdout}{done.stderr}")
-        return [json.loads(line) for line in done.stdout.splitlines()]
-
     def waiting(self):
         return [v for v in self.lines("events", "scheduled") if "number" in v]
 
@@ -132,6 +126,13 @@ def check_operator(system, checks):
     gone = wait_for("the hub to remove it", lambda: (lambda d: d if d.returncode == 0 else None)(system.run("events", "unschedule", number)), 20)
     checks.check("removed, and not twice", "does not come" in gone.stdout and system.run("events", "unschedule", number).returncode == 1)
     checks.check("and said so", any(line.get("subject") == "never" for line in system.hub_log("events.unscheduled")))
+    for what, args, message in (
+        ("a topic that nobody has", ["reminder.du"], "no service publishes reminder.du, and the log has no event of it (did you mean reminder.due?); ficus events topics"),
+        ("one among others, to follow", ["reminder.due", "nobody.has", "--follow"], "no service publishes nobody.has"),
+    ):
+        done = system.run("events", "read", *args)
+        checks.check(f"read is refused: {what}", done.returncode == 1 and message in done.stderr and done.stdout == "", f"{done.returncode} {done.stderr}")
+    checks.check("the log's own topics are there without an event", system.run("events", "read", "ficus.dead.closed").returncode == 0)
     for what, args, message, code in (
         ("a topic of nobody", ["nobody.has", "--data", "1"], "published by no service", 1),
         ("data that is no JSON", ["reminder.due", "--data", "{"], "data", 2),

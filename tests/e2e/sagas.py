@@ -293,7 +293,7 @@ class Sagas(unittest.TestCase):
         shown = self.say("show", "t1")
         self.assertIn("TERMINATED, and done or perhaps done, and not undone: block", shown)
         self.assertRegex(shown, r"terminated +- +by ann \(uid \d+\): paid back by hand")
-        self.assertEqual([s["id"] for s in self.system.json("saga", "list", "--state", "terminated")["sagas"]], ["t1"])
+        self.assertEqual([s["id"] for s in self.system.lines("saga", "list", "--state", "terminated")], ["t1"])
         self.assertIn('"saga.terminated"', self.system.run("logs", "hub", "--level", "warn", "--json").stdout)
         self.say("start", "loan", "t2", "--input", '{"amount": 1}')
         self.say("terminate", "t2", "--reason", "a test")
@@ -304,17 +304,14 @@ class Sagas(unittest.TestCase):
         """Pages join, and a list is of one saga and one state where that is asked for."""
         for i in range(5):
             self.say("start", "loan", f"list{i}", "--input", '{"amount": 1}')
-        rows, after = [], None
-        while True:
-            page = self.system.json("saga", "list", "--saga", "loan", "--limit", "2", *(["--after", after] if after else []))
-            rows += [s["id"] for s in page["sagas"]]
-            self.assertLessEqual(len(page["sagas"]), 2)
-            after = page.get("after")
-            if after is None:
-                break
+        rows, after = [], []
+        while page := self.system.lines("saga", "list", "--saga", "loan", "--limit", "2", *after):
+            rows += [s["id"] for s in page]
+            self.assertLessEqual(len(page), 2)
+            after = ["--after", "loan/" + rows[-1]]
         self.assertEqual(rows, sorted(rows))
         self.assertLessEqual({f"list{i}" for i in range(5)}, set(rows))
-        self.assertEqual(rows, [s["id"] for s in self.system.json("saga", "list", "--saga", "loan")["sagas"]])
+        self.assertEqual(rows, [s["id"] for s in self.system.lines("saga", "list", "--saga", "loan", "--all")])
         self.assertIn("more: --after loan/", self.say("list", "--saga", "loan", "--limit", "2"))
         self.assertNotIn("loan", self.say("list", "--saga", "trip"))
         self.assertIn("or of choreographed sagas orphaned", self.say("list", "--state", "asleep", code=2))

@@ -114,6 +114,13 @@ class Shop:
             raise AssertionError(f"ficus {' '.join(args)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
         return json.loads(done.stdout)
 
+    def lines(self, *args):
+        """Of a command that lists: an object a line."""
+        done = self.run(*args, "--json")
+        if done.returncode != 0:
+            raise AssertionError(f"ficus {' '.join(args)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
     def pids(self):
         """Name to pid, of everything that lives. Empty when not even the status can be read."""
         done = self.run("status", "--json")

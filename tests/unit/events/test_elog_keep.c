@@ -95,6 +95,24 @@ static const char *read_from(const char *topics, int64_t offset)
     return seen;
 }
 
+static size_t counted;
+
+static void on_topics(void *arg, enum ficus_err err, const struct elog_topic *topics, size_t count)
+{
+    assert_int_equal(err, FICUS_ERR_OK);
+    for (size_t i = 0; i < count; i++)
+        if (slice_eq_str(topics[i].topic, arg))
+            counted = (size_t)topics[i].count;
+}
+
+static size_t count_of(const char *topic)
+{
+    counted = 0;
+    assert_int_equal(elog_topics(elog, on_topics, (void *)(uintptr_t)topic), FICUS_ERR_OK);
+    crash_env_run_ms(ce, 1);
+    return counted;
+}
+
 static void grow_old(void)
 {
     crash_env_run_ms(ce, (int64_t)3 * HOUR_MS);
@@ -221,10 +239,40 @@ static void test_many_kept(void **state)
     assert_int_equal(strncmp(read_from("by.subject", 0), "2 3 ", 4), 0);
 }
 
+/* What is kept may be larger than all that the log may have, and takes the room of nothing else: of what is not kept so much stays as
+ * would without it. */
+static void test_kept_over_size(void **state)
+{
+    (void)state;
+    enum { ROOM = 1000000, KEPT = 1500, LOOSE = 1200 };
+    static char data[2000];
+    char subject[16];
+    struct elog_options o = options(3);
+    o.size_max = ROOM;
+    log_rig_close();
+    log_rig_open(o);
+    memset(data, 'x', sizeof data - 1);
+    data[0] = data[sizeof data - 2] = '"';
+    for (int i = 0; i < KEPT; i++) {
+        snprintf(subject, sizeof subject, "%d", i);
+        put("by.subject", subject, data);
+        if (i % 5 == 0)
+            put("old", "", data);
+    }
+    for (int i = 0; i < LOOSE; i++)
+        put("old", "", data);
+    for (int run = 0; run < 3; run++) {
+        crash_env_run_ms(ce, 11 * 60 * 1000);
+        size_t kept_count = count_of("by.subject"), loose_count = count_of("old");
+        assert_int_equal(kept_count, KEPT);
+        assert_in_range(loose_count, ROOM / 4 / sizeof data, 2 * ROOM / sizeof data);
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {TEST(test_newest_of_each), TEST(test_odd_keys), TEST(test_changes_of_mind),
-                                       TEST(test_cuts), TEST(test_many_kept)};
+                                       TEST(test_cuts), TEST(test_many_kept), TEST(test_kept_over_size)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -263,6 +263,60 @@ static void test_keys(void **state)
     assert_int_equal(group_partition_of(&g, SLICE("")), 4);
 }
 
+/* An event that its partition does not get past is skipped: only the first one, only once, and whoever has it out is fenced. */
+static void test_skip(void **state)
+{
+    (void)state;
+    struct group g;
+    size_t p, at = 9;
+    group_init(&g, 2, 1);
+    for (int64_t i = 1; i <= 4; i++)
+        assert_true(offer(&g, i == 4 ? 1 : 0, 0, i, 1));
+    group_read_done(&g, 0, 6);
+    assert_int_equal(group_skip(&g, 2, &at), GROUP_STALE);  /* behind another */
+    assert_int_equal(group_skip(&g, 5, &at), GROUP_STALE);  /* nobody's, and not passed by all */
+    for (int64_t now = 10; now <= 30; now += 10) {          /* a member that dies of it each time, and another that is at work */
+        assert_true(group_lease(&g, now, 2, 10, &p));
+        (void)group_tick(&g, now + 10);
+        if (p == 1)
+            now -= 10;
+    }
+    while (g.partitions[0].state != GROUP_OUT)
+        assert_true(group_lease(&g, 50, 2, 1000, &p));
+    assert_int_equal(g.partitions[0].head_offset, 1);
+    assert_int_equal(g.partitions[0].since_ms, 10);
+    int64_t epoch = g.partitions[0].epoch, deliveries = g.partitions[0].deliveries;
+    assert_true(deliveries >= 4);
+    assert_int_equal(group_skip(&g, 1, &at), GROUP_COMMIT);
+    assert_int_equal(at, 0);
+    assert_true(g.partitions[0].is_dead);
+    assert_int_equal(g.partitions[0].dead_offset, 1);
+    assert_int_equal(g.partitions[0].dead_attempts, deliveries);
+    assert_int_equal(group_cursor_of(&g, 0).settled, 1);
+    assert_int_equal(group_settle(&g, 0, epoch, 1, GROUP_SUCCESS, 50, 0), GROUP_STALE);
+    assert_int_equal(group_skip(&g, 1, &at), GROUP_BUSY);
+    group_committed(&g, 0, false, 50, 0);                   /* it could not be written: nothing has changed, nobody has a lease */
+    assert_int_equal(g.partitions[0].state, GROUP_RESTING);
+    assert_int_equal(group_cursor_of(&g, 0).settled, 0);
+    assert_int_equal(group_settle(&g, 0, epoch, 1, GROUP_SUCCESS, 50, 0), GROUP_STALE);
+    assert_int_equal(group_skip(&g, 1, &at), GROUP_COMMIT); /* while it rests */
+    group_committed(&g, 0, true, 60, 0);
+    assert_int_equal(g.partitions[0].state, GROUP_READY);
+    assert_int_equal(group_settle(&g, 0, epoch, 2, GROUP_SUCCESS, 60, 0), GROUP_STALE);
+    assert_int_equal(group_skip(&g, 1, &at), GROUP_ALREADY); /* said again it skips nothing */
+    assert_int_equal(group_skip(&g, 2, &at), GROUP_COMMIT); /* before it was given out */
+    assert_int_equal(g.partitions[0].dead_attempts, 0);
+    group_committed(&g, 0, true, 60, 0);
+    assert_int_equal(group_skip(&g, 3, &at), GROUP_COMMIT);
+    group_committed(&g, 0, true, 60, 0);
+    assert_int_equal(group_cursor_of(&g, 0).settled, 6);
+    assert_int_equal(group_skip(&g, 4, &at), GROUP_COMMIT);
+    assert_int_equal(at, 1);
+    group_committed(&g, 1, true, 60, 0);
+    assert_int_equal(group_skip(&g, 4, &at), GROUP_ALREADY);
+    free_all(&g);
+}
+
 /* ---- at random ---- */
 
 enum { PARTITIONS = 5, EVENTS = 400, STEPS = 6000 };
@@ -417,6 +471,24 @@ static void seek_step(struct world *w)
         w->settled[o] = false;
 }
 
+/* An operator skips what some partition begins with; whoever had it is fenced, and the same again skips nothing. */
+static void skip_step(struct world *w)
+{
+    size_t p = dice(w, PARTITIONS), at = PARTITIONS;
+    const struct group_item *head = group_head(&w->g, p);
+    if (head == NULL)
+        return;
+    int64_t epoch = w->g.partitions[p].epoch, offset = head->offset;
+    assert_int_equal(group_skip(&w->g, offset, &at), GROUP_COMMIT);
+    assert_int_equal(at, p);
+    assert_int_equal(group_settle(&w->g, p, epoch, offset, GROUP_SUCCESS, w->now, 0), GROUP_STALE);
+    w->settled[offset] = true;
+    commit(w, p, true);
+    bool kept = w->g.partitions[p].cursor.settled >= offset;
+    if (kept)
+        assert_int_not_equal(group_skip(&w->g, offset, &at), GROUP_COMMIT);
+}
+
 /* All that is in the log is settled in the end. */
 static void finish(struct world *w)
 {
@@ -479,6 +551,8 @@ static void run(uint64_t seed, bool with_seek)
         default:
             if (dice(&w, 60) == 0)
                 crash(&w);
+            else if (dice(&w, 20) == 0)
+                skip_step(&w);
             else if (with_seek && dice(&w, 60) == 0)
                 seek_step(&w);
         }
@@ -508,7 +582,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_in_order), cmocka_unit_test(test_lease_of_several), cmocka_unit_test(test_fencing), cmocka_unit_test(test_given_up),
-        cmocka_unit_test(test_one_stands_still), cmocka_unit_test(test_sizes), cmocka_unit_test(test_keys), cmocka_unit_test(test_random),
+        cmocka_unit_test(test_one_stands_still), cmocka_unit_test(test_sizes), cmocka_unit_test(test_keys), cmocka_unit_test(test_skip), cmocka_unit_test(test_random),
         cmocka_unit_test(test_random_with_seek),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

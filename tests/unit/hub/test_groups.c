@@ -384,6 +384,101 @@ static void test_given_back(void **state)
     world_free(w);
 }
 
+static struct asked *say_skip(struct world *w, const char *group, int64_t offset)
+{
+    return ask(&w->rig, w->shop, "ops", "POST", arena_printf(&w->rig.arena, "/v1/groups/%s/skip", group),
+               arena_printf(&w->rig.arena, "{\"offset\":%lld,\"by\":\"maria\",\"reason\":\"it hangs\"}", (long long)offset));
+}
+
+/* The event that holds the first partition that is held. */
+static int64_t held_by(struct world *w, const char *name)
+{
+    for (;;) { /* ended by the alarm when it never comes */
+        const char *reason = strstr(lag(w, name), "\"reason\":");
+        if (reason != NULL) {
+            const char *at = strstr(lag(w, name), "\"event\":{\"offset\":");
+            assert_non_null(at);
+            return strtoll(at + strlen("\"event\":{\"offset\":"), NULL, 10);
+        }
+        pause_ms(&w->rig, 5);
+    }
+}
+
+/* A service hangs on an event: the list says which; skipped, it is a dead letter, its call is cut off, the next one has its turn, and
+ * redriven it comes again. Said twice, it skips one. */
+static void test_skipped(void **state)
+{
+    (void)state;
+    struct world *w = world_new("10s");
+    int64_t letter;
+    tell_registry(w);
+    w->status = 503;
+    publish(w, "a", "x", 2);
+    int64_t held = held_by(w, "mailer");
+    const char *said = lag(w, "mailer");
+    assert_non_null(strstr(said, "\"topic\":\"a\",\"id\":\"1\",\"subject\":\"x\"},\"since\":\"20"));
+    assert_non_null(strstr(said, "\"deliveries\":"));
+    w->status = 0; /* now it does not even answer */
+    while (w->held == 0)
+        pause_ms(&w->rig, 5);
+    assert_int_equal(say_skip(w, "mailer", held + 1)->status, 409); /* not the first */
+    assert_non_null(strstr(say_skip(w, "mailer", held + 1)->body, "\"not_first\""));
+    assert_int_equal(say_skip(w, "mailer", 0)->status, 400);
+    assert_int_equal(say_skip(w, "reader", held)->status, 409);
+    assert_int_equal(say_skip(w, "nobody", held)->status, 404);
+    assert_int_equal(ask(&w->rig, w->audit, "hub", "POST", "/v1/groups/audit/skip", "{\"offset\":1}")->status, 404); /* for operators */
+    w->status = 204;
+    struct asked *a = say_skip(w, "mailer", held);
+    assert_int_equal(a->status, 200);
+    letter = strtoll(a->body + strlen("{\"letter\":"), NULL, 10);
+    assert_int_equal(say_skip(w, "mailer", held)->status, 409);
+    wait_lag(w, "mailer", 0);
+    assert_int_equal(w->seen[w->seen_count - 1].n, 2);
+    const char *dead = ask(&w->rig, w->shop, "ops", "GET", "/v1/dead", NULL)->body;
+    assert_non_null(strstr(dead, arena_printf(&w->rig.arena, "\"sequence\":\"%lld\"", (long long)letter)));
+    assert_non_null(strstr(dead, arena_printf(&w->rig.arena, "skipped by maria (uid %lld): it hangs", (long long)getuid())));
+    /* the next hub is behind it, and it comes again when it is redriven */
+    hub_rig_stop(&w->rig);
+    hub_rig_start(&w->rig);
+    size_t before = w->seen_count;
+    tell_registry(w);
+    assert_int_equal(ask(&w->rig, w->shop, "ops", "POST", arena_printf(&w->rig.arena, "/v1/dead/%lld/redrive", (long long)letter), NULL)->status, 202);
+    wait_seen(w, before + 1);
+    wait_lag(w, "mailer", 0);
+    assert_int_equal(w->seen_count, before + 1);
+    assert_int_equal(w->seen[before].n, 1);
+    world_free(w);
+}
+
+/* A member dies of an event each time: nobody says so, but the list does; skipped, its lease is fenced. What is given back is no missing
+ * answer. */
+static void test_skipped_lease(void **state)
+{
+    (void)state;
+    struct world *w = world_new("100ms");
+    int64_t partition, epoch, last;
+    size_t count;
+    publish(w, "a", "x", 2);
+    read_lease(w, ask(&w->rig, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=1&wait=20000", NULL)->body, &partition, &epoch, &last, &count);
+    assert_int_equal(settle(w, partition, epoch, last, "AWAY"), 204);
+    assert_non_null(strstr(lag(w, "audit"), "\"state\":\"no member\""));
+    assert_null(strstr(lag(w, "audit"), "no answer"));
+    for (int i = 0; i < 2; i++)
+        read_lease(w, ask(&w->rig, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=2&wait=20000", NULL)->body, &partition, &epoch, &last, &count);
+    int64_t held = held_by(w, "audit");
+    assert_int_equal(held, last - 1);
+    assert_null(strstr(lag(w, "audit"), "no answer"));
+    assert_int_equal(say_skip(w, "audit", held)->status, 200);
+    assert_int_equal(settle(w, partition, epoch, last, "SUCCESS"), 409);
+    read_lease(w, ask(&w->rig, w->shop, "ops", "POST", "/v1/groups/audit/lease?limit=2&wait=20000", NULL)->body, &partition, &epoch, &last, &count);
+    assert_int_equal(count, 1);
+    assert_int_equal(last, held + 1);
+    assert_int_equal(settle(w, partition, epoch, last, "SUCCESS"), 204);
+    wait_lag(w, "audit", 0);
+    assert_int_equal(say_skip(w, "audit", held)->status, 409);
+    world_free(w);
+}
+
 /* Moved while something is out: that counts no more. */
 static void test_seek(void **state)
 {
@@ -465,7 +560,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_delivered), cmocka_unit_test(test_flow), cmocka_unit_test(test_stopped_in_the_middle), cmocka_unit_test(test_planned_stop), cmocka_unit_test(test_refused), cmocka_unit_test(test_leased), cmocka_unit_test(test_given_back),
-        cmocka_unit_test(test_seek), cmocka_unit_test(test_stop_with_all_under_way),
+        cmocka_unit_test(test_skipped), cmocka_unit_test(test_skipped_lease), cmocka_unit_test(test_seek), cmocka_unit_test(test_stop_with_all_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
