@@ -33,7 +33,7 @@ static void print_held(const struct json *consumer, const struct json *partition
         return;
     buf_printf(out, "    held by event %lld, " SLICE_FMT " ", offset, SLICE_ARG(text_of(event, "topic")));
     cli_add_plain(out, text_of(event, "subject"));
-    buf_printf(out, ", since " SLICE_FMT ", delivered %lld time%s; ficus events skip " SLICE_FMT " %lld makes it a dead letter\n",
+    buf_printf(out, ", since " SLICE_FMT ", delivered %lld time%s; if it is the event's fault: ficus events skip " SLICE_FMT " %lld\n",
                SLICE_ARG(text_of(partition, "since")), deliveries, deliveries == 1 ? "" : "s", SLICE_ARG(text_of(consumer, "consumer")), offset);
 }
 
