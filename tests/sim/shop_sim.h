@@ -4,7 +4,8 @@
  * and cancel through a client that repeats with the same key until it is answered; hosts crash and come back.
  *
  *   shop_world.c   hosts, configuration, crashes, restarts       shop_client.c   customers and their plans
- *   shop_check.c   the oracle: facts read from the disks, statements as SQL       sim_shop.c   one run under one seed; the command
+ *   shop_facts.c   what the stores on the disks say, as tables      shop_check.c   the oracle: statements as SQL
+ *   sim_shop.c   one run under one seed; the command
  */
 #ifndef FICUS_SHOP_SIM_H
 #define FICUS_SHOP_SIM_H
@@ -73,6 +74,7 @@ struct shop {
     struct sim_network network;             /* cruel: from when the products are put */
     bool healed;                            /* they may never again */
     bool cruel;                             /* disks also are full or fail for a while, syncs hang, hosts stay down for long */
+    bool twice;                             /* the oracle reads each store a second time, from a copy */
     bool impatient;                         /* the checkout soon gives up on a step: see shop_world.c */
     bool registry_dirty;                    /* the hub must be told anew */
     bool registry_running;
@@ -92,6 +94,11 @@ _Noreturn void shop_fail(struct shop *s, const char *format, ...) __attribute__(
 /* shop_client.c */
 void shop_client_start(struct shop *s);
 bool shop_client_done(const struct shop *s);    /* all orders and cancels are answered */
+
+/* shop_facts.c: read what changed since; at rest all of it. Returned: a bit for each table that is another than before. */
+uint64_t shop_facts_refresh(struct shop *s, bool rest);
+uint64_t shop_facts_named(const char *sql);     /* the bits of the tables that a statement names */
+struct db_conn *shop_facts_conn(struct shop *s);
 
 /* shop_check.c: fail the run when a statement is broken; cheap when nothing was committed since. quiet: also those that
  * hold only at rest. */
