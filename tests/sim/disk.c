@@ -22,6 +22,7 @@ struct op {
 struct inode {
     struct list link;       /* in the disk */
     struct bytes live, durable;
+    uint64_t changed_at;    /* the disk's change_count then */
     struct list ops;
     struct list files;      /* open ones */
 };
@@ -39,12 +40,15 @@ struct sim_file {
     struct inode *inode;
     uint64_t generation;
     bool read_only;
+    const char *viewed;     /* of a view: the name whose bytes are read */
     int64_t lock_offset, lock_size;     /* size 0: none */
 };
 
 struct sim_disk {
     struct list inodes, entries;
+    const struct sim_disk *viewed;  /* NULL: this is no view */
     uint64_t generation;    /* crashes; files of older ones are dead */
+    uint64_t change_count;  /* of the live bytes of all files */
     uint64_t op_count, sync_count, die_at, fail_from, fail_to, size_max;
     enum ficus_err fail_err;
     bool dead;
@@ -98,7 +102,7 @@ static void op_apply(struct bytes *b, const struct op *op)
         bytes_write(b, op->data, op->size, op->offset);
 }
 
-static void op_add(struct inode *n, bool is_truncate, size_t offset, const void *p, size_t size)
+static void op_add(struct sim_disk *d, struct inode *n, bool is_truncate, size_t offset, const void *p, size_t size)
 {
     struct op *op = mem_alloc(sizeof *op + size);
     FICUS_ASSERT(op != NULL);
@@ -107,6 +111,13 @@ static void op_add(struct inode *n, bool is_truncate, size_t offset, const void 
         memcpy(op->data, p, size);
     list_add_tail(&n->ops, &op->link);
     op_apply(&n->live, op);
+    n->changed_at = ++d->change_count;
+}
+
+static void ops_apply(struct inode *n)
+{
+    LIST_FOREACH(&n->ops, it)
+        op_apply(&n->durable, CONTAINER_OF(it, struct op, link));
 }
 
 static void ops_clear(struct inode *n)
@@ -123,6 +134,7 @@ static struct inode *inode_new(struct sim_disk *d)
     FICUS_ASSERT(n != NULL);
     list_init(&n->ops);
     list_init(&n->files);
+    n->changed_at = ++d->change_count;
     list_add_tail(&d->inodes, &n->link);
     return n;
 }
@@ -150,16 +162,22 @@ static void inode_free_unused(struct sim_disk *d, struct inode *n)
     inode_free(n);
 }
 
-static struct entry *entry_find(struct sim_disk *d, const char *path, bool create)
+static struct entry *entry_look(const struct sim_disk *d, const char *path)
 {
     LIST_FOREACH(&d->entries, it) {
         struct entry *en = CONTAINER_OF(it, struct entry, link);
         if (strcmp(en->path, path) == 0)
             return en;
     }
-    if (!create)
-        return NULL;
-    struct entry *en = mem_zalloc(sizeof *en);
+    return NULL;
+}
+
+static struct entry *entry_find(struct sim_disk *d, const char *path, bool create)
+{
+    struct entry *en = entry_look(d, path);
+    if (en != NULL || !create)
+        return en;
+    en = mem_zalloc(sizeof *en);
     FICUS_ASSERT(en != NULL);
     en->path = mem_strdup(path);
     FICUS_ASSERT(en->path != NULL);
@@ -203,6 +221,20 @@ void sim_disk_free(struct sim_disk *d)
     mem_free(d);
 }
 
+struct sim_disk *sim_disk_view(const struct sim_disk *d)
+{
+    struct sim_disk *view = sim_disk_new();
+    if (view != NULL)
+        view->viewed = d;
+    return view;
+}
+
+uint64_t sim_disk_changed(const struct sim_disk *d, const char *path)
+{
+    const struct entry *en = entry_look(d, path);
+    return en != NULL && en->live != NULL ? en->live->changed_at : 0;
+}
+
 static void inode_clone(struct sim_disk *to, const struct inode *n)
 {
     struct inode *copy = inode_new(to);
@@ -210,7 +242,7 @@ static void inode_clone(struct sim_disk *to, const struct inode *n)
     bytes_copy(&copy->live, &n->durable);
     LIST_FOREACH(&n->ops, it) {
         const struct op *op = CONTAINER_OF(it, struct op, link);
-        op_add(copy, op->is_truncate, op->offset, op->data, op->size);
+        op_add(to, copy, op->is_truncate, op->offset, op->data, op->size);
     }
 }
 
@@ -281,14 +313,19 @@ static void inode_tear(struct inode *n, struct tear *t)
     }
 }
 
-static void inode_crash(struct inode *n, enum sim_crash mode, struct tear *t)
+/* Where nothing waits for a sync the live bytes are the durable ones. */
+static void inode_crash(struct sim_disk *d, struct inode *n, enum sim_crash mode, struct tear *t)
 {
+    if (list_empty(&n->ops))
+        return;
     if (mode == SIM_CRASH_KEEP)
-        bytes_copy(&n->durable, &n->live);
+        ops_apply(n);
     else if (mode == SIM_CRASH_TEAR)
         inode_tear(n, t);
     ops_clear(n);
-    bytes_copy(&n->live, &n->durable);
+    if (mode != SIM_CRASH_KEEP)
+        bytes_copy(&n->live, &n->durable);
+    n->changed_at = ++d->change_count;
 }
 
 void sim_disk_crash(struct sim_disk *d, enum sim_crash mode, uint64_t seed)
@@ -310,7 +347,7 @@ void sim_disk_crash(struct sim_disk *d, enum sim_crash mode, uint64_t seed)
         entry_free_unused(en);
     }
     LIST_FOREACH(&d->inodes, it)
-        inode_crash(CONTAINER_OF(it, struct inode, link), mode, &t);
+        inode_crash(d, CONTAINER_OF(it, struct inode, link), mode, &t);
     LIST_FOREACH_SAFE(&d->inodes, it, tmp)
         inode_free_unused(d, CONTAINER_OF(it, struct inode, link));
     d->generation++;
@@ -397,7 +434,8 @@ enum ficus_err sim_disk_open(struct sim_disk *d, const char *path, unsigned flag
     if (there && (flags & ENV_OPEN_EXCLUSIVE) != 0)
         return FICUS_ERR_EXISTS;
     if (!there) {
-        if ((flags & ENV_OPEN_CREATE) == 0)
+        bool in_view = d->viewed != NULL && sim_disk_exists(d, path);
+        if ((flags & ENV_OPEN_CREATE) == 0 && !in_view)
             return FICUS_ERR_NOT_FOUND;
         enum ficus_err err = disk_op(d);
         if (err != FICUS_ERR_OK)
@@ -408,7 +446,8 @@ enum ficus_err sim_disk_open(struct sim_disk *d, const char *path, unsigned flag
     struct sim_file *f = mem_zalloc(sizeof *f);
     FICUS_ASSERT(f != NULL);
     *f = (struct sim_file){.disk = d, .inode = en->live, .generation = d->generation,
-        .read_only = (flags & ENV_OPEN_READ_ONLY) != 0};
+        .read_only = d->viewed != NULL || (flags & ENV_OPEN_READ_ONLY) != 0,
+        .viewed = d->viewed == NULL ? NULL : en->path};
     list_add_tail(&en->live->files, &f->link);
     *ret_file = f;
     return FICUS_ERR_OK;
@@ -423,9 +462,19 @@ void sim_file_close(struct sim_file *f)
     inode_free_unused(d, n);
 }
 
+/* What a reader finds in the file now. A view's is whatever has its name on the other disk. */
+static const struct bytes *file_bytes(const struct sim_file *f)
+{
+    static const struct bytes nothing;
+    if (f->viewed == NULL)
+        return &f->inode->live;
+    const struct entry *en = entry_look(f->disk->viewed, f->viewed);
+    return en == NULL || en->live == NULL ? &nothing : &en->live->live;
+}
+
 ssize_t sim_file_read(struct sim_file *f, void *p, size_t size, int64_t offset)
 {
-    const struct bytes *b = &f->inode->live;
+    const struct bytes *b = file_bytes(f);
     if (f->disk->dead || f->generation != f->disk->generation)
         return -(ssize_t)FICUS_ERR_IO;
     if ((uint64_t)offset >= b->size)
@@ -441,7 +490,7 @@ enum ficus_err sim_file_write(struct sim_file *f, const void *p, size_t size, in
         return FICUS_ERR_FULL;
     enum ficus_err err = file_op(f);
     if (err == FICUS_ERR_OK)
-        op_add(f->inode, false, (size_t)offset, p, size);
+        op_add(f->disk, f->inode, false, (size_t)offset, p, size);
     return err;
 }
 
@@ -451,7 +500,7 @@ enum ficus_err sim_file_truncate(struct sim_file *f, int64_t size)
         return FICUS_ERR_FULL;
     enum ficus_err err = file_op(f);
     if (err == FICUS_ERR_OK)
-        op_add(f->inode, true, (size_t)size, NULL, 0);
+        op_add(f->disk, f->inode, true, (size_t)size, NULL, 0);
     return err;
 }
 
@@ -460,8 +509,7 @@ enum ficus_err sim_file_sync(struct sim_file *f)
     enum ficus_err err = file_op(f);
     if (err != FICUS_ERR_OK)
         return err;
-    LIST_FOREACH(&f->inode->ops, it)
-        op_apply(&f->inode->durable, CONTAINER_OF(it, struct op, link));
+    ops_apply(f->inode);
     ops_clear(f->inode);
     f->disk->sync_count++;
     return FICUS_ERR_OK;
@@ -471,7 +519,7 @@ enum ficus_err sim_file_size(struct sim_file *f, int64_t *ret_size)
 {
     if (f->disk->dead || f->generation != f->disk->generation)
         return FICUS_ERR_IO;
-    *ret_size = (int64_t)f->inode->live.size;
+    *ret_size = (int64_t)file_bytes(f)->size;
     return FICUS_ERR_OK;
 }
 
@@ -492,7 +540,7 @@ enum ficus_err sim_file_lock(struct sim_file *f, int64_t offset, int64_t size)
 
 bool sim_disk_exists(struct sim_disk *d, const char *path)
 {
-    const struct entry *en = entry_find(d, path, false);
+    const struct entry *en = entry_look(d->viewed == NULL ? d : d->viewed, path);
     return en != NULL && en->live != NULL;
 }
 
@@ -506,7 +554,7 @@ enum ficus_err sim_disk_unlink(struct sim_disk *d, const char *path)
 {
     if (!d->dead && !sim_disk_exists(d, path))
         return FICUS_ERR_NOT_FOUND;
-    enum ficus_err err = disk_op(d);
+    enum ficus_err err = d->viewed != NULL ? FICUS_ERR_READ_ONLY : disk_op(d);
     if (err != FICUS_ERR_OK)
         return err;
     struct entry *en = entry_find(d, path, false);
@@ -521,7 +569,7 @@ enum ficus_err sim_disk_rename(struct sim_disk *d, const char *from, const char 
 {
     if (!d->dead && !sim_disk_exists(d, from))
         return FICUS_ERR_NOT_FOUND;
-    enum ficus_err err = disk_op(d);
+    enum ficus_err err = d->viewed != NULL ? FICUS_ERR_READ_ONLY : disk_op(d);
     if (err != FICUS_ERR_OK)
         return err;
     struct entry *source = entry_find(d, from, false);

@@ -34,6 +34,12 @@ struct sim_file;    /* an open file */
 struct sim_disk *sim_disk_new(void);                            /* NULL: out of memory */
 struct sim_disk *sim_disk_clone(const struct sim_disk *d);      /* without its open files and faults */
 void sim_disk_free(struct sim_disk *d);                         /* with all open files */
+/* Another way to look at a disk that outlives it: a file of the view reads what has its name on the other disk at that moment,
+ * also between the operations of those who write there, and under no lock of theirs. Nothing can be written; opening creates
+ * only names of the view. */
+struct sim_disk *sim_disk_view(const struct sim_disk *d);
+/* Another number whenever what a reader of that name finds may have changed; 0: nothing has it. */
+uint64_t sim_disk_changed(const struct sim_disk *d, const char *path);
 
 /* Crash and start again: dead disks live, counters of faults are cleared. */
 void sim_disk_crash(struct sim_disk *d, enum sim_crash mode, uint64_t seed);
