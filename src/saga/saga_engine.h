@@ -97,15 +97,19 @@ enum saga_command_kind {
     SAGA_TERMINATE, /* end it at once and undo nothing. CONFLICT: it has ended */
     SAGA_SIGNAL,    /* give or refuse a signal. CONFLICT: too late, or given before with other data */
     SAGA_WAKE,      /* its wait is over; the engine's own */
+    SAGA_CHILD_CANCEL, /* its parent is undone; the engine's own. OK also when it cannot be cancelled, or has ended: its end is told.
+                          NOT_FOUND: it is not this parent's */
+    SAGA_CHILD_END,    /* a child of it has ended; the engine's own */
 };
 struct saga_command {
     enum saga_command_kind kind;
     struct slice saga, id;
     struct slice actor, reason; /* for the history; SLICE_NONE: not said. TERMINATE needs both */
     struct slice data;          /* START: the input; SIGNAL: its data. JSON text, or SLICE_NONE */
-    struct slice signal;        /* SIGNAL: its name */
+    struct slice signal;        /* SIGNAL: its name; CHILD_END: the step's */
     struct slice topic;         /* SIGNAL: not NONE: the one that an event of this topic gives or refuses, instead of signal and refuse */
-    bool refuse;                /* SIGNAL */
+    bool refuse;                /* SIGNAL; CHILD_END: it is undone, and reason is the failure's code */
+    struct saga_start begins;   /* START of a child: its parent and the context of its calls; CHILD_CANCEL: its parent */
     struct slice owner;         /* not NONE: only of a saga of this service, else FORBIDDEN */
 };
 /* OK is answered when it is synced, with {saga,id,state,again}; again: it was so before, and nothing was written. The
