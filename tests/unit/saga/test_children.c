@@ -428,6 +428,100 @@ static void test_full(void **state)
     world_free(w);
 }
 
+/* ---- at every moment ---- */
+
+/* Says something so many milliseconds, and then turns of the loop, after a call. */
+struct later {
+    struct world *w;
+    struct env_timer timer;
+    const char *key;
+    struct saga_command command;
+    int64_t after_ms;
+    int turns;
+    bool said;
+    struct seen seen;
+};
+static struct later *later;
+
+static void on_turn(void *arg)
+{
+    struct later *l = arg;
+    if (l->turns-- > 0) {
+        env_timer_start(l->w->env, &l->timer, 0);
+        return;
+    }
+    l->said = true;
+    assert_int_equal(saga_engine_command(l->w->g, &l->command, on_view, &l->seen), FICUS_ERR_OK);
+}
+
+static void begin_later(struct world *w, const struct call_request *r, const char *key)
+{
+    (void)r;
+    if (strcmp(key, later->key) == 0 && !later->said && !env_timer_armed(&later->timer))
+        env_timer_start(w->env, &later->timer, later->after_ms);
+}
+
+static struct world *say_later(struct later *l, const char *const *texts, size_t count, struct plan (*answer)(struct world *w, const char *key))
+{
+    struct world *w = world_new();
+    l->w = w;
+    l->timer = (struct env_timer){.fn = on_turn, .arg = l};
+    later = l;
+    w->on_call = begin_later;
+    w->answer = answer;
+    open_engine_of(w, texts, count);
+    return w;
+}
+
+/* The parent is cancelled at every turn of the loop from its first call on, to its end: either that is too late, or nothing is left
+ * of both: the child has never begun, or is undone, or was completed and is undone by its step. */
+static void test_cancelled_at_any_time(void **state)
+{
+    (void)state;
+    enum { TURNS = 24 };
+    bool cancelled = true, ways[3] = {false};
+    for (int at = 0; cancelled; at++) {
+        struct later l = {.key = "checkout/o1/hold/do", .command = {.kind = SAGA_CANCEL, .saga = SLICE("checkout"), .id = SLICE("o1")},
+                          .after_ms = at / TURNS, .turns = at % TURNS};
+        struct world *w = say_later(&l, plain, 2, NULL);
+        place(w, "o1");
+        crash_env_run_ms(w->ce, 1000);
+        assert_true(l.seen.done);
+        cancelled = l.seen.err == FICUS_ERR_OK;
+        assert_int_equal(saga_engine_live(w->g), 0);
+        assert_state(w, "o1", cancelled ? "compensated" : "completed");
+        struct seen child = show_of(w, "packing", "o1.pack");
+        bool begun = child.err == FICUS_ERR_OK, completed = begun && strstr(child.json, "\"state\":\"completed\"") != NULL;
+        assert_true(!begun || completed || strstr(child.json, "\"state\":\"compensated\"") != NULL);
+        assert_int_equal(calls_of(w, "checkout/o1/pack/undo"), cancelled && completed ? 1 : 0);
+        assert_true(cancelled || completed);
+        ways[!begun ? 0 : completed ? 2 : 1] = true;
+        world_free(w);
+    }
+    assert_true(ways[0] && ways[1] && ways[2]);
+}
+
+/* The same in the turn in which its children are being begun, one of which is there already and is somebody else's: that is left alone. */
+static void test_cancelled_while_it_begins(void **state)
+{
+    (void)state;
+    for (int turns = 0; turns < 4; turns++) {
+        struct later l = {.key = "checkout/o1/tag/do", .command = {.kind = SAGA_CANCEL, .saga = SLICE("checkout"), .id = SLICE("o1")}, .turns = turns};
+        struct world *w = say_later(&l, wide_approved, 3, NULL);
+        const struct saga_command c = {.kind = SAGA_START, .saga = SLICE("packing"), .id = SLICE("o1.left"), .data = SLICE("{\"order\":\"l\"}")};
+        assert_int_equal(command(w, &c).err, FICUS_ERR_OK);
+        place(w, "o1");
+        crash_env_run_ms(w->ce, 1000);
+        assert_true(l.seen.done);
+        assert_is(w, "packing", "o1.left", "waiting");
+        (void)say_to(w, SAGA_CANCEL, "packing", "o1.right.ship"); /* perhaps it has never begun */
+        crash_env_run_ms(w->ce, 1000);
+        assert_state(w, "o1", "compensated");
+        assert_int_equal(calls_of(w, "checkout/o1/left/undo"), 0);
+        world_free(w);
+    }
+}
+
 /* ---- crashes ---- */
 
 static bool is_in_effect(const struct world *w, const char *step)
@@ -523,6 +617,8 @@ int main(void)
         cmocka_unit_test(test_versions),
         cmocka_unit_test(test_many),
         cmocka_unit_test(test_full),
+        cmocka_unit_test(test_cancelled_at_any_time),
+        cmocka_unit_test(test_cancelled_while_it_begins),
         cmocka_unit_test(test_crash_everywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
