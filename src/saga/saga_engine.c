@@ -30,7 +30,7 @@ static const struct metric_def metric_table[] = {
     {.name = "saga_stuck", .type = METRIC_GAUGE, .help = "Instances that wait for an operator."},
     {.name = "saga_running", .type = METRIC_GAUGE, .help = "Unfinished instances in memory."},
     {.name = "saga_damaged", .type = METRIC_GAUGE, .help = "Unfinished instances whose journal cannot be followed."},
-    {.name = "saga_waiting", .type = METRIC_GAUGE, .help = "Instances that wait for time or a signal."},
+    {.name = "saga_waiting", .type = METRIC_GAUGE, .help = "Instances that wait for time, a signal or a child."},
 };
 
 /* ---- definitions ---- */

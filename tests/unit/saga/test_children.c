@@ -393,17 +393,17 @@ static void test_many(void **state)
     char id[16];
     struct world *w = world_new();
     open_engine_of(w, plain, 2);
-    for (int i = 0; i < 1100; i++) {
+    for (int i = 0; i < 600; i++) {
         snprintf(id, sizeof id, "m%d", i);
         place(w, id);
     }
     crash_env_run_ms(w->ce, 60000);
     assert_int_equal(saga_engine_live(w->g), 0);
-    for (int i = 0; i < 1100; i += 7) {
+    for (int i = 0; i < 600; i += 7) {
         snprintf(id, sizeof id, "m%d", i);
         assert_state(w, id, "completed");
     }
-    assert_int_equal(w->call_count, 1100 * 6);
+    assert_int_equal(w->call_count, 600 * 6);
     world_free(w);
 }
 
@@ -483,7 +483,7 @@ static struct world *say_later(struct later *l, const char *const *texts, size_t
 static void test_cancelled_at_any_time(void **state)
 {
     (void)state;
-    enum { TURNS = 24 };
+    enum { TURNS = 12 };
     bool cancelled = true, ways[3] = {false};
     for (int at = 0; cancelled; at++) {
         struct later l = {.key = "checkout/o1/hold/do", .command = {.kind = SAGA_CANCEL, .saga = SLICE("checkout"), .id = SLICE("o1")},
