@@ -53,7 +53,7 @@ static bool is_open(const struct saga_state *s, size_t step)
     return (s->open & bit(step)) != 0;
 }
 
-bool saga_child_is_left(const struct saga_state *s, size_t step)
+bool saga_child_runs(const struct saga_state *s, size_t step)
 {
     return (s->children & bit(step)) != 0;
 }
@@ -61,7 +61,7 @@ bool saga_child_is_left(const struct saga_state *s, size_t step)
 /* Going forward: is the step to be called, or its child to be started? */
 static bool is_called(const struct saga_def *def, const struct saga_state *s, size_t step)
 {
-    return is_open(s, step) && acts(def, step) && !saga_child_is_left(s, step);
+    return is_open(s, step) && acts(def, step) && !saga_child_runs(s, step);
 }
 
 size_t saga_slot(const struct saga_state *s, size_t step)
@@ -341,7 +341,7 @@ static const char *misfit(const struct saga_def *def, const struct saga_state *s
     case SAGA_RECORD_DO_BEGUN: return acts(def, r->step) ? NULL : "it has no call";
     case SAGA_RECORD_WAIT_BEGUN: return acts(def, r->step) ? "it does not wait" : NULL;
     case SAGA_RECORD_DO_DONE: return acts(def, r->step) && !has_child(def, r->step) ? NULL : "it has no call";
-    case SAGA_RECORD_CHILD_STARTED: return has_child(def, r->step) && !saga_child_is_left(s, r->step) ? NULL : "it has no child to start";
+    case SAGA_RECORD_CHILD_STARTED: return has_child(def, r->step) && !saga_child_runs(s, r->step) ? NULL : "it has no child to start";
     case SAGA_RECORD_WAIT_DONE:
         if (acts(def, r->step))
             return "it does not wait";
@@ -364,13 +364,13 @@ static const char *misfit(const struct saga_def *def, const struct saga_state *s
             return "there is no way back";
         break;
     case SAGA_RECORD_UNDO_REFUSED:
-        if (saga_child_is_left(s, r->step))
+        if (saga_child_runs(s, r->step))
             return "its child has not ended";
         break;
     case SAGA_RECORD_CHILD_COMPLETED: return NULL;
     case SAGA_RECORD_DO_REFUSED:
-        if (!acts(def, r->step))
-            return "it has no call";
+        if (!acts(def, r->step) || saga_child_runs(s, r->step))
+            return "it is not called";
         break;
     default: return NULL;
     }
@@ -733,7 +733,7 @@ bool saga_is_calling(const struct saga_def *def, const struct saga_state *s, siz
 bool saga_child_is_awaited(const struct saga_def *def, const struct saga_state *s, size_t step)
 {
     FICUS_ASSERT(step < def->step_count);
-    return has_child(def, step) && !saga_state_is_final(s->name) && (s->undo ? saga_child_is_left(s, step) : is_open(s, step));
+    return has_child(def, step) && !saga_state_is_final(s->name) && (s->undo ? saga_child_runs(s, step) : is_open(s, step));
 }
 
 int64_t saga_wait_ms(const struct saga_def *def, const struct saga_state *s)

@@ -226,8 +226,8 @@ bool saga_step_is_left(const struct saga_def *def, const struct saga_state *s, s
 bool saga_is_calling(const struct saga_def *def, const struct saga_state *s, size_t step, bool undo);
 /* Is the end of the step's child still to come, and to be written down? */
 bool saga_child_is_awaited(const struct saga_def *def, const struct saga_state *s, size_t step);
-/* Of a step whose undo is called: is its child perhaps started, and not known to have ended? */
-bool saga_child_is_left(const struct saga_state *s, size_t step);
+/* Is the step's child started (undoing: perhaps), and not known to have ended? */
+bool saga_child_runs(const struct saga_state *s, size_t step);
 /* Place of a step of the present group in begun_ms and attempts; below SAGA_WIDTH_MAX. */
 size_t saga_slot(const struct saga_state *s, size_t step);
 /* Of the waits that are open the one that is over first: how long it is from its group's begin; SAGA_NEVER: none has an end;

@@ -186,7 +186,7 @@ void saga_call_begin(struct saga_work *k)
     struct saga_engine *g = i->g;
     FICUS_ASSERT(k->place == SAGA_WORK_READY);
     const struct saga_step *step = &i->def->steps[k->step];
-    bool child = step->saga != NULL && (!k->undo || saga_child_is_left(&i->state, k->step));
+    bool child = step->saga != NULL && (!k->undo || saga_child_runs(&i->state, k->step));
     struct ficus_error error = {0};
     struct saga_input in = {.kind = SAGA_INPUT_ANSWER, .answer = SAGA_ANSWER_UNKNOWN};
     enum ficus_err err = build_texts(k, child ? NULL : k->undo ? step->undo.path : step->call.path, step, &error);

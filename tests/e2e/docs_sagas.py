@@ -119,6 +119,18 @@ def check_depth(build, checks):
     checks.check("two steps that would begin the same instance are refused", not fine and "would begin the same instance, ID.pack: give it another name" in said, said)
 
 
+def check_reach(build, checks):
+    """What a flow expects may be published by a service that only a saga in the saga calls."""
+    for service in ("payments", "orders"):
+        text = ("publishes: { gift.ordered: { key: id } }\nsagas:\n"
+                '  gift: { start: gift.ordered, steps: [ { pay: { saga: paying, undo: "DELETE orders:/a/{id}" } } ] }\n'
+                f'  paying: {{ steps: [ {{ go: {{ call: "PUT {service}:/a/{{id}}", undo: "DELETE {service}:/a/{{id}}" }} }} ] }}\n'
+                "flows:\n  told: { start: gift.ordered, steps: [ { settled: { event: payment.settled, within: 1m } } ] }\n")
+        fine, said = check(build, text)
+        wanted = fine if service == "payments" else not fine and "is called because of it" in said
+        checks.check(f"a flow knows whom a saga in a saga calls ({service})", wanted, said)
+
+
 def check_tables(build, checks, text):
     with open(os.path.join(ROOT, "src/saga/saga_def.c"), encoding="utf-8") as f:
         words = set(re.findall(r'(?:\{\.name|\.group_word) = "(\w+)"', f.read())) - {"name"}
@@ -151,6 +163,7 @@ def main():
         wanted = fine if count == 64 else not fine and "sagas.s64.start: is one more than the 64 topics" in said
         checks.check(f"sagas with {count} topics are {'taken' if count == 64 else 'refused'}", wanted, said)
     check_depth(build, checks)
+    check_reach(build, checks)
     check_tables(build, checks, text)
     return checks.end()
 

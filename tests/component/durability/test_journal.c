@@ -81,7 +81,7 @@ static void next_records(struct run *r, struct one *o)
     }
     if (in.step == CHILD && !o->state.undo && in.answer == SAGA_ANSWER_DONE)
         in.answer = SAGA_ANSWER_STARTED;
-    if (in.step < r->def->step_count && o->state.undo && saga_child_is_left(&o->state, in.step))
+    if (in.step < r->def->step_count && o->state.undo && saga_child_runs(&o->state, in.step))
         in.kind = SAGA_INPUT_CHILD;
     uint64_t chance = sim_random(&r->seed) % 12;
     bool same;

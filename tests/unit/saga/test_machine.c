@@ -739,12 +739,12 @@ static void test_child_undone(void **state)
         struct run r = begin_tour();
         answer_of(&r, TOUR_TAG, SAGA_ANSWER_REFUSED, 409, "no_tag");
         assert_int_equal(r.state.step, TOUR_PACK);
-        assert_true(saga_child_is_left(&r.state, TOUR_PACK) && calls(&r)); /* it is to be cancelled */
+        assert_true(saga_child_runs(&r.state, TOUR_PACK) && calls(&r)); /* it is to be cancelled */
         if (way == 0) {
             child_of(&r, TOUR_PACK, SAGA_ANSWER_REFUSED, "cancelled");
         } else if (way == 1) {
             child_of(&r, TOUR_PACK, SAGA_ANSWER_DONE, NULL);
-            assert_true(calls(&r) && r.state.step == TOUR_PACK && !saga_child_is_left(&r.state, TOUR_PACK));
+            assert_true(calls(&r) && r.state.step == TOUR_PACK && !saga_child_runs(&r.state, TOUR_PACK));
             done(&r);
         } else {
             done(&r);
@@ -757,6 +757,26 @@ static void test_child_undone(void **state)
     }
 }
 
+/* Records of a child that cannot follow, in a damaged journal, are refused and change nothing. */
+static void test_child_fold_refuses(void **state)
+{
+    (void)state;
+    static const enum saga_record_kind forward[] = {SAGA_RECORD_DO_DONE, SAGA_RECORD_DO_REFUSED, SAGA_RECORD_CHILD_STARTED, SAGA_RECORD_DO_BEGUN,
+                                                    SAGA_RECORD_WAIT_DONE};
+    struct run r = begin_tour();
+    for (size_t i = 0; i < sizeof forward / sizeof forward[0] + 2; i++) {
+        if (i == sizeof forward / sizeof forward[0])
+            answer_of(&r, TOUR_TAG, SAGA_ANSWER_REFUSED, 409, "no_tag"); /* and now undoing */
+        struct saga_state before = r.state;
+        enum saga_record_kind kind = r.state.undo ? SAGA_RECORD_UNDO_REFUSED : forward[i];
+        const struct saga_record record = {.kind = kind, .step = TOUR_PACK, .at_ms = 5, .code = "x"};
+        assert_int_equal(saga_fold(&tour, &r.state, &record, NULL), FICUS_ERR_CORRUPT);
+        assert_memory_equal(&before, &r.state, sizeof before);
+    }
+    const struct saga_record other = {.kind = SAGA_RECORD_CHILD_COMPLETED, .step = TOUR_HOLD}; /* it has no child */
+    assert_int_equal(saga_fold(&tour, &r.state, &other, NULL), FICUS_ERR_CORRUPT);
+}
+
 /* Given up in its time, also before its saga has begun. */
 static void test_child_given_up(void **state)
 {
@@ -765,12 +785,12 @@ static void test_child_given_up(void **state)
     answer_of(&r, TOUR_TAG, SAGA_ANSWER_DONE, 200, NULL);
     wake(&r);
     assert_string_equal(r.state.failure, "packing_is_late");
-    assert_true(saga_is_calling(&tour, &r.state, TOUR_TAG, true) && saga_child_is_left(&r.state, TOUR_PACK));
+    assert_true(saga_is_calling(&tour, &r.state, TOUR_TAG, true) && saga_child_runs(&r.state, TOUR_PACK));
     struct run early = begin(&tour);
     done(&early);
     wake(&early);
     assert_string_equal(early.state.failure, "packing_is_late");
-    assert_true(saga_child_is_left(&early.state, TOUR_PACK)); /* perhaps begun */
+    assert_true(saga_child_runs(&early.state, TOUR_PACK)); /* perhaps begun */
 }
 
 /* What the world knows: a bit for each step that was done before, or called and not refused, and not undone. */
@@ -830,7 +850,7 @@ static void check_node(const struct saga_def *def, const struct node *n)
     uint32_t calling = 0, resting = 0;
     for (size_t i = 0; i < def->step_count; i++) {
         calling |= saga_is_calling(def, &n->state, i, n->state.undo) ? one(i) : 0;
-        resting |= n->state.undo && saga_child_is_left(&n->state, i) ? one(i) : 0;
+        resting |= n->state.undo && saga_child_runs(&n->state, i) ? one(i) : 0;
     }
     assert_int_equal(n->works & ~calling, 0);
     assert_int_equal(calling & ~n->works & ~resting, 0);
@@ -902,7 +922,7 @@ static void follow(const struct saga_def *def, const struct node *from, struct s
         if (n.state.undo != from->state.undo || !saga_is_calling(def, &n.state, i, n.state.undo))
             n.works &= ~one(i); /* called no more */
     for (size_t i = 0; i < out.action_count; i++) {
-        bool anew = n.state.undo && saga_child_is_left(&from->state, out.actions[i].step); /* the engine forgets the one before */
+        bool anew = n.state.undo && saga_child_runs(&from->state, out.actions[i].step); /* the engine forgets the one before */
         assert_true(anew || (n.works & one(out.actions[i].step)) == 0);
         n.works |= one(out.actions[i].step);
     }
@@ -914,7 +934,7 @@ static void follow(const struct saga_def *def, const struct node *from, struct s
 static bool may_be(const struct saga_def *def, const struct node *n, const struct saga_input *in)
 {
     const struct saga_state *s = &n->state;
-    bool child = def->steps[in->step].saga != NULL, left = s->undo && saga_child_is_left(s, in->step);
+    bool child = def->steps[in->step].saga != NULL, left = s->undo && saga_child_runs(s, in->step);
     if (in->kind == SAGA_INPUT_SIGNAL)
         return def->steps[in->step].signal != NULL;
     if (in->kind == SAGA_INPUT_CHILD)
@@ -943,7 +963,7 @@ static void explore(const struct saga_def *def, uint32_t done_before)
         }
         struct node resting = nodes[at];
         for (size_t i = 0; i < def->step_count; i++)
-            if (resting.state.undo && saga_child_is_left(&resting.state, i))
+            if (resting.state.undo && saga_child_runs(&resting.state, i))
                 resting.works &= ~one(i);
         keep_node(&resting);
     }
@@ -1080,6 +1100,7 @@ int main(void)
         cmocka_unit_test(test_child_failed),
         cmocka_unit_test(test_child_undone),
         cmocka_unit_test(test_child_given_up),
+        cmocka_unit_test(test_child_fold_refuses),
         cmocka_unit_test(test_everything),
         cmocka_unit_test(test_random_walks),
     };
