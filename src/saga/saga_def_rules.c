@@ -16,9 +16,8 @@ static void check_with_pivot(const struct saga_def *d, size_t pivot, struct conf
             conf_error_key(errors, s->node, "is a second pivot; a saga has at most one, and \"%s\" is it",
                            d->steps[pivot].name);
         else if (i < pivot && acts && !undo)
-            conf_error_key(errors, s->node, s->saga != NULL ? "needs an undo: its saga may be completed before the pivot \"%s\", and nobody else undoes what it did"
-                                                            : "needs an undo: it is called before the pivot \"%s\"",
-                           d->steps[pivot].name);
+            conf_error_key(errors, s->node, "needs an undo: it is %s before the pivot \"%s\"",
+                           s->saga != NULL ? "a saga that may be completed" : "called", d->steps[pivot].name);
         else if (i > pivot && s->saga != NULL)
             conf_error_key(errors, s->node, "is a saga behind the pivot \"%s\"; a saga may end undone, so move it before the pivot, or make it the pivot",
                            d->steps[pivot].name);

@@ -34,7 +34,7 @@ WRONG = [
     (', undo: "DELETE seats:/v1/holds/{id}" }\n          - clear', " }\n          - clear", 0, 'steps[1].parallel[1].seat: needs an undo'),
     ("saga: packing,", "saga: paking,", 0, '"paking" is no saga of this system (did you mean packing?)'),
     ("saga: packing,", 'saga: packing, call: "PUT orders:/x/{id}",', 0, "call: and saga exclude each other: make two steps of it"),
-    (', undo: "DELETE inventory:/v1/parcels/{id}", give_up: 2d, code: not_packed }', " }", 0, "needs an undo: its saga may be completed before the pivot"),
+    (', undo: "DELETE inventory:/v1/parcels/{id}", give_up: 2d, code: not_packed }', " }", 0, "needs an undo: it is a saga that may be completed before the pivot"),
     ('/v1/parcels/{input.gift}", pivot: true }', '/v1/parcels/{input.gift}", pivot: true }\n      - more: { saga: gift }', 1,
      'is a saga behind the pivot "send"; a saga may end undone'),
     ('- ok:   { signal: weighed, timeout: 1d }', '- ok:   { saga: gift, undo: "DELETE inventory:/v1/x/{id}" }', 0, "is a circle: gift -> packing -> gift"),

@@ -200,6 +200,7 @@ static void test_other_instance(void **state)
     crash_env_run_ms(w->ce, 1000);
     assert_state(w, "o1", "compensated");
     assert_has(show(w, "o1"), "\"failure\":\"child_exists\"");
+    assert_has(show(w, "o1"), "\"children\":[{\"step\":\"pack\",\"saga\":\"packing\",\"id\":\"o1.pack\"}]");
     assert_is(w, "packing", "o1.pack", "waiting");
     world_free(w);
 }

@@ -210,7 +210,7 @@ static void test_rules(void **state)
         {SAGA("{\"a\":{" CALL "," UNDO "}},{\"s\":{\"signal\":\"ok\",\"timeout\":\"1h\",\"given_by\":\"t.x\"}},{\"t\":{\"signal\":\"go\",\"timeout\":\"1h\",\"refused_by\":\"t.x\"}}"),
          "is what the signal of \"s\" is given by already"},
         {SAGA("{\"a\":{\"saga\":\"x\"}}"), "a: needs an undo"},
-        {SAGA("{\"a\":{\"saga\":\"x\"}},{\"p\":{" CALL ",\"pivot\":true}}"), "needs an undo: its saga may be completed before the pivot"},
+        {SAGA("{\"a\":{\"saga\":\"x\"}},{\"p\":{" CALL ",\"pivot\":true}}"), "needs an undo: it is a saga that may be completed before the pivot"},
         {SAGA("{\"p\":{" CALL ",\"pivot\":true}},{\"a\":{\"saga\":\"x\"}}"), "is a saga behind the pivot"},
         {SAGA("{\"a\":{\"saga\":\"x\"," UNDO "}},{\"b\":{" CALL ",\"retry\":\"forever\"}}"), "among steps that have no way back"},
         {SAGA("{\"a\":{\"saga\":\"x\"," CALL "," UNDO "}}"), "and saga exclude each other"},
