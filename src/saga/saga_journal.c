@@ -56,7 +56,8 @@ struct saga_journal {
     "ALTER TABLE saga_instance ADD COLUMN parent_id TEXT;\n"                                                       \
     "ALTER TABLE saga_instance ADD COLUMN parent_step TEXT;\n"                                                     \
     "ALTER TABLE saga_instance ADD COLUMN untold INTEGER;\n"                                                       \
-    "CREATE INDEX saga_instance_untold ON saga_instance(untold) WHERE untold = 1;\n"
+    "CREATE INDEX saga_instance_untold ON saga_instance(untold) WHERE untold = 1;\n"                               \
+    "CREATE INDEX saga_instance_child ON saga_instance(parent_saga, parent_id) WHERE parent_saga IS NOT NULL;\n"
 
 static const struct db_migration migrations[] = {
     {1, "journal", SLICE(JOURNAL_SQL)}, {2, "waits", SLICE(WAITS_SQL)}, {3, "children", SLICE(CHILDREN_SQL)}};
@@ -241,12 +242,13 @@ enum ficus_err saga_journal_trim(struct saga_journal *j, int64_t before_ms, size
     struct definitions definitions = {0};
     struct db_stmt *s = NULL;
     err = db_query(c, &s, reterr,
-                   "DELETE FROM saga_instance WHERE (saga, id) IN (SELECT saga, id FROM saga_instance INDEXED BY "
+                   "DELETE FROM saga_instance WHERE (saga, id) IN (SELECT saga, id FROM saga_instance p INDEXED BY "
                    "saga_instance_finished "
                    "WHERE state IN ('completed', 'compensated', 'terminated') AND updated_at < max(?, ifnull((SELECT updated_at FROM "
                    "saga_instance INDEXED BY "
                    "saga_instance_finished WHERE state IN ('completed', 'compensated', 'terminated') ORDER BY updated_at DESC LIMIT "
                    "1 OFFSET ?), 0)) AND untold IS NULL "
+                   "AND NOT EXISTS (SELECT 1 FROM saga_instance c WHERE c.parent_saga = p.saga AND c.parent_id = p.id) "
                    "ORDER BY updated_at LIMIT ?) RETURNING saga, id, definition",
                    "iii", before_ms, (int64_t)SAGA_FINISHED_COUNT_MAX, (int64_t)count_max);
     int row = 0;

@@ -127,7 +127,8 @@ enum ficus_err saga_journal_count(struct saga_journal *j, enum saga_state_name s
                                   struct ficus_error *reterr);
 
 /* Forget finished instances that were last touched before before_ms, and the oldest over SAGA_FINISHED_COUNT_MAX; at
- * most count_max in one transaction. A definition goes with its last instance. */
+ * most count_max in one transaction. A definition goes with its last instance. An ended child stays until its parent has heard of it,
+ * and a parent until its children are forgotten: one of its id that began anew would take them for its own. */
 enum ficus_err saga_journal_trim(struct saga_journal *j, int64_t before_ms, size_t count_max, size_t *ret_count,
                                  struct ficus_error *reterr);
 

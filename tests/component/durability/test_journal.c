@@ -310,39 +310,53 @@ static void test_journal_durable(void **state)
     crash_sweep(&cc, "saga_journal");
 }
 
-/* A child that was terminated at once, and the janitor, before and after its parent heard of it. */
-static void keeps_untold(void *arg)
+static void append_one(struct run *r, struct one *o, enum saga_input_kind kind)
 {
-    struct run *r = arg;
-    struct one *o = &r->ones[0];
     struct saga_journal_entry *entries[] = {&o->entry};
-    const struct saga_name told = {SLICE("s"), SLICE("c")};
-    size_t count = 9;
-    o->start = (struct saga_start){.saga = told.saga, .id = told.id, .def_hash = slice_str(r->def_hash), .def_text = r->def_canonical,
-                                   .parent = {SLICE("p"), SLICE("c"), SLICE("k")}};
-    for (int kind = 0; kind < 2; kind++) {
-        const struct saga_input in = {.kind = kind == 0 ? SAGA_INPUT_START : SAGA_INPUT_TERMINATE, .wall_ms = 1000};
-        saga_machine_input(r->def, &o->state, &in, &o->out);
-        o->entry = (struct saga_journal_entry){.start = &o->start, .is_new = kind == 0, .def = r->def, .records = o->out.records,
-                                               .record_count = o->out.record_count, .state = &o->state};
-        assert_int_equal(saga_journal_append(r->journal, entries, 1, -1, 5000, NULL), FICUS_ERR_OK);
-    }
-    assert_int_equal(saga_journal_trim(r->journal, 9000, 10, &count, NULL), FICUS_ERR_OK);
-    assert_int_equal(count, 0);
-    assert_int_equal(saga_journal_untold(r->journal, &told, 1, 1, tell_none, r, NULL), FICUS_ERR_OK);
-    assert_int_equal(saga_journal_trim(r->journal, 9000, 10, &count, NULL), FICUS_ERR_OK);
-    assert_int_equal(count, 1);
+    const struct saga_input in = {.kind = kind, .wall_ms = 1000};
+    saga_machine_input(r->def, &o->state, &in, &o->out);
+    o->start.def_hash = slice_str(r->def_hash);
+    o->start.def_text = r->def_canonical;
+    o->entry = (struct saga_journal_entry){.start = &o->start, .is_new = kind == SAGA_INPUT_START, .def = r->def, .records = o->out.records,
+                                           .record_count = o->out.record_count, .state = &o->state};
+    assert_int_equal(saga_journal_append(r->journal, entries, 1, -1, 5000, NULL), FICUS_ERR_OK);
 }
 
-/* An ended child is not forgotten before its parent has heard of it, however long that takes. */
-static void test_untold_stays(void **state)
+static size_t trim(struct run *r)
+{
+    size_t count = 9;
+    assert_int_equal(saga_journal_trim(r->journal, 9000, 10, &count, NULL), FICUS_ERR_OK);
+    return count;
+}
+
+/* A parent that is terminated while its child goes on, and then the child, with the janitor in between. */
+static void keeps_family(void *arg)
+{
+    struct run *r = arg;
+    struct one *parent = &r->ones[0], *child = &r->ones[1];
+    const struct saga_name told = {SLICE("s"), SLICE("x.k")};
+    parent->start = (struct saga_start){.saga = SLICE("s"), .id = SLICE("x")};
+    child->start = (struct saga_start){.saga = told.saga, .id = told.id, .parent = {SLICE("s"), SLICE("x"), SLICE("k")}};
+    append_one(r, parent, SAGA_INPUT_START);
+    append_one(r, child, SAGA_INPUT_START);
+    append_one(r, parent, SAGA_INPUT_TERMINATE);
+    assert_int_equal(trim(r), 0);
+    append_one(r, child, SAGA_INPUT_TERMINATE);
+    assert_int_equal(trim(r), 0);
+    assert_int_equal(saga_journal_untold(r->journal, &told, 1, 1, tell_none, r, NULL), FICUS_ERR_OK);
+    assert_int_equal(trim(r), 1); /* the child */
+    assert_int_equal(trim(r), 1);
+}
+
+/* An ended child is not forgotten before its parent has heard of it, however long that takes, nor a parent before its children. */
+static void test_family_stays(void **state)
 {
     (void)state;
     struct sim_disk *disk = sim_disk_new();
     struct crash_env *ce = crash_env_new(disk, 1);
     struct run *r = run_new(1);
     assert_int_equal(saga_journal_open(crash_env(ce), "sagas.db", &r->journal, NULL), FICUS_ERR_OK);
-    crash_env_call(ce, keeps_untold, r);
+    crash_env_call(ce, keeps_family, r);
     saga_journal_close(r->journal);
     run_free(r);
     crash_env_free(ce);
@@ -351,6 +365,6 @@ static void test_untold_stays(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_untold_stays), cmocka_unit_test(test_journal_durable)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_family_stays), cmocka_unit_test(test_journal_durable)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
