@@ -39,12 +39,17 @@ struct listing {
 
 static void add_row(const struct cli *cli, const struct json *v, struct buf *out)
 {
-    if (cli->json)
+    const struct json *parent = json_get(v, "parent");
+    if (cli->json) {
         buf_printf(out, SLICE_FMT "\n", SLICE_ARG(v->text));
-    else
-        buf_printf(out, "%-14.*s %-36.*s %-13.*s %-13.*s %-12.*s %-20.*s " SLICE_FMT "\n", SLICE_ARG(text_of(v, "saga")),
-                   SLICE_ARG(text_of(v, "id")), SLICE_ARG(text_of(v, "kind")), SLICE_ARG(text_of(v, "state")), SLICE_ARG(text_of(v, "step")),
-                   SLICE_ARG(text_of(v, "failure")), SLICE_ARG(text_of(v, "updated_at")));
+        return;
+    }
+    buf_printf(out, "%-14.*s %-36.*s %-13.*s %-13.*s %-12.*s %-20.*s " SLICE_FMT, SLICE_ARG(text_of(v, "saga")),
+               SLICE_ARG(text_of(v, "id")), SLICE_ARG(text_of(v, "kind")), SLICE_ARG(text_of(v, "state")), SLICE_ARG(text_of(v, "step")),
+               SLICE_ARG(text_of(v, "failure")), SLICE_ARG(text_of(v, "updated_at")));
+    if (parent != NULL)
+        buf_printf(out, "  child of " SLICE_FMT "/" SLICE_FMT, SLICE_ARG(text_of(parent, "saga")), SLICE_ARG(text_of(parent, "id")));
+    buf_add_char(out, '\n');
 }
 
 static bool state_is(const struct json *root, const char *state)
@@ -243,6 +248,19 @@ static void print_left(const struct json *v, struct buf *out)
     buf_add_str(out, left->first != NULL ? "\n" : "");
 }
 
+/* Up and down: whose step it is, and which instances its steps are. */
+static void print_family(const struct json *v, struct buf *out)
+{
+    const struct json *parent = json_get(v, "parent");
+    if (parent != NULL)
+        buf_printf(out, "  %-12s " SLICE_FMT "/" SLICE_FMT ", step " SLICE_FMT "\n", "parent", SLICE_ARG(text_of(parent, "saga")),
+                   SLICE_ARG(text_of(parent, "id")), SLICE_ARG(text_of(parent, "step")));
+    for (const struct json *c = items_of(v, "children"); c != NULL; c = c->next)
+        buf_printf(out, "  %-12s " SLICE_FMT "/" SLICE_FMT ", step " SLICE_FMT ": " SLICE_FMT "\n", "child", SLICE_ARG(text_of(c, "saga")),
+                   SLICE_ARG(text_of(c, "id")), SLICE_ARG(text_of(c, "step")),
+                   SLICE_ARG(json_get(c, "state") == NULL ? SLICE("not there") : text_of(c, "state")));
+}
+
 static void print_saga(const struct json *v, struct buf *out)
 {
     static const char *const keys[] = {"state",      "signal",      "until",       "failure",   "started_at",
@@ -252,6 +270,7 @@ static void print_saga(const struct json *v, struct buf *out)
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (json_get(v, keys[i]) != NULL)
             buf_printf(out, "  %-12s " SLICE_FMT "\n", keys[i], SLICE_ARG(text_of(v, keys[i])));
+    print_family(v, out);
     cli_add_list(v, "open", "  open         ", ", ", out);
     buf_add_str(out, items_of(v, "open") != NULL ? "\n" : "");
     for (const struct json *r = items_of(v, "history"); r != NULL; r = r->next) {

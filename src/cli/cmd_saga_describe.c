@@ -10,7 +10,7 @@
 /* Steps of one group stand below its line. *group: of the step before. */
 static void print_step(const struct json *s, int64_t *group, struct buf *out)
 {
-    static const char *const words[] = {"call", "undo", "wait", "signal", "given_by", "refused_by", "timeout", "on_timeout", "give_up", "retry"};
+    static const char *const words[] = {"call", "saga", "undo", "wait", "signal", "given_by", "refused_by", "timeout", "on_timeout", "give_up", "retry"};
     int64_t own = json_i64_or(json_get(s, "parallel"), 0);
     if (own != 0 && own != *group)
         buf_add_str(out, "  parallel\n");

@@ -621,6 +621,8 @@ void manifest_check(struct manifest *m, struct arena *a, struct conf_errors *err
     if (m->service_count == 0 && (errors->count > 0 || (include != NULL && include->kind != CONF_LIST_NODE)))
         c.names_known = false;
     check_services(&c);
+    if (c.all_decoded)
+        manifest_check_sagas(m, a, errors);
     manifest_check_flows(m, a, errors, c.all_decoded);
     check_gateway(&c);
     check_administrator(&c);

@@ -84,14 +84,22 @@ static void reach(const struct flow_checker *c, bool *reached, const char *servi
             reached[i] = true;
 }
 
-static void reach_saga(const struct flow_checker *c, bool *reached, const struct saga_def *d, const char *topic)
+/* Whom the saga's steps call, and those of sagas in it, so deep as may be. */
+static void reach_steps(const struct flow_checker *c, bool *reached, const struct saga_def *d, int depth)
 {
-    if (d->start == NULL || strcmp(d->start, topic) != 0)
-        return;
     for (size_t i = 0; i < d->step_count; i++) {
+        const struct saga_def *child = d->steps[i].saga == NULL ? NULL : manifest_find_saga(c->m, d->steps[i].saga);
         reach(c, reached, d->steps[i].call.service);
         reach(c, reached, d->steps[i].undo.service);
+        if (child != NULL && depth > 1)
+            reach_steps(c, reached, child, depth - 1);
     }
+}
+
+static void reach_saga(const struct flow_checker *c, bool *reached, const struct saga_def *d, const char *topic)
+{
+    if (d->start != NULL && strcmp(d->start, topic) == 0)
+        reach_steps(c, reached, d, SAGA_DEPTH_MAX);
 }
 
 /* The services that something reaches because of the event: who published it, who consumes it, whom a saga that it starts calls, and

@@ -47,6 +47,12 @@ void manifest_check_schedules(const struct manifest_service *s, struct conf_erro
 /* Everything that needs more than one setting. Adds errors. Also fills in what is derived from checks: owners of sagas. */
 void manifest_check(struct manifest *m, struct arena *a, struct conf_errors *errors);
 
+/* ---- manifest_sagas.c: called by the above when nothing was wrong before ---- */
+
+void manifest_check_sagas(const struct manifest *m, struct arena *a, struct conf_errors *errors);
+/* NULL: there is none of this name. */
+const struct saga_def *manifest_find_saga(const struct manifest *m, const char *name);
+
 /* ---- manifest_flows.c: called by the above. all_decoded: nothing was wrong before ---- */
 
 void manifest_check_flows(struct manifest *m, struct arena *a, struct conf_errors *errors, bool all_decoded);

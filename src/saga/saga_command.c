@@ -105,11 +105,28 @@ static enum verdict judge_signal(const struct saga_instance *i, struct saga_view
     return judge_obstacle(v, obstacle, same);
 }
 
+static bool is_child_of(const struct saga_instance *i, const struct saga_parent *parent)
+{
+    const struct saga_parent *own = &i->start.parent;
+    return own->saga.p != NULL && slice_eq(own->saga, parent->saga) && slice_eq(own->id, parent->id) && slice_eq(own->step, parent->step);
+}
+
+static size_t step_named(const struct saga_def *def, struct slice name)
+{
+    size_t step = 0;
+    while (step < def->step_count && !slice_eq_str(name, def->steps[step].name))
+        step++;
+    return step;
+}
+
 static enum verdict judge(struct saga_instance *i, struct saga_view *v)
 {
     bool same;
     switch (v->command.kind) {
-    case SAGA_START: return same_json(v->command.data, i->start.input) ? ANSWER : conflict(v, "it began with another input");
+    case SAGA_START:
+        if (v->command.begins.parent.saga.p != NULL)
+            return is_child_of(i, &v->command.begins.parent) ? ANSWER : conflict(v, "it is not this instance's child");
+        return same_json(v->command.data, i->start.input) ? ANSWER : conflict(v, "it began with another input");
     case SAGA_RETRY: return i->state.name == SAGA_STUCK ? APPLY : conflict(v, "it is not stuck");
     case SAGA_CANCEL: {
         const char *obstacle = saga_cancel_obstacle(i->def, &i->state, &same);
@@ -120,6 +137,16 @@ static enum verdict judge(struct saga_instance *i, struct saga_view *v)
         return judge_obstacle(v, obstacle, same);
     }
     case SAGA_SIGNAL: return judge_signal(i, v);
+    case SAGA_CHILD_CANCEL:
+        if (is_child_of(i, &v->command.begins.parent))
+            return saga_cancel_obstacle(i->def, &i->state, &same) == NULL ? APPLY : ANSWER;
+        v->err = err_set(&v->error, FICUS_ERR_NOT_FOUND, "saga " SLICE_FMT "/" SLICE_FMT " is another's child, or nobody's", SLICE_ARG(v->saga),
+                         SLICE_ARG(v->id));
+        return ANSWER;
+    case SAGA_CHILD_END: {
+        size_t step = step_named(i->def, v->command.signal);
+        return step < i->def->step_count && saga_child_is_awaited(i->def, &i->state, step) ? APPLY : ANSWER;
+    }
     case SAGA_WAKE: /* perhaps of a wait that has ended otherwise */
         return i->state.name == SAGA_WAITING && i->wake_at_ms != 0 && i->wake_at_ms <= saga_waits_now(i->g) ? APPLY : ANSWER;
     }
@@ -157,12 +184,19 @@ static void apply(struct saga_instance *i, struct saga_view *v)
     static const enum saga_input_kind kinds[] = {
         [SAGA_START] = SAGA_INPUT_START,   [SAGA_RETRY] = SAGA_INPUT_RETRY,   [SAGA_CANCEL] = SAGA_INPUT_CANCEL,
         [SAGA_TERMINATE] = SAGA_INPUT_TERMINATE, [SAGA_SIGNAL] = SAGA_INPUT_SIGNAL, [SAGA_WAKE] = SAGA_INPUT_WAKE,
+        [SAGA_CHILD_CANCEL] = SAGA_INPUT_CANCEL, [SAGA_CHILD_END] = SAGA_INPUT_CHILD,
     };
     const struct saga_command *c = &v->command;
     i->view = v; /* answered when the record is synced */
-    struct saga_input in = {.kind = kinds[c->kind], .refuse = c->refuse, .note = c->kind == SAGA_WAKE ? NULL : &i->note};
+    bool is_said = c->kind != SAGA_WAKE && c->kind != SAGA_CHILD_END;
+    struct saga_input in = {.kind = kinds[c->kind], .refuse = c->refuse, .note = is_said ? &i->note : NULL};
     if (c->kind == SAGA_SIGNAL)
         in.step = saga_signal_step(i->def, c->signal);
+    if (c->kind == SAGA_CHILD_END) {
+        in.step = step_named(i->def, c->signal);
+        in.answer = c->refuse ? SAGA_ANSWER_REFUSED : SAGA_ANSWER_DONE;
+        in.code = c->reason;
+    }
     saga_input(i, &in);
     FICUS_ASSERT(!saga_is_free(i)); /* it waits for the writer, or is there already */
 }
@@ -248,10 +282,14 @@ static enum ficus_err begin(struct saga_visit *t, struct saga_view *v)
 {
     struct saga_engine *g = t->g;
     const struct saga_known_def *known = saga_start_def(g, t->saga);
-    const struct saga_start start = {.saga = t->saga, .id = t->id, .input = v->command.data};
+    struct saga_start start = v->command.begins;
+    start.saga = t->saga;
+    start.id = t->id;
+    start.input = v->command.data;
     if (known == NULL)
         return err_set(&v->error, FICUS_ERR_NOT_FOUND, "there is no saga \"" SLICE_FMT "\"", SLICE_ARG(t->saga));
-    if (map_count(&g->live) >= SAGA_LIVE_MAX)
+    /* A child always finds room: its parent is in memory until it has begun, and goes out of it then. */
+    if (map_count(&g->live) >= SAGA_LIVE_MAX && start.parent.saga.p == NULL)
         return err_set(&v->error, FICUS_ERR_BUSY, "too many instances are unfinished");
     struct saga_instance *i = saga_instance_new(g);
     enum ficus_err err = i == NULL ? FICUS_ERR_NOMEM : saga_instance_fill(i, &start, known);
@@ -425,7 +463,8 @@ static bool keep_command(struct saga_view *v, const struct saga_command *c)
     k->refuse = c->refuse;
     bool kept = keep(&v->arena, c->saga, &k->saga) && keep(&v->arena, c->id, &k->id) && keep(&v->arena, c->actor, &k->actor) &&
                 keep(&v->arena, c->reason, &k->reason) && keep(&v->arena, c->data, &k->data) &&
-                keep(&v->arena, c->signal, &k->signal) && keep(&v->arena, c->topic, &k->topic) && keep(&v->arena, c->owner, &k->owner);
+                keep(&v->arena, c->signal, &k->signal) && keep(&v->arena, c->topic, &k->topic) && keep(&v->arena, c->owner, &k->owner) &&
+                saga_start_keep(&v->arena, &c->begins, &k->begins);
     char *key = kept ? arena_printf(&v->arena, SLICE_FMT "/" SLICE_FMT, SLICE_ARG(k->saga), SLICE_ARG(k->id)) : NULL;
     v->saga = k->saga;
     v->id = k->id;
@@ -457,8 +496,12 @@ enum ficus_err saga_command_new(struct saga_engine *g, const struct saga_command
         return FICUS_ERR_NOMEM;
     }
     v->timer = (struct env_timer){.fn = on_command_timer, .arg = v};
+    v->is_own = c->begins.parent.saga.p != NULL || c->kind == SAGA_CHILD_END;
     g->view_count++;
-    g->command_count++;
+    if (v->is_own)
+        g->own_count++;
+    else
+        g->command_count++;
     env_timer_start(g->env, &v->timer, 0); /* never answered from inside this call */
     return FICUS_ERR_OK;
 }

@@ -27,6 +27,11 @@ bool saga_step_waits(const struct saga_step *s)
     return s->wait_ms > 0 || s->signal != NULL;
 }
 
+bool saga_step_acts(const struct saga_step *s)
+{
+    return saga_call_present(&s->call) || s->saga != NULL;
+}
+
 size_t saga_group_first(const struct saga_def *d, size_t step)
 {
     while (step > 0 && d->steps[step].group != 0 && d->steps[step - 1].group == d->steps[step].group)
@@ -246,21 +251,21 @@ static void check_body(const struct conf_node *node, struct conf_errors *errors)
 
 static void check_undoable(const struct conf_node *node, const struct saga_step *s, struct conf_errors *errors)
 {
-    bool call = saga_call_present(&s->call), undo = saga_call_present(&s->undo);
+    bool call = saga_step_acts(s), undo = saga_call_present(&s->undo);
     if (!call && !undo)
-        conf_error_key(errors, node, "needs a call, a wait or a signal, or an undo of something done before the saga began");
+        conf_error_key(errors, node, "needs a call, a saga, a wait or a signal, or an undo of something done before the saga began");
     if (s->body != NULL && !call)
-        conf_error_value(errors, conf_get(node, "body"), "belongs to a call, and this step has none");
+        conf_error_value(errors, conf_get(node, "body"), "belongs to a call or a saga, and this step has neither");
     if (s->body != NULL)
         check_body(conf_get(node, "body"), errors);
     if (s->pivot && undo)
         conf_error_value(errors, conf_get(node, "undo"),
                          "pivot and undo exclude each other: behind the pivot there is no way back");
     if (s->pivot && !call)
-        conf_error_value(errors, conf_get(node, "pivot"), "needs a call");
+        conf_error_value(errors, conf_get(node, "pivot"), "needs a call or a saga");
     if (s->give_up_ms > 0 && (!undo || !call))
         conf_error_value(errors, conf_get(node, "give_up"),
-                         "is allowed only for a call with an undo: it is perhaps done, and must be undone");
+                         "is allowed only for a call or a saga with an undo: it is perhaps done, and must be undone");
     if (s->give_up_ms > 0 && s->retry_forever)
         conf_error_value(errors, conf_get(node, "give_up"), "and \"retry: forever\" exclude each other");
     if (s->code != NULL && s->give_up_ms <= 0)
@@ -272,7 +277,7 @@ static const char *const signal_words[] = {"timeout", "on_timeout", "code", "giv
 /* A waiting step has nothing of a call. */
 static void check_waiting(const struct conf_node *node, const struct saga_step *s, struct conf_errors *errors)
 {
-    static const char *const words[] = {"call", "body", "undo", "pivot", "retry", "give_up"};
+    static const char *const words[] = {"call", "saga", "body", "undo", "pivot", "retry", "give_up"};
     const char *kind = s->signal != NULL ? "signal" : "wait";
     if (s->signal != NULL && s->wait_ms > 0)
         conf_error_value(errors, conf_get(node, "wait"), "and signal exclude each other: make two steps of it");
@@ -306,6 +311,20 @@ static void check_calling(const struct conf_node *node, const struct saga_step *
             conf_error_value(errors, conf_get(node, topic_words[i]), "is only for a signal: a call has its answer");
 }
 
+/* A child is called by nobody, and takes its own time: what its steps' calls may take stands in its saga. */
+static void check_child(const struct conf_node *node, const struct saga_step *s, struct conf_errors *errors)
+{
+    if (saga_call_present(&s->call))
+        conf_error_value(errors, conf_get(node, "call"), "and saga exclude each other: make two steps of it");
+    if (s->retry_forever)
+        conf_error_value(errors, conf_get(node, "retry"),
+                         "and saga exclude each other: a saga may end undone; what has to be done stands in calls behind the pivot");
+    if (s->timeout_ms != 0 && !saga_call_present(&s->undo))
+        conf_error_value(errors, conf_get(node, "timeout"), "is of one attempt of a call; how long a saga is waited for says give_up");
+    if (s->body != NULL && conf_get(node, "body")->kind != CONF_MAP_NODE)
+        conf_error_value(errors, conf_get(node, "body"), "must be an object: it is the saga's input, as the data of a start event is");
+}
+
 static void step_check(const struct conf_node *node, void *value, struct conf_errors *errors)
 {
     struct saga_step *s = value;
@@ -323,7 +342,9 @@ static void step_check(const struct conf_node *node, void *value, struct conf_er
         return;
     }
     check_calling(node, s, errors);
-    if (s->timeout_ms == 0)
+    if (s->saga != NULL)
+        check_child(node, s, errors);
+    if (s->timeout_ms == 0 && (s->saga == NULL || saga_call_present(&s->undo)))
         s->timeout_ms = ATTEMPT_MS;
     check_undoable(node, s, errors);
 }
@@ -335,12 +356,20 @@ static const struct conf_setting step_settings[] = {
      .type = CONF_CUSTOM,
      CONF_AT(struct saga_step, call),
      .custom = &call_custom,
-     .doc = "The request that does the step. Absent: it waits, or was done before the saga began."},
+     .doc = "The request that does the step. Absent: it is another saga, waits, or was done before the saga began."},
+    {.name = "saga",
+     .type = CONF_STRING,
+     CONF_AT(struct saga_step, saga),
+     .min = 1,
+     .max = 63,
+     .check = conf_check_name,
+     .example = "packing",
+     .doc = "Instead of a call: the step is an instance of this saga, its child; it is done when the child is completed, refused when the child is undone."},
     {.name = "body",
      .type = CONF_ANY,
      CONF_AT(struct saga_step, body),
      .example = "{amount: \"{input.total}\"}",
-     .doc = "JSON body of the call; \"{input.NAME}\" takes a value of the start event's data as it is, \"{signals.SIGNAL.NAME}\" "
+     .doc = "JSON body of the call, or the input of the saga; \"{input.NAME}\" takes a value of the start event's data as it is, \"{signals.SIGNAL.NAME}\" "
             "one of a signal that an earlier step waited for, \"{id}\" the instance's id."},
     {.name = "undo",
      .type = CONF_CUSTOM,

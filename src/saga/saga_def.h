@@ -8,7 +8,8 @@
 #include "conf.h"
 #include "saga_scenario.h"
 
-enum { SAGA_STEPS_MAX = 32, SAGA_WIDTH_MAX = 8 /* of a group */, SAGA_TOPICS_MAX = 64 /* of all sagas of a system */, SAGA_NEVER = -1 /* as a timeout */ };
+enum { SAGA_STEPS_MAX = 32, SAGA_WIDTH_MAX = 8 /* of a group */, SAGA_TOPICS_MAX = 64 /* of all sagas of a system */,
+       SAGA_DEPTH_MAX = 4 /* sagas in each other, with the outermost */, SAGA_NEVER = -1 /* as a timeout */ };
 
 enum saga_on_timeout { SAGA_ON_TIMEOUT_NONE = -1, SAGA_ON_TIMEOUT_UNDO, SAGA_ON_TIMEOUT_GO_ON };
 
@@ -17,12 +18,14 @@ struct saga_call {
     const char *method, *service, *path;
 };
 
-/* A step calls, waits for time, waits for a signal, or was done before the saga began and has only an undo. */
+/* A step calls, is an instance of another saga (its child), waits for time, waits for a signal, or was done before the saga
+ * began and has only an undo. */
 struct saga_step {
     const char *name;
-    struct saga_call call; /* absent: it waits, or was done before the saga began */
+    struct saga_call call; /* absent: it has a child, waits, or was done before the saga began */
+    const char *saga;      /* of its child; NULL: it has none */
     struct saga_call undo; /* absent: none */
-    const char *body; /* JSON template text of `call`, values "{input.x.y}" or "{id}"; NULL: none. A string that is one
+    const char *body; /* JSON template text of `call`, or of the child's input; values "{input.x.y}" or "{id}"; NULL: none. A string that is one
                          template takes the JSON value as it is */
     bool pivot;
     bool retry_forever;           /* implied for every step after the pivot (must be said) */
@@ -31,7 +34,7 @@ struct saga_step {
     const char *given_by, *refused_by; /* topics: an event whose subject is the instance's id gives, refuses the signal; NULL: none */
     int on_timeout;               /* enum saga_on_timeout: of a signal */
     int64_t timeout_ms;           /* per attempt, default 5 s; of a signal: how long it is waited for, or SAGA_NEVER */
-    int64_t give_up_ms;           /* 0: never */
+    int64_t give_up_ms;           /* 0: never; of a child: how long it is waited for */
     const char *code;             /* failure.code when given up, timed out, refused; NULL: these words */
     const struct conf_node *node; /* where it was written; NULL when it was not decoded */
     uint32_t group;               /* number of its `parallel`, from 1: its steps are neighbours; 0: none */
@@ -56,6 +59,7 @@ extern const struct conf_table saga_def_table;
 const char *saga_call_parse(struct arena *a, struct slice text, struct saga_call *ret_call);
 bool saga_call_present(const struct saga_call *c);
 bool saga_step_waits(const struct saga_step *s); /* for time or for a signal */
+bool saga_step_acts(const struct saga_step *s);  /* it has a call or a child: what it does is somebody else's, and has to be undone */
 /* First step of the step's group, and the one behind its last: a step of no `parallel` is a group of one. */
 size_t saga_group_first(const struct saga_def *d, size_t step);
 size_t saga_group_end(const struct saga_def *d, size_t step);

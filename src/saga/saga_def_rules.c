@@ -11,14 +11,17 @@ static void check_with_pivot(const struct saga_def *d, size_t pivot, struct conf
 {
     for (size_t i = 0; i < d->step_count; i++) {
         const struct saga_step *s = &d->steps[i];
-        bool call = saga_call_present(&s->call), undo = saga_call_present(&s->undo);
+        bool acts = saga_step_acts(s), undo = saga_call_present(&s->undo);
         if (i != pivot && s->pivot)
             conf_error_key(errors, s->node, "is a second pivot; a saga has at most one, and \"%s\" is it",
                            d->steps[pivot].name);
-        else if (i < pivot && call && !undo)
-            conf_error_key(errors, s->node, "needs an undo: it is called before the pivot \"%s\"",
+        else if (i < pivot && acts && !undo)
+            conf_error_key(errors, s->node, "needs an undo: it is %s before the pivot \"%s\"",
+                           s->saga != NULL ? "a saga that may be completed" : "called", d->steps[pivot].name);
+        else if (i > pivot && s->saga != NULL)
+            conf_error_key(errors, s->node, "is a saga behind the pivot \"%s\"; a saga may end undone, so move it before the pivot, or make it the pivot",
                            d->steps[pivot].name);
-        else if (i > pivot && call && !s->retry_forever)
+        else if (i > pivot && acts && !s->retry_forever)
             conf_error_key(errors, s->node, "needs \"retry: forever\": it is called behind the pivot \"%s\"",
                            d->steps[pivot].name);
         else if (i > pivot && undo)
@@ -37,7 +40,7 @@ static void check_with_pivot(const struct saga_def *d, size_t pivot, struct conf
 static bool calls_before(const struct saga_def *d, size_t end)
 {
     while (end > 0)
-        if (saga_call_present(&d->steps[--end].call))
+        if (saga_step_acts(&d->steps[--end]))
             return true;
     return false;
 }
@@ -52,14 +55,16 @@ static void check_without_pivot(const struct saga_def *d, struct conf_errors *er
         if (s->signal != NULL && any_forever && calls_before(d, saga_group_end(d, i)))
             conf_error_key(errors, s->node,
                            "may be refused, and the calls before it have no undo; wait for the signal before the first call");
-        if (!saga_call_present(&s->call))
+        if (!saga_step_acts(s))
             continue;
-        if (any_forever && (!s->retry_forever || saga_call_present(&s->undo)))
+        if (any_forever && s->saga != NULL)
+            conf_error_key(errors, s->node, "is a saga among steps that have no way back; a saga may end undone: the calls before it need an undo");
+        else if (any_forever && (!s->retry_forever || saga_call_present(&s->undo)))
             conf_error_key(
                 errors, s->node,
                 "a saga without a pivot needs \"retry: forever\" and no undo on every call, or an undo on every call");
         else if (!any_forever && !saga_call_present(&s->undo))
-            conf_error_key(errors, s->node, "needs an undo (or the saga a pivot, or every call \"retry: forever\")");
+            conf_error_key(errors, s->node, "needs an undo (or the saga a pivot, or every call \"retry: forever\")"); /* of a child, too */
     }
 }
 
@@ -119,7 +124,7 @@ static void check_groups(const struct saga_def *d, struct conf_errors *errors)
         if (s->pivot)
             conf_error_value(errors, conf_get(s->node, "pivot"),
                              "is not for a step of a parallel: while the others run nobody could say whether there is a way back");
-        if (!saga_call_present(&s->call) && !saga_step_waits(s))
+        if (!saga_step_acts(s) && !saga_step_waits(s))
             conf_error_key(errors, s->node, "has no call, so it was done before the saga began and does not stand in a parallel");
     }
 }
@@ -135,14 +140,14 @@ void saga_def_check(const struct conf_node *node, void *value, struct conf_error
         const struct saga_step *s = &d->steps[i];
         if (s->pivot && pivot == SIZE_MAX)
             pivot = i;
-        if (saga_call_present(&s->call))
+        if (saga_step_acts(s))
             call_count++;
         else if (call_count > 0 && !saga_step_waits(s))
             conf_error_key(errors, s->node,
                            "has no call, so it was done before the saga began and must stand before every call");
     }
     if (call_count == 0)
-        conf_error_value(errors, steps, "needs at least one step with a call");
+        conf_error_value(errors, steps, "needs at least one step with a call or a saga");
     check_signals(d, errors);
     check_groups(d, errors);
     if (pivot != SIZE_MAX)

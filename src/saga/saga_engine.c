@@ -30,7 +30,7 @@ static const struct metric_def metric_table[] = {
     {.name = "saga_stuck", .type = METRIC_GAUGE, .help = "Instances that wait for an operator."},
     {.name = "saga_running", .type = METRIC_GAUGE, .help = "Unfinished instances in memory."},
     {.name = "saga_damaged", .type = METRIC_GAUGE, .help = "Unfinished instances whose journal cannot be followed."},
-    {.name = "saga_waiting", .type = METRIC_GAUGE, .help = "Instances that wait for time or a signal."},
+    {.name = "saga_waiting", .type = METRIC_GAUGE, .help = "Instances that wait for time, a signal or a child."},
 };
 
 /* ---- definitions ---- */
@@ -92,6 +92,9 @@ static void log_record(struct saga_instance *i, const struct saga_record *r)
         [SAGA_RECORD_WAIT_GIVEN_UP] = {"saga.wait", "a signal did not come in time, and the instance is undone", LOG_WARN},
         [SAGA_RECORD_SIGNALLED] = {"saga.signal", "a signal was given", LOG_INFO},
         [SAGA_RECORD_SIGNAL_REFUSED] = {"saga.signal", "a signal was refused, and the instance is undone", LOG_INFO},
+        [SAGA_RECORD_CHILD_STARTED] = {"saga.child", "a step's saga began", LOG_INFO},
+        [SAGA_RECORD_CHILD_COMPLETED] = {"saga.child", "a step's saga is completed", LOG_INFO},
+        [SAGA_RECORD_CHILD_FAILED] = {"saga.child", "a step's saga is undone", LOG_INFO},
         [SAGA_RECORD_CANCELLED] = {"saga.cancelled", "an instance was cancelled and is undone", LOG_WARN},
     };
     if (lines[r->kind].event == NULL || i->g->options.log == NULL)
@@ -161,6 +164,8 @@ static void after_append(struct saga_instance *i)
     count_change(i);
     if (i->state.name == SAGA_STUCK || saga_state_is_final(i->state.name))
         log_rest(i);
+    if (saga_state_is_final(i->state.name) && i->start.parent.saga.p != NULL)
+        saga_tell_parents(i->g);
     if (i->state.name == SAGA_WAITING && i->wake_at_ms != 0)
         saga_wake_at(i->g, i->wake_at_ms);
     if (i->view != NULL)
@@ -271,7 +276,7 @@ static void writer_fill(struct saga_engine *g)
         return;
     g->starts_in_job = g->batch_open;
     g->job_position = g->batch_open ? g->batch_next : -1;
-    take_entries(g, SAGA_PLACE_STARTING, SAGA_START_BATCH + SAGA_COMMANDS_MAX);
+    take_entries(g, SAGA_PLACE_STARTING, SAGA_START_BATCH + SAGA_COMMANDS_MAX + SAGA_CALLING_MAX);
     FICUS_ASSERT(list_empty(&g->lists[SAGA_PLACE_STARTING]));
     take_entries(g, SAGA_PLACE_WAITING, SAGA_APPEND_BATCH);
 }
@@ -377,6 +382,8 @@ static void engine_free(struct saga_engine *g)
     mem_free(g->start_defs);
     mem_free(g->topics);
     arena_done(&g->await_arena);
+    arena_done(&g->telling.arenas[0]);
+    arena_done(&g->telling.arenas[1]);
     mem_free(g);
 }
 
@@ -418,6 +425,7 @@ enum ficus_err saga_engine_new(struct env *e, const struct saga_engine_options *
     saga_writer_kick(g);
     saga_ready_kick(g);
     saga_pull(g);
+    saga_tell_begin(g);
     *ret_engine = g;
     return FICUS_ERR_OK;
 }
@@ -440,7 +448,7 @@ static void close_done(void *arg)
 /* Called whenever something ended that a closing engine waits for. */
 void saga_closing_step(struct saga_engine *g)
 {
-    if (!g->closing || g->journal_closing || g->writer_busy || g->waking || g->view_count > 0)
+    if (!g->closing || g->journal_closing || g->writer_busy || g->waking || g->telling.looking || g->view_count > 0)
         return;
     g->close_job = (struct env_job){.work = close_work, .done = close_done, .arg = g};
     if (env_run(g->env, &g->close_job) == FICUS_ERR_OK)
@@ -470,6 +478,7 @@ void saga_engine_close(struct saga_engine *g, void (*closed)(void *arg), void *a
     env_timer_stop(g->env, &g->trim_timer);
     env_timer_stop(g->env, &g->pull_timer);
     saga_wake_end(g);
+    saga_tell_end(g);
     if (g->pulling)
         g->options.bus->ops->cancel_pull(g->options.bus);
     g->pulling = false;

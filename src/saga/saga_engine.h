@@ -13,7 +13,8 @@
  * instance whose records do not fold is left as it is, logged and counted as damaged.
  *
  * Loop thread only. Stuck and waiting instances rest in the journal alone, however many they are; the first is taken up
- * when somebody says something, the second also when its wait is over. That is judged by wall time. While the engine
+ * when somebody says something, the second also when its wait is over, or its child has ended (so is one that is undone and waits
+ * for a child's end). That is judged by wall time. While the engine
  * lives that time does not go back, whatever is done to the clock: a wait that a clock set back would prolong ends in
  * time, one that a clock set forward ends is over within WAKE_LOOK_MS. Set back while no engine lived, it cannot make a
  * wait last longer, from the engine's start, than the wait is long.
@@ -97,15 +98,19 @@ enum saga_command_kind {
     SAGA_TERMINATE, /* end it at once and undo nothing. CONFLICT: it has ended */
     SAGA_SIGNAL,    /* give or refuse a signal. CONFLICT: too late, or given before with other data */
     SAGA_WAKE,      /* its wait is over; the engine's own */
+    SAGA_CHILD_CANCEL, /* its parent is undone; the engine's own. OK also when it cannot be cancelled, or has ended: its end is told.
+                          NOT_FOUND: it is not this parent's */
+    SAGA_CHILD_END,    /* a child of it has ended; the engine's own */
 };
 struct saga_command {
     enum saga_command_kind kind;
     struct slice saga, id;
     struct slice actor, reason; /* for the history; SLICE_NONE: not said. TERMINATE needs both */
     struct slice data;          /* START: the input; SIGNAL: its data. JSON text, or SLICE_NONE */
-    struct slice signal;        /* SIGNAL: its name */
+    struct slice signal;        /* SIGNAL: its name; CHILD_END: the step's */
     struct slice topic;         /* SIGNAL: not NONE: the one that an event of this topic gives or refuses, instead of signal and refuse */
-    bool refuse;                /* SIGNAL */
+    bool refuse;                /* SIGNAL; CHILD_END: it is undone, and reason is the failure's code */
+    struct saga_start begins;   /* START of a child: its parent and the context of its calls; CHILD_CANCEL: its parent */
     struct slice owner;         /* not NONE: only of a saga of this service, else FORBIDDEN */
 };
 /* OK is answered when it is synced, with {saga,id,state,again}; again: it was so before, and nothing was written. The

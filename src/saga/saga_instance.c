@@ -92,6 +92,15 @@ static bool keep(struct arena *a, struct slice from, struct slice *to)
     return from.p == NULL || to->p != NULL;
 }
 
+bool saga_start_keep(struct arena *a, const struct saga_start *from, struct saga_start *to)
+{
+    return keep(a, from->saga, &to->saga) && keep(a, from->id, &to->id) && keep(a, from->input, &to->input) &&
+           keep(a, from->event_id, &to->event_id) && keep(a, from->traceparent, &to->traceparent) &&
+           keep(a, from->tracestate, &to->tracestate) && keep(a, from->correlation, &to->correlation) &&
+           keep(a, from->parent.saga, &to->parent.saga) && keep(a, from->parent.id, &to->parent.id) &&
+           keep(a, from->parent.step, &to->parent.step);
+}
+
 enum ficus_err saga_instance_fill(struct saga_instance *i, const struct saga_start *start,
                                   const struct saga_known_def *known)
 {
@@ -99,12 +108,7 @@ enum ficus_err saga_instance_fill(struct saga_instance *i, const struct saga_sta
     i->def = known->def;
     s->def_hash = slice_str(known->hash);
     s->def_text = known->text;
-    bool ok = keep(&i->arena, start->saga, &s->saga) && keep(&i->arena, start->id, &s->id) &&
-              keep(&i->arena, start->input, &s->input) && keep(&i->arena, start->event_id, &s->event_id) &&
-              keep(&i->arena, start->traceparent, &s->traceparent) &&
-              keep(&i->arena, start->tracestate, &s->tracestate) &&
-              keep(&i->arena, start->correlation, &s->correlation);
-    ok = ok && make_works(i, known->width);
+    bool ok = saga_start_keep(&i->arena, start, s) && make_works(i, known->width);
     char *key = ok ? arena_printf(&i->arena, SLICE_FMT "/" SLICE_FMT, SLICE_ARG(s->saga), SLICE_ARG(s->id)) : NULL;
     if (key == NULL)
         return FICUS_ERR_NOMEM;
@@ -146,23 +150,36 @@ void saga_act(struct saga_instance *i)
     saga_move(i, i->busy_count > 0 || i->g->closing ? SAGA_PLACE_WORKING : SAGA_PLACE_NOWHERE);
 }
 
-/* What the state just reached does not call is called no more: other steps of a group that turns back. */
+static bool is_called_anew(const struct saga_instance *i, size_t step)
+{
+    for (size_t n = 0; n < i->out.action_count; n++)
+        if (i->out.actions[n].step == step)
+            return true;
+    return false;
+}
+
+/* What the state just reached does not call is called no more: other steps of a group that turns back. What is called anew is
+ * another call: a child that was to be cancelled is completed, and is undone now. */
 static void drop_works(struct saga_instance *i)
 {
     for (size_t n = 0; n < i->work_count; n++) {
         struct saga_work *k = &i->works[n];
-        if (k->place != SAGA_WORK_NONE && (k->undo != i->state.undo || !saga_is_calling(i->def, &i->state, k->step, k->undo)))
+        if (k->place != SAGA_WORK_NONE && (k->undo != i->state.undo || !saga_is_calling(i->def, &i->state, k->step, k->undo) || is_called_anew(i, k->step)))
             saga_call_cancel(k);
     }
 }
 
-static void count_step(struct saga_instance *i, const struct saga_input *in, int64_t begun_ms)
+/* Is it what decides a step or its undo? */
+static bool is_decisive(const struct saga_instance *i, const struct saga_input *in)
 {
-    const struct saga_record *r = &i->out.records[0];
-    if (in->kind == SAGA_INPUT_ANSWER && i->g->step_seconds != NULL)
-        metric_observe(METRIC(i->g->step_seconds, i->start.saga, slice_str(i->def->steps[r->step].name),
-                              slice_str(r->kind >= SAGA_RECORD_UNDO_BEGUN ? "undo" : "do")),
-                       (in->wall_ms - begun_ms) * 1000000);
+    return (in->kind == SAGA_INPUT_ANSWER && in->answer != SAGA_ANSWER_STARTED) || (in->kind == SAGA_INPUT_CHILD && !i->state.undo);
+}
+
+static void count_step(struct saga_instance *i, size_t step, bool undo, int64_t took_ms)
+{
+    if (i->g->step_seconds != NULL)
+        metric_observe(METRIC(i->g->step_seconds, i->start.saga, slice_str(i->def->steps[step].name), slice_str(undo ? "undo" : "do")),
+                       took_ms * 1000000);
 }
 
 void saga_input(struct saga_instance *i, struct saga_input *in)
@@ -171,14 +188,16 @@ void saga_input(struct saga_instance *i, struct saga_input *in)
     FICUS_ASSERT(saga_is_free(i));
     in->wall_ms = env_wall_ms(g->env);
     in->random = env_random_u64(g->env);
-    int64_t begun_ms = in->kind == SAGA_INPUT_ANSWER ? i->state.begun_ms[saga_slot(&i->state, in->step)] : 0;
+    bool decisive = is_decisive(i, in), undo = i->state.undo;
+    int64_t begun_ms = decisive ? i->state.begun_ms[saga_slot(&i->state, in->step)] : 0;
     i->before = i->state.name;
     saga_machine_input(i->def, &i->state, in, &i->out);
     drop_works(i);
     if (i->out.record_count == 0) {
         saga_act(i);
     } else {
-        count_step(i, in, begun_ms);
+        if (decisive)
+            count_step(i, in->step, undo, in->wall_ms - begun_ms);
         saga_move(i, in->kind == SAGA_INPUT_START ? SAGA_PLACE_STARTING : SAGA_PLACE_WAITING);
         saga_writer_kick(g);
     }

@@ -50,7 +50,17 @@ struct saga_journal {
     " WHERE state IN ('completed', 'compensated', 'terminated');\n"                                                \
     "CREATE INDEX saga_instance_wake ON saga_instance(wake_at) WHERE state = 'waiting';\n"
 
-static const struct db_migration migrations[] = {{1, "journal", SLICE(JOURNAL_SQL)}, {2, "waits", SLICE(WAITS_SQL)}};
+/* Instances that are children of others. untold 1: it has ended, and its parent may not know. */
+#define CHILDREN_SQL                                                                                               \
+    "ALTER TABLE saga_instance ADD COLUMN parent_saga TEXT;\n"                                                     \
+    "ALTER TABLE saga_instance ADD COLUMN parent_id TEXT;\n"                                                       \
+    "ALTER TABLE saga_instance ADD COLUMN parent_step TEXT;\n"                                                     \
+    "ALTER TABLE saga_instance ADD COLUMN untold INTEGER;\n"                                                       \
+    "CREATE INDEX saga_instance_untold ON saga_instance(untold) WHERE untold = 1;\n"                               \
+    "CREATE INDEX saga_instance_child ON saga_instance(parent_saga, parent_id) WHERE parent_saga IS NOT NULL;\n"
+
+static const struct db_migration migrations[] = {
+    {1, "journal", SLICE(JOURNAL_SQL)}, {2, "waits", SLICE(WAITS_SQL)}, {3, "children", SLICE(CHILDREN_SQL)}};
 
 enum ficus_err saga_journal_open(struct env *e, const char *path, struct saga_journal **ret_journal,
                                  struct ficus_error *reterr)
@@ -104,10 +114,11 @@ static enum ficus_err insert_instance(struct db_conn *c, const struct saga_journ
     err = db_exec(c, reterr,
                   "INSERT INTO saga_instance(saga, id, definition, state, step, failure, started_at, updated_at, "
                   "event, traceparent, tracestate, "
-                  "correlation, input) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                  "SSSsssiiSSSSS", st->saga, st->id, st->def_hash, saga_state_text(en->state->name),
+                  "correlation, input, parent_saga, parent_id, parent_step) "
+                  "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                  "SSSsssiiSSSSSSSS", st->saga, st->id, st->def_hash, saga_state_text(en->state->name),
                   step_name(en->def, en->state), en->state->failure, at_ms, at_ms, st->event_id, st->traceparent,
-                  st->tracestate, st->correlation, st->input);
+                  st->tracestate, st->correlation, st->input, st->parent.saga, st->parent.id, st->parent.step);
     if (err == FICUS_ERR_OK)
         *ret_existed = db_changes(c) == 0;
     return err;
@@ -118,9 +129,10 @@ static enum ficus_err update_instance(struct db_conn *c, const struct saga_journ
 {
     enum ficus_err err = db_exec(
         c, reterr,
-        "UPDATE saga_instance SET state = ?, step = ?, failure = ?, updated_at = ? WHERE saga = ? AND id = ?", "sssiSS",
-        saga_state_text(en->state->name), step_name(en->def, en->state), en->state->failure, at_ms, en->start->saga,
-        en->start->id);
+        "UPDATE saga_instance SET state = ?, step = ?, failure = ?, updated_at = ?, untold = iif(? AND parent_saga IS NOT NULL, 1, NULL) "
+        "WHERE saga = ? AND id = ?",
+        "sssiiSS", saga_state_text(en->state->name), step_name(en->def, en->state), en->state->failure, at_ms,
+        (int64_t)saga_state_is_final(en->state->name), en->start->saga, en->start->id);
     if (err == FICUS_ERR_OK && db_changes(c) != 1)
         return err_set(reterr, FICUS_ERR_CORRUPT, "saga " SLICE_FMT "/" SLICE_FMT " has no row",
                        SLICE_ARG(en->start->saga), SLICE_ARG(en->start->id));
@@ -230,12 +242,13 @@ enum ficus_err saga_journal_trim(struct saga_journal *j, int64_t before_ms, size
     struct definitions definitions = {0};
     struct db_stmt *s = NULL;
     err = db_query(c, &s, reterr,
-                   "DELETE FROM saga_instance WHERE (saga, id) IN (SELECT saga, id FROM saga_instance INDEXED BY "
+                   "DELETE FROM saga_instance WHERE (saga, id) IN (SELECT saga, id FROM saga_instance p INDEXED BY "
                    "saga_instance_finished "
                    "WHERE state IN ('completed', 'compensated', 'terminated') AND updated_at < max(?, ifnull((SELECT updated_at FROM "
                    "saga_instance INDEXED BY "
                    "saga_instance_finished WHERE state IN ('completed', 'compensated', 'terminated') ORDER BY updated_at DESC LIMIT "
-                   "1 OFFSET ?), 0)) "
+                   "1 OFFSET ?), 0)) AND untold IS NULL "
+                   "AND NOT EXISTS (SELECT 1 FROM saga_instance c WHERE c.parent_saga = p.saga AND c.parent_id = p.id) "
                    "ORDER BY updated_at LIMIT ?) RETURNING saga, id, definition",
                    "iii", before_ms, (int64_t)SAGA_FINISHED_COUNT_MAX, (int64_t)count_max);
     int row = 0;
@@ -318,7 +331,7 @@ static const char *copy_str(struct arena *a, struct slice s, bool *failed)
 
 #define ROW_COLUMNS                                                                                                \
     "i.saga, i.id, i.definition, i.state, i.step, i.failure, i.started_at, i.updated_at, i.event, i.traceparent, " \
-    "i.tracestate, i.correlation, i.wake_at"
+    "i.tracestate, i.correlation, i.wake_at, i.parent_saga, i.parent_id, i.parent_step"
 
 static enum ficus_err read_row(struct db_stmt *s, struct arena *a, struct saga_stored *st, struct ficus_error *reterr)
 {
@@ -338,6 +351,7 @@ static enum ficus_err read_row(struct db_stmt *s, struct arena *a, struct saga_s
     st->start.tracestate = copy(a, db_text(s, 10), &failed);
     st->start.correlation = copy(a, db_text(s, 11), &failed);
     st->wake_at_ms = db_i64(s, 12);
+    st->start.parent = (struct saga_parent){copy(a, db_text(s, 13), &failed), copy(a, db_text(s, 14), &failed), copy(a, db_text(s, 15), &failed)};
     return failed ? err_set(reterr, FICUS_ERR_NOMEM, "out of memory") : FICUS_ERR_OK;
 }
 
@@ -361,8 +375,8 @@ static enum ficus_err load_instance(struct db_conn *c, struct arena *a, struct s
         err = read_row(s, a, st, reterr);
     if (err == FICUS_ERR_OK) {
         bool failed = false;
-        st->start.input = copy(a, db_text(s, 13), &failed);
-        st->start.def_text = copy(a, db_text(s, 14), &failed);
+        st->start.input = copy(a, db_text(s, 16), &failed);
+        st->start.def_text = copy(a, db_text(s, 17), &failed);
         if (failed)
             err = err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
     }
@@ -463,6 +477,38 @@ static bool query_row(struct query *q, enum ficus_err *ret_err, struct ficus_err
     return row > 0;
 }
 
+/* All rows of ROW_COLUMNS to fn. err: of the query. */
+static enum ficus_err each_row(struct query *q, enum ficus_err err, void (*fn)(void *arg, const struct saga_stored *row), void *arg,
+                               struct ficus_error *reterr)
+{
+    struct arena a;
+    arena_init(&a, 64 * 1024);
+    while (query_row(q, &err, reterr)) {
+        struct saga_stored st = {0};
+        err = read_row(q->s, &a, &st, reterr);
+        if (err == FICUS_ERR_OK)
+            fn(arg, &st);
+        arena_clear(&a);
+    }
+    arena_done(&a);
+    return err;
+}
+
+enum ficus_err saga_journal_row(struct saga_journal *j, struct arena *a, struct slice saga, struct slice id, struct saga_stored *ret_row,
+                                struct ficus_error *reterr)
+{
+    struct query r = {.j = j};
+    enum ficus_err err = db_reader_take(j->db, &r.c, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    err = db_query(r.c, &r.s, reterr, "SELECT " ROW_COLUMNS " FROM saga_instance i WHERE i.saga = ? AND i.id = ?", "SS", saga, id);
+    if (query_row(&r, &err, reterr))
+        err = read_row(r.s, a, ret_row, reterr);
+    else if (err == FICUS_ERR_OK)
+        err = err_set(reterr, FICUS_ERR_NOT_FOUND, "there is no saga " SLICE_FMT "/" SLICE_FMT, SLICE_ARG(saga), SLICE_ARG(id));
+    return query_end(&r, err);
+}
+
 enum ficus_err saga_journal_list(struct saga_journal *j, const struct saga_journal_query *q,
                                  void (*fn)(void *arg, const struct saga_stored *row), void *arg,
                                  struct ficus_error *reterr)
@@ -480,17 +526,7 @@ enum ficus_err saga_journal_list(struct saga_journal *j, const struct saga_journ
     bool begin = one ? !same : q->after_saga.p == NULL;
     struct slice saga = one ? q->saga : begin ? SLICE("") : q->after_saga;
     err = db_query(r.c, &r.s, reterr, sql, "SSi", saga, begin ? SLICE("") : q->after_id, (int64_t)q->count_max);
-    struct arena a;
-    arena_init(&a, 64 * 1024);
-    while (query_row(&r, &err, reterr)) {
-        struct saga_stored st = {0};
-        err = read_row(r.s, &a, &st, reterr);
-        if (err == FICUS_ERR_OK)
-            fn(arg, &st);
-        arena_clear(&a);
-    }
-    arena_done(&a);
-    return query_end(&r, err);
+    return query_end(&r, each_row(&r, err, fn, arg, reterr));
 }
 
 enum ficus_err saga_journal_versions(struct saga_journal *j, struct slice saga,
@@ -588,6 +624,36 @@ enum ficus_err saga_journal_never_due(struct saga_journal *j, struct slice saga,
         return err;
     }
     return db_tx_commit_wait(&tx, reterr);
+}
+
+static enum ficus_err children_told(struct saga_journal *j, const struct saga_name *told, size_t count, struct ficus_error *reterr)
+{
+    struct db_tx tx = {0};
+    enum ficus_err err = db_tx_begin(j->db, &tx, 0, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    for (size_t i = 0; i < count && err == FICUS_ERR_OK; i++)
+        err = db_exec(db_tx_conn(&tx), reterr, "UPDATE saga_instance SET untold = NULL WHERE saga = ? AND id = ?", "SS", told[i].saga,
+                      told[i].id);
+    if (err != FICUS_ERR_OK) {
+        db_tx_rollback(&tx);
+        return err;
+    }
+    return db_tx_commit_wait(&tx, reterr);
+}
+
+enum ficus_err saga_journal_untold(struct saga_journal *j, const struct saga_name *told, size_t told_count, size_t count_max,
+                                   void (*fn)(void *arg, const struct saga_stored *row), void *arg, struct ficus_error *reterr)
+{
+    struct query r = {.j = j};
+    enum ficus_err err = told_count > 0 ? children_told(j, told, told_count, reterr) : FICUS_ERR_OK;
+    if (err == FICUS_ERR_OK)
+        err = db_reader_take(j->db, &r.c, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    err = db_query(r.c, &r.s, reterr, "SELECT " ROW_COLUMNS " FROM saga_instance i INDEXED BY saga_instance_untold WHERE untold = 1 LIMIT ?", "i",
+                   (int64_t)count_max);
+    return query_end(&r, each_row(&r, err, fn, arg, reterr));
 }
 
 enum ficus_err saga_journal_limit_waits(struct saga_journal *j, int64_t now_ms, struct ficus_error *reterr)

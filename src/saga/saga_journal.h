@@ -18,12 +18,22 @@ struct saga_journal;
 
 enum { SAGA_FINISHED_COUNT_MAX = 2000000 }; /* older ones go before their retention */
 
+struct saga_name {
+    struct slice saga, id;
+};
+
+/* Of a child: the instance and its step that began it. saga SLICE_NONE: it is nobody's child. */
+struct saga_parent {
+    struct slice saga, id, step;
+};
+
 /* How an instance began. Its identity is (saga, id). */
 struct saga_start {
     struct slice saga, id;
     struct slice def_hash, def_text;
     struct slice input; /* JSON text of the start event's data, or SLICE_NONE */
     struct slice event_id, traceparent, tracestate, correlation; /* SLICE_NONE: none */
+    struct saga_parent parent;
 };
 
 struct saga_journal_entry {
@@ -74,6 +84,10 @@ enum ficus_err saga_journal_position(struct saga_journal *j, int64_t *ret_positi
 enum ficus_err saga_journal_load(struct saga_journal *j, struct arena *a, struct slice saga, struct slice id,
                                  struct saga_stored **ret_stored, struct ficus_error *reterr);
 
+/* Its row alone: neither input, definition nor records. Strings in the arena. NOT_FOUND. */
+enum ficus_err saga_journal_row(struct saga_journal *j, struct arena *a, struct slice saga, struct slice id, struct saga_stored *ret_row,
+                                struct ficus_error *reterr);
+
 /* Rows of instances without records, ordered by (saga, id), after (after_saga, after_id), at most count_max. state
  * SAGA_NONE: all; saga SLICE_NONE: all. fn is called for each; what it is given dies at return. */
 struct saga_journal_query {
@@ -105,11 +119,16 @@ enum ficus_err saga_journal_due(struct saga_journal *j, int64_t now_ms, size_t c
 enum ficus_err saga_journal_never_due(struct saga_journal *j, struct slice saga, struct slice id, struct ficus_error *reterr);
 /* No wait shall last longer from now_ms on than it is long: the clock was set back while nobody looked. */
 enum ficus_err saga_journal_limit_waits(struct saga_journal *j, int64_t now_ms, struct ficus_error *reterr);
+/* Children that have ended without their parents being known to have heard of it, at most count_max; first those of `told` become
+ * known for it (synced). An end and its being untold are one transaction. What fn is given dies at return. */
+enum ficus_err saga_journal_untold(struct saga_journal *j, const struct saga_name *told, size_t told_count, size_t count_max,
+                                   void (*fn)(void *arg, const struct saga_stored *row), void *arg, struct ficus_error *reterr);
 enum ficus_err saga_journal_count(struct saga_journal *j, enum saga_state_name state, int64_t *ret_count,
                                   struct ficus_error *reterr);
 
 /* Forget finished instances that were last touched before before_ms, and the oldest over SAGA_FINISHED_COUNT_MAX; at
- * most count_max in one transaction. A definition goes with its last instance. */
+ * most count_max in one transaction. A definition goes with its last instance. An ended child stays until its parent has heard of it,
+ * and a parent until its children are forgotten: one of its id that began anew would take them for its own. */
 enum ficus_err saga_journal_trim(struct saga_journal *j, int64_t before_ms, size_t count_max, size_t *ret_count,
                                  struct ficus_error *reterr);
 

@@ -32,9 +32,15 @@ static uint32_t bit(size_t step)
     return (uint32_t)1 << step;
 }
 
-static bool has_call(const struct saga_def *def, size_t step)
+/* What the step does is somebody else's, who has to be asked to undo it. */
+static bool acts(const struct saga_def *def, size_t step)
 {
-    return saga_call_present(&def->steps[step].call);
+    return saga_step_acts(&def->steps[step]);
+}
+
+static bool has_child(const struct saga_def *def, size_t step)
+{
+    return def->steps[step].saga != NULL;
 }
 
 static bool is_done(const struct saga_state *s, size_t step)
@@ -45,6 +51,17 @@ static bool is_done(const struct saga_state *s, size_t step)
 static bool is_open(const struct saga_state *s, size_t step)
 {
     return (s->open & bit(step)) != 0;
+}
+
+bool saga_child_runs(const struct saga_state *s, size_t step)
+{
+    return (s->children & bit(step)) != 0;
+}
+
+/* Going forward: is the step to be called, or its child to be started? */
+static bool is_called(const struct saga_def *def, const struct saga_state *s, size_t step)
+{
+    return is_open(s, step) && acts(def, step) && !saga_child_runs(s, step);
 }
 
 size_t saga_slot(const struct saga_state *s, size_t step)
@@ -75,7 +92,7 @@ static void settle(const struct saga_def *def, struct saga_state *s)
         for (size_t i = s->step; i < end; i++) {
             if ((s->signals & bit(i)) != 0 && !is_open(s, i)) /* it came before */
                 s->done |= bit(i);
-            calls = calls || (is_open(s, i) && has_call(def, i));
+            calls = calls || is_called(def, s, i);
             fresh = fresh || (!is_open(s, i) && !is_done(s, i));
         }
         if (calls || fresh || s->open != 0) {
@@ -99,6 +116,9 @@ static void undo_next(const struct saga_def *def, struct saga_state *s)
 static void turn_back(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
 {
     memcpy(s->failure, r->code, sizeof s->failure);
+    for (size_t i = 0; i < def->step_count; i++)
+        if (is_open(s, i) && has_child(def, i))
+            s->children |= bit(i);
     s->done |= s->open;
     undo_next(def, s);
 }
@@ -107,7 +127,7 @@ static void fold_started(const struct saga_def *def, struct saga_state *s, const
 {
     (void)r;
     for (size_t i = 0; i < def->step_count; i++)
-        if (!has_call(def, i) && !saga_step_waits(&def->steps[i])) /* it was done before the saga began */
+        if (!acts(def, i) && !saga_step_waits(&def->steps[i])) /* it was done before the saga began */
             s->done |= bit(i);
     settle(def, s);
 }
@@ -142,9 +162,35 @@ static void fold_turned_back(const struct saga_def *def, struct saga_state *s, c
     turn_back(def, s, r);
 }
 
+static void fold_child_started(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
+{
+    s->children |= bit(r->step);
+    settle(def, s);
+}
+
+static void fold_child_completed(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
+{
+    s->children &= ~bit(r->step);
+    if (!s->undo)
+        fold_do_done(def, s, r);
+}
+
+static void fold_child_failed(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
+{
+    s->children &= ~bit(r->step);
+    if (!s->undo) {
+        fold_do_refused(def, s, r);
+        return;
+    }
+    s->done &= ~bit(r->step); /* by its own saga */
+    if (s->name == SAGA_UNDOING && r->step == s->step)
+        undo_next(def, s);
+}
+
 static void fold_undo_done(const struct saga_def *def, struct saga_state *s, const struct saga_record *r)
 {
     s->done &= ~bit(r->step);
+    s->children &= ~bit(r->step);
     undo_next(def, s);
 }
 
@@ -178,8 +224,8 @@ static void fold_retried(const struct saga_def *def, struct saga_state *s, const
 }
 
 /* In which states a record may come. at: it must name a step of the present group (undoing: the present one) that is so;
- * ANY: any step, or none. */
-enum at { ANY, FRESH, OPEN };
+ * CHILD: a child that is awaited; ANY: any step, or none. */
+enum at { ANY, FRESH, OPEN, CHILD };
 enum {
     IN_NONE = 1 << SAGA_NONE,
     IN_RUNNING = 1 << SAGA_RUNNING,
@@ -197,7 +243,7 @@ static const struct {
     [SAGA_RECORD_DO_BEGUN] = {IN_RUNNING, FRESH, fold_begun},
     [SAGA_RECORD_DO_DONE] = {IN_RUNNING, OPEN, fold_do_done},
     [SAGA_RECORD_DO_REFUSED] = {IN_RUNNING, OPEN, fold_do_refused},
-    [SAGA_RECORD_DO_GIVEN_UP] = {IN_RUNNING, OPEN, fold_turned_back},
+    [SAGA_RECORD_DO_GIVEN_UP] = {IN_FORWARD, OPEN, fold_turned_back},
     [SAGA_RECORD_UNDO_BEGUN] = {IN_UNDOING, FRESH, fold_begun},
     [SAGA_RECORD_UNDO_DONE] = {IN_UNDOING, OPEN, fold_undo_done},
     [SAGA_RECORD_UNDO_REFUSED] = {IN_UNDOING, OPEN, fold_undo_refused},
@@ -207,6 +253,9 @@ static const struct {
     [SAGA_RECORD_WAIT_GIVEN_UP] = {IN_FORWARD, OPEN, fold_turned_back},
     [SAGA_RECORD_SIGNALLED] = {IN_FORWARD, ANY, fold_signalled},
     [SAGA_RECORD_SIGNAL_REFUSED] = {IN_FORWARD, ANY, fold_turned_back},
+    [SAGA_RECORD_CHILD_STARTED] = {IN_RUNNING, OPEN, fold_child_started},
+    [SAGA_RECORD_CHILD_COMPLETED] = {IN_FORWARD | IN_UNDOING | IN_STUCK, CHILD, fold_child_completed},
+    [SAGA_RECORD_CHILD_FAILED] = {IN_FORWARD | IN_UNDOING | IN_STUCK, CHILD, fold_child_failed},
     [SAGA_RECORD_CANCELLED] = {IN_FORWARD | IN_STUCK, ANY, fold_turned_back},
     [SAGA_RECORD_TERMINATED] = {IN_FORWARD | IN_UNDOING | IN_STUCK, ANY, fold_terminated},
 };
@@ -215,6 +264,8 @@ static bool is_at(const struct saga_def *def, const struct saga_state *s, size_t
 {
     if (at == ANY)
         return true;
+    if (at == CHILD)
+        return saga_child_is_awaited(def, s, step);
     if (s->undo)
         return step == s->step && is_open(s, step) == (at == OPEN);
     return saga_group_first(def, step) == s->step && is_open(s, step) == (at == OPEN) && !is_done(s, step);
@@ -224,7 +275,7 @@ static bool is_at(const struct saga_def *def, const struct saga_state *s, size_t
 static bool has_way_back(const struct saga_def *def, const struct saga_state *s)
 {
     for (size_t i = 0; i < def->step_count; i++)
-        if ((is_open(s, i) || is_done(s, i)) && has_call(def, i) && !saga_call_present(&def->steps[i].undo))
+        if ((is_open(s, i) || is_done(s, i)) && acts(def, i) && !saga_call_present(&def->steps[i].undo))
             return false;
     return true;
 }
@@ -242,6 +293,7 @@ static void check_invariants(const struct saga_def *def, const struct saga_state
     bool failed = s->failure[0] != '\0';
     FICUS_ASSERT(s->undo || (s->open & s->done) == 0); /* I5 */
     FICUS_ASSERT(is_in_group(def, s, s->open));        /* I5 */
+    FICUS_ASSERT((s->children & ~(s->undo ? s->done : s->open)) == 0); /* I6 */
     switch (s->name) {
     case SAGA_RUNNING:
     case SAGA_WAITING:
@@ -286,15 +338,16 @@ static const char *misfit(const struct saga_def *def, const struct saga_state *s
 {
     const struct saga_step *step = &def->steps[r->step];
     switch (r->kind) {
-    case SAGA_RECORD_DO_BEGUN: return has_call(def, r->step) ? NULL : "it has no call";
-    case SAGA_RECORD_WAIT_BEGUN: return has_call(def, r->step) ? "it does not wait" : NULL;
-    case SAGA_RECORD_DO_DONE: return has_call(def, r->step) ? NULL : "it has no call";
+    case SAGA_RECORD_DO_BEGUN: return acts(def, r->step) ? NULL : "it has no call";
+    case SAGA_RECORD_WAIT_BEGUN: return acts(def, r->step) ? "it does not wait" : NULL;
+    case SAGA_RECORD_DO_DONE: return acts(def, r->step) && !has_child(def, r->step) ? NULL : "it has no call";
+    case SAGA_RECORD_CHILD_STARTED: return has_child(def, r->step) && !saga_child_runs(s, r->step) ? NULL : "it has no child to start";
     case SAGA_RECORD_WAIT_DONE:
-        if (has_call(def, r->step))
+        if (acts(def, r->step))
             return "it does not wait";
         return step->signal != NULL && step->on_timeout != SAGA_ON_TIMEOUT_GO_ON ? "it waits for its signal" : NULL;
     case SAGA_RECORD_DO_GIVEN_UP:
-        if (!has_call(def, r->step) || !saga_call_present(&step->undo))
+        if (!acts(def, r->step) || !saga_call_present(&step->undo))
             return "it was given up but has no undo";
         break;
     case SAGA_RECORD_WAIT_GIVEN_UP:
@@ -310,9 +363,14 @@ static const char *misfit(const struct saga_def *def, const struct saga_state *s
         if (s->undo || !has_way_back(def, s))
             return "there is no way back";
         break;
+    case SAGA_RECORD_UNDO_REFUSED:
+        if (saga_child_runs(s, r->step))
+            return "its child has not ended";
+        break;
+    case SAGA_RECORD_CHILD_COMPLETED: return NULL;
     case SAGA_RECORD_DO_REFUSED:
-        if (!has_call(def, r->step))
-            return "it has no call";
+        if (!acts(def, r->step) || saga_child_runs(s, r->step))
+            return "it is not called";
         break;
     default: return NULL;
     }
@@ -370,8 +428,11 @@ static void call(struct saga_output *out, size_t step, int64_t delay_ms)
     out->actions[out->action_count++] = (struct saga_action){step, delay_ms};
 }
 
+/* How long what is open and not called is waited for; a child from its step's begin, also while it is being started. */
 static int64_t wait_of(const struct saga_step *step)
 {
+    if (step->saga != NULL)
+        return step->give_up_ms > 0 ? step->give_up_ms : SAGA_NEVER;
     return step->signal != NULL ? step->timeout_ms : step->wait_ms;
 }
 
@@ -380,7 +441,7 @@ static void begin_fresh(const struct saga_def *def, struct saga_state *s, size_t
                         const struct saga_input *in)
 {
     for (size_t i = s->step; i < end; i++) {
-        if (has_call(def, i) != calls || is_open(s, i) || is_done(s, i))
+        if (acts(def, i) != calls || is_open(s, i) || is_done(s, i))
             continue;
         emit(def, s, out, calls ? SAGA_RECORD_DO_BEGUN : SAGA_RECORD_WAIT_BEGUN, i, in, SLICE_NONE);
         if (!calls)
@@ -419,7 +480,7 @@ static void go_on(const struct saga_def *def, struct saga_state *s, struct saga_
 static int64_t give_up_at(const struct saga_def *def, const struct saga_state *s, size_t at)
 {
     const struct saga_step *step = &def->steps[at];
-    if (s->undo || step->give_up_ms <= 0 || step->pivot || saga_step_is_forward_only(def, at) ||
+    if (s->undo || step->saga != NULL || step->give_up_ms <= 0 || step->pivot || saga_step_is_forward_only(def, at) ||
         !saga_call_present(&step->undo))
         return INT64_MAX;
     /* Of time in which somebody tried: after an outage the participants often come up later than the engine, and an order
@@ -435,6 +496,11 @@ static void give_up(const struct saga_def *def, struct saga_state *s, struct sag
     go_on(def, s, out, in);
 }
 
+static bool is_waited_for(const struct saga_def *def, size_t step)
+{
+    return !saga_call_present(&def->steps[step].call);
+}
+
 /* One wait at a time: of two that end together the other is over still. */
 static void wait_over(const struct saga_def *def, struct saga_state *s, struct saga_output *out, const struct saga_input *in)
 {
@@ -442,10 +508,12 @@ static void wait_over(const struct saga_def *def, struct saga_state *s, struct s
     size_t at = s->step;
     if (wait_ms <= 0) /* none is open, or none has an end */
         return;
-    while (!is_open(s, at) || has_call(def, at) || wait_of(&def->steps[at]) != wait_ms)
+    while (!is_open(s, at) || !is_waited_for(def, at) || wait_of(&def->steps[at]) != wait_ms)
         at++;
     const struct saga_step *step = &def->steps[at];
-    if (step->signal != NULL && step->on_timeout == SAGA_ON_TIMEOUT_UNDO)
+    if (has_child(def, at))
+        emit(def, s, out, SAGA_RECORD_DO_GIVEN_UP, at, in, code_of(step, "given_up"));
+    else if (step->signal != NULL && step->on_timeout == SAGA_ON_TIMEOUT_UNDO)
         emit(def, s, out, SAGA_RECORD_WAIT_GIVEN_UP, at, in, code_of(step, "timed_out"));
     else
         emit(def, s, out, SAGA_RECORD_WAIT_DONE, at, in, SLICE_NONE);
@@ -483,12 +551,33 @@ static void on_unknown(const struct saga_def *def, struct saga_state *s, struct 
     call(out, in->step, delay_ms);
 }
 
+/* A child has ended. Undoing, the one that is to be undone is called for that now, when it is completed; what
+ * is not so far yet waits for its turn. */
+static void on_child(const struct saga_def *def, struct saga_state *s, struct saga_output *out, const struct saga_input *in)
+{
+    bool completed = in->answer == SAGA_ANSWER_DONE;
+    if (!saga_child_is_awaited(def, s, in->step))
+        return;
+    emit(def, s, out, completed ? SAGA_RECORD_CHILD_COMPLETED : SAGA_RECORD_CHILD_FAILED, in->step, in,
+         completed ? SLICE_NONE : in->code.size > 0 ? in->code : SLICE("refused"));
+    if (completed && s->undo && is_open(s, in->step)) {
+        s->attempts[0] = 1;
+        call(out, in->step, 0);
+        return;
+    }
+    go_on(def, s, out, in);
+}
+
 static void on_answer(const struct saga_def *def, struct saga_state *s, struct saga_output *out,
                       const struct saga_input *in)
 {
     switch (in->answer) {
     case SAGA_ANSWER_UNKNOWN:
         on_unknown(def, s, out, in);
+        return;
+    case SAGA_ANSWER_STARTED:
+        FICUS_ASSERT(has_child(def, in->step) && !s->undo);
+        emit(def, s, out, SAGA_RECORD_CHILD_STARTED, in->step, in, SLICE_NONE);
         return;
     case SAGA_ANSWER_DONE:
         emit(def, s, out, s->undo ? SAGA_RECORD_UNDO_DONE : SAGA_RECORD_DO_DONE, in->step, in, SLICE_NONE);
@@ -527,6 +616,7 @@ static void take(const struct saga_def *def, struct saga_state *s, const struct 
         if (calling)
             on_answer(def, s, out, in);
         return;
+    case SAGA_INPUT_CHILD: on_child(def, s, out, in); return;
     case SAGA_INPUT_TIMER:
         if (calling)
             on_timer(def, s, out, in);
@@ -628,7 +718,7 @@ const char *saga_signal_obstacle(const struct saga_def *def, const struct saga_s
 
 bool saga_step_is_left(const struct saga_def *def, const struct saga_state *s, size_t step)
 {
-    bool effect = has_call(def, step) || saga_call_present(&def->steps[step].undo);
+    bool effect = acts(def, step) || saga_call_present(&def->steps[step].undo);
     return s->name != SAGA_COMPENSATED && effect && (is_open(s, step) || is_done(s, step));
 }
 
@@ -637,7 +727,13 @@ bool saga_is_calling(const struct saga_def *def, const struct saga_state *s, siz
     FICUS_ASSERT(step < def->step_count);
     if (undo)
         return s->name == SAGA_UNDOING && is_open(s, step);
-    return s->name == SAGA_RUNNING && is_open(s, step) && has_call(def, step);
+    return s->name == SAGA_RUNNING && is_called(def, s, step);
+}
+
+bool saga_child_is_awaited(const struct saga_def *def, const struct saga_state *s, size_t step)
+{
+    FICUS_ASSERT(step < def->step_count);
+    return has_child(def, step) && !saga_state_is_final(s->name) && (s->undo ? saga_child_runs(s, step) : is_open(s, step));
 }
 
 int64_t saga_wait_ms(const struct saga_def *def, const struct saga_state *s)
@@ -646,7 +742,7 @@ int64_t saga_wait_ms(const struct saga_def *def, const struct saga_state *s)
     if (s->undo)
         return 0;
     for (size_t i = 0; i < def->step_count; i++) {
-        int64_t ms = is_open(s, i) && !has_call(def, i) ? wait_of(&def->steps[i]) : 0;
+        int64_t ms = is_open(s, i) && is_waited_for(def, i) ? wait_of(&def->steps[i]) : 0;
         if (ms != 0 && (shortest <= 0 || (ms != SAGA_NEVER && ms < shortest)))
             shortest = ms;
     }

@@ -28,10 +28,16 @@
  *
  *   record          from                 needs                            then
  *   started         none                                                  the first group
- *   do_begun        RUNNING              a call, neither open nor done    it is open
+ *   do_begun        RUNNING              a call or a child, neither open  it is open
+ *                                        nor done
  *   do_done         RUNNING              open                             it is done
  *   do_refused      RUNNING              open                             undo all that is open or done but it, or STUCK
- *   do_given_up     RUNNING              open, with an undo               undo all that is open or done
+ *   do_given_up     RUNNING, WAITING     open, with an undo               undo all that is open or done
+ *   child_started   RUNNING              a child, open                    it is waited for
+ *   child_completed RUNNING, WAITING     a child, open                    it is done
+ *                   UNDOING, STUCK       a child not known to have ended  it is to be undone still
+ *   child_failed    RUNNING, WAITING     a child, open                    undo all that is open or done but it
+ *                   UNDOING, STUCK       a child not known to have ended  it is undone
  *   wait_begun      RUNNING              a wait or a signal, neither      it is open
  *   wait_done       RUNNING, WAITING     open                             it is done
  *   wait_given_up   RUNNING, WAITING     a signal whose time undoes, open undo all that is open or done
@@ -47,9 +53,13 @@
  *
  * Steps of one `parallel` are a group; another step is a group of one. All steps of a group begin together. When all are
  * done the next group is the present one, or the instance is COMPLETED. Forward, it is WAITING when all that is open waits
- * for time or signals, else RUNNING. Undoing is one path: one step after another, in reverse order of the definition.
+ * for time, signals or children that are started, else RUNNING. Undoing is one path: one step after another, in reverse order of the definition.
  * There is a way back while every call that is open or done has an undo. A step whose signal came before its group is done
  * when the group begins, without a record of its own. (ADR 37)
+ *
+ * A step with a child is a call that is done by another instance (ADR 48): its call starts the child, its answer is the
+ * child's end, which comes by itself. Its undo is a call too: the engine makes it when the child is known to be completed, and
+ * before that cancels the child, whose end comes as it does forward. That end is a call's effect: "perhaps done" ends with it.
  *
  * Invariants, asserted after each fold:
  *   I1  RUNNING, WAITING: a step of the present group is not done; WAITING: no call is open, a wait is; UNDOING: step is a
@@ -58,6 +68,7 @@
  *   I3  behind a done pivot there is no UNDOING and no COMPENSATED.
  *   I4  COMPLETED, COMPENSATED: nothing is open. Behind these and TERMINATED no record may follow.
  *   I5  nothing is open and done; what is open is in the present group or is the present undo.
+ *   I6  a child that is not known to have ended is of a step that is open, or is to be undone.
  *
  * Pure: no clock, no memory of its own, no I/O. Attempts are counted in memory only and begin anew after a crash.
  */
@@ -92,24 +103,27 @@ enum saga_state_name {
         SAGA_STATE_COUNT
 };
 
-/* Kinds of journal records. do_*: the step's call, undo_*: its undo, wait_*: its wait, for time or for a signal; the
- * others came from outside. X(NAME, text) */
-#define SAGA_RECORD_LIST(X)             \
-    X(STARTED, "started")               \
-    X(DO_BEGUN, "do_begun")             \
-    X(DO_DONE, "do_done")               \
-    X(DO_REFUSED, "do_refused")         \
-    X(DO_GIVEN_UP, "do_given_up")       \
-    X(UNDO_BEGUN, "undo_begun")         \
-    X(UNDO_DONE, "undo_done")           \
-    X(UNDO_REFUSED, "undo_refused")     \
-    X(RETRIED, "retried")               \
-    X(WAIT_BEGUN, "wait_begun")         \
-    X(WAIT_DONE, "wait_done")           \
-    X(WAIT_GIVEN_UP, "wait_given_up")   \
-    X(SIGNALLED, "signalled")           \
-    X(SIGNAL_REFUSED, "signal_refused") \
-    X(CANCELLED, "cancelled")           \
+/* Kinds of journal records. do_*: the step's call (or the start of its child), undo_*: its undo, wait_*: its wait, for time or
+ * for a signal, child_*: its child; the others came from outside. X(NAME, text) */
+#define SAGA_RECORD_LIST(X)               \
+    X(STARTED, "started")                 \
+    X(DO_BEGUN, "do_begun")               \
+    X(DO_DONE, "do_done")                 \
+    X(DO_REFUSED, "do_refused")           \
+    X(DO_GIVEN_UP, "do_given_up")         \
+    X(UNDO_BEGUN, "undo_begun")           \
+    X(UNDO_DONE, "undo_done")             \
+    X(UNDO_REFUSED, "undo_refused")       \
+    X(RETRIED, "retried")                 \
+    X(WAIT_BEGUN, "wait_begun")           \
+    X(WAIT_DONE, "wait_done")             \
+    X(WAIT_GIVEN_UP, "wait_given_up")     \
+    X(CHILD_STARTED, "child_started")     \
+    X(CHILD_COMPLETED, "child_completed") \
+    X(CHILD_FAILED, "child_failed")       \
+    X(SIGNALLED, "signalled")             \
+    X(SIGNAL_REFUSED, "signal_refused")   \
+    X(CANCELLED, "cancelled")             \
     X(TERMINATED, "terminated")
 
 enum saga_record_kind {
@@ -141,6 +155,7 @@ struct saga_state {
     bool undo;        /* its undo is meant; kept while STUCK */
     uint32_t open;    /* bit I: step I is begun (undoing: its undo), and neither done nor refused yet */
     uint32_t done;    /* bit I: step I is done; undoing: done or perhaps done, and not undone */
+    uint32_t children; /* bit I: the child of step I is started (undoing: perhaps), and not known to have ended */
     uint32_t signals; /* bit I: the signal of step I came and was not refused */
     int64_t begun_ms[SAGA_WIDTH_MAX]; /* by saga_slot: wall time of the first attempt, from the journal */
     char failure[SAGA_CODE_SIZE_MAX + 1];
@@ -149,11 +164,13 @@ struct saga_state {
     uint32_t attempts[SAGA_WIDTH_MAX]; /* by saga_slot */
 };
 
-enum saga_answer { SAGA_ANSWER_DONE, SAGA_ANSWER_REFUSED, SAGA_ANSWER_UNKNOWN };
+/* STARTED: of the call that starts a child: it is there. */
+enum saga_answer { SAGA_ANSWER_DONE, SAGA_ANSWER_REFUSED, SAGA_ANSWER_UNKNOWN, SAGA_ANSWER_STARTED };
 
 enum saga_input_kind {
     SAGA_INPUT_START,  /* the start event came; state is SAGA_NONE */
-    SAGA_INPUT_ANSWER, /* of the step's call that was put out */
+    SAGA_INPUT_ANSWER, /* of the step's call that was put out. That of a child's start is not DONE; that of its cancelling, DONE: it never began, or UNKNOWN */
+    SAGA_INPUT_CHILD,  /* the step's child has ended: answer is DONE or REFUSED; taken when saga_child_is_awaited */
     SAGA_INPUT_TIMER,  /* the pause before the step's next attempt is over */
     SAGA_INPUT_WAKE,   /* the shortest of the waits that are open is over, which the engine judges */
     SAGA_INPUT_RESUME, /* first input after a fold from the journal */
@@ -168,10 +185,10 @@ struct saga_input {
     enum saga_input_kind kind;
     int64_t wall_ms;
     uint64_t random;         /* for the jitter */
-    enum saga_answer answer; /* ANSWER */
+    enum saga_answer answer; /* ANSWER, CHILD */
     int status;              /* ANSWER; 0: none came */
-    struct slice code;       /* ANSWER, refused: problem's code or SLICE_NONE */
-    size_t step;             /* ANSWER, TIMER; SIGNAL: the one that waits for it */
+    struct slice code;       /* ANSWER, CHILD, refused: problem's or failure's code, or SLICE_NONE */
+    size_t step;             /* ANSWER, CHILD, TIMER; SIGNAL: the one that waits for it */
     bool refuse;             /* SIGNAL */
     const struct saga_note *note; /* START, RETRY, CANCEL, TERMINATE, SIGNAL; or NULL */
 };
@@ -207,6 +224,10 @@ const char *saga_signal_obstacle(const struct saga_def *def, const struct saga_s
 bool saga_step_is_left(const struct saga_def *def, const struct saga_state *s, size_t step);
 /* Is the step's call (undo: its undo) to be under way, or to be repeated? */
 bool saga_is_calling(const struct saga_def *def, const struct saga_state *s, size_t step, bool undo);
+/* Is the end of the step's child still to come, and to be written down? */
+bool saga_child_is_awaited(const struct saga_def *def, const struct saga_state *s, size_t step);
+/* Is the step's child started (undoing: perhaps), and not known to have ended? */
+bool saga_child_runs(const struct saga_state *s, size_t step);
 /* Place of a step of the present group in begun_ms and attempts; below SAGA_WIDTH_MAX. */
 size_t saga_slot(const struct saga_state *s, size_t step);
 /* Of the waits that are open the one that is over first: how long it is from its group's begin; SAGA_NEVER: none has an end;

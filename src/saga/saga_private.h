@@ -2,7 +2,7 @@
  *
  * Shared by the files of the engine: saga_engine.c (life, journal writer), saga_instance.c (instances' moves), saga_start.c (start events
  * and taking up), saga_request.c (one call of one step), saga_view.c (what operators see), saga_told.c (what services say by the log), saga_command.c
- * (what is said to instances from outside, and waits that are over).
+ * (what is said to instances from outside, and waits that are over), saga_child.c (instances that are steps of others).
  */
 #ifndef FICUS_SAGA_PRIVATE_H
 #define FICUS_SAGA_PRIVATE_H
@@ -15,6 +15,7 @@ enum {
     SAGA_START_BATCH = 64,   /* start events of one pull, all in one transaction */
     SAGA_APPEND_BATCH = 256, /* entries beside them in one transaction */
     SAGA_WAKE_BATCH = 256, /* instances whose wait is over, at a time */
+    SAGA_TELL_BATCH = 256, /* ends of children, at a time */
     SAGA_INPUT_ARENA_MAX = EVENT_SIZE_MAX + 64 * 1024 + SAGA_STEPS_MAX * 2 * SAGA_NOTE_SIZE_MAX,
     SAGA_CALL_ARENA_MAX = 16 * EVENT_SIZE_MAX,
 };
@@ -57,6 +58,7 @@ struct saga_work {
     struct http_field fields[2];
     char idempotency[SAGA_ID_SIZE_MAX + 160];
     struct call_fetch *fetch;
+    struct saga_errand *errand; /* instead, of a child: a command to it is on its way */
 };
 
 struct saga_instance {
@@ -96,6 +98,7 @@ struct saga_view {
     struct slice last_saga, last_id;
     size_t count;
     uint32_t attempts; /* of the present step, from memory; 0: not in memory */
+    bool is_own;       /* a command between parent and child */
     struct saga_stored *stored;
     const struct saga_known_def *known; /* describe */
     enum ficus_err err;
@@ -116,6 +119,30 @@ struct saga_visit {
     struct slice key, saga, id; /* key in g->visits */
     struct list commands;       /* at least one */
     struct saga_stored *stored;
+    enum ficus_err err;
+    struct ficus_error error;
+};
+
+/* The end of a child, on its way to the parent. */
+struct saga_ended {
+    struct saga_engine *g;
+    struct saga_name child;
+    struct saga_parent parent;
+    struct slice code; /* SLICE_NONE: it is completed */
+};
+
+/* What children's parents are told (saga_child.c): one batch at a time. The job writes down whose parents know, and reads the next. */
+struct saga_telling {
+    struct env_timer timer;
+    struct env_job job;
+    bool looking, again;          /* again: another child has ended meanwhile */
+    bool failed;                  /* a parent could not be told now */
+    struct saga_ended ended[SAGA_TELL_BATCH];
+    size_t ended_count, open_count;
+    struct saga_name told[SAGA_TELL_BATCH]; /* in the arena of their batch */
+    size_t told_count;
+    struct arena arenas[2];       /* of the batch that was told, and of the one that is read: */
+    size_t arena;
     enum ficus_err err;
     struct ficus_error error;
 };
@@ -150,7 +177,7 @@ struct saga_engine {
     /* the writer: one job */
     struct env_job writer;
     bool writer_busy;
-    struct saga_journal_entry *entries[SAGA_START_BATCH + SAGA_COMMANDS_MAX + SAGA_APPEND_BATCH];
+    struct saga_journal_entry *entries[SAGA_START_BATCH + SAGA_COMMANDS_MAX + SAGA_CALLING_MAX + SAGA_APPEND_BATCH];
     size_t entry_count;
     bool starts_in_job;
     int64_t job_position, job_wall_ms, job_trim_before_ms;
@@ -174,8 +201,9 @@ struct saga_engine {
     int pull_failures;
     size_t told_count; /* signals of the batch that are not answered yet: its position is written when they are */
     bool told_failed;  /* one could not be written now: the batch is read again */
-    /* views; of these commands from outside, and waits that are over */
-    size_t view_count, command_count, wake_count;
+    /* views; of these commands from outside, waits that are over, and commands between parents and children */
+    size_t view_count, command_count, wake_count, own_count;
+    struct saga_telling telling;
     /* waits that are over (saga_command.c) */
     struct env_timer wake_timer;
     struct env_job wake_job;
@@ -200,6 +228,8 @@ struct saga_engine {
 };
 
 /* saga_instance.c */
+/* Copy what an instance's start is made of, but for the definition. False: out of memory. */
+bool saga_start_keep(struct arena *a, const struct saga_start *from, struct saga_start *to);
 void saga_move(struct saga_instance *i, enum saga_place to);
 struct saga_instance *saga_instance_new(struct saga_engine *g);
 void saga_instance_free(struct saga_instance *i); /* leaves list and map too */
@@ -245,6 +275,19 @@ enum ficus_err saga_topics_know(struct saga_engine *g, struct ficus_error *reter
 /* saga_request.c */
 void saga_call_begin(struct saga_work *k); /* the instance may be gone */
 void saga_call_cancel(struct saga_work *k); /* whatever it does, it does it no more */
+
+/* saga_child.c */
+/* Of the child of this step. NULL: out of memory. */
+const char *saga_child_id(struct arena *a, struct slice parent_id, const char *step);
+/* Begin to start the child of the work's step, with this input; or to end it. The work is CALLING until it is told, or has nothing
+ * to do any more: a child that was cancelled is waited for in the journal. */
+enum ficus_err saga_child_start(struct saga_work *k, struct slice input);
+enum ficus_err saga_child_cancel(struct saga_work *k);
+void saga_errand_forget(struct saga_work *k);
+void saga_tell_begin(struct saga_engine *g);
+/* A child has ended: tell its parent. */
+void saga_tell_parents(struct saga_engine *g);
+void saga_tell_end(struct saga_engine *g); /* no more; a job that runs ends by itself */
 
 /* saga_view.c */
 enum ficus_err saga_view_new(struct saga_engine *g, saga_view_done done, void *arg, struct saga_view **ret_view);

@@ -25,7 +25,9 @@ void saga_call_cancel(struct saga_work *k)
     struct saga_engine *g = k->i->g;
     FICUS_ASSERT(k->place != SAGA_WORK_NONE);
     env_timer_stop(g->env, &k->timer);
-    if (k->place == SAGA_WORK_CALLING) {
+    if (k->errand != NULL) {
+        saga_errand_forget(k);
+    } else if (k->place == SAGA_WORK_CALLING) {
         if (k->fetch != NULL)
             g->caller.cancel(g->caller.arg, k->fetch);
         forget(k);
@@ -110,8 +112,8 @@ static enum ficus_err signal_vars(struct saga_work *k, struct saga_vars *vars, s
     return FICUS_ERR_OK;
 }
 
-static enum ficus_err build(struct saga_work *k, const struct saga_call *c, const struct saga_step *step,
-                            struct ficus_error *reterr)
+/* The texts of the step's templates: path, or NULL, and body. On an error too, forget follows. */
+static enum ficus_err build_texts(struct saga_work *k, const char *path, const struct saga_step *step, struct ficus_error *reterr)
 {
     const struct saga_instance *i = k->i;
     struct json *input = NULL;
@@ -129,11 +131,14 @@ static enum ficus_err build(struct saga_work *k, const struct saga_call *c, cons
     enum ficus_err err = signal_vars(k, &vars, reterr);
     if (err != FICUS_ERR_OK)
         return err;
-    err = saga_template_path(c->path, &vars, &k->path, reterr);
-    if (err == FICUS_ERR_OK)
-        err = build_body(k, step, &vars, reterr);
-    if (err != FICUS_ERR_OK)
-        return err;
+    if (path != NULL)
+        err = saga_template_path(path, &vars, &k->path, reterr);
+    return err == FICUS_ERR_OK ? build_body(k, step, &vars, reterr) : err;
+}
+
+static void build_request(struct saga_work *k, const struct saga_call *c, const struct saga_step *step)
+{
+    const struct saga_instance *i = k->i;
     snprintf(k->idempotency, sizeof k->idempotency, SLICE_FMT "/" SLICE_FMT "/%s/%s", SLICE_ARG(i->start.saga),
              SLICE_ARG(i->start.id), step->name, k->undo ? "undo" : "do");
     size_t fields = 0;
@@ -153,7 +158,26 @@ static enum ficus_err build(struct saga_work *k, const struct saga_call *c, cons
         .correlation = i->log.correlation,
         .keyed = true,
     };
-    return FICUS_ERR_OK;
+}
+
+static enum ficus_err begin_call(struct saga_work *k, const struct saga_step *step, struct ficus_error *reterr)
+{
+    struct saga_engine *g = k->i->g;
+    const struct saga_call *c = k->undo ? &step->undo : &step->call;
+    build_request(k, c, step);
+    saga_work_move(k, SAGA_WORK_CALLING);
+    enum ficus_err err = g->caller.start(g->caller.arg, &k->request, ANSWER_SIZE_MAX, on_answer, k, &k->fetch);
+    return err == FICUS_ERR_OK ? err : err_set(reterr, err, "the call to %s could not begin: %s", c->service, err_text(err));
+}
+
+/* Start the child, or cancel it. The texts are copied. */
+static enum ficus_err begin_child(struct saga_work *k, const struct saga_step *step, struct ficus_error *reterr)
+{
+    saga_work_move(k, SAGA_WORK_CALLING);
+    enum ficus_err err = k->undo ? saga_child_cancel(k) : saga_child_start(k, buf_slice(&k->body));
+    if (err == FICUS_ERR_OK)
+        forget(k);
+    return err == FICUS_ERR_OK ? err : err_set(reterr, err, "saga %s: %s", step->saga, err_text(err));
 }
 
 void saga_call_begin(struct saga_work *k)
@@ -162,16 +186,18 @@ void saga_call_begin(struct saga_work *k)
     struct saga_engine *g = i->g;
     FICUS_ASSERT(k->place == SAGA_WORK_READY);
     const struct saga_step *step = &i->def->steps[k->step];
-    const struct saga_call *c = k->undo ? &step->undo : &step->call;
+    bool child = step->saga != NULL && (!k->undo || saga_child_runs(&i->state, k->step));
     struct ficus_error error = {0};
     struct saga_input in = {.kind = SAGA_INPUT_ANSWER, .answer = SAGA_ANSWER_UNKNOWN};
-    enum ficus_err err = build(k, c, step, &error);
+    enum ficus_err err = build_texts(k, child ? NULL : k->undo ? step->undo.path : step->call.path, step, &error);
     if (err == FICUS_ERR_OK) {
-        saga_work_move(k, SAGA_WORK_CALLING);
-        err = g->caller.start(g->caller.arg, &k->request, ANSWER_SIZE_MAX, on_answer, k, &k->fetch);
+        err = child ? begin_child(k, step, &error) : begin_call(k, step, &error);
         if (err == FICUS_ERR_OK)
             return;
-        err_set(&error, err, "the call to %s could not begin: %s", c->service, err_text(err));
+        if (child && err == FICUS_ERR_INVALID) { /* its id: there is no such child, and never will be */
+            in.answer = k->undo ? SAGA_ANSWER_DONE : SAGA_ANSWER_REFUSED;
+            in.code = SLICE("id_too_long");
+        }
     } else if (err != FICUS_ERR_NOMEM) {
         /* The event's data does not fit the definition and never will: the same as a participant's refusal. */
         in.answer = SAGA_ANSWER_REFUSED;

@@ -30,7 +30,7 @@ enum ficus_err saga_view_new(struct saga_engine *g, saga_view_done done, void *a
 
 static enum ficus_err view_new(struct saga_engine *g, saga_view_done done, void *arg, struct saga_view **ret_view)
 {
-    if (g->view_count - g->command_count - g->wake_count >= SAGA_VIEWS_MAX)
+    if (g->view_count - g->command_count - g->wake_count - g->own_count >= SAGA_VIEWS_MAX)
         return FICUS_ERR_BUSY;
     return saga_view_new(g, done, arg, ret_view);
 }
@@ -50,6 +50,8 @@ void saga_view_answer(struct saga_view *v, enum ficus_err err, struct slice json
     bool is_wake = v->done == NULL;
     if (is_wake)
         g->wake_count--;
+    else if (v->is_own)
+        g->own_count--;
     else if (v->key.p != NULL)
         g->command_count--;
     if (!is_wake)
@@ -91,6 +93,14 @@ static void write_row(struct json_writer *w, const struct saga_stored *st)
         json_write_kv_str(w, "step", st->step);
     if (st->failure[0] != '\0')
         json_write_kv_str(w, "failure", st->failure);
+    if (st->start.parent.saga.p != NULL) {
+        json_write_key(w, "parent");
+        json_write_object(w);
+        json_write_kv_slice(w, "saga", st->start.parent.saga);
+        json_write_kv_slice(w, "id", st->start.parent.id);
+        json_write_kv_slice(w, "step", st->start.parent.step);
+        json_write_end(w);
+    }
     if (st->state == SAGA_WAITING && st->wake_at_ms != 0)
         json_write_kv_time(w, "until", st->wake_at_ms);
     json_write_kv_time(w, "started_at", st->started_ms);
@@ -192,6 +202,48 @@ static void write_open(struct json_writer *w, const struct saga_def *def, const 
     json_write_end(w);
 }
 
+static bool is_begun(const struct saga_stored *st, const char *step)
+{
+    for (size_t r = 0; r < st->record_count; r++)
+        if (st->records[r].kind == SAGA_RECORD_DO_BEGUN && strcmp(st->records[r].step, step) == 0)
+            return true;
+    return false;
+}
+
+/* Is it the child of the shown instance's step, and not somebody else's with its id? */
+static bool is_child(const struct saga_view *v, const struct saga_stored *row, const char *step)
+{
+    const struct saga_parent *p = &row->start.parent;
+    return p->saga.p != NULL && slice_eq(p->saga, v->saga) && slice_eq(p->id, v->id) && slice_eq_str(p->step, step);
+}
+
+/* The instances that steps are, or were. One without a state was never there, or is forgotten. */
+static void write_children(struct saga_view *v, const struct saga_def *def)
+{
+    bool any = false;
+    for (size_t i = 0; i < def->step_count; i++) {
+        struct saga_stored row = {0};
+        if (def->steps[i].saga == NULL || !is_begun(v->stored, def->steps[i].name))
+            continue;
+        const char *id = saga_child_id(&v->arena, v->id, def->steps[i].name);
+        if (!any) {
+            json_write_key(&v->w, "children");
+            json_write_array(&v->w);
+        }
+        any = true;
+        json_write_object(&v->w);
+        json_write_kv_str(&v->w, "step", def->steps[i].name);
+        json_write_kv_str(&v->w, "saga", def->steps[i].saga);
+        json_write_kv_str(&v->w, "id", id == NULL ? "" : id);
+        if (id != NULL && saga_journal_row(v->g->journal, &v->arena, slice_str(def->steps[i].saga), slice_str(id), &row, NULL) == FICUS_ERR_OK &&
+            is_child(v, &row, def->steps[i].name))
+            json_write_kv_str(&v->w, "state", saga_state_text(row.state));
+        json_write_end(&v->w);
+    }
+    if (any)
+        json_write_end(&v->w);
+}
+
 /* What is said of the state beside the journal's columns. A journal that does not fold is shown as it is. */
 static void write_state(struct saga_view *v)
 {
@@ -207,6 +259,7 @@ static void write_state(struct saga_view *v)
             break;
         }
     write_open(&v->w, def, &state);
+    write_children(v, def);
     if (state.name != SAGA_TERMINATED)
         return;
     json_write_key(&v->w, "left");
@@ -322,6 +375,8 @@ static void write_step(struct json_writer *w, const struct saga_step *s)
     if (s->group != 0)
         json_write_kv_i64(w, "parallel", s->group);
     write_call(w, "call", &s->call);
+    if (s->saga != NULL)
+        json_write_kv_str(w, "saga", s->saga);
     write_call(w, "undo", &s->undo);
     if (s->pivot)
         json_write_kv_bool(w, "pivot", true);

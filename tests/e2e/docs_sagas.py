@@ -32,6 +32,16 @@ WRONG = [
     ("          - tell: {", "          - parallel:\n              - tell: {", 0, 'stands inside another "parallel"'),
     ("- tell: {", "- take: {", 0, '"take" occurs twice, first in line'),
     (', undo: "DELETE seats:/v1/holds/{id}" }\n          - clear', " }\n          - clear", 0, 'steps[1].parallel[1].seat: needs an undo'),
+    ("saga: packing,", "saga: paking,", 0, '"paking" is no saga of this system (did you mean packing?)'),
+    ("saga: packing,", 'saga: packing, call: "PUT orders:/x/{id}",', 0, "call: and saga exclude each other: make two steps of it"),
+    (', undo: "DELETE inventory:/v1/parcels/{id}", give_up: 2d, code: not_packed }', " }", 0, "needs an undo: it is a saga that may be completed before the pivot"),
+    ('/v1/parcels/{input.gift}", pivot: true }', '/v1/parcels/{input.gift}", pivot: true }\n      - more: { saga: gift }', 1,
+     'is a saga behind the pivot "send"; a saga may end undone'),
+    ('- ok:   { signal: weighed, timeout: 1d }', '- ok:   { saga: gift, undo: "DELETE inventory:/v1/x/{id}" }', 0, "is a circle: gift -> packing -> gift"),
+    ('- ok:   { signal: weighed, timeout: 1d }', '- ok:   { saga: packing, undo: "DELETE inventory:/v1/x/{id}" }', 0, "is a circle: packing -> packing"),
+    ("body: { gift:", "retry: forever, body: { gift:", 0, "and saga exclude each other: a saga may end undone"),
+    ('body: { gift: "{id}", items: "{input.items}" }, undo: "DELETE inventory:/v1/parcels', 'body: "{input}", undo: "DELETE inventory:/v1/parcels', 0,
+     "must be an object: it is the saga's input"),
     ("          - tell:", "      - tell:", -2, "has 1 step; 2 to 8 may run at the same time"),
 ]
 
@@ -96,6 +106,31 @@ def check_examples(build, checks, page, least, take, wrongs):
     return text
 
 
+def check_depth(build, checks):
+    """Four sagas in each other are taken, and a fifth is refused; so are two steps of one name that begin the same saga."""
+    call = '{ call: "PUT orders:/a/{id}", undo: "DELETE orders:/a/{id}" }'
+    for count in (4, 5):
+        sagas = "".join(f'  s{i}: {{ steps: [ {{ go: {{ saga: s{i + 1}, undo: "DELETE orders:/b/{{id}}" }} }} ] }}\n' for i in range(1, count))
+        fine, said = check(build, f"sagas:\n{sagas}  s{count}: {{ steps: [ {{ go: {call} }} ] }}\n")
+        wanted = fine if count == 4 else not fine and 'sagas.s1.steps[0].go.saga: is one too many: with "s1" there are 5 sagas in each other' in said
+        checks.check(f"{count} sagas in each other are {'taken' if count == 4 else 'refused'}", wanted, said)
+    two = "".join(f'  {n}: {{ steps: [ {{ pack: {{ saga: child, undo: "DELETE orders:/b/{{id}}" }} }} ] }}\n' for n in ("one", "two"))
+    fine, said = check(build, f"sagas:\n{two}  child: {{ steps: [ {{ go: {call} }} ] }}\n")
+    checks.check("two steps that would begin the same instance are refused", not fine and "would begin the same instance, ID.pack: give it another name" in said, said)
+
+
+def check_reach(build, checks):
+    """What a flow expects may be published by a service that only a saga in the saga calls."""
+    for service in ("payments", "orders"):
+        text = ("publishes: { gift.ordered: { key: id } }\nsagas:\n"
+                '  gift: { start: gift.ordered, steps: [ { pay: { saga: paying, undo: "DELETE orders:/a/{id}" } } ] }\n'
+                f'  paying: {{ steps: [ {{ go: {{ call: "PUT {service}:/a/{{id}}", undo: "DELETE {service}:/a/{{id}}" }} }} ] }}\n'
+                "flows:\n  told: { start: gift.ordered, steps: [ { settled: { event: payment.settled, within: 1m } } ] }\n")
+        fine, said = check(build, text)
+        wanted = fine if service == "payments" else not fine and "is called because of it" in said
+        checks.check(f"a flow knows whom a saga in a saga calls ({service})", wanted, said)
+
+
 def check_tables(build, checks, text):
     with open(os.path.join(ROOT, "src/saga/saga_def.c"), encoding="utf-8") as f:
         words = set(re.findall(r'(?:\{\.name|\.group_word) = "(\w+)"', f.read())) - {"name"}
@@ -127,6 +162,8 @@ def main():
         fine, said = check(build, many)
         wanted = fine if count == 64 else not fine and "sagas.s64.start: is one more than the 64 topics" in said
         checks.check(f"sagas with {count} topics are {'taken' if count == 64 else 'refused'}", wanted, said)
+    check_depth(build, checks)
+    check_reach(build, checks)
     check_tables(build, checks, text)
     return checks.end()
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`ficus test saga`: a participant that does as it should passes each kill, one that does not is caught, by name, and again by the command that
+"""`ficus test saga`: a participant that does as it should passes each kill, also with a saga in a saga, one that does not is caught, by name, and again by the command that
 is printed; what is declared wrongly is refused with its place; one kill of the shop's checkout. docs/sagas-testing.md shows what is used here.
 
     tests/e2e/saga_matrix.py [--build FOLDER]
@@ -74,6 +74,22 @@ def check_good(t, checks):
         checks.check(f"{s['scenario']}: journal, log and participant", {c[1] for c in cells} >= {"hub-sagas.db-wal", "hub-log.db-wal", "ledger.db-wal"}, str(cells))
         checks.check(f"{s['scenario']}: all are well", all(c["verdict"] == "ok" for c in s["cells"]) and s["failed"] == 0 and not s["error"], done.stdout)
     checks.check("what passed leaves nothing behind", not os.path.exists(state), state)
+
+
+def with_child(text):
+    """The entry is made by a saga of its own."""
+    child = '- enter: { saga: entering, body: { id: "{id}" }, undo: "DELETE ledger:/v1/entries/{id}" }'
+    book = '{ book: { call: "PUT ledger:/v1/entries/{input.id}", undo: "DELETE ledger:/v1/entries/{input.id}" } }'
+    return re.sub(r"- book: .*", child, text) + f"  entering: {{ steps: [ {book} ] }}\n"
+
+
+def check_child(t, checks):
+    """All kills of a saga with a saga in it, while the child is completed, and while it is undone by its step."""
+    done, _ = t.run("booking", "--settle", "1s", "--json", cwd=t.copy("child", with_child))
+    checks.check("a saga in a saga passes", done.returncode == 0, says(done))
+    for s in json.loads(done.stdout)["scenarios"]:
+        kills = sum(c["file"] == "hub-sagas.db-wal" and c["verdict"] == "ok" for c in s["cells"])
+        checks.check(f"{s['scenario']}: it is killed at the writes of both", kills >= 10, done.stdout)
 
 
 def check_bad(t, checks):
@@ -173,6 +189,7 @@ def main():
     check_docs(checks)
     check_declared(t, checks)
     check_good(t, checks)
+    check_child(t, checks)
     check_bad(t, checks)
     check_killed(t, checks)
     check_shop(t, checks)

@@ -92,8 +92,8 @@ class Participant(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
 
 class System(Shop):
-    def __init__(self, build):
-        super().__init__(build, "sagas")
+    def __init__(self, build, name="sagas"):
+        super().__init__(build, name)
         self.own = os.path.join(self.folder, "system")
         self.manifest = os.path.join(self.own, "ficus.yaml")
         self.env["SUDO_USER"] = "ann"

@@ -2,7 +2,8 @@
  *
  * Durable writer 3, the saga journal: after any crash every acknowledged append is there whole and in order, none by
  * half, each instance's records fold to a state that its row says too, a wait has its end, what somebody said is there with
- * who and why, and the position never runs ahead of the starts that it covers.
+ * who and why, the position never runs ahead of the starts that it covers, and a child that has ended is untold until that was
+ * written down.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,13 +17,14 @@
 
 #include <stdio.h>
 
-enum { SAGAS = 12, ROUNDS = 6, WAIT = 1, SIGNAL = 2, WAKE_AT_MS = 7777 };
+enum { SAGAS = 12, ROUNDS = 6, WAIT = 1, SIGNAL = 2, CHILD = 3, WAKE_AT_MS = 7777 };
 
 static const struct saga_note note = {SLICE("ann"), SLICE("because"), SLICE("{\"x\":[1]}")};
 
 static const char def_text[] =
     "{\"name\":\"s\",\"start\":\"t\",\"steps\":[{\"a\":{\"call\":\"PUT x:/a/{id}\",\"undo\":\"DELETE x:/a/{id}\"}},"
     "{\"w\":{\"wait\":\"1h\"}},{\"s\":{\"signal\":\"ok\",\"timeout\":\"never\"}},"
+    "{\"k\":{\"saga\":\"other\",\"undo\":\"DELETE x:/k/{id}\"}},"
     "{\"parallel\":[{\"b\":{\"call\":\"PUT x:/b/{id}\",\"undo\":\"DELETE x:/b/{id}\"}},{\"c\":{\"call\":\"PUT "
     "x:/c/{id}\",\"undo\":\"DELETE x:/c/{id}\"}}]}]}";
 
@@ -31,6 +33,7 @@ struct one {
     struct saga_start start;
     struct saga_state state;
     size_t tried, acknowledged; /* records, of those that were appended */
+    bool told_tried, told;      /* its parent knows its end */
     struct saga_output out;
     struct saga_journal_entry entry;
 };
@@ -76,12 +79,18 @@ static void next_records(struct run *r, struct one *o)
         in.status = 409;
         in.code = SLICE("sold_out");
     }
+    if (in.step == CHILD && !o->state.undo && in.answer == SAGA_ANSWER_DONE)
+        in.answer = SAGA_ANSWER_STARTED;
+    if (in.step < r->def->step_count && o->state.undo && saga_child_runs(&o->state, in.step))
+        in.kind = SAGA_INPUT_CHILD;
     uint64_t chance = sim_random(&r->seed) % 12;
     bool same;
     if (o->state.name == SAGA_STUCK)
         in.kind = SAGA_INPUT_RETRY;
     else if (o->state.name == SAGA_WAITING && o->state.step == WAIT)
         in.kind = SAGA_INPUT_WAKE;
+    else if (o->state.name == SAGA_WAITING && o->state.step == CHILD)
+        in = (struct saga_input){.kind = SAGA_INPUT_CHILD, .step = CHILD, .answer = chance > 8 ? SAGA_ANSWER_REFUSED : SAGA_ANSWER_DONE};
     else if (o->state.name == SAGA_WAITING)
         in = (struct saga_input){.kind = SAGA_INPUT_SIGNAL, .step = SIGNAL, .refuse = chance > 8};
     if (o->tried > 0 && chance < 2 && !saga_state_is_final(o->state.name))
@@ -132,6 +141,35 @@ static bool append_some(struct run *r, struct one **ones, size_t count, int64_t 
     return true;
 }
 
+static void tell_none(void *arg, const struct saga_stored *row)
+{
+    (void)arg;
+    (void)row;
+}
+
+static void tell_one(void *arg, const struct saga_stored *row)
+{
+    struct run *r = arg;
+    for (size_t i = 0; i < SAGAS; i++)
+        r->ones[i].told_tried = r->ones[i].told_tried || slice_eq_str(row->start.id, r->ones[i].id);
+}
+
+/* The parents of the first that have ended hear of it. */
+static void tell_some(struct run *r)
+{
+    struct saga_name told[4];
+    size_t count = 0;
+    if (saga_journal_untold(r->journal, NULL, 0, ARRAY_COUNT(told), tell_one, r, NULL) != FICUS_ERR_OK)
+        return;
+    for (size_t i = 0; i < SAGAS; i++)
+        if (r->ones[i].told_tried)
+            told[count++] = (struct saga_name){SLICE("s"), slice_str(r->ones[i].id)};
+    if (count == 0 || saga_journal_untold(r->journal, told, count, 1, tell_none, r, NULL) != FICUS_ERR_OK)
+        return;
+    for (size_t i = 0; i < SAGAS; i++)
+        r->ones[i].told = r->ones[i].told_tried;
+}
+
 static void appends(void *arg)
 {
     struct run *r = arg;
@@ -146,6 +184,8 @@ static void appends(void *arg)
                                            .def_hash = slice_str(r->def_hash),
                                            .def_text = r->def_canonical,
                                            .input = slice_str(o->input)};
+            if (i % 2 == 0)
+                o->start.parent = (struct saga_parent){SLICE("p"), slice_str(o->id), SLICE("k")};
         }
         if (!append_some(r, ones, 4, (int64_t)begin + 4))
             return;
@@ -157,6 +197,7 @@ static void appends(void *arg)
                 return;
         }
     }
+    tell_some(r);
 }
 
 static void run_work(struct crash_env *ce, void *state)
@@ -166,6 +207,30 @@ static void run_work(struct crash_env *ce, void *state)
         return;
     crash_env_call(ce, appends, r);
     saga_journal_close(r->journal);
+}
+
+struct looked {
+    const struct one *o;
+    bool found;
+};
+
+static void look_one(void *arg, const struct saga_stored *row)
+{
+    struct looked *l = arg;
+    l->found = l->found || slice_eq_str(row->start.id, l->o->id);
+}
+
+/* A child that has ended is untold, until its parent is known to have heard of it; nobody else is. */
+static void check_untold(struct saga_journal *j, const struct one *o, const struct saga_stored *stored)
+{
+    struct looked l = {.o = o};
+    bool child = stored->start.parent.saga.p != NULL, ended = child && saga_state_is_final(stored->state);
+    assert_int_equal(child, o->start.parent.saga.p != NULL);
+    assert_true(!child || (slice_eq_str(stored->start.parent.id, o->id) && slice_eq_str(stored->start.parent.step, "k")));
+    if (saga_journal_untold(j, NULL, 0, SAGAS, look_one, &l, NULL) != FICUS_ERR_OK)
+        return; /* the disk has died: said by the next who reads */
+    assert_true(!l.found || (ended && !o->told));
+    assert_true(l.found || !ended || o->told_tried);
 }
 
 static void check_one(struct run *r, struct saga_journal *j, const struct one *o, bool *ret_alive)
@@ -199,6 +264,7 @@ static void check_one(struct run *r, struct saga_journal *j, const struct one *o
         }
         assert_true(slice_eq_str(stored->start.input, o->input));
         assert_true(slice_eq(stored->start.def_text, r->def_canonical));
+        check_untold(j, o, stored);
     }
     arena_done(&a);
 }
@@ -244,8 +310,61 @@ static void test_journal_durable(void **state)
     crash_sweep(&cc, "saga_journal");
 }
 
+static void append_one(struct run *r, struct one *o, enum saga_input_kind kind)
+{
+    struct saga_journal_entry *entries[] = {&o->entry};
+    const struct saga_input in = {.kind = kind, .wall_ms = 1000};
+    saga_machine_input(r->def, &o->state, &in, &o->out);
+    o->start.def_hash = slice_str(r->def_hash);
+    o->start.def_text = r->def_canonical;
+    o->entry = (struct saga_journal_entry){.start = &o->start, .is_new = kind == SAGA_INPUT_START, .def = r->def, .records = o->out.records,
+                                           .record_count = o->out.record_count, .state = &o->state};
+    assert_int_equal(saga_journal_append(r->journal, entries, 1, -1, 5000, NULL), FICUS_ERR_OK);
+}
+
+static size_t trim(struct run *r)
+{
+    size_t count = 9;
+    assert_int_equal(saga_journal_trim(r->journal, 9000, 10, &count, NULL), FICUS_ERR_OK);
+    return count;
+}
+
+/* A parent that is terminated while its child goes on, and then the child, with the janitor in between. */
+static void keeps_family(void *arg)
+{
+    struct run *r = arg;
+    struct one *parent = &r->ones[0], *child = &r->ones[1];
+    const struct saga_name told = {SLICE("s"), SLICE("x.k")};
+    parent->start = (struct saga_start){.saga = SLICE("s"), .id = SLICE("x")};
+    child->start = (struct saga_start){.saga = told.saga, .id = told.id, .parent = {SLICE("s"), SLICE("x"), SLICE("k")}};
+    append_one(r, parent, SAGA_INPUT_START);
+    append_one(r, child, SAGA_INPUT_START);
+    append_one(r, parent, SAGA_INPUT_TERMINATE);
+    assert_int_equal(trim(r), 0);
+    append_one(r, child, SAGA_INPUT_TERMINATE);
+    assert_int_equal(trim(r), 0);
+    assert_int_equal(saga_journal_untold(r->journal, &told, 1, 1, tell_none, r, NULL), FICUS_ERR_OK);
+    assert_int_equal(trim(r), 1); /* the child */
+    assert_int_equal(trim(r), 1);
+}
+
+/* An ended child is not forgotten before its parent has heard of it, however long that takes, nor a parent before its children. */
+static void test_family_stays(void **state)
+{
+    (void)state;
+    struct sim_disk *disk = sim_disk_new();
+    struct crash_env *ce = crash_env_new(disk, 1);
+    struct run *r = run_new(1);
+    assert_int_equal(saga_journal_open(crash_env(ce), "sagas.db", &r->journal, NULL), FICUS_ERR_OK);
+    crash_env_call(ce, keeps_family, r);
+    saga_journal_close(r->journal);
+    run_free(r);
+    crash_env_free(ce);
+    sim_disk_free(disk);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_journal_durable)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_family_stays), cmocka_unit_test(test_journal_durable)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,7 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { EVENTS_MAX = 1200, CALLS_MAX = 8192 };
+enum { EVENTS_MAX = 4400, CALLS_MAX = 65536, DEFS_MAX = 4 };
 
 static const char checkout_text[] =
     "{\"name\":\"checkout\",\"owner\":\"orders\",\"start\":\"order.placed\",\"steps\":["
@@ -54,7 +54,7 @@ struct world {
     struct env *env;
     struct saga_engine *g;
     struct arena arena;
-    struct saga_def defs[1];
+    struct saga_def defs[DEFS_MAX];
     uint64_t seed;
     /* bus */
     struct bus bus;
@@ -204,13 +204,17 @@ static inline void caller_cancel(void *arg, struct call_fetch *f)
 
 /* ---- life ---- */
 
-static inline void open_engine(struct world *w, const char *def_text)
+/* With these definitions, of which the first one is begun by the bus's events. */
+static inline void open_engine_of(struct world *w, const char *const *def_texts, size_t count)
 {
     struct ficus_error error = {0};
     struct saga_def *def;
-    if (saga_def_read(&w->arena, slice_str(def_text), &def, &error) != FICUS_ERR_OK)
-        fail_msg("%s", error.text);
-    w->defs[0] = *def;
+    assert_true(count <= DEFS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        if (saga_def_read(&w->arena, slice_str(def_texts[i]), &def, &error) != FICUS_ERR_OK)
+            fail_msg("%s", error.text);
+        w->defs[i] = *def;
+    }
     w->ce = crash_env_new(w->disk, ++w->seed);
     w->env = crash_env(w->ce);
     w->bus_timer = (struct env_timer){.fn = bus_deliver, .arg = w};
@@ -218,12 +222,17 @@ static inline void open_engine(struct world *w, const char *def_text)
     w->caller = (struct saga_caller){caller_start, caller_cancel, w};
     const struct saga_engine_options o = {.journal_file = "/sagas.db",
                                           .defs = w->defs,
-                                          .def_count = 1,
+                                          .def_count = count,
                                           .bus = &w->bus,
                                           .caller = &w->caller,
                                           .retention_ms = 3600 * 1000};
     if (saga_engine_new(w->env, &o, &w->g, &error) != FICUS_ERR_OK)
         fail_msg("%s", error.text);
+}
+
+static inline void open_engine(struct world *w, const char *def_text)
+{
+    open_engine_of(w, &def_text, 1);
 }
 
 static inline void on_closed(void *arg)
@@ -287,13 +296,18 @@ static inline void on_view(void *arg, enum ficus_err err, struct slice json, con
     snprintf(s->json, sizeof s->json, "%.*s", (int)json.size, json.p != NULL ? json.p : "");
 }
 
-static inline struct seen show(struct world *w, const char *id)
+static inline struct seen show_of(struct world *w, const char *saga, const char *id)
 {
     struct seen s = {0};
-    assert_int_equal(saga_engine_show(w->g, SLICE("checkout"), slice_str(id), SLICE_NONE, on_view, &s), FICUS_ERR_OK);
+    assert_int_equal(saga_engine_show(w->g, slice_str(saga), slice_str(id), SLICE_NONE, on_view, &s), FICUS_ERR_OK);
     crash_env_run(w->ce);
     assert_true(s.done);
     return s;
+}
+
+static inline struct seen show(struct world *w, const char *id)
+{
+    return show_of(w, "checkout", id);
 }
 
 static inline struct seen command(struct world *w, const struct saga_command *c)

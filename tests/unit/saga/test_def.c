@@ -154,6 +154,27 @@ static void test_groups(void **state)
     arena_done(&a);
 }
 
+/* Steps that are sagas are read as written, stand in the canonical text, and have a timeout only for the undo that they have. */
+static void test_children(void **state)
+{
+    (void)state;
+    struct arena a;
+    struct slice text, again;
+    char hash[65];
+    arena_init(&a, 1 << 20);
+    const struct saga_def *d =
+        read_def(&a, SAGA("{\"a\":{\"saga\":\"x\",\"body\":{\"n\":\"{input.n}\"}," UNDO ",\"give_up\":\"2d\",\"code\":\"late\"}},{\"b\":{\"saga\":\"y\",\"pivot\":true}}"));
+    assert_string_equal(d->steps[0].saga, "x");
+    assert_int_equal(d->steps[0].timeout_ms, 5000);
+    assert_int_equal(d->steps[1].timeout_ms, 0);
+    assert_true(saga_step_acts(&d->steps[1]) && !saga_step_waits(&d->steps[1]));
+    assert_int_equal(saga_def_write(d, &a, &text, hash), FICUS_ERR_OK);
+    assert_non_null(strstr(arena_strdup(&a, text), "{\"b\":{\"saga\":\"y\",\"pivot\":true}}"));
+    assert_int_equal(saga_def_write(read_def(&a, arena_strdup(&a, text)), &a, &again, hash), FICUS_ERR_OK);
+    assert_true(slice_eq(text, again));
+    arena_done(&a);
+}
+
 /* Each rule refuses its breach, and the message names the step or setting and what is wrong. */
 static void test_rules(void **state)
 {
@@ -188,6 +209,18 @@ static void test_rules(void **state)
         {SAGA("{\"a\":{" CALL "," UNDO "}},{\"s\":{\"signal\":\"ok\",\"timeout\":\"1h\",\"given_by\":\"t.x\",\"refused_by\":\"t.x\"}}"), "is given by already"},
         {SAGA("{\"a\":{" CALL "," UNDO "}},{\"s\":{\"signal\":\"ok\",\"timeout\":\"1h\",\"given_by\":\"t.x\"}},{\"t\":{\"signal\":\"go\",\"timeout\":\"1h\",\"refused_by\":\"t.x\"}}"),
          "is what the signal of \"s\" is given by already"},
+        {SAGA("{\"a\":{\"saga\":\"x\"}}"), "a: needs an undo"},
+        {SAGA("{\"a\":{\"saga\":\"x\"}},{\"p\":{" CALL ",\"pivot\":true}}"), "needs an undo: it is a saga that may be completed before the pivot"},
+        {SAGA("{\"p\":{" CALL ",\"pivot\":true}},{\"a\":{\"saga\":\"x\"}}"), "is a saga behind the pivot"},
+        {SAGA("{\"a\":{\"saga\":\"x\"," UNDO "}},{\"b\":{" CALL ",\"retry\":\"forever\"}}"), "among steps that have no way back"},
+        {SAGA("{\"a\":{\"saga\":\"x\"," CALL "," UNDO "}}"), "and saga exclude each other"},
+        {SAGA("{\"a\":{\"saga\":\"x\",\"retry\":\"forever\"}}"), "a saga may end undone"},
+        {SAGA("{\"a\":{\"saga\":\"x\",\"signal\":\"ok\",\"timeout\":\"1h\"}}"), "and signal exclude each other"},
+        {SAGA("{\"a\":{\"saga\":\"x\",\"pivot\":true,\"timeout\":\"8s\"}}"), "how long a saga is waited for says give_up"},
+        {SAGA("{\"a\":{\"saga\":\"x\",\"pivot\":true,\"give_up\":\"8s\"}}"), "a saga with an undo"},
+        {SAGA("{\"a\":{\"saga\":\"x\",\"body\":[1]," UNDO "}}"), "must be an object"},
+        {SAGA("{\"a\":{\"saga\":\"No Name\"," UNDO "}}"), "saga"},
+        {SAGA("{\"parallel\":[{\"a\":{\"saga\":\"x\"," UNDO "}},{\"b\":{\"saga\":\"x\",\"pivot\":true}}]}"), "is not for a step of a parallel"},
         {SAGA("{\"parallel\":[{\"a\":{" CALL "," UNDO "}}]}"), "steps[0].parallel: has 1 step; 2 to 8"},
         {SAGA("{\"parallel\":[" NINE "]}"), "has 9 steps; 2 to 8"},
         {SAGA("{\"parallel\":[]}"), "found nothing in it"},
@@ -326,7 +359,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_read),      cmocka_unit_test(test_round_trip), cmocka_unit_test(test_rules),
-        cmocka_unit_test(test_waits),     cmocka_unit_test(test_groups), cmocka_unit_test(test_steps_max), cmocka_unit_test(test_path),       cmocka_unit_test(test_body),
+        cmocka_unit_test(test_waits),     cmocka_unit_test(test_groups), cmocka_unit_test(test_children), cmocka_unit_test(test_steps_max), cmocka_unit_test(test_path),       cmocka_unit_test(test_body),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -67,6 +67,27 @@ static struct saga_step reminder_steps[] = {
 };
 static const struct saga_def reminder = {"reminder", "orders", "x", reminder_steps, 4, NULL};
 
+/* Children: beside a call, in a line of steps, and as the pivot. */
+enum { TOUR_PLACED, TOUR_HOLD, TOUR_PACK, TOUR_TAG, TOUR_OK, TOUR_SHIP, TOUR_TELL, TOUR_STEPS };
+static struct saga_step tour_steps[] = {
+    {.name = "placed", .undo = CALL("POST", "o", "/o/{id}/reject"), .on_timeout = SAGA_ON_TIMEOUT_NONE},
+    {.name = "hold", .call = CALL("PUT", "i", "/h/{id}"), .undo = CALL("DELETE", "i", "/h/{id}"), .on_timeout = SAGA_ON_TIMEOUT_NONE},
+    {.name = "pack", .group = 1, .saga = "packing", .undo = CALL("DELETE", "i", "/p/{id}"), .give_up_ms = 9000, .code = "packing_is_late",
+     .on_timeout = SAGA_ON_TIMEOUT_NONE},
+    {.name = "tag", .group = 1, .call = CALL("PUT", "i", "/t/{id}"), .undo = CALL("DELETE", "i", "/t/{id}"), .on_timeout = SAGA_ON_TIMEOUT_NONE},
+    {.name = "ok", .signal = "ok", .timeout_ms = SAGA_NEVER, .on_timeout = SAGA_ON_TIMEOUT_NONE},
+    {.name = "ship", .saga = "shipping", .pivot = true, .on_timeout = SAGA_ON_TIMEOUT_NONE},
+    {.name = "tell", .call = CALL("POST", "o", "/o/{id}/told"), .retry_forever = true, .on_timeout = SAGA_ON_TIMEOUT_NONE},
+};
+static const struct saga_def tour = {"tour", "orders", "x", tour_steps, TOUR_STEPS, NULL};
+
+static struct saga_step pair_steps[] = {
+    {.name = "a", .group = 1, .saga = "x", .undo = CALL("DELETE", "i", "/a/{id}"), .on_timeout = SAGA_ON_TIMEOUT_NONE},
+    {.name = "b", .group = 1, .saga = "x", .undo = CALL("DELETE", "i", "/b/{id}"), .on_timeout = SAGA_ON_TIMEOUT_NONE},
+    {.name = "c", .call = CALL("PUT", "i", "/c/{id}"), .undo = CALL("DELETE", "i", "/c/{id}"), .on_timeout = SAGA_ON_TIMEOUT_NONE},
+};
+static const struct saga_def pair = {"pair", "orders", "x", pair_steps, 3, NULL};
+
 /* ---- a driver that keeps the journal and refolds it after every input ---- */
 
 struct run {
@@ -99,6 +120,7 @@ static void assert_same(const struct saga_state *a, const struct saga_state *b)
     assert_int_equal(a->undo, b->undo);
     assert_int_equal(a->open, b->open);
     assert_int_equal(a->done, b->done);
+    assert_int_equal(a->children, b->children);
     assert_memory_equal(a->begun_ms, b->begun_ms, sizeof a->begun_ms);
     assert_int_equal(a->signals, b->signals);
     assert_string_equal(a->failure, b->failure);
@@ -655,6 +677,122 @@ static void test_group_waits(void **state)
     assert_true(saga_is_calling(&mix, &late.state, MIX_CHECK, true)); /* perhaps done */
 }
 
+static void child_of(struct run *r, size_t step, enum saga_answer a, const char *code)
+{
+    input(r, (struct saga_input){.kind = SAGA_INPUT_CHILD, .step = step, .answer = a, .code = slice_str(code)});
+}
+
+static struct run begin_tour(void)
+{
+    struct run r = begin(&tour);
+    done(&r);
+    answer_of(&r, TOUR_PACK, SAGA_ANSWER_STARTED, 0, NULL);
+    return r;
+}
+
+/* A child is begun like a call and then waited for: nothing is called when its saga has begun; its end is the step's answer. */
+static void test_child(void **state)
+{
+    (void)state;
+    struct run r = begin(&tour);
+    done(&r);
+    assert_int_equal(r.out.action_count, 2);
+    assert_true(r.out.wait_is_new && r.out.wait_ms == 9000); /* from its step's begin */
+    answer_of(&r, TOUR_PACK, SAGA_ANSWER_STARTED, 0, NULL);
+    assert_false(saga_is_calling(&tour, &r.state, TOUR_PACK, false));
+    assert_int_equal(r.state.name, SAGA_RUNNING);
+    answer_of(&r, TOUR_TAG, SAGA_ANSWER_DONE, 200, NULL);
+    assert_int_equal(r.state.name, SAGA_WAITING);
+    input(&r, (struct saga_input){.kind = SAGA_INPUT_RESUME}); /* nothing is started twice */
+    assert_int_equal(r.out.action_count, 0);
+    child_of(&r, TOUR_PACK, SAGA_ANSWER_DONE, NULL);
+    assert_int_equal(r.state.step, TOUR_OK);
+    size_t journal_count = r.journal_count;
+    child_of(&r, TOUR_PACK, SAGA_ANSWER_DONE, NULL); /* told again */
+    assert_int_equal(r.journal_count, journal_count);
+    signal_to(&r, TOUR_OK, false);
+    child_of(&r, TOUR_SHIP, SAGA_ANSWER_DONE, NULL); /* its end comes before the answer that it has begun */
+    assert_int_equal(r.state.step, TOUR_TELL);
+    done(&r);
+    assert_int_equal(r.state.name, SAGA_COMPLETED);
+    assert_string_equal(r.trace, "hold pack tag ship tell");
+}
+
+/* A child that is undone refuses its step: its code is the failure, and it is not undone again. */
+static void test_child_failed(void **state)
+{
+    (void)state;
+    struct run r = begin_tour();
+    child_of(&r, TOUR_PACK, SAGA_ANSWER_REFUSED, "no_box");
+    assert_string_equal(r.state.failure, "no_box");
+    while (r.state.name == SAGA_UNDOING)
+        done(&r);
+    assert_string_equal(r.trace, "hold pack tag ~tag ~hold ~placed");
+}
+
+/* Undone, a child that has not ended is waited for: undone by itself it is skipped, completed it is undone by the step's undo;
+ * one that could not begin is undone at once. */
+static void test_child_undone(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 3; way++) {
+        struct run r = begin_tour();
+        answer_of(&r, TOUR_TAG, SAGA_ANSWER_REFUSED, 409, "no_tag");
+        assert_int_equal(r.state.step, TOUR_PACK);
+        assert_true(saga_child_runs(&r.state, TOUR_PACK) && calls(&r)); /* it is to be cancelled */
+        if (way == 0) {
+            child_of(&r, TOUR_PACK, SAGA_ANSWER_REFUSED, "cancelled");
+        } else if (way == 1) {
+            child_of(&r, TOUR_PACK, SAGA_ANSWER_DONE, NULL);
+            assert_true(calls(&r) && r.state.step == TOUR_PACK && !saga_child_runs(&r.state, TOUR_PACK));
+            done(&r);
+        } else {
+            done(&r);
+        }
+        assert_int_equal(r.state.step, TOUR_HOLD);
+        assert_string_equal(r.state.failure, "no_tag");
+        while (r.state.name == SAGA_UNDOING)
+            done(&r);
+        assert_int_equal(r.state.name, SAGA_COMPENSATED);
+    }
+}
+
+/* Records of a child that cannot follow, in a damaged journal, are refused and change nothing. */
+static void test_child_fold_refuses(void **state)
+{
+    (void)state;
+    static const enum saga_record_kind forward[] = {SAGA_RECORD_DO_DONE, SAGA_RECORD_DO_REFUSED, SAGA_RECORD_CHILD_STARTED, SAGA_RECORD_DO_BEGUN,
+                                                    SAGA_RECORD_WAIT_DONE};
+    struct run r = begin_tour();
+    for (size_t i = 0; i < sizeof forward / sizeof forward[0] + 2; i++) {
+        if (i == sizeof forward / sizeof forward[0])
+            answer_of(&r, TOUR_TAG, SAGA_ANSWER_REFUSED, 409, "no_tag"); /* and now undoing */
+        struct saga_state before = r.state;
+        enum saga_record_kind kind = r.state.undo ? SAGA_RECORD_UNDO_REFUSED : forward[i];
+        const struct saga_record record = {.kind = kind, .step = TOUR_PACK, .at_ms = 5, .code = "x"};
+        assert_int_equal(saga_fold(&tour, &r.state, &record, NULL), FICUS_ERR_CORRUPT);
+        assert_memory_equal(&before, &r.state, sizeof before);
+    }
+    const struct saga_record other = {.kind = SAGA_RECORD_CHILD_COMPLETED, .step = TOUR_HOLD}; /* it has no child */
+    assert_int_equal(saga_fold(&tour, &r.state, &other, NULL), FICUS_ERR_CORRUPT);
+}
+
+/* Given up in its time, also before its saga has begun. */
+static void test_child_given_up(void **state)
+{
+    (void)state;
+    struct run r = begin_tour();
+    answer_of(&r, TOUR_TAG, SAGA_ANSWER_DONE, 200, NULL);
+    wake(&r);
+    assert_string_equal(r.state.failure, "packing_is_late");
+    assert_true(saga_is_calling(&tour, &r.state, TOUR_TAG, true) && saga_child_runs(&r.state, TOUR_PACK));
+    struct run early = begin(&tour);
+    done(&early);
+    wake(&early);
+    assert_string_equal(early.state.failure, "packing_is_late");
+    assert_true(saga_child_runs(&early.state, TOUR_PACK)); /* perhaps begun */
+}
+
 /* What the world knows: a bit for each step that was done before, or called and not refused, and not undone. */
 struct node {
     struct saga_state state;
@@ -676,7 +814,8 @@ static void effect_of(const struct saga_def *def, const struct saga_record *r, s
             assert_true((n->effects & later & one(i)) == 0);
         break;
     case SAGA_RECORD_DO_BEGUN: n->effects |= step; break;
-    case SAGA_RECORD_DO_REFUSED: n->effects &= ~step; break;
+    case SAGA_RECORD_DO_REFUSED:
+    case SAGA_RECORD_CHILD_FAILED: n->effects &= ~step; break;
     case SAGA_RECORD_UNDO_DONE: n->effects &= ~step; break;
     default: break;
     }
@@ -685,7 +824,7 @@ static void effect_of(const struct saga_def *def, const struct saga_record *r, s
 static bool is_same_node(const struct node *a, const struct node *b)
 {
     return a->state.name == b->state.name && a->state.step == b->state.step && a->state.undo == b->state.undo &&
-           a->state.open == b->state.open && a->state.done == b->state.done && a->works == b->works && a->state.signals == b->state.signals && a->effects == b->effects &&
+           a->state.open == b->state.open && a->state.done == b->state.done && a->works == b->works && a->state.children == b->state.children && a->state.signals == b->state.signals && a->effects == b->effects &&
            strcmp(a->state.failure, b->state.failure) == 0;
 }
 
@@ -693,7 +832,7 @@ static void check_node(const struct saga_def *def, const struct node *n)
 {
     uint32_t calls = 0, undos = 0, left = 0;
     for (size_t i = 0; i < def->step_count; i++) {
-        calls |= saga_call_present(&def->steps[i].call) ? one(i) : 0;
+        calls |= saga_step_acts(&def->steps[i]) ? one(i) : 0;
         undos |= saga_call_present(&def->steps[i].undo) ? one(i) : 0;
         left |= saga_step_is_left(def, &n->state, i) ? one(i) : 0;
     }
@@ -707,11 +846,14 @@ static void check_node(const struct saga_def *def, const struct node *n)
         assert_int_equal(n->effects, 0);
     if (n->state.name == SAGA_TERMINATED)
         assert_int_equal(left, n->effects);
-    /* Each open call is somebody's work, and no other. */
-    uint32_t calling = 0;
-    for (size_t i = 0; i < def->step_count; i++)
+    /* Each open call is somebody's work, and no other; but for that of a child that is cancelled and has not ended yet. */
+    uint32_t calling = 0, resting = 0;
+    for (size_t i = 0; i < def->step_count; i++) {
         calling |= saga_is_calling(def, &n->state, i, n->state.undo) ? one(i) : 0;
-    assert_int_equal(n->works, calling);
+        resting |= n->state.undo && saga_child_runs(&n->state, i) ? one(i) : 0;
+    }
+    assert_int_equal(n->works & ~calling, 0);
+    assert_int_equal(calling & ~n->works & ~resting, 0);
     assert_int_equal(calling != 0, n->state.name == SAGA_RUNNING || n->state.name == SAGA_UNDOING);
     if (n->state.name == SAGA_WAITING)
         assert_true(saga_wait_ms(def, &n->state) != 0 && (n->state.signals & n->state.open) == 0);
@@ -722,6 +864,9 @@ static const struct saga_input all_inputs[] = {
     {.kind = SAGA_INPUT_ANSWER, .answer = SAGA_ANSWER_DONE, .status = 200},
     {.kind = SAGA_INPUT_ANSWER, .answer = SAGA_ANSWER_REFUSED, .status = 409, .code = SLICE("no")},
     {.kind = SAGA_INPUT_ANSWER, .answer = SAGA_ANSWER_UNKNOWN},
+    {.kind = SAGA_INPUT_ANSWER, .answer = SAGA_ANSWER_STARTED},
+    {.kind = SAGA_INPUT_CHILD, .answer = SAGA_ANSWER_DONE},
+    {.kind = SAGA_INPUT_CHILD, .answer = SAGA_ANSWER_REFUSED, .code = SLICE("undone")},
     {.kind = SAGA_INPUT_TIMER},
     {.kind = SAGA_INPUT_WAKE},
     {.kind = SAGA_INPUT_RESUME},
@@ -736,6 +881,19 @@ enum { NODES_MAX = 4096 };
 static struct node nodes[NODES_MAX];
 static size_t node_count;
 static bool seen_state[SAGA_STATE_COUNT], seen_record[SAGA_RECORD_COUNT];
+
+static void keep_node(const struct node *found)
+{
+    struct node n = *found;
+    for (size_t i = 0; i < node_count; i++)
+        if (is_same_node(&nodes[i], &n))
+            return;
+    assert_true(node_count < NODES_MAX);
+    for (size_t i = 0; i < SAGA_WIDTH_MAX; i++)
+        n.state.attempts[i] = 1;
+    seen_state[n.state.name] = true;
+    nodes[node_count++] = n;
+}
 
 /* One input in one node: what comes out is checked, and what is new is kept. */
 static void follow(const struct saga_def *def, const struct node *from, struct saga_input in)
@@ -764,18 +922,29 @@ static void follow(const struct saga_def *def, const struct node *from, struct s
         if (n.state.undo != from->state.undo || !saga_is_calling(def, &n.state, i, n.state.undo))
             n.works &= ~one(i); /* called no more */
     for (size_t i = 0; i < out.action_count; i++) {
-        assert_int_equal(n.works & one(out.actions[i].step), 0);
+        bool anew = n.state.undo && saga_child_runs(&from->state, out.actions[i].step); /* the engine forgets the one before */
+        assert_true(anew || (n.works & one(out.actions[i].step)) == 0);
         n.works |= one(out.actions[i].step);
     }
     check_node(def, &n);
-    for (size_t i = 0; i < node_count; i++)
-        if (is_same_node(&nodes[i], &n))
-            return;
-    assert_true(node_count < NODES_MAX);
-    for (size_t i = 0; i < SAGA_WIDTH_MAX; i++)
-        n.state.attempts[i] = 1;
-    seen_state[n.state.name] = true;
-    nodes[node_count++] = n;
+    keep_node(&n);
+}
+
+/* What the engine may say: a start is answered STARTED and never DONE; a child that is cancelled is not refused. */
+static bool may_be(const struct saga_def *def, const struct node *n, const struct saga_input *in)
+{
+    const struct saga_state *s = &n->state;
+    bool child = def->steps[in->step].saga != NULL, left = s->undo && saga_child_runs(s, in->step);
+    if (in->kind == SAGA_INPUT_SIGNAL)
+        return def->steps[in->step].signal != NULL;
+    if (in->kind == SAGA_INPUT_CHILD)
+        return child;
+    if (in->kind != SAGA_INPUT_ANSWER && in->kind != SAGA_INPUT_TIMER)
+        return in->step == 0;
+    if (in->kind == SAGA_INPUT_ANSWER && (in->answer == SAGA_ANSWER_STARTED) != (child && !s->undo) && in->answer != SAGA_ANSWER_REFUSED &&
+        in->answer != SAGA_ANSWER_UNKNOWN)
+        return false;
+    return (n->works & one(in->step)) != 0 && !(left && in->answer == SAGA_ANSWER_REFUSED);
 }
 
 static void explore(const struct saga_def *def, uint32_t done_before)
@@ -789,11 +958,14 @@ static void explore(const struct saga_def *def, uint32_t done_before)
             if (from.state.name == SAGA_NONE && in.kind != SAGA_INPUT_START)
                 continue;
             for (in.step = 0; in.step < def->step_count; in.step++)
-                if (in.kind == SAGA_INPUT_SIGNAL   ? def->steps[in.step].signal != NULL
-                    : in.kind == SAGA_INPUT_ANSWER || in.kind == SAGA_INPUT_TIMER ? saga_is_calling(def, &from.state, in.step, from.state.undo)
-                                                                                  : in.step == 0)
+                if (may_be(def, &from, &in))
                     follow(def, &from, in);
         }
+        struct node resting = nodes[at];
+        for (size_t i = 0; i < def->step_count; i++)
+            if (resting.state.undo && saga_child_runs(&resting.state, i))
+                resting.works &= ~one(i);
+        keep_node(&resting);
     }
 }
 
@@ -811,6 +983,9 @@ static void test_everything(void **state)
     explore(&pack, one(PACK_PLACED));
     assert_true(node_count > 60);
     explore(&mix, 0);
+    explore(&tour, one(TOUR_PLACED));
+    assert_true(node_count > 60);
+    explore(&pair, 0);
     for (int n = SAGA_RUNNING; n < SAGA_STATE_COUNT; n++)
         assert_true(seen_state[n]);
     for (int k = 0; k < SAGA_RECORD_COUNT; k++)
@@ -921,6 +1096,11 @@ int main(void)
         cmocka_unit_test(test_group_stuck),
         cmocka_unit_test(test_group_resumed),
         cmocka_unit_test(test_group_waits),
+        cmocka_unit_test(test_child),
+        cmocka_unit_test(test_child_failed),
+        cmocka_unit_test(test_child_undone),
+        cmocka_unit_test(test_child_given_up),
+        cmocka_unit_test(test_child_fold_refuses),
         cmocka_unit_test(test_everything),
         cmocka_unit_test(test_random_walks),
     };
