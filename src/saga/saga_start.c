@@ -84,6 +84,19 @@ void saga_pull_again(struct saga_engine *g)
     env_timer_start(g->env, &g->pull_timer, 1 + (int64_t)(env_random_u64(g->env) % (uint64_t)cap_ms));
 }
 
+/* Of an engine that has read before: what it never was to read is of topics that sagas began to read later. */
+static void tell_lost(const struct saga_engine *g)
+{
+    for (size_t i = 0; i < g->options.bus->cut_count && g->position > 0; i++) {
+        const struct event_cut *cut = &g->options.bus->cuts[i];
+        if (cut->offset > g->position)
+            LOG(g->options.log, LOG_ERROR, NULL, "events.lost",
+                "events were removed from the log before the saga engine had them; instances that they would have begun can be begun by hand "
+                "(ficus saga start), signals given (ficus saga signal)",
+                LOG_SLICE("topic", cut->topic), LOG_INT("after", g->position), LOG_INT("upto", cut->offset));
+    }
+}
+
 static void on_pulled(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next)
 {
     struct saga_engine *g = arg;
@@ -103,6 +116,7 @@ static void on_pulled(void *arg, enum ficus_err err, const struct event *events,
         return;
     }
     g->pull_failures = 0;
+    tell_lost(g);
     if (count == 0) {
         /* Not worth a transaction of its own: read again after a crash, those events are not there again. */
         if (next > g->position)

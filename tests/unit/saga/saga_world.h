@@ -73,6 +73,7 @@ struct world {
     char *keys[CALLS_MAX];
     char last_body[512], last_path[256];
     size_t call_count, calling, calling_max;
+    struct logger log; /* of errors */
     bool closed;
     int step; /* for the test's own use */
 };
@@ -220,7 +221,9 @@ static inline void open_engine_of(struct world *w, const char *const *def_texts,
     w->bus_timer = (struct env_timer){.fn = bus_deliver, .arg = w};
     w->bus.ops = &bus_ops;
     w->caller = (struct saga_caller){caller_start, caller_cancel, w};
+    logger_init(&w->log, w->env, "hub", "1", LOG_ERROR);
     const struct saga_engine_options o = {.journal_file = "/sagas.db",
+                                          .log = &w->log,
                                           .defs = w->defs,
                                           .def_count = count,
                                           .bus = &w->bus,
@@ -246,6 +249,7 @@ static inline void close_engine(struct world *w)
     saga_engine_close(w->g, on_closed, w);
     crash_env_run_ms(w->ce, 100);
     assert_true(w->closed);
+    logger_done(&w->log);
     env_timer_stop(w->env, &w->bus_timer);
     crash_env_free(w->ce);
     w->ce = NULL;

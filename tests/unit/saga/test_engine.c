@@ -527,6 +527,41 @@ static void test_log_lost(void **state)
     world_free(w);
 }
 
+static bool was_logged(const struct world *w, const char *event)
+{
+    for (uint32_t i = 0; i < w->log.event_count; i++)
+        if (strcmp(w->log.repeats[i].event, event) == 0)
+            return true;
+    return false;
+}
+
+/* What retention took before it was read is an error in the hub's log; what an engine that begins was never to read is none. */
+static void test_events_lost(void **state)
+{
+    (void)state;
+    struct event_cut cut = {SLICE("order.placed"), 1};
+    struct world *w = world_new();
+    open_engine(w, checkout_text);
+    w->bus.cuts = &cut;
+    w->bus.cut_count = 1;
+    place(w, "o1");
+    place(w, "o2");
+    crash_env_run_ms(w->ce, 1000);
+    assert_state(w, "o2", "completed");
+    assert_false(was_logged(w, "events.lost"));
+    place(w, "o3");                     /* the cut lies behind what was read */
+    crash_env_run_ms(w->ce, 1000);
+    assert_state(w, "o3", "completed");
+    assert_false(was_logged(w, "events.lost"));
+    cut.offset = 4;
+    place(w, "o4");
+    place(w, "o5");
+    crash_env_run_ms(w->ce, 1000);
+    assert_true(was_logged(w, "events.lost"));
+    assert_state(w, "o5", "completed");
+    world_free(w);
+}
+
 static void lose_a_record(void *arg)
 {
     struct world *w = arg;
@@ -605,7 +640,7 @@ int main(void)
         cmocka_unit_test(test_retention),
         cmocka_unit_test(test_definitions_forgotten),
         cmocka_unit_test(test_input_invalid),
-        cmocka_unit_test(test_log_lost),
+        cmocka_unit_test(test_log_lost), cmocka_unit_test(test_events_lost),
         cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_newer),
     };
