@@ -96,7 +96,9 @@ static void *take(struct arena *a, size_t size)
         a->at += size;
         return p;
     }
-    size_t block = ARENA_BLOCK_MIN;
+    /* The second is larger than the first also when little was taken from that: it is the one that arena_clear keeps, and alone
+     * it had better have room for as much the next time. */
+    size_t block = a->blocks == NULL ? ARENA_BLOCK_MIN : 2 * ARENA_BLOCK_MIN;
     while (block < ARENA_BLOCK_MAX && block <= a->size_used)
         block *= 2;
     if (size > block / 4 && size > (size_t)ARENA_BLOCK_MIN) {

@@ -246,12 +246,8 @@ static char *number_line(char *at, enum http_name id, int64_t number, struct htt
 }
 
 /* Time left, attempt and trace: lines one behind the other, so that they are written in one piece. */
-static bool add_lines(struct call *c, struct http_msg *m, struct arena *a)
+static bool add_lines(struct call *c, struct http_msg *m, char line[CALL_LINES_SIZE])
 {
-    enum { NUMBER_LINE_SIZE = 32 + TEXT_I64_SIZE };
-    char *line = arena_alloc(a, 2 * NUMBER_LINE_SIZE + TRACE_LINE_SIZE);
-    if (line == NULL)
-        return false;
     struct http_field timeout, attempt;
     int64_t left_ms = call_left_ms(c);
     line = number_line(line, HTTP_FICUS_TIMEOUT_MS, left_ms < 1 ? 1 : left_ms, &timeout);
@@ -309,18 +305,18 @@ static enum ficus_err add_identity(struct call *c, struct http_msg *m, struct ar
     return err;
 }
 
-static enum ficus_err add_own_fields(struct call *c, struct http_msg *m, struct arena *a)
+static enum ficus_err add_own_fields(struct call *c, struct http_msg *m, struct arena *a, char lines[CALL_LINES_SIZE])
 {
     enum ficus_err err = c->edge->policy.upstream == NULL ? add_identity(c, m, a) : FICUS_ERR_OK;
     if (err != FICUS_ERR_OK)
         return err;
-    bool fine = add_lines(c, m, a) &&
+    bool fine = add_lines(c, m, lines) &&
                 (c->r.correlation.p == NULL || ((c->r.judged || http_value_valid(c->r.correlation)) &&
                                                 keep(m, HTTP_X_REQUEST_ID, c->r.correlation)));
     return fine ? FICUS_ERR_OK : arena_overflowed(a) ? FICUS_ERR_NOMEM : FICUS_ERR_INVALID;
 }
 
-enum ficus_err call_attempt_head(struct call *c, struct http_msg *m, struct arena *a)
+enum ficus_err call_attempt_head(struct call *c, struct http_msg *m, struct arena *a, struct call_head_room *room)
 {
     http_msg_init(m, a);
     m->method = c->r.method;
@@ -333,21 +329,21 @@ enum ficus_err call_attempt_head(struct call *c, struct http_msg *m, struct aren
     m->protocol = c->r.protocol;
     m->takes_trailers = c->r.takes_trailers;
     size_t capacity = c->r.field_count + OWN_FIELDS_MAX;
-    m->fields = arena_alloc(a, capacity * sizeof *m->fields);
+    m->fields = capacity <= CALL_FIELDS_NEAR ? room->fields : arena_alloc(a, capacity * sizeof *m->fields);
     if (m->fields == NULL)
         return FICUS_ERR_NOMEM;
     m->field_capacity = capacity;
     if (c->r.judged) {
         memcpy(m->fields, c->r.fields, c->r.field_count * sizeof *m->fields);
         m->field_count = c->r.field_count;
-        return add_own_fields(c, m, a);
+        return add_own_fields(c, m, a, room->lines);
     }
     for (size_t i = 0; i < c->r.field_count; i++) {
         const struct http_field *f = &c->r.fields[i];
         if (!own_field(c, f->name) && !http_msg_add(m, f->name, f->value))
             return FICUS_ERR_INVALID;
     }
-    return add_own_fields(c, m, a);
+    return add_own_fields(c, m, a, room->lines);
 }
 
 /* Give the codec as much of r.body as it takes; on_writable brings us back. */
@@ -393,7 +389,8 @@ static enum ficus_err attempt_send(struct call *c, struct pool_conn *conn)
     c->request_done = c->answer_done = false;
     call_move(c, CALL_RUNNING);
     struct http_msg m;
-    err = call_attempt_head(c, &m, s->arena);
+    __attribute__((uninitialized)) struct call_head_room room; /* read as far as it was written */
+    err = call_attempt_head(c, &m, s->arena, &room);
     if (err == FICUS_ERR_OK) {
         bool none = !call_streamed(c) && c->r.body.size == 0;
         err = http_send_head(s, &m, none);

@@ -12,6 +12,7 @@
 #include "identity_memo.h"
 #include "map.h"
 #include "pool.h"
+#include "text.h"
 
 /* Under load the calls of a turn begin together and end together: more than malloc keeps at hand. AddressSanitizer shall
  * see who uses one that ended. */
@@ -108,48 +109,48 @@ struct call_engine {
 enum call_state { CALL_QUEUED, CALL_STARTING, CALL_WAITING, CALL_RUNNING, CALL_PAUSED, CALL_FAULTY, CALL_FAILING,
     CALL_ENDED, CALL_STATES };
 
+/* In the order of use: what an answer touches comes first, so that it is half of the lines. */
 struct call {
     struct call_engine *engine;
     struct call_edge *edge;
     struct list link;               /* engine->calls */
-    struct call_request r;
     struct call_handler handler;
     void *arg;
     enum call_state state;
-
-    int64_t started_ns, deadline_ns, attempt_started_ns;
-    struct env_timer deadline, pause, hedge_due;
-    struct list place_link;         /* QUEUED: bulkhead->waiting or edge->granted; with placed under the shared mutex then */
-    bool placed;                    /* has a place of the bulkhead */
-    struct trace_context trace;     /* the parent of the attempts' spans */
-
-    /* the attempts so far */
-    uint32_t attempt_number;        /* 1, 2, ...: what travels */
-    uint32_t attempts_counted;      /* against the policy: without the free one */
-    uint64_t failures;
-    bool fresh_used, maybe_processed;
-    uint32_t unprocessed;           /* repetitions of attempts that the callee did nothing about */
+    unsigned depth;                 /* callbacks of the user on the stack; the memory outlives them */
 
     /* the present attempt */
-    struct pool_waiter waiter;
     struct pool_conn *conn;         /* RUNNING */
     struct http_stream *stream;     /* RUNNING; ENDED until the last callback returned */
+    int status;
     bool admitted, probe;           /* the breaker's admission that still has to be noted */
     bool request_done;              /* the codec has taken the whole request */
     bool answer_done;               /* its last byte was handed to the user */
     bool head_given;                /* the answer belongs to the user */
-    int status;
-    struct call_hedge *hedge;       /* the attempt beside the present one; NULL: none */
     bool hedged;                    /* had one: there is no second */
-    struct call_fault {             /* FAULTY: what follows the delay */
-        int64_t abort;
-        bool reset;
-    } fault;
-    struct call_made_answer *made;  /* the answer of an injected abort; NULL: none */
+    bool tunnel;                    /* the answer was 101 */
+    bool placed;                    /* has a place of the bulkhead */
+    struct call_hedge *hedge;       /* the attempt beside the present one; NULL: none */
+
+    int64_t started_ns, deadline_ns, attempt_started_ns;
+    struct env_timer deadline, pause;
+    struct pool_waiter waiter;
 
     /* an answer without end; idle_ns 0: it has one, the deadline counts */
     int64_t idle_ns, heard_ns;
     bool listening;                 /* call_recv waits for a byte since heard_ns */
+
+    /* the attempts so far */
+    bool fresh_used, maybe_processed;
+    uint32_t attempt_number;        /* 1, 2, ...: what travels */
+    uint32_t attempts_counted;      /* against the policy: without the free one */
+    uint32_t unprocessed;           /* repetitions of attempts that the callee did nothing about */
+    uint64_t failures;
+    struct call_made_answer *made;  /* the answer of an injected abort; NULL: none */
+    struct list place_link;         /* QUEUED: bulkhead->waiting or edge->granted; with placed under the shared mutex then */
+
+    struct call_request r;
+    struct trace_context trace;     /* the parent of the attempts' spans */
 
     /* the body */
     size_t body_sent;               /* of r.body */
@@ -157,12 +158,14 @@ struct call {
     bool send_blocked, end_wanted;  /* call_send came while there was no stream */
     const struct http_field *trailers;  /* the user's, for the end of the body */
     size_t trailer_count;
-    bool tunnel;                    /* the answer was 101 */
 
+    struct env_timer hedge_due;
+    struct call_fault {             /* FAULTY: what follows the delay */
+        int64_t abort;
+        bool reset;
+    } fault;
     enum ficus_err fail_err;        /* FAILING */
     const char *fail_detail;
-
-    unsigned depth;                 /* callbacks of the user on the stack; the memory outlives them */
 };
 
 static inline bool call_streamed(const struct call *c)
@@ -187,8 +190,15 @@ bool call_attempt_over(struct call *c, enum call_outcome outcome, const struct h
                        int64_t retry_after_ms);
 /* From FAULTY: the attempt goes out after all. */
 void call_attempt_go(struct call *c);
-/* The head of an attempt's request. INVALID, NOMEM. */
-enum ficus_err call_attempt_head(struct call *c, struct http_msg *m, struct arena *a);
+/* What the head of a request is made of, until it is sent: on the stack, which is in the cache, not in the arena, whose next lines
+ * are not. */
+enum { CALL_FIELDS_NEAR = 32, CALL_LINES_SIZE = 2 * (32 + TEXT_I64_SIZE) + TRACE_LINE_SIZE };
+struct call_head_room {
+    struct http_field fields[CALL_FIELDS_NEAR];
+    char lines[CALL_LINES_SIZE];
+};
+/* The head of an attempt's request, which lives as long as room and a. INVALID, NOMEM. */
+enum ficus_err call_attempt_head(struct call *c, struct http_msg *m, struct arena *a, struct call_head_room *room);
 /* The final answer's head for the user; m lives as long as the call. */
 void call_give_head(struct call *c, struct http_msg *m, bool end);
 void call_note_progress(struct call *c);

@@ -190,6 +190,7 @@ static void hedge_run(struct call_hedge *h, struct pool_conn *conn)
     struct call *c = h->call;
     struct http_stream *s;
     struct http_msg m;
+    __attribute__((uninitialized)) struct call_head_room room; /* read as far as it was written */
     if (http_client_open(conn->http, &hedge_handler, h, &s) != FICUS_ERR_OK) {
         pool_discard(conn);
         hedge_lose(h);
@@ -199,7 +200,7 @@ static void hedge_run(struct call_hedge *h, struct pool_conn *conn)
     h->conn = conn;
     h->stream = s;
     h->request_done = none;
-    if (call_attempt_head(c, &m, s->arena) != FICUS_ERR_OK || http_send_head(s, &m, none) != FICUS_ERR_OK) {
+    if (call_attempt_head(c, &m, s->arena, &room) != FICUS_ERR_OK || http_send_head(s, &m, none) != FICUS_ERR_OK) {
         hedge_lose(h);
         http_reset(s, FICUS_ERR_CANCELLED);
         return;

@@ -438,7 +438,7 @@ static const char *target_of(struct table *t, const struct http_msg *m, const st
     if (proxy_route_kind(r) != PROXY_FORWARD || part >= (r->split_count > 0 ? r->split_count : 1))
         return NULL;
     match.part = part;
-    struct slice target = proxy_router_target(t->router, &match, m->query, &t->arena);
+    struct slice target = proxy_router_target(&match, m->query, &t->arena);
     return arena_printf(&t->arena, "%s:" SLICE_FMT, r->split_count > 0 ? r->splits[part].service : r->service,
                         SLICE_ARG(target));
 }

@@ -26,12 +26,12 @@ struct http_client_conn {
     struct env *env;
     const struct http_client_handler *handler; /* the user's */
     void *arg;
-    struct http_limits limits;
     const struct client_codec *codec; /* NULL while connecting */
     void *self;                       /* the codec's; set by its begin */
     struct env_stream *stream;        /* while connecting */
     bool closing;                     /* ... and given up */
     bool h2, secure;                  /* wanted */
+    struct http_limits limits;
 };
 
 /* The last callback, and the end of conn. */

@@ -47,13 +47,12 @@ struct client_stream {
 struct h1_client {
     enum state state;
     struct http_client_conn *conn;
-    struct http_limits limits;
     bool close_wanted;
     bool reuse; /* of the present exchange: the server wants to go on */
     uint64_t exchange_count;
     int64_t settle_ms;            /* entry into SETTLE */
     struct client_stream *stream; /* in arena; not NULL exactly in EXCHANGE */
-    struct arena arena;           /* its first block and the ring in io stay for the next exchange */
+    struct arena arena;           /* its first block stays for the next exchange */
     struct h1_io io;
 };
 
@@ -237,7 +236,7 @@ static bool step_settle(struct h1_client *c)
 static struct http_msg *head_take(struct client_stream *cs, size_t size, struct h1_head *ret_head)
 {
     struct h1_client *c = cs->c;
-    const struct h1_parse_limits limits = {c->limits.field_count_max, 0};
+    const struct h1_parse_limits limits = {c->conn->limits.field_count_max, 0};
     struct slice text = arena_slice(&c->arena, slice_make(h1_io_in(&c->io), size));
     h1_io_consume(&c->io, size);
     cs->scan = (struct h1_scan){0};
@@ -273,7 +272,7 @@ static bool step_head(struct client_stream *cs)
         return true;
     }
     size_t head_size = h1_head_end(h1_io_in(io), size, &cs->scan);
-    if (head_size > c->limits.head_size_max || (head_size == 0 && size >= c->limits.head_size_max)) {
+    if (head_size > c->conn->limits.head_size_max || (head_size == 0 && size >= c->conn->limits.head_size_max)) {
         h1_stream_fail(st, FICUS_ERR_TOO_LARGE, "response head is too large");
         return true;
     }
@@ -333,7 +332,7 @@ static bool step_exchange(struct h1_client *c)
         exchange_break(c);
         return true;
     }
-    if ((cs->head_came && h1_stream_deliver(st, c->limits.field_count_max)) || h1_stream_writable(st) ||
+    if ((cs->head_came && h1_stream_deliver(st, c->conn->limits.field_count_max)) || h1_stream_writable(st) ||
         h1_stream_shut(st))
         return true;
     if (!st->in_ended || (st->tunnel && !h1_stream_out_done(st) && !cs->write_lost))
@@ -371,7 +370,7 @@ static int64_t deadline_ms(const struct h1_client *c)
     if (cs->write_lost && !cs->head_came)
         return cs->write_lost_ms + H1_LAST_WORD_MS;
     bool waits = c->io.writing || (cs->head_came && h1_stream_waits(&cs->st));
-    return waits && c->limits.body_timeout_ms > 0 ? c->io.moved_ms + c->limits.body_timeout_ms : NEVER;
+    return waits && c->conn->limits.body_timeout_ms > 0 ? c->io.moved_ms + c->conn->limits.body_timeout_ms : NEVER;
 }
 
 static void pump(void *arg)
@@ -422,9 +421,8 @@ static bool client_begin(struct http_client_conn *conn, struct env_stream *strea
     if (c == NULL)
         return false;
     c->conn = conn;
-    c->limits = conn->limits;
     conn->self = c;
-    arena_init(&c->arena, c->limits.arena_size_max);
+    arena_init(&c->arena, c->conn->limits.arena_size_max);
     h1_io_init(&c->io, conn->env, &io_ops, c);
     c->io.stream = stream;
     c->io.pumping = true; /* the callback may open and send: all of it is looked at below */

@@ -31,6 +31,32 @@ void h1_io_init(struct h1_io *io, struct env *e, const struct h1_io_ops *ops, vo
     io->moved_ms = env_now_ms(e);
 }
 
+/* AddressSanitizer shall see who writes behind a ring. */
+#ifdef __SANITIZE_ADDRESS__
+enum { RING_ON_LOAN_MAX = 0 };
+#else
+enum { RING_ON_LOAN_MAX = ENV_LOAN_SIZE };
+#endif
+
+static char *ring_new(struct env *e, size_t size, size_t *ret_capacity)
+{
+    if (size > RING_ON_LOAN_MAX || e->loan_taken) {
+        *ret_capacity = size;
+        return mem_alloc(size);
+    }
+    e->loan_taken = true;
+    *ret_capacity = RING_ON_LOAN_MAX;
+    return e->loan;
+}
+
+static void ring_free(struct env *e, char *ring)
+{
+    if (ring == e->loan)
+        e->loan_taken = false;
+    else
+        mem_free(ring);
+}
+
 static bool in_scratch(const struct h1_io *io)
 {
     return io->in == io->env->scratch;
@@ -51,8 +77,9 @@ void h1_io_done(struct h1_io *io)
     env_timer_stop(io->env, &io->kick);
     env_timer_stop(io->env, &io->timer);
     in_free(io);
-    MEM_FREE(io->out);
-    MEM_FREE(io->out_retired);
+    ring_free(io->env, io->out);
+    ring_free(io->env, io->out_retired);
+    io->out = io->out_retired = NULL;
 }
 
 static void stream_closed(void *arg)
@@ -169,23 +196,6 @@ void h1_io_out_begin(struct h1_io *io)
     io->trailers = SLICE("");
 }
 
-void h1_io_ring_give(struct h1_io *io, struct h1_ring ring)
-{
-    FICUS_ASSERT(io->out == NULL);
-    io->out = ring.p;
-    io->out_capacity = ring.capacity;
-}
-
-struct h1_ring h1_io_ring_take(struct h1_io *io)
-{
-    struct h1_ring ring = {io->out, io->out_capacity};
-    if (io->writing || io->out_size > 0 || io->out == NULL)
-        return (struct h1_ring){0};
-    io->out = NULL;
-    io->out_capacity = io->out_at = 0;
-    return ring;
-}
-
 void h1_io_out_reopen(struct h1_io *io)
 {
     io->chunked = io->ended = io->end_sent = io->flight_end = false; /* a write may be under way */
@@ -206,9 +216,10 @@ static int ring_pieces(const struct h1_io *io, size_t offset, size_t size, struc
 }
 
 /* A new ring with the same content, from offset 0. */
-static bool out_rebuild(struct h1_io *io, size_t capacity)
+static bool out_rebuild(struct h1_io *io, size_t size_min)
 {
-    char *out = mem_alloc(capacity);
+    size_t capacity;
+    char *out = ring_new(io->env, size_min, &capacity);
     if (out == NULL) {
         io->out_err = FICUS_ERR_NOMEM;
         return false;
@@ -222,7 +233,7 @@ static bool out_rebuild(struct h1_io *io, size_t capacity)
     if (io->writing && io->out_retired == NULL)
         io->out_retired = io->out;
     else
-        mem_free(io->out);
+        ring_free(io->env, io->out);
     io->out = out;
     io->out_capacity = (uint32_t)capacity;
     io->out_at = 0;
@@ -300,6 +311,20 @@ static void ring_drop(struct h1_io *io, size_t size)
         io->out_at = (uint32_t)((io->out_at + size) % io->out_capacity);
 }
 
+/* No write is under way: what is empty goes. */
+static void out_release(struct h1_io *io)
+{
+    FICUS_ASSERT_HOT(!io->writing);
+    if (io->out_retired != NULL)
+        ring_free(io->env, io->out_retired);
+    io->out_retired = NULL;
+    if (io->out_size > 0)
+        return;
+    ring_free(io->env, io->out);
+    io->out = NULL;
+    io->out_at = io->out_capacity = 0;
+}
+
 static size_t put_past_ring(struct h1_io *io, const char *p, size_t size)
 {
     if (size < H1_PAST_RING_MIN || io->chunked || io->writing || io->stream == NULL || io->out_err != FICUS_ERR_OK)
@@ -316,6 +341,7 @@ static size_t put_past_ring(struct h1_io *io, const char *p, size_t size)
     io->moved_ms = env_now_ms(io->env);
     size_t of_ring = (size_t)n < io->out_size ? (size_t)n : io->out_size;
     ring_drop(io, of_ring);
+    out_release(io);
     return (size_t)n - of_ring;
 }
 
@@ -323,19 +349,6 @@ size_t h1_io_put(struct h1_io *io, const void *p, size_t size)
 {
     size_t past = put_past_ring(io, p, size);
     return past + ring_put(io, (const char *)p + past, size - past);
-}
-
-/* A stream of events has no ring between them; after the last byte the next message may use it. */
-static void out_release(struct h1_io *io)
-{
-    MEM_FREE(io->out_retired);
-    if (io->out_size > 0)
-        return;
-    io->out_at = 0;
-    if (!io->end_sent || io->out_capacity > H1_RING_KEPT_MAX) {
-        MEM_FREE(io->out);
-        io->out_capacity = 0;
-    }
 }
 
 static void write_complete(struct h1_io *io)

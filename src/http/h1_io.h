@@ -6,7 +6,8 @@
  *
  * Input lands in the loop's scratch memory, and what the owner leaves there of one event h1_io_rest moves to a buffer of
  * the connection's own. So a connection that waits for input has no buffer, and one whose input is taken as it comes needs
- * none.
+ * none. Output is likewise in the loop's loan, which is given back when the kernel has all of it, at once most times; who finds that
+ * taken, or needs more, has a ring of its own for so long.
  *
  * Failure modes: in_err/out_err are sticky. After h1_io_close nothing fires but closed().
  */
@@ -18,16 +19,10 @@
 
 enum {
     H1_IN_SIZE = HTTP_BODY_BUFFER_SIZE, /* also the ceiling of a head */
-    H1_RING_KEPT_MAX = 4096,            /* larger ones are freed when they are empty */
     H1_PAST_RING_MIN = 2048,            /* smaller pieces are cheaper to copy */
     H1_IN_LITTLE = 4096,                /* most requests and answers without much of a body fit */
     H1_OUT_SIZE_MAX = HTTP_BODY_BUFFER_SIZE +
                       8192, /* body bytes never take more than HTTP_BODY_BUFFER_SIZE of it; the rest is for heads */
-};
-
-struct h1_ring {
-    char *p;
-    uint32_t capacity;
 };
 
 struct h1_io_ops {
@@ -50,7 +45,7 @@ struct h1_io {
     char *in;
     uint32_t in_capacity, in_start, in_end;
 
-    /* output ring: out_size bytes from out_at; the first out_raw of them are head bytes, the others body bytes */
+    /* output ring, NULL while it would be empty: out_size bytes from out_at; the first out_raw of them are head bytes, the others body bytes */
     char *out, *out_retired; /* out_retired: an outgrown ring that the kernel still reads from */
     uint32_t out_capacity, out_at, out_size, out_raw;
     uint32_t flight_size; /* bytes of the ring in the write that is under way */
@@ -93,10 +88,6 @@ void h1_io_consume(struct h1_io *io, size_t size);
 
 /* Begin an outgoing message. */
 void h1_io_out_begin(struct h1_io *io);
-/* A ring from the heap for a connection that has none. */
-void h1_io_ring_give(struct h1_io *io, struct h1_ring ring);
-/* The ring of a message that was sent, for another one. p NULL: there is none worth keeping. */
-struct h1_ring h1_io_ring_take(struct h1_io *io);
 /* The message that was ended goes on after all, with bytes as they are (a tunnel). */
 void h1_io_out_reopen(struct h1_io *io);
 /* Room for a head of at most that size, contiguous: fill it, then say with h1_io_head_done what it took. body_size_hint:

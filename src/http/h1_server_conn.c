@@ -173,7 +173,7 @@ static void exchange_forget(struct h1_server_conn *c)
 {
     c->stream = NULL;
     c->drain_body = NULL;
-    server_spare_give(c->conn.server, (struct server_spare){c->arena, h1_io_ring_take(&c->io)});
+    server_spare_give(c->conn.server, c->arena);
     c->arena = (struct arena){0};
 }
 
@@ -375,10 +375,7 @@ static void exchange_begin(struct h1_server_conn *c, size_t head_size)
 {
     struct http_server *v = c->conn.server;
     const struct h1_parse_limits limits = {v->o.limits.field_count_max, v->o.limits.target_size_max};
-    struct server_spare spare = server_spare_take(v);
-    c->arena = spare.arena;
-    if (spare.ring.p != NULL)
-        h1_io_ring_give(&c->io, spare.ring);
+    c->arena = server_spare_take(v);
     struct server_stream *ss = ARENA_NEW(&c->arena, struct server_stream);
     struct slice head = arena_slice(&c->arena, slice_make(h1_io_in(&c->io), head_size));
     h1_io_consume(&c->io, head_size);

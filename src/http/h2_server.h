@@ -30,7 +30,7 @@ struct h2_server_conn {
 
 struct h2_server_stream {
     struct h2_stream h2; /* first; its head_done: the request waits for the user, or has it */
-    struct server_spare spare; /* its arena; the ring is for who needs one */
+    struct arena spare; /* of the server's */
     bool answers_head, expects;
     bool given;     /* the user, or the codec's own answer, has it */
     bool out_begun;

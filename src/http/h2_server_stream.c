@@ -35,7 +35,7 @@ struct h2_server_stream *h2_server_stream_new(struct h2_server_conn *c, int32_t 
     if (ss == NULL)
         return NULL;
     ss->spare = server_spare_take(c->conn.server);
-    h2_stream_init(&ss->h2, &c->h2, &stream_ops, &ss->spare.arena, id);
+    h2_stream_init(&ss->h2, &c->h2, &stream_ops, &ss->spare, id);
     h2_stream_body_comes(&ss->h2, true);
     ss->h2.s.head_in = &ss->h2.head;
     ss->h2.head.scheme = SLICE_NONE;

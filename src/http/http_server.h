@@ -46,7 +46,7 @@ struct http_server_options {
     bool h2c; /* a connection that begins with HTTP/2's preface is HTTP/2 (RFC 9113 3.3) */
     const char *server_name; /* for the Server field; NULL: none */
     /* A request head came. The callee sets the handler with http_stream_handle before it returns. s->head_in is the
-     * request; end: it has no body. peer is borrowed for the call. */
+     * request; end: it has no body. peer lives as long as s. */
     void (*on_request)(void *arg, struct http_stream *s, bool end, const struct env_peer *peer);
     /* The codec refused malformed input by itself with this status (for metrics); may be NULL. */
     void (*on_refused)(void *arg, int status, const char *detail);

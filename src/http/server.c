@@ -49,12 +49,6 @@ static void room_fire(void *arg)
     env_timer_start(v->env, &v->room, ROOM_MS);
 }
 
-static void spare_free(struct server_spare *spare)
-{
-    arena_done(&spare->arena);
-    MEM_FREE(spare->ring.p);
-}
-
 static void gone_check(void *arg)
 {
     struct http_server *v = arg;
@@ -65,7 +59,7 @@ static void gone_check(void *arg)
     bool closing = v->closing;
     v->gone = NULL;
     while (v->spare_count > 0)
-        spare_free(&v->spares[--v->spare_count]);
+        arena_done(&v->spares[--v->spare_count]);
     if (closing)
         mem_free(v);
     if (gone != NULL)
@@ -258,22 +252,22 @@ void server_conn_gone(struct http_server *v)
 }
 
 
-struct server_spare server_spare_take(struct http_server *v)
+struct arena server_spare_take(struct http_server *v)
 {
-    struct server_spare spare = {0};
+    struct arena spare = {0};
     if (v->spare_count > 0)
         spare = v->spares[--v->spare_count];
-    spare.arena.size_max = v->o.limits.arena_size_max;
+    spare.size_max = v->o.limits.arena_size_max;
     return spare;
 }
 
-void server_spare_give(struct http_server *v, struct server_spare spare)
+void server_spare_give(struct http_server *v, struct arena spare)
 {
-    arena_clear(&spare.arena);
+    arena_clear(&spare);
     if (v->spare_count < SERVER_SPARES_MAX)
         v->spares[v->spare_count++] = spare;
     else
-        spare_free(&spare);
+        arena_done(&spare);
 }
 
 void http_server_drain(struct http_server *v, void (*drained)(void *arg), void *arg)

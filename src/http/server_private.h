@@ -13,12 +13,6 @@
 
 enum { SERVER_LISTENERS_MAX = 8, SERVER_SPARES_MAX = 64 };
 
-/* What an exchange of HTTP/1.1 needs and an idle connection has not. */
-struct server_spare {
-    struct arena arena; /* clear */
-    struct h1_ring ring;
-};
-
 struct http_server {
     struct env *env;
     struct http_server_options o;
@@ -39,7 +33,7 @@ struct http_server {
     struct env_timer gone_kick;
     int64_t date_second; /* of date */
     char date[HTTP_DATE_SIZE];
-    struct server_spare spares[SERVER_SPARES_MAX]; /* of exchanges that ended, for those that begin */
+    struct arena spares[SERVER_SPARES_MAX]; /* clear, of exchanges that ended, for those that begin */
     size_t spare_count;
 };
 
@@ -69,9 +63,9 @@ void server_conn_wait(struct server_conn *c, bool waiting);
 void server_conn_leave(struct server_conn *c);
 /* ...tell that there is one connection less. */
 void server_conn_gone(struct http_server *v);
-/* For an exchange that begins: its arena, with the ceiling, and perhaps a ring. */
-struct server_spare server_spare_take(struct http_server *v);
-void server_spare_give(struct http_server *v, struct server_spare spare);
+/* For an exchange that begins: its arena, with the ceiling. */
+struct arena server_spare_take(struct http_server *v);
+void server_spare_give(struct http_server *v, struct arena spare);
 /* The present Date. */
 const char *server_date(struct http_server *v);
 

@@ -47,7 +47,7 @@ const size_t access_flag_count = ARRAY_COUNT(access_flags);
     X("protocol", "`HTTP/1.1`, `h2`", plain, true, slice_str(q->stream->ops->protocol)) \
     X("client", "address of who asked; behind `trusted_proxies` what they say", plain, client.size > 0, client) \
     X("peer", "address and port of the proxy that passed it on, when that is not the client itself", plain, \
-      client.p != q->peer_address.p && !slice_eq(client, q->peer_address), slice_str(q->peer.text)) \
+      client.p != q->peer_address.p && !slice_eq(client, q->peer_address), slice_str(q->peer->text)) \
     X("user", "id of the user whose token it carried", text, q->user.p != NULL, q->user) \
     X("error", "what went wrong, in one of few words", plain, q->err != FICUS_ERR_OK, slice_str(err_text(q->err))) \
     X("reason", "the same in a sentence", text, q->err_detail != NULL, slice_str(q->err_detail)) \

@@ -243,7 +243,7 @@ static enum ficus_err part_ask(struct part_run *run, size_t index, int64_t deadl
     struct proxy_request *q = run->compose->q;
     struct call_request r = proxy_call_request(q, run->part->service);
     r.method = SLICE("GET");
-    r.path = proxy_router_part(q->snapshot->router, &q->match, index, q->user, q->stream->arena);
+    r.path = proxy_router_part(&q->match, index, q->user, q->stream->arena);
     r.fields = &accept;
     r.field_count = 1;
     r.deadline_ns = deadline_ns;

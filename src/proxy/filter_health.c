@@ -39,8 +39,8 @@ enum proxy_verdict filter_health(struct proxy_request *q)
 static bool is_local(const struct proxy_request *q)
 {
     const struct http_msg *m = q->stream->head_in;
-    struct slice peer = slice_str(q->peer.text);
-    bool loopback = q->peer.is_unix || slice_starts(peer, SLICE("127.")) || slice_starts(peer, SLICE("[::1]"));
+    struct slice peer = slice_str(q->peer->text);
+    bool loopback = q->peer->is_unix || slice_starts(peer, SLICE("127.")) || slice_starts(peer, SLICE("[::1]"));
     return loopback &&
            http_msg_count(m, "x-forwarded-for") + http_msg_count(m, "forwarded") + http_msg_count(m, "x-real-ip") == 0;
 }

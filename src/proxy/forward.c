@@ -9,7 +9,7 @@
 
 #include "mem.h"
 
-enum { ANSWER_FIELDS = 6 }; /* that an answer may get here: more grow it */
+enum { ANSWER_FIELDS = 6 /* that an answer may get here: more grow it */, ANSWER_FIELDS_NEAR = 32 };
 enum { BODY_GATHER_MAX = HTTP_BODY_BUFFER_SIZE, UP_DISCARD_MAX = 64 * 1024 };
 
 /* The request is given up from our side: no callback of the stream comes any more. */
@@ -22,13 +22,22 @@ static void give_up(struct proxy_request *q, enum ficus_err err, const char *det
 
 /* ---- the answer ---- */
 
-static bool response_head(struct proxy_request *q, const struct http_msg *head, struct http_msg *m)
+/* What the head of an answer is made of, until it is sent: on the stack, which is in the cache, not in the arena, whose next lines
+ * are not. */
+struct answer_room {
+    struct http_field fields[ANSWER_FIELDS_NEAR];
+    char trace[TRACE_LINE_SIZE];
+};
+
+static bool response_head(struct proxy_request *q, const struct http_msg *head, struct http_msg *m,
+                          struct answer_room *room)
 {
     http_msg_init(m, q->stream->arena);
     m->status = head->status;
     m->content_length = head->content_length;
     m->field_capacity = head->field_count + ANSWER_FIELDS;
-    m->fields = arena_alloc(m->arena, m->field_capacity * sizeof *m->fields);
+    m->fields = m->field_capacity <= ANSWER_FIELDS_NEAR ? room->fields
+                                                        : arena_alloc(m->arena, m->field_capacity * sizeof *m->fields);
     if (m->fields == NULL)
         return false;
     for (size_t i = 0; i < head->field_count; i++)
@@ -38,7 +47,7 @@ static bool response_head(struct proxy_request *q, const struct http_msg *head, 
         return false;
     if (!proxy_websocket_answer(q, m))
         return false;
-    return proxy_split_mark(q, m) && proxy_mark_answer(q, m);
+    return proxy_split_mark(q, m) && proxy_mark_answer(q, m, room->trace);
 }
 
 /* Of a tunnel: its client's bytes, one on_data at a time. */
@@ -124,10 +133,19 @@ static void note_trail(struct proxy_request *q, const struct call *c)
     q->address[size] = '\0';
 }
 
+/* What the end of a request asks of its route: with thousands of routes that is in no cache by then. */
+static void end_soon(const struct proxy_request *q)
+{
+    __builtin_prefetch(&q->snapshot->counts[q->match.route]);
+    __builtin_prefetch(q->route->path);
+}
+
 static void call_head(void *arg, struct call *c, struct http_msg *head, bool end)
 {
     struct proxy_request *q = arg;
+    end_soon(q);
     struct http_msg m;
+    __attribute__((uninitialized)) struct answer_room room; /* read as far as it was written */
     note_trail(q, c);
     int64_t now_ns = env_now_ns(q->proxy->env);
     q->upstream_ns = now_ns - q->upstream_begin_ns;
@@ -150,7 +168,7 @@ static void call_head(void *arg, struct call *c, struct http_msg *head, bool end
         proxy_problem(q, 503, "busy", "too many streams are open at the moment", &retry, 1);
         return;
     }
-    if (!response_head(q, head, &m)) {
+    if (!response_head(q, head, &m, &room)) {
         proxy_forward_cancel(q);
         q->err_detail = "answer head is too large";
         q->flags |= ACCESS_UPE;
@@ -424,7 +442,7 @@ void proxy_forward_to(struct proxy_request *q, const char *service, struct slice
 
 static void forward_start(struct proxy_request *q, struct slice body, int64_t stream_size)
 {
-    q->forward_path = proxy_router_target(q->snapshot->router, &q->match, q->stream->head_in->query, q->stream->arena);
+    q->forward_path = proxy_router_target(&q->match, q->stream->head_in->query, q->stream->arena);
     proxy_forward_to(q, proxy_service_of(q), q->forward_path, body, stream_size);
 }
 

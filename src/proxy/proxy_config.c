@@ -505,6 +505,8 @@ static const struct conf_table fallback_table =
 
 /* ---- routes ---- */
 
+_Static_assert(offsetof(struct proxy_route, method) <= 2 * 64, "what every request asks of its route");
+
 static const struct conf_setting route_settings[] = {
     {.name = "method",
      .type = CONF_STRING,

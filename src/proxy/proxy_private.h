@@ -85,8 +85,8 @@ struct proxy_request {
     struct proxy *proxy;
     struct proxy_snapshot *snapshot; /* a reference */
     struct http_stream *stream;
-    struct env_peer peer;
-    struct slice peer_address; /* of peer.text, without the port; size 0: it has none */
+    const struct env_peer *peer; /* the connection's */
+    struct slice peer_address;   /* of peer->text, without the port; size 0: it has none */
     bool end;      /* the request has no body */
     size_t filter; /* the one that is asked next */
     int64_t begin_ns;
@@ -95,7 +95,6 @@ struct proxy_request {
     struct slice tracestate;
     struct slice request_id;
     const struct proxy_route *route; /* NULL: none yet */
-    struct proxy_match match;
     struct slice user; /* SLICE_NONE: nobody */
     const struct slice *roles;
     size_t role_count;
@@ -124,8 +123,7 @@ struct proxy_request {
     /* forwarding (forward.c) */
     struct call *call;
     struct list stream_link; /* proxy->streams; linked while an event stream or tunnel runs */
-    struct http_collect collect;
-    bool collecting;
+    bool collecting; /* collect is in use */
     struct env_timer gather_limit; /* a small body has to be there in the route's time */
     struct buf up, down; /* taken from one side, not yet by the other */
     size_t up_sent, down_sent;
@@ -143,12 +141,17 @@ struct proxy_request {
     int64_t gather_ns; /* how long a body was waited for; until it was there: when that began, negative */
     const char *service;    /* that was called; NULL: none, or several */
     bool upstream_h2;       /* HTTP/2 is spoken to it */
-    char address[64];       /* of the instance that answered, cut; "": none did */
     unsigned attempts;
     uint32_t flags;         /* enum access_flag */
     int status;             /* of the answer; 0: none was sent */
     enum ficus_err err;     /* why there was none, or a problem */
     const char *err_detail; /* for the log only */
+
+    /* What follows is not zeroed, and read only where it was written: most requests need little of it, and what they do not touch
+     * pushes nothing out of the cache. proxy_on_request counts on match being the first. */
+    struct proxy_match match; /* with route */
+    char address[64];         /* of the instance that answered, cut; "": none did */
+    struct http_collect collect;
 };
 
 /* http_server_options.on_request; arg: the proxy. */
@@ -169,8 +172,8 @@ void proxy_problem(struct proxy_request *q, int status, const char *code, const 
 void proxy_problem_of(struct proxy_request *q, enum ficus_err err);
 /* Send what is left of an own answer; true when there is one. */
 bool proxy_answer_more(struct proxy_request *q);
-/* Request id and trace into the head of an answer. */
-bool proxy_mark_answer(const struct proxy_request *q, struct http_msg *m);
+/* Request id and trace into the head of an answer. trace: where that line is written, until m was sent. */
+bool proxy_mark_answer(const struct proxy_request *q, struct http_msg *m, char trace[TRACE_LINE_SIZE]);
 
 /* proxy.c: one reference less. What only routes of a snapshot that went had is forgotten. */
 void proxy_snapshot_leave(struct proxy *p, struct proxy_snapshot *s);

@@ -57,13 +57,10 @@ static bool add_hsts(const struct proxy_request *q, struct http_msg *m)
     return hsts[0] == '\0' || http_msg_add(m, SLICE("Strict-Transport-Security"), slice_str(hsts));
 }
 
-bool proxy_mark_answer(const struct proxy_request *q, struct http_msg *m)
+bool proxy_mark_answer(const struct proxy_request *q, struct http_msg *m, char trace[TRACE_LINE_SIZE])
 {
     if (q->request_id.p == NULL)
         return true; /* only when memory was short before it was known */
-    char *trace = arena_alloc(q->stream->arena, TRACE_LINE_SIZE);
-    if (trace == NULL)
-        return false;
     trace_line(&q->trace, trace);
     /* both were judged, or made, by filter_context */
     return add_hsts(q, m) && http_msg_keep(m, (struct http_field){SLICE("X-Request-ID"), q->request_id, HTTP_X_REQUEST_ID}) &&
@@ -291,18 +288,20 @@ static const struct http_handler handler = {
 void proxy_on_request(void *arg, struct http_stream *s, bool end, const struct env_peer *peer)
 {
     static const struct http_handler none = {.on_data = NULL};
-    struct proxy_request *q = ARENA_NEW(s->arena, struct proxy_request);
+    struct proxy_request *q = arena_alloc(s->arena, sizeof *q);
     if (q == NULL) {
         http_stream_handle(s, &none, NULL);
         http_reset(s, FICUS_ERR_NOMEM);
         return;
     }
+    memset(q, 0, offsetof(struct proxy_request, match));
+    q->address[0] = '\0';
     q->proxy = arg;
     q->snapshot = q->proxy->current;
     q->snapshot->refs++;
     q->stream = s;
-    q->peer = *peer;
-    q->peer_address = address_of_peer(slice_str(q->peer.text));
+    q->peer = peer;
+    q->peer_address = address_of_peer(slice_str(peer->text));
     q->end = end;
     q->begin_ns = env_now_ns(q->proxy->env);
     q->user = q->tracestate = q->request_id = q->forward_path = q->websocket_key = SLICE_NONE;

@@ -5,6 +5,10 @@
  * path of its trie, and the tries are asked from the most specific host on.
  *
  *   host -> trie of segments -> leaf (a path) -> group (a method) -> shape (names of conditions) -> values -> route
+ *
+ * With thousands of routes each request reads memory that nobody has read for long, so what counts is how many cache lines that
+ * are. What a route adds lies together: its arena is filled route by route, with the nodes of its own end of the path, the group,
+ * the shape, the cut targets; a node and a shape fit into a line each.
  */
 #include "proxy_router.h"
 
@@ -14,42 +18,9 @@
 #include "mem.h"
 #include "text.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <strings.h>
-
-/* A route at its place. Of two that have the same values of the same shape there is but one. */
-struct end {
-    size_t route;
-    bool stands_back;
-};
-
-/* Routes of a group that ask for the same names. */
-struct shape {
-    const struct proxy_cond *headers, *query; /* each sorted by name; their values are those of the first route */
-    size_t header_count, query_count;
-    const struct end *only; /* when they ask for no value */
-    struct map by_values;   /* else: values -> struct end */
-    struct shape *next;     /* more headers before fewer, then more parameters before fewer */
-};
-
-struct group {
-    const char *method; /* "" any */
-    struct shape *shapes;
-    struct group *next;
-};
-
-/* What ends at one place of a trie. At most one group for each method that HTTP has and the manifest names. */
-struct leaf {
-    struct group *groups;
-};
-
-struct node {
-    struct map literals; /* segment -> struct node */
-    struct slice only;   /* when it is the only literal: its text and node, found without hashing; else p NULL */
-    struct node *only_child;
-    struct node *param;
-    struct leaf *end, *rest_end; /* of routes that end here; that end here with **. NULL: none */
-};
 
 /* A target, cut once: literal text before each value. */
 struct piece {
@@ -57,9 +28,53 @@ struct piece {
     int param; /* index into params, or one of PARAM_* */
 };
 
-struct target {
-    struct piece *pieces;
+struct proxy_target {
+    const struct piece *pieces; /* behind the route's targets */
     size_t count;
+};
+
+/* A route at its place. Of two that have the same values of the same shape there is but one. */
+struct end {
+    const struct proxy_target *targets; /* one, or one for each part of its split or its composed answer, and one for its
+                                           fallback; NULL: there is no route */
+    uint32_t route;
+    bool stands_back;
+};
+
+/* Routes of a group that ask for the same names. */
+struct shape {
+    uint32_t header_count, query_count;
+    struct end only;                        /* when they ask for no value */
+    struct map *by_values;                  /* else: values -> struct end; NULL: all ask for none */
+    const struct proxy_cond *headers, *query; /* each sorted by name; their values are those of the first route */
+    struct shape *next;                     /* more headers before fewer, then more parameters before fewer */
+};
+
+/* What ends at one place of a trie, by method: at most one group for each that HTTP has and the manifest names. */
+struct group {
+    const char *method; /* "" any */
+    struct shape *shapes;
+    struct group *next;
+};
+
+struct node {
+    struct slice literal;         /* its segment, of a route's path, which outlives the router; p NULL: a root, or a parameter */
+    struct node *only;            /* the only literal child, found without hashing; NULL: there is none, or there are several */
+    struct literals *literals;    /* several */
+    struct node *param;
+    struct group *end, *rest_end; /* of routes that end here; that end here with **. NULL: none */
+};
+
+_Static_assert(sizeof(struct node) <= 64 && sizeof(struct shape) <= 64, "a cache line each");
+
+/* Open addressing, never more than three quarters full; a child knows its own text, so that a place is all that is read of the
+ * table. Not keyed: segments come from the configuration. */
+struct literals {
+    size_t count, capacity; /* a power of two */
+    struct place {
+        uint64_t hash;
+        struct node *child; /* NULL: free */
+    } *places;              /* owned */
 };
 
 struct proxy_router {
@@ -69,8 +84,6 @@ struct proxy_router {
     struct map suffixes; /* ".shop.example", of *.shop.example -> struct node */
     size_t suffix_dots_max;
     const struct proxy_route *routes;
-    struct target **targets; /* of each route: one, or one for each part of its split or its composed answer,
-                                and one for its fallback */
 };
 
 enum { ROUTER_SIZE_MAX = 64 * 1024 * 1024, TARGET_SIZE_MAX = 64 * 1024 };
@@ -80,34 +93,89 @@ enum { PARAM_NONE = -1 /* the last piece has none */, PARAM_REST = -2, PARAM_USE
 
 static const uint64_t config_seed[2]; /* keys come from the configuration */
 
-static struct node *node_new(struct proxy_router *r)
+static struct node *node_new(struct proxy_router *r, struct slice literal)
 {
     struct node *n = ARENA_NEW(&r->arena, struct node);
     if (n != NULL)
-        map_init(&n->literals, config_seed);
+        n->literal = literal;
     return n;
 }
 
-static void leaf_done(struct leaf *l)
+static void groups_done(struct group *groups)
 {
-    for (struct group *g = l == NULL ? NULL : l->groups; g != NULL; g = g->next)
+    for (struct group *g = groups; g != NULL; g = g->next)
         for (struct shape *h = g->shapes; h != NULL; h = h->next)
-            map_done(&h->by_values);
+            if (h->by_values != NULL)
+                map_done(h->by_values);
 }
 
 static void node_done(struct node *n)
 {
     if (n == NULL)
         return;
-    size_t pos = 0;
-    struct slice key;
-    void *child;
-    while (map_next(&n->literals, &pos, &key, &child))
-        node_done(child);
-    map_done(&n->literals);
+    node_done(n->only);
+    for (size_t i = 0; n->literals != NULL && i < n->literals->capacity; i++)
+        node_done(n->literals->places[i].child);
+    if (n->literals != NULL)
+        mem_free(n->literals->places);
     node_done(n->param);
-    leaf_done(n->end);
-    leaf_done(n->rest_end);
+    groups_done(n->end);
+    groups_done(n->rest_end);
+}
+
+/* The child, or NULL; *ret_at is where it is, or belongs. */
+static struct node *literals_find(const struct literals *l, struct slice segment, uint64_t hash, size_t *ret_at)
+{
+    for (size_t i = hash & (l->capacity - 1);; i = (i + 1) & (l->capacity - 1)) {
+        const struct place *place = &l->places[i];
+        *ret_at = i;
+        if (place->child == NULL || (place->hash == hash && slice_eq(place->child->literal, segment)))
+            return place->child;
+    }
+}
+
+static uint64_t literal_hash(struct slice segment)
+{
+    return hash_sip13(config_seed, segment.p, segment.size);
+}
+
+static bool literals_grow(struct literals *l)
+{
+    struct literals grown = {.count = l->count, .capacity = l->capacity == 0 ? 4 : 2 * l->capacity};
+    grown.places = mem_array(grown.capacity, sizeof *grown.places);
+    if (grown.places == NULL)
+        return false;
+    for (size_t i = 0; i < l->capacity; i++) {
+        size_t at;
+        if (l->places[i].child == NULL)
+            continue;
+        (void)literals_find(&grown, l->places[i].child->literal, l->places[i].hash, &at);
+        grown.places[at] = l->places[i];
+    }
+    mem_free(l->places);
+    *l = grown;
+    return true;
+}
+
+/* One that is not there yet. False: out of memory. */
+static bool literals_add(struct literals *l, struct node *child)
+{
+    size_t at;
+    uint64_t hash = literal_hash(child->literal);
+    if (4 * (l->count + 1) > 3 * l->capacity && !literals_grow(l))
+        return false;
+    (void)literals_find(l, child->literal, hash, &at);
+    l->places[at] = (struct place){hash, child};
+    l->count++;
+    return true;
+}
+
+static struct node *literal_child(const struct node *n, struct slice segment)
+{
+    size_t at;
+    if (n->only != NULL)
+        return slice_eq(n->only->literal, segment) ? n->only : NULL;
+    return n->literals == NULL ? NULL : literals_find(n->literals, segment, literal_hash(segment), &at);
 }
 
 static int compare_headers(const void *a, const void *b)
@@ -185,31 +253,40 @@ static struct shape *shape_for(struct proxy_router *r, struct group *g, const st
     if (made == NULL)
         return NULL;
     *made = *want;
-    map_init(&made->by_values, config_seed);
     made->next = *at;
     *at = made;
     return made;
 }
 
-static struct group *group_find(const struct leaf *l, struct slice method)
+static struct group *group_find(struct group *groups, struct slice method)
 {
-    struct group *g = l->groups;
+    struct group *g = groups;
     while (g != NULL && !slice_eq_str(method, g->method))
         g = g->next;
     return g;
 }
 
-static struct group *group_for(struct proxy_router *r, struct leaf *l, const char *method)
+/* The same text where all routes have it, so that it is at hand: each configuration has a copy of its own for every route. */
+static const char *method_word(const char *method)
 {
-    struct group *g = group_find(l, slice_str(method));
+    static const char *const words[] = {"", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
+    for (size_t i = 0; i < ARRAY_COUNT(words); i++)
+        if (strcmp(words[i], method) == 0)
+            return words[i];
+    return method;
+}
+
+static struct group *group_for(struct proxy_router *r, struct group **groups, const char *method)
+{
+    struct group *g = group_find(*groups, slice_str(method));
     if (g != NULL)
         return g;
-    struct group **at = &l->groups;
+    struct group **at = groups;
     while (*at != NULL)
         at = &(*at)->next;
     if ((g = ARENA_NEW(&r->arena, struct group)) == NULL)
         return NULL;
-    g->method = method;
+    g->method = method_word(method);
     *at = g;
     return g;
 }
@@ -219,63 +296,110 @@ static const char *method_name(const struct proxy_route *route)
     return route->method[0] == '\0' ? "(any method)" : route->method;
 }
 
-static enum ficus_err end_add(struct proxy_router *r, struct leaf **leaf, size_t index, struct ficus_error *reterr)
+static const struct end *end_find(const struct shape *h, struct slice key)
+{
+    if (key.size == 0)
+        return h->only.targets != NULL ? &h->only : NULL;
+    return h->by_values == NULL ? NULL : map_get(h->by_values, key);
+}
+
+/* False: out of memory. */
+static bool end_put(struct proxy_router *r, struct shape *h, struct slice key, const struct end *end)
+{
+    if (key.size == 0) {
+        h->only = *end;
+        return true;
+    }
+    if (h->by_values == NULL) {
+        struct map *map = ARENA_NEW(&r->arena, struct map);
+        if (map == NULL)
+            return false;
+        map_init(map, config_seed);
+        h->by_values = map;
+    }
+    struct end *own = ARENA_NEW(&r->arena, struct end);
+    if (own == NULL)
+        return false;
+    *own = *end;
+    return map_put(h->by_values, key, own);
+}
+
+static enum ficus_err targets_compile(struct proxy_router *r, const struct proxy_route *route,
+                                      const struct proxy_target **ret_targets, struct ficus_error *reterr);
+
+/* At the place in h that the values of conds, h's own sorted ones, give it. */
+static enum ficus_err shape_add(struct proxy_router *r, struct shape *h, const struct shape *conds, size_t index,
+                                struct ficus_error *reterr)
+{
+    const struct proxy_route *route = &r->routes[index];
+    struct end end = {.route = (uint32_t)index, .stands_back = proxy_route_stands_back(route)};
+    struct buf key;
+    buf_init(&key, 64 * 1024);
+    enum ficus_err err = FICUS_ERR_OK;
+    if (!values_add(&key, conds->headers, conds->header_count) || !values_add(&key, conds->query, conds->query_count))
+        err = err_set(reterr, FICUS_ERR_NOMEM, "routes");
+    const struct end *other = err == FICUS_ERR_OK ? end_find(h, buf_slice(&key)) : NULL;
+    if (other != NULL)
+        err = err_set(reterr, FICUS_ERR_INVALID, "route %zu, %s %s: the same as route %" PRIu32 ", %s", index,
+                      method_name(route), route->path, other->route, r->routes[other->route].path);
+    if (err == FICUS_ERR_OK)
+        err = targets_compile(r, route, &end.targets, reterr);
+    if (err == FICUS_ERR_OK && !end_put(r, h, buf_slice(&key), &end))
+        err = err_set(reterr, FICUS_ERR_NOMEM, "routes");
+    buf_done(&key);
+    return err;
+}
+
+static enum ficus_err end_add(struct proxy_router *r, struct group **groups, size_t index, struct ficus_error *reterr)
 {
     const struct proxy_route *route = &r->routes[index];
     struct shape want = {
         .headers = conds_sort(r, route->headers, route->header_count, compare_headers),
-        .header_count = route->header_count,
+        .header_count = (uint32_t)route->header_count,
         .query = conds_sort(r, route->query, route->query_count, compare_parameters),
-        .query_count = route->query_count,
+        .query_count = (uint32_t)route->query_count,
     };
-    if (*leaf == NULL)
-        *leaf = ARENA_NEW(&r->arena, struct leaf);
-    struct end *end = ARENA_NEW(&r->arena, struct end);
-    if (*leaf == NULL || end == NULL || want.headers == NULL || want.query == NULL)
+    if (want.headers == NULL || want.query == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "routes");
     if (has_twice(want.headers, want.header_count, compare_headers) ||
         has_twice(want.query, want.query_count, compare_parameters))
         return err_set(reterr, FICUS_ERR_INVALID, "route %s %s: two conditions for one name", method_name(route),
                        route->path);
-    struct group *group = group_for(r, *leaf, route->method);
+    struct group *group = group_for(r, groups, route->method);
     struct shape *shape = group == NULL ? NULL : shape_for(r, group, &want);
     if (shape == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "routes");
-    *end = (struct end){index, proxy_route_stands_back(route)};
-    struct buf key;
-    buf_init(&key, 64 * 1024);
-    bool ok = values_add(&key, want.headers, want.header_count) && values_add(&key, want.query, want.query_count);
-    const struct end *other = key.size == 0 ? shape->only : map_get(&shape->by_values, buf_slice(&key));
-    if (ok && other == NULL && key.size == 0)
-        shape->only = end;
-    else if (ok && other == NULL)
-        ok = map_put(&shape->by_values, buf_slice(&key), end);
-    buf_done(&key);
-    if (!ok)
-        return err_set(reterr, FICUS_ERR_NOMEM, "routes");
-    if (other == NULL)
-        return FICUS_ERR_OK;
-    return err_set(reterr, FICUS_ERR_INVALID, "route %zu, %s %s: the same as route %zu, %s", index, method_name(route),
-                   route->path, other->route, r->routes[other->route].path);
+    return shape_add(r, shape, &want, index, reterr);
+}
+
+/* Make a literal child, which n does not have. NULL: out of memory. */
+static struct node *literal_new(struct proxy_router *r, struct node *n, struct slice segment)
+{
+    struct node *child = node_new(r, segment);
+    if (child == NULL)
+        return NULL;
+    if (n->only == NULL && n->literals == NULL) {
+        n->only = child;
+        return child;
+    }
+    if (n->literals == NULL && (n->literals = ARENA_NEW(&r->arena, struct literals)) == NULL)
+        return NULL;
+    if (n->only != NULL && !literals_add(n->literals, n->only))
+        return NULL;
+    n->only = NULL;
+    return literals_add(n->literals, child) ? child : NULL;
 }
 
 /* The child for a segment of a template, made when missing. NULL: out of memory. */
 static struct node *child_for(struct proxy_router *r, struct node *n, struct slice segment)
 {
-    if (proxy_is_param(segment)) {
-        if (n->param == NULL)
-            n->param = node_new(r);
-        return n->param;
+    if (!proxy_is_param(segment)) {
+        struct node *child = literal_child(n, segment);
+        return child != NULL ? child : literal_new(r, n, segment);
     }
-    struct node *child = map_get(&n->literals, segment);
-    if (child != NULL)
-        return child;
-    child = node_new(r);
-    if (child == NULL || !map_put(&n->literals, segment, child))
-        return NULL;
-    n->only = map_count(&n->literals) == 1 ? segment : SLICE_NONE; /* of a route's path, which outlives the router */
-    n->only_child = child;
-    return child;
+    if (n->param == NULL)
+        n->param = node_new(r, SLICE_NONE);
+    return n->param;
 }
 
 /* The trie of a host, made when missing. NULL: out of memory. */
@@ -293,7 +417,7 @@ static struct node *root_for(struct proxy_router *r, const char *host)
         dots += name.p[i] == '.';
     if (host[0] == '*' && dots > r->suffix_dots_max)
         r->suffix_dots_max = dots;
-    root = node_new(r);
+    root = node_new(r, SLICE_NONE);
     return root != NULL && map_put(map, name, root) ? root : NULL;
 }
 
@@ -371,52 +495,58 @@ static bool target_valid(const char *text)
     return query.size == 0 || h1_span(query.p, query.p + query.size, H1_QUERY) == query.p + query.size;
 }
 
-static enum ficus_err target_compile(struct proxy_router *r, const char *path, const char *text, struct target *t,
+static enum ficus_err target_compile(struct proxy_router *r, const char *path, const char *text, struct proxy_target *t,
                                      struct ficus_error *reterr)
 {
     struct slice query = slice_str(text), rest = slice_cut(&query, '?');
+    struct piece pieces[PROXY_PARAMS_MAX + 2];
     if (!target_valid(text))
         return err_set(reterr, FICUS_ERR_INVALID,
                        "route %s: target %s has a character that a path cannot have, or does not begin with / (others are written as %%XX)",
                        path, text);
-    t->pieces = ARENA_ARRAY(&r->arena, struct piece, PROXY_PARAMS_MAX + 2);
-    if (t->pieces == NULL)
-        return err_set(reterr, FICUS_ERR_NOMEM, "routes");
     const char *begin = text;
+    size_t count = 0;
     while (rest.p != NULL) {
         struct slice segment = slice_cut(&rest, '/');
         if (!proxy_is_param(segment) && !slice_eq_str(segment, "**"))
             continue;
         int param = param_index(slice_str(path), segment, rest.p == NULL);
-        if (param == PARAM_NONE || t->count > PROXY_PARAMS_MAX)
+        if (param == PARAM_NONE || count > PROXY_PARAMS_MAX)
             return err_set(reterr, FICUS_ERR_INVALID, "route %s: target %s has " SLICE_FMT ", the path has not", path,
                            text, SLICE_ARG(segment));
-        t->pieces[t->count++] = (struct piece){slice_make(begin, (size_t)(segment.p - begin)), param};
+        pieces[count++] = (struct piece){slice_make(begin, (size_t)(segment.p - begin)), param};
         begin = segment.p + segment.size;
     }
-    t->pieces[t->count++] = (struct piece){slice_str(begin), PARAM_NONE};
+    pieces[count++] = (struct piece){slice_str(begin), PARAM_NONE};
+    struct piece *own = ARENA_ARRAY(&r->arena, struct piece, count);
+    if (own == NULL)
+        return err_set(reterr, FICUS_ERR_NOMEM, "routes");
+    memcpy(own, pieces, count * sizeof *own);
+    *t = (struct proxy_target){own, count};
     return FICUS_ERR_OK;
 }
 
-static enum ficus_err targets_compile(struct proxy_router *r, size_t index, struct ficus_error *reterr)
+static enum ficus_err targets_compile(struct proxy_router *r, const struct proxy_route *route,
+                                      const struct proxy_target **ret_targets, struct ficus_error *reterr)
 {
-    const struct proxy_route *route = &r->routes[index];
     enum proxy_kind kind = proxy_route_kind(route);
     size_t count = kind == PROXY_COMPOSE    ? route->part_count
                    : route->split_count > 0 ? route->split_count
                                             : kind == PROXY_FORWARD;
+    bool falls_back = kind == PROXY_FORWARD && route->fallback != NULL && route->fallback->service != NULL;
     enum ficus_err err = FICUS_ERR_OK;
-    r->targets[index] = ARENA_ARRAY(&r->arena, struct target, count + 1); /* the last one: of its fallback */
-    if (r->targets[index] == NULL)
+    struct proxy_target *targets = ARENA_ARRAY(&r->arena, struct proxy_target, count + falls_back);
+    if (targets == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "routes");
     for (size_t i = 0; err == FICUS_ERR_OK && i < count; i++)
         err = target_compile(r, route->path,
                              kind == PROXY_COMPOSE    ? route->parts[i].target
                              : route->split_count > 0 ? route->splits[i].target
                                                       : route->target,
-                             &r->targets[index][i], reterr);
-    if (err == FICUS_ERR_OK && kind == PROXY_FORWARD && route->fallback != NULL && route->fallback->service != NULL)
-        err = target_compile(r, route->path, route->fallback->target, &r->targets[index][count], reterr);
+                             &targets[i], reterr);
+    if (err == FICUS_ERR_OK && falls_back)
+        err = target_compile(r, route->path, route->fallback->target, &targets[count], reterr);
+    *ret_targets = targets;
     return err;
 }
 
@@ -430,16 +560,12 @@ enum ficus_err proxy_router_new(const struct proxy_route *routes, size_t route_c
     map_init(&r->hosts, config_seed);
     map_init(&r->suffixes, config_seed);
     r->routes = routes;
-    r->root = node_new(r);
-    r->targets = ARENA_ARRAY(&r->arena, struct target *, route_count + 1);
+    r->root = node_new(r, SLICE_NONE);
     enum ficus_err err = FICUS_ERR_OK;
-    if (r->root == NULL || r->targets == NULL)
+    if (r->root == NULL)
         err = err_set(reterr, FICUS_ERR_NOMEM, "routes");
-    for (size_t i = 0; i < route_count && err == FICUS_ERR_OK; i++) {
+    for (size_t i = 0; i < route_count && err == FICUS_ERR_OK; i++)
         err = route_add(r, i, reterr);
-        if (err == FICUS_ERR_OK)
-            err = targets_compile(r, i, reterr);
-    }
     if (err == FICUS_ERR_OK)
         *ret_router = r;
     else
@@ -472,6 +598,7 @@ void proxy_router_free(struct proxy_router *r)
 
 struct search {
     const struct http_msg *request;
+    const struct proxy_route *routes;
     struct arena *arena;
     struct proxy_match *match;
     bool any_path; /* a route fits in all but perhaps the method */
@@ -512,12 +639,12 @@ static bool values_of(struct search *s, const struct proxy_cond *conds, size_t c
 static const struct end *shape_match(struct search *s, const struct shape *h)
 {
     if (h->header_count + h->query_count == 0)
-        return h->only;
+        return end_find(h, SLICE(""));
     buf_clear(&s->key);
     if (!values_of(s, h->headers, h->header_count, proxy_header_value) ||
         !values_of(s, h->query, h->query_count, proxy_query_value))
         return NULL;
-    return s->key.size == 0 ? h->only : map_get(&h->by_values, buf_slice(&s->key));
+    return end_find(h, buf_slice(&s->key));
 }
 
 /* The first of a group's routes whose conditions the request meets. known: those that stand back do not count. */
@@ -538,22 +665,24 @@ static const struct end *group_match(struct search *s, const struct group *g, bo
 }
 
 /* The route for the method: by its name, HEAD by GET, then any. */
-static bool leaf_match(struct search *s, const struct leaf *l)
+static bool leaf_match(struct search *s, struct group *groups)
 {
-    if (l == NULL)
+    if (groups == NULL)
         return false;
     const bool known = s->any_path; /* a route of a more specific host or path fits, with other methods */
     struct slice method = s->request->method;
     const struct slice names[] = {method, slice_eq_str(method, "HEAD") ? SLICE("GET") : SLICE_NONE, SLICE("")};
     for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
-        const struct group *g = names[i].p == NULL ? NULL : group_find(l, names[i]);
+        const struct group *g = names[i].p == NULL ? NULL : group_find(groups, names[i]);
         const struct end *e = g == NULL ? NULL : group_match(s, g, known);
         if (e != NULL) {
             s->match->route = e->route;
+            s->match->targets = e->targets;
+            proxy_route_soon(&s->routes[e->route]);
             return true;
         }
     }
-    for (const struct group *g = l->groups; g != NULL; g = g->next) {
+    for (const struct group *g = groups; g != NULL; g = g->next) {
         if (group_match(s, g, known) == NULL)
             continue;
         s->any_path = true;
@@ -562,13 +691,6 @@ static bool leaf_match(struct search *s, const struct leaf *l)
             allow_add(s, "HEAD");
     }
     return false;
-}
-
-static const struct node *literal_child(const struct node *n, struct slice segment)
-{
-    if (n->only.p != NULL)
-        return slice_eq(n->only, segment) ? n->only_child : NULL;
-    return map_get(&n->literals, segment);
 }
 
 static bool search(struct search *s, const struct node *n, size_t depth)
@@ -649,6 +771,7 @@ enum proxy_found proxy_router_match(const struct proxy_router *r, const struct h
     /* not zeroed: the segments are many, and filled in as far as they count */
     __attribute__((uninitialized)) struct search s;
     s.request = m;
+    s.routes = r->routes;
     s.arena = a;
     s.match = ret_match;
     s.any_path = s.no_memory = false;
@@ -696,7 +819,7 @@ static bool is_segment(struct slice user)
     return user.size > 0 && !slice_eq_str(user, ".") && !slice_eq_str(user, "..");
 }
 
-static struct slice target_write(const struct target *t, const struct proxy_match *m, struct slice user,
+static struct slice target_write(const struct proxy_target *t, const struct proxy_match *m, struct slice user,
                                  struct slice query, struct arena *a)
 {
     if (t->count == 1 && query.p == NULL)
@@ -730,21 +853,19 @@ static struct slice target_write(const struct target *t, const struct proxy_matc
     return slice_make(text, size);
 }
 
-struct slice proxy_router_target(const struct proxy_router *r, const struct proxy_match *m, struct slice query,
-                                 struct arena *a)
+struct slice proxy_router_target(const struct proxy_match *m, struct slice query, struct arena *a)
 {
-    return target_write(&r->targets[m->route][m->part], m, SLICE_NONE, query, a);
+    return target_write(&m->targets[m->part], m, SLICE_NONE, query, a);
 }
 
 struct slice proxy_router_fallback(const struct proxy_router *r, const struct proxy_match *m, struct slice query,
                                    struct arena *a)
 {
     const size_t splits = r->routes[m->route].split_count;
-    return target_write(&r->targets[m->route][splits > 0 ? splits : 1], m, SLICE_NONE, query, a);
+    return target_write(&m->targets[splits > 0 ? splits : 1], m, SLICE_NONE, query, a);
 }
 
-struct slice proxy_router_part(const struct proxy_router *r, const struct proxy_match *m, size_t part,
-                               struct slice user, struct arena *a)
+struct slice proxy_router_part(const struct proxy_match *m, size_t part, struct slice user, struct arena *a)
 {
-    return target_write(&r->targets[m->route][part], m, user, SLICE_NONE, a);
+    return target_write(&m->targets[part], m, user, SLICE_NONE, a);
 }

@@ -30,8 +30,11 @@ enum ficus_err proxy_router_new(const struct proxy_route *routes, size_t route_c
                                 struct ficus_error *reterr);
 void proxy_router_free(struct proxy_router *r); /* NULL is fine */
 
+struct proxy_target; /* what is known of a target beforehand */
+
 struct proxy_match {
     size_t route;                          /* index: FOUND */
+    const struct proxy_target *targets;    /* of that route, in the router */
     struct slice params[PROXY_PARAMS_MAX]; /* decoded, in order of the path template */
     size_t param_count;
     const struct slice *rest; /* decoded segments of ** */
@@ -47,15 +50,13 @@ enum proxy_found proxy_router_match(const struct proxy_router *r, const struct h
  * one that some route names, by itself or by *.name. */
 bool proxy_router_knows_host(const struct proxy_router *r, const struct proxy_config *config, struct slice authority);
 /* The service's path: the target (of the split's part) with its parameters put in, each encoded as one segment; then
- * the query unchanged. p NULL: arena full. */
-struct slice proxy_router_target(const struct proxy_router *r, const struct proxy_match *m, struct slice query,
-                                 struct arena *a);
+ * the query unchanged. p NULL: arena full. The router that matched still lives. */
+struct slice proxy_router_target(const struct proxy_match *m, struct slice query, struct arena *a);
 /* The same for the other service of the route's fallback, which must have one. */
 struct slice proxy_router_fallback(const struct proxy_router *r, const struct proxy_match *m, struct slice query,
                                    struct arena *a);
 /* The same for one part of a composed answer; {jwt.sub} is user. p NULL: arena full, or a user whose name cannot stand
  * in a path. */
-struct slice proxy_router_part(const struct proxy_router *r, const struct proxy_match *m, size_t part,
-                               struct slice user, struct arena *a);
+struct slice proxy_router_part(const struct proxy_match *m, size_t part, struct slice user, struct arena *a);
 
 #endif

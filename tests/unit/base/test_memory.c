@@ -147,6 +147,29 @@ static void test_arena_blocks(void **state)
     arena_done(&a);
 }
 
+/* What needed two blocks once lies in one after a clear, and stays there. */
+static void test_arena_again(void **state)
+{
+#ifndef __SANITIZE_ADDRESS__
+    struct arena a;
+    arena_init(&a, 1 << 20);
+    char *kept = NULL;
+    for (int round = 0; round < 4; round++) {
+        char *first = arena_alloc(&a, 1600), *second = arena_alloc(&a, 1600), *third = arena_alloc(&a, 400);
+        assert_non_null(third);
+        if (round > 0) {
+            assert_ptr_equal(second, first + 1600);
+            assert_ptr_equal(third, second + 1600);
+        }
+        if (round > 1)
+            assert_ptr_equal(first, kept);
+        kept = first;
+        arena_clear(&a);
+    }
+    arena_done(&a);
+#endif
+}
+
 /* Over the ceiling an allocation fails and the arena remembers; what was given before stays usable. */
 static void test_arena_ceiling(void **state)
 {
@@ -268,7 +291,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_slice_numbers), cmocka_unit_test(test_slice_parts), cmocka_unit_test(test_buf_ceiling),
-        cmocka_unit_test(test_buf_content), cmocka_unit_test(test_arena_blocks), cmocka_unit_test(test_arena_ceiling),
+        cmocka_unit_test(test_buf_content), cmocka_unit_test(test_arena_blocks), cmocka_unit_test(test_arena_again), cmocka_unit_test(test_arena_ceiling),
         cmocka_unit_test(test_map), cmocka_unit_test(test_sip13), cmocka_unit_test(test_errors), cmocka_unit_test(test_mem),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

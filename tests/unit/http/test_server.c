@@ -15,14 +15,15 @@
 
 #include <stdio.h>
 
-enum { ECHO_MAX = 1024 * 1024 };
+enum { ECHO_MAX = 1024 * 1024, PAGE_SIZE = 16000 };
 
 /* One test application; what it does is the request's path:
  *   /echo      collects the body and answers it        /stream   answers chunked, echoing pieces with back-pressure
  *   /big       answers 1 MiB with Content-Length        /ignore   answers 200 and never reads the body
  *   /hold      does not answer until released           /none     204        /early  103 and then 200
  *   /tunnel    becomes one that echoes                  /trailed  echoes chunked, and the trailers as well
- *   /reset     gives up                                  others    "PATH" as text */
+ *   /reset     gives up                                  /page    answers PAGE_SIZE bytes with Content-Length
+ *   others     "PATH" as text */
 struct app {
     struct fake_net net;
     struct http_server *server;
@@ -197,6 +198,12 @@ static void on_request(void *arg, struct http_stream *s, bool end, const struct 
         m.content_length = (int64_t)x->left;
         assert_int_equal(http_send_head(s, &m, false), FICUS_ERR_OK);
         big_send(x, s);
+    } else if (slice_eq_str(path, "/page")) {
+        char page[PAGE_SIZE];
+        memset(page, 'p', sizeof page);
+        m.content_length = PAGE_SIZE;
+        assert_int_equal(http_send_head(s, &m, false), FICUS_ERR_OK);
+        assert_int_equal(http_send(s, page, sizeof page, true), PAGE_SIZE);
     } else if (slice_eq_str(path, "/hold")) {
         app->held = s;
     } else if (slice_eq_str(path, "/none")) {
@@ -327,6 +334,58 @@ static void test_simple(void **state)
     assert_true(got(app, "Connection: close\r\n\r\n/y"));
     assert_true(got_end(app));
     app_free(app);
+}
+
+/* A head and the whole of a large body that is there leave in one write, from where they are; no memory is held for them after. */
+static void test_page(void **state)
+{
+    (void)state;
+    struct app *app = app_new(1, NULL);
+    for (uint64_t i = 1; i <= 3; i++) {
+        send_text(app, "GET /page HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_int_equal(app->net.write_calls, i);
+        assert_int_equal(count_of(app, "Content-Length: 16000\r\n\r\nppp"), i);
+        assert_int_equal(buf_slice(&app->got).size % PAGE_SIZE, i * 90); /* the heads */
+        assert_false(app->net.env.loan_taken);
+    }
+    app_free(app);
+}
+
+/* A client that does not read keeps what the loop lends for output; others are answered from memory of their own. It is given back
+ * when that client has read, or is gone. */
+static void test_loan(void **state)
+{
+    (void)state;
+    for (int reads = 0; reads < 2; reads++) {
+        struct app *app = app_new(1, NULL);
+        struct env_stream *others = app->client;
+        app->net.window = 1024;
+        client_new(app);
+        struct env_stream *slow = app->client;
+        char path[1500], request[1600];
+        memset(path, 's', sizeof path);
+        snprintf(request, sizeof request, "GET /%.*s HTTP/1.1\r\nHost: a\r\n\r\n", (int)sizeof path, path);
+        slow->peer->rx_capacity = sizeof request;
+        slow->peer->rx = mem_realloc(slow->peer->rx, sizeof request);
+        assert_int_equal(fake_say(slow, request), strlen(request));
+        fake_run(&app->net);
+        assert_int_equal(slow->rx_size, 1024);
+        app->client = others;
+        for (int i = 1; i <= 3; i++) {
+            send_text(app, "GET /other HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert_int_equal(count_of(app, "\r\n\r\n/other"), i);
+        }
+        app->client = slow;
+        if (reads)
+            send_text(app, "");
+        else
+            fake_close(slow, NULL, NULL);
+        fake_run(&app->net);
+        assert_int_equal(count_of(app, "sss") > 0, reads);
+        assert_int_equal(app->dones, 3 + reads);
+        assert_false(app->net.env.loan_taken);
+        app_free(app);
+    }
 }
 
 /* After so many requests the answer says that it was the last; nothing behind it is read. A new limit holds for connections
@@ -999,7 +1058,9 @@ int main(void)
         cmocka_unit_test(test_trailers),
         cmocka_unit_test(test_tunnel),
         cmocka_unit_test(test_tunnel_lost),
-        cmocka_unit_test(test_simple), cmocka_unit_test(test_requests_per_connection), cmocka_unit_test(test_conversation), cmocka_unit_test(test_every_split),
+        cmocka_unit_test(test_simple),
+        cmocka_unit_test(test_page),
+        cmocka_unit_test(test_loan), cmocka_unit_test(test_requests_per_connection), cmocka_unit_test(test_conversation), cmocka_unit_test(test_every_split),
         cmocka_unit_test(test_refusals),     cmocka_unit_test(test_malformed_body), cmocka_unit_test(test_head_limits),
         cmocka_unit_test(test_timeouts),     cmocka_unit_test(test_slow_reader),    cmocka_unit_test(test_slow_handler),
         cmocka_unit_test(test_unread_body),  cmocka_unit_test(test_expect),         cmocka_unit_test(test_too_large),

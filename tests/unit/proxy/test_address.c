@@ -92,9 +92,10 @@ static void test_forwarded(void **state)
                 assert_true(http_msg_add(&m, slice_str(said[k]), slice_str(said[k + 1])));
         static const struct http_stream_ops ops = {.protocol = "HTTP/1.1"};
         struct http_stream s = {.ops = &ops, .arena = &a, .head_in = &m};
-        struct proxy_request q = {.snapshot = &snapshot, .stream = &s};
-        (void)snprintf(q.peer.text, sizeof q.peer.text, "%s", cases[i].peer);
-        q.peer_address = address_of_peer(slice_str(q.peer.text));
+        struct env_peer peer = {.pid = -1};
+        (void)snprintf(peer.text, sizeof peer.text, "%s", cases[i].peer);
+        struct proxy_request q = {
+            .snapshot = &snapshot, .stream = &s, .peer = &peer, .peer_address = address_of_peer(slice_str(peer.text))};
         struct http_field fields[PROXY_FORWARDED_FIELDS];
         size_t count = 0;
         assert_true(proxy_forwarded_fields(&q, fields, &count));
@@ -126,7 +127,8 @@ static void test_client_of_several_fields(void **state)
     assert_true(http_msg_add(&m, SLICE("X-Forwarded-For"), SLICE("6.6.6.6, 7.7.7.7")) &&
                 http_msg_add(&m, SLICE("x-forwarded-for"), SLICE("10.0.0.1")));
     struct http_stream s = {.arena = &a, .head_in = &m};
-    struct proxy_request q = {.snapshot = &snapshot, .stream = &s, .peer.text = "10.0.0.2:1", .peer_address = SLICE("10.0.0.2")};
+    const struct env_peer peer = {.text = "10.0.0.2:1"};
+    struct proxy_request q = {.snapshot = &snapshot, .stream = &s, .peer = &peer, .peer_address = SLICE("10.0.0.2")};
     assert_true(slice_eq_str(proxy_client_address(&q), "7.7.7.7"));
     arena_done(&a);
 }
