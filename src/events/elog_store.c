@@ -27,7 +27,7 @@ void elog_writer_begin(struct elog_writer *w, int64_t first, int64_t at)
 
 bool elog_writer_has_room(const struct elog_writer *w, size_t size)
 {
-    return w->head.count < ELOG_RECORD_COUNT && buf_slice(&w->body).size + size <= ELOG_RECORD_SIZE;
+    return w->head.count == 0 || (w->head.count < ELOG_RECORD_COUNT && buf_slice(&w->body).size + size <= ELOG_RECORD_SIZE);
 }
 
 static void topic_add(struct elog_writer *w, struct slice topic, int64_t offset)

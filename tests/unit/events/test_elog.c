@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "db.h"
+#include "elog_record.h"
 #include "log_rig.h"
 #include "mem.h"
 
@@ -112,6 +113,28 @@ static void test_order(void **state)
     assert_int_equal(seen.count, 0);
     assert_int_equal(seen.next, 6);
     assert_int_equal(elog_last_offset(elog), 6);
+}
+
+/* One that is larger than a record otherwise grows has one of its own, also behind others of its source. */
+static void test_large(void **state)
+{
+    (void)state;
+    static char data[ELOG_RECORD_SIZE + 1];
+    struct appended a = {0};
+    memset(data, ' ', sizeof data);
+    memcpy(data, "{}", 2);
+    assert_int_equal(append("a", "1").err, FICUS_ERR_OK);
+    for (int i = 0; i < 2; i++) {
+        struct event large = make("b", i == 0 ? "2" : "3");
+        large.data = slice_make(data, sizeof data);
+        assert_int_equal(elog_append(elog, &large, 1, on_append, &a), FICUS_ERR_OK);
+        crash_env_run(ce);
+        assert_int_equal(a.err, FICUS_ERR_OK);
+        assert_int_equal(a.last, i + 2);
+    }
+    assert_int_equal(append("a", "4").last, 4);
+    read_now("a", 0, 0);
+    assert_int_equal(seen.count, 2);
 }
 
 /* A repeated (source, id) is acknowledged and not kept twice, in one batch or much later. */
@@ -555,7 +578,7 @@ static void test_newer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_order), TEST(test_repeated), TEST(test_wait), TEST(test_cancel), TEST(test_refused),
+        TEST(test_order), TEST(test_large), TEST(test_repeated), TEST(test_wait), TEST(test_cancel), TEST(test_refused),
             TEST(test_queue_bound), TEST(test_sync_fails),
         TEST(test_followers), TEST(test_retention_age), TEST(test_retention_size), TEST(test_topics), TEST(test_close),
         TEST(test_offset_min), TEST(test_damaged), TEST(test_damaged_at_opening), TEST(test_newer),
