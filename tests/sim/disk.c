@@ -114,6 +114,12 @@ static void op_add(struct sim_disk *d, struct inode *n, bool is_truncate, size_t
     n->changed_at = ++d->change_count;
 }
 
+static void ops_apply(struct inode *n)
+{
+    LIST_FOREACH(&n->ops, it)
+        op_apply(&n->durable, CONTAINER_OF(it, struct op, link));
+}
+
 static void ops_clear(struct inode *n)
 {
     for (struct list *it; (it = list_pop_head(&n->ops)) != NULL;)
@@ -307,14 +313,18 @@ static void inode_tear(struct inode *n, struct tear *t)
     }
 }
 
+/* Where nothing waits for a sync the live bytes are the durable ones. */
 static void inode_crash(struct sim_disk *d, struct inode *n, enum sim_crash mode, struct tear *t)
 {
+    if (list_empty(&n->ops))
+        return;
     if (mode == SIM_CRASH_KEEP)
-        bytes_copy(&n->durable, &n->live);
+        ops_apply(n);
     else if (mode == SIM_CRASH_TEAR)
         inode_tear(n, t);
     ops_clear(n);
-    bytes_copy(&n->live, &n->durable);
+    if (mode != SIM_CRASH_KEEP)
+        bytes_copy(&n->live, &n->durable);
     n->changed_at = ++d->change_count;
 }
 
@@ -499,8 +509,7 @@ enum ficus_err sim_file_sync(struct sim_file *f)
     enum ficus_err err = file_op(f);
     if (err != FICUS_ERR_OK)
         return err;
-    LIST_FOREACH(&f->inode->ops, it)
-        op_apply(&f->inode->durable, CONTAINER_OF(it, struct op, link));
+    ops_apply(f->inode);
     ops_clear(f->inode);
     f->disk->sync_count++;
     return FICUS_ERR_OK;

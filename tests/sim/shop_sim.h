@@ -15,7 +15,7 @@
 #include "service.h"
 #include "sim.h"
 
-enum { SHOP_HOSTS_MAX = 10, SHOP_ORDERS_MAX = 64, SHOP_ITEMS_MAX = 4, SHOP_SKUS = 5 };
+enum { SHOP_HOSTS_MAX = 10, SHOP_ORDERS_MAX = 64, SHOP_ITEMS_MAX = 4, SHOP_SKUS = 5, SHOP_PUTS = 2 * SHOP_SKUS };
 
 struct shop;
 struct shop_facts;
@@ -69,10 +69,8 @@ struct shop {
     struct shop_order orders[SHOP_ORDERS_MAX];
     int order_count;
     int64_t stock[SHOP_SKUS];               /* as set */
-    int setup_left;                         /* products and stock still to be put */
+    int setup_left;                         /* of the puts of products and stock */
     bool faults;                            /* may hosts crash? */
-    struct sim_network network;             /* cruel: from when the products are put */
-    bool healed;                            /* they may never again */
     bool cruel;                             /* disks also are full or fail for a while, syncs hang, hosts stay down for long */
     bool twice;                             /* the oracle reads each store a second time, from a copy */
     bool impatient;                         /* the checkout soon gives up on a step: see shop_world.c */
@@ -84,7 +82,11 @@ struct shop {
 };
 
 /* shop_world.c */
-struct shop *shop_new(uint64_t seed, const char *source_root, int order_count, bool cruel);
+/* The world until the products are there, in which nothing fails; its number decides about its draws and whether it is impatient. */
+struct shop *shop_new(uint64_t number, const char *source_root, bool twice);
+/* From here on all is drawn from the seed: what customers want, and every cruelty. Not sooner than when nothing is left to set up: a copy of a PUT
+ * that comes late sets the stock anew, and nothing adds up. */
+void shop_begin(struct shop *s, uint64_t seed, int order_count, bool cruel);
 void shop_host_start(struct shop_host *h);
 /* Something may crash now; what is down long enough comes back. To be called between steps. */
 void shop_turn(struct shop *s);
@@ -93,6 +95,7 @@ _Noreturn void shop_fail(struct shop *s, const char *format, ...) __attribute__(
 
 /* shop_client.c */
 void shop_client_start(struct shop *s);
+void shop_client_orders(struct shop *s);
 bool shop_client_done(const struct shop *s);    /* all orders and cancels are answered */
 
 /* shop_facts.c: read what changed since; at rest all of it. Returned: a bit for each table that is another than before. */

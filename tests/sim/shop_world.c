@@ -174,35 +174,47 @@ static void plan_order(struct shop *s, struct shop_order *o, int number)
     snprintf(o->body + n, sizeof o->body - (size_t)n, "]}");
 }
 
-struct shop *shop_new(uint64_t seed, const char *source_root, int order_count, bool cruel)
+struct shop *shop_new(uint64_t number, const char *source_root, bool twice)
 {
     struct shop *s = mem_zalloc(sizeof *s);
-    FICUS_ASSERT(s != NULL && order_count <= SHOP_ORDERS_MAX);
-    s->seed = seed;
-    s->impatient = seed % 4 == 3;
-    s->sim = sim_new(seed);
+    FICUS_ASSERT(s != NULL);
+    s->seed = number;
+    s->impatient = number % 4 == 3;
+    s->twice = twice;
+    s->setup_left = SHOP_PUTS;
+    s->sim = sim_new(number);
     arena_init(&s->arena, MANIFEST_ARENA_SIZE_MAX);
     manifest_read(s, source_root);
     for (size_t i = 0; i < ARRAY_COUNT(cast); i++)
         host_init(s, &s->hosts[s->host_count++], cast[i].name, cast[i].service);
     for (int i = 0; i < SHOP_SKUS; i++)
         s->stock[i] = i == 0 ? 8 : 10000;   /* sku-0 runs short */
+    return s;
+}
+
+void shop_begin(struct shop *s, uint64_t seed, int order_count, bool cruel)
+{
+    FICUS_ASSERT(order_count <= SHOP_ORDERS_MAX);
+    s->seed = seed;
+    sim_reseed(s->sim, seed);
     for (int i = 0; i < order_count; i++)
         plan_order(s, &s->orders[s->order_count++], i);
-    s->network = (struct sim_network){
+    struct sim_network network = {
         .stall_rate = (unsigned)sim_draw_below(s->sim, 100),
         .stall_ms_max = 1 + (int64_t)sim_draw_below(s->sim, 9000),
         .cut_rate = (unsigned)sim_draw_below(s->sim, 60),
         .refuse_rate = (unsigned)sim_draw_below(s->sim, 10000),
     };
     if (s->impatient) {    /* many requests arrive after their saga gave up on them */
-        s->network.stall_rate += 400;
-        s->network.stall_ms_max += 4000;
+        network.stall_rate += 400;
+        network.stall_ms_max += 4000;
     }
+    sim_set_network(s->sim, &network);
     s->cruel = cruel;
     if (cruel)
         sim_set_disk_stall(s->sim, (unsigned)sim_draw_below(s->sim, 100), 15000);
-    return s;
+    s->faults = true;
+    shop_client_orders(s);
 }
 
 /* ---- processes ---- */
@@ -287,7 +299,6 @@ void shop_turn(struct shop *s)
 void shop_heal(struct shop *s)
 {
     s->faults = false;
-    s->healed = true;
     sim_set_network(s->sim, &(struct sim_network){0});
     sim_set_disk_stall(s->sim, 0, 0);
     for (int i = 0; i < s->host_count; i++) {

@@ -40,6 +40,11 @@ struct sim *sim_new(uint64_t seed)
     return w;
 }
 
+void sim_reseed(struct sim *w, uint64_t seed)
+{
+    w->random = seed * 2 + 1;
+}
+
 void sim_set_network(struct sim *w, const struct sim_network *n)
 {
     w->network = *n;

@@ -34,6 +34,7 @@ struct sim_resolver {
 };
 
 struct sim *sim_new(uint64_t seed);
+void sim_reseed(struct sim *w, uint64_t seed);  /* draw from this seed from here on */
 /* With its processes. What their code had allocated when they were killed is lost: where that matters, run each world
  * in a process of its own, or use a gentle one. */
 void sim_free(struct sim *w);
