@@ -24,7 +24,7 @@ void buf_done(struct buf *b)
 void buf_clear(struct buf *b)
 {
     b->size = 0;
-    b->failed = false;
+    b->failed = b->starved = false;
     if (b->p != NULL)
         b->p[0] = '\0';
 }
@@ -32,6 +32,11 @@ void buf_clear(struct buf *b)
 bool buf_failed(const struct buf *b)
 {
     return b->failed;
+}
+
+bool buf_starved(const struct buf *b)
+{
+    return b->starved;
 }
 
 struct slice buf_slice(const struct buf *b)
@@ -67,7 +72,7 @@ bool buf_reserve(struct buf *b, size_t size_more)
         capacity = need;
     char *p = mem_realloc(b->p, capacity);
     if (p == NULL) {
-        b->failed = true;
+        b->failed = b->starved = true;
         return false;
     }
     if (b->p == NULL)

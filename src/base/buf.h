@@ -16,13 +16,14 @@ struct buf {
     /* private below; read with buf_slice() */
     char *p;
     size_t size, capacity;
-    bool failed;
+    bool failed, starved;
 };
 
 void buf_init(struct buf *b, size_t size_max);      /* allocates nothing yet */
 void buf_done(struct buf *b);
 void buf_clear(struct buf *b);                      /* size 0, flag cleared, memory kept */
 bool buf_failed(const struct buf *b);
+bool buf_starved(const struct buf *b);              /* it failed for want of memory: tried again it may go */
 struct slice buf_slice(const struct buf *b);        /* valid until the next write */
 const char *buf_str(const struct buf *b);           /* NUL-terminated, "" when empty */
 char *buf_steal(struct buf *b);                     /* caller frees with mem_free; buffer is empty afterwards */

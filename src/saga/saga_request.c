@@ -84,7 +84,7 @@ static enum ficus_err build_body(struct saga_work *k, const struct saga_step *st
         json_write_object(&w);
         json_write_kv_slice(&w, "reason", vars->reason);
         json_write_end(&w);
-        return FICUS_ERR_OK;
+        return buf_failed(&k->body) ? err_set(reterr, FICUS_ERR_NOMEM, "out of memory") : FICUS_ERR_OK;
     }
     return step->body == NULL ? FICUS_ERR_OK : saga_template_body(step->body, vars, &k->arena, &k->body, reterr);
 }

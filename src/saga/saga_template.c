@@ -126,6 +126,12 @@ static enum ficus_err text_value(const struct saga_vars *vars, struct slice name
     return FICUS_ERR_OK;
 }
 
+static enum ficus_err buf_error(const struct buf *b, struct ficus_error *reterr, const char *over)
+{
+    return buf_starved(b) ? err_set(reterr, FICUS_ERR_NOMEM, "out of memory")
+        : buf_failed(b) ? err_set(reterr, FICUS_ERR_TOO_LARGE, "%s", over) : FICUS_ERR_OK;
+}
+
 enum ficus_err saga_template_path(const char *path, const struct saga_vars *vars, struct buf *out,
                                   struct ficus_error *reterr)
 {
@@ -143,7 +149,7 @@ enum ficus_err saga_template_path(const char *path, const struct saga_vars *vars
             return err_set(reterr, FICUS_ERR_INVALID, "{" SLICE_FMT "} is a dot segment", SLICE_ARG(piece));
         text_percent_segment(out, text);
     }
-    return buf_failed(out) ? err_set(reterr, FICUS_ERR_TOO_LARGE, "the path is over its limit") : FICUS_ERR_OK;
+    return buf_error(out, reterr, "the path is over its limit");
 }
 
 static enum ficus_err write_string(struct json_writer *w, struct slice text, const struct saga_vars *vars,
@@ -172,8 +178,8 @@ static enum ficus_err write_string(struct json_writer *w, struct slice text, con
         if (err == FICUS_ERR_OK)
             buf_add_slice(&filled, value);
     }
-    if (err == FICUS_ERR_OK && buf_failed(&filled))
-        err = err_set(reterr, FICUS_ERR_TOO_LARGE, "a text of the body is over %d bytes", TEMPLATE_TEXT_SIZE_MAX);
+    if (err == FICUS_ERR_OK)
+        err = buf_error(&filled, reterr, "a text of the body is over 64 KiB");
     if (err == FICUS_ERR_OK)
         json_write_slice(w, (struct slice){buf_str(&filled), buf_slice(&filled).size});
     buf_done(&filled);
@@ -217,7 +223,5 @@ enum ficus_err saga_template_body(const char *body, const struct saga_vars *vars
     struct json_writer w;
     json_write_init(&w, out);
     err = write_filled(&w, root, vars, reterr);
-    if (err == FICUS_ERR_OK && buf_failed(out))
-        err = err_set(reterr, FICUS_ERR_TOO_LARGE, "the body is over its limit");
-    return err;
+    return err == FICUS_ERR_OK ? buf_error(out, reterr, "the body is over its limit") : err;
 }

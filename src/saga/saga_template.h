@@ -35,7 +35,8 @@ const char *saga_template_check(struct slice text, bool reason_allowed);
 /* The name of the next {signals.NAME...} in *text, which is moved behind it; false: there is none. */
 bool saga_template_signal(struct slice *text, struct slice *ret_name);
 
-/* Append the filled path. INVALID names a value that is absent, empty, or neither string nor number. */
+/* Append the filled path. INVALID names a value that is absent, empty, or neither string nor number; TOO_LARGE; NOMEM: may go
+ * another time. */
 enum ficus_err saga_template_path(const char *path, const struct saga_vars *vars, struct buf *out,
                                   struct ficus_error *reterr);
 /* Append the filled JSON text. An absent value is null where it stands alone; inside a longer string it is INVALID. */

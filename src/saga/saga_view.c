@@ -64,7 +64,8 @@ static void view_done(void *arg)
 {
     struct saga_view *v = arg;
     if (v->err == FICUS_ERR_OK && buf_failed(&v->json))
-        v->err = err_set(&v->error, FICUS_ERR_TOO_LARGE, "the answer is over its limit");
+        v->err = buf_starved(&v->json) ? err_set(&v->error, FICUS_ERR_NOMEM, "out of memory")
+            : err_set(&v->error, FICUS_ERR_TOO_LARGE, "the answer is over its limit");
     saga_view_answer(v, v->err, v->err == FICUS_ERR_OK ? buf_slice(&v->json) : SLICE_NONE,
                      v->err == FICUS_ERR_OK ? NULL : v->error.text);
 }

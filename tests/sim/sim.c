@@ -9,6 +9,7 @@
 #include "mem.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -19,14 +20,20 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
+void *sim_zalloc(size_t size)
+{
+    void *p = aligned_alloc(16, (size + 15) / 16 * 16);
+    FICUS_ASSERT(p != NULL);
+    return memset(p, 0, size);
+}
+
 static const int64_t wall_start_ms = INT64_C(1790000000000);
 
 /* ---- the world ---- */
 
 struct sim *sim_new(uint64_t seed)
 {
-    struct sim *w = mem_zalloc(sizeof *w);
-    FICUS_ASSERT(w != NULL);
+    struct sim *w = sim_zalloc(sizeof *w);
     w->random = seed * 2 + 1;
     w->now_ns = 1000000000;
     w->network = (struct sim_network){.refuse_rate = 5000};
@@ -103,8 +110,7 @@ void sim_mix(struct sim *w, uint64_t value)
 
 void sim_at(struct sim *w, int64_t delay_ns, struct sim_process *p, void (*fn)(void *arg), void *arg)
 {
-    struct sim_event *ev = mem_zalloc(sizeof *ev);
-    FICUS_ASSERT(ev != NULL);
+    struct sim_event *ev = sim_zalloc(sizeof *ev);
     *ev = (struct sim_event){.due_ns = w->now_ns + delay_ns, .process = p, .fn = fn, .arg = arg};
     list_add_tail(&w->events, &ev->link);
 }
@@ -189,8 +195,7 @@ static void stack_main(unsigned high, unsigned low)
 
 static struct sim_stack *stack_new(struct sim_process *p, bool is_loop)
 {
-    struct sim_stack *s = mem_zalloc(sizeof *s);
-    FICUS_ASSERT(s != NULL);
+    struct sim_stack *s = sim_zalloc(sizeof *s);
     s->process = p;
     s->is_loop = is_loop;
     s->memory = mmap(NULL, SIM_STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -258,8 +263,7 @@ static void boot(void *arg)
 struct sim_process *sim_start(struct sim *w, const char *name, struct sim_disk *disk, size_t workers_count,
                               void (*boot_fn)(void *arg, struct env *e), void *arg)
 {
-    struct sim_process *p = mem_zalloc(sizeof *p);
-    FICUS_ASSERT(p != NULL);
+    struct sim_process *p = sim_zalloc(sizeof *p);
     p->env = (struct env){.ops = &sim_ops, .scratch = p->scratch};
     p->world = w;
     snprintf(p->name, sizeof p->name, "%s", name);
@@ -612,8 +616,7 @@ static enum ficus_err op_lookup(struct env *e, const char *host, void (*done)(vo
     struct sim_process *p = process_of(e);
     if (p->world->resolver.lookup == NULL)
         return FICUS_ERR_UNSUPPORTED;
-    struct sim_lookup *l = mem_zalloc(sizeof *l);
-    FICUS_ASSERT(l != NULL);
+    struct sim_lookup *l = sim_zalloc(sizeof *l);
     *l = (struct sim_lookup){.world = p->world, .done = done, .arg = arg};
     snprintf(l->host, sizeof l->host, "%s", host);
     sim_at(p->world, p->world->resolver.ms * 1000000, p, looked_up, l);

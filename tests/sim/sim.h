@@ -33,6 +33,10 @@ struct sim_resolver {
     int64_t ms;
 };
 
+/* Memory of the world itself and of tests, zeroed: not malloc's way, so that a sweep of failing allocations never meets it. Give it
+ * back with free. */
+void *sim_zalloc(size_t size);
+
 struct sim *sim_new(uint64_t seed);
 void sim_reseed(struct sim *w, uint64_t seed);  /* draw from this seed from here on */
 /* With its processes. What their code had allocated when they were killed is lost: where that matters, run each world

@@ -104,7 +104,7 @@ static void alloc_timer_start(struct env *e, struct env_timer *t, int64_t delay_
     alloc_fault.armed = armed;
 }
 
-/* Changes e, until the end of e. What runs on its loop or its workers is not for this: the simulator's turns count. */
+/* Changes e, until the end of e. The simulator's own turns do not count (sim_zalloc), so work on its loop and its workers may be swept. */
 static inline struct env *alloc_env(struct env *e)
 {
     if (e->ops == &alloc_ops)

@@ -184,7 +184,7 @@ static inline enum ficus_err caller_start(void *arg, const struct call_request *
              (int)r->path.size, r->path.p);
     if (w->on_call != NULL)
         w->on_call(w, r, key);
-    struct call_fetch *f = calloc(1, sizeof *f);
+    struct call_fetch *f = sim_zalloc(sizeof *f);
     *f = (struct call_fetch){.w = w, .done = done, .done_arg = done_arg, .next = w->fetches};
     f->plan = w->answer != NULL ? w->answer(w, key) : (struct plan){.status = 200};
     f->timer = (struct env_timer){.fn = fetch_done, .arg = f};
