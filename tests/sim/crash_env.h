@@ -9,7 +9,7 @@
  *   2. it ends (everything fails once the disk is dead, nothing hangs) and closes;
  *   3. the disk crashes: it keeps, forgets or tears what was not synced; a new env opens the store again and a check
  *      compares.
- * For every n until the workload gets through.
+ * For every n until the workload gets through (for every third under AddressSanitizer).
  */
 #ifndef FICUS_SIM_CRASH_ENV_H
 #define FICUS_SIM_CRASH_ENV_H
@@ -43,7 +43,7 @@ struct crash_case {
      * the disk dies again in here (a crash in recovery), return false without comparing. */
     bool (*check)(struct crash_env *ce, void *state);
 };
-/* For n = 1, 2, ... until the work gets through: crash after operation n, in each way of crashing (tearing with several
+/* For n = 1, 2, ... (3, 6, ... under AddressSanitizer) until the work gets through: crash after operation n, in each way of crashing (tearing with several
  * seeds; sometimes a second crash in the recovery), and check. Prints how many crashes were checked. */
 void crash_sweep(const struct crash_case *cc, const char *name);
 
