@@ -12,26 +12,13 @@
  */
 #include "proxy_router.h"
 
-#include "assert.h"
-#include "h1_chars.h"
 #include "map.h"
 #include "mem.h"
-#include "text.h"
+#include "proxy_target.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <strings.h>
-
-/* A target, cut once: literal text before each value. */
-struct piece {
-    struct slice text;
-    int param; /* index into params, or one of PARAM_* */
-};
-
-struct proxy_target {
-    const struct piece *pieces; /* behind the route's targets */
-    size_t count;
-};
 
 /* A route at its place. Of two that have the same values of the same shape there is but one. */
 struct end {
@@ -86,8 +73,7 @@ struct proxy_router {
     const struct proxy_route *routes;
 };
 
-enum { ROUTER_SIZE_MAX = 64 * 1024 * 1024, TARGET_SIZE_MAX = 64 * 1024 };
-enum { PARAM_NONE = -1 /* the last piece has none */, PARAM_REST = -2, PARAM_USER = -3 };
+enum { ROUTER_SIZE_MAX = 64 * 1024 * 1024 };
 
 /* ---- building ---- */
 
@@ -324,9 +310,6 @@ static bool end_put(struct proxy_router *r, struct shape *h, struct slice key, c
     return map_put(h->by_values, key, own);
 }
 
-static enum ficus_err targets_compile(struct proxy_router *r, const struct proxy_route *route,
-                                      const struct proxy_target **ret_targets, struct ficus_error *reterr);
-
 /* At the place in h that the values of conds, h's own sorted ones, give it. */
 static enum ficus_err shape_add(struct proxy_router *r, struct shape *h, const struct shape *conds, size_t index,
                                 struct ficus_error *reterr)
@@ -343,7 +326,7 @@ static enum ficus_err shape_add(struct proxy_router *r, struct shape *h, const s
         err = err_set(reterr, FICUS_ERR_INVALID, "route %zu, %s %s: the same as route %" PRIu32 ", %s", index,
                       method_name(route), route->path, other->route, r->routes[other->route].path);
     if (err == FICUS_ERR_OK)
-        err = targets_compile(r, route, &end.targets, reterr);
+        err = proxy_targets_compile(&r->arena, route, &end.targets, reterr);
     if (err == FICUS_ERR_OK && !end_put(r, h, buf_slice(&key), &end))
         err = err_set(reterr, FICUS_ERR_NOMEM, "routes");
     buf_done(&key);
@@ -451,103 +434,6 @@ static enum ficus_err route_add(struct proxy_router *r, size_t index, struct fic
             return err_set(reterr, FICUS_ERR_NOMEM, "routes");
     } while (rest.p != NULL);
     return end_add(r, &n->end, index, reterr);
-}
-
-/* Which value a segment of a target stands for: PARAM_NONE when it is none that the path has. */
-static int param_index(struct slice path, struct slice segment, bool last)
-{
-    if (slice_eq_str(segment, "**"))
-        return last && slice_ends(path, SLICE("/**")) ? PARAM_REST : PARAM_NONE;
-    if (slice_eq_str(segment, "{jwt.sub}"))
-        return PARAM_USER;
-    for (int index = 0; path.p != NULL;) {
-        struct slice other = slice_cut(&path, '/');
-        if (!proxy_is_param(other))
-            continue;
-        if (slice_eq(other, segment))
-            return index;
-        index++;
-    }
-    return PARAM_NONE;
-}
-
-static bool path_chars_valid(struct slice s)
-{
-    for (size_t i = 0; i < s.size; i++) {
-        bool broken = s.p[i] == '%' && (s.size - i < 3 || !h1_is(s.p[i + 1], H1_HEX) || !h1_is(s.p[i + 2], H1_HEX));
-        if (broken || !h1_is(s.p[i], H1_PATH))
-            return false;
-    }
-    return true;
-}
-
-/* What RFC 9112 3.2 allows in a target, but for its parameters: what is made of it is not judged again. */
-static bool target_valid(const char *text)
-{
-    struct slice query = slice_str(text), path = slice_cut(&query, '?');
-    if (path.size == 0 || path.p[0] != '/')
-        return false;
-    while (path.p != NULL) {
-        struct slice segment = slice_cut(&path, '/');
-        if (!proxy_is_param(segment) && !path_chars_valid(segment))
-            return false;
-    }
-    return query.size == 0 || h1_span(query.p, query.p + query.size, H1_QUERY) == query.p + query.size;
-}
-
-static enum ficus_err target_compile(struct proxy_router *r, const char *path, const char *text, struct proxy_target *t,
-                                     struct ficus_error *reterr)
-{
-    struct slice query = slice_str(text), rest = slice_cut(&query, '?');
-    struct piece pieces[PROXY_PARAMS_MAX + 2];
-    if (!target_valid(text))
-        return err_set(reterr, FICUS_ERR_INVALID,
-                       "route %s: target %s has a character that a path cannot have, or does not begin with / (others are written as %%XX)",
-                       path, text);
-    const char *begin = text;
-    size_t count = 0;
-    while (rest.p != NULL) {
-        struct slice segment = slice_cut(&rest, '/');
-        if (!proxy_is_param(segment) && !slice_eq_str(segment, "**"))
-            continue;
-        int param = param_index(slice_str(path), segment, rest.p == NULL);
-        if (param == PARAM_NONE || count > PROXY_PARAMS_MAX)
-            return err_set(reterr, FICUS_ERR_INVALID, "route %s: target %s has " SLICE_FMT ", the path has not", path,
-                           text, SLICE_ARG(segment));
-        pieces[count++] = (struct piece){slice_make(begin, (size_t)(segment.p - begin)), param};
-        begin = segment.p + segment.size;
-    }
-    pieces[count++] = (struct piece){slice_str(begin), PARAM_NONE};
-    struct piece *own = ARENA_ARRAY(&r->arena, struct piece, count);
-    if (own == NULL)
-        return err_set(reterr, FICUS_ERR_NOMEM, "routes");
-    memcpy(own, pieces, count * sizeof *own);
-    *t = (struct proxy_target){own, count};
-    return FICUS_ERR_OK;
-}
-
-static enum ficus_err targets_compile(struct proxy_router *r, const struct proxy_route *route,
-                                      const struct proxy_target **ret_targets, struct ficus_error *reterr)
-{
-    enum proxy_kind kind = proxy_route_kind(route);
-    size_t count = kind == PROXY_COMPOSE    ? route->part_count
-                   : route->split_count > 0 ? route->split_count
-                                            : kind == PROXY_FORWARD;
-    bool falls_back = kind == PROXY_FORWARD && route->fallback != NULL && route->fallback->service != NULL;
-    enum ficus_err err = FICUS_ERR_OK;
-    struct proxy_target *targets = ARENA_ARRAY(&r->arena, struct proxy_target, count + falls_back);
-    if (targets == NULL)
-        return err_set(reterr, FICUS_ERR_NOMEM, "routes");
-    for (size_t i = 0; err == FICUS_ERR_OK && i < count; i++)
-        err = target_compile(r, route->path,
-                             kind == PROXY_COMPOSE    ? route->parts[i].target
-                             : route->split_count > 0 ? route->splits[i].target
-                                                      : route->target,
-                             &targets[i], reterr);
-    if (err == FICUS_ERR_OK && falls_back)
-        err = target_compile(r, route->path, route->fallback->target, &targets[count], reterr);
-    *ret_targets = targets;
-    return err;
 }
 
 enum ficus_err proxy_router_new(const struct proxy_route *routes, size_t route_count, struct proxy_router **ret_router,
@@ -805,67 +691,19 @@ enum proxy_found proxy_router_match(const struct proxy_router *r, const struct h
     return found;
 }
 
-/* What follows a piece's text: so many values, with slashes between. */
-static const struct slice *piece_values(const struct piece *piece, const struct proxy_match *m, const struct slice *user,
-                                        size_t *ret_count)
-{
-    *ret_count = piece->param == PARAM_NONE ? 0 : piece->param == PARAM_REST ? m->rest_count : 1;
-    return piece->param >= 0 ? &m->params[piece->param] : piece->param == PARAM_REST ? m->rest : user;
-}
-
-/* Of a user, who cannot be a segment that means another one. */
-static bool is_segment(struct slice user)
-{
-    return user.size > 0 && !slice_eq_str(user, ".") && !slice_eq_str(user, "..");
-}
-
-static struct slice target_write(const struct proxy_target *t, const struct proxy_match *m, struct slice user,
-                                 struct slice query, struct arena *a)
-{
-    if (t->count == 1 && query.p == NULL)
-        return t->pieces[0].text;
-    size_t size = query.p == NULL ? 0 : query.size + 1, count;
-    for (size_t i = 0; i < t->count; i++) {
-        const struct slice *values = piece_values(&t->pieces[i], m, &user, &count);
-        if (values == &user && count > 0 && !is_segment(user))
-            return SLICE_NONE;
-        size += t->pieces[i].text.size + (count > 1 ? count - 1 : 0);
-        for (size_t k = 0; k < count; k++)
-            size += text_percent_size(values[k]);
-    }
-    char *text = size > TARGET_SIZE_MAX ? NULL : arena_alloc(a, size), *at = text;
-    if (text == NULL)
-        return SLICE_NONE;
-    for (size_t i = 0; i < t->count; i++) {
-        const struct slice *values = piece_values(&t->pieces[i], m, &user, &count);
-        at = mempcpy(at, t->pieces[i].text.p, t->pieces[i].text.size);
-        for (size_t k = 0; k < count; k++) {
-            if (k > 0)
-                *at++ = '/';
-            at = text_percent_put(at, values[k]);
-        }
-    }
-    if (query.p != NULL) {
-        *at++ = '?';
-        at = mempcpy(at, query.p, query.size);
-    }
-    FICUS_ASSERT((size_t)(at - text) == size);
-    return slice_make(text, size);
-}
-
 struct slice proxy_router_target(const struct proxy_match *m, struct slice query, struct arena *a)
 {
-    return target_write(&m->targets[m->part], m, SLICE_NONE, query, a);
+    return proxy_target_write(&m->targets[m->part], m, SLICE_NONE, query, a);
 }
 
 struct slice proxy_router_fallback(const struct proxy_router *r, const struct proxy_match *m, struct slice query,
                                    struct arena *a)
 {
     const size_t splits = r->routes[m->route].split_count;
-    return target_write(&m->targets[splits > 0 ? splits : 1], m, SLICE_NONE, query, a);
+    return proxy_target_write(&m->targets[splits > 0 ? splits : 1], m, SLICE_NONE, query, a);
 }
 
 struct slice proxy_router_part(const struct proxy_match *m, size_t part, struct slice user, struct arena *a)
 {
-    return target_write(&m->targets[part], m, user, SLICE_NONE, a);
+    return proxy_target_write(&m->targets[part], m, user, SLICE_NONE, a);
 }
