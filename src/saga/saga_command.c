@@ -102,27 +102,13 @@ static enum verdict judge_signal(const struct saga_instance *i, struct saga_view
     return judge_obstacle(v, obstacle, same);
 }
 
-static bool is_child_of(const struct saga_instance *i, const struct saga_parent *parent)
-{
-    const struct saga_parent *own = &i->start.parent;
-    return own->saga.p != NULL && slice_eq(own->saga, parent->saga) && slice_eq(own->id, parent->id) && slice_eq(own->step, parent->step);
-}
-
-static size_t step_named(const struct saga_def *def, struct slice name)
-{
-    size_t step = 0;
-    while (step < def->step_count && !slice_eq_str(name, def->steps[step].name))
-        step++;
-    return step;
-}
-
 static enum verdict judge(struct saga_instance *i, struct saga_view *v)
 {
     bool same;
     switch (v->command.kind) {
     case SAGA_START:
         if (v->command.begins.parent.saga.p != NULL)
-            return is_child_of(i, &v->command.begins.parent) ? ANSWER : conflict(v, "it is not this instance's child");
+            return saga_is_child(&i->start, &v->command.begins.parent) ? ANSWER : conflict(v, "it is not this instance's child");
         return same_json(v->command.data, i->start.input) ? ANSWER : conflict(v, "it began with another input");
     case SAGA_RETRY: return i->state.name == SAGA_STUCK ? APPLY : conflict(v, "it is not stuck");
     case SAGA_CANCEL: {
@@ -135,13 +121,13 @@ static enum verdict judge(struct saga_instance *i, struct saga_view *v)
     }
     case SAGA_SIGNAL: return judge_signal(i, v);
     case SAGA_CHILD_CANCEL:
-        if (is_child_of(i, &v->command.begins.parent))
+        if (saga_is_child(&i->start, &v->command.begins.parent))
             return saga_cancel_obstacle(i->def, &i->state, &same) == NULL ? APPLY : ANSWER;
         v->err = err_set(&v->error, FICUS_ERR_NOT_FOUND, "saga " SLICE_FMT "/" SLICE_FMT " is another's child, or nobody's", SLICE_ARG(v->saga),
                          SLICE_ARG(v->id));
         return ANSWER;
     case SAGA_CHILD_END: {
-        size_t step = step_named(i->def, v->command.signal);
+        size_t step = saga_step_named(i->def, v->command.signal);
         return step < i->def->step_count && saga_child_is_awaited(i->def, &i->state, step) ? APPLY : ANSWER;
     }
     case SAGA_WAKE: /* perhaps of a wait that has ended otherwise */
@@ -152,25 +138,19 @@ static enum verdict judge(struct saga_instance *i, struct saga_view *v)
 
 /* ---- doing ---- */
 
-static bool keep(struct arena *a, struct slice from, struct slice *to)
-{
-    *to = from.p == NULL ? SLICE_NONE : arena_slice(a, from);
-    return from.p == NULL || to->p != NULL;
-}
-
 enum ficus_err saga_keep_signal(struct saga_instance *i, size_t step, struct slice data)
 {
     FICUS_ASSERT(step < i->def->step_count);
     if (i->signals == NULL)
         i->signals = ARENA_ARRAY(&i->arena, struct slice, i->def->step_count);
-    return i->signals != NULL && keep(&i->arena, data, &i->signals[step]) ? FICUS_ERR_OK : FICUS_ERR_NOMEM;
+    return i->signals != NULL && saga_keep(&i->arena, data, &i->signals[step]) ? FICUS_ERR_OK : FICUS_ERR_NOMEM;
 }
 
 static enum ficus_err keep_note(struct saga_instance *i, const struct saga_command *c)
 {
     i->note = (struct saga_note){0};
-    bool kept = keep(&i->arena, c->actor, &i->note.actor) && keep(&i->arena, c->reason, &i->note.reason) &&
-                (c->kind != SAGA_SIGNAL || keep(&i->arena, c->data, &i->note.data));
+    bool kept = saga_keep(&i->arena, c->actor, &i->note.actor) && saga_keep(&i->arena, c->reason, &i->note.reason) &&
+                (c->kind != SAGA_SIGNAL || saga_keep(&i->arena, c->data, &i->note.data));
     if (kept && c->kind == SAGA_SIGNAL && !c->refuse)
         return saga_keep_signal(i, saga_signal_step(i->def, c->signal), i->note.data);
     return kept ? FICUS_ERR_OK : FICUS_ERR_NOMEM;
@@ -190,7 +170,7 @@ static void apply(struct saga_instance *i, struct saga_view *v)
     if (c->kind == SAGA_SIGNAL)
         in.step = saga_signal_step(i->def, c->signal);
     if (c->kind == SAGA_CHILD_END) {
-        in.step = step_named(i->def, c->signal);
+        in.step = saga_step_named(i->def, c->signal);
         in.answer = c->refuse ? SAGA_ANSWER_REFUSED : SAGA_ANSWER_DONE;
         in.code = c->reason;
     }
@@ -400,7 +380,7 @@ static enum ficus_err visit_begin(struct saga_view *v)
     list_init(&t->commands);
     arena_init(&t->arena, SAGA_CALL_ARENA_MAX);
     t->job = (struct env_job){.work = visit_work, .done = visit_done, .arg = t};
-    bool kept = keep(&t->arena, v->key, &t->key) && keep(&t->arena, v->saga, &t->saga) && keep(&t->arena, v->id, &t->id);
+    bool kept = saga_keep(&t->arena, v->key, &t->key) && saga_keep(&t->arena, v->saga, &t->saga) && saga_keep(&t->arena, v->id, &t->id);
     enum ficus_err err = kept && map_put(&g->visits, t->key, t) ? FICUS_ERR_OK : FICUS_ERR_NOMEM;
     if (err == FICUS_ERR_OK && (err = env_run(g->env, &t->job)) != FICUS_ERR_OK)
         map_remove(&g->visits, t->key);
@@ -452,9 +432,9 @@ bool saga_command_keep(struct saga_view *v, const struct saga_command *c)
     struct saga_command *k = &v->command;
     k->kind = c->kind;
     k->refuse = c->refuse;
-    bool kept = keep(&v->arena, c->saga, &k->saga) && keep(&v->arena, c->id, &k->id) && keep(&v->arena, c->actor, &k->actor) &&
-                keep(&v->arena, c->reason, &k->reason) && keep(&v->arena, c->data, &k->data) &&
-                keep(&v->arena, c->signal, &k->signal) && keep(&v->arena, c->topic, &k->topic) && keep(&v->arena, c->owner, &k->owner) &&
+    bool kept = saga_keep(&v->arena, c->saga, &k->saga) && saga_keep(&v->arena, c->id, &k->id) && saga_keep(&v->arena, c->actor, &k->actor) &&
+                saga_keep(&v->arena, c->reason, &k->reason) && saga_keep(&v->arena, c->data, &k->data) &&
+                saga_keep(&v->arena, c->signal, &k->signal) && saga_keep(&v->arena, c->topic, &k->topic) && saga_keep(&v->arena, c->owner, &k->owner) &&
                 saga_start_keep(&v->arena, &c->begins, &k->begins);
     char *key = kept ? arena_printf(&v->arena, SLICE_FMT "/" SLICE_FMT, SLICE_ARG(k->saga), SLICE_ARG(k->id)) : NULL;
     v->saga = k->saga;

@@ -12,7 +12,6 @@
 #include <stdio.h>
 
 struct saga_journal {
-    struct env *env;
     struct db *db;
 };
 
@@ -68,7 +67,6 @@ enum ficus_err saga_journal_open(struct env *e, const char *path, struct saga_jo
     struct saga_journal *j = mem_zalloc(sizeof *j);
     if (j == NULL)
         return err_set(reterr, FICUS_ERR_NOMEM, "out of memory");
-    j->env = e;
     const struct db_options options = {.path = path};
     enum ficus_err err = db_open(e, &options, &j->db, reterr);
     if (err == FICUS_ERR_OK)
@@ -95,6 +93,15 @@ void saga_journal_close(struct saga_journal *j)
 }
 
 /* ---- writing ---- */
+
+/* Commit, and wait for it; or, where err says that it failed, roll back. */
+static enum ficus_err tx_end(struct db_tx *tx, enum ficus_err err, struct ficus_error *reterr)
+{
+    if (err == FICUS_ERR_OK)
+        return db_tx_commit_wait(tx, reterr);
+    db_tx_rollback(tx);
+    return err;
+}
 
 static const char *step_name(const struct saga_def *def, const struct saga_state *s)
 {
@@ -198,11 +205,7 @@ enum ficus_err saga_journal_append(struct saga_journal *j, struct saga_journal_e
                       "INSERT INTO saga_position(reader, position) VALUES('start', ?) ON CONFLICT DO UPDATE SET "
                       "position = excluded.position",
                       "i", position);
-    if (err != FICUS_ERR_OK) {
-        db_tx_rollback(&tx);
-        return err;
-    }
-    return db_tx_commit_wait(&tx, reterr);
+    return tx_end(&tx, err, reterr);
 }
 
 /* Hashes of definitions, each once. With more than fit, a definition stays until its next instance goes. */
@@ -263,11 +266,7 @@ enum ficus_err saga_journal_trim(struct saga_journal *j, int64_t before_ms, size
         err = (enum ficus_err) - row;
     if (err == FICUS_ERR_OK)
         err = definitions_trim(c, &definitions, reterr);
-    if (err != FICUS_ERR_OK) {
-        db_tx_rollback(&tx);
-        return err;
-    }
-    err = db_tx_commit_wait(&tx, reterr);
+    err = tx_end(&tx, err, reterr);
     if (err == FICUS_ERR_OK)
         *ret_count = count;
     return err;
@@ -619,36 +618,26 @@ enum ficus_err saga_journal_never_due(struct saga_journal *j, struct slice saga,
     if (err != FICUS_ERR_OK)
         return err;
     err = db_exec(db_tx_conn(&tx), reterr, "UPDATE saga_instance SET wake_at = NULL WHERE saga = ? AND id = ?", "SS", saga, id);
-    if (err != FICUS_ERR_OK) {
-        db_tx_rollback(&tx);
-        return err;
-    }
-    return db_tx_commit_wait(&tx, reterr);
+    return tx_end(&tx, err, reterr);
 }
 
-static enum ficus_err children_told(struct saga_journal *j, const struct saga_name *told, size_t count, struct ficus_error *reterr)
+enum ficus_err saga_journal_told(struct saga_journal *j, const struct saga_name *children, size_t count, struct ficus_error *reterr)
 {
     struct db_tx tx = {0};
     enum ficus_err err = db_tx_begin(j->db, &tx, 0, reterr);
     if (err != FICUS_ERR_OK)
         return err;
     for (size_t i = 0; i < count && err == FICUS_ERR_OK; i++)
-        err = db_exec(db_tx_conn(&tx), reterr, "UPDATE saga_instance SET untold = NULL WHERE saga = ? AND id = ?", "SS", told[i].saga,
-                      told[i].id);
-    if (err != FICUS_ERR_OK) {
-        db_tx_rollback(&tx);
-        return err;
-    }
-    return db_tx_commit_wait(&tx, reterr);
+        err = db_exec(db_tx_conn(&tx), reterr, "UPDATE saga_instance SET untold = NULL WHERE saga = ? AND id = ?", "SS", children[i].saga,
+                      children[i].id);
+    return tx_end(&tx, err, reterr);
 }
 
-enum ficus_err saga_journal_untold(struct saga_journal *j, const struct saga_name *told, size_t told_count, size_t count_max,
-                                   void (*fn)(void *arg, const struct saga_stored *row), void *arg, struct ficus_error *reterr)
+enum ficus_err saga_journal_untold(struct saga_journal *j, size_t count_max, void (*fn)(void *arg, const struct saga_stored *row), void *arg,
+                                   struct ficus_error *reterr)
 {
     struct query r = {.j = j};
-    enum ficus_err err = told_count > 0 ? children_told(j, told, told_count, reterr) : FICUS_ERR_OK;
-    if (err == FICUS_ERR_OK)
-        err = db_reader_take(j->db, &r.c, reterr);
+    enum ficus_err err = db_reader_take(j->db, &r.c, reterr);
     if (err != FICUS_ERR_OK)
         return err;
     err = db_query(r.c, &r.s, reterr, "SELECT " ROW_COLUMNS " FROM saga_instance i INDEXED BY saga_instance_untold WHERE untold = 1 LIMIT ?", "i",
@@ -666,11 +655,7 @@ enum ficus_err saga_journal_limit_waits(struct saga_journal *j, int64_t now_ms, 
                   "UPDATE saga_instance INDEXED BY saga_instance_wake SET wake_at = ? + wait WHERE state = 'waiting' AND "
                   "wake_at > ? AND wake_at > ? + wait",
                   "iii", now_ms, now_ms, now_ms);
-    if (err != FICUS_ERR_OK) {
-        db_tx_rollback(&tx);
-        return err;
-    }
-    return db_tx_commit_wait(&tx, reterr);
+    return tx_end(&tx, err, reterr);
 }
 
 enum ficus_err saga_stored_fold(const struct saga_stored *stored, const struct saga_def *def,
@@ -681,8 +666,7 @@ enum ficus_err saga_stored_fold(const struct saga_stored *stored, const struct s
         const struct saga_stored_record *sr = &stored->records[i];
         struct saga_record r = {.kind = sr->kind, .at_ms = sr->at_ms};
         if (sr->step[0] != '\0') {
-            while (r.step < def->step_count && strcmp(def->steps[r.step].name, sr->step) != 0)
-                r.step++;
+            r.step = saga_step_named(def, slice_str(sr->step));
             if (r.step == def->step_count)
                 return err_set(reterr, FICUS_ERR_CORRUPT, "saga %s has no step \"%s\"", def->name, sr->step);
         }

@@ -228,6 +228,10 @@ struct saga_engine {
 };
 
 /* saga_instance.c */
+/* Copy a text, or SLICE_NONE. False: out of memory. */
+bool saga_keep(struct arena *a, struct slice from, struct slice *to);
+/* Is what began so the child of this instance's step? */
+bool saga_is_child(const struct saga_start *start, const struct saga_parent *of);
 /* Copy what an instance's start is made of, but for the definition. False: out of memory. */
 bool saga_start_keep(struct arena *a, const struct saga_start *from, struct saga_start *to);
 void saga_move(struct saga_instance *i, enum saga_place to);
