@@ -30,7 +30,7 @@ struct ended {
 struct listing {
     struct cli *cli;
     struct selection q;
-    struct buf out;         /* of a page */
+    struct buf out;         /* of a page; before the first one the table's head */
     int64_t left;           /* rows that are wanted yet */
     const char *next;       /* where more are; "": there are none */
     struct ended newest[NEWEST];
@@ -118,7 +118,8 @@ static int list_page(struct listing *l, bool flows, const char **after)
         add_row(l->cli, v, &l->out);
         l->left--;
     }
-    cli_print(buf_slice(&l->out));
+    if (code == EXIT_OK)
+        cli_print(buf_slice(&l->out));
     buf_clear(&l->out);
     l->next = arena_strdup(&l->cli->a, json_string_or(json_get(root, "after"), SLICE("")));
     arena_done(&page.a);
@@ -144,7 +145,7 @@ static int list(struct listing *l, bool after_flow)
     const char *after = l->q.after == NULL ? "" : cli_segment(l->cli, l->q.after);
     int code = EXIT_OK;
     if (!l->cli->json)
-        dprintf(1, "%-14s %-36s %-13s %-13s %-12s %-20s %s\n", "saga", "id", "kind", "state", "step", "failure", "updated");
+        buf_printf(&l->out, "%-14s %-36s %-13s %-13s %-12s %-20s %s\n", "saga", "id", "kind", "state", "step", "failure", "updated");
     if (!after_flow && saga_kind_has_state(false, l->q.state))
         code = list_kind(l, false, after);
     if (code == EXIT_OK && l->left > 0 && saga_kind_has_state(true, l->q.state))
@@ -174,8 +175,12 @@ static bool list_options(struct cli *cli, const struct command_call *c, struct s
     const char *state = command_value(c, "state", NULL);
     *q = (struct selection){.after = command_value(c, "after", NULL), .stuck = command_has(c, "stuck"), .count_max = INT64_MAX};
     q->brief = !command_has(c, "all") && !q->stuck && q->after == NULL && state == NULL && limit == NULL;
-    q->state = state == NULL || q->stuck ? NULL : cli_segment(cli, state);
+    q->state = state == NULL ? NULL : cli_segment(cli, state);
     q->saga = saga == NULL ? NULL : cli_segment(cli, saga);
+    if (q->stuck && state != NULL) {
+        dprintf(2, "ficus: --stuck and --state exclude each other: --stuck is the states in which a saga needs somebody\n");
+        return false;
+    }
     if (state != NULL && !is_state(state)) {
         dprintf(2, "ficus: --state: \"%s\" is no state: it must be running, waiting, undoing, stuck, completed, compensated, terminated, or of "
                    "choreographed sagas orphaned or uncompensated\n", state);

@@ -282,7 +282,8 @@ static const struct command commands[] = {
      .operand_min = 1,
      .operand_max = 1,
      OPTIONS(json_options),
-     .doc = "Show the history of a saga, and what is missing of a choreographed one"},
+     .doc = "Show the history of a saga, and what is missing of a choreographed one",
+     .text = "With the saga whose step it is (parent), and those that are its steps (children), each with its state."},
     {.name = "saga describe",
      .run = cmd_saga_describe,
      .operands = "NAME|[SAGA/]ID",
@@ -323,7 +324,7 @@ static const struct command commands[] = {
      OPTIONS(saga_reason_options),
      .doc = "Undo what a saga has done, and end it as compensated",
      .text = "Before the pivot only, and not while it is under way; otherwise it is refused with the reason. A call that has no "
-             "answer yet counts as perhaps done and is undone, too."},
+             "answer yet counts as perhaps done and is undone, too. Sagas that are its steps are cancelled with it, and waited for."},
     {.name = "saga terminate",
      .run = cmd_saga_terminate,
      .operands = "[SAGA/]ID",
@@ -332,7 +333,7 @@ static const struct command commands[] = {
      OPTIONS(saga_reason_options),
      .doc = "End a saga at once and undo nothing",
      .text = "For what no retry and no cancel can end. It needs --reason. What the saga has done stays as it is, and somebody has to "
-             "look after it: ficus saga show names these steps."},
+             "look after it: ficus saga show names these steps. A saga that is its step goes on; where it is itself the step of another, that step is refused."},
     {.name = "test saga",
      .run = cmd_test_saga,
      .operands = "NAME",
@@ -398,8 +399,8 @@ static const struct command commands[] = {
      .operands = "",
      OPTIONS(dead_options),
      .doc = "List the dead letters",
-     .text = "Events that their consumer's handler has refused ten times. Each has a number, and waits for somebody who removes "
-             "the reason and says redrive, or says drop."},
+     .text = "Events that their consumer's handler has refused ten times, or that ficus events skip left out. Each has a number, and "
+             "waits for somebody who removes the reason and says redrive, or says drop."},
     {.name = "events redrive",
      .run = cmd_events_redrive,
      .operands = "[LETTER...]",
@@ -423,7 +424,8 @@ static const struct command commands[] = {
      .doc = "Show how far each consumer is behind",
      .text = "How many events wait for it, since when the oldest does, and what it is doing. Of groups the hub knows the place; "
              "of services that keep it themselves (libficus) it is what they asked for last. Where a group does not get on, the "
-             "partition and the reason follow."},
+             "partition and the reason follow, the event that holds it, since when and after how many deliveries, and the command that "
+             "skips it."},
     {.name = "events seek",
      .run = cmd_events_seek,
      .operands = "SERVICE",

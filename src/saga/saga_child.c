@@ -63,12 +63,15 @@ static void on_started(void *arg, enum ficus_err err, struct slice json, const c
         return;
     if (err != FICUS_ERR_OK)
         log_refused(k, detail);
-    if (err == FICUS_ERR_OK)
-        in.answer = SAGA_ANSWER_STARTED;
-    else if (err == FICUS_ERR_CONFLICT || err == FICUS_ERR_NOT_FOUND)
+    switch (err) {
+    case FICUS_ERR_OK: in.answer = SAGA_ANSWER_STARTED; break;
+    case FICUS_ERR_CONFLICT:
+    case FICUS_ERR_NOT_FOUND:
         in.answer = SAGA_ANSWER_REFUSED;
-    if (in.answer == SAGA_ANSWER_REFUSED)
         in.code = err == FICUS_ERR_CONFLICT ? SLICE("child_exists") : SLICE("no_such_saga");
+        break;
+    default: break; /* it is asked again */
+    }
     saga_work_tell(k, &in);
 }
 
@@ -186,12 +189,6 @@ static void on_told(void *arg, enum ficus_err err, struct slice json, const char
         batch_told(g);
 }
 
-static bool keep(struct arena *a, struct slice from, struct slice *to)
-{
-    *to = arena_slice(a, from);
-    return to->p != NULL;
-}
-
 static void tell_one(void *arg, const struct saga_stored *row)
 {
     struct saga_engine *g = arg;
@@ -200,9 +197,9 @@ static void tell_one(void *arg, const struct saga_stored *row)
     struct saga_ended *e = &t->ended[t->ended_count];
     struct slice code = row->state == SAGA_TERMINATED ? SLICE("terminated") : slice_str(row->failure);
     *e = (struct saga_ended){.g = g};
-    if (keep(a, row->start.saga, &e->child.saga) && keep(a, row->start.id, &e->child.id) && keep(a, row->start.parent.saga, &e->parent.saga) &&
-        keep(a, row->start.parent.id, &e->parent.id) && keep(a, row->start.parent.step, &e->parent.step) &&
-        (row->state == SAGA_COMPLETED || keep(a, code, &e->code)))
+    if (saga_keep(a, row->start.saga, &e->child.saga) && saga_keep(a, row->start.id, &e->child.id) && saga_keep(a, row->start.parent.saga, &e->parent.saga) &&
+        saga_keep(a, row->start.parent.id, &e->parent.id) && saga_keep(a, row->start.parent.step, &e->parent.step) &&
+        (row->state == SAGA_COMPLETED || saga_keep(a, code, &e->code)))
         t->ended_count++;
     else
         t->err = err_set(&t->error, FICUS_ERR_NOMEM, "out of memory");
@@ -214,7 +211,9 @@ static void tell_work(void *arg)
     struct saga_telling *t = &g->telling;
     t->ended_count = 0;
     t->err = FICUS_ERR_OK;
-    enum ficus_err err = saga_journal_untold(g->journal, t->told, t->told_count, SAGA_TELL_BATCH, tell_one, g, &t->error);
+    enum ficus_err err = t->told_count > 0 ? saga_journal_told(g->journal, t->told, t->told_count, &t->error) : FICUS_ERR_OK;
+    if (err == FICUS_ERR_OK)
+        err = saga_journal_untold(g->journal, SAGA_TELL_BATCH, tell_one, g, &t->error);
     if (err != FICUS_ERR_OK)
         t->err = err;
 }

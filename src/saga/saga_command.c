@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What is said to instances from outside: start, retry, cancel, terminate, signal; and, handled like these, that a wait
- * is over. Each command finds its way to the one place that may decide:
+ * is over (saga_wake.c). Each command finds its way to the one place that may decide:
  *
  *     asked --> is it live? --yes--> the instance's commands --> judged and written there, when its place allows
  *                  | no                          ^
@@ -17,10 +17,7 @@
 #include "mem.h"
 #include "text.h"
 
-enum { WAKE_LOOK_MS = 60 * 1000, WAKE_AGAIN_MS = 50, WAKE_RETRY_MS = 1000, COMPARE_ARENA_MAX = 32 * EVENT_SIZE_MAX };
-
-static void command_go(struct saga_view *v);
-static void wake_arm(struct saga_engine *g);
+enum { COMPARE_ARENA_MAX = 32 * EVENT_SIZE_MAX };
 
 /* ---- judging ---- */
 
@@ -105,27 +102,13 @@ static enum verdict judge_signal(const struct saga_instance *i, struct saga_view
     return judge_obstacle(v, obstacle, same);
 }
 
-static bool is_child_of(const struct saga_instance *i, const struct saga_parent *parent)
-{
-    const struct saga_parent *own = &i->start.parent;
-    return own->saga.p != NULL && slice_eq(own->saga, parent->saga) && slice_eq(own->id, parent->id) && slice_eq(own->step, parent->step);
-}
-
-static size_t step_named(const struct saga_def *def, struct slice name)
-{
-    size_t step = 0;
-    while (step < def->step_count && !slice_eq_str(name, def->steps[step].name))
-        step++;
-    return step;
-}
-
 static enum verdict judge(struct saga_instance *i, struct saga_view *v)
 {
     bool same;
     switch (v->command.kind) {
     case SAGA_START:
         if (v->command.begins.parent.saga.p != NULL)
-            return is_child_of(i, &v->command.begins.parent) ? ANSWER : conflict(v, "it is not this instance's child");
+            return saga_is_child(&i->start, &v->command.begins.parent) ? ANSWER : conflict(v, "it is not this instance's child");
         return same_json(v->command.data, i->start.input) ? ANSWER : conflict(v, "it began with another input");
     case SAGA_RETRY: return i->state.name == SAGA_STUCK ? APPLY : conflict(v, "it is not stuck");
     case SAGA_CANCEL: {
@@ -138,13 +121,13 @@ static enum verdict judge(struct saga_instance *i, struct saga_view *v)
     }
     case SAGA_SIGNAL: return judge_signal(i, v);
     case SAGA_CHILD_CANCEL:
-        if (is_child_of(i, &v->command.begins.parent))
+        if (saga_is_child(&i->start, &v->command.begins.parent))
             return saga_cancel_obstacle(i->def, &i->state, &same) == NULL ? APPLY : ANSWER;
         v->err = err_set(&v->error, FICUS_ERR_NOT_FOUND, "saga " SLICE_FMT "/" SLICE_FMT " is another's child, or nobody's", SLICE_ARG(v->saga),
                          SLICE_ARG(v->id));
         return ANSWER;
     case SAGA_CHILD_END: {
-        size_t step = step_named(i->def, v->command.signal);
+        size_t step = saga_step_named(i->def, v->command.signal);
         return step < i->def->step_count && saga_child_is_awaited(i->def, &i->state, step) ? APPLY : ANSWER;
     }
     case SAGA_WAKE: /* perhaps of a wait that has ended otherwise */
@@ -155,25 +138,19 @@ static enum verdict judge(struct saga_instance *i, struct saga_view *v)
 
 /* ---- doing ---- */
 
-static bool keep(struct arena *a, struct slice from, struct slice *to)
-{
-    *to = from.p == NULL ? SLICE_NONE : arena_slice(a, from);
-    return from.p == NULL || to->p != NULL;
-}
-
 enum ficus_err saga_keep_signal(struct saga_instance *i, size_t step, struct slice data)
 {
     FICUS_ASSERT(step < i->def->step_count);
     if (i->signals == NULL)
         i->signals = ARENA_ARRAY(&i->arena, struct slice, i->def->step_count);
-    return i->signals != NULL && keep(&i->arena, data, &i->signals[step]) ? FICUS_ERR_OK : FICUS_ERR_NOMEM;
+    return i->signals != NULL && saga_keep(&i->arena, data, &i->signals[step]) ? FICUS_ERR_OK : FICUS_ERR_NOMEM;
 }
 
 static enum ficus_err keep_note(struct saga_instance *i, const struct saga_command *c)
 {
     i->note = (struct saga_note){0};
-    bool kept = keep(&i->arena, c->actor, &i->note.actor) && keep(&i->arena, c->reason, &i->note.reason) &&
-                (c->kind != SAGA_SIGNAL || keep(&i->arena, c->data, &i->note.data));
+    bool kept = saga_keep(&i->arena, c->actor, &i->note.actor) && saga_keep(&i->arena, c->reason, &i->note.reason) &&
+                (c->kind != SAGA_SIGNAL || saga_keep(&i->arena, c->data, &i->note.data));
     if (kept && c->kind == SAGA_SIGNAL && !c->refuse)
         return saga_keep_signal(i, saga_signal_step(i->def, c->signal), i->note.data);
     return kept ? FICUS_ERR_OK : FICUS_ERR_NOMEM;
@@ -193,7 +170,7 @@ static void apply(struct saga_instance *i, struct saga_view *v)
     if (c->kind == SAGA_SIGNAL)
         in.step = saga_signal_step(i->def, c->signal);
     if (c->kind == SAGA_CHILD_END) {
-        in.step = step_named(i->def, c->signal);
+        in.step = saga_step_named(i->def, c->signal);
         in.answer = c->refuse ? SAGA_ANSWER_REFUSED : SAGA_ANSWER_DONE;
         in.code = c->reason;
     }
@@ -321,12 +298,6 @@ static void visit_missed(struct saga_visit *t)
     visit_free(t);
 }
 
-static void wake_later(struct saga_engine *g)
-{
-    g->wake_at_ms = saga_waits_now(g) + WAKE_RETRY_MS;
-    wake_arm(g);
-}
-
 static void leave_work(void *arg)
 {
     struct saga_visit *t = arg;
@@ -345,7 +316,7 @@ static void leave_done(void *arg)
     if (t->err == FICUS_ERR_CORRUPT)
         metric_change(g->damaged, 1);
     else
-        wake_later(g);
+        saga_wake_later(g);
     answer_all(&t->commands, t->err, t->error.text);
     visit_free(t);
 }
@@ -367,7 +338,7 @@ static void visit_failed(struct saga_visit *t)
         }
     }
     if (wake)
-        wake_later(g);
+        saga_wake_later(g);
     answer_all(&t->commands, t->err, t->error.text);
     visit_free(t);
 }
@@ -409,7 +380,7 @@ static enum ficus_err visit_begin(struct saga_view *v)
     list_init(&t->commands);
     arena_init(&t->arena, SAGA_CALL_ARENA_MAX);
     t->job = (struct env_job){.work = visit_work, .done = visit_done, .arg = t};
-    bool kept = keep(&t->arena, v->key, &t->key) && keep(&t->arena, v->saga, &t->saga) && keep(&t->arena, v->id, &t->id);
+    bool kept = saga_keep(&t->arena, v->key, &t->key) && saga_keep(&t->arena, v->saga, &t->saga) && saga_keep(&t->arena, v->id, &t->id);
     enum ficus_err err = kept && map_put(&g->visits, t->key, t) ? FICUS_ERR_OK : FICUS_ERR_NOMEM;
     if (err == FICUS_ERR_OK && (err = env_run(g->env, &t->job)) != FICUS_ERR_OK)
         map_remove(&g->visits, t->key);
@@ -420,7 +391,7 @@ static enum ficus_err visit_begin(struct saga_view *v)
     return err;
 }
 
-static void command_go(struct saga_view *v)
+void saga_command_go(struct saga_view *v)
 {
     struct saga_engine *g = v->g;
     struct saga_instance *i = map_get(&g->live, v->key);
@@ -438,7 +409,7 @@ static void command_go(struct saga_view *v)
         add_command(&t->commands, v);
     } else if ((err = visit_begin(v)) != FICUS_ERR_OK) {
         if (v->command.kind == SAGA_WAKE)
-            wake_later(g);
+            saga_wake_later(g);
         saga_view_answer(v, err, SLICE_NONE, err_text(err));
     }
 }
@@ -446,24 +417,24 @@ static void command_go(struct saga_view *v)
 void saga_commands_again(struct list *commands)
 {
     while (!list_empty(commands))
-        command_go(CONTAINER_OF(list_pop_head(commands), struct saga_view, link));
+        saga_command_go(CONTAINER_OF(list_pop_head(commands), struct saga_view, link));
 }
 
 /* ---- asking ---- */
 
 static void on_command_timer(void *arg)
 {
-    command_go(arg);
+    saga_command_go(arg);
 }
 
-static bool keep_command(struct saga_view *v, const struct saga_command *c)
+bool saga_command_keep(struct saga_view *v, const struct saga_command *c)
 {
     struct saga_command *k = &v->command;
     k->kind = c->kind;
     k->refuse = c->refuse;
-    bool kept = keep(&v->arena, c->saga, &k->saga) && keep(&v->arena, c->id, &k->id) && keep(&v->arena, c->actor, &k->actor) &&
-                keep(&v->arena, c->reason, &k->reason) && keep(&v->arena, c->data, &k->data) &&
-                keep(&v->arena, c->signal, &k->signal) && keep(&v->arena, c->topic, &k->topic) && keep(&v->arena, c->owner, &k->owner) &&
+    bool kept = saga_keep(&v->arena, c->saga, &k->saga) && saga_keep(&v->arena, c->id, &k->id) && saga_keep(&v->arena, c->actor, &k->actor) &&
+                saga_keep(&v->arena, c->reason, &k->reason) && saga_keep(&v->arena, c->data, &k->data) &&
+                saga_keep(&v->arena, c->signal, &k->signal) && saga_keep(&v->arena, c->topic, &k->topic) && saga_keep(&v->arena, c->owner, &k->owner) &&
                 saga_start_keep(&v->arena, &c->begins, &k->begins);
     char *key = kept ? arena_printf(&v->arena, SLICE_FMT "/" SLICE_FMT, SLICE_ARG(k->saga), SLICE_ARG(k->id)) : NULL;
     v->saga = k->saga;
@@ -491,7 +462,7 @@ enum ficus_err saga_command_new(struct saga_engine *g, const struct saga_command
     enum ficus_err err = saga_view_new(g, done, arg, &v);
     if (err != FICUS_ERR_OK)
         return err;
-    if (!keep_command(v, c)) {
+    if (!saga_command_keep(v, c)) {
         saga_view_free(v);
         return FICUS_ERR_NOMEM;
     }
@@ -504,135 +475,4 @@ enum ficus_err saga_command_new(struct saga_engine *g, const struct saga_command
         g->command_count++;
     env_timer_start(g->env, &v->timer, 0); /* never answered from inside this call */
     return FICUS_ERR_OK;
-}
-
-/* ---- waits that are over ---- */
-
-int64_t saga_waits_now(struct saga_engine *g)
-{
-    int64_t mono_ms = env_now_ms(g->env), wall_ms = env_wall_ms(g->env);
-    int64_t now_ms = g->waits_now_ms + (mono_ms - g->waits_mono_ms);
-    g->waits_mono_ms = mono_ms;
-    g->waits_now_ms = wall_ms > now_ms ? wall_ms : now_ms;
-    return g->waits_now_ms;
-}
-
-static void wake_arm(struct saga_engine *g)
-{
-    if (g->waking || g->closing || g->wake_count > 0)
-        return;
-    int64_t delay_ms = g->wake_at_ms - saga_waits_now(g);
-    delay_ms = delay_ms < 0 ? 0 : delay_ms > WAKE_LOOK_MS ? WAKE_LOOK_MS : delay_ms; /* the clock may be set forward */
-    env_timer_stop(g->env, &g->wake_timer);
-    env_timer_start(g->env, &g->wake_timer, delay_ms);
-}
-
-void saga_wake_at(struct saga_engine *g, int64_t at_ms)
-{
-    if (at_ms >= g->wake_at_ms)
-        return;
-    g->wake_at_ms = at_ms;
-    wake_arm(g);
-}
-
-static void wake_one(void *arg, struct slice saga, struct slice id)
-{
-    struct saga_engine *g = arg;
-    struct saga_view *v = mem_zalloc(sizeof *v);
-    if (v == NULL || g->woken_count == ARRAY_COUNT(g->woken)) {
-        mem_free(v);
-        g->wake_err = err_set(&g->wake_error, FICUS_ERR_NOMEM, "out of memory");
-        return;
-    }
-    v->g = g;
-    arena_init(&v->arena, 64 * 1024);
-    buf_init(&v->json, 64 * 1024);
-    const struct saga_command c = {.kind = SAGA_WAKE, .saga = saga, .id = id};
-    if (keep_command(v, &c)) {
-        g->woken[g->woken_count++] = v;
-        return;
-    }
-    saga_view_free(v);
-    g->wake_err = err_set(&g->wake_error, FICUS_ERR_NOMEM, "out of memory");
-}
-
-static void wake_work(void *arg)
-{
-    struct saga_engine *g = arg;
-    g->wake_err = FICUS_ERR_OK;
-    enum ficus_err err = saga_journal_due(g->journal, g->wake_now_ms, g->wake_room, wake_one, g, &g->wake_next_ms, &g->wake_error);
-    if (err != FICUS_ERR_OK)
-        g->wake_err = err;
-}
-
-static void wake_done(void *arg)
-{
-    struct saga_engine *g = arg;
-    size_t count = g->woken_count;
-    g->waking = false;
-    g->woken_count = 0;
-    int64_t next_ms = g->wake_next_ms;
-    if (g->wake_err != FICUS_ERR_OK) {
-        LOG(g->options.log, LOG_ERROR, NULL, "saga.journal", "the saga journal cannot be read; waits that are over go on later",
-            LOG_ERR(&g->wake_error));
-        next_ms = saga_waits_now(g) + WAKE_RETRY_MS;
-    } else if (count == g->wake_room) { /* there may be more */
-        next_ms = g->wake_now_ms;
-    }
-    if (next_ms < g->wake_at_ms)
-        g->wake_at_ms = next_ms;
-    g->view_count += count;
-    g->wake_count += count;
-    for (size_t k = 0; k < count; k++)
-        command_go(g->woken[k]);
-    wake_arm(g);
-    saga_closing_step(g);
-}
-
-static void on_wake_timer(void *arg)
-{
-    struct saga_engine *g = arg;
-    size_t live = map_count(&g->live);
-    if (g->waking || g->closing || g->wake_count > 0) /* these are due until they are written: look when they are */
-        return;
-    if (saga_waits_now(g) < g->wake_at_ms) {
-        wake_arm(g);
-        return;
-    }
-    g->wake_room = live >= SAGA_LIVE_MAX ? 0 : SAGA_LIVE_MAX - live;
-    if (g->wake_room > SAGA_WAKE_BATCH)
-        g->wake_room = SAGA_WAKE_BATCH;
-    g->wake_now_ms = saga_waits_now(g);
-    g->wake_job = (struct env_job){.work = wake_work, .done = wake_done, .arg = g};
-    if (g->wake_room == 0 || env_run(g->env, &g->wake_job) != FICUS_ERR_OK) {
-        env_timer_start(g->env, &g->wake_timer, WAKE_AGAIN_MS);
-        return;
-    }
-    g->waking = true;
-    g->wake_at_ms = INT64_MAX; /* what is written while the job looks brings its own */
-}
-
-enum ficus_err saga_wake_begin(struct saga_engine *g, struct ficus_error *reterr)
-{
-    int64_t waiting = 0;
-    enum ficus_err err = saga_journal_limit_waits(g->journal, saga_waits_now(g), reterr);
-    if (err == FICUS_ERR_OK)
-        err = saga_journal_count(g->journal, SAGA_WAITING, &waiting, reterr);
-    if (err != FICUS_ERR_OK)
-        return err;
-    metric_set(g->waiting, waiting);
-    g->wake_timer = (struct env_timer){.fn = on_wake_timer, .arg = g};
-    g->wake_at_ms = g->waits_now_ms;
-    wake_arm(g);
-    return FICUS_ERR_OK;
-}
-
-void saga_wake_next(struct saga_engine *g)
-{
-    wake_arm(g);
-}
-
-void saga_wake_end(struct saga_engine *g)
-{
-    env_timer_stop(g->env, &g->wake_timer);
 }

@@ -47,6 +47,14 @@ size_t saga_group_end(const struct saga_def *d, size_t step)
     return end;
 }
 
+size_t saga_step_named(const struct saga_def *d, struct slice name)
+{
+    size_t i = 0;
+    while (i < d->step_count && !slice_eq_str(name, d->steps[i].name))
+        i++;
+    return i;
+}
+
 size_t saga_signal_step(const struct saga_def *d, struct slice signal)
 {
     size_t i = 0;

@@ -63,6 +63,8 @@ bool saga_step_acts(const struct saga_step *s);  /* it has a call or a child: wh
 /* First step of the step's group, and the one behind its last: a step of no `parallel` is a group of one. */
 size_t saga_group_first(const struct saga_def *d, size_t step);
 size_t saga_group_end(const struct saga_def *d, size_t step);
+/* The step of this name; d->step_count: there is none. */
+size_t saga_step_named(const struct saga_def *d, struct slice name);
 /* The step that waits for the signal; d->step_count: none does. */
 size_t saga_signal_step(const struct saga_def *d, struct slice signal);
 /* The step whose signal an event of the topic gives, or refuses; d->step_count: none. */

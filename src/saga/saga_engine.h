@@ -14,10 +14,9 @@
  *
  * Loop thread only. Stuck and waiting instances rest in the journal alone, however many they are; the first is taken up
  * when somebody says something, the second also when its wait is over, or its child has ended (so is one that is undone and waits
- * for a child's end). That is judged by wall time. While the engine
- * lives that time does not go back, whatever is done to the clock: a wait that a clock set back would prolong ends in
- * time, one that a clock set forward ends is over within WAKE_LOOK_MS. Set back while no engine lived, it cannot make a
- * wait last longer, from the engine's start, than the wait is long.
+ * for a child's end). Waits are judged by wall time. While the engine lives that time does not go back, whatever is done to
+ * the clock: a wait that a clock set back would prolong ends in time, one that a clock set forward ends is over within a minute.
+ * Set back while no engine lived, it cannot make a wait last longer, from the engine's start, than the wait is long.
  */
 #ifndef FICUS_SAGA_ENGINE_H
 #define FICUS_SAGA_ENGINE_H

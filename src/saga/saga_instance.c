@@ -86,19 +86,25 @@ static bool make_works(struct saga_instance *i, size_t count)
     return i->works != NULL;
 }
 
-static bool keep(struct arena *a, struct slice from, struct slice *to)
+bool saga_keep(struct arena *a, struct slice from, struct slice *to)
 {
     *to = from.p == NULL ? SLICE_NONE : arena_slice(a, from);
     return from.p == NULL || to->p != NULL;
 }
 
+bool saga_is_child(const struct saga_start *start, const struct saga_parent *of)
+{
+    const struct saga_parent *p = &start->parent;
+    return p->saga.p != NULL && slice_eq(p->saga, of->saga) && slice_eq(p->id, of->id) && slice_eq(p->step, of->step);
+}
+
 bool saga_start_keep(struct arena *a, const struct saga_start *from, struct saga_start *to)
 {
-    return keep(a, from->saga, &to->saga) && keep(a, from->id, &to->id) && keep(a, from->input, &to->input) &&
-           keep(a, from->event_id, &to->event_id) && keep(a, from->traceparent, &to->traceparent) &&
-           keep(a, from->tracestate, &to->tracestate) && keep(a, from->correlation, &to->correlation) &&
-           keep(a, from->parent.saga, &to->parent.saga) && keep(a, from->parent.id, &to->parent.id) &&
-           keep(a, from->parent.step, &to->parent.step);
+    return saga_keep(a, from->saga, &to->saga) && saga_keep(a, from->id, &to->id) && saga_keep(a, from->input, &to->input) &&
+           saga_keep(a, from->event_id, &to->event_id) && saga_keep(a, from->traceparent, &to->traceparent) &&
+           saga_keep(a, from->tracestate, &to->tracestate) && saga_keep(a, from->correlation, &to->correlation) &&
+           saga_keep(a, from->parent.saga, &to->parent.saga) && saga_keep(a, from->parent.id, &to->parent.id) &&
+           saga_keep(a, from->parent.step, &to->parent.step);
 }
 
 enum ficus_err saga_instance_fill(struct saga_instance *i, const struct saga_start *start,

@@ -119,10 +119,12 @@ enum ficus_err saga_journal_due(struct saga_journal *j, int64_t now_ms, size_t c
 enum ficus_err saga_journal_never_due(struct saga_journal *j, struct slice saga, struct slice id, struct ficus_error *reterr);
 /* No wait shall last longer from now_ms on than it is long: the clock was set back while nobody looked. */
 enum ficus_err saga_journal_limit_waits(struct saga_journal *j, int64_t now_ms, struct ficus_error *reterr);
-/* Children that have ended without their parents being known to have heard of it, at most count_max; first those of `told` become
- * known for it (synced). An end and its being untold are one transaction. What fn is given dies at return. */
-enum ficus_err saga_journal_untold(struct saga_journal *j, const struct saga_name *told, size_t told_count, size_t count_max,
-                                   void (*fn)(void *arg, const struct saga_stored *row), void *arg, struct ficus_error *reterr);
+/* Children that have ended without their parents being known to have heard of it, at most count_max. An end and its being untold
+ * are one transaction. What fn is given dies at return. */
+enum ficus_err saga_journal_untold(struct saga_journal *j, size_t count_max, void (*fn)(void *arg, const struct saga_stored *row), void *arg,
+                                   struct ficus_error *reterr);
+/* The parents of these children have heard of their end. Synced. */
+enum ficus_err saga_journal_told(struct saga_journal *j, const struct saga_name *children, size_t count, struct ficus_error *reterr);
 enum ficus_err saga_journal_count(struct saga_journal *j, enum saga_state_name state, int64_t *ret_count,
                                   struct ficus_error *reterr);
 

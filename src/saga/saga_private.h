@@ -2,7 +2,7 @@
  *
  * Shared by the files of the engine: saga_engine.c (life, journal writer), saga_instance.c (instances' moves), saga_start.c (start events
  * and taking up), saga_request.c (one call of one step), saga_view.c (what operators see), saga_told.c (what services say by the log), saga_command.c
- * (what is said to instances from outside, and waits that are over), saga_child.c (instances that are steps of others).
+ * (what is said to instances from outside), saga_wake.c (waits that are over), saga_child.c (instances that are steps of others).
  */
 #ifndef FICUS_SAGA_PRIVATE_H
 #define FICUS_SAGA_PRIVATE_H
@@ -204,7 +204,7 @@ struct saga_engine {
     /* views; of these commands from outside, waits that are over, and commands between parents and children */
     size_t view_count, command_count, wake_count, own_count;
     struct saga_telling telling;
-    /* waits that are over (saga_command.c) */
+    /* waits that are over (saga_wake.c) */
     struct env_timer wake_timer;
     struct env_job wake_job;
     bool waking;
@@ -228,6 +228,10 @@ struct saga_engine {
 };
 
 /* saga_instance.c */
+/* Copy a text, or SLICE_NONE. False: out of memory. */
+bool saga_keep(struct arena *a, struct slice from, struct slice *to);
+/* Is what began so the child of this instance's step? */
+bool saga_is_child(const struct saga_start *start, const struct saga_parent *of);
 /* Copy what an instance's start is made of, but for the definition. False: out of memory. */
 bool saga_start_keep(struct arena *a, const struct saga_start *from, struct saga_start *to);
 void saga_move(struct saga_instance *i, enum saga_place to);
@@ -305,13 +309,18 @@ void saga_commands_cancel(struct list *commands);
 void saga_commands_move(struct list *from, struct list *to);
 /* What they were said to is none (a start event that came again): they look for the instance in the journal. */
 void saga_commands_again(struct list *commands);
-/* Time as waits are measured: wall time that does not go back while the engine lives. */
-int64_t saga_waits_now(struct saga_engine *g);
-void saga_wake_at(struct saga_engine *g, int64_t at_ms); /* look then, or earlier */
-enum ficus_err saga_wake_begin(struct saga_engine *g, struct ficus_error *reterr); /* blocks */
-void saga_wake_next(struct saga_engine *g); /* all that were woken are answered */
-void saga_wake_end(struct saga_engine *g);
+bool saga_command_keep(struct saga_view *v, const struct saga_command *c); /* copy it. False: out of memory */
+void saga_command_go(struct saga_view *v); /* find its way; answered exactly once */
 /* Put the signal's data where templates find it. NOMEM. */
 enum ficus_err saga_keep_signal(struct saga_instance *i, size_t step, struct slice data);
+
+/* saga_wake.c */
+/* Time as waits are measured: wall time that does not go back while the engine lives. */
+int64_t saga_waits_now(struct saga_engine *g);
+enum ficus_err saga_wake_begin(struct saga_engine *g, struct ficus_error *reterr); /* blocks */
+void saga_wake_at(struct saga_engine *g, int64_t at_ms); /* look then, or earlier */
+void saga_wake_next(struct saga_engine *g); /* all that were woken are answered: look when the next is due */
+void saga_wake_later(struct saga_engine *g); /* one could not be told: look again soon */
+void saga_wake_end(struct saga_engine *g);
 
 #endif

@@ -171,9 +171,9 @@ static enum ficus_err keep_signals(struct saga_instance *i, const struct saga_st
     enum ficus_err err = FICUS_ERR_OK;
     for (size_t r = 0; r < stored->record_count && err == FICUS_ERR_OK; r++) {
         const struct saga_stored_record *sr = &stored->records[r];
-        for (size_t n = 0; sr->kind == SAGA_RECORD_SIGNALLED && n < i->def->step_count && err == FICUS_ERR_OK; n++)
-            if (strcmp(sr->step, i->def->steps[n].name) == 0)
-                err = saga_keep_signal(i, n, sr->data);
+        size_t step = saga_step_named(i->def, slice_str(sr->step));
+        if (sr->kind == SAGA_RECORD_SIGNALLED && step < i->def->step_count)
+            err = saga_keep_signal(i, step, sr->data);
     }
     return err;
 }

@@ -210,13 +210,6 @@ static bool is_begun(const struct saga_stored *st, const char *step)
     return false;
 }
 
-/* Is it the child of the shown instance's step, and not somebody else's with its id? */
-static bool is_child(const struct saga_view *v, const struct saga_stored *row, const char *step)
-{
-    const struct saga_parent *p = &row->start.parent;
-    return p->saga.p != NULL && slice_eq(p->saga, v->saga) && slice_eq(p->id, v->id) && slice_eq_str(p->step, step);
-}
-
 /* The instances that steps are, or were. One without a state was never there, or is forgotten. */
 static void write_children(struct saga_view *v, const struct saga_def *def)
 {
@@ -236,7 +229,7 @@ static void write_children(struct saga_view *v, const struct saga_def *def)
         json_write_kv_str(&v->w, "saga", def->steps[i].saga);
         json_write_kv_str(&v->w, "id", id == NULL ? "" : id);
         if (id != NULL && saga_journal_row(v->g->journal, &v->arena, slice_str(def->steps[i].saga), slice_str(id), &row, NULL) == FICUS_ERR_OK &&
-            is_child(v, &row, def->steps[i].name))
+            saga_is_child(&row.start, &(struct saga_parent){v->saga, v->id, slice_str(def->steps[i].name)})) /* not somebody else's with its id */
             json_write_kv_str(&v->w, "state", saga_state_text(row.state));
         json_write_end(&v->w);
     }

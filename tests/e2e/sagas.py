@@ -315,7 +315,11 @@ class Sagas(unittest.TestCase):
         self.assertIn("more: --after loan/", self.say("list", "--saga", "loan", "--limit", "2"))
         self.assertNotIn("loan", self.say("list", "--saga", "trip"))
         self.assertIn("or of choreographed sagas orphaned", self.say("list", "--state", "asleep", code=2))
+        self.assertIn("exclude each other", self.say("list", "--stuck", "--state", "running", code=2))
         self.assertIn("--limit", self.say("list", "--limit", "0", code=2))
+        self.assertEqual(self.system.run("stop", "hub").returncode, 0)
+        self.assertRegex(self.say("list", code=3), r"\Aficus: .*\n\Z")  # no head of a table that is not there
+        self.assertEqual(self.system.run("start", "hub").returncode, 0)
 
     def test_versions(self):
         """Two versions at once: the old instance ends on the definition that it began with, describe tells them apart."""

@@ -141,12 +141,6 @@ static bool append_some(struct run *r, struct one **ones, size_t count, int64_t 
     return true;
 }
 
-static void tell_none(void *arg, const struct saga_stored *row)
-{
-    (void)arg;
-    (void)row;
-}
-
 static void tell_one(void *arg, const struct saga_stored *row)
 {
     struct run *r = arg;
@@ -159,12 +153,12 @@ static void tell_some(struct run *r)
 {
     struct saga_name told[4];
     size_t count = 0;
-    if (saga_journal_untold(r->journal, NULL, 0, ARRAY_COUNT(told), tell_one, r, NULL) != FICUS_ERR_OK)
+    if (saga_journal_untold(r->journal, ARRAY_COUNT(told), tell_one, r, NULL) != FICUS_ERR_OK)
         return;
     for (size_t i = 0; i < SAGAS; i++)
         if (r->ones[i].told_tried)
             told[count++] = (struct saga_name){SLICE("s"), slice_str(r->ones[i].id)};
-    if (count == 0 || saga_journal_untold(r->journal, told, count, 1, tell_none, r, NULL) != FICUS_ERR_OK)
+    if (count == 0 || saga_journal_told(r->journal, told, count, NULL) != FICUS_ERR_OK)
         return;
     for (size_t i = 0; i < SAGAS; i++)
         r->ones[i].told = r->ones[i].told_tried;
@@ -227,7 +221,7 @@ static void check_untold(struct saga_journal *j, const struct one *o, const stru
     bool child = stored->start.parent.saga.p != NULL, ended = child && saga_state_is_final(stored->state);
     assert_int_equal(child, o->start.parent.saga.p != NULL);
     assert_true(!child || (slice_eq_str(stored->start.parent.id, o->id) && slice_eq_str(stored->start.parent.step, "k")));
-    if (saga_journal_untold(j, NULL, 0, SAGAS, look_one, &l, NULL) != FICUS_ERR_OK)
+    if (saga_journal_untold(j, SAGAS, look_one, &l, NULL) != FICUS_ERR_OK)
         return; /* the disk has died: said by the next who reads */
     assert_true(!l.found || (ended && !o->told));
     assert_true(l.found || !ended || o->told_tried);
@@ -343,7 +337,7 @@ static void keeps_family(void *arg)
     assert_int_equal(trim(r), 0);
     append_one(r, child, SAGA_INPUT_TERMINATE);
     assert_int_equal(trim(r), 0);
-    assert_int_equal(saga_journal_untold(r->journal, &told, 1, 1, tell_none, r, NULL), FICUS_ERR_OK);
+    assert_int_equal(saga_journal_told(r->journal, &told, 1, NULL), FICUS_ERR_OK);
     assert_int_equal(trim(r), 1); /* the child */
     assert_int_equal(trim(r), 1);
 }
