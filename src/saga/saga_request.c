@@ -167,6 +167,8 @@ static enum ficus_err begin_call(struct saga_work *k, const struct saga_step *st
     build_request(k, c, step);
     saga_work_move(k, SAGA_WORK_CALLING);
     enum ficus_err err = g->caller.start(g->caller.arg, &k->request, ANSWER_SIZE_MAX, on_answer, k, &k->fetch);
+    if (err == FICUS_ERR_INVALID) /* the request was made above; whom the hub may call follows from the manifest */
+        return err_set(reterr, err, "the hub may not call %s: no saga of the manifest does any more; put one back that does", c->service);
     return err == FICUS_ERR_OK ? err : err_set(reterr, err, "the call to %s could not begin: %s", c->service, err_text(err));
 }
 
