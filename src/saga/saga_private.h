@@ -193,6 +193,7 @@ struct saga_engine {
     size_t await_count;
     struct arena await_arena;
     int64_t position;   /* read and synced up to here */
+    int64_t lost_told;  /* cuts up to this offset were told of */
     int64_t batch_next; /* the batch in g->starting brings position here */
     bool pulling, batch_open;
     bool held;          /* instances come to life: nothing is appended or called until the batch is whole */

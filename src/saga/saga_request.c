@@ -167,10 +167,12 @@ static enum ficus_err begin_call(struct saga_work *k, const struct saga_step *st
     build_request(k, c, step);
     saga_work_move(k, SAGA_WORK_CALLING);
     enum ficus_err err = g->caller.start(g->caller.arg, &k->request, ANSWER_SIZE_MAX, on_answer, k, &k->fetch);
+    if (err == FICUS_ERR_INVALID) /* the request was made above; whom the hub may call follows from the manifest */
+        return err_set(reterr, err, "the hub may not call %s: no saga of the manifest does any more; put one back that does", c->service);
     return err == FICUS_ERR_OK ? err : err_set(reterr, err, "the call to %s could not begin: %s", c->service, err_text(err));
 }
 
-/* Start the child, or cancel it. The texts are copied. */
+/* Start the child, or cancel it, which needs no texts: what they are made of may be unfit, and the child has to end. The texts are copied. */
 static enum ficus_err begin_child(struct saga_work *k, const struct saga_step *step, struct ficus_error *reterr)
 {
     saga_work_move(k, SAGA_WORK_CALLING);
@@ -189,7 +191,8 @@ void saga_call_begin(struct saga_work *k)
     bool child = step->saga != NULL && (!k->undo || saga_child_runs(&i->state, k->step));
     struct ficus_error error = {0};
     struct saga_input in = {.kind = SAGA_INPUT_ANSWER, .answer = SAGA_ANSWER_UNKNOWN};
-    enum ficus_err err = build_texts(k, child ? NULL : k->undo ? step->undo.path : step->call.path, step, &error);
+    enum ficus_err err = child && k->undo ? FICUS_ERR_OK
+        : build_texts(k, child ? NULL : k->undo ? step->undo.path : step->call.path, step, &error);
     if (err == FICUS_ERR_OK) {
         err = child ? begin_child(k, step, &error) : begin_call(k, step, &error);
         if (err == FICUS_ERR_OK)

@@ -84,17 +84,22 @@ void saga_pull_again(struct saga_engine *g)
     env_timer_start(g->env, &g->pull_timer, 1 + (int64_t)(env_random_u64(g->env) % (uint64_t)cap_ms));
 }
 
-/* Of an engine that has read before: what it never was to read is of topics that sagas began to read later. */
-static void tell_lost(const struct saga_engine *g)
+/* Of an engine that has read before: what it never was to read is of topics that sagas began to read later. Once: other topics may have
+ * many batches yet before the reading is past the cut. */
+static void tell_lost(struct saga_engine *g)
 {
+    int64_t told = g->lost_told;
     for (size_t i = 0; i < g->options.bus->cut_count && g->position > 0; i++) {
         const struct event_cut *cut = &g->options.bus->cuts[i];
-        if (cut->offset > g->position)
-            LOG(g->options.log, LOG_ERROR, NULL, "events.lost",
-                "events were removed from the log before the saga engine had them; instances that they would have begun can be begun by hand "
-                "(ficus saga start), signals given (ficus saga signal)",
-                LOG_SLICE("topic", cut->topic), LOG_INT("after", g->position), LOG_INT("upto", cut->offset));
+        if (cut->offset <= g->lost_told || cut->offset <= g->position)
+            continue;
+        told = cut->offset > told ? cut->offset : told;
+        LOG(g->options.log, LOG_ERROR, NULL, "events.lost",
+            "events were removed from the log before the saga engine had them; instances that they would have begun can be begun by hand "
+            "(ficus saga start), signals given (ficus saga signal)",
+            LOG_SLICE("topic", cut->topic), LOG_INT("after", g->position), LOG_INT("upto", cut->offset));
     }
+    g->lost_told = told;
 }
 
 static void on_pulled(void *arg, enum ficus_err err, const struct event *events, size_t count, int64_t next)
@@ -106,7 +111,7 @@ static void on_pulled(void *arg, enum ficus_err err, const struct event *events,
         LOG(g->options.log, LOG_ERROR, NULL, "saga.log_lost",
             "the event log is shorter than what was read of it; reading it from its beginning",
             LOG_INT("position", g->position));
-        g->position = 0;
+        g->position = g->lost_told = 0;
     }
     if (err != FICUS_ERR_OK) {
         if (g->pull_failures == 0)

@@ -125,6 +125,36 @@ class Children(unittest.TestCase):
         self.assertIn("not undone: charge, pack", self.say("show", "o3"))
         self.assertEqual(self.show("o3.pack")["state"], "waiting")
 
+    def test_removed(self):
+        """The child's saga is gone from the manifest while children wait. Its instances end all the same, and their parents, but not before a
+        saga of the manifest calls the services that they need."""
+        desk = os.path.join(self.system.own, "services/desk.yaml")
+        with open(desk, encoding="utf-8") as f:
+            before = f.read()
+        for gift in ("r1", "r2"):
+            self.waiting(gift)
+        without = re.sub(r"^ +- pack: .*\n", "", before.split("  packing:\n")[0], flags=re.M)
+        self.assertNotEqual(without, before)
+        self.change(without)
+        self.assertIn("started", self.say("start", "gift", "r3", "--input", "{}"))
+        self.until("r3", "completed")
+        self.say("signal", "packing/r1.pack", "weighed")
+        wait_for("the reason", lambda: "the hub may not call inventory: no saga of the manifest does any more" in self.system.run("logs", "hub").stdout)
+        self.assertEqual(self.show("packing/r1.pack")["state"], "running")
+        again = '      - look: { call: "PUT inventory:/v1/looks/{id}", undo: "DELETE inventory:/v1/looks/{id}" }\n'
+        self.change(without.replace("      - confirm:", again + "      - confirm:"))
+        self.until("r1", "completed")
+        self.assertIn("cancelled", self.say("cancel", "r2"))
+        self.until("r2", "compensated")
+        self.assertEqual([self.show(f"packing/r{n}.pack")["state"] for n in (1, 2)], ["completed", "compensated"])
+        self.change(before)
+
+    def change(self, desk):
+        self.system.write("services/desk.yaml", desk)
+        self.assertEqual(self.system.run("reload").returncode, 0)
+        self.assertEqual(self.system.run("restart", "hub").returncode, 0)
+        wait_for("the hub", lambda: self.system.run("saga", "list").returncode == 0)
+
 
 def end():
     if Children.system is not None:

@@ -363,6 +363,34 @@ static void test_wide(void **state)
     world_free(w);
 }
 
+/* An event with more values than a step's texts are made of is refused by whichever step comes first; a child beside it is cancelled
+ * without them. */
+static void test_input_over_the_limit(void **state)
+{
+    static const char text[] =
+        "{\"name\":\"checkout\",\"owner\":\"orders\",\"start\":\"order.placed\",\"steps\":["
+        "{\"parallel\":[{\"tag\":{\"call\":\"PUT i:/t/{id}\",\"undo\":\"DELETE i:/t/{id}\"}},"
+        "{\"pack\":{\"saga\":\"packing\",\"undo\":\"DELETE i:/l/{id}\"}}]}]}";
+    (void)state;
+    struct world *w = world_new();
+    open_engine_of(w, (const char *const[]){text, packing_text}, 2);
+    struct buf data;
+    buf_init(&data, 1024 * 1024);
+    buf_add_str(&data, "{\"items\":[0");
+    for (int i = 0; i < 100000; i++)
+        buf_add_str(&data, ",0");
+    buf_add_str(&data, "]}");
+    assert_false(buf_failed(&data));
+    place(w, "o1");
+    w->events[0].data = buf_slice(&data);
+    crash_env_run_ms(w->ce, 5000);
+    assert_state(w, "o1", "compensated");
+    assert_has(show(w, "o1"), "\"failure\":\"input_invalid\"");
+    assert_int_equal(w->call_count, 0);
+    buf_done(&data);
+    world_free(w);
+}
+
 static struct plan hold_is_away(struct world *w, const char *key)
 {
     return strstr(key, "/hold/do") != NULL && w->step == 0 ? (struct plan){.status = 503} : (struct plan){.status = 200};
@@ -625,6 +653,7 @@ int main(void)
         cmocka_unit_test(test_parent_terminated),
         cmocka_unit_test(test_ends_while_parent_is_stuck),
         cmocka_unit_test(test_wide),
+        cmocka_unit_test(test_input_over_the_limit),
         cmocka_unit_test(test_versions),
         cmocka_unit_test(test_many),
         cmocka_unit_test(test_full),
