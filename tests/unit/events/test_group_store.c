@@ -89,11 +89,12 @@ static void test_cursors(void **state)
     assert_int_equal(group_store_load(elog_db(elog), "other", 1, 7, other, NULL, &error), FICUS_ERR_OK);
     assert_int_equal(other[0].settled, 0);
     /* without an event */
+    int64_t last = elog_last_offset(elog);
     ride.cursor = (struct group_cursor){50, 0, 0};
     assert_int_equal(append("", 0, &ride).err, FICUS_ERR_OK);
     load(2, c, false);
     assert_int_equal(c[1].settled, 50);
-    assert_int_equal(elog_last_offset(elog), 1);
+    assert_int_equal(elog_last_offset(elog), last);
 }
 
 /* Another number of partitions: all begin at the smallest, and that stays so. */
