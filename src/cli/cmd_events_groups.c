@@ -113,6 +113,20 @@ int cmd_events_lag(const struct command_call *c)
 
 /* ---- seek ---- */
 
+/* Say the action to the group of the first operand. option: whose value the body may be too long with. An exit code. */
+static int say_to_group(struct cli *cli, const struct command_call *c, const char *action, const struct buf *body, const char *option,
+                        struct slice *ret_answer, const struct json **ret_root)
+{
+    if (buf_failed(body)) {
+        dprintf(2, "ficus: --%s is too long\n", option);
+        return EXIT_USAGE;
+    }
+    const char *target = arena_printf(&cli->a, "/v1/groups/%s/%s", cli_segment(cli, c->operands[0]), action);
+    const struct cli_request r = {.socket = "hub-ops.sock", .who = "the hub", .method = "POST", .target = target, .expected = 200,
+                                  .body = buf_slice(body)};
+    return target == NULL ? cli_fail(&(struct ficus_error){.code = FICUS_ERR_NOMEM}) : cli_ask(cli, &r, NULL, ret_answer, ret_root);
+}
+
 int cmd_events_seek(const struct command_call *c)
 {
     struct cli cli;
@@ -129,16 +143,11 @@ int cmd_events_seek(const struct command_call *c)
     json_write_object(&w);
     json_write_kv_str(&w, "to", to);
     json_write_end(&w);
-    if (cli_init(&cli, c) && !buf_failed(&body)) {
+    if (cli_init(&cli, c)) {
         const struct json *root = NULL;
-        const char *target = arena_printf(&cli.a, "/v1/groups/%s/seek", cli_segment(&cli, c->operands[0]));
-        const struct cli_request r = {.socket = "hub-ops.sock", .who = "the hub", .method = "POST", .target = target, .expected = 200,
-                                      .body = buf_slice(&body)};
-        code = target == NULL ? EXIT_FAILED : cli_ask(&cli, &r, NULL, NULL, &root);
-        if (code == EXIT_OK) {
-            long long after = (long long)json_i64_or(json_get(root, "after"), 0);
-            dprintf(1, "%s goes on behind event %lld\n", c->operands[0], after);
-        }
+        code = say_to_group(&cli, c, "seek", &body, "to", NULL, &root);
+        if (code == EXIT_OK)
+            dprintf(1, "%s goes on behind event %lld\n", c->operands[0], (long long)json_i64_or(json_get(root, "after"), 0));
     }
     buf_done(&body);
     cli_done(&cli);
@@ -168,17 +177,10 @@ int cmd_events_skip(const struct command_call *c)
     if (cli_person() != NULL)
         json_write_kv_str(&w, "by", cli_person());
     json_write_end(&w);
-    bool ready = cli_init(&cli, c);
-    if (buf_failed(&body)) {
-        dprintf(2, "ficus: --reason is too long\n");
-        code = EXIT_USAGE;
-    } else if (ready) {
+    if (cli_init(&cli, c)) {
         const struct json *root = NULL;
         struct slice answer = SLICE_NONE;
-        const char *target = arena_printf(&cli.a, "/v1/groups/%s/skip", cli_segment(&cli, c->operands[0]));
-        const struct cli_request r = {.socket = "hub-ops.sock", .who = "the hub", .method = "POST", .target = target, .expected = 200,
-                                      .body = buf_slice(&body)};
-        code = target == NULL ? EXIT_FAILED : cli_ask(&cli, &r, NULL, &answer, &root);
+        code = say_to_group(&cli, c, "skip", &body, "reason", &answer, &root);
         if (code == EXIT_OK && cli.json)
             cli_print(answer);
         else if (code == EXIT_OK)

@@ -106,7 +106,7 @@ static enum ficus_err say(struct saga_work *k, enum saga_command_kind kind, stru
     struct saga_engine *g = i->g;
     const struct saga_step *step = &i->def->steps[k->step];
     struct arena a;
-    if (g->own_count >= SAGA_CALLING_MAX)
+    if (g->view_counts[SAGA_VIEW_FAMILY] >= SAGA_CALLING_MAX)
         return FICUS_ERR_BUSY;
     arena_init(&a, 4096);
     const char *id = saga_child_id(&a, i->start.id, step->name), *actor = arena_printf(&a, "saga " SLICE_FMT, SLICE_ARG(i->key));

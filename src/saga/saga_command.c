@@ -445,7 +445,7 @@ bool saga_command_keep(struct saga_view *v, const struct saga_command *c)
 
 enum ficus_err saga_engine_command(struct saga_engine *g, const struct saga_command *c, saga_view_done done, void *arg)
 {
-    return g->command_count >= SAGA_COMMANDS_MAX ? FICUS_ERR_BUSY : saga_command_new(g, c, done, arg);
+    return g->view_counts[SAGA_VIEW_COMMAND] >= SAGA_COMMANDS_MAX ? FICUS_ERR_BUSY : saga_command_new(g, c, done, arg);
 }
 
 enum ficus_err saga_command_new(struct saga_engine *g, const struct saga_command *c, saga_view_done done, void *arg)
@@ -467,12 +467,8 @@ enum ficus_err saga_command_new(struct saga_engine *g, const struct saga_command
         return FICUS_ERR_NOMEM;
     }
     v->timer = (struct env_timer){.fn = on_command_timer, .arg = v};
-    v->is_own = c->begins.parent.saga.p != NULL || c->kind == SAGA_CHILD_END;
-    g->view_count++;
-    if (v->is_own)
-        g->own_count++;
-    else
-        g->command_count++;
+    v->kind = c->begins.parent.saga.p != NULL || c->kind == SAGA_CHILD_END ? SAGA_VIEW_FAMILY : SAGA_VIEW_COMMAND;
+    saga_view_count(v);
     env_timer_start(g->env, &v->timer, 0); /* never answered from inside this call */
     return FICUS_ERR_OK;
 }

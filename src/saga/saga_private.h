@@ -84,6 +84,15 @@ struct saga_instance {
     int64_t wake_at_ms;          /* when the first of the open waits is over; 0: none is open, or none has an end */
 };
 
+/* What is bounded apart from the others. */
+enum saga_view_kind {
+    SAGA_VIEW_QUERY,
+    SAGA_VIEW_COMMAND, /* from outside */
+    SAGA_VIEW_FAMILY,  /* a command between parent and child */
+    SAGA_VIEW_WAKE,    /* nobody waits for its answer */
+    SAGA_VIEW_KINDS
+};
+
 /* Something that was asked of the engine: a job that reads, or a command on its way. */
 struct saga_view {
     struct saga_engine *g;
@@ -98,7 +107,7 @@ struct saga_view {
     struct slice last_saga, last_id;
     size_t count;
     uint32_t attempts; /* of the present step, from memory; 0: not in memory */
-    bool is_own;       /* a command between parent and child */
+    enum saga_view_kind kind;
     struct saga_stored *stored;
     const struct saga_known_def *known; /* describe */
     enum ficus_err err;
@@ -202,8 +211,7 @@ struct saga_engine {
     int pull_failures;
     size_t told_count; /* signals of the batch that are not answered yet: its position is written when they are */
     bool told_failed;  /* one could not be written now: the batch is read again */
-    /* views; of these commands from outside, waits that are over, and commands between parents and children */
-    size_t view_count, command_count, wake_count, own_count;
+    size_t view_count, view_counts[SAGA_VIEW_KINDS]; /* that are not answered: all, and of each kind */
     struct saga_telling telling;
     /* waits that are over (saga_wake.c) */
     struct env_timer wake_timer;
@@ -296,6 +304,7 @@ void saga_tell_end(struct saga_engine *g); /* no more; a job that runs ends by i
 
 /* saga_view.c */
 enum ficus_err saga_view_new(struct saga_engine *g, saga_view_done done, void *arg, struct saga_view **ret_view);
+void saga_view_count(struct saga_view *v); /* from now on it is to be answered */
 void saga_view_free(struct saga_view *v); /* one that was never counted */
 void saga_view_answer(struct saga_view *v, enum ficus_err err, struct slice json, const char *detail); /* and free it */
 

@@ -30,9 +30,15 @@ enum ficus_err saga_view_new(struct saga_engine *g, saga_view_done done, void *a
 
 static enum ficus_err view_new(struct saga_engine *g, saga_view_done done, void *arg, struct saga_view **ret_view)
 {
-    if (g->view_count - g->command_count - g->wake_count - g->own_count >= SAGA_VIEWS_MAX)
+    if (g->view_counts[SAGA_VIEW_QUERY] >= SAGA_VIEWS_MAX)
         return FICUS_ERR_BUSY;
     return saga_view_new(g, done, arg, ret_view);
+}
+
+void saga_view_count(struct saga_view *v)
+{
+    v->g->view_count++;
+    v->g->view_counts[v->kind]++;
 }
 
 void saga_view_free(struct saga_view *v)
@@ -45,19 +51,14 @@ void saga_view_free(struct saga_view *v)
 void saga_view_answer(struct saga_view *v, enum ficus_err err, struct slice json, const char *detail)
 {
     struct saga_engine *g = v->g;
-    FICUS_ASSERT(g->view_count > 0);
+    const bool is_wake = v->kind == SAGA_VIEW_WAKE;
+    FICUS_ASSERT(g->view_counts[v->kind] > 0);
     g->view_count--;
-    bool is_wake = v->done == NULL;
-    if (is_wake)
-        g->wake_count--;
-    else if (v->is_own)
-        g->own_count--;
-    else if (v->key.p != NULL)
-        g->command_count--;
+    g->view_counts[v->kind]--;
     if (!is_wake)
         v->done(v->arg, err, err == FICUS_ERR_OK ? json : SLICE_NONE, detail);
     saga_view_free(v);
-    if (is_wake && g->wake_count == 0)
+    if (is_wake && g->view_counts[SAGA_VIEW_WAKE] == 0)
         saga_wake_next(g);
     saga_closing_step(g);
 }
@@ -77,7 +78,7 @@ static enum ficus_err view_run(struct saga_view *v, void (*work)(void *arg), voi
     v->job = (struct env_job){.work = work, .done = done, .arg = v};
     enum ficus_err err = env_run(v->g->env, &v->job);
     if (err == FICUS_ERR_OK)
-        v->g->view_count++;
+        saga_view_count(v);
     else
         saga_view_free(v);
     return err;

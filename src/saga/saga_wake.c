@@ -20,7 +20,7 @@ int64_t saga_waits_now(struct saga_engine *g)
 
 void saga_wake_next(struct saga_engine *g)
 {
-    if (g->waking || g->closing || g->wake_count > 0)
+    if (g->waking || g->closing || g->view_counts[SAGA_VIEW_WAKE] > 0)
         return;
     int64_t delay_ms = g->wake_at_ms - saga_waits_now(g);
     delay_ms = delay_ms < 0 ? 0 : delay_ms > WAKE_LOOK_MS ? WAKE_LOOK_MS : delay_ms; /* the clock may be set forward */
@@ -52,6 +52,7 @@ static void wake_one(void *arg, struct slice saga, struct slice id)
         return;
     }
     v->g = g;
+    v->kind = SAGA_VIEW_WAKE;
     arena_init(&v->arena, 64 * 1024);
     buf_init(&v->json, 64 * 1024);
     const struct saga_command c = {.kind = SAGA_WAKE, .saga = saga, .id = id};
@@ -88,8 +89,8 @@ static void wake_done(void *arg)
     }
     if (next_ms < g->wake_at_ms)
         g->wake_at_ms = next_ms;
-    g->view_count += count;
-    g->wake_count += count;
+    for (size_t k = 0; k < count; k++)
+        saga_view_count(g->woken[k]);
     for (size_t k = 0; k < count; k++)
         saga_command_go(g->woken[k]);
     saga_wake_next(g);
@@ -100,7 +101,7 @@ static void on_wake_timer(void *arg)
 {
     struct saga_engine *g = arg;
     size_t live = map_count(&g->live);
-    if (g->waking || g->closing || g->wake_count > 0) /* these are due until they are written: look when they are */
+    if (g->waking || g->closing || g->view_counts[SAGA_VIEW_WAKE] > 0) /* these are due until they are written: look when they are */
         return;
     if (saga_waits_now(g) < g->wake_at_ms) {
         saga_wake_next(g);

@@ -434,10 +434,11 @@ def check_seek(s, checks):
         (("nobody", "--to", "end"), 1, "consumes nothing"),
         (("mailer", "--to", "yesterday"), 2, "2026-11-21T01:02:03Z"),
         (("mailer", "--to", "99999999999999999"), 2, "number of an event"),
+        (("mailer", "--to", "x" * 5000), 2, "--to is too long"),
         (("mailer",), 2, "--to start"),
     ):
         said = s.run("events", "seek", *args)
-        checks.check(f"seek {' '.join(args)} is refused", said.returncode == code and words in said.stderr, f"{said.returncode} {said.stderr}")
+        checks.check(f"seek {' '.join(args)[:40]} is refused", said.returncode == code and words in said.stderr, f"{said.returncode} {said.stderr}")
     said = s.run("events", "rebuild", "mailer")
     checks.check("a group is not rebuilt, and it is said what to do", said.returncode == 1 and "ficus events seek mailer --to start" in said.stderr, f"{said.returncode} {said.stderr}")
 
