@@ -353,8 +353,11 @@ enum ficus_err saga_journal_untold(struct saga_journal *j, size_t count_max, voi
     enum ficus_err err = db_reader_take(saga_journal_db(j), &r.c, reterr);
     if (err != FICUS_ERR_OK)
         return err;
-    err = db_query(r.c, &r.s, reterr, "SELECT " ROW_COLUMNS " FROM saga_instance i INDEXED BY saga_instance_untold WHERE untold = 1 LIMIT ?", "i",
-                   (int64_t)count_max);
+    /* A damaged row is left alone, and keeps no other from being told. */
+    err = db_query(r.c, &r.s, reterr,
+                   "SELECT " ROW_COLUMNS " FROM saga_instance i INDEXED BY saga_instance_untold WHERE untold = 1 AND "
+                   "state IN ('completed', 'compensated', 'terminated') AND parent_id <> '' AND parent_step <> '' LIMIT ?",
+                   "i", (int64_t)count_max);
     return query_end(&r, each_row(&r, err, fn, arg, reterr));
 }
 

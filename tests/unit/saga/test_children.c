@@ -48,16 +48,6 @@ static void assert_has(struct seen s, const char *text)
         fail_msg("no %s in %s", text, s.json);
 }
 
-static void assert_is(struct world *w, const char *saga, const char *id, const char *state)
-{
-    char member[64];
-    struct seen s = show_of(w, saga, id);
-    assert_int_equal(s.err, FICUS_ERR_OK);
-    snprintf(member, sizeof member, "\"state\":\"%s\"", state);
-    if (strstr(s.json, member) == NULL)
-        fail_msg("%s/%s is not %s: %s", saga, id, state, s.json);
-}
-
 static struct seen say_to(struct world *w, enum saga_command_kind kind, const char *saga, const char *id)
 {
     const struct saga_command c = {.kind = kind, .saga = slice_str(saga), .id = slice_str(id), .actor = SLICE("ann"),
@@ -121,7 +111,7 @@ static void test_rests(void **state)
     (void)state;
     struct world *w = begin(approved, 2, NULL);
     assert_state(w, "o1", "waiting");
-    assert_is(w, "packing", "o1.pack", "waiting");
+    assert_state_of(w, "packing", "o1.pack", "waiting");
     assert_int_equal(saga_engine_live(w->g), 0);
     crash(w, SIM_CRASH_TEAR);
     open_engine_of(w, approved, 2);
@@ -180,7 +170,7 @@ static void test_child_cancelled_by_hand(void **state)
     struct world *w = begin(approved, 2, NULL);
     assert_int_equal(say_to(w, SAGA_CANCEL, "packing", "o1.pack").err, FICUS_ERR_OK);
     crash_env_run_ms(w->ce, 1000);
-    assert_is(w, "packing", "o1.pack", "compensated");
+    assert_state_of(w, "packing", "o1.pack", "compensated");
     assert_has(show(w, "o1"), "\"failure\":\"cancelled\"");
     assert_state(w, "o1", "compensated");
     world_free(w);
@@ -201,7 +191,7 @@ static void test_other_instance(void **state)
     assert_state(w, "o1", "compensated");
     assert_has(show(w, "o1"), "\"failure\":\"child_exists\"");
     assert_has(show(w, "o1"), "\"children\":[{\"step\":\"pack\",\"saga\":\"packing\",\"id\":\"o1.pack\"}]");
-    assert_is(w, "packing", "o1.pack", "waiting");
+    assert_state_of(w, "packing", "o1.pack", "waiting");
     world_free(w);
 }
 
@@ -232,7 +222,7 @@ static void test_parent_cancelled(void **state)
     crash_env_run_ms(w->ce, 1000);
     assert_calls(w, "checkout/o1/hold/do packing/o1.pack/pick/do packing/o1.pack/pick/undo checkout/o1/hold/undo");
     assert_state(w, "o1", "compensated");
-    assert_is(w, "packing", "o1.pack", "compensated");
+    assert_state_of(w, "packing", "o1.pack", "compensated");
     assert_has(show_of(w, "packing", "o1.pack"), "\"reason\":\"cancelled\"");
     world_free(w);
 }
@@ -250,7 +240,7 @@ static void test_completed_is_undone(void **state)
     struct world *w = begin(plain, 2, no_check);
     assert_state(w, "o1", "compensated");
     assert_int_equal(calls_of(w, "checkout/o1/pack/undo"), 1);
-    assert_is(w, "packing", "o1.pack", "completed");
+    assert_state_of(w, "packing", "o1.pack", "completed");
     assert_string_equal(w->keys[w->call_count - 1], "checkout/o1/hold/undo");
     world_free(w);
 }
@@ -282,7 +272,7 @@ static void test_behind_its_pivot(void **state)
         assert_state(w, "o1", "undoing");
         w->step = 1;
         crash_env_run_ms(w->ce, MINUTE);
-        assert_is(w, "packing", "o1.pack", "completed");
+        assert_state_of(w, "packing", "o1.pack", "completed");
         assert_state(w, "o1", "compensated");
         assert_int_equal(calls_of(w, "checkout/o1/pack/undo"), 1);
         world_free(w);
@@ -299,7 +289,7 @@ static void test_parent_terminated(void **state)
     assert_has(show(w, "o1"), "\"id\":\"o1.pack\",\"state\":\"waiting\"");
     assert_int_equal(say_to(w, SAGA_SIGNAL, "packing", "o1.pack").err, FICUS_ERR_OK);
     crash_env_run_ms(w->ce, 1000);
-    assert_is(w, "packing", "o1.pack", "completed");
+    assert_state_of(w, "packing", "o1.pack", "completed");
     assert_state(w, "o1", "terminated");
     world_free(w);
 }
@@ -353,13 +343,13 @@ static void test_wide(void **state)
     w = begin(wide_approved, 3, no_tag);
     crash_env_run_ms(w->ce, 5000);
     assert_state(w, "o1", "undoing"); /* "right" has no way back until its pivot is refused */
-    assert_is(w, "middle", "o1.right", "waiting");
+    assert_state_of(w, "middle", "o1.right", "waiting");
     assert_int_equal(say_to(w, SAGA_CANCEL, "packing", "o1.right.ship").err, FICUS_ERR_OK);
     crash_env_run_ms(w->ce, 5000);
     assert_state(w, "o1", "compensated");
-    assert_is(w, "packing", "o1.left", "compensated");
-    assert_is(w, "packing", "o1.right.ship", "compensated");
-    assert_is(w, "middle", "o1.right", "compensated");
+    assert_state_of(w, "packing", "o1.left", "compensated");
+    assert_state_of(w, "packing", "o1.right.ship", "compensated");
+    assert_state_of(w, "middle", "o1.right", "compensated");
     world_free(w);
 }
 
@@ -405,7 +395,7 @@ static void test_versions(void **state)
     w->step = 1;
     open_engine_of(w, approved, 2);
     crash_env_run_ms(w->ce, 10000);
-    assert_is(w, "packing", "o1.pack", "waiting");
+    assert_state_of(w, "packing", "o1.pack", "waiting");
     crash(w, SIM_CRASH_TEAR);
     open_engine_of(w, plain, 2);
     assert_int_equal(say_to(w, SAGA_SIGNAL, "packing", "o1.pack").err, FICUS_ERR_OK);
@@ -453,7 +443,7 @@ static void test_full(void **state)
     w->step = 1;
     crash_env_run_ms(w->ce, 60000);
     assert_int_equal(saga_engine_live(w->g), 0);
-    assert_is(w, "checkout", "m0", "completed");
+    assert_state_of(w, "checkout", "m0", "completed");
     world_free(w);
 }
 
@@ -552,7 +542,7 @@ static void test_cancelled_while_it_begins(void **state)
         place(w, "o1");
         crash_env_run_ms(w->ce, 1000);
         assert_true(l.seen.done);
-        assert_is(w, "packing", "o1.pack", "waiting");
+        assert_state_of(w, "packing", "o1.pack", "waiting");
         assert_state(w, "o1", "compensated");
         assert_int_equal(calls_of(w, "checkout/o1/pack/undo"), 0);
         cancelled = cancelled || l.seen.err == FICUS_ERR_OK;
@@ -627,13 +617,170 @@ static void test_crash_everywhere(void **state)
                     died = true;
                 }
                 assert_state(w, "o1", way == 0 ? "completed" : "compensated");
-                assert_is(w, "packing", "o1.pack", way == 0 || way == 2 ? "completed" : "compensated");
+                assert_state_of(w, "packing", "o1.pack", way == 0 || way == 2 ? "completed" : "compensated");
                 assert_int_equal(saga_engine_live(w->g), 0);
                 assert_left(w, way == 0);
                 world_free(w);
             }
             assert_true(died || op > 10);
         }
+    }
+}
+
+/* ---- damage ---- */
+
+static void damage_children(void *arg)
+{
+    struct world *w = arg;
+    struct db *d;
+    struct db_tx tx = {0};
+    const struct db_options o = {.path = "/sagas.db"};
+    assert_int_equal(db_open(w->env, &o, &d, NULL), FICUS_ERR_OK);
+    assert_int_equal(db_tx_begin(d, &tx, 0, NULL), FICUS_ERR_OK);
+    assert_int_equal(db_exec(db_tx_conn(&tx), NULL, "UPDATE saga_instance SET state = 'compleied', untold = 1 WHERE id = 'o1.pack'", ""), FICUS_ERR_OK);
+    assert_int_equal(db_exec(db_tx_conn(&tx), NULL, "UPDATE saga_instance SET state = 'waiting', untold = 1 WHERE id = 'o2.pack'", ""), FICUS_ERR_OK);
+    assert_int_equal(db_exec(db_tx_conn(&tx), NULL, "UPDATE saga_instance SET state = 'completed', untold = 1, parent_id = NULL WHERE id = 'o3.pack'", ""),
+                     FICUS_ERR_OK);
+    assert_int_equal(db_tx_commit_wait(&tx, NULL), FICUS_ERR_OK);
+    db_close(d);
+}
+
+/* A child's row that says nothing of its end, or not whose it is, is left alone, and keeps no other parent from hearing of its child. */
+static void test_damaged(void **state)
+{
+    (void)state;
+    struct world *w = begin(approved, 2, NULL);
+    for (int i = 2; i <= 4; i++)
+        place(w, arena_printf(&w->arena, "o%d", i));
+    crash_env_run_ms(w->ce, 1000);
+    close_engine(w);
+    w->ce = crash_env_new(w->disk, 1);
+    w->env = crash_env(w->ce);
+    crash_env_call(w->ce, damage_children, w);
+    crash_env_free(w->ce);
+    open_engine_of(w, approved, 2);
+    assert_int_equal(say_to(w, SAGA_SIGNAL, "packing", "o4.pack").err, FICUS_ERR_OK);
+    crash_env_run_ms(w->ce, 3000);
+    assert_state(w, "o4", "completed");
+    for (int i = 1; i <= 3; i++)
+        assert_state(w, arena_printf(&w->arena, "o%d", i), "waiting");
+    world_free(w);
+}
+
+/* ---- whatever is said, whenever ---- */
+
+static uint32_t chance; /* of 100: an answer is none, or a refusal */
+static uint64_t dice = 1;
+
+static uint32_t roll(uint32_t below)
+{
+    dice = dice * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(dice >> 33) % below;
+}
+
+static struct plan any_answer(struct world *w, const char *key)
+{
+    (void)w;
+    (void)key;
+    if (roll(100) >= chance)
+        return (struct plan){.status = 200};
+    return roll(2) == 0 ? (struct plan){.err = FICUS_ERR_REFUSED} : (struct plan){.status = 409, .code = "no"};
+}
+
+static const char *const tree[][2] = {{"checkout", "o1"}, {"packing", "o1.left"}, {"middle", "o1.right"}, {"packing", "o1.right.ship"}, {"packing", "o1.pack"}};
+
+static void say_anything(struct world *w)
+{
+    static const enum saga_command_kind kinds[] = {SAGA_SIGNAL, SAGA_SIGNAL, SAGA_CANCEL, SAGA_RETRY, SAGA_TERMINATE};
+    size_t at = roll(ARRAY_COUNT(tree)), kind = roll(roll(4) == 0 ? ARRAY_COUNT(kinds) : 4);
+    const struct saga_command c = {.kind = kinds[kind], .saga = slice_str(tree[at][0]), .id = slice_str(tree[at][1]), .actor = SLICE("ann"),
+                                   .reason = SLICE("because"), .refuse = roll(4) == 0, .signal = kinds[kind] == SAGA_SIGNAL ? SLICE("approved") : SLICE_NONE};
+    (void)command(w, &c);
+}
+
+static bool is_in(struct world *w, const char *saga, const char *id, const char *state)
+{
+    struct seen s = show_of(w, saga, id);
+    return is_in_state(&s, state);
+}
+
+static bool all_ended(struct world *w)
+{
+    bool ended = true;
+    for (size_t i = 0; i < ARRAY_COUNT(tree); i++) {
+        struct seen s = show_of(w, tree[i][0], tree[i][1]);
+        ended = ended && (s.err == FICUS_ERR_NOT_FOUND || is_in_state(&s, "completed") || is_in_state(&s, "compensated") || is_in_state(&s, "terminated"));
+    }
+    return ended;
+}
+
+/* A completed parent has completed children; of one that is compensated each child was undone, or never began: by itself, or, when it
+ * was completed, by the step's undo. */
+static void assert_agree(struct world *w, const char *const parent[2], const char *step, const char *const child[2])
+{
+    char undo[64];
+    snprintf(undo, sizeof undo, "%s/%s/%s/undo", parent[0], parent[1], step);
+    if (is_in(w, parent[0], parent[1], "completed"))
+        assert_true(is_in(w, child[0], child[1], "completed"));
+    else if (is_in(w, parent[0], parent[1], "compensated") && is_in(w, child[0], child[1], "completed"))
+        assert_int_not_equal(calls_of(w, undo), 0);
+    else if (!is_in(w, parent[0], parent[1], "terminated"))
+        assert_int_equal(calls_of(w, undo), 0);
+}
+
+/* Answers that are refusals or none, commands to any instance, crashes, and then perhaps another definition of the child's saga, or none:
+ * afterwards all come to an end when participants answer, what is stuck is retried and what waits is signalled. */
+static void test_anything(void **state)
+{
+    (void)state;
+    static const char *const *const systems[] = {plain, approved, wide, wide_approved};
+    static const size_t counts[] = {2, 2, 3, 3};
+    const char *text = getenv("FICUS_TEST_ROUNDS");
+    uint64_t rounds = text != NULL ? strtoull(text, NULL, 10) : 150;
+    for (uint64_t round = 1; round <= rounds; round++) {
+        dice = round;
+        size_t system = roll(ARRAY_COUNT(systems));
+        chance = roll(60);
+        struct world *w = world_new();
+        w->answer = any_answer;
+        open_engine_of(w, systems[system], counts[system]);
+        place(w, "o1");
+        for (uint32_t step = roll(12); step > 0; step--) {
+            crash_env_run_ms(w->ce, roll(3) == 0 ? roll(3000) : roll(20));
+            if (roll(4) == 0) {
+                sim_disk_die_after(w->disk, roll(40));
+                crash_env_run_ms(w->ce, roll(10));
+                crash(w, SIM_CRASH_TEAR);
+                system ^= roll(2);
+                open_engine_of(w, systems[system], roll(5) == 0 ? 1 : counts[system]);
+            } else {
+                say_anything(w);
+            }
+        }
+        chance = 0;
+        bool ended = false;
+        for (int tries = 0; tries < 8 && !ended; tries++) {
+            crash_env_run_ms(w->ce, 60000);
+            for (size_t i = 0; i < ARRAY_COUNT(tree); i++) {
+                (void)say_to(w, SAGA_RETRY, tree[i][0], tree[i][1]);
+                crash_env_run_ms(w->ce, 1000);
+                (void)say_to(w, SAGA_SIGNAL, tree[i][0], tree[i][1]);
+                crash_env_run_ms(w->ce, 1000);
+            }
+            ended = all_ended(w);
+        }
+        if (!ended)
+            fail_msg("seed %llu: %s", (unsigned long long)round, show(w, "o1").json);
+        crash_env_run_ms(w->ce, 5000);
+        assert_int_equal(saga_engine_live(w->g), 0);
+        if (counts[system] == 2) {
+            assert_agree(w, tree[0], "pack", tree[4]);
+        } else {
+            assert_agree(w, tree[0], "left", tree[1]);
+            assert_agree(w, tree[0], "right", tree[2]);
+            assert_agree(w, tree[2], "ship", tree[3]);
+        }
+        world_free(w);
     }
 }
 
@@ -660,6 +807,8 @@ int main(void)
         cmocka_unit_test(test_cancelled_at_any_time),
         cmocka_unit_test(test_cancelled_while_it_begins),
         cmocka_unit_test(test_crash_everywhere),
+        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_anything),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
