@@ -143,7 +143,7 @@ def main():
     check_example(checks, files, says)
     check_lint(checks, build, files, shown)
     check_command(checks, build, files)
-    with open(os.path.join(ROOT, "src", "data", "migrate_lint.c"), encoding="utf-8") as f:
+    with open(os.path.join(ROOT, "src", "data", "migrate_lint_report.c"), encoding="utf-8") as f:
         rules = re.findall(r'\] = \{"([a-z-]+)", LINT_', f.read())
     lacking = [r for r in rules if f"`{r}`" not in doc]
     checks.check("each rule is named", len(rules) > 25 and not lacking, f"{len(rules)} rules; lacking: {', '.join(lacking)}")
