@@ -92,7 +92,8 @@ class Tree:
 
     def set_up(self):
         if not (self.build / "build.ninja").is_file():
-            code, output = run(["meson", "setup", str(self.build), str(self.source), "-Dtests=true", "-Dwerror=false"],
+            code, output = run(["meson", "setup", str(self.build), str(self.source), "-Dtests=true", "-Dwerror=false",
+                                "-Ddebug=false", "-Dc_args=-g1"],
                                self.source)
             if code != 0:
                 raise SystemExit(f"meson setup failed:\n{output}")
