@@ -25,7 +25,7 @@ static struct env *e;
 static struct arena a;
 static struct state s;
 static struct ficus_error error;
-static char dir[64];
+static char dir[64], made[80]; /* of the backup: while allocations fail, nothing of the test's own may allocate */
 
 static const char *at(const char *path)
 {
@@ -103,7 +103,7 @@ static enum ficus_err back_up(struct arena *of, struct db *d)
 {
     static struct backup_maker m;
     error = (struct ficus_error){0};
-    enum ficus_err err = backup_make(&m, e, of, at("b"), &error);
+    enum ficus_err err = backup_make(&m, e, of, made, &error);
     m.backup.system = "shop";
     m.backup.ficus = "0.1.0";
     m.backup.begun_ms = 1700000000000;
@@ -189,6 +189,7 @@ static int set_up(void **state)
     snprintf(dir, sizeof dir, "%s/ficus-backup-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     if (mkdtemp(dir) == NULL)
         return -1;
+    snprintf(made, sizeof made, "%s/b", dir);
     setenv("FICUS_STATE", at("state"), 1);
     if (state_locate(&a, "ficus.yaml", &s, &error) != FICUS_ERR_OK || state_create(e, &s, &error) != FICUS_ERR_OK ||
         mkdir(at("state/private/id"), 0700) != 0 || mkdir(at("state/private/id/keys"), 0700) != 0)
