@@ -127,6 +127,25 @@ void hub_groups_lease(struct hub_exchange *x, struct slice body)
     hub_group_kick(gr);
 }
 
+/* ---- what a body says to the group of the path ---- */
+
+static void command(struct hub_exchange *x, struct slice body, void (*say)(struct hub_exchange *x, struct hub_group *gr, const struct json *root))
+{
+    struct hub_group *gr = group_of(x);
+    struct arena a;
+    struct json *root;
+    if (gr == NULL)
+        return;
+    if (x->hub->stopping) {
+        hub_problem(x, 503, "stopping", "the hub is stopping");
+        return;
+    }
+    arena_init(&a, BODY_ARENA_MAX);
+    if (read_body(x, &a, body, &root))
+        say(x, gr, root);
+    arena_done(&a);
+}
+
 /* ---- settle ---- */
 
 void hub_group_settle_answer(struct hub_exchange *x, enum ficus_err err, const char *detail)
@@ -187,19 +206,7 @@ static void settle(struct hub_exchange *x, struct hub_group *gr, const struct js
 
 void hub_groups_settle(struct hub_exchange *x, struct slice body)
 {
-    struct hub_group *gr = group_of(x);
-    struct arena a;
-    struct json *root;
-    if (gr == NULL)
-        return;
-    if (x->hub->stopping) {
-        hub_problem(x, 503, "stopping", "the hub is stopping");
-        return;
-    }
-    arena_init(&a, BODY_ARENA_MAX);
-    if (read_body(x, &a, body, &root))
-        settle(x, gr, root);
-    arena_done(&a);
+    command(x, body, settle);
 }
 
 /* ---- skip ---- */
@@ -242,19 +249,7 @@ static void skip(struct hub_exchange *x, struct hub_group *gr, const struct json
 
 void hub_groups_skip(struct hub_exchange *x, struct slice body)
 {
-    struct hub_group *gr = group_of(x);
-    struct arena a;
-    struct json *root;
-    if (gr == NULL)
-        return;
-    if (x->hub->stopping) {
-        hub_problem(x, 503, "stopping", "the hub is stopping");
-        return;
-    }
-    arena_init(&a, BODY_ARENA_MAX);
-    if (read_body(x, &a, body, &root))
-        skip(x, gr, root);
-    arena_done(&a);
+    command(x, body, skip);
 }
 
 /* ---- seek ---- */
@@ -297,32 +292,28 @@ static void on_offset(void *arg, enum ficus_err err, int64_t offset)
         seek_begin(x, hub_group_find(x->hub, x->params[0]), offset);
 }
 
+static void seek(struct hub_exchange *x, struct hub_group *gr, const struct json *root)
+{
+    int64_t number = 0, time_ms = 0;
+    struct slice to = json_string_or(json_get(root, "to"), SLICE(""));
+    bool is_end = slice_eq_str(to, "end");
+    x->busy = true;
+    if (slice_eq_str(to, "start")) {
+        seek_begin(x, gr, 0);
+    } else if (slice_to_i64(to, &number) && number >= 1 && number <= elog_last_offset(x->hub->log)) {
+        seek_begin(x, gr, number - 1);
+    } else if (is_end || time_parse(to, &time_ms)) {
+        enum ficus_err err = elog_offset_at(x->hub->log, is_end ? INT64_MAX : time_ms, on_offset, x);
+        if (err != FICUS_ERR_OK)
+            hub_group_seek_answer(x, err, NULL);
+    } else {
+        x->busy = false;
+        hub_problem(x, 400, "body", "to must be start, end, the number of an event that was published (sequence), or a time such as "
+                    "2026-11-21T01:02:03Z");
+    }
+}
+
 void hub_groups_seek(struct hub_exchange *x, struct slice body)
 {
-    struct hub_group *gr = group_of(x);
-    struct arena a;
-    struct json *root;
-    int64_t number = 0, time_ms = 0;
-    if (gr == NULL)
-        return;
-    arena_init(&a, BODY_ARENA_MAX);
-    if (read_body(x, &a, body, &root)) {
-        struct slice to = json_string_or(json_get(root, "to"), SLICE(""));
-        bool is_end = slice_eq_str(to, "end");
-        x->busy = true;
-        if (slice_eq_str(to, "start")) {
-            seek_begin(x, gr, 0);
-        } else if (slice_to_i64(to, &number) && number >= 1 && number <= elog_last_offset(x->hub->log)) {
-            seek_begin(x, gr, number - 1);
-        } else if (is_end || time_parse(to, &time_ms)) {
-            enum ficus_err err = elog_offset_at(x->hub->log, is_end ? INT64_MAX : time_ms, on_offset, x);
-            if (err != FICUS_ERR_OK)
-                hub_group_seek_answer(x, err, NULL);
-        } else {
-            x->busy = false;
-            hub_problem(x, 400, "body", "to must be start, end, the number of an event that was published (sequence), or a time such as "
-                        "2026-11-21T01:02:03Z");
-        }
-    }
-    arena_done(&a);
+    command(x, body, seek);
 }

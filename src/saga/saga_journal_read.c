@@ -195,10 +195,24 @@ struct query {
     struct db_stmt *s;
 };
 
+/* Binds as db_query does. query_end in every case. */
+static enum ficus_err query_begin(struct query *q, struct ficus_error *reterr, const char *sql, const char *format, ...)
+{
+    va_list args;
+    enum ficus_err err = db_reader_take(saga_journal_db(q->j), &q->c, reterr);
+    if (err != FICUS_ERR_OK)
+        return err;
+    va_start(args, format);
+    err = db_vquery(q->c, &q->s, reterr, sql, format, args);
+    va_end(args);
+    return err;
+}
+
 static enum ficus_err query_end(struct query *q, enum ficus_err err)
 {
     db_finish(q->s);
-    db_reader_give(saga_journal_db(q->j), q->c);
+    if (q->c != NULL)
+        db_reader_give(saga_journal_db(q->j), q->c);
     return err;
 }
 
@@ -232,10 +246,7 @@ enum ficus_err saga_journal_row(struct saga_journal *j, struct arena *a, struct 
                                 struct ficus_error *reterr)
 {
     struct query r = {.j = j};
-    enum ficus_err err = db_reader_take(saga_journal_db(j), &r.c, reterr);
-    if (err != FICUS_ERR_OK)
-        return err;
-    err = db_query(r.c, &r.s, reterr, "SELECT " ROW_COLUMNS " FROM saga_instance i WHERE i.saga = ? AND i.id = ?", "SS", saga, id);
+    enum ficus_err err = query_begin(&r, reterr, "SELECT " ROW_COLUMNS " FROM saga_instance i WHERE i.saga = ? AND i.id = ?", "SS", saga, id);
     if (query_row(&r, &err, reterr))
         err = read_row(r.s, a, ret_row, reterr);
     else if (err == FICUS_ERR_OK)
@@ -254,12 +265,9 @@ enum ficus_err saga_journal_list(struct saga_journal *j, const struct saga_journ
     snprintf(sql, sizeof sql, "SELECT " ROW_COLUMNS " FROM saga_instance i WHERE %s%s ORDER BY i.saga, i.id LIMIT ?", state,
              one ? "i.saga = ? AND i.id > ?" : "(i.saga, i.id) > (?, ?)");
     struct query r = {.j = j};
-    enum ficus_err err = db_reader_take(saga_journal_db(j), &r.c, reterr);
-    if (err != FICUS_ERR_OK)
-        return err;
     bool begin = one ? !same : q->after_saga.p == NULL;
     struct slice saga = one ? q->saga : begin ? SLICE("") : q->after_saga;
-    err = db_query(r.c, &r.s, reterr, sql, "SSi", saga, begin ? SLICE("") : q->after_id, (int64_t)q->count_max);
+    enum ficus_err err = query_begin(&r, reterr, sql, "SSi", saga, begin ? SLICE("") : q->after_id, (int64_t)q->count_max);
     return query_end(&r, each_row(&r, err, fn, arg, reterr));
 }
 
@@ -268,10 +276,7 @@ enum ficus_err saga_journal_versions(struct saga_journal *j, struct slice saga,
                                      void *arg, struct ficus_error *reterr)
 {
     struct query r = {.j = j};
-    enum ficus_err err = db_reader_take(saga_journal_db(j), &r.c, reterr);
-    if (err != FICUS_ERR_OK)
-        return err;
-    err = db_query(r.c, &r.s, reterr,
+    enum ficus_err err = query_begin(&r, reterr,
                    "SELECT definition, state, count(*) FROM saga_instance INDEXED BY saga_instance_open "
                    "WHERE state IN ('running', 'undoing', 'stuck', 'waiting') AND saga = ? GROUP BY definition, state "
                    "ORDER BY definition, state",
@@ -288,10 +293,7 @@ enum ficus_err saga_journal_definition(struct saga_journal *j, struct arena *a, 
                                        struct ficus_error *reterr)
 {
     struct query r = {.j = j};
-    enum ficus_err err = db_reader_take(saga_journal_db(j), &r.c, reterr);
-    if (err != FICUS_ERR_OK)
-        return err;
-    err = db_query(r.c, &r.s, reterr, "SELECT text FROM saga_definition WHERE hash = ?", "S", hash);
+    enum ficus_err err = query_begin(&r, reterr, "SELECT text FROM saga_definition WHERE hash = ?", "S", hash);
     if (query_row(&r, &err, reterr)) {
         *ret_text = arena_slice(a, db_text(r.s, 0));
         if (ret_text->p == NULL)
@@ -306,10 +308,7 @@ enum ficus_err saga_journal_awaiting(struct saga_journal *j, void (*fn)(void *ar
                                      struct ficus_error *reterr)
 {
     struct query r = {.j = j};
-    enum ficus_err err = db_reader_take(saga_journal_db(j), &r.c, reterr);
-    if (err != FICUS_ERR_OK)
-        return err;
-    err = db_query(r.c, &r.s, reterr,
+    enum ficus_err err = query_begin(&r, reterr,
                    "SELECT hash, text FROM saga_definition WHERE text LIKE '%\"given\\_by\":%' ESCAPE '\\' OR text LIKE "
                    "'%\"refused\\_by\":%' ESCAPE '\\'", "");
     while (query_row(&r, &err, reterr))
@@ -322,10 +321,7 @@ enum ficus_err saga_journal_due(struct saga_journal *j, int64_t now_ms, size_t c
                                 struct ficus_error *reterr)
 {
     struct query r = {.j = j};
-    enum ficus_err err = db_reader_take(saga_journal_db(j), &r.c, reterr);
-    if (err != FICUS_ERR_OK)
-        return err;
-    err = db_query(r.c, &r.s, reterr,
+    enum ficus_err err = query_begin(&r, reterr,
                    "SELECT saga, id FROM saga_instance INDEXED BY saga_instance_wake WHERE state = 'waiting' AND wake_at <= ? "
                    "ORDER BY wake_at LIMIT ?",
                    "ii", now_ms, (int64_t)count_max);
@@ -350,11 +346,8 @@ enum ficus_err saga_journal_untold(struct saga_journal *j, size_t count_max, voi
                                    struct ficus_error *reterr)
 {
     struct query r = {.j = j};
-    enum ficus_err err = db_reader_take(saga_journal_db(j), &r.c, reterr);
-    if (err != FICUS_ERR_OK)
-        return err;
     /* A damaged row is left alone, and keeps no other from being told. */
-    err = db_query(r.c, &r.s, reterr,
+    enum ficus_err err = query_begin(&r, reterr,
                    "SELECT " ROW_COLUMNS " FROM saga_instance i INDEXED BY saga_instance_untold WHERE untold = 1 AND "
                    "state IN ('completed', 'compensated', 'terminated') AND parent_id <> '' AND parent_step <> '' LIMIT ?",
                    "i", (int64_t)count_max);

@@ -9,10 +9,9 @@ are led from one to the other, and what they say to one of them reaches the othe
 import os
 import re
 import sys
-import unittest
 
 from checks import run_cases
-from sagas import System
+from sagas import SagaCase, System
 from shop import ROOT, build_folder, wait_for
 
 
@@ -30,28 +29,11 @@ class Gifts(System):
         self.write("services/desk.yaml", "service: desk\nteam: t\ndoes: gifts\nrun: ../desk.py\n" + self.example)
 
 
-class Children(unittest.TestCase):
-    system = None
-    build = None
-
+class Children(SagaCase):
     @classmethod
     def setUpClass(cls):
         Children.system = Gifts(Children.build)
         Children.system.up()
-
-    def setUp(self):
-        self.system.participant.otherwise.clear()
-
-    def say(self, *arguments, code=0):
-        done = self.system.run("saga", *arguments)
-        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
-        return done.stdout + done.stderr
-
-    def show(self, name):
-        return self.system.json("saga", "show", name)
-
-    def until(self, name, state):
-        return wait_for(f"{name} {state}", lambda: (lambda s: s if s["state"] == state else None)(self.show(name)), 20)
 
     def waiting(self, gift):
         """A gift whose child waits to be weighed."""

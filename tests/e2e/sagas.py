@@ -133,14 +133,11 @@ class System(Shop):
         return self.hub("GET", "/metrics")[1]
 
 
-class Sagas(unittest.TestCase):
+class SagaCase(unittest.TestCase):
+    """What operators say and see."""
+
     system = None
     build = None
-
-    @classmethod
-    def setUpClass(cls):
-        Sagas.system = System(Sagas.build)
-        Sagas.system.up()
 
     def setUp(self):
         self.system.participant.otherwise.clear()
@@ -155,6 +152,13 @@ class Sagas(unittest.TestCase):
 
     def until(self, name, state):
         return wait_for(f"{name} {state}", lambda: (lambda s: s if s["state"] == state else None)(self.show(name)), 20)
+
+
+class Sagas(SagaCase):
+    @classmethod
+    def setUpClass(cls):
+        Sagas.system = System(Sagas.build)
+        Sagas.system.up()
 
     def test_start(self):
         """Started by hand it waits for its signal; the same again says so, with another input it is an error; so is a saga that is none."""

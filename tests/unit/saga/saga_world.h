@@ -255,6 +255,25 @@ static inline void close_engine(struct world *w)
     w->ce = NULL;
 }
 
+/* Run a script on the journal that no engine has open: damage. Behind crash_env_call, of which it is the argument. */
+struct journal_script {
+    struct world *w;
+    const char *sql;
+};
+
+static inline void run_on_journal(void *arg)
+{
+    const struct journal_script *script = arg;
+    struct db *d;
+    struct db_tx tx = {0};
+    const struct db_options o = {.path = "/sagas.db"};
+    assert_int_equal(db_open(script->w->env, &o, &d, NULL), FICUS_ERR_OK);
+    assert_int_equal(db_tx_begin(d, &tx, 0, NULL), FICUS_ERR_OK);
+    assert_int_equal(db_script(db_tx_conn(&tx), slice_str(script->sql), NULL), FICUS_ERR_OK);
+    assert_int_equal(db_tx_commit_wait(&tx, NULL), FICUS_ERR_OK);
+    db_close(d);
+}
+
 /* Power is lost now; the next engine finds what was synced. */
 static inline void crash(struct world *w, enum sim_crash mode)
 {

@@ -629,22 +629,6 @@ static void test_crash_everywhere(void **state)
 
 /* ---- damage ---- */
 
-static void damage_children(void *arg)
-{
-    struct world *w = arg;
-    struct db *d;
-    struct db_tx tx = {0};
-    const struct db_options o = {.path = "/sagas.db"};
-    assert_int_equal(db_open(w->env, &o, &d, NULL), FICUS_ERR_OK);
-    assert_int_equal(db_tx_begin(d, &tx, 0, NULL), FICUS_ERR_OK);
-    assert_int_equal(db_exec(db_tx_conn(&tx), NULL, "UPDATE saga_instance SET state = 'compleied', untold = 1 WHERE id = 'o1.pack'", ""), FICUS_ERR_OK);
-    assert_int_equal(db_exec(db_tx_conn(&tx), NULL, "UPDATE saga_instance SET state = 'waiting', untold = 1 WHERE id = 'o2.pack'", ""), FICUS_ERR_OK);
-    assert_int_equal(db_exec(db_tx_conn(&tx), NULL, "UPDATE saga_instance SET state = 'completed', untold = 1, parent_id = NULL WHERE id = 'o3.pack'", ""),
-                     FICUS_ERR_OK);
-    assert_int_equal(db_tx_commit_wait(&tx, NULL), FICUS_ERR_OK);
-    db_close(d);
-}
-
 /* A child's row that says nothing of its end, or not whose it is, is left alone, and keeps no other parent from hearing of its child. */
 static void test_damaged(void **state)
 {
@@ -656,7 +640,9 @@ static void test_damaged(void **state)
     close_engine(w);
     w->ce = crash_env_new(w->disk, 1);
     w->env = crash_env(w->ce);
-    crash_env_call(w->ce, damage_children, w);
+    crash_env_call(w->ce, run_on_journal, &(struct journal_script){w, "UPDATE saga_instance SET state = 'compleied', untold = 1 WHERE id = 'o1.pack';"
+                                           "UPDATE saga_instance SET state = 'waiting', untold = 1 WHERE id = 'o2.pack';"
+                                           "UPDATE saga_instance SET state = 'completed', untold = 1, parent_id = NULL WHERE id = 'o3.pack'"});
     crash_env_free(w->ce);
     open_engine_of(w, approved, 2);
     assert_int_equal(say_to(w, SAGA_SIGNAL, "packing", "o4.pack").err, FICUS_ERR_OK);

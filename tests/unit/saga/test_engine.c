@@ -575,21 +575,6 @@ static void test_events_lost(void **state)
     world_free(w);
 }
 
-static void lose_a_record(void *arg)
-{
-    struct world *w = arg;
-    struct db *d;
-    struct db_tx tx = {0};
-    const struct db_options o = {.path = "/sagas.db"};
-    assert_int_equal(db_open(w->env, &o, &d, NULL), FICUS_ERR_OK);
-    assert_int_equal(db_tx_begin(d, &tx, 0, NULL), FICUS_ERR_OK);
-    assert_int_equal(
-        db_exec(db_tx_conn(&tx), NULL, "DELETE FROM saga_record WHERE id = 'bad' AND kind = 'do_done'", ""),
-        FICUS_ERR_OK);
-    assert_int_equal(db_tx_commit_wait(&tx, NULL), FICUS_ERR_OK);
-    db_close(d);
-}
-
 /* An instance whose records cannot be followed is left alone, and keeps no other from going on. */
 static void test_damaged(void **state)
 {
@@ -603,7 +588,7 @@ static void test_damaged(void **state)
     close_engine(w);
     w->ce = crash_env_new(w->disk, 1);
     w->env = crash_env(w->ce);
-    crash_env_call(w->ce, lose_a_record, w);
+    crash_env_call(w->ce, run_on_journal, &(struct journal_script){w, "DELETE FROM saga_record WHERE id = 'bad' AND kind = 'do_done'"});
     crash_env_free(w->ce);
     w->step = 1;
     open_engine(w, checkout_text);

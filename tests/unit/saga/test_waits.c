@@ -488,19 +488,6 @@ static void test_versions_of_waits(void **state)
     world_free(w);
 }
 
-static void lose_a_record(void *arg)
-{
-    struct world *w = arg;
-    struct db *d;
-    struct db_tx tx = {0};
-    const struct db_options o = {.path = "/sagas.db"};
-    assert_int_equal(db_open(w->env, &o, &d, NULL), FICUS_ERR_OK);
-    assert_int_equal(db_tx_begin(d, &tx, 0, NULL), FICUS_ERR_OK);
-    assert_int_equal(db_exec(db_tx_conn(&tx), NULL, "DELETE FROM saga_record WHERE id LIKE 'bad%' AND kind = 'do_done'", ""), FICUS_ERR_OK);
-    assert_int_equal(db_tx_commit_wait(&tx, NULL), FICUS_ERR_OK);
-    db_close(d);
-}
-
 /* Waiting instances whose records cannot be followed, more than are woken at a time, are left alone and keep no other from
  * waking. */
 static void test_damaged(void **state)
@@ -515,7 +502,7 @@ static void test_damaged(void **state)
     close_engine(w);
     w->ce = crash_env_new(w->disk, 1);
     w->env = crash_env(w->ce);
-    crash_env_call(w->ce, lose_a_record, w);
+    crash_env_call(w->ce, run_on_journal, &(struct journal_script){w, "DELETE FROM saga_record WHERE id LIKE 'bad%' AND kind = 'do_done'"});
     crash_env_free(w->ce);
     open_engine(w, trip_text);
     crash_env_run_ms(w->ce, 12 * MINUTE);
